@@ -1,0 +1,54 @@
+"""The sources that icctwin can read, by the name that a configuration gives as ``type``.
+
+A source's module has ``Options`` (a pydantic model that forbids what it does not know), ``source_ids(name, options)`` (the ids
+of the ``source`` assets it reports under) and ``build(name, options, site)`` (an ``Opened``). It reads no environment and
+opens nothing before its first poll, so that checking a configuration touches nothing.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from twin.ports import Actuator, Queue, Source
+from twin.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What one ``[[source]]`` of a configuration gives; ``actuators`` by id of the asset whose metrics they set."""
+
+    sources: Sequence[Source]
+    queues: Sequence[Queue] = ()
+    actuators: Mapping[str, Actuator] = field(default_factory=dict)
+
+
+class SourceModule(Protocol):
+    """What the module of a source must have."""
+
+    Options: type[BaseModel]
+
+    def source_ids(self, name: str, options: BaseModel) -> Sequence[str]:
+        """Ids of the ``source`` assets that ``build`` will report under; the first is ``name`` itself or starts with it."""
+        ...
+
+    def build(self, name: str, options: BaseModel, site: Site) -> Opened:
+        """The source, bound to ``site``. Raises ``ConfigError`` where options and site do not fit."""
+        ...
+
+
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "host": "ingest.sources.host",
+        "prometheus": "ingest.sources.prometheus",
+        "simulated": "ingest.sources.simulated",
+    }
+)
+
+
+def source_module(type_name: str) -> SourceModule:
+    """The module that reads sources of ``type_name``; imported only now, so that a source nobody uses costs nothing."""
+    return importlib.import_module(SOURCES[type_name])

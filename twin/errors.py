@@ -1,0 +1,31 @@
+"""The three ways in which something can be wrong, told apart by who can mend it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with what the operator wrote: where (``file:line``) and what, with what to do about it."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SourceError(Exception):
+    """The world said no (endpoint dead, slow, garbage): counted, shown and tried again; never fatal."""
+
+
+class ConfigError(Exception):
+    """The operator's configuration is wrong: every problem at once, before anything starts."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class SiteError(ConfigError):
+    """The site's assets or links are wrong."""

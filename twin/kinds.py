@@ -1,0 +1,81 @@
+"""The kinds of asset, what may contain what, and which attributes of an asset are understood.
+
+Names follow Brick and NetBox where those have one (hall = Brick *Room*, NetBox *location*; feeds = Brick *feeds*).
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of asset: the kinds that may contain it (``parents``; empty: nothing does) and what it is."""
+
+    name: str
+    parents: tuple[str, ...]
+    doc: str
+
+
+_PLACES = ("site", "hall", "row", "rack")
+_ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("site", (), "the centre as a whole; exactly one"),
+    ("hall", ("site",), "a room of racks"),
+    ("row", ("hall",), "a row of racks"),
+    ("rack", ("hall", "row"), "a cabinet"),
+    ("node", ("rack",), "a server"),
+    ("gpu", ("node",), "an accelerator: GPU or NPU"),
+    ("switch", ("rack", "hall", "site"), "a network switch"),
+    ("port", ("switch", "node"), "a network port or interface"),
+    ("storage", (*_PLACES, "node"), "a file system or storage system"),
+    ("pdu", _PLACES, "power distribution: row, floor or rack unit"),
+    ("ups", ("site", "hall"), "uninterruptible power supply"),
+    ("transformer", ("site", "hall"), "a transformer"),
+    ("cdu", _PLACES, "coolant distribution unit"),
+    ("loop", ("site", "hall", "row"), "a liquid loop"),
+    ("pump", ("site", "hall", "cdu", "loop"), "a pump"),
+    ("chiller", ("site", "hall"), "a chiller"),
+    ("tower", ("site",), "a cooling tower"),
+    ("drycooler", ("site",), "a dry cooler"),
+    ("valve", ("site", "hall", "loop", "cdu", "rack"), "a valve"),
+    ("battery", ("site", "hall"), "energy storage"),
+    ("pv", ("site",), "photovoltaic generation"),
+    ("meter", _PLACES, "an electricity meter"),
+    ("weather", ("site",), "the air outside"),
+    ("grid", ("site",), "the public grid at the connection point"),
+    ("source", ("site",), "something that icctwin reads"),
+    ("queue", ("site",), "a cluster's job scheduler"),
+    ("task", ("site",), "something icctwin runs on a timer"),
+    ("process", ("site",), "a running process of icctwin"),
+)
+KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc in _ROWS})
+
+# Attributes of assets: columns of the assets table beside id, kind, parent. Numbers carry their unit in the name.
+NUMBER_ATTRIBUTES = MappingProxyType(
+    {
+        "rated_w": "design power of the asset [W]",
+        "rated_va": "rating of a power device [VA]",
+        "rated_kgps": "design mass flow [kg/s]",
+        "x_m": "position east of the site's origin [m]",
+        "y_m": "position north of the site's origin [m]",
+        "z_m": "height above the floor [m]",
+        "u": "lowest rack unit that the device fills",
+        "height_u": "rack units that the device fills, or that the rack has",
+        "index": "the number by which its parent knows it (GPU 0-7)",
+        "no_load_loss_frac": "loss of a power device at no load over its rating",
+        "linear_loss_frac": "loss proportional to load over rating",
+        "square_loss_frac": "loss proportional to the square of load over rating",
+    }
+)
+TEXT_ATTRIBUTES = MappingProxyType(
+    {
+        "name": "what people call it",
+        "model": "manufacturer's model",
+        "hostname": "the name that telemetry uses for a node",
+        "uuid": "the vendor's unique id",
+        "address": "network address of its own controller",
+        "device": "the name its operating system uses (eth0, /dev/sda, a mount point)",
+        "tags": "words of the operator, separated by blanks",
+    }
+)
+# How two assets can be related, and what the relation carries.
+RELATIONS = MappingProxyType({"feeds": "power", "cools": "heat", "connects": "network"})

@@ -1,0 +1,293 @@
+"""Reads and checks the tables of a site; every problem is reported at once, with file and line."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from twin.errors import Problem, SiteError
+from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES
+from twin.site import Links, Site, empty_links
+
+MAX_ASSETS = 2_000_000
+MAX_PROBLEMS = 200  # of one load; the rest is counted
+_KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: where it stands (``file:line``) and its cells by column."""
+
+    where: str
+    cells: dict[str, str]
+
+
+@dataclass
+class _Report:
+    problems: list[Problem] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, where: str, what: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(where, what))
+        else:
+            self.more += 1
+
+    def stop_if_any(self) -> None:
+        if self.more:
+            self.problems.append(Problem("…", f"{self.more} more problems are not listed"))
+        if self.problems:
+            raise SiteError(self.problems)
+
+
+def read_table(path: Path, report: _Report | None = None) -> list[Row]:
+    """Rows of a CSV file with a header line; blank lines and lines that start with ``#`` are left out."""
+    report = report or _Report()
+    rows: list[Row] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header: list[str] | None = None
+            for cells in reader:
+                if not any(cells) or cells[0].startswith("#"):
+                    continue
+                where = f"{path}:{reader.line_num}"
+                if header is None:
+                    header = [cell.strip() for cell in cells]
+                elif len(cells) > len(header):
+                    report.add(where, f"{len(cells)} cells under {len(header)} columns; quote cells that hold a comma")
+                else:
+                    rows.append(Row(where, dict(zip(header, map(str.strip, cells), strict=False))))
+    except OSError as error:
+        report.add(str(path), f"cannot be read ({error.strerror}); name an existing CSV file in [site]")
+    except (UnicodeDecodeError, csv.Error) as error:
+        report.add(str(path), f"is not a UTF-8 CSV file ({error})")
+    return rows
+
+
+def load_site(name: str, timezone: str, assets: Path, links: Path | None, extra: Iterable[Row] = ()) -> Site:
+    """The site described by two CSV files, with ``extra`` asset rows (sources and tasks, which come from the
+    configuration). Raises ``SiteError`` with every problem found."""
+    report = _Report()
+    asset_rows = read_table(assets, report)
+    link_rows = read_table(links, report) if links else []
+    return build_site(name, timezone, [*asset_rows, *extra], link_rows, report)
+
+
+def build_site(
+    name: str, timezone: str, assets: Sequence[Row], links: Sequence[Row] = (), report: _Report | None = None
+) -> Site:
+    """A checked site from rows. An asset of kind ``site`` is added where the rows name none; assets without a parent
+    that belong directly into a site get it as parent."""
+    report = report or _Report()
+    if not any(row.cells.get("kind") == "site" for row in assets):
+        assets = [Row("(the site itself)", {"id": name, "kind": "site"}), *assets]
+    if len(assets) > MAX_ASSETS:
+        report.add(assets[0].where, f"{len(assets)} assets; the most that one site may have is {MAX_ASSETS}")
+    _check_columns(assets, report)
+    assets = list(_with_known_kind(assets, report))
+    ids = [row.cells.get("id", "") for row in assets]
+    position = _positions(assets, ids, report)
+    codes = np.array([_KIND_CODE[row.cells["kind"]] for row in assets], dtype=np.int16)
+    parent = _parents(assets, codes, position, report)
+    numbers = _numbers(assets, report)
+    columns = {column for row in assets for column, cell in row.cells.items() if cell}
+    texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
+    made = _links(links, position, report)
+    report.stop_if_any()
+    row_of = np.zeros(len(ids), dtype=np.int32)
+    for code in range(len(KINDS)):
+        mine = codes == code
+        row_of[mine] = np.arange(np.count_nonzero(mine))
+    return Site(name, timezone, tuple(ids), codes, row_of, parent, numbers, texts, made)
+
+
+def _check_columns(assets: Sequence[Row], report: _Report) -> None:
+    seen: set[str] = set()
+    for row in assets:
+        for column in row.cells.keys() - seen:
+            seen.add(column)
+            if column in {"id", "kind", "parent", *NUMBER_ATTRIBUTES, *TEXT_ATTRIBUTES}:
+                continue
+            stem = column.rsplit("_", 1)[0]
+            match = [known for known in NUMBER_ATTRIBUTES if known.rsplit("_", 1)[0] == stem]
+            hint = f"its unit here is that of {match[0]!r}: convert it" if match else _known_columns()
+            report.add(row.where, f"no column {column!r} in an assets table; {hint}")
+
+
+def _known_columns() -> str:
+    return f"known: id, kind, parent, {', '.join((*NUMBER_ATTRIBUTES, *TEXT_ATTRIBUTES))}"
+
+
+def _with_known_kind(assets: Sequence[Row], report: _Report) -> Iterator[Row]:
+    sites = 0
+    for row in assets:
+        kind = row.cells.get("kind", "")
+        if kind not in _KIND_CODE:
+            report.add(row.where, f"no kind {kind!r}; kinds are {', '.join(KINDS)}")
+            continue
+        sites += kind == "site"
+        if kind == "site" and sites > 1:
+            report.add(row.where, "a second asset of kind 'site'; one table describes one site")
+        yield row
+
+
+def _positions(assets: Sequence[Row], ids: list[str], report: _Report) -> dict[str, int]:
+    position: dict[str, int] = {}
+    for i, (row, asset) in enumerate(zip(assets, ids, strict=True)):
+        if not asset:
+            report.add(row.where, "an asset without an id; give it one that is unique in the site")
+        elif asset in position:
+            first = assets[position[asset]]
+            parents = [r.cells.get("parent", "") for r in (first, row)]
+            what = f"two parents, {parents[0]!r} and {parents[1]!r}" if parents[0] != parents[1] else "listed twice"
+            report.add(row.where, f"asset {asset!r}: {what} (first at {first.where}); keep one line")
+        else:
+            position[asset] = i
+    return position
+
+
+def _parents(assets: Sequence[Row], codes: np.ndarray, position: dict[str, int], report: _Report) -> np.ndarray:
+    kinds = tuple(KINDS.values())
+    site = next((i for i, code in enumerate(codes) if kinds[code].name == "site"), -1)
+    parent = np.full(len(assets), -1, dtype=np.int32)
+    for i, row in enumerate(assets):
+        kind, above = kinds[codes[i]], row.cells.get("parent", "")
+        if kind.name == "site":
+            if above:
+                report.add(row.where, f"the site cannot have a parent; leave {above!r} out")
+            continue
+        if not above and "site" in kind.parents:
+            parent[i] = site
+            continue
+        here = position.get(above, -1)
+        if here < 0:
+            what = f"parent {above!r} is no asset" if above else "has no parent"
+            report.add(row.where, f"{row.cells.get('id')!r}: {what}; a {kind.name} stands in a {' or '.join(kind.parents)}")
+        elif kinds[codes[here]].name not in kind.parents:
+            wrong = kinds[codes[here]].name
+            report.add(
+                row.where,
+                f"{row.cells.get('id')!r}: a {kind.name} cannot stand in a {wrong}, only in {' or '.join(kind.parents)}",
+            )
+        else:
+            parent[i] = here
+    return parent  # no cycle is possible: what may contain what is itself free of cycles
+
+
+def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
+    columns = {name: np.full(len(assets), np.nan) for name in NUMBER_ATTRIBUTES}
+    given: set[str] = set()
+    for i, row in enumerate(assets):
+        for name, cell in row.cells.items():
+            if not cell or name not in NUMBER_ATTRIBUTES:
+                continue
+            try:
+                value = float(cell)
+            except ValueError:
+                value = math.nan
+            low = -1e6 if name in ("x_m", "y_m", "z_m") else 0.0
+            if not (math.isfinite(value) and low <= value <= 1e12):
+                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only")
+                continue
+            columns[name][i] = value
+            given.add(name)
+    return {name: columns[name] for name in NUMBER_ATTRIBUTES if name in given}
+
+
+def _links(rows: Sequence[Row], position: dict[str, int], report: _Report) -> dict[str, Links]:
+    found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
+    seen: dict[tuple[str, str, str], str] = {}
+    for row in rows:
+        source, target, relation = (row.cells.get(c, "") for c in ("from", "to", "relation"))
+        if relation not in RELATIONS:
+            report.add(row.where, f"no relation {relation!r}; relations are {', '.join(RELATIONS)}")
+            continue
+        missing = [end for end in (source, target) if end not in position]
+        if missing:
+            report.add(row.where, f"link to {missing[0]!r}, which is no asset; add it to the assets table or mend the id")
+            continue
+        if source == target:
+            report.add(row.where, f"{source!r} {relation} itself; leave the line out")
+            continue
+        if (first := seen.setdefault((source, target, relation), row.where)) != row.where:
+            report.add(row.where, f"{source!r} {relation} {target!r} stands twice (first at {first}); keep one line")
+            continue
+        found[relation].append((position[source], position[target], _share(row, report), row))
+    links = empty_links()
+    for relation, entries in found.items():
+        if entries:
+            if relation != "connects":
+                _check_acyclic(relation, entries, len(position), position, report)
+            links[relation] = _shared_links(relation, entries, report)
+    return links
+
+
+def _share(row: Row, report: _Report) -> float:
+    cell = row.cells.get("share", "")
+    if not cell:
+        return math.nan
+    try:
+        share = float(cell)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        report.add(row.where, f"share is {cell!r}; write a fraction from 0 to 1 or leave it empty for equal parts")
+    return share
+
+
+def _shared_links(relation: str, entries: Sequence[tuple[int, int, float, Row]], report: _Report) -> Links:
+    source = np.array([e[0] for e in entries], dtype=np.int32)
+    target = np.array([e[1] for e in entries], dtype=np.int32)
+    share = np.array([e[2] for e in entries])
+    n = int(target.max()) + 1
+    given = np.bincount(target[~np.isnan(share)], weights=share[~np.isnan(share)], minlength=n)
+    blanks = np.bincount(target[np.isnan(share)], minlength=n)
+    if relation != "connects":
+        wrong = np.where(blanks > 0, given > 1 + 1e-9, (given > 0) & (np.abs(given - 1) > 1e-6))
+        for _, t, _, row in entries:
+            if wrong[t]:
+                wrong[t] = False  # one sentence for each target
+                report.add(
+                    row.where, f"the shares of what {relation} {row.cells['to']!r} sum to {given[t]:g}; make them sum to 1"
+                )
+    rest = np.maximum(1 - given, 0) / np.maximum(blanks, 1)
+    return Links(source, target, np.where(np.isnan(share), rest[target], share))
+
+
+def _check_acyclic(
+    relation: str, entries: Sequence[tuple[int, int, float, Row]], n: int, position: dict[str, int], report: _Report
+) -> None:
+    """Kahn's algorithm: whatever cannot be taken off from the roots stands on a cycle or behind one."""
+    after: dict[int, list[int]] = {}
+    waiting = Counter(t for _, t, _, _ in entries)
+    for s, t, _, _ in entries:
+        after.setdefault(s, []).append(t)
+    ready = [s for s in after if waiting[s] == 0]
+    while ready:
+        for t in after.get(ready.pop(), ()):
+            waiting[t] -= 1
+            if waiting[t] == 0:
+                ready.append(t)
+    left = {t for t, count in waiting.items() if count > 0}
+    if left:
+        cycle = _one_cycle(left, entries)
+        names = {p: asset for asset, p in position.items() if p in cycle}
+        row = next(row for s, t, _, row in entries if s in cycle and t in cycle)
+        ring = " -> ".join(names[p] for p in (*cycle, cycle[0]))
+        report.add(row.where, f"a cycle in {relation!r}: {ring}; one of these links points the wrong way")
+
+
+def _one_cycle(left: set[int], entries: Sequence[tuple[int, int, float, Row]]) -> list[int]:
+    """One cycle among ``left``: everything there has a predecessor there, so walking back must come round."""
+    before = {t: s for s, t, _, _ in entries if t in left and s in left}
+    path: list[int] = []
+    here = next(iter(before))
+    while here not in path:
+        path.append(here)
+        here = before[here]
+    return path[path.index(here) :][::-1]

@@ -1,0 +1,15 @@
+"""Sentences for people, kept apart from their numbers so that each face can say them in its reader's language."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``text`` is an English ``str.format`` template and the key of its translation; ``params`` are what it names."""
+
+    text: str
+    params: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text.format(**self.params)

@@ -1,0 +1,220 @@
+"""THE table of what can be measured or set: one name, one unit, one plausible range, one maximum age.
+
+A metric is identified by the kind of asset and its name (``gpu``, ``power_w``); its unit is the suffix of the name and
+never changes. Conversion into these units happens in ``ingest`` and nowhere else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from twin.kinds import KINDS
+
+# Suffix of a metric's name -> unit as faces print it. Longer suffixes are matched first.
+UNITS = MappingProxyType(
+    {
+        "gco2_per_kwh": "gCO2/kWh",
+        "per_mwh": "/MWh",  # the site's currency per MWh
+        "w": "W",
+        "j": "J",
+        "kwh": "kWh",
+        "c": "°C",  # a temperature
+        "k": "K",  # a temperature difference
+        "kgps": "kg/s",
+        "pa": "Pa",
+        "v": "V",
+        "a": "A",
+        "hz": "Hz",
+        "frac": "",  # 0-1 inside, percent on a face
+        "ratio": "",  # dimensionless and not bounded by 1
+        "s": "s",
+        "bytes": "B",
+        "bps": "bit/s",
+        "count": "",
+        "code": "",  # an enumeration or a bit mask
+        "flag": "",  # 0 or 1
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table.
+
+    ``low`` and ``high`` bound what is plausible (a value outside is *bad*, not clipped); ``max_age_s`` is the age from
+    which a value is stale; ``counter`` marks a value that only grows until its device restarts; ``step`` is the largest
+    change that may be commanded at once (None: cannot be set).
+    """
+
+    kind: str
+    name: str
+    low: float
+    high: float
+    max_age_s: float
+    counter: bool
+    step: float | None
+    doc: str
+
+    @property
+    def unit(self) -> str:
+        """Unit as a face prints it; empty for a dimensionless metric."""
+        return UNITS[suffix(self.name)]
+
+
+def suffix(name: str) -> str:
+    """Unit suffix of a metric's name; ``ValueError`` where the name carries none."""
+    for unit in UNITS:
+        if name.endswith("_" + unit):
+            return unit
+    raise ValueError(f"metric name {name!r} ends in no known unit; known: {', '.join(UNITS)}")
+
+
+_INF = float("inf")
+_TERA = 1e12
+# kinds | name | low | high | max age [s] | flags ("counter" or "step=…") | what it is
+_ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
+    # power, wherever a meter sits; positive is power into the asset
+    ("gpu", "power_w", 0, 3e3, 90, "", "electrical power into the GPU board"),
+    ("node", "power_w", 0, 5e4, 90, "", "electrical power into the node at its power supplies"),
+    ("rack", "power_w", 0, 2e6, 90, "", "electrical power into the rack"),
+    ("row hall", "power_w", 0, 5e8, 90, "", "electrical power into all IT of the row or hall"),
+    ("pdu ups transformer meter", "power_w", 0, 5e8, 90, "", "electrical power into the device"),
+    ("cdu pump chiller tower drycooler", "power_w", 0, 5e7, 90, "", "electrical power into the device"),
+    ("switch storage", "power_w", 0, 1e5, 90, "", "electrical power into the device"),
+    ("battery pv", "power_w", -5e8, 5e8, 90, "", "electrical power into the device; negative while it delivers"),
+    ("gpu node rack pdu ups meter", "energy_j", 0, _INF, 300, "counter", "energy into the asset since its counter began"),
+    ("gpu node", "power_cap_w", 0, 5e4, 300, "step=200", "upper limit that the device holds its own power to"),
+    # accelerators
+    ("gpu", "util_frac", 0, 1, 90, "", "share of time with at least one kernel resident"),
+    ("gpu", "sm_active_frac", 0, 1, 90, "", "share of SM cycles with at least one warp"),
+    ("gpu", "tensor_active_frac", 0, 1, 90, "", "share of cycles in which the tensor pipe was active"),
+    ("gpu", "dram_active_frac", 0, 1, 90, "", "share of cycles in which device memory moved data"),
+    ("gpu", "mem_copy_util_frac", 0, 1, 90, "", "share of time in which device memory was read or written"),
+    ("gpu", "mem_used_bytes", 0, _TERA, 90, "", "device memory in use"),
+    ("gpu", "mem_free_bytes", 0, _TERA, 90, "", "device memory free"),
+    ("gpu", "temp_c", -20, 130, 90, "", "temperature of the GPU die"),
+    ("gpu", "mem_temp_c", -20, 130, 90, "", "temperature of device memory"),
+    ("gpu", "sm_clock_hz", 0, 6e9, 90, "", "clock of the streaming multiprocessors"),
+    ("gpu", "mem_clock_hz", 0, 2e10, 90, "", "clock of device memory"),
+    ("gpu", "throttle_code", 0, 2**32, 90, "", "reasons for a lowered clock, NVML bit mask"),
+    ("gpu", "xid_code", 0, 1000, 90, "", "last XID error; 0 is none"),
+    ("gpu", "ecc_corrected_count", 0, _INF, 300, "counter", "corrected memory errors"),
+    ("gpu", "ecc_uncorrected_count", 0, _INF, 300, "counter", "uncorrectable memory errors"),
+    ("gpu", "remapped_rows_count", 0, 1e5, 300, "counter", "memory rows remapped after uncorrectable errors"),
+    ("gpu", "row_remap_failure_flag", 0, 1, 300, "", "a row could not be remapped"),
+    ("gpu", "pcie_replay_count", 0, _INF, 300, "counter", "PCIe retries"),
+    ("gpu", "nvlink_error_count", 0, _INF, 300, "counter", "NVLink CRC and replay errors"),
+    # nodes
+    ("node", "cpu_util_frac", 0, 1, 90, "", "share of CPU time not idle, all cores"),
+    ("node", "load1_ratio", 0, 1e5, 90, "", "run queue length, one-minute mean"),
+    ("node", "mem_used_bytes", 0, 1e14, 90, "", "main memory in use (total less available)"),
+    ("node", "mem_total_bytes", 0, 1e14, 600, "", "main memory fitted"),
+    ("node", "temp_c", -20, 130, 90, "", "hottest processor temperature"),
+    ("node rack", "inlet_temp_c", -20, 80, 90, "", "air temperature at the inlet"),
+    ("node", "net_rx_bps", 0, _TERA * 10, 90, "", "received, all physical interfaces"),
+    ("node", "net_tx_bps", 0, _TERA * 10, 90, "", "sent, all physical interfaces"),
+    ("node", "disk_read_bps", 0, _TERA * 10, 90, "", "read from all local disks"),
+    ("node", "disk_write_bps", 0, _TERA * 10, 90, "", "written to all local disks"),
+    ("node", "uptime_s", 0, 1e10, 90, "", "time since the node booted"),
+    ("node switch", "up_flag", 0, 1, 90, "", "the asset answers"),
+    # network and storage
+    ("port", "up_flag", 0, 1, 90, "", "the link is up"),
+    ("port", "rx_bps", 0, _TERA * 10, 90, "", "received"),
+    ("port", "tx_bps", 0, _TERA * 10, 90, "", "sent"),
+    ("port", "error_count", 0, _INF, 90, "counter", "receive and transmit errors"),
+    ("port", "link_down_count", 0, _INF, 300, "counter", "times the link went down"),
+    ("switch", "temp_c", -20, 130, 90, "", "hottest temperature of the switch"),
+    ("storage", "used_bytes", 0, 1e19, 300, "", "capacity in use"),
+    ("storage", "total_bytes", 0, 1e19, 600, "", "capacity"),
+    ("storage", "used_frac", 0, 1, 300, "", "capacity in use over capacity"),
+    ("storage", "read_bps", 0, _TERA * 100, 90, "", "read"),
+    ("storage", "write_bps", 0, _TERA * 100, 90, "", "written"),
+    ("storage", "latency_s", 0, 600, 90, "", "mean time of an operation"),
+    # liquid cooling
+    ("cdu loop rack chiller", "supply_temp_c", -20, 90, 90, "", "liquid supplied towards the load"),
+    ("cdu loop rack chiller tower drycooler", "return_temp_c", -20, 110, 90, "", "liquid coming back from the load"),
+    ("cdu loop rack pump", "flow_kgps", 0, 1e4, 90, "", "mass flow of liquid"),
+    ("cdu loop", "supply_temp_setpoint_c", 5, 60, 600, "step=1", "supply temperature ordered"),
+    ("cdu loop rack pump", "diff_pressure_pa", -1e6, 2e6, 90, "", "pressure difference supply to return"),
+    ("cdu loop rack", "heat_w", -1e7, 5e8, 90, "", "heat carried by the liquid"),
+    ("cdu", "primary_supply_temp_c", -20, 90, 90, "", "facility water into the unit"),
+    ("cdu", "primary_return_temp_c", -20, 110, 90, "", "facility water out of the unit"),
+    ("cdu", "primary_flow_kgps", 0, 1e4, 90, "", "mass flow of facility water"),
+    ("cdu pump", "pump_speed_frac", 0, 1, 90, "step=0.1", "pump speed over rated speed"),
+    ("valve", "position_frac", 0, 1, 90, "step=0.1", "valve opening"),
+    ("tower drycooler", "fan_speed_frac", 0, 1, 90, "step=0.1", "fan speed over rated speed"),
+    ("tower drycooler", "supply_temp_c", -20, 90, 90, "", "water leaving towards the plant"),
+    ("cdu rack", "leak_flag", 0, 1, 90, "", "a leak detector has tripped"),
+    # power chain
+    ("pdu ups transformer", "loading_frac", 0, 3, 90, "", "apparent power over rating"),
+    ("ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),
+    ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
+    ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
+    ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
+    ("ups", "on_battery_flag", 0, 1, 90, "", "the load runs from the battery"),
+    ("meter", "energy_kwh", 0, _INF, 600, "counter", "energy since the counter began"),
+    # the world outside
+    ("weather", "dry_bulb_c", -60, 60, 7200, "", "air temperature"),
+    ("weather", "wet_bulb_c", -60, 45, 7200, "", "wet-bulb temperature"),
+    ("weather", "humidity_frac", 0, 1, 7200, "", "relative humidity"),
+    ("grid", "carbon_gco2_per_kwh", 0, 3000, 7200, "", "average carbon intensity of consumption"),
+    ("grid", "price_per_mwh", -5000, 20000, 7200, "", "energy price in the site's currency"),
+    ("grid", "frequency_hz", 40, 70, 90, "", "mains frequency"),
+    # the centre as a whole
+    ("site hall", "it_power_w", 0, 1e10, 90, "", "power into IT equipment"),
+    ("site hall", "cooling_power_w", 0, 1e10, 90, "", "power into all cooling equipment"),
+    ("site", "loss_power_w", 0, 1e10, 90, "", "power lost between the grid and the racks"),
+    ("site", "facility_power_w", 0, 1e10, 90, "", "power drawn from the grid"),
+    ("site", "pue_ratio", 1, 10, 90, "", "facility power over IT power (momentary; ISO/IEC 30134-2 asks for a year)"),
+    ("site hall rack pdu cdu", "residual_w", -1e10, 1e10, 90, "", "measured power less modelled power"),
+    ("queue", "running_count", 0, 1e7, 120, "", "jobs running"),
+    ("queue", "waiting_count", 0, 1e7, 120, "", "jobs waiting"),
+    ("queue", "gpus_allocated_count", 0, 1e7, 120, "", "GPUs allocated to jobs"),
+    ("queue", "gpus_waiting_count", 0, 1e8, 120, "", "GPUs that waiting jobs ask for"),
+    # icctwin itself
+    ("source", "up_flag", 0, 1, 30, "", "the last poll succeeded"),
+    ("source", "poll_s", 0, 3600, 30, "", "duration of the last poll"),
+    ("source", "samples_count", 0, _INF, 30, "counter", "values taken since start"),
+    ("source", "errors_count", 0, _INF, 30, "counter", "failed polls since start"),
+    ("source", "unmapped_count", 0, 1e9, 30, "", "series of the last poll that belong to no known asset or metric"),
+    ("source", "suspect_count", 0, _INF, 30, "counter", "values judged suspect or bad since start"),
+    ("task", "duration_s", 0, 1e5, _INF, "", "duration of the last run"),
+    ("task", "runs_count", 0, _INF, _INF, "counter", "runs since start"),
+    ("task", "errors_count", 0, _INF, _INF, "counter", "runs that failed since start"),
+    ("task", "missed_count", 0, _INF, _INF, "counter", "runs that started too late to be done, since start"),
+    ("task", "overlaps_count", 0, _INF, _INF, "counter", "runs left out because the one before was still going"),
+    ("task", "failing_flag", 0, 1, _INF, "", "the last run failed"),
+    ("process", "cpu_frac", 0, 1024, 90, "", "processor time over wall time; 1 is one core"),
+    ("process", "rss_bytes", 0, 1e13, 90, "", "resident memory"),
+    ("process", "store_bytes", 0, 1e16, 300, "", "size of the store on disk"),
+)
+
+
+def _build() -> dict[str, dict[str, Metric]]:
+    table: dict[str, dict[str, Metric]] = {kind: {} for kind in KINDS}
+    for kinds, name, low, high, max_age_s, flags, doc in _ROWS:
+        suffix(name)
+        step = float(flags.removeprefix("step=")) if flags.startswith("step=") else None
+        for kind in kinds.split():
+            if name in table[kind]:
+                raise ValueError(f"metric {name!r} stands twice for kind {kind!r}")
+            table[kind][name] = Metric(kind, name, low, high, max_age_s, flags == "counter", step, doc)
+    return table
+
+
+METRICS = MappingProxyType({kind: MappingProxyType(rows) for kind, rows in _build().items()})
+
+
+def metric(kind: str, name: str) -> Metric:
+    """The table's row for ``name`` of ``kind``; ``KeyError`` with one clear sentence where there is none."""
+    try:
+        return METRICS[kind][name]
+    except KeyError:
+        known = ", ".join(METRICS.get(kind, {})) or f"no such kind; kinds are {', '.join(KINDS)}"
+        raise KeyError(f"no metric {name!r} of kind {kind!r}; known: {known}") from None
+
+
+def every_metric() -> Iterator[Metric]:
+    """All rows, in the table's order of kinds."""
+    for rows in METRICS.values():
+        yield from rows.values()

@@ -1,0 +1,151 @@
+"""The ports: what the rest of icctwin asks of the outside, whoever answers. ``ui.app`` alone joins them to protocols."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from twin.frame import Floats, Frame, Ints, Origin
+from twin.job import Jobs
+
+
+class Clock(Protocol):
+    """What time it is; a virtual one in tests and replay."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+
+class Source(Protocol):
+    """Reads one endpoint of one protocol. Holds no logic beyond names, units and signs."""
+
+    @property
+    def name(self) -> str:
+        """Id of the source's own asset (kind ``source``)."""
+        ...
+
+    @property
+    def every_s(self) -> float:
+        """How often it wants to be polled."""
+        ...
+
+    @property
+    def unmapped(self) -> int:
+        """Series of the last poll that belong to no known asset or metric."""
+        ...
+
+    async def poll(self, now: datetime) -> Sequence[Frame]:
+        """Read once. All of the answer or ``SourceError``; never half, never an old value as a new one."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class How(StrEnum):
+    """How values that fall into one step become one."""
+
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """``time_s``: float64[t], starts of steps (or times of samples), increasing; ``values``: metric -> float64[t, n] for
+    the n ``rows`` asked for, NaN where there was nothing believable."""
+
+    time_s: Floats
+    rows: Ints
+    values: Mapping[str, Floats]
+
+
+class Store(Protocol):
+    """Keeps frames. One process appends; any number of processes read meanwhile."""
+
+    def append(self, frames: Sequence[Frame]) -> None:
+        """Keep ``frames``. When it returns they survive a killed process; of two values for the same asset, metric,
+        origin, band and time, the later append counts."""
+        ...
+
+    def series(
+        self,
+        kind: str,
+        metrics: Sequence[str],
+        start: datetime,
+        end: datetime,
+        step_s: float | None = None,
+        how: How = How.MEAN,
+        rows: Ints | None = None,
+        origin: Origin = Origin.MEASURED,
+        band: str = "",
+    ) -> Series:
+        """Values in ``[start, end)`` in steps of ``step_s`` aligned to multiples of it since 1970 (None: as stored),
+        for ``rows`` of ``kind`` (None: all). Bad values do not count. Served from rollups where those are exact."""
+        ...
+
+    def latest(self, since: datetime) -> Sequence[Frame]:
+        """Frames that rebuild the live state after a start: the newest value of everything not older than ``since``."""
+        ...
+
+    def maintain(self, now: datetime) -> None:
+        """Compact, roll up and drop what is past the limits of age and size. Bounded work a call; call it again."""
+        ...
+
+    def size_bytes(self) -> int:
+        """On disk, everything counted."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is begun."""
+        ...
+
+
+class Records(Protocol):
+    """Append-only notes that are not values over time: alerts, plans, audit, ledger. A record is a JSON object."""
+
+    def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
+        """Keep a record, durable on return; gives its number, which only grows."""
+        ...
+
+    def read(
+        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+    ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
+        """Records in ``[start, end)`` by number, at most ``limit``: the oldest, or with ``newest`` the newest, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to change: set ``metric`` of ``asset`` to ``value``, at the latest undone at ``until``."""
+
+    asset: str
+    metric: str
+    value: float
+    until: datetime
+    key: str  # the same key is the same action, however often it is sent
+
+
+class Actuator(Protocol):
+    """Carries actions out on one device or scheduler and reads them back."""
+
+    async def apply(self, action: Action, now: datetime) -> Frame:
+        """Do it and read it back: a ``commanded`` frame of what the device now says. ``SourceError`` where it cannot."""
+        ...
+
+
+class Queue(Protocol):
+    """A cluster's job scheduler."""
+
+    @property
+    def name(self) -> str:
+        """Id of the queue's asset (kind ``queue``)."""
+        ...
+
+    async def jobs(self, now: datetime) -> Jobs:
+        """Pending, running and lately ended jobs. ``SourceError`` where the scheduler does not answer."""
+        ...
