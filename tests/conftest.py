@@ -1,0 +1,22 @@
+"""What tests share: where recorded data lies, and small sites to work on."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded data beside the checkout; the test is skipped where it is missing."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"recorded data is not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The project's own small recorded files."""
+    return ROOT / "fixtures"
