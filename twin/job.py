@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -58,3 +59,34 @@ def no_jobs() -> Jobs:
     """An empty table."""
     f, i, b = np.empty(0), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint8)
     return Jobs((), (), (), (), b, i, f, f, f, f, f, b, i, i)
+
+
+def joined(tables: Sequence[Jobs]) -> Jobs:
+    """The jobs of several queues as one table."""
+    if len(tables) == 1:
+        return tables[0]
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(table, name) for table in (no_jobs(), *tables)])
+
+    def words(name: str) -> Sequence[str]:
+        return [word for table in tables for word in getattr(table, name)]
+
+    starts = np.cumsum([0, *map(len, tables)])
+    job_of = [table.job_of + np.int32(start) for table, start in zip(tables, starts, strict=False)]
+    return Jobs(
+        ids=words("ids"),
+        names=words("names"),
+        users=words("users"),
+        partitions=words("partitions"),
+        state=column("state"),
+        gpus=column("gpus"),
+        submit_s=column("submit_s"),
+        start_s=column("start_s"),
+        end_s=column("end_s"),
+        limit_s=column("limit_s"),
+        deadline_s=column("deadline_s"),
+        deferrable=column("deferrable"),
+        rows=column("rows"),
+        job_of=np.concatenate([no_jobs().job_of, *job_of]),
+    )

@@ -15,6 +15,8 @@ from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
 MAX_PROBLEMS = 200  # of one load; the rest is counted
+_MAX_CYCLES = 10  # told of one relation
+_LINK_COLUMNS = ("from", "to", "relation", "share")
 _KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
 
@@ -44,8 +46,9 @@ class _Report:
             raise SiteError(self.problems)
 
 
-def read_table(path: Path, report: _Report | None = None) -> list[Row]:
-    """Rows of a CSV file with a header line; blank lines and lines that start with ``#`` are left out."""
+def read_table(path: Path, report: _Report | None = None, needed: Sequence[str] = ()) -> list[Row]:
+    """Rows of a CSV file with a header line; blank lines and lines that start with ``#`` are left out. A header that lacks a
+    ``needed`` column, or has one twice, is one problem, and no row is read."""
     report = report or _Report()
     rows: list[Row] = []
     try:
@@ -53,11 +56,14 @@ def read_table(path: Path, report: _Report | None = None) -> list[Row]:
             reader = csv.reader(file)
             header: list[str] | None = None
             for cells in reader:
-                if not any(cells) or cells[0].startswith("#"):
+                if not any(map(str.strip, cells)) or cells[0].startswith("#"):
                     continue
                 where = f"{path}:{reader.line_num}"
                 if header is None:
                     header = [cell.strip() for cell in cells]
+                    if wrong := _header_problem(header, needed):
+                        report.add(where, wrong)
+                        break
                 elif len(cells) > len(header):
                     report.add(where, f"{len(cells)} cells under {len(header)} columns; quote cells that hold a comma")
                 else:
@@ -69,12 +75,20 @@ def read_table(path: Path, report: _Report | None = None) -> list[Row]:
     return rows
 
 
+def _header_problem(header: list[str], needed: Sequence[str]) -> str:
+    missing = [column for column in needed if column not in header]
+    if missing:
+        return f"no column {missing[0]!r} in the header; the first line names the columns, as in {','.join(needed)},…"
+    twice = [column for column, count in Counter(header).items() if column and count > 1]
+    return f"column {twice[0]!r} stands twice in the header; keep one" if twice else ""
+
+
 def load_site(name: str, timezone: str, assets: Path, links: Path | None, extra: Iterable[Row] = ()) -> Site:
     """The site described by two CSV files, with ``extra`` asset rows (sources and tasks, which come from the
     configuration). Raises ``SiteError`` with every problem found."""
     report = _Report()
-    asset_rows = read_table(assets, report)
-    link_rows = read_table(links, report) if links else []
+    asset_rows = read_table(assets, report, ("id", "kind"))
+    link_rows = read_table(links, report, _LINK_COLUMNS[:3]) if links else []
     return build_site(name, timezone, [*asset_rows, *extra], link_rows, report)
 
 
@@ -89,15 +103,16 @@ def build_site(
     if len(assets) > MAX_ASSETS:
         report.add(assets[0].where, f"{len(assets)} assets; the most that one site may have is {MAX_ASSETS}")
     _check_columns(assets, report)
-    assets = list(_with_known_kind(assets, report))
+    everything, assets = assets, list(_with_known_kind(assets, report))
+    refused = {row.cells.get("id", "") for row in everything} - {row.cells.get("id", "") for row in assets}
     ids = [row.cells.get("id", "") for row in assets]
     position = _positions(assets, ids, report)
     codes = np.array([_KIND_CODE[row.cells["kind"]] for row in assets], dtype=np.int16)
-    parent = _parents(assets, codes, position, report)
+    parent = _parents(assets, codes, position, refused, report)
     numbers = _numbers(assets, report)
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
-    made = _links(links, position, report)
+    made = _links(links, position, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
     for code in range(len(KINDS)):
@@ -151,7 +166,9 @@ def _positions(assets: Sequence[Row], ids: list[str], report: _Report) -> dict[s
     return position
 
 
-def _parents(assets: Sequence[Row], codes: np.ndarray, position: dict[str, int], report: _Report) -> np.ndarray:
+def _parents(
+    assets: Sequence[Row], codes: np.ndarray, position: dict[str, int], refused: set[str], report: _Report
+) -> np.ndarray:
     kinds = tuple(KINDS.values())
     site = next((i for i, code in enumerate(codes) if kinds[code].name == "site"), -1)
     parent = np.full(len(assets), -1, dtype=np.int32)
@@ -165,6 +182,8 @@ def _parents(assets: Sequence[Row], codes: np.ndarray, position: dict[str, int],
             parent[i] = site
             continue
         here = position.get(above, -1)
+        if here < 0 and above in refused:
+            continue  # its own line was reported
         if here < 0:
             what = f"parent {above!r} is no asset" if above else "has no parent"
             report.add(row.where, f"{row.cells.get('id')!r}: {what}; a {kind.name} stands in a {' or '.join(kind.parents)}")
@@ -199,7 +218,8 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
     return {name: columns[name] for name in NUMBER_ATTRIBUTES if name in given}
 
 
-def _links(rows: Sequence[Row], position: dict[str, int], report: _Report) -> dict[str, Links]:
+def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], report: _Report) -> dict[str, Links]:
+    _check_link_columns(rows, report)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -209,7 +229,7 @@ def _links(rows: Sequence[Row], position: dict[str, int], report: _Report) -> di
             continue
         missing = [end for end in (source, target) if end not in position]
         if missing:
-            report.add(row.where, f"link to {missing[0]!r}, which is no asset; add it to the assets table or mend the id")
+            _report_missing([end for end in missing if end not in refused], row, report)
             continue
         if source == target:
             report.add(row.where, f"{source!r} {relation} itself; leave the line out")
@@ -222,9 +242,20 @@ def _links(rows: Sequence[Row], position: dict[str, int], report: _Report) -> di
     for relation, entries in found.items():
         if entries:
             if relation != "connects":
-                _check_acyclic(relation, entries, len(position), position, report)
+                _check_acyclic(relation, entries, position, report)
             links[relation] = _shared_links(relation, entries, report)
     return links
+
+
+def _check_link_columns(rows: Sequence[Row], report: _Report) -> None:
+    for column in dict.fromkeys(column for row in rows for column in row.cells if column not in _LINK_COLUMNS):
+        where = next(row.where for row in rows if column in row.cells)
+        report.add(where, f"no column {column!r} in a links table; known: {', '.join(_LINK_COLUMNS)}")
+
+
+def _report_missing(ends: Sequence[str], row: Row, report: _Report) -> None:
+    if ends:  # an asset that was refused is reported where it stands
+        report.add(row.where, f"link to {ends[0]!r}, which is no asset; add it to the assets table or mend the id")
 
 
 def _share(row: Row, report: _Report) -> float:
@@ -237,6 +268,7 @@ def _share(row: Row, report: _Report) -> float:
         share = math.nan
     if not 0 <= share <= 1:
         report.add(row.where, f"share is {cell!r}; write a fraction from 0 to 1 or leave it empty for equal parts")
+        return math.nan
     return share
 
 
@@ -248,7 +280,8 @@ def _shared_links(relation: str, entries: Sequence[tuple[int, int, float, Row]],
     given = np.bincount(target[~np.isnan(share)], weights=share[~np.isnan(share)], minlength=n)
     blanks = np.bincount(target[np.isnan(share)], minlength=n)
     if relation != "connects":
-        wrong = np.where(blanks > 0, given > 1 + 1e-9, (given > 0) & (np.abs(given - 1) > 1e-6))
+        linked = np.bincount(target, minlength=n) > 0
+        wrong = linked & np.where(blanks > 0, given > 1 + 1e-9, np.abs(given - 1) > 1e-6)
         for _, t, _, row in entries:
             if wrong[t]:
                 wrong[t] = False  # one sentence for each target
@@ -260,12 +293,28 @@ def _shared_links(relation: str, entries: Sequence[tuple[int, int, float, Row]],
 
 
 def _check_acyclic(
-    relation: str, entries: Sequence[tuple[int, int, float, Row]], n: int, position: dict[str, int], report: _Report
+    relation: str, entries: Sequence[tuple[int, int, float, Row]], position: dict[str, int], report: _Report
 ) -> None:
+    """Reports every cycle that shares no link with one reported before, at most ``_MAX_CYCLES``."""
+    names = {p: asset for asset, p in position.items()}
+    links = [(s, t, row) for s, t, _, row in entries]
+    for _ in range(_MAX_CYCLES):
+        left = _on_or_behind_cycle(links)
+        if not left:
+            return
+        cycle = _one_cycle(left, links)
+        steps = set(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+        row = next(row for s, t, row in links if (s, t) in steps)
+        ring = " -> ".join(names[p] for p in (*cycle, cycle[0]))
+        report.add(row.where, f"a cycle in {relation!r}: {ring}; one of these links points the wrong way")
+        links = [(s, t, row) for s, t, row in links if (s, t) not in steps]
+
+
+def _on_or_behind_cycle(links: Sequence[tuple[int, int, Row]]) -> set[int]:
     """Kahn's algorithm: whatever cannot be taken off from the roots stands on a cycle or behind one."""
     after: dict[int, list[int]] = {}
-    waiting = Counter(t for _, t, _, _ in entries)
-    for s, t, _, _ in entries:
+    waiting = Counter(t for _, t, _ in links)
+    for s, t, _ in links:
         after.setdefault(s, []).append(t)
     ready = [s for s in after if waiting[s] == 0]
     while ready:
@@ -273,21 +322,15 @@ def _check_acyclic(
             waiting[t] -= 1
             if waiting[t] == 0:
                 ready.append(t)
-    left = {t for t, count in waiting.items() if count > 0}
-    if left:
-        cycle = _one_cycle(left, entries)
-        names = {p: asset for asset, p in position.items() if p in cycle}
-        row = next(row for s, t, _, row in entries if s in cycle and t in cycle)
-        ring = " -> ".join(names[p] for p in (*cycle, cycle[0]))
-        report.add(row.where, f"a cycle in {relation!r}: {ring}; one of these links points the wrong way")
+    return {t for t, count in waiting.items() if count > 0}
 
 
-def _one_cycle(left: set[int], entries: Sequence[tuple[int, int, float, Row]]) -> list[int]:
+def _one_cycle(left: set[int], links: Sequence[tuple[int, int, Row]]) -> list[int]:
     """One cycle among ``left``: everything there has a predecessor there, so walking back must come round."""
-    before = {t: s for s, t, _, _ in entries if t in left and s in left}
-    path: list[int] = []
+    before = {t: s for s, t, _ in links if t in left and s in left}
+    path: dict[int, int] = {}
     here = next(iter(before))
     while here not in path:
-        path.append(here)
+        path[here] = len(path)
         here = before[here]
-    return path[path.index(here) :][::-1]
+    return list(path)[path[here] :][::-1]

@@ -106,6 +106,8 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("gpu", "nvlink_error_count", 0, _INF, 300, "counter", "NVLink CRC and replay errors"),
     # nodes
     ("node", "cpu_util_frac", 0, 1, 90, "", "share of CPU time not idle, all cores"),
+    ("node", "cpu_power_w", 0, 2e4, 90, "", "electrical power into processors and their memory (RAPL): a part of the node's"),
+    ("node", "cpu_energy_j", 0, _INF, 300, "counter", "energy into processors and their memory (RAPL)"),
     ("node", "load1_ratio", 0, 1e5, 90, "", "run queue length, one-minute mean"),
     ("node", "mem_used_bytes", 0, 1e14, 90, "", "main memory in use (total less available)"),
     ("node", "mem_total_bytes", 0, 1e14, 600, "", "main memory fitted"),
@@ -147,7 +149,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("cdu rack", "leak_flag", 0, 1, 90, "", "a leak detector has tripped"),
     # power chain
     ("pdu ups transformer", "loading_frac", 0, 3, 90, "", "apparent power over rating"),
-    ("ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),
+    ("pdu ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),
     ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
     ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
     ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
@@ -164,9 +166,12 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("site hall", "it_power_w", 0, 1e10, 90, "", "power into IT equipment"),
     ("site hall", "cooling_power_w", 0, 1e10, 90, "", "power into all cooling equipment"),
     ("site", "loss_power_w", 0, 1e10, 90, "", "power lost between the grid and the racks"),
-    ("site", "facility_power_w", 0, 1e10, 90, "", "power drawn from the grid"),
+    ("site", "facility_power_w", 0, 1e10, 90, "", "power the centre takes in: from the grid, its own generation and storage"),
     ("site", "pue_ratio", 1, 10, 90, "", "facility power over IT power (momentary; ISO/IEC 30134-2 asks for a year)"),
-    ("site hall rack pdu cdu", "residual_w", -1e10, 1e10, 90, "", "measured power less modelled power"),
+    ("site", "overdue_reverts_count", 0, 1e6, 300, "", "actions of ours whose former value could not be restored"),
+    ("site hall rack pdu cdu", "residual_w", -1e10, 1e10, 90, "", "measured less modelled: IT power; pdu: power; cdu: heat"),
+    ("site hall", "coverage_frac", 0, 1, 90, "", "share of the modelled IT power that a power meter or sensor also reads"),
+    ("site hall", "heard_frac", 0, 1, 90, "", "share of IT, by full less idle power, that gave a fresh reading of any kind"),
     ("queue", "running_count", 0, 1e7, 120, "", "jobs running"),
     ("queue", "waiting_count", 0, 1e7, 120, "", "jobs waiting"),
     ("queue", "gpus_allocated_count", 0, 1e7, 120, "", "GPUs allocated to jobs"),
@@ -187,6 +192,8 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("process", "cpu_frac", 0, 1024, 90, "", "processor time over wall time; 1 is one core"),
     ("process", "rss_bytes", 0, 1e13, 90, "", "resident memory"),
     ("process", "store_bytes", 0, 1e16, 300, "", "size of the store on disk"),
+    ("process", "spool_waiting_count", 0, _INF, 90, "", "values that wait for the store"),
+    ("process", "spool_dropped_count", 0, _INF, 90, "counter", "values lost because the store refused them for too long"),
 )
 
 

@@ -118,6 +118,14 @@ class Records(Protocol):
         """Records in ``[start, end)`` by number, at most ``limit``: the oldest, or with ``newest`` the newest, in order."""
         ...
 
+    def trim(self, topic: str, keep: int) -> None:
+        """Drop all but the newest ``keep`` records of ``topic``: for what is a state and not a history."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Action:

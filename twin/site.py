@@ -55,6 +55,11 @@ class Site:
         return {asset: i for i, asset in enumerate(self.ids)}
 
     @cached_property
+    def all_assets(self) -> Ints:
+        """int32[N]: all global positions."""
+        return np.arange(len(self.ids), dtype=np.int32)
+
+    @cached_property
     def _by_kind(self) -> Mapping[str, Ints]:
         codes = self.kind_of
         return {kind: np.flatnonzero(codes == code).astype(np.int32) for code, kind in enumerate(KINDS)}
@@ -138,6 +143,39 @@ def empty_links() -> dict[str, Links]:
     """No links, for every relation."""
     none = np.empty(0, dtype=np.int32)
     return {relation: Links(none, none, np.empty(0)) for relation in RELATIONS}
+
+
+def without(site: Site, left_out: Iterable[str]) -> Site:
+    """The site less these assets and all that they contain, with the links between what remains. Rows are numbered anew, so
+    they are those of ``site`` only for kinds whose left-out assets stand last. ``KeyError`` for an id that is no asset."""
+    gone = np.zeros(len(site.ids), dtype=np.bool_)
+    gone[np.array([site.position[asset] for asset in left_out], dtype=np.intp)] = True
+    below = site.parent.copy()
+    while (below >= 0).any():
+        gone |= (below >= 0) & gone[below]
+        below = np.where(below >= 0, site.parent[below], -1)
+    kept = np.flatnonzero(~gone)
+    moved = np.cumsum(~gone, dtype=np.int32) - 1
+    row_of = np.zeros(len(kept), dtype=np.int32)
+    for code in np.unique(site.kind_of[kept]):
+        mine = site.kind_of[kept] == code
+        row_of[mine] = np.arange(np.count_nonzero(mine))
+    parent = site.parent[kept]
+    links = {}
+    for relation, old in site.links.items():
+        stays = ~(gone[old.source] | gone[old.target])
+        links[relation] = Links(moved[old.source[stays]], moved[old.target[stays]], old.share[stays])
+    return Site(
+        site.name,
+        site.timezone,
+        tuple(site.ids[int(i)] for i in kept),
+        site.kind_of[kept],
+        row_of,
+        np.where(parent >= 0, moved[parent], -1).astype(np.int32),
+        {name: column[kept] for name, column in site.numbers.items()},
+        {name: [column[int(i)] for i in kept] for name, column in site.texts.items()},
+        links,
+    )
 
 
 def asset_path(site: Site, asset: str) -> list[str]:

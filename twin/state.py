@@ -11,9 +11,10 @@ import numpy as np
 
 from twin.frame import Bytes, Floats, Frame, Origin, Quality
 from twin.metrics import metric
-from twin.site import Site
+from twin.site import Bools, Site
 
 Key = tuple[str, str, Origin, str]  # kind, metric, origin, band
+REPLAY_S = 60.0  # how far behind the newest claim of a clock that ran ahead a claim counts as late or repeated
 
 
 class Column(NamedTuple):
@@ -31,25 +32,30 @@ class State:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._columns: dict[Key, Column] = {}
+        self._claimed: dict[Key, Floats] = {}  # the writer's own: times claimed by clocks that ran ahead, s since 1970
 
     def absorb(self, frame: Frame, now: datetime) -> None:
         """Take the values of ``frame`` that are newer than what is known.
 
-        A value's time is never later than ``now``: a clock that runs ahead must not block the truth that follows. Late
-        values lose against newer ones; of two values with one time the first stays, unless the second is of better
-        quality. Bad values are never taken: the last believable one stays and ages. Forecasts are left out: they are
-        series, and the store has them.
+        A value's time is never later than ``now``: a clock that runs ahead must not block the truth that follows. What such
+        a clock claimed is remembered, so that its frames do not pass for new ones when they come late or twice; a claim over
+        ``REPLAY_S`` behind is a clock that was set right. Late values lose against newer ones; of two values with one time
+        the first stays, unless the second is of better quality. Bad values are never taken: the last believable one stays
+        and ages. Forecasts are left out: they are series, and the store has them.
         """
         if frame.origin is Origin.FORECAST:
             return
-        time_s = min(frame.time_s, now.timestamp())
-        for name, values in frame.values.items():
+        claim_s, time_s = frame.time_s, min(frame.time_s, now.timestamp())
+        for name in frame.values:
             key = (frame.kind, name, frame.origin, frame.band)
-            quality = frame.quality.get(name)
-            old = self._columns.get(key)
-            if old is None:
-                old = self._empty(frame.kind, name)
-            self._columns[key] = _merged(old, frame.rows, values, quality, time_s)
+            old = self._columns.get(key) or self._empty(frame.kind, name)
+            if claim_s > time_s and key not in self._claimed:
+                self._claimed[key] = np.full(len(old.time_s), -np.inf)
+            claimed = self._claimed.get(key)
+            take = _wins(old, frame, name, time_s, claimed)
+            self._columns[key] = _merged(old, frame, name, time_s, take)
+            if claim_s > time_s and claimed is not None:
+                claimed[frame.rows[take]] = claim_s
 
     def column(self, kind: str, name: str, now: datetime, origin: Origin = Origin.MEASURED, band: str = "") -> Floats:
         """float64[n]: newest values, NaN where there is none or it is older than the metric's maximum age."""
@@ -82,15 +88,29 @@ class State:
         return Column(np.full(n, np.nan), np.full(n, -np.inf), np.zeros(n, dtype=np.uint8))
 
 
-def _merged(old: Column, rows: np.ndarray, values: Floats, quality: Bytes | None, time_s: float) -> Column:
-    """``old`` with those of ``values`` that win; a new column, or ``old`` itself where none does."""
-    had_s, had_quality = old.time_s[rows], old.quality[rows]
-    grade = np.zeros(len(rows), dtype=np.uint8) if quality is None else quality
-    take = (time_s > had_s) | ((time_s == had_s) & (grade < had_quality))
-    take &= ~np.isnan(values) & (grade < Quality.BAD)
+def _wins(old: Column, frame: Frame, name: str, time_s: float, claimed: Floats | None) -> Bools:
+    """bool[n]: which values of ``frame`` are believable and newer, by their own clock too where that ever ran ahead."""
+    had_s, had_quality = old.time_s[frame.rows], old.quality[frame.rows]
+    grade = _grade(frame, name)
+    newer = time_s > had_s
+    if claimed is not None:
+        had_claim_s = np.maximum(claimed[frame.rows], had_s)
+        newer |= (time_s == had_s) & (frame.time_s > had_claim_s)
+        newer &= (frame.time_s > had_claim_s) | (had_claim_s - frame.time_s > REPLAY_S)
+    return (newer | ((time_s == had_s) & (grade < had_quality))) & ~np.isnan(frame.values[name]) & (grade < Quality.BAD)
+
+
+def _merged(old: Column, frame: Frame, name: str, time_s: float, take: Bools) -> Column:
+    """``old`` with those values of ``frame`` that ``take``; a new column, or ``old`` itself where there are none."""
     if not take.any():
         return old
-    where = rows[take]
+    where = frame.rows[take]
     value, times, grades = old.value.copy(), old.time_s.copy(), old.quality.copy()
-    value[where], times[where], grades[where] = values[take], time_s, grade[take]
+    value[where], times[where], grades[where] = frame.values[name][take], time_s, _grade(frame, name)[take]
     return Column(value, times, grades)
+
+
+def _grade(frame: Frame, name: str) -> Bytes:
+    """uint8[n]: quality of a column, good where the frame says nothing."""
+    quality = frame.quality.get(name)
+    return np.zeros(len(frame.rows), dtype=np.uint8) if quality is None else quality

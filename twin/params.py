@@ -1,0 +1,162 @@
+"""Every number of the physics that is not measured, with its source. "Assumed" marks a number that has none.
+
+An asset's own attributes (``rated_w``, ``no_load_loss_frac``, ``linear_loss_frac``, ``square_loss_frac``) win over these.
+``rated_w`` is electrical design power whatever the kind. ``dataclasses.replace`` makes variants.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One conversion stage of a node's supply: P_in = (P_out + ``constant_w``) / ``efficiency_frac``."""
+
+    constant_w: float
+    efficiency_frac: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParams:
+    """A node whose assets have no ``rated_w``. Defaults: an eight-GPU server of the H100 class.
+
+    - ``gpu_w``: 700, NVIDIA H100 SXM. ``gpu_idle_frac``: Frontier, 88 of 560 W (RAPS).
+    - ``cpu_full_w``: two processors of 350 W; ``cpu_idle_w``: Frontier's 90/280 of it.
+    - ``memory_w``, ``nic_w`` (each; one a GPU, at least one), ``storage_w``, ``other_w`` (NVSwitches, board, fans): assumed.
+      With them a node draws 7.6 kW in full, inside the 6.5-8.5 kW reported as typical of a DGX H100 (10.2 kW at most).
+    - ``cpu_util_frac``: of a node whose processors say nothing; assumed.
+    - ``stages``: one supply of 94 % (typical 94-96 %) that draws 20 W for itself; assumed.
+    """
+
+    gpu_w: float = 700.0
+    gpu_idle_frac: float = 88 / 560
+    cpu_idle_w: float = 225.0
+    cpu_full_w: float = 700.0
+    memory_w: float = 150.0
+    nic_w: float = 25.0
+    storage_w: float = 80.0
+    other_w: float = 400.0
+    cpu_util_frac: float = 0.3
+    stages: tuple[Stage, ...] = (Stage(20.0, 0.94),)
+
+
+# ExaDigiT/RAPS, system configuration "frontier": each node has a converter (SIVOC) of 13 W and 0.98; a rectifier of 17 W and
+# 0.96 serves four nodes.
+FRONTIER_NODE = NodeParams(
+    gpu_w=560.0,
+    gpu_idle_frac=88 / 560,
+    cpu_idle_w=90.0,
+    cpu_full_w=280.0,
+    memory_w=74.26,
+    nic_w=20.0,
+    storage_w=30.0,
+    other_w=0.0,
+    stages=(Stage(13.0, 0.98), Stage(17.0 / 4, 0.96)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """Loss over rating at load x: ``no_load_frac`` + ``linear_frac`` · x + ``square_frac`` · x² (``twin.physics.chain``)."""
+
+    no_load_frac: float
+    linear_frac: float
+    square_frac: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChainParams:
+    """Power devices whose assets give no curve. The sums lie in the typical range; how they are split is assumed.
+
+    - ``transformer``: 98.9 % at half load (typical 98-99 %).
+    - ``ups``: 95.7 % at half and 96.6 % at full load (typical 94-97 %); 43 % of its full-load loss is no-load ("can
+      represent over 40 % of all UPS losses", Schneider Electric White Paper 108).
+    - ``pdu``: 98.8 % at half load (typical 98-99 %).
+    - ``unrated_load_frac``: load at which a device of unknown rating is taken to run; assumed.
+    """
+
+    transformer: LossCurve = LossCurve(0.003, 0.0, 0.010)
+    ups: LossCurve = LossCurve(0.015, 0.010, 0.010)
+    pdu: LossCurve = LossCurve(0.004, 0.0, 0.009)
+    unrated_load_frac: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PlantParams:
+    """Cooling; power shares are of the heat carried at design.
+
+    - ``liquid_frac``: of the heat of a rack with a CDU; GB300 NVL72, about 110 of 142-155 kW.
+    - ``cdu_pump_frac``: 1,517 W for 132 kW (1.5 L/min/kW, OCP; 40 psi; 60 % efficiency). ``cdu_speed_frac``: of pumps that say
+      nothing; assumed. ``air_fan_frac``: air handlers; assumed.
+    - ``supply_c``: to racks, where no CDU says; the middle of 25-35 °C. ``chilled_c``: facility water without CDUs; assumed.
+    - ``range_k``: OCP, ΔT of 10 K or less at 1.5 L/min/kW. ``cdu_ntu`` (2 K of approach at design), ``exchanger_k``: assumed.
+    - ``pump_frac``: assumed; ASHRAE 90.1 appendix G (22 + 19 W/gpm) is 0.016 at 10 K, warm-water loops have less to pass.
+      ``least_pump_speed_frac``: assumed.
+    - ``tower_fan_frac``: 40.2 gpm/hp at 95/85/75 °F, ASHRAE 90.1 table 6.8.1-7. ``dry_fan_frac``, ``dry_approach_k``: assumed.
+    - ``fan_exponent``: assumed, between the ceiling of ASHRAE 90.1-2016 6.5.5.2.1 (1.74) and the cube.
+    - ``carnot_frac``: COP 6.3 (ASHRAE 90.1, large centrifugal, 0.56 kW/ton) at 6.7 °C leaving and 35 °C condenser water.
+      ``chiller_cop``: turns a chiller's ``rated_w`` into capacity; assumed.
+    - ``wet_bulb_c``, ``dry_bulb_c``: where the weather is silent; assumed, and what rests on them is marked suspect.
+    """
+
+    liquid_frac: float = 0.74
+    cdu_pump_frac: float = 0.0115
+    cdu_speed_frac: float = 0.8
+    air_fan_frac: float = 0.04
+    supply_c: float = 30.0
+    chilled_c: float = 18.0
+    range_k: float = 10.0
+    cdu_ntu: float = 5.0
+    exchanger_k: float = 2.0
+    pump_frac: float = 0.012
+    least_pump_speed_frac: float = 0.4
+    tower_fan_frac: float = 0.0127
+    dry_fan_frac: float = 0.025
+    dry_approach_k: float = 6.0
+    fan_exponent: float = 2.6
+    carnot_frac: float = 0.63
+    chiller_cop: float = 6.0
+    wet_bulb_c: float = 15.0
+    dry_bulb_c: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Standard uncertainties as shares of the value, for the 80 % interval of the site's totals.
+
+    - ``meter``: a class 1 meter (IEC 62053-21) taken as 95 % limits.
+    - ``gpu_sensor``: NVML, "accurate to within +/- 5 %" (said of Fermi and Kepler, taken for later ones), as 95 % limits.
+    - ``gpu_util`` (power from utilisation), ``rest`` (processors, memory, NIC, supply), ``loss``, ``cooling`` and, while the
+      weather is assumed, ``blind_cooling``: assumed.
+    - ``common_frac``: share of the variance that all assets have in common, as one model and one firmware err alike
+      everywhere; assumed.
+
+    What is silent has the spread of a uniform distribution from idle to full (JCGM 100:2008, 4.3.7).
+    """
+
+    meter: float = 0.005
+    gpu_sensor: float = 0.025
+    gpu_util: float = 0.15
+    rest: float = 0.20
+    loss: float = 0.20
+    cooling: float = 0.25
+    blind_cooling: float = 0.50
+    common_frac: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """All of them, and how little hearing is enough; everything here is assumed.
+
+    - ``heard_floor_frac``: a value is NaN where less than this share of what it rests on was heard;
+      ``heard_sound_frac``: it is suspect below this.
+    - ``switch_w``: a switch with neither reading nor rating; ``steady_load_frac``: load of switches and storage over rating.
+    """
+
+    node: NodeParams = field(default_factory=NodeParams)
+    chain: ChainParams = field(default_factory=ChainParams)
+    plant: PlantParams = field(default_factory=PlantParams)
+    doubt: Doubt = field(default_factory=Doubt)
+    heard_floor_frac: float = 0.5
+    heard_sound_frac: float = 0.95
+    switch_w: float = 1000.0
+    steady_load_frac: float = 0.6
