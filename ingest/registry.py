@@ -6,24 +6,28 @@ opens nothing before its first poll, so that checking a configuration touches no
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
 from pydantic import BaseModel
 
+from twin.frame import Frame
 from twin.ports import Actuator, Queue, Source
 from twin.site import Site
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What one ``[[source]]`` of a configuration gives; ``actuators`` by id of the asset whose metrics they set."""
+    """What one ``[[source]]`` of a configuration gives; ``actuators`` by id of the asset whose metrics they set; ``history``:
+    the past that a simulated plant makes up before its first poll at the given time, step by step."""
 
     sources: Sequence[Source]
     queues: Sequence[Queue] = ()
     actuators: Mapping[str, Actuator] = field(default_factory=dict)
+    history: Callable[[datetime], Iterator[Sequence[Frame]]] | None = None
 
 
 class SourceModule(Protocol):

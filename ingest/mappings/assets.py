@@ -1,0 +1,69 @@
+"""Finds the asset that a series speaks of: by ids and names that the site gives, or by its place within a node."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from ingest.mappings import NODE_WIDE, SITE_WIDE
+from twin.site import Site
+
+_AMBIGUOUS = -1
+NODE_NAMES = ("hostname", "id", "address")  # what a telemetry label may call a node by, the first before the second
+
+
+class Assets:
+    """The assets of one site, findable; one instance serves all targets of a source. Tables are made when first asked for."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._table = cache(self._make_table)
+        self._texts = cache(self._read_texts)
+
+    def node(self, name: str) -> int | None:
+        """Row of the node with this hostname, id or address; a port after it does not count. None where none has."""
+        bare = name.rpartition(":")[0].strip("[]") if ":" in name else name
+        for attribute in NODE_NAMES:
+            table = self._table("node", attribute)
+            for said in (name, bare):
+                row = table.get((_AMBIGUOUS, said), _AMBIGUOUS)
+                if row != _AMBIGUOUS:
+                    return row
+        return None
+
+    def find(self, kind: str, keys: Mapping[str, Sequence[str]], labels: Mapping[str, str], node: int | None) -> int | None:
+        """Row of the asset of ``kind`` that ``labels`` name by ``keys`` (attribute -> labels), None where none is known.
+
+        ``node`` is the row of the node that the series belongs to. What is found by its place in the node must not
+        have another unique id than the series says.
+        """
+        strange = False  # the series gives a unique id that no asset has
+        for attribute, names in keys.items():
+            said = next((labels[name] for name in names if labels.get(name)), "")
+            if not said or (attribute in NODE_WIDE and node is None):
+                continue
+            place = _AMBIGUOUS if attribute in SITE_WIDE or node is None else node
+            row = self._table(kind, attribute).get((place, said), _AMBIGUOUS)
+            if row != _AMBIGUOUS:
+                return None if strange and attribute in NODE_WIDE and self._named(kind, row, keys) else row
+            strange = strange or attribute in SITE_WIDE
+        return None
+
+    def _named(self, kind: str, row: int, keys: Mapping[str, Sequence[str]]) -> bool:
+        return any(self._texts(kind, attribute)[row] for attribute in keys if attribute in SITE_WIDE)
+
+    def _read_texts(self, kind: str, attribute: str) -> Sequence[str]:
+        site = self._site
+        if attribute == "id":
+            return site.ids_of(kind)
+        if attribute == "index":
+            return ["" if index != index else f"{index:g}" for index in site.number(kind, "index").tolist()]
+        return site.text(kind, attribute)
+
+    def _make_table(self, kind: str, attribute: str) -> dict[tuple[int, str], int]:
+        """(row of the node, or -1 for the whole site; value) -> row of the asset, -1 where two assets have the value."""
+        texts = self._texts(kind, attribute)
+        nodes = self._site.within(kind, "node").tolist() if attribute in NODE_WIDE else [_AMBIGUOUS] * len(texts)
+        table: dict[tuple[int, str], int] = {}
+        for row, key in enumerate(zip(nodes, texts, strict=True)):
+            if key[1]:
+                table[key] = _AMBIGUOUS if key in table else row
+        return table

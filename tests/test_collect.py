@@ -1,0 +1,155 @@
+"""Polling, judging and spooling: what the world does wrong is counted and shown, and the rest goes on."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from small import small_site
+
+from ingest.collect import Collector
+from ingest.judge import judge
+from ingest.spool import Spool
+from twin.errors import SourceError
+from twin.frame import Frame, Quality, frame_of
+from twin.state import State
+from ui.tasks import VirtualClock
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+class Scripted:
+    """A source that does what its script says, poll by poll."""
+
+    unmapped = 0
+
+    def __init__(self, name: str, *script: object, every_s: float = 1.0) -> None:
+        self.name, self.every_s, self._script, self.closed = name, every_s, list(script), False
+
+    async def poll(self, now: datetime) -> Sequence[Frame]:
+        act = self._script.pop(0) if self._script else "ok"
+        if isinstance(act, Exception):
+            raise act
+        if act == "hang":
+            await asyncio.Event().wait()
+        return [frame_of("weather", now, 0, wet_bulb_c=20.0)]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def _collector(*sources: Scripted) -> tuple[Collector, State, VirtualClock]:
+    site = small_site()
+    state, clock = State(site), VirtualClock(START)
+
+    def publish(frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            state.absorb(frame, clock.now())
+
+    return Collector(site, sources, clock, publish), state, clock
+
+
+async def _run(collector: Collector, clock: VirtualClock, seconds: int) -> None:
+    for _ in range(seconds):
+        await collector.tick(clock.now())
+        await collector.drain()
+        clock.time += timedelta(seconds=1)
+    await collector.tick(clock.now())
+    await collector.drain()
+
+
+async def test_a_source_that_fails_is_down_says_why_and_comes_back() -> None:
+    collector, state, clock = _collector(Scripted("s1", SourceError("s1: nobody there"), SourceError("s1: nobody there")), Scripted("s2"))
+    await _run(collector, clock, 1)
+    assert state.column("source", "up_flag", clock.now()).tolist() == [0, 1]
+    assert collector.reasons == {"s1": "s1: nobody there"}
+    await _run(collector, clock, 3)
+    assert state.column("source", "up_flag", clock.now()).tolist() == [1, 1]
+    assert state.column("source", "errors_count", clock.now()).tolist() == [2, 0]
+    assert collector.reasons == {}
+
+
+async def test_a_source_that_hangs_ends_within_its_time_and_does_not_hold_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.collect.MAX_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ingest.collect.MIN_TIMEOUT_S", 0.05)
+    slow, quick = Scripted("s1", "hang"), Scripted("s2")
+    collector, state, clock = _collector(slow, quick)
+    await collector.tick(clock.now())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert state.one("weather", "wet_bulb_c", clock.now()) == 20
+    await collector.drain()
+    assert "no answer within 0.05 s" in collector.reasons["s1"]
+
+
+async def test_a_fault_of_ours_is_raised_once_and_stops_nobody() -> None:
+    collector, state, clock = _collector(Scripted("s1", ZeroDivisionError("planted")), Scripted("s2"))
+    with pytest.raises(ExceptionGroup, match="sources broke"):
+        await collector.tick(clock.now())
+    assert collector.reasons == {"s1": "s1: ZeroDivisionError: planted"}
+    clock.time += timedelta(seconds=1)
+    await _run(collector, clock, 1)
+    assert state.column("source", "up_flag", clock.now()).tolist() == [1, 1]
+
+
+async def test_polls_keep_to_their_interval_and_are_spread() -> None:
+    polled: dict[str, list[float]] = {"s1": [], "s2": []}
+
+    class Noting(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            polled[self.name].append((now - START).total_seconds())
+            return []
+
+    collector, _, clock = _collector(Noting("s1", every_s=10), Noting("s2", every_s=10))
+    await _run(collector, clock, 40)
+    assert polled["s1"] == [0, 10, 20, 30, 40]
+    assert polled["s2"] == [0, 5, 15, 25, 35]
+
+
+async def test_closing_ends_polls_under_way_and_closes_every_source() -> None:
+    sources = Scripted("s1", "hang"), Scripted("s2")
+    collector, _, clock = _collector(*sources)
+    await collector.tick(clock.now())
+    await collector.close()
+    assert [source.closed for source in sources] == [True, True]
+
+
+def test_an_impossible_value_is_bad_and_never_shown_but_kept() -> None:
+    site = small_site()
+    state = State(site)
+    good = Frame("rack", START, site.all_rows("rack"), {"power_w": np.array([10e3, 20e3])})
+    state.absorb(judge(good, START), START)
+    later = START + timedelta(seconds=1)
+    odd = judge(Frame("rack", later, site.all_rows("rack"), {"power_w": np.array([-5.0, 21e3])}), later)
+    assert odd.quality["power_w"].tolist() == [Quality.BAD, Quality.GOOD]
+    assert odd.values["power_w"].tolist() == [-5.0, 21e3]
+    state.absorb(odd, later)
+    assert state.column("rack", "power_w", later).tolist() == [10e3, 21e3]
+    assert state.age_s("rack", "power_w", later).tolist() == [1, 0]
+
+
+def test_a_clock_that_runs_ahead_is_taken_as_of_now_and_suspect() -> None:
+    frame = judge(frame_of("weather", START + timedelta(hours=8), 0, wet_bulb_c=20.0), START)
+    assert frame.time == START
+    assert frame.quality["wet_bulb_c"].tolist() == [Quality.SUSPECT]
+    near = frame_of("weather", START + timedelta(seconds=2), 0, wet_bulb_c=20.0)
+    assert judge(near, START) is near
+
+
+def test_a_store_that_refuses_loses_nothing_until_the_bound_and_then_the_oldest() -> None:
+    taken: list[float] = []
+    full = True
+
+    def append(frames: Sequence[Frame]) -> None:
+        if full:
+            raise SourceError("disk full")
+        taken.extend(float(frame.values["wet_bulb_c"][0]) for frame in frames)
+
+    spool = Spool(append, max_samples=3)
+    for i in range(5):
+        spool.put([frame_of("weather", START + timedelta(seconds=i), 0, wet_bulb_c=float(i))])
+        assert not spool.flush()
+    full = False
+    assert spool.flush()
+    assert (taken, spool.dropped, spool.waiting, spool.stored) == ([2.0, 3.0, 4.0], 2, 0, 3)
