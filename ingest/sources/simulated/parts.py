@@ -1,0 +1,137 @@
+"""The simulated centre's endpoints: sources over one plant, of which one can fall silent while the others live, the actuator
+that orders supply temperatures, and the history before the demo begins."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from ingest.sources.simulated.instruments import Instruments
+from ingest.sources.simulated.loops import BOUNDS_C
+from ingest.sources.simulated.plant import Plant
+from twin.errors import SourceError
+from twin.frame import Frame, Origin, frame_of
+from twin.metrics import metric
+from twin.ports import Action
+
+EVERY_S = {"gpu": 1.0, "facility": 2.0, "network": 5.0, "queue": 10.0, "outside": 60.0}
+SLOW_S = 10.0  # memory, counters and limits of GPUs and nodes; at once where something of theirs changed
+HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often as in nature
+SETPOINT = "supply_temp_setpoint_c"
+
+
+class Part:
+    """One endpoint, ``part`` a key of ``EVERY_S``. It is silent while a fault says so: ``SourceError``, the plant goes on."""
+
+    def __init__(self, name: str, part: str, plant: Plant, rng: np.random.Generator) -> None:
+        self._name, self._part = name, part
+        self.plant = plant
+        self._read = Instruments(plant, rng, name)
+        self._slow_due_s, self._changes = -np.inf, 0
+
+    @property
+    def name(self) -> str:
+        """Id of its source asset."""
+        return self._name
+
+    @property
+    def every_s(self) -> float:
+        """How often it wants to be polled [s]."""
+        return EVERY_S[self._part]
+
+    @property
+    def unmapped(self) -> int:
+        """Everything simulated belongs to an asset."""
+        return 0
+
+    async def poll(self, now: datetime) -> Sequence[Frame]:
+        """Bring the plant to ``now`` and read the sensors of this part. Raises ``SourceError`` while silent."""
+        self.plant.advance(now)
+        if self._name in self.plant.effects.silent:
+            raise SourceError(f"{self._name}: no answer from the simulated endpoint (a fault of the demo; it ends by itself)")
+        read = self._read
+        if self._part == "gpu":
+            slow = self._slow()
+            return [*read.gpus(slow), *read.nodes(slow)]
+        if self._part == "facility":
+            return [*facility(read), *read.feeders("pdu")]
+        if self._part == "network":
+            return [*read.network(), *read.storage()]
+        return read.queue() if self._part == "queue" else read.outside()
+
+    def _slow(self) -> bool:
+        """Whether slow readings are due."""
+        time_s, changes = self.plant.time.timestamp(), self.plant.effects.changes
+        if time_s < self._slow_due_s and changes == self._changes:
+            return False
+        self._slow_due_s, self._changes = time_s + SLOW_S - 0.5, changes
+        return True
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SetpointActuator:
+    """Orders ``supply_temp_setpoint_c`` of CDUs and of the plant loop, as a building controller would take it.
+
+    Outside the device's own bounds: ``SourceError``. Within them it moves at most the metric's step from what is ordered now,
+    ramps there, goes back to its own setpoint when the action's time is over, and counts the same key once.
+    """
+
+    def __init__(self, name: str, plant: Plant) -> None:
+        self._name, self._plant = name, plant
+
+    async def apply(self, action: Action, now: datetime) -> Frame:
+        """Order it and read back what the device then holds as ordered."""
+        plant, site = self._plant, self._plant.fleet.site
+        plant.advance(now)
+        kind = site.kind(action.asset)
+        row = site.row(action.asset)
+        if action.metric != SETPOINT:
+            raise SourceError(f"{action.asset}: {action.metric} cannot be set here; only {SETPOINT} can")
+        low, high = BOUNDS_C[kind]
+        if not low <= action.value <= high:
+            raise SourceError(f"{action.asset}: refuses {action.value:g} °C; it takes {low:g} to {high:g} °C")
+        if action.until <= now:
+            raise SourceError(
+                f"{action.asset}: the order for {action.value:g} °C had ended at {action.until}; send one that lies ahead"
+            )
+        step = metric(kind, SETPOINT).step or 0.0
+        ordered = float(plant.loops.ordered_c[kind][row])
+        value = min(max(action.value, ordered - step), ordered + step)
+        held = plant.order(kind, row, value, action.until.timestamp(), action.key)
+        return frame_of(kind, plant.time, row, origin=Origin.COMMANDED, source=self._name, **{SETPOINT: held})
+
+
+def facility(read: Instruments) -> list[Frame]:
+    """What building controls and power meters say, but for rack PDUs."""
+    return [
+        *read.racks(), *read.cdus(), *read.pumps(), *read.loops(), *read.chillers(), *read.towers(),
+        *read.feeders("ups", "transformer"), *read.meters(),
+    ]  # fmt: skip
+
+
+def backfill(
+    plant: Plant, start: datetime, end: datetime, step_s: float, name: str, last_day_step_s: float | None = None
+) -> Iterator[Sequence[Frame]]:
+    """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
+    ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside, not those of GPUs, nodes,
+    ports and PDUs. The living plant goes on from there.
+
+    Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
+    """
+    if plant.begun:
+        raise ValueError("the simulated centre has begun already; a history comes before its first poll")
+    if not (step_s > 0 and end > start):
+        raise ValueError(f"no history from {start} to {end} in steps of {step_s} s; give an end after the start")
+    read = Instruments(plant, plant.sensors.spawn(1)[0], name)
+    factor, plant.faults.factor = plant.faults.factor, plant.faults.factor * HISTORY_FACTOR
+    try:
+        time = start
+        while time < end:
+            plant.advance(time)
+            yield [*facility(read), *read.storage(), *read.queue(), *read.outside()]
+            fine = last_day_step_s is not None and end - time <= timedelta(days=1)
+            time += timedelta(seconds=last_day_step_s if fine and last_day_step_s else step_s)
+    finally:
+        plant.faults.factor = factor
