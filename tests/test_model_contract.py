@@ -1,0 +1,82 @@
+"""What every model must do; a new one is picked up from the registry and no test is written for it."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analytics.models
+from analytics.models import MODULES, CannotFit, Model, all_models
+from analytics.models.seasonal_naive import NAIVE_DAY
+from analytics.recorded import OWN_RECORDINGS, read_recording
+from analytics.score import mase, past_origins, roll
+from twin.frame import Floats
+
+DAY = 24
+MODELS = [pytest.param(model, id=model.name) for model in all_models()]
+
+
+@pytest.fixture(scope="module")
+def loads(fixtures: Path) -> list[Floats]:
+    """Recorded hourly loads: a month of rack power, ten weeks of a grid."""
+    return [read_recording(fixtures / "loads", recording)[0] for recording in OWN_RECORDINGS]
+
+
+def test_every_module_is_registered() -> None:
+    names = [f"analytics.models.{found.name}" for found in pkgutil.iter_modules(analytics.models.__path__)]
+    have = [name for name in names if hasattr(importlib.import_module(name), "MODELS")]
+    assert sorted(have) == sorted(MODULES)
+    assert len({model.name for model in all_models()}) == len(all_models()) >= 5
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("horizon", [1, 24, 168])
+def test_same_history_same_answer_and_history_untouched(model: Model, horizon: int, loads: list[Floats]) -> None:
+    history = loads[1].copy()
+    first, second = (model.fit_predict(history, horizon, DAY) for _ in range(2))
+    assert first.shape == (horizon,)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, second)
+    assert np.array_equal(history, loads[1])
+
+
+SHORTEST = [
+    pytest.param(model, horizon, day, id=f"{model.name}-{horizon}-{day}")
+    for model in all_models()
+    for horizon, day in ((1, 24), (24, 24), (48, 24), (7, 1), (36, 12))
+    if model.least(horizon, day) < 60 * day  # not for every length of a day
+]
+
+
+@pytest.mark.parametrize(("model", "horizon", "day"), SHORTEST)
+def test_works_on_the_shortest_history_that_it_names(model: Model, horizon: int, day: int, loads: list[Floats]) -> None:
+    least = model.least(horizon, day)
+    assert np.isfinite(model.fit_predict(loads[1][-least:], horizon, day)).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_odd_histories_give_a_number_or_a_clear_no(model: Model) -> None:
+    steps = np.arange(60.0 * DAY)
+    jump, zero = np.where(steps < 700, 1e9, 1e-3), np.where(steps % 240 == 0, 1.0, 0.0)
+    for history in (np.full(len(steps), 5.0), jump, zero, steps * 1e6):
+        try:
+            path = model.fit_predict(history, DAY, DAY)
+        except CannotFit:
+            continue
+        assert np.isfinite(path).all()
+
+
+@pytest.mark.parametrize("model", [case for case in MODELS if not case.values[0].baseline])
+def test_beats_the_daily_seasonal_naive_on_recorded_data_it_has_not_seen(model: Model, loads: list[Floats]) -> None:
+    naive = next(m for m in all_models() if m.name == NAIVE_DAY)
+    ratios = []
+    for load in loads:
+        origins = past_origins(len(load), DAY, 15 * DAY, DAY, 14)
+        made = roll(load, load, origins, DAY, DAY, [model, naive], 84 * DAY)
+        both = np.isfinite(made.said[model.name][:, 0])
+        mine, its = (mase(made.truth[both], made.said[name][both], made.scale[both]) for name in (model.name, NAIVE_DAY))
+        ratios.append(mine / its)
+    assert min(ratios) < 0.9, ratios
+    assert max(ratios) < 1.3, ratios
