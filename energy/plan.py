@@ -18,12 +18,17 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Expected change of mean facility power [W, negative saves] over ``horizon_s`` with its 80 % interval."""
+    """Expected change of mean facility power [W, negative saves] over ``horizon_s`` with its 80 % interval.
+
+    ``it_power_w`` is the part of it that arises inside IT equipment (leakage): who judges the effect by a baseline on
+    IT power must not count it as load.
+    """
 
     facility_power_w: float
     low_w: float
     high_w: float
     horizon_s: float
+    it_power_w: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

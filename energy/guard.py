@@ -1,0 +1,229 @@
+"""The guard: hard limits that every plan must pass, whoever made it and whatever it promises. Pure; it trusts no lever.
+
+Each rule that says no is named in the verdict, with all rules asked: a person sees everything that stands against a plan.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from analytics.alerts import Alert, Phase, Severity
+from energy.levers import believed
+from energy.plan import Plan, Refusal, Verdict
+from energy.reach import cooled_share, inside, neighbours
+from twin.message import Message
+from twin.metrics import METRICS
+from twin.ports import Action
+from twin.site import Site
+from twin.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator allows beyond the metric table.
+
+    ``stop``: the kill switch, nothing is changed while it is set. ``locked``: assets that a person keeps for himself.
+    ``bounds``: (kind, metric) -> lowest and highest value, tighter than the table. ``dwell_s``: shortest time between
+    two changes of one metric of one asset. ``actions_per_hour``: over the whole site. ``longest_s``: how far ahead the
+    end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard.
+    """
+
+    stop: bool = False
+    locked: frozenset[str] = frozenset()
+    bounds: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    dwell_s: float = 1800.0
+    actions_per_hour: int = 24
+    longest_s: float = 86_400.0
+    fresh_frac: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action that was begun, by whichever plan."""
+
+    asset: str
+    metric: str
+    time: datetime
+
+
+# Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
+_NEEDS: Mapping[str, tuple[str, ...]] = {"supply_temp_setpoint_c": ("supply_temp_c",)}
+_COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac")
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    plan: Plan
+    site: Site
+    state: State
+    alerts: Sequence[Alert]
+    now: datetime
+    limits: Limits
+    history: Sequence[Done]
+
+    def current(self, action: Action) -> float:
+        """What the asset says its setpoint is; NaN where that is not fresh."""
+        kind = self.site.kind(action.asset)
+        return float(believed(self.state, kind, action.metric, self.now)[self.site.row(action.asset)])
+
+    def settable(self) -> Iterator[Action]:
+        """Actions whose asset and metric exist and can be set: the others are refused by name already."""
+        for action in self.plan.actions:
+            if action.asset in self.site.position:
+                row = METRICS[self.site.kind(action.asset)].get(action.metric)
+                if row is not None and row.step is not None:
+                    yield action
+
+
+def guard(
+    plan: Plan,
+    site: Site,
+    state: State,
+    alerts: Sequence[Alert],
+    now: datetime,
+    limits: Limits,
+    history: Sequence[Done],
+) -> Verdict:
+    """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order."""
+    case = _Case(plan, site, state, alerts, now, limits, history)
+    refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in RULES.items() for params in rule(case)]
+    return Verdict(plan.key, tuple(refusals))
+
+
+Found = Iterator[dict[str, float | int | str]]
+
+
+def _stop(case: _Case) -> Found:
+    if case.limits.stop:
+        yield {}
+
+
+def _expired(case: _Case) -> Found:
+    if not case.plan.made <= case.now < case.plan.expires:
+        yield {"made": case.plan.made.isoformat(), "expires": case.plan.expires.isoformat()}
+
+
+def _empty(case: _Case) -> Found:
+    if not case.plan.actions:
+        yield {}
+
+
+def _uncertain(case: _Case) -> Found:
+    effect = case.plan.effect
+    if not (math.isfinite(effect.low_w) and effect.low_w <= effect.facility_power_w <= effect.high_w < 0):
+        yield {"low_w": effect.low_w, "high_w": effect.high_w}
+
+
+def _unknown(case: _Case) -> Found:
+    for action in case.plan.actions:
+        if action.asset not in case.site.position:
+            yield {"asset": action.asset}
+
+
+def _not_settable(case: _Case) -> Found:
+    ready = {action.key for action in case.settable()}
+    for action in case.plan.actions:
+        if action.asset in case.site.position and action.key not in ready:
+            yield {"asset": action.asset, "metric": action.metric}
+
+
+def _twice(case: _Case) -> Found:
+    targets = [(action.asset, action.metric) for action in case.plan.actions]
+    for asset, name in sorted({target for target in targets if targets.count(target) > 1}):
+        yield {"asset": asset, "metric": name}
+
+
+def _locked(case: _Case) -> Found:
+    for action in case.plan.actions:
+        if action.asset in case.limits.locked:
+            yield {"asset": action.asset}
+
+
+def _bounds(case: _Case) -> Found:
+    for action in case.settable():
+        kind = case.site.kind(action.asset)
+        row = METRICS[kind][action.metric]
+        low, high = case.limits.bounds.get((kind, action.metric), (row.low, row.high))
+        low, high = max(low, row.low), min(high, row.high)
+        if not low <= action.value <= high:
+            yield {"asset": action.asset, "metric": action.metric, "value": action.value, "low": low, "high": high}
+
+
+def _step(case: _Case) -> Found:
+    for action in case.settable():
+        step = METRICS[case.site.kind(action.asset)][action.metric].step or 0.0
+        change = abs(action.value - case.current(action))
+        if change > step + 1e-6:  # NaN is the affair of the rule on stale values
+            yield {"asset": action.asset, "metric": action.metric, "change": change, "step": step}
+
+
+def _dwell(case: _Case) -> Found:
+    for action in case.settable():
+        times = [done.time for done in case.history if (done.asset, done.metric) == (action.asset, action.metric)]
+        if times and (ago_s := (case.now - max(times)).total_seconds()) < case.limits.dwell_s:
+            yield {"asset": action.asset, "metric": action.metric, "ago_s": ago_s, "dwell_s": case.limits.dwell_s}
+
+
+def _rate(case: _Case) -> Found:
+    recent = sum(1 for done in case.history if case.now - done.time < timedelta(hours=1))
+    if recent + len(case.plan.actions) > case.limits.actions_per_hour:
+        yield {"recent": recent, "count": len(case.plan.actions), "limit": case.limits.actions_per_hour}
+
+
+def _end(case: _Case) -> Found:
+    last = case.now + timedelta(seconds=case.limits.longest_s)
+    for action in case.plan.actions:
+        if not case.now < action.until <= last:
+            yield {"asset": action.asset, "until": action.until.isoformat()}
+
+
+def _stale(case: _Case) -> Found:
+    for action in case.settable():
+        kind, row = case.site.kind(action.asset), case.site.row(action.asset)
+        for name in (action.metric, *_NEEDS.get(action.metric, ())):
+            if math.isnan(believed(case.state, kind, name, case.now)[row]):
+                yield {"asset": action.asset, "metric": name}
+        if action.metric in _COOLING:
+            cooled = cooled_share(case.site, case.site.position[action.asset]) > 0
+            heard = cooled & ~np.isnan(believed(case.state, "gpu", "temp_c", case.now))
+            if cooled.any() and heard.sum() < case.limits.fresh_frac * cooled.sum():
+                yield {"asset": action.asset, "metric": "gpu temp_c"}
+
+
+def _alert(case: _Case) -> Found:
+    """Warnings and worse on the asset or one ``cools`` link away; critical ones also on what stands in those, and on the
+    site. One that is still pending counts: it may be the very thing that the change would make worse."""
+    open_ = [a for a in case.alerts if a.phase is not Phase.RESOLVED and a.severity is not Severity.INFO]
+    for action in case.settable():
+        near = neighbours(case.site, case.site.position[action.asset])
+        close = {case.site.ids[i] for i in near}
+        held = inside(case.site, near)
+        for alert in open_:
+            position = case.site.position.get(alert.asset, -1)
+            critical = alert.severity is Severity.CRITICAL and (alert.kind == "site" or (position >= 0 and held[position]))
+            if alert.asset in close or critical:
+                yield {"asset": action.asset, "rule": alert.rule, "where": alert.asset}
+                break  # one is enough to say no for this asset
+
+
+# rule -> (what it finds, what it says of it). In the order in which a person wants to read them.
+RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
+    "stop": (_stop, "The stop switch is set: nothing is changed until a person releases it"),
+    "expired": (_expired, "The plan holds from {made} to {expires}: wait for a new one"),
+    "empty": (_empty, "The plan changes nothing"),
+    "uncertain": (_uncertain, "The expected change, {low_w:.0f} to {high_w:.0f} W, is not surely a saving"),
+    "unknown_asset": (_unknown, "{asset} is no asset of this site"),
+    "not_settable": (_not_settable, "{metric} of {asset} is not something that can be set"),
+    "twice": (_twice, "The plan sets {metric} of {asset} more than once"),
+    "locked": (_locked, "{asset} is locked by the operator"),
+    "bounds": (_bounds, "{metric} of {asset} would be {value:.2f}, outside {low:g} to {high:g}"),
+    "step": (_step, "{metric} of {asset} would change by {change:.2f} at once; the most is {step:g}"),
+    "dwell": (_dwell, "{metric} of {asset} was changed {ago_s:.0f} s ago; it rests for {dwell_s:.0f} s"),
+    "rate": (_rate, "{recent} actions in the last hour and {count} more are over the limit of {limit}"),
+    "end": (_end, "The action on {asset} ends at {until}, which is past or too far ahead"),
+    "stale": (_stale, "{metric} at {asset} is not known or not fresh; a stale value is never acted on"),
+    "alert": (_alert, "Alert {rule} is open on {where}: {asset} is left alone"),
+}

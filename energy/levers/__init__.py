@@ -1,0 +1,77 @@
+"""Levers: what we may change. One file each with ``build()``; ``LEVERS`` names them, and the contract test walks them.
+
+A lever is a pure decision: from the site, the live state, the jobs and what is foreseen to a plan or to nothing. It
+abstains (None) whenever its inputs are stale, its bounds leave no room, or the 80 % interval of the gain includes zero.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from energy.plan import Plan
+from twin.frame import Floats, Origin, Quality
+from twin.job import Jobs
+from twin.site import Site
+from twin.state import State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
+    empty outlook where nothing is."""
+
+    time_s: Floats
+    facility_power_w: Floats
+    it_power_w: Floats
+    wet_bulb_c: Floats
+
+    def within(self, column: Floats, start_s: float, end_s: float) -> Floats:
+        """float64[m]: what is known of ``column`` in the steps that start in ``[start_s, end_s)``; may be empty."""
+        inside = column[(self.time_s >= start_s) & (self.time_s < end_s)]
+        return inside[~np.isnan(inside)]
+
+
+def no_outlook() -> Outlook:
+    """Nothing is foreseen."""
+    none = np.empty(0)
+    return Outlook(none, none, none, none)
+
+
+class Lever(Protocol):
+    """Something we may change."""
+
+    @property
+    def name(self) -> str:
+        """Its name in ``LEVERS``, in configurations and in records."""
+        ...
+
+    def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
+        """What it would change now and what that is expected to do to facility power, or None. Changes nothing."""
+        ...
+
+
+LEVERS: Mapping[str, str] = MappingProxyType({"supply_temperature": "energy.levers.supply_temperature"})
+
+
+def open_lever(name: str) -> Lever:
+    """The lever called ``name`` in ``LEVERS`` with its documented parameters."""
+    lever: Lever = importlib.import_module(LEVERS[name]).build()
+    return lever
+
+
+def believed(state: State, kind: str, metric: str, now: datetime, origin: Origin = Origin.MEASURED) -> Floats:
+    """float64[n]: values good enough to act on: NaN where stale, never read, or judged suspect."""
+    quality = state.newest(kind, metric, origin).quality
+    return np.where(quality == Quality.GOOD, state.column(kind, metric, now, origin), np.nan)
+
+
+def site_power_w(state: State, metric: str, now: datetime) -> float:
+    """A power of the whole site [W]: as metered, else as the twin works it out from meters below; NaN where neither is
+    fresh."""
+    measured = float(believed(state, "site", metric, now)[0])
+    return measured if measured == measured else float(believed(state, "site", metric, now, Origin.MODELLED)[0])

@@ -1,0 +1,109 @@
+"""Each rule of the guard says no to its own fault, by name, and to nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from energy_house import NOW, SETPOINT, Physics, a_plan, hall, read
+from small import rows
+
+from analytics.alerts import Alert, Phase, Severity
+from energy.guard import RULES, Done, Limits, guard
+from energy.plan import Effect, Plan
+from energy.reach import cooled_share
+from twin.frame import Frame
+from twin.load import build_site
+from twin.message import Message
+from twin.state import State
+
+SITE = hall()
+STATE = read(SITE, Physics(), 24.0, 30.0)
+GOOD = a_plan(("c1", 31.0), ("c2", 30.5))
+
+
+def said(plan: Plan = GOOD, state: State = STATE, alerts: Sequence[Alert] = (), **more: Any) -> list[str]:
+    """Names of the rules that refuse ``plan``."""
+    history = more.pop("history", ())
+    verdict = guard(plan, SITE, state, alerts, NOW, Limits(**more), history)
+    assert all(str(refusal.why) for refusal in verdict.refusals)  # every message fits its parameters
+    assert verdict.allowed == (not verdict.refusals)
+    return [refusal.rule for refusal in verdict.refusals]
+
+
+def alert(asset: str, severity: Severity = Severity.WARNING, phase: Phase = Phase.FIRING) -> Alert:
+    kind = SITE.kind(asset)
+    return Alert("hot", kind, asset, "temp_c", severity, phase, 90.0, 85.0, Message("hot"), "", NOW, NOW, None)
+
+
+def test_a_sound_plan_passes() -> None:
+    assert said() == []
+
+
+def test_every_rule_refuses_its_own_fault() -> None:
+    stale = State(SITE)
+    for kind, name, origin, _ in STATE.known():
+        gone = timedelta(hours=3) if kind == "gpu" else timedelta()
+        values = STATE.newest(kind, name, origin).value
+        stale.absorb(Frame(kind, NOW - gone, SITE.all_rows(kind), {name: values}, origin), NOW)
+    faults = {
+        "stop": said(stop=True),
+        "expired": said(replace(GOOD, expires=NOW)),
+        "empty": said(a_plan()),
+        "uncertain": said(replace(GOOD, effect=Effect(-10.0, -50.0, 5.0, 3600.0))),
+        "unknown_asset": said(a_plan(("c9", 31.0))),
+        "not_settable": said(a_plan(("r1", 31.0))),
+        "twice": said(a_plan(("c1", 31.0), ("c1", 30.5))),
+        "locked": said(locked=frozenset({"c1"})),
+        "bounds": said(bounds={("cdu", SETPOINT): (20.0, 30.7)}),
+        "step": said(a_plan(("c1", 31.01))),
+        "dwell": said(history=(Done("c2", SETPOINT, NOW - timedelta(seconds=1799)),)),
+        "rate": said(history=[Done(f"x{i}", SETPOINT, NOW - timedelta(minutes=59)) for i in range(23)]),
+        "end": said(longest_s=3600.0),
+        "stale": said(state=stale),
+        "alert": said(alerts=[alert("c1")]),
+    }
+    assert set(faults) == set(RULES)
+    assert {name: found for name, found in faults.items() if set(found) != {name}} == {}
+
+
+def test_bounds_of_the_metric_table_hold_whatever_the_operator_wrote() -> None:
+    assert set(said(a_plan(("c1", 60.5)), bounds={("cdu", SETPOINT): (0.0, 100.0)})) == {"bounds", "step"}
+    assert "bounds" in said(a_plan(("c1", float("nan"))))
+
+
+def test_dwell_and_rate_forget() -> None:
+    long_ago = [Done("c1", SETPOINT, NOW - timedelta(hours=2)) for _ in range(100)]
+    assert said(history=long_ago) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "refused"),
+    [
+        (alert("pl"), True),  # one link up
+        (alert("r1"), True),  # one link down
+        (alert("n1g3"), False),  # a warning deep inside
+        (alert("n1g3", Severity.CRITICAL), True),
+        (alert("n1g3", Severity.CRITICAL, Phase.PENDING), True),
+        (alert("n1g3", Severity.CRITICAL, Phase.RESOLVED), False),
+        (alert("c1", Severity.INFO), False),
+        (alert("centre", Severity.CRITICAL), True),
+        (alert("net", Severity.CRITICAL), False),
+        (alert("ch", Severity.WARNING), False),  # two links away
+    ],
+)
+def test_alerts_near_the_asset_count(found: Alert, refused: bool) -> None:
+    assert ("alert" in said(a_plan(("c1", 30.5)), alerts=[found])) is refused
+
+
+def test_shares_multiply_along_links_and_add_over_parallel_ones() -> None:
+    assets = rows("id=h kind=hall", "id=p kind=loop", "id=a kind=cdu", "id=b kind=cdu", "id=r kind=rack parent=h",
+                  "id=n kind=node parent=r", "id=g kind=gpu parent=n", "id=r2 kind=rack parent=h", "id=n2 kind=node parent=r2",
+                  "id=g2 kind=gpu parent=n2")  # fmt: skip
+    links = rows("from=a to=r relation=cools share=0.75", "from=b to=r relation=cools share=0.25",
+                 "from=p to=a relation=cools", "from=p to=b relation=cools")  # fmt: skip
+    site = build_site("s", "UTC", assets, links)
+    shares = {asset: cooled_share(site, site.position[asset]) for asset in ("p", "a", "b", "r")}
+    np.testing.assert_allclose([shares[x] for x in ("p", "a", "b", "r")], [[1, 0], [0.75, 0], [0.25, 0], [0, 0]])
