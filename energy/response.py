@@ -94,8 +94,8 @@ class Params:
 
 
 class Plant(NamedTuple):
-    """What was read of the site as a whole [W, °C], all of it fresh; wet bulb now or foreseen: mean and highest; ``scale``:
-    IT power foreseen over IT power now."""
+    """What was read of the site as a whole [W, °C], all of it fresh; wet bulb now or foreseen: mean and highest;
+    ``load_ratio``: IT power foreseen over IT power now."""
 
     facility_w: float
     it_w: float
@@ -105,7 +105,7 @@ class Plant(NamedTuple):
     wet_c: float
     wet_peak_c: float
     dew_c: float  # NaN where humidity is not known
-    scale: float
+    load_ratio: float
 
     def mechanical_frac(self, cop_ratio: float) -> float:
         """Part of the heat (0-1) that chillers carry; below 2 % they are taken to be idle."""
@@ -154,7 +154,7 @@ def terms_w(plant: Plant, change: Change, params: Params, values: Values) -> Flo
     pump_w = change.share * plant.pump_w * (pumps - 1)
     # what leaks also costs its share of losses and cooling
     leak_w = change.gpu_w * np.expm1(values.leak_frac_per_k * change.gpu_k) * plant.facility_w / plant.it_w
-    return plant.scale * np.stack([chiller_w, fan_w, pump_w, leak_w])
+    return plant.load_ratio * np.stack([chiller_w, fan_w, pump_w, leak_w])
 
 
 def effect(plant: Plant, change: Change, params: Params, horizon_s: float) -> Effect:

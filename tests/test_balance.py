@@ -25,7 +25,7 @@ def solved(site: Site = CENTRE, state: State | None = None) -> Solution:
 def test_a_centre_is_in_balance() -> None:
     solution = solved()
     assert violations(CENTRE, solution) == []
-    assert solution.totals.facility == pytest.approx(solution.power.total_w, rel=1e-12)
+    assert solution.totals.facility_w == pytest.approx(solution.power.total_w, rel=1e-12)
 
 
 @settings(max_examples=40)
@@ -57,7 +57,7 @@ def off_cooling(s: Solution) -> Solution:
 
 
 def off_it(s: Solution) -> Solution:
-    return replace(s, totals=Totals(s.totals.it + 60, s.totals.cooling, s.totals.loss))
+    return replace(s, totals=Totals(s.totals.it_w + 60, s.totals.cooling_w, s.totals.loss_w))
 
 
 FAULTS: list[tuple[str, Callable[[Solution], Solution], str, float]] = [

@@ -60,7 +60,8 @@ async def _run(collector: Collector, clock: VirtualClock, seconds: int) -> None:
 
 
 async def test_a_source_that_fails_is_down_says_why_and_comes_back() -> None:
-    collector, state, clock = _collector(Scripted("s1", SourceError("s1: nobody there"), SourceError("s1: nobody there")), Scripted("s2"))
+    no = SourceError("s1: nobody there")
+    collector, state, clock = _collector(Scripted("s1", no, no), Scripted("s2"))
     await _run(collector, clock, 1)
     assert state.column("source", "up_flag", clock.now()).tolist() == [0, 1]
     assert collector.reasons == {"s1": "s1: nobody there"}

@@ -38,10 +38,10 @@ def violations(site: Site, solution: Solution) -> list[Violation]:
     s, t = solution, solution.totals
     electric_w = float(s.cooling.electric.sum())
     whole = {
-        "power of the chain against IT, cooling and loss": (s.power.total_w, t.it + electric_w + float(s.power.loss.sum())),
-        "needs in the chain against IT and cooling": (float(s.power.own.sum()), t.it + electric_w),
-        "facility against IT, cooling and loss": (t.facility, t.it + t.cooling + t.loss),
-        "heat to the plant against what makes it": (s.cooling.heat.total_w, t.it + s.cooling.indoor_w),
+        "power of the chain against IT, cooling and loss": (s.power.total_w, t.it_w + electric_w + float(s.power.loss.sum())),
+        "needs in the chain against IT and cooling": (float(s.power.own.sum()), t.it_w + electric_w),
+        "facility against IT, cooling and loss": (t.facility_w, t.it_w + t.cooling_w + t.loss_w),
+        "heat to the plant against what makes it": (s.cooling.heat.total_w, t.it_w + s.cooling.indoor_w),
     }
     found = [*flow_violations(site, s.power, "power"), *flow_violations(site, s.cooling.heat, "heat")]
     found += [

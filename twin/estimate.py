@@ -36,31 +36,31 @@ class Totals:
     """The site in W, NaN where it cannot be said: a site that describes no cooling plant has no cooling power, one that
     describes no power chain no losses, and neither then has a facility power."""
 
-    it: float
-    cooling: float
-    loss: float
+    it_w: float
+    cooling_w: float
+    loss_w: float
 
     @property
-    def facility(self) -> float:
+    def facility_w(self) -> float:
         """IT, cooling and losses."""
-        return self.it + self.cooling + self.loss
+        return self.it_w + self.cooling_w + self.loss_w
 
     @property
     def pue(self) -> float:
         """Facility over IT power."""
-        return self.facility / self.it if self.it > 0 else math.nan
+        return self.facility_w / self.it_w if self.it_w > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """The balance of one moment, everything filled in. ``heard``: float64[N], share heard of the IT behind (or in) each asset,
-    weighed by ``swing_w``; what has no IT behind it has the site's."""
+    """The balance of one moment, everything filled in. ``heard_frac``: float64[N], share heard of the IT behind (or in) each
+    asset, weighed by ``swing_w``; what has no IT behind it has the site's."""
 
     demand: Demand
     metered: Metered
     cooling: Cooling
     power: Flow
-    heard: Floats
+    heard_frac: Floats
     totals: Totals
 
 
@@ -188,12 +188,12 @@ def _it_frames(site: Site, s: Solution, params: Params, now: datetime) -> list[F
     power, own, read = (contained(site, d.position, w) for w in (d.power_w, d.power_w * d.metered, d.measured_w))
     for kind, name, meter in (("rack", "power_w", s.metered.rack), ("hall", "it_power_w", s.metered.hall)):
         here = site.of_kind(kind)
-        heard = np.where(power[here] != 0, s.heard[here], 0.0)  # an empty rack says nothing
+        heard = np.where(power[here] != 0, s.heard_frac[here], 0.0)  # an empty rack says nothing
         columns = {name: _Said(power[here], heard)}
         columns["residual_w"] = _Said(residual(meter.value, power[here], own[here]), heard)
         if kind == "hall":
             columns["coverage_frac"] = _Said(_ratio(read[here], power[here]))
-            columns["heard_frac"] = _Said(s.heard[here])
+            columns["heard_frac"] = _Said(s.heard_frac[here])
             columns["cooling_power_w"] = _Said(s.cooling.of_hall, heard)
         frames.append(_frame(kind, now, site.all_rows(kind), columns, params))
     return frames
@@ -216,7 +216,7 @@ def _chain_frames(site: Site, state: State, s: Solution, params: Params, now: da
         here = site.of_kind(kind)
         linked = np.isin(here, s.power.links.source)
         at = here[linked]
-        into, heard = s.power.into[at], s.heard[at]
+        into, heard = s.power.into[at], s.heard_frac[at]
         columns = {"power_w": _Said(into, heard), "loss_w": _Said(s.power.loss[at], heard)}
         if kind == "pdu":
             columns["residual_w"] = _Said(state.column(kind, "power_w", now)[linked] - into, heard)
@@ -231,7 +231,7 @@ def _cooling_frames(site: Site, s: Solution, params: Params, now: datetime) -> l
         here = site.of_kind(kind)
         if kind == "pump":
             here = here[site.within("pump", "cdu") < 0]  # counted with their CDU
-        heard, columns = s.heard[here], {}
+        heard, columns = s.heard_frac[here], {}
         if kind in ("cdu", "loop"):
             columns["heat_w"] = _Said(s.cooling.heat.into[here], heard)
         if kind == "cdu":
@@ -246,8 +246,8 @@ def _site_frames(s: Solution, params: Params, now: datetime) -> list[Frame]:
     """The site's totals, and the edges of their 80 % interval."""
     t, d = s.totals, s.demand
     heard = heard_overall(d)
-    middle = {"it_power_w": t.it, "cooling_power_w": t.cooling, "loss_power_w": t.loss}
-    middle |= {"facility_power_w": t.facility, "pue_ratio": t.pue}
+    middle = {"it_power_w": t.it_w, "cooling_power_w": t.cooling_w, "loss_power_w": t.loss_w}
+    middle |= {"facility_power_w": t.facility_w, "pue_ratio": t.pue}
     row = np.zeros(1, dtype=np.int32)
 
     def frame(values: Mapping[str, float], band: str, more: Mapping[str, _Said]) -> Frame:
@@ -258,8 +258,8 @@ def _site_frames(s: Solution, params: Params, now: datetime) -> list[Frame]:
 
     taken = np.array([(d.power_w * d.metered).sum()])
     more = {
-        "residual_w": _Said(residual(s.metered.it.value, np.array([t.it]), taken), heard),
-        "coverage_frac": _Said(_ratio(np.array([d.measured_w.sum()]), np.array([t.it]))),
+        "residual_w": _Said(residual(s.metered.it.value, np.array([t.it_w]), taken), heard),
+        "coverage_frac": _Said(_ratio(np.array([d.measured_w.sum()]), np.array([t.it_w]))),
         "heard_frac": _Said(np.array([heard])),
     }
     sigma = uncertainty(s, params)
@@ -280,16 +280,16 @@ def uncertainty(s: Solution, params: Params) -> Mapping[str, float]:
     t, doubt = s.totals, params.doubt
     each = s.demand.sigma_w
     it = math.sqrt(doubt.common_frac * each.sum() ** 2 + (1 - doubt.common_frac) * (each**2).sum())
-    with_it = it / t.it if t.it > 0 else math.nan
-    cooling = (doubt.blind_cooling if s.cooling.assumed else doubt.cooling) * t.cooling
-    loss = doubt.loss * t.loss
+    with_it = it / t.it_w if t.it_w > 0 else math.nan
+    cooling = (doubt.blind_cooling if s.cooling.assumed else doubt.cooling) * t.cooling_w
+    loss = doubt.loss * t.loss_w
     overhead = math.hypot(cooling, loss)
     return {
         "it_power_w": it,
-        "cooling_power_w": math.hypot(cooling, with_it * t.cooling),
-        "loss_power_w": math.hypot(loss, with_it * t.loss),
-        "facility_power_w": math.hypot(overhead, with_it * t.facility),
-        "pue_ratio": overhead / t.it if t.it > 0 else math.nan,
+        "cooling_power_w": math.hypot(cooling, with_it * t.cooling_w),
+        "loss_power_w": math.hypot(loss, with_it * t.loss_w),
+        "facility_power_w": math.hypot(overhead, with_it * t.facility_w),
+        "pue_ratio": overhead / t.it_w if t.it_w > 0 else math.nan,
     }
 
 

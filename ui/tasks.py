@@ -1,0 +1,173 @@
+"""The one table of what runs when, and the two clocks that can drive it: the wall's and a virtual one.
+
+APScheduler is the alarm clock, no more. What goes wrong with a task (an error, a run that came too late, a run left out because
+the one before was still going) becomes a reading of the task's own asset, and so an alert like any other.
+"""
+
+import asyncio
+import heapq
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from twin.frame import Frame
+from twin.ports import Clock
+from twin.site import Site
+
+log = logging.getLogger(__name__)
+
+MAX_THREADS = 4
+MIN_EVERY_S = 0.1  # of real time, however fast the clock runs
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """``run(now)`` every ``every_s`` seconds of the centre's clock, first after ``first_s``; coroutines on the ingest loop."""
+
+    name: str
+    run: Callable[[datetime], Awaitable[None] | None]
+    every_s: float
+    first_s: float = 0.0
+
+
+class RealClock:
+    """The machine's clock; with ``speed`` other than 1 it runs that many times faster from when it was made."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._start, self._mark_s = datetime.now(UTC), time.monotonic()
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        if self.speed == 1.0:
+            return datetime.now(UTC)
+        return self._start + timedelta(seconds=(time.monotonic() - self._mark_s) * self.speed)
+
+
+class VirtualClock:
+    """Stands still until it is set; for tests, replay and everything that must come out the same twice."""
+
+    def __init__(self, start: datetime) -> None:
+        self.time = start
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return self.time
+
+
+class Health:
+    """How each task does, as columns over the tasks in their order."""
+
+    def __init__(self, site: Site, tasks: Sequence[Task]) -> None:
+        self.rows = np.array([site.row(f"task/{task.name}") for task in tasks], dtype=np.int32)
+        self._position = {task.name: i for i, task in enumerate(tasks)}
+        n = len(tasks)
+        self._columns = {
+            "duration_s": np.full(n, np.nan),
+            "runs_count": np.zeros(n),
+            "errors_count": np.zeros(n),
+            "missed_count": np.zeros(n),
+            "overlaps_count": np.zeros(n),
+            "failing_flag": np.full(n, np.nan),
+        }
+
+    def count(self, task: str, column: str) -> None:
+        """One more of ``column``."""
+        self._columns[column][self._position[task]] += 1
+
+    def ran(self, task: str, duration_s: float, *, failed: bool) -> None:
+        """A run has ended."""
+        i = self._position[task]
+        self._columns["duration_s"][i] = duration_s
+        self._columns["runs_count"][i] += 1
+        self._columns["errors_count"][i] += failed
+        self._columns["failing_flag"][i] = failed
+
+    def frame(self, now: datetime) -> Frame:
+        """All of it, as a measured frame of kind ``task``."""
+        return Frame("task", now, self.rows, {name: column.copy() for name, column in self._columns.items()}, source="icctwin")
+
+
+def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Run ``task`` and keep the books. A task that breaks is logged with its trace and counted; it never takes others along.
+
+    ``loop``: where a coroutine runs; None runs it to its end on the loop of this thread's own.
+    """
+    started_s = time.perf_counter()
+    failed = True
+    try:
+        result = task.run(now)
+        if inspect.iscoroutine(result):
+            if loop is None:
+                asyncio.get_event_loop().run_until_complete(result)
+            else:
+                asyncio.run_coroutine_threadsafe(result, loop).result()
+        failed = False
+    except Exception:
+        log.exception("task %s failed", task.name)
+    health.ran(task.name, time.perf_counter() - started_s, failed=failed)
+
+
+class Alarm:
+    """Runs the table on the real clock until it is stopped."""
+
+    def __init__(
+        self, tasks: Sequence[Task], clock: Clock, health: Health, loop: asyncio.AbstractEventLoop, speed: float
+    ) -> None:
+        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
+        self._health = health
+        for task in tasks:
+            every_s = max(task.every_s / speed, MIN_EVERY_S)
+
+            def run(task: Task = task) -> None:
+                run_once(task, clock.now(), health, loop)
+
+            self._scheduler.add_job(
+                run,
+                "interval",
+                seconds=every_s,
+                id=task.name,
+                next_run_time=datetime.now(UTC) + timedelta(seconds=task.first_s / speed),
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=max(1, int(every_s)),
+            )
+        self._scheduler.add_listener(self._event, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """No new run begins; waits for those under way."""
+        self._scheduler.shutdown(wait=True)
+
+    def _event(self, event: JobEvent) -> None:
+        self._health.count(event.job_id, "missed_count" if event.code == EVENT_JOB_MISSED else "overlaps_count")
+
+
+def run_virtual(
+    tasks: Sequence[Task], clock: VirtualClock, until: datetime, health: Health, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Run the table from the clock's time to ``until``, one task after the other, in order of time and of the table.
+
+    ``loop`` must not be running: coroutines are run to their end on it.
+    """
+    asyncio.set_event_loop(loop)
+    start = clock.now()
+    due = [(start + timedelta(seconds=task.first_s), i) for i, task in enumerate(tasks)]
+    heapq.heapify(due)
+    while due and due[0][0] < until:
+        when, i = heapq.heappop(due)
+        clock.time = when
+        run_once(tasks[i], when, health, None)
+        heapq.heappush(due, (when + timedelta(seconds=tasks[i].every_s), i))
+    clock.time = until

@@ -1,0 +1,1 @@
+"""What shows: the wall, the API, the exposition. A face reads ``ui.view`` and changes nothing."""

@@ -1,0 +1,96 @@
+# icctwin: set-up, start and checks. `make` alone lists the targets.
+#
+# Everything lands in .venv/; stamp files there (place, run, dev) say what is done, so that a second call does nothing.
+# ARGS goes to the program that a target runs:  make up ARGS="--gpus 8192"   make test ARGS="-k house"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint lock clean
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+# A first start writes bytecode beside the libraries, and a second one is quick because of it.
+unexport PYTHONDONTWRITEBYTECODE
+
+UV := VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+# An environment knows its own path: one that was moved, or whose Python is gone, is made anew.
+ifneq ($(shell test -x $(BIN)/python && cat .venv/place 2>/dev/null),$(CURDIR))
+.PHONY: .venv/place
+endif
+
+# uv reads no pip settings: an index that this machine's pip was given (a mirror, say) is handed on.
+define index
+	if [ -z "$${UV_DEFAULT_INDEX:-}" ]; then
+	  mirror="$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get 'global.index-url' 2>/dev/null || true)}"
+	  if [ -n "$$mirror" ]; then export UV_DEFAULT_INDEX="$$mirror"; fi
+	fi
+endef
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: .venv/run ## make the environment in .venv/
+	@echo "icctwin: .venv/ is ready"
+
+up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
+	@exec $(BIN)/icctwin demo $(ARGS)
+
+test: .venv/dev ## set up what tests need, then run them all
+	@.ci/servers > .venv/left-out
+	status=0
+	$(BIN)/python -m pytest $(ARGS) || status=$$?
+	if [ -s .venv/left-out ]; then
+	  echo "Not on this machine, so the tests that need it were skipped:"
+	  cat .venv/left-out
+	fi
+	exit $$status
+
+lint: .venv/dev ## ruff, mypy strict and the order of imports
+	@status=0
+	$(BIN)/ruff check . || status=1
+	$(BIN)/ruff format --check . || status=1
+	$(BIN)/mypy || status=1
+	$(BIN)/lint-imports || status=1
+	exit $$status
+
+lock: .venv/place ## work out the three locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
+	@$(index)
+	$(LOCK) $(ARGS) --output-file requirements.txt pyproject.toml
+	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements.txt --group dev
+	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
+
+clean: ## remove the environment and what tools left behind; var/ (data) stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/place: requirements-setup.txt
+	@say() { echo "icctwin: $$1" >&2; exit 1; }
+	command -v "$(PYTHON)" > /dev/null \
+	  || say "there is no $(PYTHON); install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3.12 …"
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || say "needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1); name a newer one: make PYTHON=python3.12 …"
+	"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null \
+	  || say "$(PYTHON) cannot make environments; on Debian or Ubuntu: apt-get install python3-venv"
+	echo "icctwin: making .venv/ with $$("$(PYTHON)" -V)"
+	"$(PYTHON)" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-setup.txt
+	printf %s "$(CURDIR)" > $@
+
+.venv/run: .venv/place requirements.txt pyproject.toml
+	@echo "icctwin: installing what it needs"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	@echo "icctwin: installing what tests and checks need"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements-dev.txt
+	touch $@

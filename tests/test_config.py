@@ -1,0 +1,87 @@
+"""A wrong configuration is refused before anything starts: every problem at once, each with file, line and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from twin.errors import ConfigError
+from ui.config import check_site, line_of, load_config
+
+GOOD = """
+[site]
+name = "test"
+timezone = "Asia/Shanghai"
+
+[[source]]
+name = "here"
+type = "host"
+node = "n1"
+"""
+ASSETS = "id,kind,parent\nh1,hall,\nr1,rack,h1\nn1,node,r1\n"
+
+
+def _write(folder: Path, toml: str, assets: str = ASSETS) -> Path:
+    (folder / "assets.csv").write_text(assets)
+    path = folder / "site.toml"
+    path.write_text(toml)
+    return path
+
+
+def test_a_good_configuration_gives_a_site_with_our_own_assets(tmp_path: Path) -> None:
+    config = load_config(_write(tmp_path, GOOD))
+    site = check_site(config)
+    assert site.ids_of("source") == ["here"]
+    assert site.kind("icctwin") == "process"
+    assert config.site.assets == tmp_path / "assets.csv"
+    assert config.wall.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "says"),
+    [
+        ("[site]\nname = 5\n", 2, "name"),
+        ("[site]\nname = 'x'\ntimezone = 'Mars/Base'\n", 3, "no time zone 'Mars/Base'"),
+        ("[site]\nname = 'x'\n[wall]\nport = 99999\n", 4, "port"),
+        ("[site]\nname = 'x'\n[wal]\nport = 1\n", 3, "no section 'wal'"),
+        (GOOD + "[[source]]\nname='b'\ntype='telex'\n", 12, "no type 'telex'"),
+        (GOOD + "[[source]]\nname='here'\ntype='host'\nnode='n1'\n", 6, "two sources are named 'here'"),
+        (GOOD + "[[source]]\nname='b'\ntype='host'\nnode='n1'\nspeed=3\n", 14, "speed"),
+        (GOOD + "[energy]\nmodes={warp='auto'}\n", 11, "no lever 'warp'"),
+        ("[site\n", 1, "is not a TOML file"),
+    ],
+)
+def test_each_mistake_is_named_with_its_line(tmp_path: Path, toml: str, line: int, says: str) -> None:
+    path = _write(tmp_path, toml)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    said = "\n".join(str(problem) for problem in caught.value.problems)
+    assert says in said
+    if says != "is not a TOML file":
+        assert f"{path}:{line}:" in said
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    path = _write(tmp_path, "[site]\nname=5\n[wall]\nport=0\n[[source]]\ntype='host'\n[odd]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert len(caught.value.problems) == 4
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="icctwin init"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_mistakes_of_the_tables_come_with_their_own_line(tmp_path: Path) -> None:
+    path = _write(tmp_path, GOOD, "id,kind,parent\nh1,hall,\nr1,rack,h9\nn1,node,r1\n")
+    with pytest.raises(ConfigError) as caught:
+        check_site(load_config(path))
+    assert f"{tmp_path / 'assets.csv'}:3" in str(caught.value)
+
+
+def test_lines_are_found_in_sections_and_lists() -> None:
+    lines = ["[a]", "x = 1", "[[b]]", "x = 2", "[[b]]", "y = 3", "x = 4"]
+    assert line_of(lines, ("a", "x")) == 2
+    assert line_of(lines, ("b", 0, "x")) == 4
+    assert line_of(lines, ("b", 1, "x")) == 7
+    assert line_of(lines, ("b", 1, "missing")) == 5

@@ -1,0 +1,82 @@
+"""The table of tasks on a virtual and on the real clock."""
+
+import asyncio
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from small import small_site
+
+from ui.tasks import Alarm, Health, RealClock, Task, VirtualClock, run_virtual
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def _health(*tasks: Task) -> Health:
+    return Health(small_site(*(f"id=task/{task.name} kind=task" for task in tasks)), tasks)
+
+
+def _reading(health: Health, column: str) -> list[float]:
+    return health.frame(START).values[column].tolist()
+
+
+def test_a_virtual_day_runs_everything_in_order_and_counts_what_fails() -> None:
+    seen: list[tuple[float, str]] = []
+
+    def note(name: str, *, fail: bool = False):
+        def run(now: datetime) -> None:
+            seen.append(((now - START).total_seconds(), name))
+            if fail:
+                raise RuntimeError("planted")
+
+        return run
+
+    async def waits(now: datetime) -> None:
+        await asyncio.sleep(0)
+        seen.append(((now - START).total_seconds(), "c"))
+
+    tasks = [Task("a", note("a"), 10), Task("b", note("b", fail=True), 15), Task("c", waits, 30, first_s=5)]
+    health, clock, loop = _health(*tasks), VirtualClock(START), asyncio.new_event_loop()
+    run_virtual(tasks, clock, START + timedelta(seconds=31), health, loop)
+    loop.close()
+    assert seen == [(0, "a"), (0, "b"), (5, "c"), (10, "a"), (15, "b"), (20, "a"), (30, "a"), (30, "b")]
+    assert _reading(health, "runs_count") == [4, 3, 1]
+    assert _reading(health, "errors_count") == [0, 3, 0]
+    assert _reading(health, "failing_flag") == [0, 1, 0]
+    assert clock.now() == START + timedelta(seconds=31)
+
+
+def test_the_real_alarm_never_runs_a_task_twice_at_once_and_counts_what_it_leaves_out() -> None:
+    release, entered = threading.Event(), threading.Event()
+    inside: list[int] = []
+    most = 0
+
+    def slow(now: datetime) -> None:
+        nonlocal most
+        inside.append(1)
+        most = max(most, len(inside))
+        entered.set()
+        release.wait(10)
+        inside.pop()
+
+    tasks = [Task("slow", slow, 0.1)]
+    health, loop = _health(*tasks), asyncio.new_event_loop()
+    alarm = Alarm(tasks, RealClock(), health, loop, 1.0)
+    alarm.start()
+    assert entered.wait(10)
+    deadline = time.monotonic() + 10
+    while _reading(health, "overlaps_count")[0] < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    release.set()
+    alarm.stop()
+    loop.close()
+    assert most == 1
+    assert _reading(health, "overlaps_count")[0] >= 2
+    assert _reading(health, "runs_count")[0] >= 1
+
+
+def test_a_faster_clock_keeps_its_speed() -> None:
+    clock = RealClock(speed=3600)
+    first = clock.now()
+    time.sleep(0.05)
+    assert (clock.now() - first).total_seconds() >= 0.05 * 3600

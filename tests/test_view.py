@@ -1,0 +1,313 @@
+"""The view and its words: empty, normal, stale and alarming; nothing old passes for new; every sentence has its Chinese."""
+
+import ast
+import math
+import string
+import tomllib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from babel.messages.pofile import read_po
+from faces_harness import NOW, Hands, add_work, alarm, feed, live_of, modelled_pue, small_site
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.alerts import Phase
+from analytics.rules import DEFAULT_RULES
+from energy.guard import RULES
+from twin.errors import SourceError
+from twin.frame import Frame, Origin, frame_of
+from twin.message import Message
+from twin.ports import Series
+from ui.faces.chart import power_chart
+from ui.faces.wall_parts import labels
+from ui.faces.wall_text import wall_text
+from ui.past import Past, read_past
+from ui.reading import Reading
+from ui.view import Live, View, as_json, view
+from ui.words import LOCALES, words
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def readings(thing: Any, path: str = "") -> dict[str, Reading]:
+    """Every reading in a view, by its path."""
+    if isinstance(thing, Reading):
+        return {path: thing}
+    if isinstance(thing, tuple):
+        return {k: v for i, part in enumerate(thing) for k, v in readings(part, f"{path}[{i}]").items()}
+    if is_dataclass(thing):
+        return {k: v for f in fields(thing) for k, v in readings(getattr(thing, f.name), f"{path}.{f.name}").items()}
+    return {}
+
+
+@pytest.fixture
+def live() -> Live:
+    made = live_of(small_site(), Hands())
+    feed(made)
+    add_work(made)
+    return made
+
+
+def test_an_empty_centre_has_a_view_without_a_single_measured_number() -> None:
+    for site in (small_site(), small_site(0, 0, 0, 0)):
+        seen = view(live_of(site, Hands()), NOW)
+        told = {path for path, reading in readings(seen).items() if reading.fresh}
+        assert told == {
+            ".centre.alerts_critical",
+            ".centre.alerts_warning",
+            ".centre.alerts_info",
+            ".gpus.total",
+            ".gpus.silent",
+        }
+        assert seen.gpus.silent.value == seen.gpus.total.value == site.count("gpu")
+        assert as_json(seen)["centre"]["pue"]["value"] is None
+        assert all(cell["f"] != "ok" for key, cell in wall_text(seen, words("zh")).items() if key == "n.it_power")
+
+
+def test_the_numbers_of_a_normal_centre(live: Live) -> None:
+    seen = view(live, NOW, read_past(live.store, NOW))
+    centre = seen.centre
+    assert centre.it_power.value == 8.4e6
+    assert centre.pue.value == 1.143
+    assert centre.pue_day.value == pytest.approx(1.15)  # the store's day was made with this ratio in every minute
+    facility_kw = centre.facility_power.value / 1e3
+    assert centre.carbon_rate.value == pytest.approx(facility_kw * 412 / 1e6)  # kW * g/kWh = g/h
+    assert centre.cost_rate.value == pytest.approx(facility_kw / 1e3 * 438.5)
+    assert seen.gpus.total.value == 256
+    assert seen.gpus.silent.value == seen.gpus.unhealthy.value == 0
+    assert seen.gpus.idle.value == 256 - seen.gpus.allocated.value
+    old = {path for path, reading in readings(seen).items() if not reading.fresh and not path.startswith(".flow")}
+    assert {path for path in old if not path.endswith(".suspect")} == set(), "all was fed but what sources judged suspect"
+    flow = {stage.key: stage for stage in seen.flow}
+    assert flow["ups"].measured.value == pytest.approx(8.4e6 * 1.04)  # the sum of two
+    assert flow["grid"].modelled.origin is Origin.MODELLED
+    assert not flow["transformer"].measured.known
+    assert flow["transformer"].modelled.fresh
+
+
+def test_the_hottest_racks_are_those_of_a_plain_search(live: Live) -> None:
+    site, seen = live.site, view(live, NOW)
+    temp = live.state.column("gpu", "temp_c", NOW)
+    inside = site.within("gpu", "rack")
+    hottest = {rack: max(temp[inside == row]) for row, rack in enumerate(site.ids_of("rack"))}
+    assert [row.id for row in seen.racks.top] == sorted(hottest, key=lambda rack: -hottest[rack])[:12]
+    assert [row.gpu_temp.value for row in seen.racks.top] == sorted(hottest.values(), reverse=True)[:12]
+    assert dict(zip(seen.racks.ids, seen.racks.gpu_temp_c, strict=True)) == hottest
+
+
+def test_the_peak_is_the_highest_median_within_a_day(live: Live) -> None:
+    forecast, peak = live.forecasts[0], view(live, NOW).peak
+    assert peak.time is not None
+    i = list(forecast.time_s).index(peak.time.timestamp())
+    ahead = forecast.time_s < NOW.timestamp() + 86400
+    assert peak.p50.value == forecast.p50[i] == forecast.p50[ahead].max()
+    assert (peak.p10.value, peak.p90.value) == (forecast.p10[i], forecast.p90[i])
+    live.forecasts = ()
+    assert view(live, NOW).peak.time is None
+
+
+def test_nothing_that_got_old_is_fresh_and_its_age_is_told(live: Live) -> None:
+    live.clock.skip(91)  # type: ignore[attr-defined]  # one second over the maximum age of power and temperature
+    now = live.clock.now()
+    seen = view(live, now)
+    assert seen.centre.it_power.value == 8.4e6
+    assert not seen.centre.it_power.fresh
+    assert seen.centre.it_power.age_s == 91
+    assert not seen.centre.carbon_rate.fresh, "worked out from a stale power"
+    assert seen.centre.carbon_intensity.fresh, "good for two hours"
+    assert seen.gpus.silent.value == 256
+    assert not seen.gpus.unhealthy.known, "nobody knows"
+    assert all(math.isnan(value) for value in seen.racks.gpu_temp_c)
+    assert {source.status for source in seen.sources} == {"silent"}
+    assert all(source.silent_since == NOW for source in seen.sources)
+    assert len(seen.complaints) == len(seen.sources)
+    said = wall_text(seen, words("en"))["n.it_power"]
+    assert said == {"n": "8.40", "u": "MW", "f": "stale", "a": "1\u202fmin old"}
+    assert set(wall_text(seen, words("en"))["map"]["temp"]) == {None}
+
+
+def test_what_is_wrong_comes_first_and_is_counted() -> None:
+    live = live_of(small_site(), Hands())
+    feed(live, hot=True)
+    add_work(live)
+    alarm(live)
+    ended = live.alerts[0]
+    live.alerts += tuple(
+        type(ended)(**{f.name: getattr(ended, f.name) for f in fields(ended)} | {"phase": phase, "rule": phase.value})
+        for phase in (Phase.PENDING, Phase.RESOLVED)
+    )
+    seen = view(live, NOW)
+    counts = (seen.centre.alerts_critical.value, seen.centre.alerts_warning.value, seen.centre.alerts_info.value)
+    assert counts == (2, 3, 1), "only what fires counts"
+    assert [row.severity.value for row in seen.alerts] == ["critical"] * 2 + ["warning"] * 3 + ["info"]
+    assert seen.alerts[0].since > seen.alerts[1].since, "the newest of a kind first"
+    assert seen.gpus.unhealthy.value == 5, "XID 79 on five, of which one has the alert too"
+    assert seen.racks.top[0].id == "R01-04"
+    assert not seen.plans[0].allowed
+    said = wall_text(seen, words("zh"))
+    assert said["n.alerts_critical"]["s"] == "critical"
+    assert said["l.racks"][0]["c"][1]["s"] == "warning"
+
+
+def test_a_program_error_does_not_make_a_gpu_unhealthy(live: Live) -> None:
+    codes = np.zeros(256)
+    codes[:3] = 13, 43, 79
+    live.clock.skip(1)  # type: ignore[attr-defined]
+    now = live.clock.now()
+    live.state.absorb(Frame("gpu", now, live.site.all_rows("gpu"), {"xid_code": codes}), now)
+    assert view(live, now).gpus.unhealthy.value == 1
+
+
+def test_what_is_not_measured_is_shown_as_modelled() -> None:
+    live = live_of(small_site(), Hands())
+    modelled_pue(live, 1.2)
+    pue = view(live, NOW).centre.pue
+    assert (pue.value, pue.fresh, pue.origin) == (1.2, True, Origin.MODELLED)
+    assert wall_text(view(live, NOW), words("en"))["n.pue"]["o"] == "model"
+    live.state.absorb(frame_of("site", NOW, 0, pue_ratio=1.3), NOW)
+    assert view(live, NOW).centre.pue.value == 1.3, "what is measured goes first"
+
+
+def test_a_sum_that_misses_a_part_is_not_fresh() -> None:
+    live = live_of(small_site(), Hands())
+    live.state.absorb(frame_of("ups", NOW, 0, power_w=5e6), NOW)
+    ups = next(stage for stage in view(live, NOW).flow if stage.key == "ups")
+    assert ups.measured.value == 5e6
+    assert not ups.measured.fresh
+
+
+def test_the_mean_of_a_day_needs_an_hour_and_weighs_by_energy() -> None:
+    time_s = NOW.timestamp() - 60.0 * np.arange(60, 0, -1)
+    it = np.repeat([1e6, 3e6], 30)
+    facility = np.concatenate([it[:30] * 1.5, it[30:] * 1.1])
+    past = Past(NOW, time_s, it, facility, Origin.MEASURED)
+    assert past.pue(NOW).value == pytest.approx((1.5 * 1 + 1.1 * 3) / 4)
+    it[0] = np.nan
+    assert not past.pue(NOW).known
+    assert not Past(NOW, time_s[1:], it[1:], facility[1:], Origin.MEASURED).pue(NOW).known
+
+
+@given(st.floats(min_value=1, max_value=9e14), st.sampled_from(["en", "zh"]))
+def test_a_printed_power_is_within_half_a_percent_of_it(value: float, language: str) -> None:
+    text = words(language).quantity(value, "w")
+    factor = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[text.unit.removesuffix("W")]
+    printed = float(text.number.replace(",", ""))
+    assert printed * factor == pytest.approx(value, rel=0.005, abs=0.5 if factor == 1 else 0)
+    assert len(text.number) <= 5
+
+
+def test_how_numbers_are_printed() -> None:
+    en, zh = words("en"), words("zh")
+    assert [str(en.quantity(*q)) for q in ((4.213e6, "w"), (0.634, "frac"), (0.034, "frac"), (1.1432, "ratio"))] == [
+        "4.21\u202fMW",
+        "63%",
+        "3.4%",
+        "1.143",
+    ]
+    assert str(en.quantity(999_700, "w")) == "1.00\u202fMW", "no 1000 kW"
+    assert str(en.quantity(-0.0001, "c")) == "0.0\u202f°C", "no minus nothing"
+    assert str(en.quantity(0.012, "s")) == "12\u202fms"
+    assert en.quantity(math.nan, "w").number == "–"
+    assert (en.age(130), zh.age(130), zh.age(math.inf)) == ("2\u202fmin", "2\u202f分钟", "从未")
+    assert words("tlh").language == "en"
+
+
+def template_names(text: str) -> set[tuple[str, str]]:
+    return {(name, spec or "") for _, name, spec, _ in string.Formatter().parse(text) if name}
+
+
+def spoken() -> set[str]:
+    """Every English sentence or word that a face may show: labels, messages in the code, rules, and words asked for."""
+    found = set(labels()) | {text for _, text in RULES.values()}
+    found |= {rule["summary"] for rule in tomllib.loads(DEFAULT_RULES.read_text())["rule"]}
+    files = [file for package in ("twin", "ingest", "analytics", "energy", "ui") for file in (ROOT / package).rglob("*.py")]
+    assert len(files) > 30, "the packages have moved"
+    for file in files:
+        tree = ast.parse(file.read_text())
+        calls = ("Message", "words") if file.is_relative_to(ROOT / "ui") else ("Message",)
+        named = {
+            target.id: node.value.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in calls and node.args:
+                for part in ast.walk(node.args[0]):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        found.add(part.value)
+                    elif isinstance(part, ast.Name) and part.id in named:
+                        found.add(named[part.id])
+    return found - {"en", "zh", ""}
+
+
+def test_every_sentence_has_its_chinese_with_the_same_places() -> None:
+    with (LOCALES / "zh_CN" / "LC_MESSAGES" / "icctwin.po").open("rb") as file:
+        catalogue = read_po(file, locale="zh_CN")
+    known = {str(entry.id): str(entry.string) for entry in catalogue if entry.id}
+    missing = {text for text in spoken() if not known.get(text)}
+    assert not missing, f"add to {LOCALES}/zh_CN: {sorted(missing)}"
+    uneven = {text for text, said in known.items() if template_names(text) != template_names(said)}
+    assert not uneven, f"placeholders differ: {sorted(uneven)}"
+
+
+def test_the_wall_asks_for_no_word_that_has_no_chinese() -> None:
+    live = live_of(small_site(), Hands())
+    zh = words("zh")
+    asked: set[str] = set()
+
+    class Listening(type(zh)):  # type: ignore[misc]
+        def __call__(self, text: str) -> str:
+            asked.add(text)
+            return super().__call__(text)
+
+    listening = Listening("zh")
+    seen: list[View] = [view(live, NOW)]
+    feed(live, hot=True, skip_sources=["src-dcgm"])
+    add_work(live)
+    seen.append(view(live, NOW))
+    live.clock.skip(4000)  # type: ignore[attr-defined]
+    seen.append(view(live, live.clock.now()))
+    for one in seen:
+        wall_text(one, listening)
+    same = {"PUE", "GPU", "GPU °C", "UPS", "IT", "gCO₂/kWh", "tCO₂/h"}
+    given_by_tests = {"Raise supply to {value:.0f} °C: chips stay {margin:.0f} K below their limit"}
+    units = {unit for unit in asked if unit in {"°C", "/MWh", "/h", "W", "K", ""}}
+    assert {text for text in asked if zh(text) == text} <= same | given_by_tests | units
+    assert zh.sentence(Message("{n} tasks fail", {"n": 2})) == "2 个任务失败"
+
+
+def test_a_step_that_no_meter_saw_is_as_modelled() -> None:
+    time_s = NOW.timestamp() // 60 * 60 - 60.0 * np.arange(4, 0, -1)
+
+    class Two:
+        def series(self, _kind: str, names: Any, *_: Any, origin: Origin, **__: Any) -> Series:
+            take = slice(0, 3) if origin is Origin.MEASURED else slice(1, 4)
+            value = 1.0 if origin is Origin.MEASURED else 2.0
+            return Series(time_s[take], np.zeros(1, dtype=np.int32), {name: np.full((3, 1), value) for name in names})
+
+    past = read_past(Two(), NOW)  # type: ignore[arg-type]
+    assert past.it_power_w.tolist() == [1, 1, 1, 2]
+    assert past.origin is Origin.MODELLED
+
+
+def test_the_chart_joins_what_is_near_and_nothing_else(live: Live) -> None:
+    time_s = NOW.timestamp() - 60.0 * np.array([600, 585, 570, 200, 185, 10])  # every quarter of an hour, with silence between
+    past = Past(NOW, time_s, np.arange(1.0, 7.0), np.full(6, 9.0), Origin.MEASURED)
+    line = power_chart(view(live, NOW, past), past, live.forecasts, words("en"))["data"][-1]
+    assert line["y"] == [0.0, 0.0, 0.0, None, 0.0, 0.0, None, 0.0, 8.4]  # MW
+    assert line["x"][-1] == "2026-03-10T14:30:00", "the site's own time"
+
+
+def test_a_store_that_fails_says_so_to_whoever_reads_the_day(live: Live) -> None:
+    class Dead:
+        def series(self, *_: Any, **__: Any) -> None:
+            raise SourceError("gone")
+
+    with pytest.raises(SourceError):
+        read_past(Dead(), NOW)  # type: ignore[arg-type]

@@ -1,0 +1,168 @@
+"""The wall in a real browser: a number changes, the language switches, a source dies, the server dies."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from faces_harness import Hands, add_work, alarm, feed, feeding, free_port, live_of, served, small_site
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ui.view import Live
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+GREY = "rgb(95, 107, 118)"
+WAIT_MS = 20_000  # an upper bound on a busy machine, not a figure
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as play:
+        made = play.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-background-networking", "--no-first-run"]
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails the test for whatever it complains of and for whatever it asks of others."""
+    made = browser.new_page(viewport={"width": 1920, "height": 1080}, locale="en-GB")
+    made.set_default_timeout(WAIT_MS)
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None)
+    made.on(
+        "request",
+        lambda request: errors.append(request.url) if not re.match(r"(http://127\.0\.0\.1|data:|blob:)", request.url) else None,
+    )
+    yield made
+    made.close()
+    assert errors == []
+
+
+@pytest.fixture
+def live() -> Live:
+    made = live_of(small_site(32), Hands(running=True), demo=True)
+    feed(made)
+    add_work(made)
+    return made
+
+
+def number(page: Page, key: str) -> str:
+    return page.locator(f'[data-n="{key}"] .v').first.inner_text()
+
+
+def test_the_wall_shows_what_the_other_faces_say(live: Live, page: Page) -> None:
+    with served(live) as url:
+        page.goto(f"{url}/?lang=en")
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
+        seen = httpx.get(f"{url}/api/v1/view").json()["centre"]
+        exposed = httpx.get(f"{url}/metrics").text
+        assert float(number(page, "pue")) == seen["pue"]["value"]
+        assert f'icctwin_pue_ratio{{origin="measured"}} {seen["pue"]["value"]}' in exposed
+        assert float(number(page, "it_power")) * 1e6 == seen["it_power"]["value"]
+        assert page.locator('[data-n="it_power"] .u').inner_text() == "MW"
+        expect(page.locator("#hall rect.rack")).to_have_count(32)
+        expect(page.locator('[data-l="racks"] .row').first).to_be_visible()
+        expect(page.locator(".chart .scatterlayer .trace")).to_have_count(4)
+
+
+def test_a_reading_arrives_without_a_reload_and_the_language_switches(live: Live, page: Page) -> None:
+    with served(live) as url, feeding(live):
+        page.goto(f"{url}/?lang=en")
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text(re.compile("8.4|8.5"))
+        before = number(page, "it_power")
+        expect(page.locator('[data-n="it_power"] .v')).not_to_have_text(before)
+        page.evaluate("() => { window.witness = 1 }")
+        page.locator('[data-map="load"]').click()
+        page.locator('[data-lang="zh"]').click()
+        expect(page.locator(".tile-it .head")).to_have_text("IT 功率")
+        expect(page.locator('[data-l="health"]')).to_contain_text("4 个数据源全部在线")
+        assert page.evaluate("() => window.witness") == 1, "no reload"
+        assert page.url.endswith("?lang=zh"), "a link to this page keeps the language"
+        assert page.locator('[data-map="load"]').get_attribute("aria-pressed") == "true", "and the page its state"
+        assert page.locator("html").get_attribute("lang") == "zh-CN"
+        page.reload()
+        expect(page.locator(".tile-it .head")).to_have_text("IT 功率")
+
+
+def test_a_source_that_falls_silent_turns_its_numbers_grey(live: Live, page: Page) -> None:
+    with served(live) as url:
+        page.goto(f"{url}/?lang=en")
+        big = page.locator('[data-n="it_power"] .v')
+        expect(big).to_have_text("8.40")
+        expect(big).not_to_have_css("color", GREY)
+        live.clock.skip(100)  # type: ignore[attr-defined]
+        feed(live, skip=True, skip_sources=["src-dcgm"])  # the others go on, but nobody reads power any more
+        expect(big).to_have_css("color", GREY)
+        expect(page.locator('[data-n="it_power"] .age')).to_have_text(re.compile("1\\smin old"))
+        expect(page.locator('[data-l="health"]')).to_have_text("3 of 4 sources up")
+        expect(page.locator('[data-l="sources"] .row').first).to_contain_text("src-dcgm")
+        expect(page.locator('[data-l="sources"] .row').first).to_contain_text("silent")
+        expect(page.locator("#hall rect.silent")).to_have_count(32)
+        assert number(page, "carbon_intensity") == "412", "what is still good stays as it is"
+        feed(live, 9.9e6)
+        expect(big).to_have_text("9.90")
+        expect(big).not_to_have_css("color", GREY)
+
+
+def test_a_dead_server_leaves_no_number_that_looks_fresh_until_it_is_back(live: Live, page: Page) -> None:
+    alarm(live)
+    port = free_port()
+    with served(live, port) as url:
+        page.goto(f"{url}/?lang=en")
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
+        expect(page.locator("[data-lost]")).to_have_text("")
+    expect(page.locator("[data-lost]")).to_have_text(re.compile(r"Connection lost: numbers are \d+ s old"))
+    for key in ("it_power", "pue", "gpus_allocated", "alerts_critical", "facility_power"):
+        expect(page.locator(f'[data-n="{key}"] .v').first).to_have_css("color", GREY)
+    for row in ("alerts", "racks", "jobs", "sources"):
+        expect(page.locator(f'[data-l="{row}"] .row .cell').first).to_have_css("color", GREY)
+    feed(live, 9.9e6)
+    with served(live, port):
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text("9.90")
+        expect(page.locator("[data-lost]")).to_have_text("")
+        expect(page.locator('[data-n="it_power"] .v')).not_to_have_css("color", GREY)
+
+
+CUT = """() => [...document.querySelectorAll(".big, .under, .tile .head, .panel > .head, .list, .fill")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1 || (e.matches(".list, .fill") && e.scrollHeight > e.clientHeight + 1))
+  .map((e) => e.className + ": " + e.textContent)"""
+
+
+def test_nothing_scrolls_and_nothing_is_cut_in_either_language(live: Live, page: Page) -> None:
+    alarm(live)
+    with served(live) as url:
+        page.goto(f"{url}/?lang=en")
+        for language, title in (("en", "IT power"), ("zh", "IT 功率")):
+            for width, height in ((1920, 1080), (1280, 720)):
+                page.set_viewport_size({"width": width, "height": height})
+                page.locator(f'[data-lang="{language}"]').click()
+                expect(page.locator(".tile-it .head")).to_have_text(title)
+                expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
+                page.wait_for_timeout(1500)  # a push or two at this size
+                root = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+                assert root == [width, height]
+                assert page.evaluate(CUT) == []
+
+
+def test_a_page_of_another_release_loads_itself_again(live: Live, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    with served(live, port) as url:
+        page.goto(f"{url}/?lang=en")
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
+        page.evaluate("() => document.getElementById('wall').classList.add('witness')")
+        expect(page.locator("#wall.witness")).to_have_count(1)
+    monkeypatch.setattr("ui.faces.server._version", lambda: "9.9")
+    with served(live, port):
+        expect(page.locator("[data-lost]")).to_have_text("")
+        expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
+        expect(page.locator("#wall.witness")).to_have_count(0)

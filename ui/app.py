@@ -1,0 +1,346 @@
+"""The only place that knows everyone: joins configuration, sources, store, tasks and faces, and stops them cleanly.
+
+A ``Centre`` is everything that one configuration gives. A reload checks the new configuration, then puts a new centre in the
+place of the running one; what is wrong with it is said, and the old one goes on.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from analytics.rules import DEFAULT_RULES, load_rules
+from energy.act import Desk
+from energy.guard import Limits
+from ingest.collect import Collector
+from ingest.registry import Opened, source_module
+from ingest.spool import Spool
+from ingest.stores.records import open_records
+from ingest.stores.segments import Retention, open_store
+from twin.errors import ConfigError, Problem, SourceError
+from twin.estimate import estimate
+from twin.frame import Frame
+from twin.message import Message
+from twin.params import Params
+from twin.ports import Clock
+from twin.state import State
+from ui.config import Config, load_config, site_of
+from ui.duties import Duties
+from ui.tasks import Alarm, Health, RealClock, Task
+from ui.view import Live
+
+log = logging.getLogger(__name__)
+
+# Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
+TASK_NAMES = (
+    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
+)  # fmt: skip
+REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
+DAY_S = 86400.0
+CHECK_S = 10  # that a source may take to answer a check
+HISTORY_BATCH = 50  # steps of made-up history appended at once
+
+
+class Centre:
+    """Everything of one configuration, wired and ready; ``start`` brings it to life, ``stop`` ends it with nothing lost.
+
+    ``live``: what the faces look at already, to be filled anew; ``wait``: each collection waits for its polls, as a virtual
+    clock needs it; ``pace_s``: no task runs more often than this.
+    """
+
+    def __init__(
+        self, config: Config, clock: Clock, *, live: Live | None = None, wait: bool = False, pace_s: float = 0.0
+    ) -> None:
+        self.config, self.clock, self._wait = config, clock, wait
+        self.site = site_of(config, TASK_NAMES)
+        rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        opened = [source_module(s.type).build(s.name, s.options, self.site) for s in config.sources]
+        now = clock.now()
+        self._lock = threading.Lock()
+        self.state = State(self.site)
+        kept = config.store
+        retention = Retention(kept.raw_days * DAY_S, kept.minute_days * DAY_S, kept.hour_days * DAY_S, kept.max_bytes)
+        self.store = open_store(kept.path, self.site, retention=retention)
+        self.records = open_records(kept.path / "records.db")
+        for frame in self.store.latest(now - REMEMBERED):
+            self.state.absorb(frame, now)
+        self.spool = Spool(self.store.append)
+        fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
+        self.live = live or fresh
+        vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
+        self.opened: Sequence[Opened] = opened
+        sources = [source for one in opened for source in one.sources]
+        self.collector = Collector(self.site, sources, clock, self.publish)
+        actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
+        desk = Desk(self.site, self.records, actuators, now)
+        queues = [queue for one in opened for queue in one.queues]
+        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+        self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
+        self.health = Health(self.site, self.tasks)
+        self._alarm: Alarm | None = None
+
+    def publish(self, frames: Sequence[Frame]) -> None:
+        """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
+        now = self.clock.now()
+        with self._lock:
+            for frame in frames:
+                self.state.absorb(frame, now)
+            self.spool.put(frames)
+
+    def _table(self) -> tuple[Task, ...]:
+        duties = self.duties
+        return (
+            Task("collect", self._collect, 1),
+            Task("estimate", duties.estimate, 1, 0.15),
+            Task("alerts", duties.alerts, 2, 0.30),
+            Task("flush", self._flush, 1, 0.40),
+            Task("jobs", duties.jobs, 5, 0.45),
+            Task("self", self._self, 5, 0.50),
+            Task("store", self.store.maintain, 10, 5),
+            Task("reverts", duties.reverts, 60, 30),
+            Task("plans", duties.plans, 300, 60),
+            Task("forecasts", duties.forecasts, 3600, 5),
+            Task("ledger", duties.ledger, 900, 120),
+            Task("save-alerts", duties.save_alerts, 60, 60),
+        )
+
+    async def _collect(self, now: datetime) -> None:
+        await self.collector.tick(now)
+        if self._wait:
+            await self.collector.drain()
+
+    def _flush(self, now: datetime) -> None:
+        with self._lock:
+            self.spool.flush()
+
+    def _self(self, now: datetime) -> None:
+        self.publish([self.health.frame(now)])
+        self.duties.process(now, self.spool.waiting, self.spool.dropped)
+
+    def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
+        """Put the past that a simulated plant makes up into the store, with what the estimator would have said of it."""
+        batch: list[Frame] = []
+        for i, frames in enumerate(steps, 1):
+            now = frames[0].time
+            for frame in frames:
+                self.state.absorb(frame, now)
+            thought = [frame for frame in estimate(self.site, self.state, Params(), now) if frame.kind in ("site", "hall")]
+            batch += [*frames, *thought]
+            if i % HISTORY_BATCH == 0:
+                self.store.append(batch)
+                batch = []
+        self.store.append(batch)
+
+    def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
+        """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
+        self._alarm.start()
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the tasks, let go of the field, and keep what was measured."""
+        if self._alarm:
+            self._alarm.stop()
+        asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
+        self.close()
+
+    def close(self) -> None:
+        """Keep what was measured and close the store; no task may run any more."""
+        self._flush(self.clock.now())
+        self.duties.save_alerts(self.clock.now())
+        if self.spool.waiting:
+            log.error("%d values are lost: the store refuses them", self.spool.waiting)
+        self.store.close()
+        self.records.close()
+
+
+class _Run:
+    """A running centre that can be replaced by the next. ``begin``, ``reload`` and ``end`` are called from one thread."""
+
+    def __init__(self, centre: Centre, loop: asyncio.AbstractEventLoop, speed: float, path: Path | None) -> None:
+        self.centre, self.live = centre, centre.live
+        self._loop, self._speed, self._path = loop, speed, path
+        self._wanted, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
+
+    def begin(self) -> None:
+        """Start the tasks, after the history that a simulated plant makes up; returns at once."""
+        self._thread.start()
+
+    def reload_soon(self) -> None:
+        """Ask for the configuration to be read again; safe in a signal handler."""
+        self._wanted.set()
+
+    def end(self) -> None:
+        """Stop the tasks and close the store; returns when all is kept."""
+        self._over.set()
+        self._wanted.set()
+        self._thread.join()
+
+    def _life(self) -> None:
+        start = self.centre.clock.now()
+        for opened in self.centre.opened:
+            if opened.history is not None:
+                self.centre.make_history(opened.history(start))
+        self.centre.start(self._loop, self._speed)
+        while not self._over.is_set():
+            self._wanted.wait()
+            self._wanted.clear()
+            if not self._over.is_set():
+                self._reload()
+        self.centre.stop(self._loop)
+
+    def _reload(self) -> None:
+        if self._path is None:
+            self.live.notices = (Message("The demo has no configuration to read again"),)
+            return
+        old = self.centre
+        try:
+            config = load_config(self._path)
+            site_of(config, TASK_NAMES)
+            load_rules(config.alerts.rules or DEFAULT_RULES)
+        except ConfigError as error:
+            log.error("the new configuration is refused, the old one goes on:\n%s", error)
+            why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
+            self.live.notices = (why,)
+            return
+        old.stop(self._loop)
+        try:
+            self.centre = Centre(config, old.clock, live=self.live)
+        except (ConfigError, SourceError) as error:
+            log.error("the new configuration does not start, the old one goes on: %s", error)
+            self.centre = Centre(old.config, old.clock, live=self.live)
+            self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
+        self.centre.start(self._loop, self._speed)
+        if config.wall != old.config.wall:
+            self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
+        log.warning("the configuration was read again")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket bound before anything else starts, so that a taken port costs nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        why = f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or choose another port"
+        raise ConfigError([Problem("[wall]", why)]) from error
+    return listener
+
+
+def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
+    """Call these on these signals; gives the handlers that were there."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        actions[number]()
+
+    return {number: signal.signal(number, handler) for number in actions}
+
+
+async def reach(config: Config) -> list[dict[str, object]]:
+    """Poll every source and ask every queue once, open the store: a row each, for ``icctwin check``."""
+    now = RealClock().now()
+    site = site_of(config, TASK_NAMES)
+    load_rules(config.alerts.rules or DEFAULT_RULES)
+    kinds = f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {sum(len(links.source) for links in site.links.values())} links"
+    rows = [_row("site", site.name, kinds)]
+    for section in config.sources:
+        opened = source_module(section.type).build(section.name, section.options, site)
+        for source in opened.sources:
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    frames = await source.poll(now)
+                says = f"{sum(frame.samples for frame in frames)} values, {source.unmapped} series belong to nothing known"
+                rows.append(_row("source", source.name, says))
+            except SourceError as error:
+                rows.append(_row("source", source.name, str(error), ok=False))
+            except TimeoutError:
+                rows.append(_row("source", source.name, f"no answer within {CHECK_S} s", ok=False))
+            finally:
+                await source.close()
+        for queue in opened.queues:
+            try:
+                rows.append(_row("queue", queue.name, f"{len(await queue.jobs(now))} jobs"))
+            except SourceError as error:
+                rows.append(_row("queue", queue.name, str(error), ok=False))
+    try:
+        open_store(config.store.path, site).close()
+        rows.append(_row("store", str(config.store.path), "can be written"))
+    except SourceError as error:
+        rows.append(_row("store", str(config.store.path), str(error), ok=False))
+    return rows
+
+
+def _row(what: str, name: str, says: str, *, ok: bool = True) -> dict[str, object]:
+    return {"what": what, "name": name, "ok": ok, "says": says}
+
+
+class Server(uvicorn.Server):
+    """uvicorn whose end is ours to decide: its own handlers would end the process before the store is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def serve(
+    config: Config, *, speed: float = 1.0, demo: bool = False, seconds: float | None = None, path: Path | None = None
+) -> int:
+    """Run a centre and its faces until SIGTERM or SIGINT (or for ``seconds``); SIGHUP reads ``path`` again."""
+    from ui.faces.server import build_server
+
+    listener = _listen(config.wall.host, config.wall.port)
+    clock = RealClock(speed)
+    centre = Centre(config, clock)
+    centre.live.demo, centre.live.speed = demo, speed
+    loop = asyncio.new_event_loop()
+    ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
+    ingest.start()
+    run = _Run(centre, loop, speed, path)
+    server = Server(
+        uvicorn.Config(
+            build_server(run.live),
+            log_level="warning",
+            ws_max_size=65536,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    timer = threading.Timer(seconds, lambda: setattr(server, "should_exit", True)) if seconds else None
+    handlers = _handle(
+        {
+            signal.SIGTERM: lambda: setattr(server, "should_exit", True),
+            signal.SIGINT: lambda: setattr(server, "should_exit", True),
+            signal.SIGHUP: run.reload_soon,
+        }
+    )
+    try:
+        run.begin()
+        if timer:
+            timer.start()
+        log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
+        server.run(sockets=[listener])
+    finally:
+        if timer:
+            timer.cancel()
+        run.end()
+        loop.call_soon_threadsafe(loop.stop)
+        ingest.join()
+        loop.close()
+        listener.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return 0

@@ -1,0 +1,199 @@
+"""The benches behind ``icctwin bench``: each gives figures that the README claims, with the conditions they were taken under.
+
+A bench prints ``{"bench", "figures", "against", "conditions"}``; names of figures carry their unit.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import psutil
+
+from twin.errors import ConfigError, Problem, SourceError
+
+Result = dict[str, Any]
+RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "analytics" / "load"
+START_S = 180.0  # that the demo may take to its first live second
+SAMPLE_S = 5.0
+LISTENERS = 2  # walls that watch the demo, one in each language
+
+
+def demo(options: argparse.Namespace) -> Result:
+    """``icctwin demo`` as its own process with two walls open: processor, memory, store, and age of a reading at the wall."""
+    with tempfile.TemporaryDirectory(prefix="icctwin-bench-") as folder:
+        port = _free_port()
+        words = ["demo", "--gpus", str(options.gpus), "--port", str(port), "--keep", folder]
+        began_s = time.monotonic()
+        child = subprocess.Popen([sys.executable, "-m", "ui", *words])  # noqa: S603 - our own program
+        try:
+            _wait_until_live(child, port)
+            live_s = time.monotonic() - began_s
+            figures = _watch(psutil.Process(child.pid), port, options.seconds)
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(30)
+        figures |= {"first_live_s": live_s, **_stored(Path(folder), figures.pop("samples"))}
+    if child.returncode != 0:
+        raise SourceError(f"the demo ended with status {child.returncode}; its own words are above")
+    conditions = _conditions() | {"gpus": options.gpus, "seconds": options.seconds, "walls": LISTENERS}
+    return {"bench": "demo", "figures": figures, "against": {}, "conditions": conditions}
+
+
+def _watch(process: psutil.Process, port: int, seconds: float) -> Result:
+    """Figures of the running demo over ``seconds``."""
+    before, cpu_before = _samples(port), process.cpu_times()
+    began_s = time.monotonic()
+    rss: list[int] = []
+    ages = asyncio.run(_ages(port, seconds, lambda: rss.append(process.memory_info().rss)))
+    took_s = time.monotonic() - began_s
+    after, cpu_after = _samples(port), process.cpu_times()
+    cpu_s = sum(cpu_after[:2]) - sum(cpu_before[:2])
+    samples = after - before
+    return {
+        "cpu_share_frac": cpu_s / took_s,
+        "rss_bytes": max(rss),
+        "samples_per_s": samples / took_s,
+        "cpu_s_per_msample": cpu_s / samples * 1e6,
+        "samples": after,
+        "wall_latency_p50_s": float(np.percentile(ages, 50)),
+        "wall_latency_p95_s": float(np.percentile(ages, 95)),
+        "pushes": len(ages),
+    }
+
+
+async def _ages(port: int, seconds: float, sample: Callable[[], None]) -> list[float]:
+    """How old the newest reading of IT power was when each push that brought a new one arrived, over all walls [s]."""
+    from websockets.asyncio.client import connect
+
+    ages: list[float] = []
+
+    async def wall(language: str) -> None:
+        newest_s = 0.0
+        async with connect(f"ws://127.0.0.1:{port}/live?lang={language}", origin=f"http://127.0.0.1:{port}") as socket:  # type: ignore[arg-type]
+            async for text in socket:
+                arrived_s = time.time()  # noqa: TID251 - a bench compares the machine's clock with the reading's
+                read_s = json.loads(text)["body"].get("t.read_s")
+                if read_s is not None and read_s > newest_s:
+                    ages.append(arrived_s - read_s)
+                    newest_s = read_s
+
+    async def look() -> None:
+        while True:
+            sample()
+            await asyncio.sleep(SAMPLE_S)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(wall("en"), wall("zh"), look())
+    if not ages:
+        raise SourceError(f"the demo pushed no reading in {seconds:g} s; run it by hand and look at its wall")
+    return ages
+
+
+def _samples(port: int) -> float:
+    """Values that all sources have taken since the start, as the demo itself says."""
+    return float(sum(row["samples"]["value"] or 0 for row in json.loads(_get(port, "/api/v1/sources"))))
+
+
+def _stored(folder: Path, samples: float) -> Result:
+    """Bytes of the store that the demo left, as it was and when all of it is compacted; its made-up history is in it."""
+    from ingest.stores import open_store
+    from ui.app import TASK_NAMES
+    from ui.config import load_config, site_of
+
+    config = load_config(folder / "site.toml")
+    kept = open_store(config.store.path, site_of(config, TASK_NAMES))
+    left = kept.size_bytes()
+    later = datetime.now(UTC) + timedelta(hours=2)  # noqa: TID251 - everything is old enough to be compacted
+    size = left + 1
+    while kept.size_bytes() < size:
+        size = kept.size_bytes()
+        kept.maintain(later)
+    size = kept.size_bytes()
+    kept.close()
+    return {"store_bytes": left, "store_compacted_bytes": size, "bytes_per_sample": size / samples}
+
+
+def _get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def _wait_until_live(child: "subprocess.Popen[bytes]", port: int) -> None:
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s:
+        if child.poll() is not None:
+            raise SourceError(f"the demo ended with status {child.returncode} before it was ready; its own words are above")
+        with suppress(OSError):
+            _get(port, "/readyz")
+            return
+        time.sleep(0.2)
+    raise SourceError(f"the demo was not ready within {START_S:g} s")
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def store(options: argparse.Namespace) -> Result:
+    """The embedded store alone."""
+    from ingest.stores.bench import bench_store
+
+    return _with_conditions(bench_store(np.random.Generator(np.random.PCG64(1)), gpus=options.gpus))
+
+
+def ingest(options: argparse.Namespace) -> Result:
+    """Reading the pages of exporters."""
+    from ingest.bench import bench_ingest
+
+    return _with_conditions(bench_ingest(np.random.Generator(np.random.PCG64(1))))
+
+
+def forecast(options: argparse.Namespace) -> Result:
+    """The forecast procedure on recorded series, beside its baselines."""
+    from analytics.recorded import bench
+
+    if not RECORDED.is_dir():
+        what = "no recorded series there; put the data of fixtures/SOURCES.md beside the checkout"
+        raise ConfigError([Problem(str(RECORDED), what)])
+    return _with_conditions(bench(RECORDED, time.process_time))
+
+
+def _with_conditions(result: Result) -> Result:
+    return result | {"conditions": _conditions() | result["conditions"]}
+
+
+def _conditions() -> Result:
+    return {
+        "icctwin": version("icctwin"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cores": os.cpu_count(),
+        "load_1min": os.getloadavg()[0],
+    }
+
+
+BENCHES: Mapping[str, Callable[[argparse.Namespace], Result]] = MappingProxyType(
+    {"demo": demo, "store": store, "ingest": ingest, "forecast": forecast}
+)

@@ -1,0 +1,233 @@
+"""The configuration of a centre (``site.toml``): read, checked against the registries, every problem at once with its line."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from energy.levers import LEVERS
+from energy.plan import Mode
+from ingest.registry import SOURCES, source_module
+from twin.errors import ConfigError, Problem, SiteError
+from twin.load import Row, load_site
+from twin.site import Site
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteSection(_Section):
+    """``[site]``: what the centre is; paths are relative to the file."""
+
+    name: str = Field(min_length=1, max_length=100)
+    timezone: str = "UTC"
+    assets: Path = Path("assets.csv")
+    links: Path | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"no time zone {value!r}; write an IANA name such as Asia/Shanghai") from error
+        return value
+
+
+class StoreSection(_Section):
+    """``[store]``: where values are kept and for how long."""
+
+    path: Path = Path("var/store")
+    raw_days: float = Field(14, gt=0)
+    minute_days: float = Field(90, gt=0)
+    hour_days: float = Field(3650, gt=0)
+    max_bytes: int = Field(50_000_000_000, ge=10_000_000)
+
+
+class WallSection(_Section):
+    """``[wall]``: where the faces listen. Anything but loopback shows the centre to the network."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8050, ge=1, le=65535)
+    language: str = Field("en", pattern="^(en|zh)$")
+
+
+class AlertSection(_Section):
+    """``[alerts]``: the rule file; none means the rules that ship."""
+
+    rules: Path | None = None
+
+
+class EnergySection(_Section):
+    """``[energy]``: how far each lever may go; what is not named stays in advise."""
+
+    modes: Mapping[str, Mode] = {}
+    facility_limit_w: float | None = Field(None, gt=0)
+
+    @field_validator("modes")
+    @classmethod
+    def _known_levers(cls, value: Mapping[str, Mode]) -> Mapping[str, Mode]:
+        for lever in value:
+            if lever not in LEVERS:
+                raise ValueError(f"no lever {lever!r}; levers are {', '.join(LEVERS)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSection:
+    """One ``[[source]]``: its name, its type and the options of that type, checked."""
+
+    name: str
+    type: str
+    options: BaseModel
+
+    @property
+    def asset_ids(self) -> Sequence[str]:
+        """Ids of the source assets that it reports under."""
+        return source_module(self.type).source_ids(self.name, self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration, checked; paths are absolute."""
+
+    site: SiteSection
+    store: StoreSection
+    wall: WallSection
+    alerts: AlertSection
+    energy: EnergySection
+    sources: Sequence[SourceSection]
+
+
+_SECTIONS: Mapping[str, type[_Section]] = {
+    "site": SiteSection,
+    "store": StoreSection,
+    "wall": WallSection,
+    "alerts": AlertSection,
+    "energy": EnergySection,
+}
+MAX_SOURCES = 10_000
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in ``path``; ``ConfigError`` with every problem found."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); name your site.toml with --config, or write one with 'icctwin init'"
+        raise ConfigError([Problem(str(path), what)]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from error
+    return _Reader(path, text).read(raw)
+
+
+def build_rows(config: Config, tasks: Sequence[str]) -> list[Row]:
+    """Asset rows of what is ours: one for each source, task and process."""
+    rows = [
+        Row(f"[[source]] {source.name}", {"id": asset, "kind": "source"})
+        for source in config.sources
+        for asset in source.asset_ids
+    ]
+    rows += [Row("(icctwin's own)", {"id": f"task/{name}", "kind": "task"}) for name in tasks]
+    return [*rows, Row("(icctwin's own)", {"id": "icctwin", "kind": "process"})]
+
+
+def site_of(config: Config, tasks: Sequence[str]) -> Site:
+    """The site that ``config`` describes, with our own sources, tasks and process; ``SiteError`` with every problem."""
+    section = config.site
+    return load_site(section.name, section.timezone, section.assets, section.links, build_rows(config, tasks))
+
+
+class _Reader:
+    def __init__(self, path: Path, text: str) -> None:
+        self._path, self._lines = path, text.splitlines()
+        self._problems: list[Problem] = []
+
+    def read(self, raw: dict[str, Any]) -> Config:
+        entries = raw.pop("source", [])
+        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in _SECTIONS.items()}
+        for name in raw:
+            known = ", ".join((*_SECTIONS, "[source]"))
+            self._problem((name,), f"no section {name!r}; sections are {known}")
+        if not isinstance(entries, list):
+            self._problem(("source",), "sources are a list; write [[source]] with two brackets")
+            entries = []
+        sources = [self._source(i, entry) for i, entry in enumerate(entries[:MAX_SOURCES])]
+        if len(entries) > MAX_SOURCES:
+            self._problem(("source",), f"{len(entries)} sources; the most is {MAX_SOURCES}")
+        self._unique([source.name for source in sources if source])
+        if self._problems:
+            raise ConfigError(self._problems)
+        return Config(**sections, sources=tuple(source for source in sources if source))  # type: ignore[arg-type]
+
+    def _section(self, name: str, model: type[_Section], values: Any) -> _Section | None:
+        try:
+            section = model.model_validate(values)
+        except ValidationError as error:
+            self._refused((name,), error)
+            return None
+        here = self._path.parent
+        paths = {key: (here / value).resolve() for key, value in section if isinstance(value, Path)}
+        return section.model_copy(update=paths)
+
+    def _source(self, i: int, entry: dict[str, Any]) -> SourceSection | None:
+        options = dict(entry)
+        name, kind = options.pop("name", None), options.pop("type", None)
+        if not isinstance(name, str) or not name:
+            self._problem(("source", i), 'a source without a name; write name = "…"')
+            return None
+        if kind not in SOURCES:
+            self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")
+            return None
+        try:
+            return SourceSection(name, kind, source_module(kind).Options.model_validate(options))
+        except ValidationError as error:
+            self._refused(("source", i), error)
+            return None
+
+    def _unique(self, names: Sequence[str]) -> None:
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self._problem(("source",), f"two sources are named {name!r}; every name is an asset of its own")
+
+    def _refused(self, place: tuple[str | int, ...], error: ValidationError) -> None:
+        for one in error.errors():
+            where = (*place, *one["loc"])
+            key = ".".join(str(part) for part in one["loc"]) or "it"
+            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')} (got {str(one.get('input'))[:80]!r})")
+
+    def _problem(self, place: tuple[str | int, ...], what: str) -> None:
+        self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+
+
+def line_of(lines: Sequence[str], place: tuple[str | int, ...]) -> int:
+    """Line (from 1) on which ``place`` (section, number of the entry, key) stands, as near as the text tells."""
+    section, rest = place[0], place[1:]
+    number = rest[0] if rest and isinstance(rest[0], int) else 0
+    key = next((part for part in rest if isinstance(part, str)), None)
+    found, count = 1, -1
+    inside = False
+    for i, line in enumerate(lines, 1):
+        text = line.strip()
+        if text.startswith("["):
+            head = text.strip("[] ").split("]")[0].strip()
+            inside = head == section or head.startswith(f"{section}.")
+            count += inside
+            if inside and count == number:
+                found = i
+        elif inside and count == number and key and text.split("=")[0].strip() == key:
+            return i
+    return found
+
+
+def check_site(config: Config) -> Site:
+    """``site_of`` without tasks, for commands that only look."""
+    try:
+        return site_of(config, ())
+    except SiteError as error:
+        raise ConfigError(error.problems) from error

@@ -1,0 +1,227 @@
+"""What each task does when its time comes: reads the live state, thinks with the other packages, publishes what came out.
+
+Each duty is short and owns one field of ``Live``; none owns a clock or a thread, so all of them run on a virtual clock as well.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psutil
+
+from analytics import alerts as alerting
+from analytics.forecast import Forecast, forecast_series
+from analytics.rules import Rules
+from energy import ledger
+from energy.act import Desk
+from energy.guard import Limits, guard
+from energy.levers import LEVERS, Lever, Outlook, open_lever
+from energy.plan import Mode, Plan, Verdict
+from twin.errors import SourceError
+from twin.estimate import estimate
+from twin.frame import Floats, Frame, frame_of
+from twin.job import Jobs, joined
+from twin.message import Message
+from twin.metrics import metric
+from twin.params import Params
+from twin.ports import How, Queue
+from ui.view import Live
+
+log = logging.getLogger(__name__)
+
+STEP_S = 3600.0
+HORIZON = 24
+HISTORY = timedelta(days=120)  # 84 days to learn from, and the days before them to be judged on
+KEPT_STATES = 2  # dumps of the alert table
+TARGETS = (("site", "it_power_w"), ("site", "facility_power_w"), ("weather", "wet_bulb_c"))
+ALERT_LOG, ALERT_STATE, PLANS, FORECASTS = "alert", "alert-state", "plan", "forecast"
+
+Publish = Callable[[Sequence[Frame]], None]
+
+
+class Duties:
+    """The work of the tasks over one ``Live``. Each method is called by one task at a time."""
+
+    def __init__(
+        self, live: Live, publish: Publish, rules: Rules, queues: Sequence[Queue], desk: Desk, limits: Limits, params: Params
+    ) -> None:
+        self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
+        self._limits, self._params = limits, params
+        self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
+        self._process = psutil.Process()
+        self._jobs: dict[str, Jobs] = {}
+        self._unsaved = False
+        self.rules = rules
+        self._table = self._remembered(rules)
+        live.alerts = self._table.alerts()
+
+    # physics
+
+    def estimate(self, now: datetime) -> None:
+        """What physics expects of this moment, beside what the meters say."""
+        self._publish(estimate(self._live.site, self._live.state, self._params, now))
+
+    # alerts
+
+    def alerts(self, now: datetime) -> None:
+        """One step of the alert life cycle; what began or ended is written down before anyone is shown it."""
+        live = self._live
+        table = alerting.step(self.rules, live.site, live.state, self._table, now)
+        changes = table.changes
+        for alert in changes:
+            live.records.append(ALERT_LOG, now, _alert_record(alert))
+        self._unsaved |= bool(changes or table.lost)
+        self._table = table
+        live.alerts = table.alerts()
+
+    def save_alerts(self, now: datetime) -> None:
+        """Write the alert table down where it changed, so that a restart neither fires twice nor forgets. Only the newest are
+        kept: what happened stands in the log."""
+        if self._unsaved:
+            self._live.records.append(ALERT_STATE, now, {"dump": self._table.dump()})
+            self._live.records.trim(ALERT_STATE, KEPT_STATES)
+            self._unsaved = False
+
+    def _remembered(self, rules: Rules) -> alerting.AlertTable:
+        live = self._live
+        now = live.clock.now()
+        found = live.records.read(ALERT_STATE, limit=1, newest=True)
+        if not found:
+            return alerting.begin(rules, live.site, now)
+        try:
+            return alerting.restore(rules, live.site, found[0][2]["dump"])
+        except SourceError as error:
+            log.error("the alerts of before the start are lost: %s", error)
+            return alerting.begin(rules, live.site, now)
+
+    # jobs
+
+    async def jobs(self, now: datetime) -> None:
+        """Ask the schedulers for their jobs."""
+        for queue in self._queues:
+            try:
+                self._jobs[queue.name] = await queue.jobs(now)
+            except SourceError as error:
+                log.warning("queue %s does not answer: %s", queue.name, error)
+        self._live.jobs = joined(tuple(self._jobs.values()))
+
+    # forecasts
+
+    def forecasts(self, now: datetime) -> None:
+        """The next day of what matters, by the hour, kept in the store beside what then comes."""
+        made: list[Forecast] = []
+        for kind, name in TARGETS:
+            result = self._forecast(kind, name, now)
+            if isinstance(result, Message):
+                log.info("no forecast of %s %s: %s", kind, name, result)
+                continue
+            made.append(result)
+            self._publish(list(result.frames()))
+            score = {slot: _plain(getattr(result.score, slot)) for slot in result.score.__slots__}
+            self._live.records.append(FORECASTS, now, {"kind": kind, "metric": name, **score})
+        self._live.forecasts = tuple(made)
+
+    def _forecast(self, kind: str, name: str, now: datetime) -> Forecast | Message:
+        if self._live.site.count(kind) == 0:
+            return Message("The site has no {kind}", {"kind": kind})
+        end_s = now.timestamp() // STEP_S * STEP_S
+        end = datetime.fromtimestamp(end_s, UTC)
+        series = self._live.store.series(kind, [name], end - HISTORY, end, STEP_S, How.MEAN, np.array([0], dtype=np.int32))
+        values = series.values[name][:, 0]
+        known = np.flatnonzero(~np.isnan(values))
+        if len(known) == 0:
+            return Message("There is no history yet")
+        first = known[0]
+        limits = metric(kind, name)
+        return forecast_series(
+            series.time_s[first:],
+            values[first:],
+            now,
+            HORIZON,
+            STEP_S,
+            kind=kind,
+            metric=name,
+            low=limits.low,
+            high=limits.high,
+        )
+
+    # energy
+
+    async def plans(self, now: datetime) -> None:
+        """Ask each lever, ask the guard, and do with the plan what the lever's mode allows."""
+        live = self._live
+        outlook = _outlook(live.forecasts)
+        plans: list[tuple[Plan, Verdict]] = []
+        for name, lever in self._levers.items():
+            plan = lever.propose(live.site, live.state, live.jobs, outlook, now)
+            if plan is None:
+                continue
+            verdict = guard(plan, live.site, live.state, live.alerts, now, self._limits, self._desk.history(now))
+            mode = live.modes.get(name, Mode.ADVISE)
+            outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
+            self._publish(outcome.frames)
+            plans.append((plan, verdict))
+        live.plans = tuple(plans)
+
+    async def reverts(self, now: datetime) -> None:
+        """End what has reached its end, whatever the modes say now."""
+        for outcome in await self._desk.revert_due(self._live.state, now):
+            self._publish(outcome.frames)
+        self._publish([self._desk.health(now)])
+
+    def ledger(self, now: datetime) -> None:
+        """Bring the ledger up to what happened."""
+        ledger.book(self._live.records, self._live.store, now)
+
+    # ourselves
+
+    def process(self, now: datetime, waiting: float, dropped: float) -> None:
+        """What icctwin itself takes of the machine."""
+        with self._process.oneshot():
+            cpu_frac = self._process.cpu_percent() / 100
+            rss_bytes = float(self._process.memory_info().rss)
+        frame = frame_of(
+            "process",
+            now,
+            0,
+            source="icctwin",
+            cpu_frac=cpu_frac,
+            rss_bytes=rss_bytes,
+            store_bytes=float(self._live.store.size_bytes()),
+            spool_waiting_count=waiting,
+            spool_dropped_count=dropped,
+        )
+        self._publish([frame])
+
+
+def _alert_record(alert: alerting.Alert) -> dict[str, object]:
+    return {
+        "key": alert.key,
+        "rule": alert.rule,
+        "asset": alert.asset,
+        "severity": alert.severity,
+        "phase": alert.phase,
+        "value": _plain(alert.value),
+        "limit": _plain(alert.limit),
+        "summary": str(alert.summary),
+        "runbook": alert.runbook,
+    }
+
+
+def _plain(value: object) -> object:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _outlook(forecasts: Sequence[Forecast]) -> Outlook:
+    by_name: dict[str, Forecast] = {forecast.metric: forecast for forecast in forecasts}
+    if not by_name:
+        return Outlook(*(np.empty(0) for _ in range(4)))
+    time_s = next(iter(by_name.values())).time_s
+
+    def column(name: str) -> Floats:
+        forecast = by_name.get(name)
+        return forecast.p50 if forecast is not None and len(forecast.p50) == len(time_s) else np.full(len(time_s), np.nan)
+
+    return Outlook(time_s, column("facility_power_w"), column("it_power_w"), column("wet_bulb_c"))

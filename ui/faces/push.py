@@ -1,0 +1,167 @@
+"""The once-a-second heart of the faces: one view, one text in each language that somebody reads, one push to all.
+
+Dash has a push of its own (callbacks that call ``set_props``), and the page's chart uses Dash's callbacks. For the numbers it
+was left, with dash 4.4.1: each open page runs a loop that serialises the same numbers for itself, an unread push grows a queue
+without bound, and after a restart of the server the page's socket came back but its numbers stood still (tried, with and
+without ``persistent=True``). Here every client gets the same bytes, a slow one skips pushes and then gets the whole table, and
+a push that does not come is itself the sign by which the page turns grey.
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from twin.errors import SourceError
+from twin.frame import Origin
+from twin.site import Site
+from ui.faces.wall_parts import labels
+from ui.faces.wall_text import plan_of_racks, wall_text
+from ui.past import Past, read_past
+from ui.view import Live, View, view
+from ui.words import LANGUAGES, words
+
+MAX_CLIENTS = 200  # one more is told so (close code 1013) and tries again later
+EVERY_S = 1.0  # a push at least this often, changed or not
+SOONEST_S = 0.5  # and, where the centre's power has a new reading, at once but no more often than this
+LOOK_S = 0.1
+PAST_EVERY_S = 60.0
+PAST_SOON_S = 10.0  # while the store has nothing: a demo is still making up its past
+_log = logging.getLogger(__name__)
+
+
+class Pulse:
+    """One shared view of ``live``. Everything here runs on the server's event loop."""
+
+    def __init__(self, live: Live, release: str) -> None:
+        self.live = live
+        self.release = release  # a page that hears another than at first loads itself again
+        self.past: Past | None = None
+        self.clients = 0
+        self._view: View | None = None
+        self._made_s = -1.0
+        self._past_s: float | None = None
+        self._number = 0
+        self._told: dict[str, dict[str, Any]] = {}  # language -> the table as last pushed
+        self._change: dict[str, str] = {}  # language -> the push that leads from the table before to it
+        self._beat = asyncio.Event()  # replaced at each beat
+        self._task: asyncio.Task[None] | None = None
+
+    async def view(self) -> View:
+        """The view that all faces share: never older than a second."""
+        now_s = asyncio.get_running_loop().time()
+        if self._view is None or now_s - self._made_s >= EVERY_S:
+            return await self._look(now_s)
+        return self._view
+
+    async def _look(self, now_s: float) -> View:
+        every_s = PAST_SOON_S if self.past is None or self.past.empty else PAST_EVERY_S
+        if self._past_s is None or now_s - self._past_s >= every_s:
+            self._past_s = now_s
+            try:
+                self.past = await run_in_threadpool(read_past, self.live.store, self.live.clock.now())
+            except SourceError as error:
+                _log.warning("the last day cannot be read from the store: %s", error)
+        made = view(self.live, self.live.clock.now(), self.past)
+        self._view, self._made_s = made, now_s
+        return made
+
+    async def serve(self, socket: WebSocket, language: str) -> None:
+        """Feed one page until it leaves. The page never speaks: one that does is shown the door (1008)."""
+        await socket.accept()
+        if self.clients >= MAX_CLIENTS:
+            await socket.close(1013, f"{MAX_CLIENTS} walls are open already")
+            return
+        self.clients += 1
+        listener = asyncio.create_task(_until_it_leaves(socket))
+        try:
+            await self._feed(socket, language if language in LANGUAGES else "en", listener)
+        except WebSocketDisconnect:
+            pass  # pages come and go
+        finally:
+            self.clients -= 1
+            listener.cancel()
+
+    async def _feed(self, socket: WebSocket, language: str, listener: asyncio.Task[None]) -> None:
+        self._start()
+        seen: int | None = None
+        greeted: Site | None = None
+        while not listener.done():
+            if greeted is not self.live.site:  # a reload of the configuration may replace it
+                greeted, seen = self.live.site, None
+                await socket.send_text(self._hello(language, await self.view()))
+            missed = seen != self._number - 1
+            seen = self._number
+            await socket.send_text(self._whole(language, await self.view()) if missed else self._change[language])
+            if self._number == seen:
+                await self._beat.wait()
+            if self._stopped():
+                await socket.close(1011, "the view failed; see the log")
+                return
+        listener.result()
+
+    def _start(self) -> None:
+        if self._stopped():
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(self._ended)
+
+    def _stopped(self) -> bool:
+        return self._task is None or self._task.done()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("the wall's view failed; pages turn grey until it can be made again", exc_info=error)
+        self._strike()
+
+    def _strike(self) -> None:
+        self._beat.set()
+        self._beat = asyncio.Event()
+
+    async def _run(self) -> None:
+        """Beat while somebody looks."""
+        loop = asyncio.get_running_loop()
+        while self.clients:
+            last_s, pulse = loop.time(), self._newest_s()
+            while (waited_s := loop.time() - last_s) < EVERY_S:
+                if waited_s >= SOONEST_S and self._newest_s() != pulse:
+                    break
+                await asyncio.sleep(LOOK_S)
+            seen = await self._look(loop.time())
+            self._number += 1
+            for language in self._told:
+                self._retell(language, seen)
+            self._strike()
+        self._told.clear()
+        self._change.clear()
+
+    def _newest_s(self) -> list[float]:
+        columns = (self.live.state.newest("site", "it_power_w", origin) for origin in (Origin.MEASURED, Origin.MODELLED))
+        return [float(column.time_s[0]) for column in columns]
+
+    def _retell(self, language: str, seen: View) -> None:
+        old, new = self._told.get(language, {}), wall_text(seen, words(language))
+        self._told[language] = new
+        self._change[language] = _message("change", self._number, {k: v for k, v in new.items() if old.get(k) != v})
+
+    def _whole(self, language: str, seen: View) -> str:
+        if language not in self._told:
+            self._retell(language, seen)
+        return _message("whole", self._number, self._told[language])
+
+    def _hello(self, language: str, seen: View) -> str:
+        said = {label: words(language)(label) for label in labels()}
+        plan = plan_of_racks(seen)
+        return _message("hello", self._number, {"release": self.release, "words": said, "plan": plan})
+
+
+def _message(kind: str, number: int, body: dict[str, Any]) -> str:
+    return json.dumps({"is": kind, "no": number, "body": body}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+async def _until_it_leaves(socket: WebSocket) -> None:
+    message = await socket.receive()
+    if message["type"] != "websocket.disconnect":
+        await socket.close(1008, "this socket only speaks")

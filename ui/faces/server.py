@@ -1,0 +1,94 @@
+"""The one ASGI process: the wall, ``/api/v1`` with ``/openapi.json``, ``/metrics``, ``/healthz`` and ``/readyz``.
+
+``build_server`` is all that the shell calls. Nothing needs to be told each second: the server looks at ``live`` by itself while
+somebody looks at it.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from twin.errors import SourceError
+from ui.faces.api import add_api
+from ui.faces.exposition import exposition
+from ui.faces.guard import Guard
+from ui.faces.push import Pulse
+from ui.faces.wall import add_wall
+from ui.own import newest_word_age_s
+from ui.view import Live
+
+SOCKET = "/live"
+READY_AGE_S = 30.0  # the maximum age of a source's own health in the metric table
+
+
+class Ready(BaseModel):
+    """Whether icctwin does its work; where not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
+    """The application that uvicorn serves. ``origins``: other web origins whose pages may open the wall's websocket, such
+    as ``https://noc.example.org`` where a proxy serves it under another name."""
+    server = FastAPI(title="icctwin", version=_version(), docs_url=None, redoc_url=None)
+    pulse = Pulse(live, server.version)
+    _add_health(server, pulse)
+    add_api(server, pulse)
+    wall = add_wall(server, pulse)
+
+    async def live_socket(socket: WebSocket, lang: str = "en") -> None:
+        await pulse.serve(socket, lang)
+
+    server.add_api_websocket_route(SOCKET, live_socket)
+    server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
+    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins))
+    return server
+
+
+def _version() -> str:
+    try:
+        return version("icctwin")
+    except PackageNotFoundError:
+        return "source"  # run from a checkout that was never installed
+
+
+async def _nothing_here(path: str) -> None:
+    raise HTTPException(404, f"There is nothing at /{path[:200]}; /openapi.json lists what there is.")
+
+
+def _add_health(server: FastAPI, pulse: Pulse) -> None:
+    live = pulse.live
+
+    @server.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process lives and its loop turns."""
+        return {"status": "ok"}
+
+    @server.get("/readyz", response_model=Ready, responses={503: {"model": Ready}})
+    async def readyz() -> JSONResponse:
+        """The store answers and a source has reported lately; 503 with the reasons where not."""
+        reasons = []
+        try:
+            await run_in_threadpool(live.store.size_bytes)
+        except (SourceError, OSError, sqlite3.Error) as error:
+            reasons.append(f"the store does not answer: {error}")
+        age_s = newest_word_age_s(live.state, live.clock.now())
+        if age_s > READY_AGE_S:
+            reasons.append("no source has reported yet" if age_s == float("inf") else f"no source reported for {age_s:.0f} s")
+        return JSONResponse(Ready(ready=not reasons, reasons=reasons).model_dump(), 503 if reasons else 200)
+
+    @server.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics(request: Request) -> Response:
+        """The centre's numbers and icctwin's own health, Prometheus text format."""
+        own = [
+            ("icctwin_wall_clients", "Pages of the wall that are open", float(pulse.clients)),
+            ("icctwin_start_time_seconds", "When this icctwin started, since 1970", live.started.timestamp()),
+        ]
+        page, kind = exposition(await pulse.view(), own, server.version, request.headers.get("accept"))
+        return Response(page, media_type=kind)

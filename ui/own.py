@@ -1,0 +1,105 @@
+"""How icctwin itself is: its sources and its tasks, a row each. Silence of a source is told from its failing."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+
+from twin.frame import Origin
+from twin.state import State
+from ui.reading import Number, Reading, at
+
+MAX_SOURCES, MAX_TASKS = 200, 100  # rows shown; those that are not well come first
+Status = Literal["down", "silent", "waiting", "up"]
+_ORDER: tuple[Status, ...] = ("down", "silent", "waiting", "up")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source's health. ``status``: up (last poll succeeded), down (last poll failed), silent (it reported, and no
+    longer does), waiting (never reported). ``silent_since``: its last word, where it is silent."""
+
+    id: str
+    status: Status
+    up: Reading
+    poll: Reading
+    samples: Reading
+    errors: Reading
+    unmapped: Reading
+    suspect: Reading
+    silent_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """What icctwin runs on a timer."""
+
+    id: str
+    failing: Reading
+    duration: Reading
+    runs: Reading
+    errors: Reading
+    missed: Reading
+    overlaps: Reading
+
+
+def _table(state: State, kind: str, names: dict[str, str], now: datetime, n: int) -> list[dict[str, Reading]]:
+    columns = {key: (name, state.newest(kind, name)) for key, name in names.items()}
+    return [{key: at(column, kind, name, now, row) for key, (name, column) in columns.items()} for row in range(n)]
+
+
+_SOURCE = {
+    "up": "up_flag",
+    "poll": "poll_s",
+    "samples": "samples_count",
+    "errors": "errors_count",
+    "unmapped": "unmapped_count",
+    "suspect": "suspect_count",
+}
+_TASK = {
+    "failing": "failing_flag",
+    "duration": "duration_s",
+    "runs": "runs_count",
+    "errors": "errors_count",
+    "missed": "missed_count",
+    "overlaps": "overlaps_count",
+}
+
+
+def source_rows(state: State, now: datetime) -> tuple[SourceRow, ...]:
+    """At most ``MAX_SOURCES``, those that are not well first."""
+    ids = state.site.ids_of("source")
+    up = state.newest("source", "up_flag")
+    rank = [_ORDER.index(_status(at(up, "source", "up_flag", now, row))) for row in range(len(ids))]
+    shown = sorted(range(len(ids)), key=lambda row: rank[row])[:MAX_SOURCES]
+    table = _table(state, "source", _SOURCE, now, len(ids)) if ids else []
+    made = []
+    for row in shown:
+        status = _status(table[row]["up"])
+        since = datetime.fromtimestamp(float(up.time_s[row]), UTC) if status == "silent" else None
+        made.append(SourceRow(id=ids[row], status=status, silent_since=since, **table[row]))
+    return tuple(made)
+
+
+def _status(up: Reading) -> Status:
+    if not up.known:
+        return "waiting"
+    if not up.fresh:
+        return "silent"
+    return "up" if up.value > 0 else "down"
+
+
+def task_rows(state: State, now: datetime) -> tuple[TaskRow, ...]:
+    """At most ``MAX_TASKS``, failing ones first."""
+    ids = state.site.ids_of("task")
+    table = _table(state, "task", _TASK, now, len(ids))
+    rows = [TaskRow(id=asset, **cells) for asset, cells in zip(ids, table, strict=True)]
+    return tuple(sorted(rows, key=lambda row: not row.failing.value > 0)[:MAX_TASKS])
+
+
+def newest_word_age_s(state: State, now: datetime) -> Number:
+    """Age [s] of the newest report of any source, infinite where none ever reported."""
+    if not state.site.count("source"):
+        return float("inf")
+    return float(np.min(state.age_s("source", "up_flag", now, Origin.MEASURED)))

@@ -1,0 +1,61 @@
+"""The last day of the centre's power, for the chart and for what is a mean over a day. Read once a minute."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from twin.frame import Floats, Origin
+from twin.ports import Series, Store
+from ui.reading import Reading, derived, fact, nothing
+
+DAY = timedelta(hours=24)
+STEP_S = 60.0
+MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would mislead
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """Means over steps of ``STEP_S`` of the day before ``read``: float64[t] each, NaN where nothing was known."""
+
+    read: datetime
+    time_s: Floats
+    it_power_w: Floats
+    facility_power_w: Floats
+    origin: Origin
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was known."""
+        return not np.isfinite(self.it_power_w).any()
+
+    def pue(self, now: datetime) -> Reading:
+        """PUE of the day: facility energy over IT energy of the steps in which both are known (the ratio of ISO/IEC
+        30134-2 over a day instead of a year); nothing before an hour of them has come in."""
+        both = np.isfinite(self.it_power_w) & np.isfinite(self.facility_power_w)
+        it = float(self.it_power_w[both].sum())
+        if it <= 0 or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
+            return nothing("ratio", self.origin)
+        age_s = (now - self.read).total_seconds()
+        part = Reading(it, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
+        return derived(float(self.facility_power_w[both].sum()) / it, "ratio", [part])
+
+
+def read_past(store: Store, now: datetime) -> Past:
+    """The day before ``now`` as the store has it: each step as measured, as modelled where it was not."""
+    names = ("it_power_w", "facility_power_w")
+    sides = [store.series("site", names, now - DAY, now, STEP_S, origin=o) for o in (Origin.MEASURED, Origin.MODELLED)]
+    time_s = np.union1d(*(side.time_s for side in sides))
+    it, facility = ([_on(time_s, side, name) for side in sides] for name in names)
+    modelled = any(np.isnan(measured[np.isfinite(expected)]).any() for measured, expected in (it, facility))
+    it_power_w, facility_power_w = (np.where(np.isfinite(sides[0]), *sides) for sides in (it, facility))
+    return Past(now, time_s, it_power_w, facility_power_w, Origin.MODELLED if modelled else Origin.MEASURED)
+
+
+def _on(time_s: Floats, side: Series, name: str) -> Floats:
+    """The only column of ``name`` on ``time_s``, NaN where it has no step."""
+    column = np.full(len(time_s), np.nan)
+    found = side.values.get(name)
+    if found is not None and found.shape[1]:
+        column[np.searchsorted(time_s, side.time_s)] = found[:, 0]
+    return column
