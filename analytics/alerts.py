@@ -291,7 +291,8 @@ def _moved(rule: Rule, track: Track, judged: Floats, met: Bools, well: Bools, no
     fired_s = np.where(fires, now_s, np.where(begins | ends, np.nan, fired_s))
     resolved_s = np.where(resolves, now_s, np.where(begins | ends, np.nan, resolved_s))
     held_s = np.where(fires | resolves | ends, np.nan, held_s)
-    value = np.where(known, judged, track.value)
+    # a code that has gone names nothing any more: the alert keeps the one that it is about
+    value = np.where(met if rule.codes or rule.bits else known, judged, track.value)
     return replace(track, phase=phase, value=value, since_s=since_s, fired_s=fired_s, resolved_s=resolved_s, held_s=held_s)
 
 

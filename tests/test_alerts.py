@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from analytics import alerts as alerting
 from analytics.alerts import RESOLVED_KEPT_S, AlertTable, Phase, begin, restore, step
-from analytics.rules import Rule, Rules, Severity
+from analytics.rules import Rule, Rules, Severity, parse_rules
 from tests.small import small_site
 from twin.errors import SourceError
 from twin.frame import Frame, Origin
@@ -249,3 +250,30 @@ def test_a_noisy_rack_fires_once_a_day_and_not_hundreds_of_times() -> None:
             fired[alert.rule] += alert.phase is Phase.FIRING
     assert fired["gapped"] == 7
     assert fired["plain"] > 200
+
+
+def test_an_alert_on_a_code_keeps_the_code_it_is_about() -> None:
+    rules = parse_rules(_RULE_ON_CODES, Path("codes.toml"))
+    site = small_site()
+    state, table = State(site), begin(rules, site, START)
+    for i, code in enumerate((79.0, 0.0)):
+        now = START + timedelta(seconds=10 * i)
+        values = np.zeros(site.count("gpu"))
+        values[3] = code
+        state.absorb(Frame("gpu", now, site.all_rows("gpu"), {"xid_code": values}), now)
+        table = step(rules, site, state, table, now)
+    assert [(str(alert.summary), alert.value) for alert in table.alerts()] == [("r1n1g3 says 79", 79.0)]
+
+
+_RULE_ON_CODES = """
+[[rule]]
+name = "xid"
+kind = "gpu"
+metric = "xid_code"
+codes = [79]
+hold_s = 0
+keep_firing_s = 60
+severity = "critical"
+summary = "{asset} says {value:.0f}"
+runbook = "None: this is a test."
+"""

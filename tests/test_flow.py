@@ -146,6 +146,7 @@ def test_a_plan_touches_the_plant_only_where_its_mode_allows(tmp_path: Path, mod
     clock = VirtualClock(START)
     centre = Centre(load_config(path), clock, wait=True, pace_s=30)
     _run(centre, START + timedelta(hours=2))
+    asyncio.run(centre.duties.give_back(clock.now()))
     stages = {record["stage"] for _, _, record in centre.records.read("audit")}
     commanded = [key for key in centre.state.known() if key[2] is Origin.COMMANDED]
     centre.close()
@@ -153,5 +154,5 @@ def test_a_plan_touches_the_plant_only_where_its_mode_allows(tmp_path: Path, mod
         assert stages <= {"advised", "refused"}
         assert commanded == []
     else:
-        assert "done" in stages
+        assert {"done", "reverted"} <= stages
         assert commanded

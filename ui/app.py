@@ -147,9 +147,10 @@ class Centre:
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the tasks, let go of the field, and keep what was measured."""
+        """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
         if self._alarm:
             self._alarm.stop()
+        asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
         self.close()
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 STEP_S = 3600.0
 HORIZON = 24
 HISTORY = timedelta(days=120)  # 84 days to learn from, and the days before them to be judged on
+GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 KEPT_STATES = 2  # dumps of the alert table
 TARGETS = (("site", "it_power_w"), ("site", "facility_power_w"), ("weather", "wet_bulb_c"))
 ALERT_LOG, ALERT_STATE, PLANS, FORECASTS = "alert", "alert-state", "plan", "forecast"
@@ -169,6 +170,17 @@ class Duties:
         for outcome in await self._desk.revert_due(self._live.state, now):
             self._publish(outcome.frames)
         self._publish([self._desk.health(now)])
+
+    async def give_back(self, now: datetime) -> None:
+        """Undo everything in force, a step at a time: nobody would watch it any more. What a device refuses stays in the
+        records, and the next start goes on with it."""
+        for _ in range(GIVE_BACK_STEPS):
+            if not self._desk.in_force:
+                return
+            for outcome in await self._desk.revert_due(self._live.state, now, all_now=True):
+                self._publish(outcome.frames)
+        if left := self._desk.in_force:
+            log.error("%d setpoints could not be given back; the next start tries again", len(left))
 
     def ledger(self, now: datetime) -> None:
         """Bring the ledger up to what happened."""

@@ -25,7 +25,7 @@ from twin.site import Site
 log = logging.getLogger(__name__)
 
 MAX_THREADS = 4
-MIN_EVERY_S = 0.1  # of real time, however fast the clock runs
+MIN_EVERY_S = 0.25  # of real time, however fast the clock runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ class Alarm:
     ) -> None:
         self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
         self._health = health
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it would say is counted here, and shown
         for task in tasks:
             every_s = max(task.every_s / speed, MIN_EVERY_S)
 
