@@ -1,0 +1,105 @@
+"""Records: append-only notes (alerts, plans, audit, ledger) as rows of one SQLite file in WAL mode."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
+from typing import Any
+
+from ingest.stores.files import SCHEMA, StoreError, connect, connect_reading, micros, moment, told
+from twin.errors import ConfigError, Problem
+
+MAX_BYTES = 1_000_000  # of one record as JSON
+MAX_LIMIT = 100_000  # records one read may give
+_SCHEMA_SQL = """
+CREATE TABLE IF NOT EXISTS record(number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, time INTEGER NOT NULL,
+  text TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS record_topic ON record(topic, number);
+CREATE INDEX IF NOT EXISTS record_time ON record(topic, time);
+"""
+
+
+class FileRecords:
+    """``twin.ports.Records`` in one file. Several processes may read while one or more append."""
+
+    def __init__(self, path: Path, readonly: bool) -> None:
+        self._path = path
+        self._lock = Lock()
+        with told(path):
+            self._con = connect_reading(path) if readonly else connect(path)
+            try:
+                (version,) = self._con.execute("PRAGMA user_version").fetchone()
+                if version > SCHEMA:
+                    what = (
+                        f"written by a later icctwin (schema {version}, this one knows {SCHEMA}); use that one, or another file"
+                    )
+                    raise ConfigError([Problem(str(path), what)])
+                if not readonly:
+                    self._con.executescript(_SCHEMA_SQL)
+                    self._con.execute(f"PRAGMA user_version = {SCHEMA}")
+            except BaseException:
+                self._con.close()
+                raise
+
+    def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
+        """See ``twin.ports.Records``. ``ValueError`` for what is no JSON object or larger than ``MAX_BYTES``; ``StoreError``
+        where the disk says no."""
+        text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        if len(text.encode()) > MAX_BYTES:
+            raise ValueError(
+                f"a record of {topic!r} of {len(text.encode()):,} bytes; the limit is {MAX_BYTES:,}: keep less in it"
+            )
+        with self._lock, told(self._path):
+            sql = "INSERT INTO record(topic, time, text) VALUES (?, ?, ?)"
+            number = self._con.execute(sql, (topic, micros(time), text)).lastrowid
+        if number is None:
+            raise StoreError(f"store {self._path}: no number for a new record; check the file")
+        return number
+
+    def trim(self, topic: str, keep: int) -> None:
+        """See ``twin.ports.Records``."""
+        sql = (
+            "DELETE FROM record WHERE topic = ? AND number <= "
+            "(SELECT number FROM record WHERE topic = ? ORDER BY number DESC LIMIT 1 OFFSET ?)"
+        )
+        with self._lock, told(self._path):
+            self._con.execute(sql, (topic, topic, keep))
+
+    def read(
+        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+    ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
+        """See ``twin.ports.Records``. ``limit`` is at most ``MAX_LIMIT``."""
+        if not 0 < limit <= MAX_LIMIT:
+            raise ValueError(f"a limit of {limit} records; use 1 to {MAX_LIMIT:,} and ask again from where it ended")
+        where, values = ["topic = ?"], list[Any]([topic])
+        for bound, sign in ((start, ">="), (end, "<")):
+            if bound is not None:
+                where.append(f"time {sign} ?")
+                values.append(micros(bound))
+        order = "DESC" if newest else "ASC"
+        sql = f"SELECT number, time, text FROM record WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT ?"
+        with self._lock, told(self._path):
+            rows: list[tuple[int, int, str]] = self._con.execute(sql, (*values, limit)).fetchall()
+        found = [(number, moment(time), json.loads(text)) for number, time, text in rows]
+        return found[::-1] if newest else found
+
+    def size_bytes(self) -> int:
+        """On disk, everything counted."""
+        paths = (self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal", "-shm"))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._con.close()
+
+
+def open_records(path: Path, *, readonly: bool = False) -> FileRecords:
+    """The records in the file ``path`` (made where there is none). ``ConfigError`` where a later icctwin wrote it or there is
+    nothing to read; ``StoreError`` where the disk says no."""
+    if readonly and not path.exists():
+        raise ConfigError([Problem(str(path), "no records here to read; start the process that writes them first")])
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return FileRecords(path, readonly)
