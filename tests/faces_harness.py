@@ -102,8 +102,8 @@ class NoRecords:
         return ()
 
 
-def small_site(racks: int = 16, nodes: int = 2, gpus: int = 8, sources: int = 4) -> Site:
-    """Racks in rows of 16 with everything that the wall shows around them."""
+def small_site(racks: int = 16, nodes: int = 2, gpus: int = 8, sources: int = 4, services: int = 0) -> Site:
+    """Racks in rows of 16 with everything that the wall shows around them; ``services``: nodes without GPUs in the first."""
     rows: list[dict[str, Any]] = [{"id": "hall-1", "kind": "hall"}]
     per_row = 16
     for r in range(racks):
@@ -114,6 +114,7 @@ def small_site(racks: int = 16, nodes: int = 2, gpus: int = 8, sources: int = 4)
             node = f"{rack['id']}-n{n}"
             rows.append({"id": node, "kind": "node", "parent": rack["id"]})
             rows += [{"id": f"{node}-g{g}", "kind": "gpu", "parent": node, "index": g} for g in range(gpus)]
+    rows += [{"id": f"svc-{i}", "kind": "node", "parent": "R01-01"} for i in range(services, 0, -1)]
     rows += [{"id": f"UPS-{i}", "kind": "ups", "parent": "hall-1"} for i in (1, 2)]
     rows += [{"id": name, "kind": kind} for name, kind in (("T1", "transformer"), ("grid", "grid"), ("weather", "weather"))]
     names = ["bmc", "dcgm", "fabric", "plant", "pdu", "slurm", "weather-api", "grid-api"]
@@ -167,6 +168,16 @@ def feed(
     take("grid", carbon_gco2_per_kwh=412, price_per_mwh=438.5)
     take("weather", dry_bulb_c=24.6, wet_bulb_c=19.3, humidity_frac=0.61)
     take("queue", running_count=131, waiting_count=27, gpus_allocated_count=gpus * 0.92 // 1, gpus_waiting_count=640)
+
+
+def feed_services(live: Live, **more: float) -> None:
+    """Readings of the nodes without GPUs, alike but for the CPU; ``more`` replaces some."""
+    site, now = live.site, live.clock.now()
+    rows = np.array([site.row(name) for name in site.ids_of("node") if name.startswith("svc-")], dtype=np.int32)
+    usual = {"mem_used_bytes": 12.4e9, "mem_total_bytes": 67.3e9, "load1_ratio": 1.25, "net_rx_bps": 3.4e6, "net_tx_bps": 8.1e5}
+    columns = {name: np.full(len(rows), value) for name, value in (usual | more).items()}
+    cpu = {"cpu_util_frac": np.arange(len(rows), 0, -1) / 10}  # svc-1 stands last and has 10 %
+    live.state.absorb(Frame("node", now, rows, cpu | columns), now)
 
 
 def add_work(live: Live) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from babel.messages.pofile import read_po
-from faces_harness import NOW, Hands, add_work, alarm, feed, live_of, modelled_pue, small_site
+from faces_harness import NOW, Hands, add_work, alarm, feed, feed_services, live_of, modelled_pue, small_site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,6 +153,29 @@ def test_what_is_wrong_comes_first_and_is_counted() -> None:
     assert said["l.racks"][0]["c"][1]["s"] == "warning"
 
 
+def test_machines_without_gpus_are_shown_as_they_report_themselves() -> None:
+    live = live_of(small_site(services=6), Hands())
+    gpu_nodes = live.site.count("node") - 6
+    live.state.absorb(Frame("node", NOW, np.arange(gpu_nodes, dtype=np.int32), {"cpu_util_frac": np.full(gpu_nodes, 0.5)}), NOW)
+    assert view(live, NOW).machines == (), "a node with GPUs is no service machine, and the others have said nothing"
+    assert wall_text(view(live, NOW), words("en"))["l.machines"] == []
+    feed_services(live)
+    seen = view(live, NOW).machines
+    assert [(row.id, row.cpu.value) for row in seen] == [("svc-1", 0.1), ("svc-2", 0.2), ("svc-3", 0.3), ("svc-4", 0.4)]
+    first = seen[0]
+    assert (first.mem_used.value, first.mem_total.value, first.load.value) == (12.4e9, 67.3e9, 1.25)
+    assert (first.net_rx.value, first.net_rx.unit, first.net_tx.value) == (3.4e6, "bps", 8.1e5)
+    assert as_json(view(live, NOW))["machines"][0]["cpu"]["value"] == 0.1
+    live.clock.skip(91)  # type: ignore[attr-defined]
+    old = view(live, live.clock.now())
+    assert not old.machines[0].cpu.fresh
+    said = wall_text(old, words("en"))["l.machines"][0]["c"]
+    assert [cell["f"] for cell in said[1:]] == ["stale", "stale", "ok", "stale", "stale", "stale"], (
+        "memory fitted changes slowly"
+    )
+    assert (said[1]["a"], said[3]["n"]) == ("1\u202fmin old", "/ 67.3")
+
+
 def test_a_program_error_does_not_make_a_gpu_unhealthy(live: Live) -> None:
     codes = np.zeros(256)
     codes[:3] = 13, 43, 79
@@ -275,7 +298,7 @@ def test_the_wall_asks_for_no_word_that_has_no_chinese() -> None:
     seen.append(view(live, live.clock.now()))
     for one in seen:
         wall_text(one, listening)
-    same = {"PUE", "GPU", "GPU °C", "UPS", "IT", "gCO₂/kWh", "tCO₂/h"}
+    same = {"PUE", "GPU", "CPU", "GPU °C", "UPS", "IT", "gCO₂/kWh", "tCO₂/h"}
     given_by_tests = {"Raise supply to {value:.0f} °C: chips stay {margin:.0f} K below their limit"}
     units = {unit for unit in asked if unit in {"°C", "/MWh", "/h", "W", "K", ""}}
     assert {text for text in asked if zh(text) == text} <= same | given_by_tests | units

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from faces_harness import Hands, add_work, alarm, feed, feeding, free_port, live_of, served, small_site
+from faces_harness import Hands, add_work, alarm, feed, feed_services, feeding, free_port, live_of, served, small_site
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from twin.frame import frame_of
+from twin.message import Message
 from ui.view import Live
 
 pytestmark = pytest.mark.browser
@@ -152,6 +154,80 @@ def test_nothing_scrolls_and_nothing_is_cut_in_either_language(live: Live, page:
                 root = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
                 assert root == [width, height]
                 assert page.evaluate(CUT) == []
+
+
+# Numbers as wide as a large centre has them: of three digits and a point, GPUs in thousands.
+WIDE = {"facility_power_w": 12.34e6, "it_power_w": 11.2e6, "loss_power_w": 41.2e3, "pue_ratio": 1.102}
+
+
+@pytest.mark.parametrize("cooling_w", [999e3, 88.8e3])
+def test_the_cards_hold_the_numbers_of_a_large_centre(cooling_w: float, page: Page) -> None:
+    live = live_of(small_site(32, gpus=160), Hands(running=True))  # 10,240 GPUs
+    feed(live, 11.2e6)
+    add_work(live)
+    live.clock.skip(1)  # type: ignore[attr-defined]
+    live.state.absorb(frame_of("site", live.clock.now(), 0, **WIDE, cooling_power_w=cooling_w), live.clock.now())
+    live.state.absorb(frame_of("queue", live.clock.now(), 0, gpus_allocated_count=2048), live.clock.now())
+    with served(live) as url:
+        for language in ("en", "zh"):
+            for width, height in ((1920, 1080), (1280, 720)):
+                page.set_viewport_size({"width": width, "height": height})
+                page.goto(f"{url}/?lang={language}")
+                expect(page.locator('[data-n="facility_power"] .v')).to_have_text("12.3")
+                page.evaluate("""() => { document.querySelector('[data-n="facility_power"] .v').textContent = "12.34" }""")
+                assert page.evaluate(CUT) == []
+
+
+def test_machines_stand_under_the_hall_and_turn_grey_with_their_age(page: Page) -> None:
+    live = live_of(small_site(32, services=4), Hands(running=True))
+    feed(live)
+    with served(live) as url:
+        page.goto(f"{url}/?lang=en")
+        rows = page.locator('[data-l="machines"] .row')
+        expect(page.locator("#hall rect.rack")).to_have_count(32)
+        expect(page.locator(".list-machines")).to_be_hidden()
+        feed_services(live)
+        expect(rows).to_have_count(4)
+        expect(rows.last).to_be_visible()
+        expect(rows.first).to_contain_text("svc-110%12.4GB/ 67.3GB1.2503.40Mbit/s810kbit/s")
+        expect(page.locator("#hall rect.rack").last).to_be_in_viewport(ratio=1)
+        inside = "([a, b]) => a.getBoundingClientRect().bottom <= b.getBoundingClientRect().top"
+        drawing = page.locator("#hall svg").element_handle()
+        assert page.evaluate(inside, [drawing, page.locator(".list-machines").element_handle()]), "the plan makes room"
+        assert page.evaluate(CUT) == []
+        live.clock.skip(100)  # type: ignore[attr-defined]
+        feed(live)
+        expect(rows.first.locator(".cell").nth(1)).to_have_css("color", GREY)
+        expect(rows.first.locator(".age").first).to_have_text(re.compile("1\\smin old"))
+        expect(rows.first.locator(".age").first).to_be_visible()
+
+
+def test_sources_that_do_not_fit_are_counted_and_the_unwell_come_first(page: Page) -> None:
+    live = live_of(small_site(8, sources=8), Hands(running=True))
+    feed(live)
+    add_work(live)
+    alarm(live)
+    plan, verdict = live.plans[0]
+    why = [
+        type(verdict.refusals[0])("alerts", Message("{asset} is locked by the operator", {"asset": f"R01-0{i}"}))
+        for i in range(6)
+    ]
+    live.plans = ((plan, type(verdict)(plan.key, tuple(why))),)
+    with served(live) as url:
+        page.goto(f"{url}/?lang=en")
+        rows = page.locator('[data-l="sources"] .row')
+        more = page.locator('[data-m="sources"]')
+        expect(more).to_have_text(re.compile(r"\+\d more"))
+        seen = rows.filter(visible=True).count()
+        assert seen >= 5, "six refusals leave the sources their room"
+        expect(more).to_have_text(f"+{8 - seen} more")
+        ill = live.site.row("src-grid-api")
+        live.clock.skip(1)  # type: ignore[attr-defined]
+        now = live.clock.now()
+        live.state.absorb(frame_of("source", now, ill, up_flag=0.0), now)
+        expect(rows.first).to_contain_text("src-grid-apino answer")
+        page.locator('[data-lang="zh"]').click()
+        expect(more).to_have_text(f"另有 {8 - seen} 个")
 
 
 def test_a_page_of_another_release_loads_itself_again(live: Live, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

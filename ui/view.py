@@ -19,7 +19,7 @@ from twin.state import State
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
-from ui.work import Gpus, JobRow, Queues, Racks, gpus, job_rows, queues, racks
+from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
 FORECAST_MAX_AGE_S = 2 * 3600.0  # as for the weather and grid readings that it rests on
@@ -137,6 +137,7 @@ class View:
     peak: Peak
     flow: tuple[Stage, ...]
     racks: Racks
+    machines: tuple[MachineRow, ...]
     jobs: tuple[JobRow, ...]
     alerts: tuple[AlertRow, ...]
     sources: tuple[SourceRow, ...]
@@ -172,6 +173,7 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         peak=_peak(live.forecasts, now),
         flow=_flow(state, now),
         racks=racks(state, now),
+        machines=machines(state, now),
         jobs=job_rows(live.jobs, waiting.jobs_running, now),
         alerts=tuple(_alert(alert, now) for alert in sorted(firing, key=_newest_first)[:MAX_ALERTS]),
         sources=sources,

@@ -1,4 +1,4 @@
-"""What computes: GPUs, racks and jobs, counted and ranked from columns."""
+"""What computes: GPUs, racks, service machines and jobs, counted and ranked from columns."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from twin.job import Jobs, JobState
 from twin.metrics import suffix
 from twin.site import Bools
 from twin.state import State
-from ui.reading import Number, Reading, fact, freshest, nothing, total
+from ui.reading import Number, Reading, at, fact, freshest, nothing, total
 
-MAX_JOBS, MAX_TOP, MAX_MAP = 12, 12, 2000
+MAX_JOBS, MAX_TOP, MAX_MAP, MAX_MACHINES = 12, 12, 2000, 4
 # XIDs that blame the program, not the GPU: NVIDIA's XID catalogue, resolution "restart the application" or none.
 _PROGRAM_XIDS = np.array([0, 13, 31, 32, 39, 40, 41, 43, 45, 63, 68, 69, 94])
 
@@ -70,6 +70,19 @@ class Racks:
     load_frac: tuple[Number, ...]
     left_out: int
     top: tuple[RackRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    """A node without GPUs as it reports itself: a login, storage or management server, or the one that runs icctwin."""
+
+    id: str
+    cpu: Reading
+    mem_used: Reading
+    mem_total: Reading
+    load: Reading
+    net_rx: Reading
+    net_tx: Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +215,20 @@ def _rack_row(asset: str, table: dict[str, Cells], row: int) -> RackRow:
         fresh = bool(np.isfinite(value[row]))
         made.append(Reading(float(value[row]), suffix(name), max(float(age_s[row]), 0.0), fresh, said, Quality.GOOD))
     return RackRow(asset, *made)
+
+
+_MACHINE = ("cpu_util_frac", "mem_used_bytes", "mem_total_bytes", "load1_ratio", "net_rx_bps", "net_tx_bps")
+
+
+def machines(state: State, now: datetime) -> tuple[MachineRow, ...]:
+    """The first ``MAX_MACHINES``, by id, of the nodes without GPUs that ever reported their CPU."""
+    site, ids = state.site, state.site.ids_of("node")
+    heard = np.isfinite(state.newest("node", "cpu_util_frac").value)
+    holds = site.within("gpu", "node")
+    heard[holds[holds >= 0]] = False
+    shown = sorted(np.flatnonzero(heard).tolist(), key=lambda row: ids[row])[:MAX_MACHINES]
+    columns = [(name, state.newest("node", name)) for name in _MACHINE]
+    return tuple(MachineRow(ids[row], *(at(column, "node", name, now, row) for name, column in columns)) for row in shown)
 
 
 def job_rows(jobs: Jobs, running: Reading, now: datetime) -> tuple[JobRow, ...]:

@@ -1,7 +1,7 @@
 """The pieces of the wall's page. They hold places for numbers, never numbers: ``assets/wall.js`` fills them from the push.
 
 ``data-t`` marks a text to translate (its English is the key), ``data-n``, ``data-x`` and ``data-l`` a number, a text and a
-list of the push (see ``ui.faces.wall_text``).
+list of the push (see ``ui.faces.wall_text``), ``data-m`` how many of a list's rows did not fit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,13 +34,19 @@ def text(key: str, name: str = "") -> Component:
 
 
 def rows(key: str, empty: str, heads: tuple[str, ...] = ()) -> Component:
-    """A place for a list of the push under its column heads, and what stands there while it is empty."""
+    """A place for a list of the push under its column heads, and what stands there while it is empty ("": no list at all)."""
     parts: list[Component] = []
     if heads:
         parts.append(html.Div([say(head) if head else html.Span() for head in heads], className="heads"))
     parts.append(html.Div(className="rows", **data(l=key)))
-    parts.append(html.Div(say(empty), className="empty"))
+    if empty:
+        parts.append(html.Div(say(empty), className="empty"))
     return html.Div(parts, className=f"list list-{key}")
+
+
+def more(key: str) -> Component:
+    """A place for how many rows of a list did not fit."""
+    return html.Span(className="more", **data(m=key))
 
 
 def fine(label: str, key: str, name: str = "") -> Component:
@@ -121,10 +127,17 @@ def body() -> Component:
         className="chart",
     )
     jobs = [fine("running", "jobs_running"), fine("waiting", "jobs_waiting")]
+    machine_heads = ("machine", "CPU", "memory", "", "load", "network in", "network out")
     rack_heads = ("rack", "GPU", "supply", "return", "power", "load")
     return html.Main(
         [
-            panel("hall", "Hall", [html.Div(className="scale", id="scale"), switch], html.Div(id="hall", className="fill")),
+            panel(
+                "hall",
+                "Hall",
+                [html.Div(className="scale", id="scale"), switch],
+                html.Div(id="hall", className="fill"),
+                rows("machines", "", machine_heads),
+            ),
             panel("flow", "Power", [], html.Div(id="flow", className="fill")),
             panel("alerts", "Alerts", [], rows("alerts", "No alert is firing")),
             panel("chart", "IT power: last and next 24 h", [], chart),
@@ -132,7 +145,12 @@ def body() -> Component:
             panel("jobs", "Jobs", jobs, rows("jobs", "No job is running", ("job", "name", "user", "GPUs", "for"))),
             html.Div(
                 [
-                    panel("sources", "Sources", [], rows("sources", "No source", ("source", "state", "poll", "errors"))),
+                    panel(
+                        "sources",
+                        "Sources",
+                        [more("sources")],
+                        rows("sources", "No source", ("source", "state", "poll", "errors")),
+                    ),
                     panel("plans", "Plans", [], rows("plans", "Nothing to propose")),
                 ],
                 className="stack",
@@ -172,6 +190,7 @@ SCRIPT_LABELS = (
     "loss",
     "silent",
     "No rack in this site",
+    "+{n} more",
 )
 
 

@@ -1,9 +1,10 @@
 """What the wall says, in one language: a flat table of small JSON values, worked out once for everyone who reads that language.
 
-Keys: ``n.<name>`` a number, ``t.<name>`` a text, ``l.<name>`` the rows of a list, ``map`` and ``flow`` the two drawings. A
-number is ``{"n": text, "u": unit, "f": "ok" | "stale" | "none"}`` with ``"a"`` (its age in words) where it is stale, ``"o":
-"model"`` where physics says so and no meter, ``"q"`` where it is suspect and ``"s"`` (a state: ``warning``, ``critical``) where
-it asks to be seen. A row is ``{"k": state, "c": cells}``, a cell a number or a text.
+Keys: ``n.<name>`` a number, ``t.<name>`` a text, ``l.<name>`` the rows of a list, ``m.<name>`` how many more rows it has than
+were sent, ``map`` and ``flow`` the two drawings. A number is ``{"n": text, "u": unit, "f": "ok" | "stale" | "none"}`` with
+``"a"`` (its age in words) where it is stale, ``"o": "model"`` where physics says so and no meter, ``"q"`` where it is suspect
+and ``"s"`` (a state: ``warning``, ``critical``) where it asks to be seen. A row: ``{"k": state, "c": cells}``, a cell a number
+or a text.
 """
 
 import math
@@ -19,10 +20,10 @@ from ui.own import SourceRow
 from ui.reading import Reading
 from ui.view import AlertRow, PlanRow, Stage, View
 from ui.words import DASH, Words
-from ui.work import RackRow
+from ui.work import MachineRow, RackRow
 
 Cell = dict[str, str]
-ROWS_ALERTS, ROWS_JOBS, ROWS_SOURCES, ROWS_PLANS = 9, 9, 8, 2  # what fits; the title says how many there are
+ROWS_ALERTS, ROWS_JOBS, ROWS_SOURCES, ROWS_PLANS = 9, 9, 8, 2  # what fits at most
 MARKS = {Severity.CRITICAL: "▲", Severity.WARNING: "◆", Severity.INFO: "●"}
 # Dies slow down between 85 and 90 °C (nvidia-smi -q: "GPU Slowdown Temp" of data-centre boards); from here on it shows.
 HOT_GPU_C, FULL_LOAD_FRAC = 83.0, 0.95
@@ -65,6 +66,8 @@ def wall_text(view: View, words: Words) -> dict[str, Any]:
         for job in view.jobs[:ROWS_JOBS]
     ]
     said["l.sources"] = [_source(row, words) for row in view.sources[:ROWS_SOURCES]]
+    said["m.sources"] = max(len(view.sources) - ROWS_SOURCES, 0)
+    said["l.machines"] = [_machine(row, words) for row in view.machines]
     said["l.plans"] = [_plan(row, words) for row in view.plans[:ROWS_PLANS]]
     said["map"] = {
         "temp": [None if c != c else round(c) for c in view.racks.gpu_temp_c],
@@ -139,6 +142,12 @@ def _rack(row: RackRow, words: Words) -> dict[str, Any]:
     full = "warning" if row.load.value >= FULL_LOAD_FRAC else ""
     cells = [cell(words, row.gpu_temp, hot), cell(words, row.supply_temp), cell(words, row.return_temp)]
     return _row("", [row.id, *cells, cell(words, row.power), cell(words, row.load, full)])
+
+
+def _machine(row: MachineRow, words: Words) -> dict[str, Any]:
+    fitted = cell(words, row.mem_total)
+    cells = [cell(words, row.cpu), cell(words, row.mem_used), {**fitted, "n": f"/ {fitted['n']}"}]
+    return _row("", [row.id, *cells, *(cell(words, reading) for reading in (row.load, row.net_rx, row.net_tx))])
 
 
 _STATUS = {"up": "up", "down": "no answer", "silent": "silent", "waiting": "no word yet"}

@@ -67,10 +67,13 @@
   // Half a row is worse than none: rows that do not fit are left out, the most important stand first.
   function trim(element) {
     const list = element.parentElement;
+    const cut = getComputedStyle(list).overflow === "hidden"; // on a phone the page scrolls and all rows fit
     for (const row of element.children) row.hidden = false;
-    if (!list.classList.contains("list") || getComputedStyle(list).overflow !== "hidden") return;
     const end = list.getBoundingClientRect().bottom + 1;
-    for (const row of element.children) row.hidden = row.getBoundingClientRect().bottom > end;
+    for (const row of element.children) row.hidden = cut && row.getBoundingClientRect().bottom > end;
+    const name = element.dataset.l;
+    const left = [...element.children].filter((row) => row.hidden).length + (table[`m.${name}`] || 0);
+    all(`[data-m="${name}"]`).forEach((more) => (more.textContent = left ? say("+{n} more", { n: left }) : ""));
   }
 
   const all = (selector) => document.querySelectorAll(selector);
@@ -84,8 +87,8 @@
       else if (key.startsWith("t.")) all(`[data-x="${name}"]`).forEach((element) => (element.textContent = value));
       else if (key.startsWith("l.")) all(`[data-l="${name}"]`).forEach((element) => showRows(element, value));
     }
-    if (Object.keys(changes).some((key) => key.startsWith("l."))) all(".list > .rows").forEach(trim);
-    if ("map" in changes) draw().hall(plan, table.map, mapOf, say);
+    if (Object.keys(changes).some((key) => /^[lm]\./.test(key))) all(".list > .rows").forEach(trim);
+    if ("map" in changes || "l.machines" in changes) draw().hall(plan, table.map, mapOf, say);
     if ("flow" in changes) draw().flow(table.flow, say);
     if ("t.complaints" in changes) all('[data-l="health"]').forEach((element) => (element.title = table["t.complaints"]));
   }
