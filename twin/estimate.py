@@ -93,7 +93,7 @@ def estimate(site: Site, state: State, params: Params, now: datetime) -> list[Fr
     """
     s = solve(site, state, params, now)
     frames = [*_it_frames(site, s, params, now), *_chain_frames(site, state, s, params, now)]
-    frames += [*_cooling_frames(site, s, params, now), *_site_frames(s, params, now), *_measured_frames(s)]
+    frames += [*_cooling_frames(site, s, params, now), *_site_frames(s, params, now), *_measured_frames(s.metered)]
     return [frame for frame in frames if len(frame.rows)]
 
 
@@ -293,9 +293,13 @@ def uncertainty(s: Solution, params: Params) -> Mapping[str, float]:
     }
 
 
-def _measured_frames(s: Solution) -> list[Frame]:
+def measured_totals(site: Site, state: State, now: datetime) -> list[Frame]:
+    """Only what the meters say of halls and site, as in ``estimate``: for a past of which nothing else is asked."""
+    return _measured_frames(read_meters(site, state, now))
+
+
+def _measured_frames(m: Metered) -> list[Frame]:
     """What meters cover whole, as measured totals: none where a meter is missing."""
-    m = s.metered
     ratio = np.divide(m.facility.value, m.it.value, out=np.full(1, np.nan), where=m.it.value > 0)
     pue = Known(ratio, np.minimum(m.facility.time_s, m.it.time_s))
     frames = []

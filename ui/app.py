@@ -28,7 +28,7 @@ from ingest.spool import Spool
 from ingest.stores.records import open_records
 from ingest.stores.segments import Retention, open_store
 from twin.errors import ConfigError, Problem, SourceError
-from twin.estimate import estimate
+from twin.estimate import measured_totals
 from twin.frame import Frame
 from twin.message import Message
 from twin.params import Params
@@ -128,14 +128,14 @@ class Centre:
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
-        """Put the past that a simulated plant makes up into the store, with what the estimator would have said of it."""
+        """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
         batch: list[Frame] = []
         for i, frames in enumerate(steps, 1):
             now = frames[0].time
             for frame in frames:
-                self.state.absorb(frame, now)
-            thought = [frame for frame in estimate(self.site, self.state, Params(), now) if frame.kind in ("site", "hall")]
-            batch += [*frames, *thought]
+                if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
+                    self.state.absorb(frame, now)
+            batch += [*frames, *measured_totals(self.site, self.state, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
                 batch = []
