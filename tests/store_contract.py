@@ -172,6 +172,46 @@ class StoreContract:
                 found = store.series("gpu", ["power_w"], at(-7), at(53), step, rows=np.array([0, 1], dtype=np.int32))
                 np.testing.assert_array_equal(found.values["power_w"], [[math.nan, 2.0]])
 
+    def test_late_values_join_what_was_compacted(self, store: Store, site: Site) -> None:
+        """A minute and an hour that were rolled up already are rolled up anew."""
+        model = Model()
+        for until, seconds in ((0, (0.0, 30.0, 1800.0)), (7200, (10.0, 40.0, 53.5)), (14_400, (20.0, 0.0, 3000.0))):
+            frames = [gpus(site, s, [until + s, until - s], [2, 5]) for s in seconds]
+            store.append(frames)
+            model.append(site, frames)
+            for now in (until, until + 7200):
+                self.flushed(store, now)
+                for step in (None, 60.0, 600.0, 3600.0):
+                    for how in How:
+                        found = store.series(
+                            "gpu", ["power_w"], at(-7), at(7200), step, how, np.array([5, 2, 3], dtype=np.int32)
+                        )
+                        truth = model.series(site, "gpu", ["power_w"], at(-7), at(7200), step, how, [5, 2, 3])
+                        same_series(found, *truth, exact=how is not How.MEAN or step is None)
+
+    def test_an_hour_counts_before_and_after_it_is_over(self, store: Store, site: Site) -> None:
+        """Readings end in the middle of an hour; upkeep comes by in that hour, and then never for its own sake again."""
+        on_the_hour = 593.0  # 10:00:00
+        store.append([gpus(site, on_the_hour + s, [float(s)], [1]) for s in (0, 60, 120)])
+        for until in (on_the_hour + 1300, on_the_hour + 4000, on_the_hour + 9000):
+            self.flushed(store, until)
+            found = store.series("gpu", ["power_w"], at(on_the_hour), at(on_the_hour + 3600), 3600.0, rows=np.array([1]))
+            assert found.values["power_w"].tolist() == [[60.0]]
+            store.append([gpus(site, until, [7.0], [2])])  # something for the next run to be about
+
+    def test_what_waited_long_does_not_come_back_over_what_is_newer(self, folder: Path, site: Site) -> None:
+        store = self.open_at(folder / "s", site)
+        store.append([gpus(site, 0, [1.0], [0]), gpus(site, 4000, [1.0], [1])])  # the second waits for its time
+        self.flushed(store, 1300)
+        store.append([gpus(site, 0, [2.0], [0])])
+        self.flushed(store, 2600)
+        store.close()
+        for readonly in (False, True):
+            store = self.open_at(folder / "s", site, readonly=readonly)
+            found = store.series("gpu", ["power_w"], at(0), at(5000), rows=np.array([0, 1]))
+            np.testing.assert_array_equal(found.values["power_w"], [[2.0, math.nan], [math.nan, 1.0]])
+            store.close()
+
     def test_origins_and_bands_are_apart(self, store: Store, site: Site) -> None:
         for k, (origin, band) in enumerate((o, b) for o in Origin for b in ("", "p10")):
             store.append([gpus(site, 0, [float(k)], [0], origin=origin, band=band)])
@@ -193,6 +233,28 @@ class StoreContract:
                 [np.mean([s for s in full if first + k * 3600 <= at(s).timestamp() < first + (k + 1) * 3600])] for k in range(3)
             ]
             np.testing.assert_allclose(found.values["power_w"], expected, rtol=1e-12)
+
+    def test_many_sources_each_with_its_own_times(self, store: Store, site: Site) -> None:
+        """Four nodes read each by itself: one with gaps, one in another rhythm, one also by a second source."""
+        model, rng = Model(), np.random.default_rng(2)
+        for s in range(0, 4200, 30):
+            frames = []
+            for node in range(4):
+                rows = list(range(4 * node, 4 * node + 4))
+                if not (node == 1 and rng.random() < 0.2) and not (node == 2 and s % 60):
+                    frames.append(gpus(site, s + 3.5 * node + rng.uniform(0, 0.1), rng.normal(500, 50, 4).round(2), rows))
+                if node == 3:
+                    frames.append(gpus(site, s + 17.25, rng.normal(500, 50, 2).round(2), rows[1:3]))
+            store.append(frames)
+            model.append(site, frames)
+        asked = [14, 0, 5, 9, 13]
+        for until in (0, 3000, 90_000):
+            self.flushed(store, until)
+            for step in (None, 7.0, 60.0, 3600.0):
+                for how in How:
+                    found = store.series("gpu", ["power_w"], at(-50), at(4000), step, how, np.array(asked, dtype=np.int32))
+                    truth = model.series(site, "gpu", ["power_w"], at(-50), at(4000), step, how, asked)
+                    same_series(found, *truth, exact=how is not How.MEAN or step is None)
 
     def test_forecasts_reach_ahead_and_the_newest_counts(self, store: Store, site: Site) -> None:
         for issue in range(12):

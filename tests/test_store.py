@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from store_contract import StoreContract
+from store_contract import StoreContract, at, gpus
 
 from ingest.stores import compact, journal, merge, names, open_store, parts, query, segments
-from twin.ports import Store
+from ingest.stores.query import Query
+from twin.ports import Series, Store
 from twin.site import Site
 
 
@@ -23,8 +25,8 @@ class TestSegmentStoreWithTinyLimits(StoreContract):
     def tiny(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for module, name, value in (
             (journal, "BIG", 2), (parts, "CELLS", 5), (compact, "MAX_CELLS", 20), (compact, "SPARSE_CELLS", 40),
-            (merge, "AT_LEAST", 3), (names, "MAX_ELEMENTS", 6), (names, "BLOCK", 3), (query, "WINDOW_CELLS", 10),
-            (segments, "PORTION", 7),
+            (merge, "AT_LEAST", 3), (names, "MAX_ELEMENTS", 6), (names, "BLOCK", 3), (query, "WINDOW_CELLS", 100),
+            (segments, "PORTION", 7), (merge, "SMALL_CELLS", {"raw": 12, "minute": 200, "hour": 200}),
         ):  # fmt: skip
             monkeypatch.setattr(module, name, value)
 
@@ -34,3 +36,29 @@ class TestSegmentStoreWithTinyLimits(StoreContract):
     def flushed(self, store: Store, seconds: float) -> None:
         for _ in range(20):
             super().flushed(store, seconds)
+
+    def test_parts_that_are_replaced_while_a_query_reads(
+        self, folder: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between what a reader thinks is there and its reading, small parts are merged and removed: it notices."""
+        writer = self.open_at(folder / "s", site)
+        for k in range(2):
+            writer.append([gpus(site, 60 * k, [float(k)], [1])])
+            self.flushed(writer, 1200 * (k + 1))
+        reader = self.open_at(folder / "s", site, readonly=True)
+        answer, moved = Query.answer, []
+
+        def slow(query: Query) -> Series:
+            if not moved:
+                for k in range(2, 6):
+                    writer.append([gpus(site, 60 * k, [float(k)], [1])])
+                    self.flushed(writer, 1200 * (k + 1))
+                moved.append(True)
+            return answer(query)
+
+        monkeypatch.setattr(Query, "answer", slow)
+        found = reader.series("gpu", ["power_w"], at(0), at(100), rows=np.array([1], dtype=np.int32))
+        assert found.values["power_w"].ravel().tolist() == [0.0, 1.0]
+        assert moved
+        reader.close()
+        writer.close()

@@ -25,7 +25,7 @@ from twin.frame import Bytes, Floats, Ints, Origin, Quality
 
 WINDOW = 10 * MINUTE  # how much time one part holds
 WAIT = 6 * WINDOW  # frames further ahead than this are not waited for: forecasts
-MAX_CELLS = 8_000_000  # of one metric in one part: 64 MB
+MAX_CELLS = 8_000_000  # held at once for one part, 64 MB: of big frames one metric, of small ones all
 HOUR_CELLS = 2_000_000  # minutes of one metric that are rolled into hours at once
 SPARSE_CELLS = 1_000_000  # windows that hold less than this together become one part
 
@@ -258,8 +258,7 @@ def _slices(items: Sequence[Item]) -> list[list[Item]]:
 
 def _bounded(items: list[Item]) -> list[list[Item]]:
     """``items`` in as many pieces of whole minutes as keep each at ``MAX_CELLS`` where a minute allows it."""
-    total = sum(item.size for item in items)
-    if total <= MAX_CELLS:
+    if sum(item.held for item in items) <= MAX_CELLS:
         return [sorted(items, key=lambda item: (item.seq, item.index))]
     minutes: dict[int, list[Item]] = defaultdict(list)
     for item in items:
@@ -267,7 +266,7 @@ def _bounded(items: list[Item]) -> list[list[Item]]:
     pieces: list[list[Item]] = [[]]
     cells = 0
     for _, some in sorted(minutes.items()):
-        count = sum(item.size for item in some)
+        count = sum(item.held for item in some)
         if pieces[-1] and cells + count > MAX_CELLS:
             pieces.append([])
             cells = 0

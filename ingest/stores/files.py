@@ -16,6 +16,7 @@ SCHEMA = 1  # of the files; a store of a later one is refused
 MICRO = 1_000_000  # times are int64 microseconds since 1970 UTC inside a store: exact where float seconds are not
 MINUTE, HOUR, DAY = 60 * MICRO, 3600 * MICRO, 86_400 * MICRO
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BESIDE = ("-wal", "-shm")
 _WAIT_S = 30.0  # for another process that holds a file for a moment
 
 
@@ -79,6 +80,8 @@ def journal_numbers(folder: Path) -> list[int]:
 
 def connect(path: Path, page_bytes: int = 4096, shrinks: bool = False) -> sqlite3.Connection:
     """An open SQLite file in WAL mode, durable at every commit; ``shrinks``: its free pages can be given back."""
+    if not path.exists():  # a log that outlived its file is not this one's
+        remove(path)
     con = _opened(path, "rwc")
     try:
         con.execute(f"PRAGMA page_size = {page_bytes}")
@@ -144,7 +147,7 @@ def told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         text = str(error)
-        if "unable to open" in text or "no such table" in text:
+        if "unable to open" in text or "no such table" in text or not path.exists():
             raise Vanished(f"{path}: {text}") from error
         advice = "restore it from a copy" if "malformed" in text or "not a database" in text else "free space or mend the disk"
         raise StoreError(f"store {path}: {text}; {advice}, then it goes on by itself") from error
@@ -153,8 +156,8 @@ def told(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Delete a SQLite file with what belongs to it. The main file goes last: what is left over is never half a database."""
-    for suffix in ("-wal", "-shm", ""):
+    """Delete a SQLite file with what belongs to it. The file itself goes first: whoever trips over the rest finds it gone."""
+    for suffix in ("", *_BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

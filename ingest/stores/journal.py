@@ -53,6 +53,11 @@ class Item:
         """Each column in a row of its own."""
         return self.size >= BIG
 
+    @property
+    def held(self) -> int:
+        """Values that are held at once to read one metric of it."""
+        return self.size if self.big else self.size * len(self.metrics)
+
 
 class Taken(NamedTuple):
     """What one compaction took: of the appends up to ``seq`` all frames before ``low`` and from ``high`` on."""

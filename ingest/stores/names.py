@@ -78,8 +78,6 @@ class Names:
         asset_sql = "SELECT code, kind, id FROM asset WHERE code > ?"
         fresh = self._con.execute(asset_sql, (len(self._codes),)).fetchall()
         self._codes.update(((kind, asset), code) for code, kind, asset in fresh)
-        if fresh:
-            self._by_row.clear()
         for _, blob in self._con.execute(
             "SELECT id, codes FROM rowset WHERE id >= ? ORDER BY id", (len(self._sets),)
         ).fetchall():
@@ -126,13 +124,15 @@ class Names:
         found = self._by_row.get(kind)
         if found is None:
             found = np.array([self._codes.get((kind, asset), 0) for asset in self._site.ids_of(kind)], dtype=np.int32)
-            self._by_row[kind] = found
+            if found.all():  # else an asset may be given its code at this moment, by another thread
+                self._by_row[kind] = found
         return found
 
     def places_of(self, kind: str, rows: Ints) -> Ints:
         """int32[highest code + 1]: where in ``rows`` (of the site) the asset with a code stands, -1 where it does not."""
-        where = np.full(len(self._codes) + 1, -1, dtype=np.int32)
-        where[self.codes_of(kind)[rows]] = np.arange(len(rows), dtype=np.int32)
+        codes = self.codes_of(kind)[rows]
+        where = np.full(self.highest_code + 1, -1, dtype=np.int32)
+        where[codes] = np.arange(len(rows), dtype=np.int32)
         where[0] = -1
         return where
 
@@ -214,7 +214,6 @@ class Names:
             ids = [asset for asset, code in zip(self._site.ids_of(kind), codes, strict=True) if not code]
             self._insert("INSERT INTO asset(code, kind, id) VALUES (?, ?, ?)", ((i, kind, a) for i, a in enumerate(ids, first)))
             self._codes.update(((kind, asset), code) for code, asset in enumerate(ids, first))
-            self._by_row.pop(kind)
             codes = self.codes_of(kind)
         return codes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.stores.codec import Codec
-from ingest.stores.files import HOURS, MICRO, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
+from ingest.stores.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
 from ingest.stores.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, without
 from ingest.stores.journal import Item, Loader
 from ingest.stores.names import Group, Names
@@ -154,34 +154,45 @@ class Query:
                     con.execute("BEGIN")
                     ready = has_table(con, "chunk")
                     reader = PartReader(con, self._codec, self._names, tier, self._run) if ready else None
-                    for window in self._windows(reader, own) if reader else [own]:
-                        yield from self._window(reader, tier, window, planes)
+                    yield from self._windows(reader, tier, own, planes)
                 finally:
                     con.close()
         if tier is RAW and len(bare):
-            yield from self._window(None, tier, bare, planes)
+            yield from self._windows(None, tier, bare, planes)
 
-    def _windows(self, reader: PartReader, edges: Times) -> Iterator[Times]:
+    def _windows(
+        self, reader: PartReader | None, tier: Tier, edges: Times, planes: Sequence[str]
+    ) -> Iterator[tuple[str, list[Piece]]]:
         """``edges`` cut so that no window makes more than ``WINDOW_CELLS`` be held at once, where parts allow it."""
         share = len(self._ask.rows) / max(1, len(self._names.codes_of(self._ask.group.kind)))
-        parts = sorted(reader.parts(self._ask.group, edges), key=lambda part: part.t0)
-        cuts, cells = [int(edges[0])], 0.0
-        for part in parts:
-            count = part.cells * share / max(1, len(reader.metrics(part)))
-            if cells and cells + count > WINDOW_CELLS and part.t0 > cuts[-1]:
-                cuts.append(part.t0)
-                cells = 0.0
-            cells += count
-            self._read_cells += int(count) * len(self._ask.metrics)
+        loads = self._waiting_loads(edges) if tier is RAW else []
+        for part in reader.parts(self._ask.group, edges) if reader else []:
+            cells = part.cells * share / max(1, len(reader.metrics(part)) if reader else 1)
+            self._read_cells += int(cells) * len(self._ask.metrics)
+            loads.append((part.t0, cells))
         if self._read_cells > MAX_READ_CELLS:
             raise ValueError(
                 f"the answer would need over {MAX_READ_CELLS:,} values of {self._ask.group.kind} to be read: ask for fewer "
                 "assets or hours, or for steps of whole minutes or hours, which are kept ready"
             )
+        cuts, held = [int(edges[0])], 0.0
+        for start, cells in sorted(loads):
+            if held and held + cells > WINDOW_CELLS and cuts[-1] < start < edges[-1]:
+                cuts.append(start)
+                held = 0.0
+            held += cells
         for start, end in zip(cuts, [*cuts[1:], int(edges[-1])], strict=True):
             window = cut(edges, start, end)
             if len(window):
-                yield window
+                yield from self._window(reader, tier, window, planes)
+                self._loader.forget()
+
+    def _waiting_loads(self, edges: Times) -> list[tuple[int, float]]:
+        """(time, values to be held) of each minute of the frames that wait."""
+        items = [item for item in self._items if edges[0] <= item.time < edges[-1]]
+        minutes, which = np.unique(np.array([item.time // MINUTE for item in items], dtype=np.int64), return_inverse=True)
+        held = np.bincount(which, weights=[item.held for item in items], minlength=len(minutes))
+        return list(zip((minutes * MINUTE).tolist(), held.tolist(), strict=True))
 
     def _window(
         self, reader: PartReader | None, tier: Tier, edges: Times, planes: Sequence[str]

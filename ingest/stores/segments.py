@@ -59,6 +59,7 @@ class SegmentStore:
         self._looked = self._dropped = -(2**62)  # up to when a run was looked for, and when retention was last seen to
         self._compaction: Compaction | None = None
         self._failed = False  # the last run
+        self._loaded = False  # what the book and the journals said
         self._held = None if readonly else files.only_writer(folder)
         self._journal: Journal | None = None
         try:
@@ -68,7 +69,8 @@ class SegmentStore:
             self._run, self._runs = 0, list[Taken]()
             self._pending: dict[Group, list[Item]] = {}
             self._floor = self._seq = 0
-            self._reload()
+            if not readonly:
+                self._reload()  # a reader does so when it is asked
             if not readonly:
                 numbers = files.journal_numbers(folder)
                 self._journal = Journal(folder, self._names, self._seq, numbers[-1] if numbers else 1)
@@ -240,13 +242,13 @@ class SegmentStore:
     def _steadily(self, ask: Callable[[], _T]) -> _T:
         """``ask`` once no compaction ended while it was at it: what it saw then belongs together."""
         for _ in range(TRIES):
-            before = self._current()
             try:
+                before = self._current()
                 answer = ask()
+                if self._current() == before:
+                    return answer
             except Vanished:
                 continue
-            if self._current() == before:
-                return answer
         raise StoreError(f"store {self._folder}: its data kept moving while it was read; ask again")
 
     def _current(self) -> int:
@@ -255,7 +257,7 @@ class SegmentStore:
             with self._lock:
                 return self._run
         with self._refreshing, told(self._index.path):
-            if self._index.last_run() != self._run:
+            if not self._loaded or self._index.last_run() != self._run:
                 self._reload()
             else:
                 self._load_journals()
@@ -270,6 +272,7 @@ class SegmentStore:
 
     def _reload(self) -> None:
         """What the book and the journals say."""
+        self._loaded = False
         with told(self._index.path):
             self._run, self._runs = self._index.runs()
             self._floor = self._index.floor(RAW.name)
@@ -277,6 +280,7 @@ class SegmentStore:
         self._seq = 0
         self._load_journals()
         self._seq = max([self._seq, *(run.seq for run in self._runs)])
+        self._loaded = True
 
     def _load_journals(self) -> None:
         """Take in the frames that the journals have and we do not know yet."""

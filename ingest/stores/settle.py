@@ -57,9 +57,8 @@ class Batch:
     def blocks(self, metric: str) -> list[Block]:
         """Blocks of one metric. Of several values for one asset and time the last to arrive is the one that stays; NaN says
         nothing and so never wins."""
-        which = np.array([names.index(metric) if metric in names else -1 for names in self._metrics], dtype=np.int64)[
-            self._shape
-        ]
+        number = [names.index(metric) if metric in names else -1 for names in self._metrics]
+        which = np.array(number, dtype=np.int64)[self._shape]
         chosen = np.flatnonzero(which >= 0)
         if not len(chosen):
             return []
@@ -81,8 +80,10 @@ class Batch:
         for (_, size), groups in alike.items():
             together = np.stack(groups)
             apart = self._names.apart(tuple(self._sets[together[:, 0]].tolist()))
-            for some in [together] if apart else np.split(together, len(together)):
-                blocks.append(self._stacked(some, size, starts, metric, settled))
+            each = [together] if apart else np.split(together, len(together))
+            for some in each:
+                cells = starts[some][:, None, :] + np.arange(size)[None, :, None]
+                blocks.append(self._stacked(some, self._small[cells], metric, settled))
         return blocks
 
     def _contested(self, chosen: NDArray[np.intp], metric: str) -> dict[int, _Column | None]:
@@ -135,13 +136,10 @@ class Batch:
         times = self._times[group][None, :]
         return Block(self._sets[group[:1]], times, {"value": plane}, None if grades is None else np.ascontiguousarray(grades.T))
 
-    def _stacked(
-        self, groups: NDArray[np.intp], size: int, starts: NDArray[np.int64], metric: str, settled: dict[int, _Column | None]
-    ) -> Block:
-        """One block of all rowsets of ``size`` assets with the same count of times: ``groups`` int[b, t] says which frames."""
-        b, t = groups.shape
-        cells = starts[groups][:, None, :] + np.arange(size)[None, :, None]
-        values = self._small[cells]
+    def _stacked(self, groups: NDArray[np.intp], values: Floats, metric: str, settled: dict[int, _Column | None]) -> Block:
+        """One block of all rowsets of one size with the same count of times: ``groups`` int[b, t] says which frames, ``values``
+        float64[b, size, t] is what they hold."""
+        b, size, t = values.shape
         grades: Bytes | None = None
         for row, column in np.argwhere(np.isin(groups, list(settled)) | self._graded(groups)).tolist():
             i = int(groups[row, column])
