@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_contract import StoreContract, at, gpus
+from store_contract import StoreContract
+from store_model import at, gpus
 
 from ingest.stores import compact, journal, merge, names, open_store, parts, query, segments
 from ingest.stores.query import Query

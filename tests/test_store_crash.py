@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small import small_site
-from store_contract import MEMORY
+from store_model import MEMORY
 
 from ingest.stores import Retention, StoreError, open_store, segments
 from twin.errors import ConfigError

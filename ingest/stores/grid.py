@@ -75,8 +75,11 @@ class Piece:
 
     def columns(self, keep: Bools) -> "Piece":
         """Some of the times of a piece with one axis."""
-        planes = {name: plane[:, keep] for name, plane in self.planes.items()}
-        return Piece(self.pos, self.times[:, keep], self.axis, planes, None if self.quality is None else self.quality[:, keep])
+        at = np.flatnonzero(keep)
+        straight = len(at) > 0 and at[-1] - at[0] + 1 == len(at)
+        some = slice(int(at[0]), int(at[-1]) + 1) if straight else at  # a slice copies nothing
+        planes = {name: plane[:, some] for name, plane in self.planes.items()}
+        return Piece(self.pos, self.times[:, some], self.axis, planes, None if self.quality is None else self.quality[:, some])
 
     def uniform(self) -> Iterator["Piece"]:
         """Pieces of one axis each that together say the same."""
@@ -245,7 +248,9 @@ def _block(pos: Ints) -> slice | Ints:
 def _reduced(fold: np.ufunc, values: NDArray[Any], cuts: NDArray[np.intp]) -> NDArray[Any]:
     """``fold`` over the stretches of each row that begin at ``cuts``; in the order in which the values lie in memory, for the
     other order takes ten times as long."""
-    if values.flags.c_contiguous:
+    if len(cuts) == values.shape[1]:
+        return values
+    if values.strides[1] == values.itemsize:
         return np.asarray(fold.reduceat(values, cuts, axis=1))
     ends = [*cuts[1:], values.shape[1]]
     return np.stack([fold.reduce(values[:, a:b], axis=1) for a, b in zip(cuts, ends, strict=True)], axis=1)
