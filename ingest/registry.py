@@ -2,7 +2,8 @@
 
 A source's module has ``Options`` (a pydantic model that forbids what it does not know), ``source_ids(name, options)`` (the ids
 of the ``source`` assets it reports under) and ``build(name, options, site)`` (an ``Opened``). It reads no environment and
-opens nothing before its first poll, so that checking a configuration touches nothing.
+opens nothing before its first poll, so that checking a configuration touches nothing. ``Options`` is validated with the context
+``folder``, the place of the configuration: a relative path in it is meant from there.
 """
 
 import importlib

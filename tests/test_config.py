@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twin.errors import ConfigError
-from ui.config import check_site, line_of, load_config
+from ui.config import line_of, load_config, site_of
 
 GOOD = """
 [site]
@@ -29,7 +29,7 @@ def _write(folder: Path, toml: str, assets: str = ASSETS) -> Path:
 
 def test_a_good_configuration_gives_a_site_with_our_own_assets(tmp_path: Path) -> None:
     config = load_config(_write(tmp_path, GOOD))
-    site = check_site(config)
+    site = site_of(config, ())
     assert site.ids_of("source") == ["here"]
     assert site.kind("icctwin") == "process"
     assert config.site.assets == tmp_path / "assets.csv"
@@ -75,7 +75,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 def test_mistakes_of_the_tables_come_with_their_own_line(tmp_path: Path) -> None:
     path = _write(tmp_path, GOOD, "id,kind,parent\nh1,hall,\nr1,rack,h9\nn1,node,r1\n")
     with pytest.raises(ConfigError) as caught:
-        check_site(load_config(path))
+        site_of(load_config(path), ())
     assert f"{tmp_path / 'assets.csv'}:3" in str(caught.value)
 
 

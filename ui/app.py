@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +34,7 @@ from twin.frame import Frame
 from twin.message import Message
 from twin.params import Params
 from twin.ports import Clock
+from twin.site import Site
 from twin.state import State
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
@@ -47,7 +49,6 @@ TASK_NAMES = (
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
-CHECK_S = 10  # that a source may take to answer a check
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -64,7 +65,7 @@ class Centre:
         self.config, self.clock, self._wait = config, clock, wait
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-        opened = [source_module(s.type).build(s.name, s.options, self.site) for s in config.sources]
+        opened = open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
         self.state = State(self.site)
@@ -74,7 +75,7 @@ class Centre:
         self.records = open_records(kept.path / "records.db")
         for frame in self.store.latest(now - REMEMBERED):
             self.state.absorb(frame, now)
-        self.spool = Spool(self.store.append)
+        self.spool = Spool(self.store.append, threading.Lock())
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
@@ -95,7 +96,7 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
-            self.spool.put(frames)
+        self.spool.put(frames)
 
     def _table(self) -> tuple[Task, ...]:
         duties = self.duties
@@ -120,8 +121,7 @@ class Centre:
             await self.collector.drain()
 
     def _flush(self, now: datetime) -> None:
-        with self._lock:
-            self.spool.flush()
+        self.spool.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
@@ -165,10 +165,13 @@ class Centre:
 
 
 class _Run:
-    """A running centre that can be replaced by the next. ``begin``, ``reload`` and ``end`` are called from one thread."""
+    """A running centre that can be replaced by the next. ``ended`` is called when it is over, ``broke`` where by a fault of
+    ours. ``begin`` and ``end`` are called from one thread."""
 
-    def __init__(self, centre: Centre, loop: asyncio.AbstractEventLoop, speed: float, path: Path | None) -> None:
-        self.centre, self.live = centre, centre.live
+    def __init__(
+        self, centre: Centre, loop: asyncio.AbstractEventLoop, speed: float, path: Path | None, ended: Callable[[], None]
+    ) -> None:
+        self.centre, self.live, self._ended, self.broke = centre, centre.live, ended, False
         self._loop, self._speed, self._path = loop, speed, path
         self._wanted, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
@@ -188,17 +191,28 @@ class _Run:
         self._thread.join()
 
     def _life(self) -> None:
+        try:
+            self._live_on()
+        except Exception:
+            log.exception("the centre broke; icctwin ends")
+            self.broke = True
+        finally:
+            self.centre.stop(self._loop)
+            self._ended()
+
+    def _live_on(self) -> None:
         start = self.centre.clock.now()
         for opened in self.centre.opened:
             if opened.history is not None:
-                self.centre.make_history(opened.history(start))
+                self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
+        if self._over.is_set():
+            return
         self.centre.start(self._loop, self._speed)
         while not self._over.is_set():
             self._wanted.wait()
             self._wanted.clear()
             if not self._over.is_set():
                 self._reload()
-        self.centre.stop(self._loop)
 
     def _reload(self) -> None:
         if self._path is None:
@@ -207,7 +221,7 @@ class _Run:
         old = self.centre
         try:
             config = load_config(self._path)
-            site_of(config, TASK_NAMES)
+            open_sources(config, site_of(config, TASK_NAMES))
             load_rules(config.alerts.rules or DEFAULT_RULES)
         except ConfigError as error:
             log.error("the new configuration is refused, the old one goes on:\n%s", error)
@@ -250,42 +264,18 @@ def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in actions}
 
 
-async def reach(config: Config) -> list[dict[str, object]]:
-    """Poll every source and ask every queue once, open the store: a row each, for ``icctwin check``."""
-    now = RealClock().now()
-    site = site_of(config, TASK_NAMES)
-    load_rules(config.alerts.rules or DEFAULT_RULES)
-    kinds = f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {sum(len(links.source) for links in site.links.values())} links"
-    rows = [_row("site", site.name, kinds)]
+def open_sources(config: Config, site: Site) -> list[Opened]:
+    """Every source of ``config``, bound to ``site``; nothing is read yet. ``ConfigError`` with the problems of all of them."""
+    opened: list[Opened] = []
+    problems: list[Problem] = []
     for section in config.sources:
-        opened = source_module(section.type).build(section.name, section.options, site)
-        for source in opened.sources:
-            try:
-                async with asyncio.timeout(CHECK_S):
-                    frames = await source.poll(now)
-                says = f"{sum(frame.samples for frame in frames)} values, {source.unmapped} series belong to nothing known"
-                rows.append(_row("source", source.name, says))
-            except SourceError as error:
-                rows.append(_row("source", source.name, str(error), ok=False))
-            except TimeoutError:
-                rows.append(_row("source", source.name, f"no answer within {CHECK_S} s", ok=False))
-            finally:
-                await source.close()
-        for queue in opened.queues:
-            try:
-                rows.append(_row("queue", queue.name, f"{len(await queue.jobs(now))} jobs"))
-            except SourceError as error:
-                rows.append(_row("queue", queue.name, str(error), ok=False))
-    try:
-        open_store(config.store.path, site).close()
-        rows.append(_row("store", str(config.store.path), "can be written"))
-    except SourceError as error:
-        rows.append(_row("store", str(config.store.path), str(error), ok=False))
-    return rows
-
-
-def _row(what: str, name: str, says: str, *, ok: bool = True) -> dict[str, object]:
-    return {"what": what, "name": name, "ok": ok, "says": says}
+        try:
+            opened.append(source_module(section.type).build(section.name, section.options, site))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return opened
 
 
 class Server(uvicorn.Server):
@@ -300,7 +290,8 @@ class Server(uvicorn.Server):
 def serve(
     config: Config, *, speed: float = 1.0, demo: bool = False, seconds: float | None = None, path: Path | None = None
 ) -> int:
-    """Run a centre and its faces until SIGTERM or SIGINT (or for ``seconds``); SIGHUP reads ``path`` again."""
+    """Run a centre and its faces until SIGTERM or SIGINT (or for ``seconds``); SIGHUP reads ``path`` again. Gives the exit
+    status: 1 where the centre itself broke."""
     from ui.faces.server import build_server
 
     listener = _listen(config.wall.host, config.wall.port)
@@ -310,24 +301,22 @@ def serve(
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    run = _Run(centre, loop, speed, path)
     server = Server(
         uvicorn.Config(
-            build_server(run.live),
+            build_server(centre.live),
             log_level="warning",
             ws_max_size=65536,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=3,
         )
     )
-    timer = threading.Timer(seconds, lambda: setattr(server, "should_exit", True)) if seconds else None
-    handlers = _handle(
-        {
-            signal.SIGTERM: lambda: setattr(server, "should_exit", True),
-            signal.SIGINT: lambda: setattr(server, "should_exit", True),
-            signal.SIGHUP: run.reload_soon,
-        }
-    )
+
+    def end() -> None:
+        server.should_exit = True
+
+    run = _Run(centre, loop, speed, path, end)
+    timer = threading.Timer(seconds, end) if seconds else None
+    handlers = _handle({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
     try:
         run.begin()
         if timer:
@@ -344,4 +333,4 @@ def serve(
         listener.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return 0
+    return int(run.broke)

@@ -47,12 +47,12 @@ def up(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Validate, then reach every source and the store: a row each; exit 1 where something is wrong."""
-    from ui.app import reach
+    from ui.check import reach
     from ui.config import load_config
+    from ui.tasks import RealClock
 
     try:
-        config = load_config(options.config)
-        rows = asyncio.run(reach(config))
+        rows = asyncio.run(reach(load_config(options.config), RealClock().now()))
     except ConfigError as error:
         rows = [{"what": "configuration", "name": p.where, "ok": False, "says": p.what} for p in error.problems]
     if options.json:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from energy.levers import LEVERS
 from energy.plan import Mode
 from ingest.registry import SOURCES, source_module
-from twin.errors import ConfigError, Problem, SiteError
+from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
 
@@ -54,7 +54,6 @@ class WallSection(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8050, ge=1, le=65535)
-    language: str = Field("en", pattern="^(en|zh)$")
 
 
 class AlertSection(_Section):
@@ -67,7 +66,6 @@ class EnergySection(_Section):
     """``[energy]``: how far each lever may go; what is not named stays in advise."""
 
     modes: Mapping[str, Mode] = {}
-    facility_limit_w: float | None = Field(None, gt=0)
 
     @field_validator("modes")
     @classmethod
@@ -186,7 +184,8 @@ class _Reader:
             self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")
             return None
         try:
-            return SourceSection(name, kind, source_module(kind).Options.model_validate(options))
+            context = {"folder": self._path.parent.resolve()}
+            return SourceSection(name, kind, source_module(kind).Options.model_validate(options, context=context))
         except ValidationError as error:
             self._refused(("source", i), error)
             return None
@@ -223,11 +222,3 @@ def line_of(lines: Sequence[str], place: tuple[str | int, ...]) -> int:
         elif inside and count == number and key and text.split("=")[0].strip() == key:
             return i
     return found
-
-
-def check_site(config: Config) -> Site:
-    """``site_of`` without tasks, for commands that only look."""
-    try:
-        return site_of(config, ())
-    except SiteError as error:
-        raise ConfigError(error.problems) from error

@@ -13,10 +13,10 @@ from typing import Annotated, Self
 
 import aiohttp
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from yarl import URL
 
-from ingest.mappings import Mapping, load_mapping
+from ingest.mappings import Mapping, known_mappings, load_mapping
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding
 from ingest.registry import Opened
@@ -69,6 +69,14 @@ class Options(BaseModel):
         for target in targets:
             target_url(target)
         return targets
+
+    @field_validator("mapping", "bearer_token_file", "ca_file")
+    @classmethod
+    def _beside_the_configuration(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
+        folder = (info.context or {}).get("folder")
+        if folder is None or value is None or value in known_mappings():
+            return value
+        return type(value)(folder / value)
 
     @field_validator("headers")
     @classmethod
