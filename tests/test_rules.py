@@ -102,7 +102,7 @@ def one_of_each() -> Site:
     lines = ["id=c kind=site rated_w=1000000", "id=h kind=hall", "id=r kind=rack parent=h rated_w=100000"]
     lines += ["id=n kind=node parent=r", "id=g kind=gpu parent=n", "id=sw kind=switch parent=r", "id=p kind=port parent=sw"]
     lines += ["id=st kind=storage parent=r", "id=cdu kind=cdu parent=h rated_kgps=20", "id=pdu kind=pdu parent=h"]
-    lines += ["id=u kind=ups", "id=s kind=source", "id=t kind=task", "id=p kind=process"]
+    lines += ["id=u kind=ups", "id=s kind=source", "id=t kind=task", "id=own kind=process"]
     return build_site("c", "UTC", rows(*lines))
 
 
