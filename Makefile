@@ -1,6 +1,6 @@
 # icctwin: set-up, start and checks. `make` alone lists the targets.
 #
-# Everything lands in .venv/; stamp files there (place, run, dev) say what is done, so that a second call does nothing.
+# Everything lands in .venv/; stamp files there (place, run, field, dev) say what is done, so that a second call does nothing.
 # ARGS goes to the program that a target runs:  make up ARGS="--gpus 8192"   make test ARGS="-k house"
 
 SHELL := /bin/bash
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint lock clean
+.PHONY: help setup field up test lint lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -38,6 +38,9 @@ help: ## list the targets
 setup: .venv/run ## make the environment in .venv/
 	@echo "icctwin: .venv/ is ready"
 
+field: .venv/field ## add what only some centres need: field protocols, PostgreSQL, more ways to reach people
+	@echo "icctwin: .venv/ speaks the field protocols"
+
 up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
 	@exec $(BIN)/icctwin demo $(ARGS)
 
@@ -59,10 +62,11 @@ lint: .venv/dev ## ruff, mypy strict and the order of imports
 	$(BIN)/lint-imports || status=1
 	exit $$status
 
-lock: .venv/place ## work out the three locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
+lock: .venv/place ## work out the four locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
 	@$(index)
 	$(LOCK) $(ARGS) --output-file requirements.txt pyproject.toml
-	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements.txt --group dev
+	$(LOCK) $(ARGS) --output-file requirements-field.txt --constraints requirements.txt --all-extras pyproject.toml
+	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements-field.txt --group dev
 	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
 
 clean: ## remove the environment and what tools left behind; var/ (data) stays
@@ -89,7 +93,13 @@ clean: ## remove the environment and what tools left behind; var/ (data) stays
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/dev: .venv/run requirements-dev.txt
+.venv/field: .venv/run requirements-field.txt
+	@echo "icctwin: installing the field protocols"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements-field.txt
+	touch $@
+
+.venv/dev: .venv/field requirements-dev.txt
 	@echo "icctwin: installing what tests and checks need"
 	$(index)
 	$(UV) pip install --quiet --require-hashes -r requirements-dev.txt

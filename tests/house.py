@@ -308,6 +308,7 @@ def locks(tree: Path) -> Found:
     groups = project["dependency-groups"]
     wanted = {
         "requirements.txt": project["project"]["dependencies"],
+        "requirements-field.txt": [r for extra in project["project"]["optional-dependencies"].values() for r in extra],
         "requirements-dev.txt": groups["dev"],
         "requirements-setup.txt": [*groups["setup"], *project["build-system"]["requires"]],
     }

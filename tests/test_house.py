@@ -345,8 +345,8 @@ def _make(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     """A checkout as far as ``make`` looks at it."""
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt", "requirements-setup.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    for path in (ROOT / "Makefile", ROOT / "pyproject.toml", *ROOT.glob("requirements*.txt")):
+        shutil.copy(path, tmp_path)
     return tmp_path
 
 

@@ -1,26 +1,61 @@
-"""What each command does. Heavy libraries are imported where they are used: ``icctwin --help`` must be quick."""
+"""Commands on a centre: show a simulated one, run, check and set up a real one."""
 
 import argparse
 import asyncio
 import json
-import math
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from twin.errors import ConfigError, Problem, SourceError
-
-
-def say(line: str) -> None:
-    """A line on stdout: what the command was asked for."""
-    sys.stdout.write(line + "\n")
+from twin.errors import ConfigError, Problem
+from ui.commands import add_command, between, config_option, json_option, say, tell
 
 
-def tell(line: str) -> None:
-    """A line on stderr: how it goes."""
-    sys.stderr.write(line + "\n")
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``demo``, ``up``, ``check``, ``init`` and ``import``."""
+    parser = add_command(
+        commands, "demo", demo, "a seeded centre, everything embedded, live on a wall", "icctwin demo --gpus 1024"
+    )
+    parser.add_argument("--gpus", type=between(8, 100_000), default=1024, help="size of the simulated hall (default: 1024)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how many times faster than real the centre's clock runs (default: 1)"
+    )
+    parser.add_argument("--port", type=between(1, 65_535), default=8050, help="port of the wall on 127.0.0.1 (default: 8050)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same centre and faults (default: 1)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep configuration and store in DIR (default: a temporary folder)"
+    )
+    parser.add_argument("--seconds", type=float, help="stop by itself after this long (default: run until stopped)")
+
+    parser = add_command(commands, "up", up, "run a real centre", "icctwin up --config site.toml")
+    config_option(parser)
+
+    parser = add_command(
+        commands,
+        "check",
+        check,
+        "validate a configuration and reach all it names",
+        "icctwin check --config site.toml",
+    )
+    config_option(parser)
+    json_option(parser)
+
+    parser = add_command(commands, "init", init, "write a starting configuration for this machine", "icctwin init my-centre")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("."), help="where to write it (default: here)")
+
+    parser = add_command(
+        commands,
+        "import",
+        bring,
+        "turn an export of NetBox into assets and links",
+        "icctwin import racks.csv devices.csv power-feeds.csv --out my-centre",
+    )
+    parser.add_argument("files", type=Path, nargs="+", help="NetBox exports: CSV, or JSON of its REST API")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where assets.csv and links.csv go")
+    parser.add_argument(
+        "--gpus-per-node", type=between(0, 64), default=0, help="GPUs of a server whose record does not say (default: 0)"
+    )
+    json_option(parser)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -101,44 +136,3 @@ def bring(options: argparse.Namespace) -> int:
         for problem in problems:
             say(f"{what.replace('_', ' ')}: {problem}")
     return 0
-
-
-def forecast(options: argparse.Namespace) -> int:
-    """A regular series in, quantiles out; or with ``--backtest`` the score of the models."""
-    from analytics import table
-    from twin.message import Message
-
-    if options.backtest:
-        return bench(argparse.Namespace(name="forecast", json=options.json, input=options.input, gpus=0, seconds=0))
-    if not (options.input and options.out):
-        raise ConfigError([Problem("forecast", "needs --input and --out (or --backtest)")])
-    made = table.forecast_file(options.input, options.out, options.horizon)
-    if isinstance(made, Message):
-        raise SourceError(f"{options.input}: {made}")
-    score = {name: _plain(getattr(made, name)) for name in made.__slots__}
-    say(json.dumps(score) if options.json else "  ".join(f"{name} {value}" for name, value in score.items()))
-    return 0
-
-
-def bench(options: argparse.Namespace) -> int:
-    """Measure, and print one object: figures, the same figures of peers, and under what conditions."""
-    from ui.bench import BENCHES
-
-    result = BENCHES[options.name](options)
-    if options.json:
-        say(json.dumps(result))
-        return 0
-    for title in ("figures", "against", "conditions"):
-        say(f"{title}:")
-        for name, value in sorted(result[title].items()):
-            say(f"  {name:<36} {_short(value)}")
-    return 0
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

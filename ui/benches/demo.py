@@ -1,41 +1,32 @@
-"""The benches behind ``icctwin bench``: each gives figures that the README claims, with the conditions they were taken under.
-
-A bench prints ``{"bench", "figures", "against", "conditions"}``; names of figures carry their unit.
-"""
+"""``icctwin bench demo``: the whole program as a person starts it, with walls open."""
 
 import argparse
 import asyncio
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import psutil
 
-from twin.errors import ConfigError, Problem, SourceError
+from twin.errors import SourceError
+from ui.benches import Result
 
-Result = dict[str, Any]
-RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "analytics" / "load"
 START_S = 180.0  # that the demo may take to its first live second
 SAMPLE_S = 5.0
 SETTLED = 10  # calls without a change after which the store has nothing left to compact
 LISTENERS = 2  # walls that watch the demo, one in each language
 
 
-def demo(options: argparse.Namespace) -> Result:
+def bench_demo(options: argparse.Namespace) -> Result:
     """``icctwin demo`` as its own process with two walls open: processor, memory, store, and age of a reading at the wall."""
     with tempfile.TemporaryDirectory(prefix="icctwin-bench-") as folder:
         port = _free_port()
@@ -52,7 +43,7 @@ def demo(options: argparse.Namespace) -> Result:
         figures |= {"first_live_s": live_s, **_stored(Path(folder), figures.pop("samples"))}
     if child.returncode != 0:
         raise SourceError(f"the demo ended with status {child.returncode}; its own words are above")
-    conditions = _conditions() | {"gpus": options.gpus, "seconds": options.seconds, "walls": LISTENERS}
+    conditions = {"gpus": options.gpus, "seconds": options.seconds, "walls": LISTENERS}
     return {"bench": "demo", "figures": figures, "against": {}, "conditions": conditions}
 
 
@@ -155,46 +146,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def store(options: argparse.Namespace) -> Result:
-    """The embedded store alone."""
-    from ingest.stores.bench import bench_store
-
-    return _with_conditions(bench_store(np.random.Generator(np.random.PCG64(1)), gpus=options.gpus))
-
-
-def ingest(options: argparse.Namespace) -> Result:
-    """Reading the pages of exporters."""
-    from ingest.bench import bench_ingest
-
-    return _with_conditions(bench_ingest(np.random.Generator(np.random.PCG64(1))))
-
-
-def forecast(options: argparse.Namespace) -> Result:
-    """The forecast procedure on recorded series, beside its baselines."""
-    from analytics.recorded import bench
-
-    if not RECORDED.is_dir():
-        what = "no recorded series there; put the data of fixtures/SOURCES.md beside the checkout"
-        raise ConfigError([Problem(str(RECORDED), what)])
-    return _with_conditions(bench(RECORDED, time.process_time))
-
-
-def _with_conditions(result: Result) -> Result:
-    return result | {"conditions": _conditions() | result["conditions"]}
-
-
-def _conditions() -> Result:
-    return {
-        "icctwin": version("icctwin"),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cores": os.cpu_count(),
-        "load_1min": os.getloadavg()[0],
-    }
-
-
-BENCHES: Mapping[str, Callable[[argparse.Namespace], Result]] = MappingProxyType(
-    {"demo": demo, "store": store, "ingest": ingest, "forecast": forecast}
-)

@@ -1,0 +1,58 @@
+"""The benches behind ``icctwin bench``: each gives figures that the README claims, with the conditions they were taken under.
+
+A bench is one row in ``BENCHES`` (its module is imported only when it runs) and gives ``{"bench", "figures", "against",
+"conditions"}``; names of figures carry their unit, ``against`` holds the same figures of a peer measured in the same run.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from twin.errors import ConfigError, Problem
+
+Result = dict[str, Any]
+# name -> module:function, which takes the command's options
+BENCHES: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "ui.benches.demo:bench_demo",
+        "store": "ui.benches.parts:bench_store",
+        "ingest": "ui.benches.parts:bench_ingest",
+        "forecast": "ui.benches.parts:bench_forecast",
+    }
+)
+_RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout
+
+
+def run_bench(options: argparse.Namespace) -> Result:
+    """Run the bench called ``options.name``; what machine and which versions it ran on is added to its conditions."""
+    module, function = BENCHES[options.name].split(":")
+    result: Result = getattr(importlib.import_module(module), function)(options)
+    return result | {"conditions": _conditions() | result["conditions"]}
+
+
+def recorded(folder: str) -> Path:
+    """The folder of recorded data called ``folder``; ``ConfigError`` where it is not there."""
+    found = _RECORDED / folder
+    if not found.is_dir():
+        raise ConfigError(
+            [Problem(str(found), "no recorded data there; put the data of fixtures/SOURCES.md beside the checkout")]
+        )
+    return found
+
+
+def _conditions() -> Result:
+    import numpy as np
+
+    return {
+        "icctwin": version("icctwin"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cores": os.cpu_count(),
+        "load_1min": os.getloadavg()[0],
+    }
