@@ -7,10 +7,12 @@ from datetime import datetime
 
 import numpy as np
 
+from ingest.events import Detector
 from ingest.judge import doubted, judge
 from twin.errors import SourceError
+from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Source
+from twin.ports import Clock, Eventful, Source
 from twin.site import Site
 
 log = logging.getLogger(__name__)
@@ -20,18 +22,33 @@ MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
 
 Publish = Callable[[Sequence[Frame]], None]
+Note = Callable[[Sequence[Event]], None]
+
+
+def _nobody(events: Sequence[Event]) -> None:
+    """Takes events that nobody wants."""
 
 
 class Collector:
-    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames.
+    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames,
+    ``note`` the events that the sources tell of or ``detector`` finds in their frames.
 
     A source that is still at work when it is due again is left alone: its age tells. A source that raises
     ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
     that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
-    def __init__(self, site: Site, sources: Sequence[Source], clock: Clock, publish: Publish) -> None:
-        self._site, self._clock, self._publish = site, clock, publish
+    def __init__(
+        self,
+        site: Site,
+        sources: Sequence[Source],
+        clock: Clock,
+        publish: Publish,
+        note: Note = _nobody,
+        detector: Detector | None = None,
+    ) -> None:
+        self._site, self._clock, self._publish, self._note = site, clock, publish, note
+        self._detector = detector or Detector(site)
         self._sources = tuple(sources)
         n = len(self._sources)
         self._rows = np.array([site.row(source.name) for source in self._sources], dtype=np.int32)
@@ -102,6 +119,7 @@ class Collector:
             self._samples[i] += sum(frame.samples for frame in judged)
             self._suspect[i] += sum(doubted(frame) for frame in judged)
             self._publish(judged)
+            self._note([event for frame in judged for event in self._detector.see(frame)])
             self._recovered(i)
         except SourceError as error:
             self._failed(i, str(error))
@@ -112,6 +130,8 @@ class Collector:
             self._faults.append(error)
         finally:
             self._polls.pop(i, None)
+            if isinstance(source, Eventful):
+                self._note(source.take_events())
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name

@@ -98,6 +98,8 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("gpu", "mem_clock_hz", 0, 2e10, 90, "", "clock of device memory"),
     ("gpu", "throttle_code", 0, 2**32, 90, "", "reasons for a lowered clock, NVML bit mask"),
     ("gpu", "xid_code", 0, 1000, 90, "", "last XID error; 0 is none"),
+    ("gpu", "xid_count", 0, _INF, 90, "", "XID errors within the time that the exporter counts over"),
+    ("gpu", "npu_error_code", 0, 2**53, 90, "", "last error code of an NPU, in its vendor's numbers; 0 is none"),
     ("gpu", "ecc_corrected_count", 0, _INF, 300, "counter", "corrected memory errors"),
     ("gpu", "ecc_uncorrected_count", 0, _INF, 300, "counter", "uncorrectable memory errors"),
     ("gpu", "remapped_rows_count", 0, 1e5, 300, "counter", "memory rows remapped after uncorrectable errors"),
@@ -153,6 +155,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
     ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
     ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
+    ("pdu ups meter", "breaker_open_flag", 0, 1, 90, "", "a breaker of the device is open: tripped or switched off"),
     ("ups", "on_battery_flag", 0, 1, 90, "", "the load runs from the battery"),
     ("meter", "energy_kwh", 0, _INF, 600, "counter", "energy since the counter began"),
     # the world outside

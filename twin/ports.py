@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from twin.event import Event
 from twin.frame import Floats, Frame, Ints, Origin
 from twin.job import Jobs
 
@@ -42,6 +43,15 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """A source that also tells of events; asked after each poll, whether that succeeded or not."""
+
+    def take_events(self) -> Sequence[Event]:
+        """What happened since this was last asked; each event is given once."""
         ...
 
 

@@ -24,6 +24,7 @@ from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
+from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
 from ingest.stores.records import open_records
@@ -38,6 +39,7 @@ from twin.site import Site
 from twin.state import State
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
+from ui.eventlog import EventLog
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -81,7 +83,9 @@ class Centre:
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
         sources = [source for one in opened for source in one.sources]
-        self.collector = Collector(self.site, sources, clock, self.publish)
+        self.events = EventLog(self.records)
+        detector = Detector(self.site, self.events.past())
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
@@ -122,6 +126,7 @@ class Centre:
 
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
+        self.events.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
