@@ -37,7 +37,8 @@ class Options(ScrapeOptions):
     ``mapping``: the name of a table that comes with icctwin, the path of one's own, or "auto": the one that knows most names
     of the page; ``node``: id of the node that the target speaks of, where its labels and its host do not tell;
     ``assets``: kind -> id of the one asset that its series of this kind speak of (the queue of a slurm exporter, the storage of
-    a Ceph cluster); ``honour_timestamps``: whether the page's timestamps count, not the time of reading. A secret belongs into
+    a Ceph cluster); ``labels``: of all targets, one of which may name their node (node, hostname, host, nodename, instance);
+    ``honour_timestamps``: whether the page's timestamps count, not the time of reading. A secret belongs into
     ``bearer_token_file`` or ``password_file``, never into the configuration.
     """
 
@@ -51,6 +52,7 @@ class Options(ScrapeOptions):
     through: str = ""
     node: str = ""
     assets: dict[str, str] = Field(default={})
+    labels: dict[str, str] = Field(default={})
 
     @property
     def discovers(self) -> bool:
@@ -97,7 +99,7 @@ class Options(ScrapeOptions):
     def target(self, text: str, labels: dict[str, str] | None = None) -> Target:
         """The target that ``text`` means; ``labels`` may name another scheme, path and parameters (``__scheme__`` ...), as
         in Prometheus. ``ValueError`` where it is none."""
-        said = labels or {}
+        said = {**self.labels, **(labels or {})}
         scheme, path = said.get("__scheme__", self.scheme), said.get("__metrics_path__", self.metrics_path)
         given = {name.removeprefix("__param_"): value for name, value in said.items() if name.startswith("__param_")}
         plain = {name: value for name, value in said.items() if not name.startswith("__")}
