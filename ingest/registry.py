@@ -67,10 +67,12 @@ class SourceModule(Protocol):
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
+        "grid": "ingest.sources.grid",
         "host": "ingest.sources.host",
         "prometheus": "ingest.sources.prometheus",
         "push": "ingest.sources.push",
         "simulated": "ingest.sources.simulated",
+        "weather": "ingest.sources.weather",
     }
 )
 
