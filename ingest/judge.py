@@ -69,7 +69,9 @@ class Judge:
         table = np.array(list(frame.values.values()))
         marks = np.zeros(table.shape, dtype=np.uint8)
         if frame.origin is Origin.MEASURED and len(frame.rows):
-            self._compare(frame, table, limits, marks)
+            # as of now where its clock runs ahead: what it claims must not stand above what follows
+            time_s = now.timestamp() if frame.time > now + SKEW_LIMIT else frame.time_s
+            self._compare(frame, table, limits, marks, time_s)
             self._balance(frame, marks)
         return _marked(frame, now, table, limits, marks)
 
@@ -80,13 +82,12 @@ class Judge:
             found = self._limits[key] = _limits(frame.kind, key[1:])
         return found
 
-    def _compare(self, frame: Frame, table: Floats, limits: _Limits, marks: Bytes) -> None:
-        """Against what was read before; then remember it. What comes late is not compared."""
+    def _compare(self, frame: Frame, table: Floats, limits: _Limits, marks: Bytes, time_s: float) -> None:
+        """Against what was read before ``time_s``; then remember it. What comes late is not compared."""
         memory = self._memory.get(frame.kind)
         if memory is None:
             memory = self._memory[frame.kind] = _Memory(frame.kind, self._site.count(frame.kind))
         at = limits.columns[:, None], frame.rows
-        time_s = frame.time_s
         was, was_s = memory.value[at], memory.time_s[at]
         gone_s = time_s - was_s
         same = table == was

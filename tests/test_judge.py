@@ -80,6 +80,13 @@ def test_what_comes_late_is_neither_compared_nor_remembered():
     assert grades(Judge(site()), "cdu", "supply_temp_c", (100, 30), (50, 60), (101, 30.2)) == [0, 0, 0]
 
 
+def test_a_clock_that_ran_ahead_does_not_blind_the_judge_for_what_follows():
+    judge = Judge(site())
+    ahead = frame_of("cdu", START + timedelta(hours=1), 0, supply_temp_c=30.0)
+    assert judge.judge(ahead, START).quality["supply_temp_c"].tolist() == [SUSPECT]
+    assert grades(judge, "cdu", "supply_temp_c", (1, 30.1), (2, 60), (3599, 31), (3600, 31.2)) == [0, SUSPECT, 0, 0]
+
+
 def test_a_clock_ahead_is_suspect_and_one_behind_is_told_by_its_lag():
     ahead = Judge(site()).judge(frame_of("weather", START + timedelta(hours=1), 0, wet_bulb_c=20.0), START)
     assert (ahead.time, ahead.quality["wet_bulb_c"].tolist()) == (START, [SUSPECT])
