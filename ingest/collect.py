@@ -36,8 +36,8 @@ def _nobody(events: Sequence[Event]) -> None:
 
 
 class Collector:
-    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames,
-    ``note`` the events that the sources tell of or ``detector`` finds in their frames.
+    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
+    tell of or ``detector`` finds in their frames.
 
     A source that is still at work when it is due again is left alone: its age tells. A source that raises
     ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
