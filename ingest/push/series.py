@@ -48,7 +48,7 @@ class _Known:
     """What is known of one series; ``sender`` is where its moments become whole, None where it is part of nothing."""
 
     series: Series
-    cells: tuple[_Cell, ...]
+    cells: tuple[int, ...]  # numbers of its cells
     reader: int
     sender: str | None
 
@@ -90,16 +90,25 @@ class Pushed:
         times_s = batch.times_s
         if len(times_s) and not (times_s.min() >= _EARLIEST_S and times_s.max() <= _LATEST_S):
             raise Refused(400, "A time of the body is no date; is the precision right?")
-        known = [self._lookup(key, batch) for key in batch.keys]
+        new = set(batch.keys) - self._known.keys()
+        if len(self._known) + len(new) > MAX_SERIES:
+            self._forget()
+            new = set(batch.keys)
+        for key in new:
+            self._known[key] = self._learn(batch.describe(key))
+        known = list(map(self._known.get, batch.keys))
         values = batch.values
-        found: list[tuple[int, _Cell]] = []
+        at: list[int] = []
+        cells: list[int] = []
         for i, one in enumerate(known):
             if one is None:
                 continue
-            found += [(i, cell) for cell in one.cells]
+            for cell in one.cells:
+                at.append(i)
+                cells.append(cell)
             if one.sender is not None and values[i] == values[i]:
                 self._wait(one.sender, float(times_s[i]), batch.keys[i], float(values[i]), now)
-        made = self._frames(found, values, times_s, self._blank(known, values))
+        made = self._frames(at, cells, values, times_s, self._blank(known, values)) if cells else []
         return made + self.settle(now) if self._waiting > MAX_WAITING else made
 
     def settle(self, now: datetime) -> list[Frame]:
@@ -125,20 +134,13 @@ class Pushed:
     def _forget(self) -> None:
         """Begin anew; moments that are not whole are lost, counters have no last reading."""
         self._known: dict[Hashable, _Known | None] = {}
+        self._cells: list[_Cell] = []
+        self._cell_table = np.empty((0, len(_Cell._fields)))
         self._senders: dict[str, _Sender] = {}
         self._waiting = 0
         self._identities = [
             Identities(table, self._site, self._assets, self._node, False, self._given) for table in self._tables
         ]
-
-    def _lookup(self, key: Hashable, batch: Batch) -> _Known | None:
-        try:
-            return self._known[key]
-        except KeyError:
-            if len(self._known) >= MAX_SERIES:
-                self._forget()
-            found = self._known[key] = self._learn(batch.describe(key))
-            return found
 
     def _learn(self, series: Series) -> _Known | None:
         name, labels = series
@@ -166,10 +168,13 @@ class Pushed:
             for e in self._parts[reader].metric
         )
         if not cells and not part:
-            self._miss(name)
+            if any(name in (*e.series, e.minus, e.over) and e.takes(labels) for e in table.metric):
+                self._miss(name)  # meant, but of no asset that the site has
             return None
         sender = next((labels[label] for label in table.node_labels if labels.get(label)), "")
-        return _Known((name, labels), tuple(cells), reader, sender if part else None)
+        first = len(self._cells)
+        self._cells += cells
+        return _Known((name, labels), tuple(range(first, len(self._cells))), reader, sender if part else None)
 
     def _miss(self, name: str) -> None:
         self.unmapped += 1
@@ -187,22 +192,24 @@ class Pushed:
                 blank[i] |= one is not None and (low, high) in ranges[one.reader]
         return blank
 
-    def _frames(self, found: Sequence[tuple[int, _Cell]], values: Floats, times_s: Floats, blank: Bools) -> list[Frame]:
-        """One frame for each kind and time; of two samples for one cell the one of lower rank counts, then the later one."""
-        if not found:
-            return []
-        at = np.array([i for i, _ in found], dtype=np.intp)
-        table = np.array([cell for _, cell in found], dtype=np.float64)
+    def _frames(self, of: Sequence[int], cells: Sequence[int], values: Floats, times_s: Floats, blank: Bools) -> list[Frame]:
+        """One frame for each kind and time, of samples ``of`` that go to ``cells``; of two for one cell the one of lower rank
+        counts, then the later one."""
+        if len(self._cell_table) < len(self._cells):
+            new = np.array(self._cells[len(self._cell_table) :], dtype=np.float64)
+            self._cell_table = np.concatenate([self._cell_table, new])
+        at = np.array(of, dtype=np.intp)
+        table = self._cell_table[cells]
         keep = ~blank[at]
         at, table = at[keep], table[keep]
         column, row = table[:, 0].astype(np.intp), table[:, 1].astype(np.int32)
         value, when = values[at] * table[:, 2] + table[:, 3], times_s[at]
         order = np.lexsort((np.arange(len(at)), -table[:, 4]))  # what counts most is written last
         made: list[Frame] = []
-        _, of = np.unique(np.stack([self._kind_of_column[column], when]), axis=1, return_inverse=True)
-        of = of.reshape(-1)[order]
-        for number in range(int(of.max()) + 1 if len(of) else 0):
-            take = order[of == number]
+        _, group = np.unique(self._kind_of_column[column] + 1j * when, return_inverse=True)
+        group = group[order]
+        for number in range(int(group.max()) + 1 if len(group) else 0):
+            take = order[group == number]
             made.append(self._frame(column[take], row[take], value[take], float(when[take[0]])))
         return made
 
@@ -217,7 +224,7 @@ class Pushed:
 
     def _wait(self, name: str, time_s: float, key: Hashable, value: float, now: datetime) -> None:
         if name not in self._senders and len(self._senders) >= MAX_SENDERS:
-            self._forget()
+            self._senders, self._waiting = {}, 0  # a name that never repeats; their moments are lost
         sender = self._senders.setdefault(name, _Sender())
         moment = sender.waiting.setdefault(time_s, {})
         sender.touched.setdefault(time_s, now)
