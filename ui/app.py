@@ -88,7 +88,7 @@ class Centre:
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
         inlets = [inlet for one in opened for inlet in one.inlets]
-        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)

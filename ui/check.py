@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from datetime import datetime
 
 from analytics.rules import DEFAULT_RULES, load_rules
+from ingest.registry import Inlet
 from ingest.stores import open_store
 from twin.errors import ConfigError, SourceError
 from twin.ports import Manifold, Naming, Queue, Source
@@ -31,8 +32,11 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
     ]
     for one in opened:
+        pushed = {inlet.name for inlet in one.inlets}
+        rows += [_inlet(inlet) for inlet in one.inlets]
         for source in one.sources:
-            rows += await _source_rows(source, now)
+            if source.name not in pushed:
+                rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
     return [*rows, _store(config, site)]
 
@@ -45,6 +49,14 @@ async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
         return _row(what, name, str(error), ok=False)
     except TimeoutError:
         return _row(what, name, f"no answer within {WAIT_S} s; the endpoint or the network is slow", ok=False)
+
+
+def _inlet(inlet: Inlet) -> Row:
+    try:
+        inlet.opens("")
+    except SourceError as error:
+        return _row("source", inlet.name, str(error), ok=False)
+    return _row("source", inlet.name, "takes what is pushed with its token, while icctwin is up")
 
 
 async def _source_rows(source: Source, now: datetime) -> list[Row]:

@@ -90,10 +90,10 @@ class Pushed:
         times_s = batch.times_s
         if len(times_s) and not (times_s.min() >= _EARLIEST_S and times_s.max() <= _LATEST_S):
             raise Refused(400, "A time of the body is no date; is the precision right?")
-        new = set(batch.keys) - self._known.keys()
+        new = [key for key in dict.fromkeys(batch.keys) if key not in self._known]
         if len(self._known) + len(new) > MAX_SERIES:
             self._forget()
-            new = set(batch.keys)
+            new = list(dict.fromkeys(batch.keys))
         for key in new:
             self._known[key] = self._learn(batch.describe(key))
         known = list(map(self._known.get, batch.keys))
