@@ -256,6 +256,7 @@ BAD = {
     "no OTLP": ("/v1/metrics", b"\x0a\xff", {"Content_Type": "application/x-protobuf"}, 400, "ExportMetricsServiceRequest"),
     "JSON that is none": ("/v1/metrics", b"{", {"Content_Type": "application/json"}, 400, "ExportMetricsServiceRequest"),
     "another type": ("/v1/metrics", b"", {"Content_Type": "text/plain"}, 415, "text/plain"),
+    "too many times": ("/api/v2/write", b"".join(b"a b=1 %d\n" % i for i in range(5001)), {}, 413, "different times"),
     "too many": ("/api/v2/write", b"a b=1\n" * 11, {}, 413, "Over 10 values"),
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 from ingest.mappings import Mapping as Table
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding
+from ingest.mappings.columns import Positions
 from ingest.mappings.identity import Identities
 from ingest.push import Batch, Refused, Series
 from twin.event import Event
@@ -25,6 +26,7 @@ from twin.site import Bools, Site
 MAX_SERIES = 1_000_000
 MAX_WAITING = 2_000_000  # samples that wait for their moment to be whole; at the bound the oldest moment is taken as it is
 MAX_SENDERS = 50_000
+MAX_MOMENTS = 5000  # different times in one request: each is a frame, and the present waits for them
 MAX_NAMES = 50
 MAX_TOLD = 10_000  # findings of assets that are not told again
 SETTLE_S = 2.0
@@ -86,10 +88,12 @@ class Pushed:
         self._forget()
 
     def take(self, batch: Batch, now: datetime) -> list[Frame]:
-        """Frames of what stands for itself in ``batch``; the rest waits. ``Refused`` for times that are no dates."""
+        """Frames of what stands for itself in ``batch``; the rest waits. ``Refused`` for times that are none or too many."""
         times_s = batch.times_s
         if len(times_s) and not (times_s.min() >= _EARLIEST_S and times_s.max() <= _LATEST_S):
             raise Refused(400, "A time of the body is no date; is the precision right?")
+        if len(times_s) > MAX_MOMENTS and len(np.unique(times_s)) > MAX_MOMENTS:
+            raise Refused(413, f"Over {MAX_MOMENTS} different times at once; send history in smaller batches.")
         new = [key for key in dict.fromkeys(batch.keys) if key not in self._known]
         if len(self._known) + len(new) > MAX_SERIES:
             self._forget()
@@ -205,15 +209,16 @@ class Pushed:
         column, row = table[:, 0].astype(np.intp), table[:, 1].astype(np.int32)
         value, when = values[at] * table[:, 2] + table[:, 3], times_s[at]
         order = np.lexsort((np.arange(len(at)), -table[:, 4]))  # what counts most is written last
-        made: list[Frame] = []
         _, group = np.unique(self._kind_of_column[column] + 1j * when, return_inverse=True)
-        group = group[order]
-        for number in range(int(group.max()) + 1 if len(group) else 0):
-            take = order[group == number]
-            made.append(self._frame(column[take], row[take], value[take], float(when[take[0]])))
-        return made
+        together = order[np.argsort(group[order], kind="stable")]
+        cuts = np.flatnonzero(np.diff(group[together])) + 1
+        return [
+            self._frame(column[take], row[take], value[take], float(when[take[0]]))
+            for take in np.split(together, cuts)
+            if len(take)
+        ]
 
-    def _frame(self, column: Ints, row: Ints, value: Floats, time_s: float) -> Frame:
+    def _frame(self, column: Positions, row: Ints, value: Floats, time_s: float) -> Frame:
         columns, c = np.unique(column, return_inverse=True)
         rows, r = np.unique(row, return_inverse=True)
         cells = np.full((len(columns), len(rows)), np.nan)
@@ -244,9 +249,8 @@ class Pushed:
         for reader, keys in by_reader.items():
             binding = self._binding(sender, reader, tuple(sorted(keys, key=hash)))
             values = np.array([moment[key] for key in sender.bindings[reader][0]])
-            times_s = np.full(len(values), time_s)
-            # a rate is over the senders' own times; MAX_GAP intervals are not known here, so a gap of five minutes ends it
-            for frame in binding.frames(values, times_s, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
+            # a rate is over the senders' own times; their interval is not known here, so a gap of five minutes ends it
+            for frame in binding.frames(values, None, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
                 dense = _dense(frame)
                 made += [dense] if dense else []
         return made
