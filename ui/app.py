@@ -134,7 +134,7 @@ class Centre:
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
-                    self.state.absorb(frame, now)
+                    self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
