@@ -27,3 +27,10 @@ def bench_forecast(options: argparse.Namespace) -> Result:
     from analytics.recorded import bench
 
     return bench(recorded("analytics/load"), time.process_time)
+
+
+def bench_plan(options: argparse.Namespace) -> Result:
+    """Shifting of jobs on recorded grids and prices, beside perfect foresight."""
+    from energy.shift.bench import bench
+
+    return bench(recorded("energy"), np.random.Generator(np.random.PCG64(1)), time.process_time)
