@@ -24,6 +24,7 @@ from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
+from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
 from ingest.stores.records import open_records
@@ -38,6 +39,8 @@ from twin.site import Site
 from twin.state import State
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
+from ui.eventlog import EventLog
+from ui.gate import PushGate
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -81,7 +84,12 @@ class Centre:
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
         sources = [source for one in opened for source in one.sources]
-        self.collector = Collector(self.site, sources, clock, self.publish)
+        self.events = EventLog(self.records)
+        detector = Detector(self.site, self.events.past())
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        inlets = [inlet for one in opened for inlet in one.inlets]
+        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
@@ -122,6 +130,7 @@ class Centre:
 
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
+        self.events.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
@@ -143,11 +152,13 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.gate.open(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+        self.gate.shut()
         if self._alarm:
             self._alarm.stop()
         asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
