@@ -48,7 +48,9 @@ class SourceModule(Protocol):
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "host": "ingest.sources.host",
+        "modbus": "ingest.sources.modbus",
         "prometheus": "ingest.sources.prometheus",
+        "snmp": "ingest.sources.snmp",
         "simulated": "ingest.sources.simulated",
     }
 )

@@ -48,7 +48,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -130,6 +130,10 @@ class Mapping(BaseModel):
         """Whether it is known that nobody wants series of this name."""
         return self._patterns[1].fullmatch(name) is not None
 
+    def finds(self, kind: str) -> bool:
+        """Whether it says which asset of ``kind`` a series belongs to."""
+        return kind == "node" or bool(self.assets.get(kind))
+
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
@@ -153,15 +157,24 @@ def matches_any(patterns: Patterns, labels: Labels) -> bool:
     return any(pattern.fullmatch(labels.get(label, "")) for label, pattern in patterns.rows)
 
 
-def known_mappings() -> list[str]:
-    """Names of the tables that come with icctwin."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+def known_mappings(folder: Path = FOLDER) -> list[str]:
+    """Names of the tables that come with icctwin, for one family of sources."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+M = TypeVar("M", bound=Mapping)
 
 
 def load_mapping(name: str) -> Mapping:
-    """The table of that name, or in the TOML file of that path. ``ConfigError`` with every problem, file and entry."""
-    known = known_mappings()
-    path = FOLDER / f"{name}.toml" if name in known else Path(name)
+    """The exporter's table of that name, or in the TOML file of that path. ``ConfigError`` with every problem."""
+    return load_table(name, Mapping, FOLDER)
+
+
+def load_table(name: str, shape: type[M], folder: Path) -> M:
+    """A table of ``shape`` by its name in ``folder``, or by the path of a file. ``ConfigError`` with every problem, file and
+    entry."""
+    known = known_mappings(folder)
+    path = folder / f"{name}.toml" if name in known else Path(name)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -174,7 +187,7 @@ def load_mapping(name: str) -> Mapping:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), f"is not TOML ({error})")]) from None
     try:
-        mapping = Mapping.model_validate(table)
+        mapping = shape.model_validate(table)
     except ValidationError as error:
         raise ConfigError([_said(path, table, dict(one)) for one in error.errors()]) from None
     problems = _check(path, mapping)
@@ -232,7 +245,7 @@ def _check_entry(mapping: Mapping, entry: Entry) -> list[str]:
         found += _check_patterns(name, getattr(entry, name))
     if entry.share and (entry.minus or entry.over or entry.combine != "first"):
         found.append("share divides sums by itself: leave out minus, over and combine")
-    if entry.kind != "node" and not entry.asset and not mapping.assets.get(entry.kind):
+    if not entry.asset and not mapping.finds(entry.kind):
         found.append(f"nothing says which {entry.kind} a series belongs to; add [assets.{entry.kind}] or asset")
     return found
 

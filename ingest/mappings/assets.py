@@ -61,9 +61,13 @@ class Assets:
     def _make_table(self, kind: str, attribute: str) -> dict[tuple[int, str], int]:
         """(row of the node, or -1 for the whole site; value) -> row of the asset, -1 where two assets have the value."""
         texts = self._texts(kind, attribute)
-        nodes = self._site.within(kind, "node").tolist() if attribute in NODE_WIDE else [_AMBIGUOUS] * len(texts)
+        nodes = self._places(kind) if attribute in NODE_WIDE else [_AMBIGUOUS] * len(texts)
         table: dict[tuple[int, str], int] = {}
         for row, key in enumerate(zip(nodes, texts, strict=True)):
             if key[1]:
                 table[key] = _AMBIGUOUS if key in table else row
         return table
+
+    def _places(self, kind: str) -> list[int]:
+        """The node that each asset of ``kind`` is in, -1 where it is in none."""
+        return [int(row) for row in self._site.within(kind, "node")]
