@@ -51,6 +51,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "modbus": "ingest.sources.modbus",
         "prometheus": "ingest.sources.prometheus",
         "snmp": "ingest.sources.snmp",
+        "redfish": "ingest.sources.redfish",
         "simulated": "ingest.sources.simulated",
     }
 )

@@ -44,6 +44,7 @@ from twin.site import Site
 
 MAX_POINTS = 100_000  # of one reading of one target; more is refused
 Value = float | str | None
+_NAMED = "\0"  # before an id that ``places`` of the configuration gave for a label's value
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
@@ -150,8 +151,21 @@ class Inside(Assets):
         super().__init__(site)
         self._home = site.position[home] if home else -1
 
+    def node(self, name: str) -> int | None:
+        """As ``Assets.node``, for a node named by ``places`` too."""
+        if name.startswith(_NAMED):
+            asset = name.removeprefix(_NAMED)
+            return self._site.row(asset) if self._site.kind(asset) == "node" else None
+        return super().node(name)
+
     def find(self, kind: str, keys: Mapping[str, Sequence[str]], labels: Mapping[str, str], node: int | None) -> int | None:
-        """As ``Assets.find``; the place is the target, whatever node it is in."""
+        """As ``Assets.find``; the place is the target, whatever node it is in, and an asset named by ``places`` is taken
+        as it is."""
+        for names in keys.values():
+            for said in (labels.get(name, "") for name in names):
+                if said.startswith(_NAMED):
+                    asset = said.removeprefix(_NAMED)
+                    return self._site.row(asset) if self._site.kind(asset) == kind else None
         return super().find(kind, keys, labels, 0 if self._home >= 0 else None)
 
     def _places(self, kind: str) -> list[int]:
@@ -169,7 +183,7 @@ class Bound:
 
     def __init__(self, table: DeviceTable, site: Site, home: str, places: Mapping[str, Mapping[str, str]]) -> None:
         self.table = table.of(site.kind(home), home) if home else table
-        self._site, self._places = site, places
+        self._site, self._home, self._places = site, home, places
         self._assets = Inside(site, home)
         self._node = site.row(home) if home and site.kind(home) == "node" else None
         self._binding: Binding | None = None
@@ -212,6 +226,15 @@ class Bound:
                     return i
         return None
 
+    def asset_of(self, labels: Labels) -> str:
+        """Id of the asset inside the target that ``labels`` name, else of the target itself, "" where that is none."""
+        for kind, keys in self.table.assets.items():
+            ((_, placed),) = self._placed([("", labels)])
+            row = self._assets.find(kind, keys, placed, None)
+            if row is not None:
+                return self._site.ids_of(kind)[row]
+        return self._home
+
     def _numbers(self, read: Points) -> Floats:
         number = self.table.number
         wanted = self.table.wanted
@@ -227,7 +250,8 @@ class Bound:
         """The series with labels that the configuration translates into ids of assets."""
         if not self._places:
             return series
-        return [
-            (name, {label: self._places.get(label, {}).get(value, value) for label, value in labels.items()})
-            for name, labels in series
-        ]
+        return [(name, {label: self._named(label, value) for label, value in labels.items()}) for name, labels in series]
+
+    def _named(self, label: str, value: str) -> str:
+        asset = self._places.get(label, {}).get(value)
+        return value if asset is None else _NAMED + asset

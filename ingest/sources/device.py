@@ -21,9 +21,10 @@ from ingest.mappings.bind import Series
 from ingest.mappings.device import Bound, DeviceTable, Points, Setting
 from ingest.registry import Opened
 from twin.errors import ConfigError, Problem, SourceError
+from twin.event import Event
 from twin.frame import Frame, Origin, frame_of
 from twin.metrics import metric
-from twin.ports import Action, Actuator, Source
+from twin.ports import Action, Actuator, Eventful, Source
 from twin.site import Site
 
 MAX_TARGETS = 20_000
@@ -173,6 +174,10 @@ class DeviceSource:
                 f"{self._target}: no whole answer within {limit_s:g} s; the device or the network is slow"
             ) from None
 
+    def take_events(self) -> Sequence[Event]:
+        """What the target told of itself since this was last asked. See ``twin.ports.Eventful``."""
+        return self._reach.take_events() if isinstance(self._reach, Eventful) else ()
+
     async def close(self) -> None:
         """Let go of the target."""
         await self._reach.close()
@@ -239,7 +244,7 @@ def open_targets(
     site: Site,
     family: str,
     shape: type[T],
-    reach_of: Callable[[str, T], Reach],
+    reach_of: Callable[[str, T, Bound, str], Reach],
     *,
     homeless: bool = False,
 ) -> Opened:
@@ -259,7 +264,7 @@ def open_targets(
     actuators: dict[str, Actuator] = {}
     for source_name, target, home in zip(source_names(name, options), options.targets, homes, strict=True):
         bound = Bound(table, site, home, options.places)
-        reach = reach_of(target, table)
+        reach = reach_of(target, table, bound, source_name)
         source = DeviceSource(source_name, target, reach, bound, options)
         sources.append(source)
         for asset, settings in _settable(table, site, home).items():

@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ingest.mappings.bind import Series
-from ingest.mappings.device import DeviceTable, Points, points
+from ingest.mappings.device import Bound, DeviceTable, Points, points
 from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, host_port, library, open_targets, source_names
 from twin.errors import SourceError
@@ -162,7 +162,7 @@ def build(name: str, options: ModbusOptions, site: Site) -> Opened:
     """One source a target, with actuators for what its mapping lets be set. ``ConfigError`` for what does not fit."""
     client, errors = library("pymodbus.client", f"source {name}"), library("pymodbus.exceptions", f"source {name}")
 
-    def reach(target: str, table: ModbusTable) -> ModbusReach:
+    def reach(target: str, table: ModbusTable, bound: Bound, source: str) -> ModbusReach:
         return ModbusReach(target, table, client, errors, options.timeout_s)
 
     return open_targets(name, options, site, "modbus", ModbusTable, reach)

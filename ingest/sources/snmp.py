@@ -149,7 +149,7 @@ def build(name: str, options: SnmpOptions, site: Site) -> Opened:
     where = f"source {name}"
     lib, error = library("pysnmp.hlapi.v3arch.asyncio", where), library("pysnmp.error", where).PySnmpError
     agent = Agent(lib, error, options)
-    return open_targets(name, options, site, "snmp", SnmpTable, lambda target, table: SnmpReach(target, table, agent))
+    return open_targets(name, options, site, "snmp", SnmpTable, lambda target, table, *_: SnmpReach(target, table, agent))
 
 
 @dataclass
