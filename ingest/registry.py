@@ -49,6 +49,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "host": "ingest.sources.host",
         "modbus": "ingest.sources.modbus",
+        "mqtt": "ingest.sources.mqtt",
         "prometheus": "ingest.sources.prometheus",
         "snmp": "ingest.sources.snmp",
         "redfish": "ingest.sources.redfish",

@@ -150,6 +150,14 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("tower drycooler", "fan_speed_frac", 0, 1, 90, "step=0.1", "fan speed over rated speed"),
     ("tower drycooler", "supply_temp_c", -20, 90, 90, "", "water leaving towards the plant"),
     ("cdu rack", "leak_flag", 0, 1, 90, "", "a leak detector has tripped"),
+    # air cooling
+    ("crac", "power_w", 0, 1e6, 90, "", "electrical power into the device"),
+    ("crac", "supply_air_temp_c", -20, 60, 90, "", "air blown into the room"),
+    ("crac", "return_air_temp_c", -20, 80, 90, "", "air drawn back from the room"),
+    ("crac", "supply_air_setpoint_c", 10, 40, 600, "step=1", "supply air temperature ordered"),
+    ("crac", "humidity_frac", 0, 1, 300, "", "relative humidity of the return air"),
+    ("crac", "fan_speed_frac", 0, 1, 90, "step=0.1", "fan speed over rated speed"),
+    ("crac", "leak_flag", 0, 1, 90, "", "a leak detector has tripped"),
     # power chain
     ("pdu ups transformer", "loading_frac", 0, 3, 90, "", "apparent power over rating"),
     ("pdu ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),

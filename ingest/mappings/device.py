@@ -198,6 +198,8 @@ class Bound:
             if self._binding is not None:
                 binding.inherit(self._binding)
             self._binding, self._read = binding, read.series
+        if not read.series:  # nothing was heard yet
+            return []
         if binding.empty:
             what = f"none of its {len(read.series)} points belongs to an asset of the site"
             raise SourceError(f"{source}: {what}; is the mapping the right one, and the target's asset?")
@@ -207,7 +209,8 @@ class Bound:
             for (name, _), value, number in zip(read.series, read.values, values.tolist(), strict=True)
         ]
         self.unmapped = binding.unmapped + sum(strange)
-        return binding.frames(values, read.times_s, now, clock_s, every_s, source)
+        made = binding.frames(values, read.times_s, now, clock_s, every_s, source)
+        return [frame for frame in made if frame.samples]
 
     def point(self, read: Points, entry: Entry, row: int) -> int | None:
         """Position in ``read`` of the point that ``entry`` reads for the asset in ``row`` of its kind."""

@@ -7,12 +7,12 @@ A protocol's module adds a ``Reach`` (read all points, write one, let go) and th
 import asyncio
 import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Annotated, Any, Protocol, Self, TypeVar
+from typing import Annotated, Any, Protocol, Self, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -135,6 +135,15 @@ class Reach(Protocol):
         ...
 
 
+@runtime_checkable
+class Listening(Protocol):
+    """A ``Reach`` that listens: its readings are what came since the last one, so it has another answer to "how is it now?"."""
+
+    async def last(self, now: datetime) -> Points:
+        """The newest of all points that are not too old to be believed; nothing is taken away from the next reading."""
+        ...
+
+
 class DeviceSource:
     """Polls one target. See ``twin.ports.Source``."""
 
@@ -165,10 +174,17 @@ class DeviceSource:
 
     async def read(self, now: datetime) -> Points:
         """All points of the target, within its time."""
+        return await self._within(self._reach.read(now))
+
+    async def last(self, now: datetime) -> Points:
+        """How the target stands now: read anew, or the newest that it has told."""
+        return await self._within(self._reach.last(now) if isinstance(self._reach, Listening) else self._reach.read(now))
+
+    async def _within(self, reading: Awaitable[Points]) -> Points:
         limit_s = self._options.timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._reach.read(now)
+                return await reading
         except TimeoutError:
             raise SourceError(
                 f"{self._target}: no whole answer within {limit_s:g} s; the device or the network is slow"
@@ -213,7 +229,7 @@ class DeviceActuator:
         entry, row = self._bound.table.entry(setting.kind, setting.metric), self._site.row(action.asset)
 
         async def reported() -> tuple[float, Series]:
-            read = await self._source.read(now)
+            read = await self._source.last(now)
             at = self._bound.point(read, entry, row) if entry else None
             if at is None or entry is None:
                 raise SourceError(f"{action.asset}: {self._source.name} reports no {action.metric}; nothing is ordered blindly")
