@@ -12,7 +12,7 @@ from ingest.judge import doubted, judge
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Eventful, Source
+from twin.ports import Clock, Eventful, Manifold, Source
 from twin.site import Site
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Collector:
         self._site, self._clock, self._publish, self._note = site, clock, publish, note
         self._detector = detector or Detector(site)
         self._sources = tuple(sources)
+        self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
+        self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
         n = len(self._sources)
         self._rows = np.array([site.row(source.name) for source in self._sources], dtype=np.int32)
         self._due_s = np.full(n, -np.inf)
@@ -102,6 +104,9 @@ class Collector:
             "suspect_count": self._suspect.copy(),
             "unmapped_count": np.array([float(source.unmapped) for source in self._sources]),
         }
+        if any(self._manifold):
+            values["targets_count"] = np.array([one.targets if one else np.nan for one in self._manifold])
+            values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
 
     async def _poll(self, i: int, now: datetime) -> None:
@@ -130,8 +135,8 @@ class Collector:
             self._faults.append(error)
         finally:
             self._polls.pop(i, None)
-            if isinstance(source, Eventful):
-                self._note(source.take_events())
+            if (telling := self._eventful[i]) is not None:
+                self._note(telling.take_events())
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name
@@ -146,4 +151,8 @@ class Collector:
         if self._up[i] == 0:
             log.info("source %s answers again", name)
         self._up[i] = 1
-        self.reasons.pop(name, None)
+        many = self._manifold[i]
+        if many is not None and (troubles := many.troubles):  # up, but not all of it
+            self.reasons[name] = f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}"
+        else:
+            self.reasons.pop(name, None)

@@ -58,7 +58,7 @@ def _fixed(code: str, meaning: str, severity: Severity) -> Callable[[float, floa
 
 def _flag(code: str, meaning: str, over: str, severity: Severity) -> "_Watch":
     """A flag's two events: it rose (also when first seen), it is over."""
-    ended = f"{code.partition('/')[0]}/over"
+    ended = f"{code.partition('/')[0]}/{'well' if code.startswith('gpu') else 'over'}"
     return _Watch(_changed, lambda was, is_: (code, meaning, severity) if is_ > 0 else (ended, over, "info"), first=True)
 
 
@@ -75,6 +75,16 @@ def _says_npu(_: float, is_: float) -> tuple[str, str, Severity]:
     if is_ == 0:
         return "npu/none", "No error code is shown any more", "info"
     return f"npu/{is_:g}", f"Error code {is_:g} of the accelerator", "warning"
+
+
+def _says_health(_: float, is_: float) -> tuple[str, str, Severity]:
+    if is_ == 0:
+        return "health/well", "It calls itself well again", "info"
+    return (
+        ("health/error", "It reports an error", "critical")
+        if is_ > 1
+        else ("health/warning", "It reports a warning", "warning")
+    )
 
 
 def _says_count(code: str, one: str, severity: Severity) -> Callable[[float, float], tuple[str, str, Severity]]:
@@ -97,6 +107,13 @@ _WATCHED: dict[tuple[str, str], _Watch] = {
     ),
     ("gpu", "row_remap_failure_flag"): _flag(
         "remap/failed", "A memory row could not be remapped; the GPU needs service", "No row remap fails any more", "critical"
+    ),
+    ("gpu", "unhealthy_flag"): _flag(
+        "gpu/unhealthy", "Its driver calls it unhealthy", "Its driver calls it well again", "critical"
+    ),
+    ("storage", "health_code"): _Watch(_changed, _says_health, first=True),
+    ("node", "sel_count"): _Watch(
+        _rose, _says_count("sel/grew", "Entries in the controller's event log", "warning"), first=False
     ),
     ("port", "link_down_count"): _Watch(_rose, _says_count("link/down", "The link went down", "warning"), first=False),
     ("port", "up_flag"): _Watch(_differs, _says_link, first=False),

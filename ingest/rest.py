@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from ingest.wire import CONNECT_TIMEOUT_S, MAX_BODY_BYTES, MAX_HEADER_BYTES, TIMEOUT_S, new_session
+from ingest.wire import CONNECT_TIMEOUT_S, MAX_BODY_BYTES, MAX_HEADER_BYTES, TIMEOUT_S, Tls, new_session
 from twin.errors import SourceError
 
 ASIDE_BYTES = 2**20  # a larger body is parsed in a thread
@@ -46,14 +46,14 @@ class Rest:
         base: URL,
         every_s: float = 60.0,
         *,
-        ca_file: Path | None = None,
+        tls: Tls | None = None,
         unix: Path | None = None,
         fingerprint: str = "",
         timeout_s: float = TIMEOUT_S,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.base = base
-        self._every_s, self._ca_file, self._unix = every_s, ca_file, unix
+        self._every_s, self._tls, self._unix = every_s, tls, unix
         self._ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
         self._session: aiohttp.ClientSession | None = None
@@ -108,7 +108,7 @@ class Rest:
                 connector=aiohttp.UnixConnector(str(self._unix)), trust_env=False, max_field_size=MAX_HEADER_BYTES
             )
         elif self._session is None:
-            self._session = new_session(self._every_s, self._ca_file)
+            self._session = new_session(self._every_s, self._tls)
         return self._session
 
     async def _exchange(self, method: str, url: URL, body: Any, headers: Mapping[str, str]) -> Reply:

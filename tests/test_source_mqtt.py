@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import tempfile
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -25,11 +26,18 @@ async def broker(port=None, config=""):
         pytest.skip("mosquitto is not installed (Debian: apt-get install mosquitto)")
     port = port or free_port()
     lines = [f"listener {port} 127.0.0.1", config or "allow_anonymous true"]
-    with open(f"/tmp/icctwin-mosquitto-{port}.conf", "w") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write("\n".join(lines) + "\n")
-    process = await asyncio.create_subprocess_exec(
-        program, "-c", file.name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        file.flush()
+        process = await asyncio.create_subprocess_exec(
+            program, "-c", file.name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        async with awake(process, port):
+            yield port
+
+
+@asynccontextmanager
+async def awake(process, port):
     try:
         for _ in range(100):
             try:
@@ -39,7 +47,7 @@ async def broker(port=None, config=""):
                 if "authori" in str(error):
                     break
                 await asyncio.sleep(0.05)
-        yield port
+        yield
     finally:
         process.terminate()
         await process.wait()
@@ -343,7 +351,7 @@ async def test_the_published_schema_allows_what_we_read_and_what_we_send(shared_
     from ingest.sources.mqtt import MqttTable
 
     table = load_table("bms", MqttTable, FOLDER / "mqtt")
-    for name in {*table.wanted, *(one.write for one in table.settings)}:
+    for name in {*table.names, *(one.write for one in table.settings)}:
         kind, point = name.split(".")
         assert kind in kinds, name
         assert f"- {point}\n" in text, name
@@ -381,7 +389,8 @@ async def test_a_login_is_needed_where_the_broker_says_so(tmp_path):
     tool = shutil.which("mosquitto_passwd")
     if tool is None:
         pytest.skip("mosquitto is not installed (Debian: apt-get install mosquitto)")
-    subprocess.run([tool, "-c", "-b", str(users), "icct", "word"], check=True, capture_output=True)
+    made = await asyncio.create_subprocess_exec(tool, "-c", "-b", str(users), "icct", "word", stderr=subprocess.DEVNULL)
+    await made.wait()
     users.chmod(0o644)
     tmp_path.chmod(0o755)
     async with broker(config=f"allow_anonymous false\npassword_file {users}\nuser root") as port:

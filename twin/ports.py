@@ -55,6 +55,26 @@ class Eventful(Protocol):
         ...
 
 
+@runtime_checkable
+class Manifold(Protocol):
+    """A source of many endpoints that share its health: it is up while one of them answers."""
+
+    @property
+    def targets(self) -> int:
+        """How many endpoints there are."""
+        ...
+
+    @property
+    def targets_down(self) -> int:
+        """How many of them failed at the last poll."""
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Endpoint (or the list that endpoints come from) -> what is wrong with it."""
+        ...
+
+
 class How(StrEnum):
     """How values that fall into one step become one."""
 

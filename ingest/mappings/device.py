@@ -26,7 +26,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Annotated, Self
 
 import numpy as np
@@ -36,7 +35,9 @@ from ingest.mappings import Entry, Labels
 from ingest.mappings import Mapping as Table
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding, Series
+from ingest.mappings.identity import Identities
 from twin.errors import SourceError
+from twin.event import Event
 from twin.frame import Floats, Frame
 from twin.kinds import KINDS
 from twin.metrics import METRICS
@@ -97,11 +98,6 @@ class DeviceTable(Table):
     def entry(self, kind: str, metric: str) -> Entry | None:
         """The ``[[metric]]`` of that name."""
         return next((one for one in self.metric if (one.kind, one.metric) == (kind, metric)), None)
-
-    @cached_property
-    def wanted(self) -> frozenset[str]:
-        """Names of all points that any ``[[metric]]`` reads."""
-        return frozenset(name for one in self.metric for name in (*one.series, one.minus, one.over) if name)
 
     def number(self, name: str, value: Value) -> float:
         """``value`` of point ``name`` as a number; NaN where it is none, or no word of the table where that has words for
@@ -186,9 +182,11 @@ class Bound:
         self._site, self._home, self._places = site, home, places
         self._assets = Inside(site, home)
         self._node = site.row(home) if home and site.kind(home) == "node" else None
+        self._identities = Identities(self.table, site, self._assets, self._node, False, {})
         self._binding: Binding | None = None
         self._read: Sequence[Series] = ()
         self.unmapped = 0
+        self.events: list[Event] = []  # what the readings said of the assets themselves, until somebody takes it
 
     def frames(self, read: Points, now: datetime, clock_s: float, every_s: float, source: str) -> list[Frame]:
         """Frames of a reading; ``SourceError`` where nothing of it belongs to an asset of the site."""
@@ -197,6 +195,7 @@ class Bound:
             binding = Binding(self.table, self._site, self._assets, self._placed(read.series), self._node, False)
             if self._binding is not None:
                 binding.inherit(self._binding)
+            self.events += binding.events(now, source, self._binding)
             self._binding, self._read = binding, read.series
         if not read.series:  # nothing was heard yet
             return []
@@ -205,7 +204,7 @@ class Bound:
             raise SourceError(f"{source}: {what}; is the mapping the right one, and the target's asset?")
         values = self._numbers(read)
         strange = [
-            math.isnan(number) and name in self.table.wanted and (isinstance(value, str) or name in self.table.words)
+            math.isnan(number) and name in self.table.names and (isinstance(value, str) or name in self.table.words)
             for (name, _), value, number in zip(read.series, read.values, values.tolist(), strict=True)
         ]
         self.unmapped = binding.unmapped + sum(strange)
@@ -214,18 +213,9 @@ class Bound:
 
     def point(self, read: Points, entry: Entry, row: int) -> int | None:
         """Position in ``read`` of the point that ``entry`` reads for the asset in ``row`` of its kind."""
-        keys = self.table.assets.get(entry.kind, {})
         for name in entry.series:
             for i, (said, labels) in enumerate(self._placed(read.series)):
-                if said != name or not entry.takes(labels):
-                    continue
-                if entry.asset:
-                    found: int | None = self._site.row(entry.asset)
-                elif entry.kind == "node" and not keys:
-                    found = self._node
-                else:
-                    found = self._assets.find(entry.kind, keys, labels, None)
-                if found == row:
+                if said == name and entry.takes(labels) and self._identities.row(entry, labels) == row:
                     return i
         return None
 
@@ -240,7 +230,7 @@ class Bound:
 
     def _numbers(self, read: Points) -> Floats:
         number = self.table.number
-        wanted = self.table.wanted
+        wanted = self.table.names
         return np.array(
             [
                 number(name, value) if name in wanted else math.nan

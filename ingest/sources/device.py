@@ -192,7 +192,8 @@ class DeviceSource:
 
     def take_events(self) -> Sequence[Event]:
         """What the target told of itself since this was last asked. See ``twin.ports.Eventful``."""
-        return self._reach.take_events() if isinstance(self._reach, Eventful) else ()
+        taken, self._bound.events = self._bound.events, []
+        return [*taken, *(self._reach.take_events() if isinstance(self._reach, Eventful) else ())]
 
     async def close(self) -> None:
         """Let go of the target."""

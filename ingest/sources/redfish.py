@@ -33,7 +33,7 @@ from ingest.rest import Reply, Rest
 from ingest.sources.device import DeviceOptions, beside, open_targets, source_names
 from ingest.sources.redfish_events import Conditions, Stream, Teller
 from ingest.sources.redfish_points import RedfishTable, Resource, flat, members
-from ingest.wire import read_secret
+from ingest.wire import Tls, read_secret
 from twin.errors import SourceError
 from twin.event import Event
 from twin.site import Site
@@ -115,7 +115,7 @@ class RedfishReach:
         self._rest = Rest(
             base_of(target),
             options.every_s,
-            ca_file=options.ca_file,
+            tls=Tls(options.ca_file),
             fingerprint=options.fingerprint,
             timeout_s=options.timeout_s,
             max_body_bytes=MAX_BODY_BYTES,
@@ -139,7 +139,7 @@ class RedfishReach:
                 self._found_at = None
                 continue
             self._conditions.see(one, body, now)
-            read += flat(one, body, self._table.wanted)
+            read += flat(one, body, self._table.names)
         self._conditions.settle(now)
         if self._options.events:
             await self._listen(now)
