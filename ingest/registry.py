@@ -48,6 +48,8 @@ class SourceModule(Protocol):
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "host": "ingest.sources.host",
+        "bacnet": "ingest.sources.bacnet",
+        "gnmi": "ingest.sources.gnmi",
         "modbus": "ingest.sources.modbus",
         "mqtt": "ingest.sources.mqtt",
         "prometheus": "ingest.sources.prometheus",

@@ -136,7 +136,7 @@ async def test_the_dmtfs_liquid_cooled_server_is_read_by_its_new_subsystems(shar
         one = opened("redfish", targets={service.url: "node"}, events=False).sources[0]
         frames = await poll(one)
         await one.close()
-    assert columns(frames["node"]) == {"power_w": [374], "power_cap_w": [500], "inlet_temp_c": [24.8], "up_flag": [1]}
+    assert columns(frames["node"]) == {"power_w": [374], "power_cap_w": [500], "inlet_temp_c": [24.8], "powered_flag": [1]}
 
 
 @pytest.fixture
