@@ -56,6 +56,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "snmp": "ingest.sources.snmp",
         "redfish": "ingest.sources.redfish",
         "simulated": "ingest.sources.simulated",
+        "slurm": "ingest.queues.slurm",
     }
 )
 

@@ -202,6 +202,10 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("queue", "waiting_count", 0, 1e7, 120, "", "jobs waiting"),
     ("queue", "gpus_allocated_count", 0, 1e7, 120, "", "GPUs allocated to jobs"),
     ("queue", "gpus_waiting_count", 0, 1e8, 120, "", "GPUs that waiting jobs ask for"),
+    ("queue", "gpus_usable_count", 0, 1e7, 120, "", "GPUs of nodes that the scheduler gives work"),
+    ("queue", "nodes_usable_count", 0, 1e7, 120, "", "nodes that the scheduler gives work"),
+    ("queue", "nodes_unusable_count", 0, 1e7, 120, "", "nodes that are drained, down or failed for the scheduler"),
+    ("node", "usable_flag", 0, 1, 120, "", "the scheduler gives it work: neither drained nor down"),
     # icctwin itself
     ("source", "up_flag", 0, 1, 30, "", "the last poll succeeded"),
     ("source", "poll_s", 0, 3600, 30, "", "duration of the last poll"),
