@@ -50,6 +50,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "host": "ingest.sources.host",
         "bacnet": "ingest.sources.bacnet",
         "gnmi": "ingest.sources.gnmi",
+        "kubernetes": "ingest.queues.kubernetes",
         "modbus": "ingest.sources.modbus",
         "mqtt": "ingest.sources.mqtt",
         "prometheus": "ingest.sources.prometheus",

@@ -183,10 +183,11 @@ class Slurm:
         """The newest version that slurmrestd offers: by its own description, else by trying."""
         for path in ("/openapi/v3", "/openapi"):
             reply = await self._get(path)
-            paths = reply.body.get("paths") if reply.ok and isinstance(reply.body, dict) else None
-            found = [match.groups() for match in map(_VERSION.match, paths or ()) if match]
+            said = reply.body.get("paths") if reply.ok and isinstance(reply.body, dict) else None
+            paths = [str(path) for path in said or ()]
+            found = [match.groups() for match in map(_VERSION.match, paths) if match]
             if found:
-                self._paths = frozenset(map(str, paths))
+                self._paths = frozenset(paths)
                 return "v" + ".".join(max(found, key=lambda parts: tuple(map(int, parts))))
             if reply.status in (401, 403, 500):
                 raise SourceError(f"{self._options.url}: status {reply.status} for its description{_hint(reply.status)}")
