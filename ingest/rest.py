@@ -5,6 +5,7 @@ fingerprint.
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from yarl import URL
 from ingest.wire import CONNECT_TIMEOUT_S, MAX_BODY_BYTES, MAX_HEADER_BYTES, TIMEOUT_S, Tls, new_session
 from twin.errors import SourceError
 
+SHOWN_BYTES = 200
 ASIDE_BYTES = 2**20  # a larger body is parsed in a thread
 MAX_LINE_BYTES = 2**20  # of a stream of events
 _CHUNK_BYTES = 2**16
@@ -24,11 +26,12 @@ _CHUNK_BYTES = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: ``body`` is the parsed JSON, None for an empty one."""
+    """What came back: ``body`` is the parsed JSON, None for an empty one; ``text`` the beginning of what is none."""
 
     status: int
     headers: Mapping[str, str]
     body: Any
+    text: str = ""
 
     @property
     def ok(self) -> bool:
@@ -38,8 +41,8 @@ class Reply:
 
 class Rest:
     """One server. ``unix``: the socket it listens on, where it is not on the network; ``fingerprint``: SHA-256 of its
-    certificate,
-    for controllers whose certificate nobody signed."""
+    certificate, for controllers whose certificate nobody signed; ``verified`` false: whatever certificate it shows will do, for
+    a question without secrets alone."""
 
     def __init__(
         self,
@@ -49,12 +52,14 @@ class Rest:
         tls: Tls | None = None,
         unix: Path | None = None,
         fingerprint: str = "",
+        verified: bool = True,
         timeout_s: float = TIMEOUT_S,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.base = base
         self._every_s, self._tls, self._unix = every_s, tls, unix
-        self._ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True
+        self._ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else verified
+        self.seen_fingerprint = ""  # of the last certificate that was shown, where that is not verified
         self._timeout_s, self._max_body_bytes = timeout_s, max_body_bytes
         self._session: aiohttp.ClientSession | None = None
 
@@ -117,13 +122,18 @@ class Rest:
         async with self._open().request(
             method, url, json=body, headers=wanted, allow_redirects=False, timeout=limit, ssl=self._ssl
         ) as answer:
+            if self._ssl is False and answer.connection is not None and answer.connection.transport is not None:
+                secured = answer.connection.transport.get_extra_info("ssl_object")
+                shown = secured.getpeercert(binary_form=True) if secured else None
+                self.seen_fingerprint = hashlib.sha256(shown).hexdigest() if shown else ""
             data = bytearray()
             async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
                 data += chunk
                 if len(data) > self._max_body_bytes:
                     raise SourceError(f"{url}: the answer is over {self._max_body_bytes} bytes; it is not read")
             parsed = await _parsed(bytes(data), url, answer.status)
-            return Reply(answer.status, answer.headers.copy(), parsed)
+            text = "" if parsed is not None else bytes(data[:SHOWN_BYTES]).decode("utf-8", "replace").strip()
+            return Reply(answer.status, answer.headers.copy(), parsed, text)
 
 
 async def _parsed(data: bytes, url: URL, status: int) -> Any:

@@ -95,10 +95,14 @@ def source_ids(name: str, options: BacnetOptions) -> Sequence[str]:
 
 def build(name: str, options: BacnetOptions, site: Site) -> Opened:
     """One source a target, with actuators for what its mapping lets be set. ``ConfigError`` for what does not fit."""
-    wanted = ("app", "local.device", "local.networkport", "pdu", "primitivedata", "basetypes", "apdu")
-    libraries = {part: library(f"bacpypes3.{part}", f"source {name}") for part in wanted}
-    ours = Own(libraries, options)
+    ours = Own(libraries(f"source {name}"), options)
     return open_targets(name, options, site, "bacnet", BacnetTable, lambda target, table, *_: BacnetReach(target, table, ours))
+
+
+def libraries(where: str) -> dict[str, ModuleType]:
+    """Parts of bacpypes3; ``ConfigError`` at ``where`` while it is missing."""
+    wanted = ("app", "local.device", "local.networkport", "pdu", "primitivedata", "basetypes", "apdu")
+    return {part: library(f"bacpypes3.{part}", where) for part in wanted}
 
 
 @dataclass

@@ -25,12 +25,13 @@ after them.
 import asyncio
 import ssl
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from ingest.mappings import FOLDER, load_table
 from ingest.mappings.bind import Series
 from ingest.mappings.device import Bound, DeviceTable, Points
 from ingest.registry import Opened
@@ -39,7 +40,7 @@ from ingest.sources.device import DeviceOptions, beside, host_port, library, ope
 from ingest.sources.mqtt_points import Cache, Command, Decoder, JsonDecoder, Topic
 from ingest.sources.sparkplug import SparkplugDecoder
 from ingest.wire import read_secret
-from twin.errors import SourceError
+from twin.errors import ConfigError, Problem, SourceError
 from twin.site import Site
 
 PORT, TLS_PORT = 1883, 8883
@@ -123,6 +124,28 @@ def build(name: str, options: MqttOptions, site: Site) -> Opened:
     return open_targets(name, options, site, "mqtt", MqttTable, reach, homeless=True)
 
 
+async def bus_of(
+    target: str, timeout_s: float, user: str = "", password_file: Path | None = None, ca_file: Path | None = None
+) -> BmsDecoder:
+    """What the broker at ``target`` retains of a BMS event bus. ``SourceError`` where it does not answer, or holds no such
+    bus."""
+    try:
+        login = {"user": user, "password_file": password_file, "tls": bool(ca_file), "ca_file": ca_file}
+        options = MqttOptions.model_validate({"targets": target, "mapping": "bms", "timeout_s": timeout_s, **login})
+    except ValidationError as error:
+        raise ConfigError([Problem(target, str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]) from None
+    table = load_table("bms", MqttTable, FOLDER / "mqtt")
+    reach = MqttReach(target, table, options, library("aiomqtt", "discover"))
+    try:
+        await reach.last(datetime.fromtimestamp(0, UTC))
+    finally:
+        await reach.close()
+    decoder = reach.decoder
+    if not isinstance(decoder, BmsDecoder) or not decoder.objects():
+        raise SourceError(f"{target}: a broker, but it retains no metadata of a BMS event bus (BMS/v1/PUB/Metadata/#)")
+    return decoder
+
+
 class MqttReach:
     """One broker, listened to beside the polls. See ``ingest.sources.device.Reach``."""
 
@@ -130,7 +153,7 @@ class MqttReach:
         self._target, self._table, self._options, self._lib = target, table, options, lib
         rated = frozenset(name for one in table.metric if one.rate for name in one.series)
         self._cache = Cache(rated)
-        self._decoder = self._new_decoder()
+        self.decoder = self._new_decoder()
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -154,7 +177,7 @@ class MqttReach:
         if clock_s - self._heard_s > self._table.silence_s:
             silence = f"nothing was heard for {self._table.silence_s:g} s"
             raise SourceError(f"{self._target}: connected, but {silence}; are its topics those of the mapping?")
-        self._decoder.tick(clock_s, now.timestamp())
+        self.decoder.tick(clock_s, now.timestamp())
         await self._send()
         return self._cache.points(now.timestamp() - clock_s)
 
@@ -163,12 +186,12 @@ class MqttReach:
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done():
             await self._connect(loop)
-        self._decoder.tick(loop.time(), now.timestamp())
+        self.decoder.tick(loop.time(), now.timestamp())
         return self._cache.last(loop.time())
 
     async def write(self, series: Series, value: float) -> None:
         """Publish an order, and wait until the device has reported something after it."""
-        topic, payload = self._decoder.order(series, value)
+        topic, payload = self.decoder.order(series, value)
         if self._client is None:
             raise SourceError(f"{self._target}: not connected ({self._why}); the order was not sent")
         asked_s = asyncio.get_running_loop().time()
@@ -206,7 +229,7 @@ class MqttReach:
         try:
             async with self._new_client() as client:
                 self._client = client
-                for wanted in self._decoder.filters():
+                for wanted in self.decoder.filters():
                     await client.subscribe(wanted, qos=1)
                 self._ready.set()
                 async for message in client.messages:
@@ -216,7 +239,7 @@ class MqttReach:
             self._why = " ".join(str(error).split()) or type(error).__name__
         finally:
             self._client = None
-            self._decoder.lost()
+            self.decoder.lost()
 
     def _take(self, topic: str, payload: Any) -> None:
         """One message. What cannot be read is counted as a point that nobody maps, and hurts no other."""
@@ -224,13 +247,13 @@ class MqttReach:
             self._cache.strange(topic)
             return
         try:
-            self._decoder.take(topic, payload, self._heard_s)
+            self.decoder.take(topic, payload, self._heard_s)
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             self._cache.strange(topic)
 
     async def _send(self) -> None:
         """What the decoder wants to say to the bus by itself: heartbeats, requests for a new birth."""
-        for topic, payload in self._decoder.say():
+        for topic, payload in self.decoder.say():
             if self._client is not None:
                 try:
                     await self._client.publish(topic, payload, qos=0, timeout=self._options.timeout_s)

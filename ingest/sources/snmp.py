@@ -146,9 +146,7 @@ def source_ids(name: str, options: SnmpOptions) -> Sequence[str]:
 
 def build(name: str, options: SnmpOptions, site: Site) -> Opened:
     """One source a target. ``ConfigError`` for a mapping that is wrong and assets that the site does not have."""
-    where = f"source {name}"
-    lib, error = library("pysnmp.hlapi.v3arch.asyncio", where), library("pysnmp.error", where).PySnmpError
-    agent = Agent(lib, error, options)
+    agent = Agent.of(options, f"source {name}")
     return open_targets(name, options, site, "snmp", SnmpTable, lambda target, table, *_: SnmpReach(target, table, agent))
 
 
@@ -163,6 +161,12 @@ class Agent:
     users: int = 0
     secrets: tuple[str, ...] = ()
     auth: Any = None
+
+    @classmethod
+    def of(cls, options: SnmpOptions, where: str) -> Self:
+        """One for ``options``; ``ConfigError`` at ``where`` while the library is missing."""
+        lib, error = library("pysnmp.hlapi.v3arch.asyncio", where), library("pysnmp.error", where).PySnmpError
+        return cls(lib, error, options)
 
     def take(self) -> Any:
         """The engine, for one more target."""
@@ -248,6 +252,10 @@ class SnmpReach:
         if not isinstance(held, int | lib.Integer):
             raise SourceError(f"{self._target}: object {_dotted(oid)} is no number and is not set")
         await self._ask(lib.set_cmd, lib.ObjectType(lib.ObjectIdentity(oid), type(held)(round(value))))
+
+    async def objects(self, oids: Sequence[str]) -> list[Any]:
+        """The objects at these OIDs as the agent gives them; None for each that it does not have."""
+        return await self._get([oid_of(oid) for oid in oids])
 
     async def close(self) -> None:
         """Let go of the socket."""
@@ -347,11 +355,12 @@ def _points_of(table: Columns, rows: Mapping[str, Mapping[Oid, Any]]) -> Iterato
             for label in table.labels:
                 text = rows[f"label {label}"].get(index)
                 if text is not None:
-                    labels[label] = _text(text)
+                    labels[label] = text_of(text)
             yield name, labels, value
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as text, as a label has it."""
     said = plain(value)
     return f"{said:g}" if isinstance(said, float) else said or ""
 
