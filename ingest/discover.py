@@ -6,10 +6,10 @@ A probe asks one question that every device of its protocol answers, and never s
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.probes import PROBES, Answer, Given, Probe
+from ingest.probes import PROBES, Given, Probe
 from ingest.sources.device import host_of, host_port
 from twin.errors import ConfigError, Problem
 from twin.site import Site
@@ -92,21 +92,25 @@ async def discover(words: Sequence[str], given: Given, site: Site | None, told: 
 
 
 async def _ask(address: str, given: Given) -> list[Found]:
-    host = host_of(address)
-    port = host_port(address, 0)[1]
-    asked: list[tuple[Probe, int, Awaitable[Answer]]] = []
+    host, port = host_of(address), host_port(address, 0)[1]
+    asked: dict[int, list[Probe]] = {}
     for probe in PROBES:
-        if given.only and probe.type not in given.only:
-            continue
-        asked += [(probe, at, probe.ask(host, at, given)) for at in ((port,) if port else probe.ports)]
-    answers = await asyncio.gather(*(answer for *_, answer in asked))
-    found = []
-    for (probe, at, _), answer in zip(asked, answers, strict=True):
+        if not given.only or probe.type in given.only:
+            for at in (port,) if port else probe.ports:
+                asked.setdefault(at, []).append(probe)
+    answers = await asyncio.gather(*(_ask_port(host, at, probes, given) for at, probes in asked.items()))
+    return [found for found in answers if found is not None]
+
+
+async def _ask_port(host: str, port: int, probes: Sequence[Probe], given: Given) -> Found | None:
+    """One protocol after the other, until one is spoken there: a small device bears no more."""
+    for probe in probes:
+        answer = await probe.ask(host, port, given)
         if answer is not None:
             options, kind, says = answer
-            target = str(options.pop("target", f"[{host}]:{at}" if ":" in host else f"{host}:{at}"))
-            found.append(Found(probe.type, target, options, kind, says))
-    return found
+            target = str(options.pop("target", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+            return Found(probe.type, target, options, kind, says)
+    return None
 
 
 def _propose(proposal: Proposal, site: Site | None) -> None:

@@ -7,10 +7,10 @@ None where nobody speaks this protocol there. It uses the sources' own code, so 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from yarl import URL
 
@@ -151,30 +151,20 @@ async def _mqtt(host: str, port: int, given: Given) -> Answer:
     lib = library("aiomqtt", "discover")
     topics: set[str] = set()
     try:
-        async with asyncio.timeout(given.timeout_s), lib.Client(host, port, timeout=given.timeout_s) as client:
+        async with lib.Client(host, port, timeout=given.timeout_s) as client:
             await client.subscribe("BMS/v1/PUB/Metadata/#")
             await client.subscribe("spBv1.0/#")
-            async for message in client.messages:
-                topics.add(str(message.topic).partition("/")[0])
-                if "BMS" in topics or len(topics) > 1:
-                    break
+            with suppress(TimeoutError):  # what is retained comes at once; Sparkplug speaks when it likes
+                async with asyncio.timeout(given.timeout_s):
+                    async for message in client.messages:
+                        topics.add(str(message.topic).partition("/")[0])
+                        if "BMS" in topics:
+                            break
     except lib.MqttError:
         return None
-    except TimeoutError:
-        if not topics and not await _connects(lib, host, port, given):
-            return None
     if "BMS" in topics:
         return {"mapping": "bms"}, "", "a broker with the BMS event bus"
     return {"mapping": "yours.toml"}, "", f"a broker{' with Sparkplug B' if topics else ''}; write a mapping of its topics"
-
-
-async def _connects(lib: Any, host: str, port: int, given: Given) -> bool:
-    """Whether there is a broker at all: silence alone does not tell."""
-    try:
-        async with asyncio.timeout(given.timeout_s), lib.Client(host, port, timeout=given.timeout_s):
-            return True
-    except (lib.MqttError, TimeoutError):
-        return False
 
 
 async def _gnmi(host: str, port: int, given: Given) -> Answer:

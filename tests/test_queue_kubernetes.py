@@ -114,7 +114,7 @@ class Api:
     async def _handle(self, request):
         kind = request.path.rpartition("/")[2]
         if request.headers.get("Authorization") != "Bearer secret":
-            return web.json_response({"kind": "Status", "message": "Unauthorized", "code": 401}, status=401)
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "message": "Unauthorized", "code": 401}, status=401)
         if kind not in self.objects or ("kueue" in request.path and not self.kueue):
             return web.json_response({"kind": "Status", "code": 404}, status=404)
         self.pages += 1

@@ -41,6 +41,10 @@ class Switch(gnmi_pb2_grpc.gNMIServicer):
         found = [json_format.ParseDict(one["update"], gnmi.Notification()) for one in self.responses]
         return gnmi.GetResponse(notification=found)
 
+    async def Capabilities(self, request, context):
+        models = [gnmi.ModelData(name="openconfig-interfaces", organization="OpenConfig", version="3.0.0")]
+        return gnmi.CapabilityResponse(supported_models=models, gNMI_version="0.7.0")
+
     async def _admit(self, context):
         said = dict(context.invocation_metadata())
         if self.user and (said.get("username"), said.get("password")) != (self.user, "secret"):
