@@ -9,6 +9,8 @@ import numpy as np
 
 from ingest.events import Detector
 from ingest.judge import doubted, judge
+from ingest.push import Batch
+from ingest.registry import Inlet
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
@@ -52,6 +54,7 @@ class Collector:
         self._sources = tuple(sources)
         self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
         self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
+        self._position = {source.name: i for i, source in enumerate(self._sources)}
         n = len(self._sources)
         self._rows = np.array([site.row(source.name) for source in self._sources], dtype=np.int32)
         self._due_s = np.full(n, -np.inf)
@@ -80,6 +83,12 @@ class Collector:
         if self._faults:
             faults, self._faults = self._faults, []
             raise ExceptionGroup("sources broke", faults)
+
+    async def push(self, inlet: Inlet, batch: Batch) -> None:
+        """Take a batch that was pushed into ``inlet``, one of the sources. On return it is published. ``Refused`` where the
+        inlet does not take it."""
+        now = self._clock.now()
+        self._deliver(self._position[inlet.name], inlet.take(batch, now))
 
     async def drain(self) -> None:
         """Wait for the polls under way; each ends within its own time."""
@@ -119,12 +128,7 @@ class Collector:
                 async with asyncio.timeout(limit_s):
                     frames = await source.poll(now)
             self._poll_s[i] = loop.time() - started_s
-            arrived = self._clock.now()
-            judged = [judge(frame, arrived) for frame in frames]
-            self._samples[i] += sum(frame.samples for frame in judged)
-            self._suspect[i] += sum(doubted(frame) for frame in judged)
-            self._publish(judged)
-            self._note([event for frame in judged for event in self._detector.see(frame)])
+            self._deliver(i, frames)
             self._recovered(i)
         except SourceError as error:
             self._failed(i, str(error))
@@ -137,6 +141,14 @@ class Collector:
             self._polls.pop(i, None)
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
+
+    def _deliver(self, i: int, frames: Sequence[Frame]) -> None:
+        arrived = self._clock.now()
+        judged = [judge(frame, arrived) for frame in frames]
+        self._samples[i] += sum(frame.samples for frame in judged)
+        self._suspect[i] += sum(doubted(frame) for frame in judged)
+        self._publish(judged)
+        self._note([event for frame in judged for event in self._detector.see(frame)])
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name

@@ -186,6 +186,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("weather", "wet_bulb_c", -60, 45, 7200, "", "wet-bulb temperature"),
     ("weather", "humidity_frac", 0, 1, 7200, "", "relative humidity"),
     ("grid", "carbon_gco2_per_kwh", 0, 3000, 7200, "", "average carbon intensity of consumption"),
+    ("grid", "marginal_carbon_gco2_per_kwh", 0, 3000, 7200, "", "carbon intensity of what one more kWh would be made from"),
     ("grid", "price_per_mwh", -5000, 20000, 7200, "", "energy price in the site's currency"),
     ("grid", "frequency_hz", 40, 70, 90, "", "mains frequency"),
     # the centre as a whole

@@ -40,6 +40,7 @@ from twin.state import State
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
+from ui.gate import PushGate
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -86,6 +87,9 @@ class Centre:
         self.events = EventLog(self.records)
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        inlets = [inlet for one in opened for inlet in one.inlets]
+        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
@@ -148,11 +152,13 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.gate.open(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+        self.gate.shut()
         if self._alarm:
             self._alarm.stop()
         asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()

@@ -14,6 +14,7 @@ from twin.frame import Origin
 from twin.job import Jobs, no_jobs
 from twin.message import Message
 from twin.ports import Clock, Records, Store
+from twin.push import Gate
 from twin.site import Site
 from twin.state import State
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
@@ -44,6 +45,7 @@ class Live:
     forecasts: tuple[Forecast, ...] = ()
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
+    gate: Gate | None = None  # where what is pushed goes in
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from twin.errors import SourceError
 from ui.faces.api import add_api
 from ui.faces.api_events import add_events
+from ui.faces.api_push import LARGE, add_push
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.push import Pulse
@@ -42,6 +43,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     _add_health(server, pulse)
     add_api(server, pulse)
     add_events(server, pulse)
+    add_push(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
@@ -49,7 +51,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins))
+    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
     return server
 
 
