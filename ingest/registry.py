@@ -80,6 +80,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "simulated": "ingest.sources.simulated",
         "slurm": "ingest.queues.slurm",
         "snmp": "ingest.sources.snmp",
+        "snmp_traps": "ingest.sources.snmp_traps",
         "weather": "ingest.sources.weather",
     }
 )

@@ -197,14 +197,14 @@ class Agent:
                 options.user,
                 auth or None,
                 priv or None,
-                authProtocol=getattr(lib, _AUTH[options.auth]) if auth else lib.USM_AUTH_NONE,
-                privProtocol=getattr(lib, _PRIV[options.priv]) if priv else lib.USM_PRIV_NONE,
+                authProtocol=getattr(lib, AUTH[options.auth]) if auth else lib.USM_AUTH_NONE,
+                privProtocol=getattr(lib, PRIV[options.priv]) if priv else lib.USM_PRIV_NONE,
             )
         self.secrets = secrets
         return self.auth
 
 
-_AUTH = {
+AUTH = {
     "MD5": "USM_AUTH_HMAC96_MD5",
     "SHA": "USM_AUTH_HMAC96_SHA",
     "SHA224": "USM_AUTH_HMAC128_SHA224",
@@ -212,7 +212,7 @@ _AUTH = {
     "SHA384": "USM_AUTH_HMAC256_SHA384",
     "SHA512": "USM_AUTH_HMAC384_SHA512",
 }
-_PRIV = {
+PRIV = {
     "DES": "USM_PRIV_CBC56_DES",
     "AES": "USM_PRIV_CFB128_AES",
     "AES192": "USM_PRIV_CFB192_AES",
