@@ -20,6 +20,7 @@ that ``senders`` names; what comes from others is counted as unmapped and told o
 
 import asyncio
 import re
+import socket
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -183,7 +184,8 @@ class TrapSource:
         """Listen. ``SourceError`` where the address cannot be listened at."""
         self._offset_s = now.timestamp() - asyncio.get_running_loop().time()
         if self._engine is None:
-            self._engine = await self._listen()
+            self._engine = self._listen()
+            await asyncio.sleep(0)  # the library begins
         return []
 
     def take_events(self) -> Sequence[Event]:
@@ -201,19 +203,19 @@ class TrapSource:
             engine, self._engine = self._engine, None
             engine.close_dispatcher()
 
-    async def _listen(self) -> Any:
+    def _listen(self) -> Any:
         options, lib = self._options, self._lib
         where = host_port(options.listen, PORT)
-        loop = asyncio.get_running_loop()
-        try:  # the library would fail where nobody looks
-            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=where)
-            transport.close()
-            await asyncio.sleep(0)
+        listener = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        try:  # bound here: the library would bind later, and fail where nobody looks
+            listener.setblocking(False)
+            listener.bind(where)
         except OSError as error:
+            listener.close()
             why = "ports below 1024 need the right to listen there" if where[1] < 1024 else "is it in use?"
             raise SourceError(f"{self._name}: cannot listen on {options.listen} ({error.strerror or error}); {why}") from None
         engine, config, udp = lib["engine"].SnmpEngine(), lib["config"], lib["udp"]
-        config.add_transport(engine, udp.DOMAIN_NAME, udp.UdpTransport().open_server_mode(where))
+        config.add_transport(engine, udp.DOMAIN_NAME, udp.UdpTransport().open_server_mode(sock=listener))
         config.add_v1_system(engine, "traps", read_secret(options.community_file) if options.community_file else "public")
         if options.user and options.auth_file:
             auth, priv = read_secret(options.auth_file), read_secret(options.priv_file) if options.priv_file else None
