@@ -96,7 +96,8 @@ def host_of(target: str) -> str:
 def host_port(target: str, port: int) -> tuple[str, int]:
     """Host and port of a target; ``ValueError`` where its port is none."""
     host = host_of(target)
-    rest = target.rpartition("://")[2].partition("/")[0].rpartition("]")[2] if "[" in target else target
+    bare = target.rpartition("://")[2].partition("/")[0]
+    rest = bare.rpartition("]")[2] if "[" in bare else bare
     tail = rest.rpartition(":")[2] if rest.count(":") == 1 else ""
     if not tail:
         return host, port
