@@ -9,7 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.shift", "ui.commands.measure")
+GROUPS = (
+    "ui.commands.centre",
+    "ui.commands.foresee",
+    "ui.commands.shift",
+    "ui.commands.discover",
+    "ui.commands.measure",
+)
 
 
 def add_command(
