@@ -7,8 +7,9 @@ import pytest
 from store_contract import StoreContract
 from store_model import at, gpus
 
-from ingest.stores import compact, journal, merge, names, open_store, parts, query, segments
-from ingest.stores.query import Query
+from ingest.stores import open_store
+from ingest.stores.embedded import compact, journal, merge, names, parts, query, segments
+from ingest.stores.embedded.query import Query
 from twin.ports import Series, Store
 from twin.site import Site
 

@@ -26,8 +26,8 @@ from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
+from ingest.stores.embedded.segments import Retention, open_store
 from ingest.stores.records import open_records
-from ingest.stores.segments import Retention, open_store
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.codec import Codec, places_of
-from ingest.stores.files import Tier, connect
-from ingest.stores.grid import EVER, Piece, Times, meets
-from ingest.stores.names import Group, Names
+from ingest.stores.embedded.codec import Codec, places_of
+from ingest.stores.embedded.files import Tier, connect
+from ingest.stores.embedded.grid import EVER, Piece, Times, meets
+from ingest.stores.embedded.names import Group, Names
 from twin.frame import Bytes, Floats, Ints
 
 CELLS = 32_768  # values a chunk: larger compresses hardly better, smaller costs more calls than bytes

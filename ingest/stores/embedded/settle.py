@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.grid import Piece
-from ingest.stores.journal import Item, Loader
-from ingest.stores.names import Names
-from ingest.stores.parts import Block
+from ingest.stores.embedded.grid import Piece
+from ingest.stores.embedded.journal import Item, Loader
+from ingest.stores.embedded.names import Names
+from ingest.stores.embedded.parts import Block
 from twin.frame import Bytes, Floats, Ints
 
 _TILE = 64

@@ -18,15 +18,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from ingest.stores import files, latest
-from ingest.stores.codec import Codec
-from ingest.stores.compact import WAIT, WINDOW, Compaction
-from ingest.stores.files import HOUR, MICRO, MINUTE, RAW, StoreError, Vanished, journal_path, micros, told
-from ingest.stores.index import Index, Newest, nothing
-from ingest.stores.journal import Item, Journal, Loader, Ring, Taken, is_taken
-from ingest.stores.names import Group, Names
-from ingest.stores.query import Query, Question, Snapshot
-from ingest.stores.retention import Retention, enforce
+from ingest.stores.embedded import files, latest
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.compact import WAIT, WINDOW, Compaction
+from ingest.stores.embedded.files import HOUR, MICRO, MINUTE, RAW, StoreError, Vanished, journal_path, micros, told
+from ingest.stores.embedded.index import Index, Newest, nothing
+from ingest.stores.embedded.journal import Item, Journal, Loader, Ring, Taken, is_taken
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.query import Query, Question, Snapshot
+from ingest.stores.embedded.retention import Retention, enforce
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame, Ints, Origin
 from twin.metrics import metric

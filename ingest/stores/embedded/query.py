@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
-from ingest.stores.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, without
-from ingest.stores.journal import Item, Loader
-from ingest.stores.names import Group, Names
-from ingest.stores.parts import PartReader
-from ingest.stores.rollups import edges_of
-from ingest.stores.settle import Batch, piece_of
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
+from ingest.stores.embedded.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, without
+from ingest.stores.embedded.journal import Item, Loader
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.parts import PartReader
+from ingest.stores.embedded.rollups import edges_of
+from ingest.stores.embedded.settle import Batch, piece_of
 from twin.frame import Floats, Ints
 from twin.ports import How, Series
 
