@@ -21,6 +21,7 @@ from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.parts import LEVEL, Block, Part, PartReader, PartWriter, drop_parts, open_data
 from ingest.stores.embedded.rollups import edges_of, reach, rolled, where_of
 from ingest.stores.embedded.settle import Batch, owners, piece_of
+from ingest.stores.embedded.stretch import stretch
 from twin.frame import Bytes, Floats, Ints, Origin, Quality
 
 WINDOW = 10 * MINUTE  # how much time one part holds
@@ -66,6 +67,8 @@ class Compaction:
             for tier, path, group in sorted(self._written):
                 with told(path):
                     yield from merge(self._con(path), self._codec, self._names, tier, group, self.run)
+                    if tier is RAW:
+                        yield from stretch(self._con(path), self._codec, self._names, group, self.run, self.taken.low)
             self._settle_files()
             packed = {key: newest.packed(self._codec) for key, newest in self._newest.items()}
             with told(self._index.path):
