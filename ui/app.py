@@ -26,6 +26,7 @@ from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
+from ingest.spool_log import open_log
 from ingest.stores.embedded.segments import Retention, open_store
 from ingest.stores.records import open_records
 from twin.errors import ConfigError, Problem, SourceError
@@ -75,7 +76,7 @@ class Centre:
         self.records = open_records(kept.path / "records.db")
         for frame in self.store.latest(now - REMEMBERED):
             self.state.absorb(frame, now)
-        self.spool = Spool(self.store.append, threading.Lock())
+        self.spool = Spool(self.store.append, threading.Lock(), disk=open_log(kept.path / "spool", self.site))
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
@@ -158,8 +159,11 @@ class Centre:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
         self.duties.save_alerts(self.clock.now())
-        if self.spool.waiting:
-            log.error("%d values are lost: the store refuses them", self.spool.waiting)
+        self.spool.close()
+        if self.spool.behind:
+            log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
+        if lost := self.spool.waiting - self.spool.behind:
+            log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.records.close()
 
