@@ -1,7 +1,7 @@
 """Between what arrives and the store: what waits is on disk, so that a store that is away for hours loses nothing.
 
-Each ``put`` is written to the log (``spool_log``) before it returns. Each ``flush`` hands the newest frames to the store and then
-a portion of what waits from before, so that catching up never keeps the present waiting. Past the bound the oldest go, counted.
+Each ``put`` is written to the log (``spool_log``) before it returns. Each ``flush`` hands the newest frames to the store, then
+some of what waits from before, so that catching up never keeps the present waiting. Past the bound the oldest go, counted.
 Where the disk itself refuses, frames wait in memory, within a bound of their own.
 """
 

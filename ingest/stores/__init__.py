@@ -4,9 +4,9 @@
 what is not values over time. A further store is one module here that passes ``tests/store_contract.py``.
 """
 
-from ingest.stores.embedded.files import StoreError
 from ingest.stores.embedded.retention import Retention
 from ingest.stores.embedded.segments import SegmentStore, open_store
+from ingest.stores.errors import StoreError
 from ingest.stores.records import FileRecords, open_records
 
 __all__ = ["FileRecords", "Retention", "SegmentStore", "StoreError", "open_records", "open_store"]

@@ -21,13 +21,14 @@ import numpy as np
 from ingest.stores.embedded import files, latest
 from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.compact import WAIT, WINDOW, Compaction
-from ingest.stores.embedded.files import HOUR, MICRO, MINUTE, RAW, StoreError, Vanished, journal_path, micros, told
+from ingest.stores.embedded.files import HOUR, MICRO, MINUTE, RAW, Vanished, journal_path, micros, told
 from ingest.stores.embedded.hot import LEAST_ROWS, Hot
 from ingest.stores.embedded.index import Index, Newest, nothing
 from ingest.stores.embedded.journal import Item, Journal, Loader, Ring, Taken, is_taken
 from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.query import Query, Question, Snapshot, hot_answer
 from ingest.stores.embedded.retention import Retention, enforce
+from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame, Ints, Origin
 from twin.metrics import metric
