@@ -49,10 +49,11 @@ class InfluxStore:
     matter (``icctwin store init`` sets it up); where raw values are gone, steps are read from its hourly rollups."""
 
     def __init__(
-        self, server: Server, site: Site, database: str, dialect: Dialect, org: str = "", readonly: bool = False
+        self, server: Server, site: Site, database: str, dialect: Dialect | None, org: str = "", readonly: bool = False
     ) -> None:
+        """``dialect`` None: found out when it is first needed."""
         self._server, self._site, self._database = server, site, database
-        self._dialect, self._org, self._readonly = dialect, org, readonly
+        self._known, self._org, self._readonly = dialect, org, readonly
         self._writer = LineWriter(site)
         self._client: tuple[str, InfluxDBClient] | None = None
         self.refused = 0  # requests that the server called wrong: given up, for they would be refused for ever
@@ -68,6 +69,12 @@ class InfluxStore:
             except Refused as error:
                 self.refused += 1
                 log.error("values are left out: %s", error)
+
+    @property
+    def _dialect(self) -> Dialect:
+        if self._known is None:
+            self._known = dialect_of(self._server)
+        return self._known
 
     def _write(self, body: bytes) -> None:
         if self._dialect == "v1":
@@ -87,7 +94,8 @@ class InfluxStore:
         """influxdb-client, made anew when the token changes."""
         token = self._server.secret
         if self._client is None or self._client[0] != token:
-            self.close()
+            if self._client is not None:
+                self._client[1].close()
             client = InfluxDBClient(
                 self._server.url, token=token, org=self._org, enable_gzip=True, timeout=int(ANSWER_S * 1000)
             )
@@ -218,8 +226,9 @@ class InfluxStore:
 
     def close(self) -> None:
         """Let go of the connections."""
+        self._server.close()
         if self._client is not None:
-            self._client[1].close()  # type: ignore[no-untyped-call]
+            self._client[1].close()
             self._client = None
 
 
