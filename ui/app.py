@@ -27,8 +27,9 @@ from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
+from ingest.spool_log import open_log
 from ingest.stores.records import open_records
-from ingest.stores.segments import Retention, open_store
+from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
@@ -51,7 +52,6 @@ TASK_NAMES = (
     "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
-DAY_S = 86400.0
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -73,12 +73,12 @@ class Centre:
         self._lock = threading.Lock()
         self.state = State(self.site)
         kept = config.store
-        retention = Retention(kept.raw_days * DAY_S, kept.minute_days * DAY_S, kept.hour_days * DAY_S, kept.max_bytes)
-        self.store = open_store(kept.path, self.site, retention=retention)
+        self.store = open_kept(kept, self.site)
         self.records = open_records(kept.path / "records.db")
-        for frame in self.store.latest(now - REMEMBERED):
+        for frame in self._remembered(now - REMEMBERED):
             self.state.absorb(frame, now)
-        self.spool = Spool(self.store.append, threading.Lock())
+        waits = open_log(kept.path / "spool", self.site)
+        self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
@@ -97,6 +97,14 @@ class Centre:
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
+
+    def _remembered(self, since: datetime) -> Sequence[Frame]:
+        """The newest values of before the start; a store on a server may be away, and then life begins without them."""
+        try:
+            return self.store.latest(since)
+        except SourceError as error:
+            log.error("the newest values of before are not known: %s", error)
+            return ()
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -169,8 +177,11 @@ class Centre:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
         self.duties.save_alerts(self.clock.now())
-        if self.spool.waiting:
-            log.error("%d values are lost: the store refuses them", self.spool.waiting)
+        self.spool.close()
+        if self.spool.behind:
+            log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
+        if lost := self.spool.waiting - self.spool.behind:
+            log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.records.close()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from energy.levers import LEVERS
 from energy.plan import Mode
 from ingest.registry import SOURCES, source_module
+from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
@@ -39,14 +40,8 @@ class SiteSection(_Section):
         return value
 
 
-class StoreSection(_Section):
+class StoreSection(_Section, StoreOptions):
     """``[store]``: where values are kept and for how long."""
-
-    path: Path = Path("var/store")
-    raw_days: float = Field(14, gt=0)
-    minute_days: float = Field(90, gt=0)
-    hour_days: float = Field(3650, gt=0)
-    max_bytes: int = Field(50_000_000_000, ge=10_000_000)
 
 
 class WallSection(_Section):

@@ -14,6 +14,7 @@ GROUPS = (
     "ui.commands.foresee",
     "ui.commands.shift",
     "ui.commands.discover",
+    "ui.commands.store",
     "ui.commands.measure",
 )
 

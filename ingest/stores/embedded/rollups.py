@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ingest.stores.files import STATS
-from ingest.stores.grid import Bools, Piece, Steps, Times, resolved
-from ingest.stores.names import Names
-from ingest.stores.parts import Block
-from ingest.stores.settle import split
+from ingest.stores.embedded.files import STATS
+from ingest.stores.embedded.grid import Bools, Piece, Steps, Times, resolved
+from ingest.stores.embedded.names import Names
+from ingest.stores.embedded.parts import Block
+from ingest.stores.embedded.settle import split
 from twin.frame import Floats, Ints
 
 

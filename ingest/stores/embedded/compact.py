@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import DAY, HOUR, HOURS, MINUTE, MINUTES, RAW, Tier, data_path, shrink, told
-from ingest.stores.grid import Piece, Times
-from ingest.stores.index import Index, Newest, nothing
-from ingest.stores.journal import Item, Loader, Taken
-from ingest.stores.merge import merge
-from ingest.stores.names import Group, Names
-from ingest.stores.parts import LEVEL, Block, Part, PartReader, PartWriter, drop_parts, open_data
-from ingest.stores.rollups import edges_of, reach, rolled, where_of
-from ingest.stores.settle import Batch, owners, piece_of
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import DAY, HOUR, HOURS, MINUTE, MINUTES, RAW, Tier, data_path, shrink, told
+from ingest.stores.embedded.grid import Piece, Times
+from ingest.stores.embedded.index import Index, Newest, nothing
+from ingest.stores.embedded.journal import Item, Loader, Taken
+from ingest.stores.embedded.merge import merge
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.parts import LEVEL, Block, Part, PartReader, PartWriter, drop_parts, open_data
+from ingest.stores.embedded.rollups import edges_of, reach, rolled, where_of
+from ingest.stores.embedded.settle import Batch, owners, piece_of
+from ingest.stores.embedded.stretch import stretch
 from twin.frame import Bytes, Floats, Ints, Origin, Quality
 
 WINDOW = 10 * MINUTE  # how much time one part holds
@@ -66,6 +67,8 @@ class Compaction:
             for tier, path, group in sorted(self._written):
                 with told(path):
                     yield from merge(self._con(path), self._codec, self._names, tier, group, self.run)
+                    if tier is RAW:
+                        yield from stretch(self._con(path), self._codec, self._names, group, self.run, self.taken.low)
             self._settle_files()
             packed = {key: newest.packed(self._codec) for key, newest in self._newest.items()}
             with told(self._index.path):

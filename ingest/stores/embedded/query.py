@@ -1,26 +1,29 @@
 """Reading series: which tier answers for which stretch of time, and putting the answers together."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
-from ingest.stores.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, without
-from ingest.stores.journal import Item, Loader
-from ingest.stores.names import Group, Names
-from ingest.stores.parts import PartReader
-from ingest.stores.rollups import edges_of
-from ingest.stores.settle import Batch, piece_of
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
+from ingest.stores.embedded.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, turned, without
+from ingest.stores.embedded.hot import Asked, Hot
+from ingest.stores.embedded.journal import Item, Loader
+from ingest.stores.embedded.lines import FEW, lines
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.parts import PartReader
+from ingest.stores.embedded.rollups import edges_of
+from ingest.stores.embedded.settle import Batch, piece_of
 from twin.frame import Floats, Ints
 from twin.ports import How, Series
 
 MAX_CELLS = 32_000_000  # values that a query may give (256 MB)
 MAX_READ_CELLS = 2_000_000_000  # values that a query may have to look at
 WINDOW_CELLS = 16_000_000  # values that it holds at once while it folds them into steps
+HOT_CELLS = 2_000_000  # values of one metric up to which an answer is kept for the next time
 _PLANES = {How.MEAN: ("count", "sum"), How.MIN: ("count", "min"), How.MAX: ("count", "max"), How.LAST: ("count", "last")}
 
 
@@ -67,6 +70,7 @@ class Query:
             and not metrics.isdisjoint(item.metrics)
         ]
         self._where = names.places_of(question.group.kind, question.rows)
+        self._few = len(question.rows) <= FEW
         self._codec = Codec()
         self._loader = Loader(folder, names)
         self._read_cells = 0
@@ -93,8 +97,11 @@ class Query:
         return Series(times / MICRO, ask.rows, tables)
 
     def _gathered(self, pieces: dict[str, list[Piece]]) -> tuple[Times, dict[str, Floats]]:
-        axes = {piece.times.tobytes(): piece.times.ravel() for some in pieces.values() for piece in some}
-        count = len(np.unique(np.concatenate(list(axes.values())))) if axes else 0
+        axes = {id(piece.times): piece.times.ravel() for some in pieces.values() for piece in some}
+        every = np.concatenate(list(axes.values())) if axes else np.empty(0, dtype=np.int64)
+        count = len(every)
+        if count * len(self._ask.rows) * len(pieces) > MAX_CELLS:  # an axis may stand there several times
+            count = len(np.unique(every))
         self._check_cells(count * len(self._ask.rows) * len(pieces))
         return gathered(pieces, len(self._ask.rows))
 
@@ -121,7 +128,7 @@ class Query:
                         steps[name].add(piece)
         times = (first + step * np.arange(count)) / MICRO
         values = {n: s.mean() if ask.how is How.MEAN else s.cells[ask.how.value] for n, s in steps.items()}
-        return Series(times, ask.rows, {name: np.ascontiguousarray(table.T) for name, table in values.items()})
+        return Series(times, ask.rows, {name: turned(table).T for name, table in values.items()})
 
     def _tiers(self, step: int) -> Iterator[tuple[Tier, Times]]:
         """Who answers for which stretches. A rollup does where its buckets lie whole within a step and the asked time, and
@@ -199,8 +206,12 @@ class Query:
     ) -> Iterator[tuple[str, list[Piece]]]:
         parts = reader.parts(self._ask.group, edges) if reader else []
         batch = self._batch(edges) if tier is RAW else None
+        few = lines(reader, parts, self._ask.metrics, self._where, edges, planes) if reader and self._few else {}
         for name in self._ask.metrics:
-            ranks = [list(reader.pieces(part, name, self._where, edges, planes)) for part in parts] if reader else []
+            if few:
+                ranks = few[name]
+            else:
+                ranks = [list(reader.pieces(part, name, self._where, edges, planes)) for part in parts] if reader else []
             if batch:
                 ranks.append(self._waiting(name, batch))
             ranks = [[piece for piece in rank if piece.times.size] for rank in ranks]
@@ -216,6 +227,33 @@ class Query:
         items = [item for item in self._items if inside(edges, item.time)]
         asked = {rowset: bool((self._where[self._names.codes(rowset)] >= 0).any()) for rowset in {i.rowset for i in items}}
         return Batch(self._names, self._loader, [item for item in items if asked[item.rowset]], turned=False)
+
+
+def hot_answer(hot: Hot, question: Question, ask: Callable[[Question], Series]) -> Series:
+    """The answer to a question in steps, from what is ``hot`` and, for the rest, from ``ask``. What was asked for in part (the
+    first or the last step) is not kept."""
+    step = question.step or MINUTE
+    first = question.start // step * step
+    starts = np.arange(first, question.end, step)
+    if len(starts) * len(question.rows) > HOT_CELLS:
+        return ask(question)
+    whole = (starts >= question.start) & (starts + step <= question.end)
+    turn, rows = hot.turn(), question.rows.tobytes()
+    asked = {name: Asked(question.group, name, question.how, step, rows) for name in question.metrics}
+    known = {name: hot.get(key, starts.tolist()) for name, key in asked.items()}
+    missing = ~whole | np.array([any(column is None for column in at) for at in zip(*known.values(), strict=True)], dtype=bool)
+    tables = {name: np.empty((len(starts), len(question.rows))) for name in asked}
+    for name, columns in known.items():
+        for i in np.flatnonzero(~missing):
+            tables[name][i] = columns[i]
+    cuts = np.flatnonzero(np.diff(missing.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    for a, b in cuts.tolist():
+        part = replace(question, start=max(question.start, int(starts[a])), end=min(question.end, int(starts[b - 1]) + step))
+        found = ask(part)
+        for name, key in asked.items():
+            tables[name][a:b] = found.values[name]
+            hot.put(key, starts[a:b][whole[a:b]], found.values[name][whole[a:b]], turn)
+    return Series(starts / MICRO, question.rows, tables)
 
 
 def _split(edges: Times, width: int, dirty: Times) -> tuple[Times, Times]:

@@ -7,6 +7,7 @@ the two, is settled by decoding: a matrix is only kept as decimals where every v
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _DECIMAL, _BITS = 0, 1
 _HAS_NAN, _HAS_QUALITY = 1, 2
 _LIMIT = 2.0**53  # beyond it float64 leaves out integers
 _U64 = np.uint64
+_POWERS = np.array([10.0**places for places in range(MAX_PLACES + 1)])  # the very numbers that encoding used
 
 
 class Codec:
@@ -71,7 +73,7 @@ class Codec:
         (increasing), where given."""
         form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
         data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
-        cut = np.cumsum([8 * n, planes * n * (t - 1), -(-n * t // 8) if flags & _HAS_NAN else 0])
+        cut = _cuts(planes, flags, n, t)
         first = _joined(data[: cut[0]].reshape(8, n), _U64)
         deltas = data[cut[0] : cut[1]].reshape(planes, n, t - 1)
         if rows is not None and len(rows) == n:
@@ -80,15 +82,12 @@ class Codec:
         whole = np.empty((n if rows is None else len(rows), t), dtype=np.int64 if form == _DECIMAL else _U64)
         if form == _DECIMAL:
             whole[:, 0] = np.cumsum(_unzigzag(first))[take]
-            if planes == 0:
-                whole[:, 1:] = 0
-            else:
-                whole[:, 1:] = _unzigzag(_joined(deltas[:, take], _container(planes)))
+            whole[:, 1:] = _unzigzag(_joined(deltas[:, take], _container(planes))) if planes else 0
             if planes or t == 1:
                 np.cumsum(whole, axis=1, out=whole)
             else:
                 whole[:, 1:] = whole[:, :1]
-            values = whole / 10.0**places
+            values = whole / 10.0**places if places else whole.astype(np.float64)
         else:
             whole[:, 0] = first[take]
             whole[:, 1:] = _joined(deltas[:, take], _U64)
@@ -98,6 +97,58 @@ class Codec:
             values[missing.view(np.bool_)] = np.nan
         quality = data[cut[2] :].reshape(n, t)[take] if flags & _HAS_QUALITY else None
         return values, quality
+
+    def decode_lines(self, blobs: Sequence[bytes], rows: Sequence[Ints]) -> list[tuple[Floats, Bytes | None]]:
+        """``decode`` of many blobs, a few ``rows`` of each: those that are held alike are worked out as one long line, which
+        takes a tenth of the time that one call each would."""
+        found: dict[int, tuple[Floats, Bytes | None]] = {}
+        alike: dict[int, list[tuple[int, NDArray[np.int64], Bytes, int]]] = {}
+        for i, blob in enumerate(blobs):
+            form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
+            if form != _DECIMAL or flags or planes == 0:
+                found[i] = self.decode(blob, rows[i])
+                continue
+            data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
+            first = np.cumsum(_unzigzag(_joined(data[: 8 * n].reshape(8, n), _U64)))[rows[i]]
+            deltas = data[8 * n :].reshape(planes, n, t - 1)[:, rows[i]]
+            alike.setdefault(planes, []).append((i, first, deltas, places))
+        for planes, some in alike.items():
+            found.update(zip((one[0] for one in some), _as_one_line(planes, some), strict=True))
+        return [found[i] for i in range(len(blobs))]
+
+
+def _as_one_line(
+    planes: int, some: Sequence[tuple[int, NDArray[np.int64], Bytes, int]]
+) -> Iterator[tuple[Floats, Bytes | None]]:
+    """Values of (number, first values int64[k], bytes of the differences uint8[planes, k, t - 1], decimals) each."""
+    lengths = np.array([deltas.shape[2] + 1 for _, first, deltas, _ in some for _ in first])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    joined = np.zeros((planes, int(lengths.sum())), dtype=np.uint8)
+    lines = (deltas[:, k] for _, _, deltas, _ in some for k in range(deltas.shape[1]))
+    for start, line in zip(starts.tolist(), lines, strict=True):
+        joined[:, start + 1 : start + 1 + line.shape[1]] = line
+    line = _unzigzag(_joined(joined, _container(planes))).astype(np.int64)
+    firsts = np.concatenate([first for _, first, _, _ in some])
+    ends = firsts + np.add.reduceat(line, starts)
+    line[starts] = firsts - np.concatenate([[0], ends[:-1]])
+    whole = np.cumsum(line)
+    places = {one[3] for one in some}
+    scales = (
+        10.0 ** np.repeat([p for _, first, _, p in some for _ in first], lengths) if len(places) > 1 else 10.0 ** max(places)
+    )
+    values = whole / scales
+    at = 0
+    for _, first, deltas, _ in some:
+        shape = (len(first), deltas.shape[2] + 1)
+        yield values[at : at + shape[0] * shape[1]].reshape(shape), None
+        at += shape[0] * shape[1]
+
+
+def _cuts(planes: int, flags: int, n: int, t: int) -> tuple[int, int, int]:
+    """Where first values, differences and gaps end in what was compressed."""
+    firsts = 8 * n
+    deltas = firsts + planes * n * (t - 1)
+    return firsts, deltas, deltas + (-(-n * t // 8) if flags & _HAS_NAN else 0)
 
 
 def places_of(blob: bytes) -> int | None:
@@ -142,10 +193,11 @@ def _zigzag(whole: NDArray[np.int64]) -> NDArray[np.uint64]:
     return ((whole << 1) ^ (whole >> 63)).view(_U64)
 
 
-def _unzigzag(folded: NDArray[Any]) -> NDArray[np.int64]:
-    signed = folded.astype(np.int64)
-    half: NDArray[np.int64] = (folded >> folded.dtype.type(1)).astype(np.int64)
-    whole: NDArray[np.int64] = half ^ -(signed & 1)
+def _unzigzag(folded: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
+    """As narrow as it came: the half of a number fits where the number did, with its sign."""
+    signed = np.dtype(f"i{folded.dtype.itemsize}")
+    whole: NDArray[np.signedinteger[Any]] = (folded >> folded.dtype.type(1)).view(signed)
+    whole ^= -(folded & folded.dtype.type(1)).view(signed)
     return whole
 
 
@@ -164,8 +216,9 @@ def _planes(folded: NDArray[np.uint64], planes: int) -> Bytes:
 
 def _joined(planes: Bytes, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
     """Undo ``_planes``: uint8[planes, ...] to numbers of ``dtype``[...]."""
-    shape, size = planes.shape[1:], np.dtype(dtype).itemsize
-    whole = np.zeros((int(np.prod(shape)), size), dtype=np.uint8)
-    for i in range(planes.shape[0]):
-        whole[:, i] = planes[i].ravel()
-    return whole.view(dtype).reshape(shape)
+    if not len(planes):
+        return np.zeros(planes.shape[1:], dtype=dtype)
+    whole: NDArray[Any] = planes[0].astype(dtype)
+    for i in range(1, len(planes)):
+        whole |= planes[i].astype(dtype) << dtype(8 * i)
+    return whole

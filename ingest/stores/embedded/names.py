@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.stores.files import micros
+from ingest.stores.embedded.files import micros
 from twin.frame import Bytes, Floats, Frame, Ints
 from twin.metrics import metric
 from twin.site import Site

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.stores.files import (
+from ingest.stores.embedded.files import (
     HOUR,
     HOURS,
     MICRO,
@@ -19,8 +19,8 @@ from ingest.stores.files import (
     told,
     transaction,
 )
-from ingest.stores.index import Index
-from ingest.stores.parts import drop_parts, open_data
+from ingest.stores.embedded.index import Index
+from ingest.stores.embedded.parts import drop_parts, open_data
 
 _DAY_S = 86_400.0
 PARTS_A_CALL = 256  # parts dropped from one file in one call

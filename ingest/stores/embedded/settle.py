@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.grid import Piece
-from ingest.stores.journal import Item, Loader
-from ingest.stores.names import Names
-from ingest.stores.parts import Block
+from ingest.stores.embedded.grid import Piece, turned
+from ingest.stores.embedded.journal import Item, Loader
+from ingest.stores.embedded.names import Names
+from ingest.stores.embedded.parts import Block
 from twin.frame import Bytes, Floats, Ints
 
-_TILE = 64
 _Column = tuple[Floats, Bytes | None]
 
 
@@ -132,7 +131,7 @@ class Batch:
             if quality is not None:
                 grades = np.zeros(values.shape, dtype=np.uint8) if grades is None else grades
                 grades[k] = np.where(np.isnan(values[k]), 0, quality)
-        plane = _turned(values.T) if self._turned else values.T
+        plane = turned(values.T) if self._turned else values.T
         times = self._times[group][None, :]
         return Block(self._sets[group[:1]], times, {"value": plane}, None if grades is None else np.ascontiguousarray(grades.T))
 
@@ -155,15 +154,6 @@ class Batch:
 
     def _graded(self, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
         return np.array([item.graded for item in self._items])[groups]
-
-
-def _turned(values: Floats) -> Floats:
-    """float64[n, t] asset by asset in memory. Tile by tile: twice as fast as numpy's own way."""
-    turned = np.empty(values.shape)
-    for i in range(0, values.shape[0], _TILE):
-        for k in range(0, values.shape[1], _TILE):
-            turned[i : i + _TILE, k : k + _TILE] = values[i : i + _TILE, k : k + _TILE]
-    return turned
 
 
 def piece_of(block: Block, where: Ints, names: Names) -> Piece | None:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import connect, connect_reading, has_table, journal_path, told, transaction
-from ingest.stores.names import Group, Names, Placed
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import connect, connect_reading, has_table, journal_path, told, transaction
+from ingest.stores.embedded.names import Group, Names, Placed
 from twin.frame import Bytes, Floats
 
 BIG = 512  # values from which on a column has a row of its own

@@ -18,15 +18,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from ingest.stores import files, latest
-from ingest.stores.codec import Codec
-from ingest.stores.compact import WAIT, WINDOW, Compaction
-from ingest.stores.files import HOUR, MICRO, MINUTE, RAW, StoreError, Vanished, journal_path, micros, told
-from ingest.stores.index import Index, Newest, nothing
-from ingest.stores.journal import Item, Journal, Loader, Ring, Taken, is_taken
-from ingest.stores.names import Group, Names
-from ingest.stores.query import Query, Question, Snapshot
-from ingest.stores.retention import Retention, enforce
+from ingest.stores.embedded import files, latest
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.compact import WAIT, WINDOW, Compaction
+from ingest.stores.embedded.files import HOUR, MICRO, MINUTE, RAW, Vanished, journal_path, micros, told
+from ingest.stores.embedded.hot import LEAST_ROWS, Hot
+from ingest.stores.embedded.index import Index, Newest, nothing
+from ingest.stores.embedded.journal import Item, Journal, Loader, Ring, Taken, is_taken
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.query import Query, Question, Snapshot, hot_answer
+from ingest.stores.embedded.retention import Retention, enforce
+from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame, Ints, Origin
 from twin.metrics import metric
@@ -55,6 +57,7 @@ class SegmentStore:
         self._maintaining = Lock()
         self._refreshing = Lock()
         self._ring = Ring(hot_bytes)
+        self._hot = Hot()
         self._work: Iterator[int] | None = None
         self._looked = self._dropped = -(2**62)  # up to when a run was looked for, and when retention was last seen to
         self._compaction: Compaction | None = None
@@ -93,6 +96,7 @@ class SegmentStore:
                 for item in items:
                     self._pending.setdefault(item.group, []).append(item)
                 self._ring.add(items)
+            self._hot.touch((item.group, item.time) for item in items)
 
     def series(
         self,
@@ -118,7 +122,12 @@ class SegmentStore:
         rows = self._site.all_rows(kind) if rows is None else np.asarray(rows, dtype=np.int32)
         group = Group(kind, origin.value, band)
         asked = Question(group, list(metrics), rows, micros(start), micros(end), step, how, include_bad)
-        return self._steadily(lambda: Query(self._folder, self._names, self._snapshot(group), asked).answer())
+        if step is not None and step % MINUTE == 0 and not include_bad and len(rows) >= LEAST_ROWS:
+            return self._steadily(lambda: hot_answer(self._hot, asked, self._ask))
+        return self._steadily(lambda: self._ask(asked))
+
+    def _ask(self, question: Question) -> Series:
+        return Query(self._folder, self._names, self._snapshot(question.group), question).answer()
 
     def latest(self, since: datetime) -> Sequence[Frame]:
         """See ``twin.ports.Store``; forecasts are left out, as the live state leaves them out."""
@@ -181,7 +190,9 @@ class SegmentStore:
         if now // MINUTE != self._dropped:
             with told(self._folder):
                 enforce(self._folder, self._index, self._retention, now)
-                self._floor = self._index.floor(RAW.name)
+                floor, self._floor = self._floor, self._index.floor(RAW.name)
+            if self._floor != floor:
+                self._hot.clear()
             self._dropped = now // MINUTE
 
     def _begin(self, now: int) -> None:
@@ -273,6 +284,7 @@ class SegmentStore:
     def _reload(self) -> None:
         """What the book and the journals say."""
         self._loaded = False
+        self._hot.clear()
         with told(self._index.path):
             self._run, self._runs = self._index.runs()
             self._floor = self._index.floor(RAW.name)
@@ -297,6 +309,8 @@ class SegmentStore:
                 self._seq = max(self._seq, item.seq)
                 if not is_taken(item, self._runs):
                     self._pending.setdefault(item.group, []).append(item)
+        if found:
+            self._hot.touch((item.group, item.time) for item in found)
 
 
 def open_store(

@@ -7,7 +7,7 @@ and ``dead`` say from which compaction on a part counts and from which on it was
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.codec import Codec, places_of
-from ingest.stores.files import Tier, connect
-from ingest.stores.grid import EVER, Piece, Times, meets
-from ingest.stores.names import Group, Names
+from ingest.stores.embedded.codec import Codec, places_of
+from ingest.stores.embedded.files import Tier, connect
+from ingest.stores.embedded.grid import EVER, Piece, Times, meets
+from ingest.stores.embedded.names import Group, Names
 from twin.frame import Bytes, Floats, Ints
 
 CELLS = 32_768  # values a chunk: larger compresses hardly better, smaller costs more calls than bytes
@@ -103,34 +103,51 @@ class PartWriter:
         self._places, self._exact = places or 0, True
         for same in self._alike(blocks):
             count = same[0].times.shape[1]
-            rows = max(1, CELLS // count)
+            rows = rows_a_chunk(CELLS, count)
             heads = [head for block in same for head in self._heads(block)]
             layout += [count, chunk, rows, len(heads), *(number for head in heads for number in head)]
-            chunk += self._chunks(same, chunk, rows)
+            quality = _stacked_quality(same)
+            for plane in self._tier.planes:
+                made = self._put(_stack([block.planes[plane] for block in same]), quality, plane, chunk, rows)
+            chunk += made
+        self._end(metric, layout)
+        return self._places if self._exact else None
+
+    def add_slabs(
+        self, metric: str, slabs: Iterable[tuple[Ints, Times, Iterable[tuple[Floats, Bytes | None]]]], cells: int
+    ) -> Iterator[int]:
+        """One metric of one plane as slabs of (rowsets, their one axis, their values and qualities): the values come in
+        portions, each but the last of a multiple of ``rows_a_chunk``. Yields values done."""
+        layout: list[int] = []
+        chunk = 0
+        self._places, self._exact = 0, True
+        for rowsets, times, portions in slabs:
+            rows, first, axis = rows_a_chunk(cells, len(times)), chunk, self._axis(times)
+            for values, quality in portions:
+                chunk += self._put(values, quality, self._tier.planes[0], chunk, rows)
+                yield values.size
+            layout += [len(times), first, rows, len(rowsets), *(number for r in rowsets.tolist() for number in (r, axis))]
+        self._end(metric, layout)
+
+    def _put(self, values: Floats, quality: Bytes | None, plane: str, first: int, rows: int) -> int:
+        """Cut, encode and insert; gives how many chunks it became."""
+        starts = range(0, len(values), rows)
+        base = chunk_id(self.id, self._metrics, self._tier.planes.index(plane)) + first
+        for k, start in enumerate(starts):
+            grade = quality[start : start + rows] if quality is not None else None
+            data = self._codec.encode(values[start : start + rows], grade, 0 if plane == "count" else self._places)
+            places = places_of(data)
+            self._exact &= places is not None
+            self._places = max(self._places, places or 0)
+            self._con.execute("INSERT INTO chunk(id, data) VALUES (?, ?)", (base + k, data))
+            self._bytes += len(data)
+        self.cells += values.size
+        return len(starts)
+
+    def _end(self, metric: str, layout: Sequence[int]) -> None:
         sql = "INSERT INTO col(part, metric, number, layout) VALUES (?, ?, ?, ?)"
         self._con.execute(sql, (self.id, metric, self._metrics, np.array(layout, dtype=np.int32).tobytes()))
         self._metrics += 1
-        return self._places if self._exact else None
-
-    def _chunks(self, blocks: Sequence[Block], first: int, rows: int) -> int:
-        """Stack ``blocks``, cut, encode and insert; gives how many chunks a plane."""
-        quality = _stacked_quality(blocks)
-        count = 0
-        for i, plane in enumerate(self._tier.planes):
-            values = _stack([block.planes[plane] for block in blocks])
-            starts = range(0, len(values), rows)
-            base = chunk_id(self.id, self._metrics, i) + first
-            for k, start in enumerate(starts):
-                grade = quality[start : start + rows] if quality is not None else None
-                data = self._codec.encode(values[start : start + rows], grade, 0 if plane == "count" else self._places)
-                places = places_of(data)
-                self._exact &= places is not None
-                self._places = max(self._places, places or 0)
-                self._con.execute("INSERT INTO chunk(id, data) VALUES (?, ?)", (base + k, data))
-                self._bytes += len(data)
-            self.cells += values.size
-            count = len(starts)
-        return count
 
     def _alike(self, blocks: Sequence[Block]) -> Iterator[list[Block]]:
         """Blocks that make one slab: as many times each, and no asset twice."""
@@ -175,10 +192,10 @@ class PartReader:
     """Reads parts of one data file as compaction ``run`` left them; within one read transaction of its own."""
 
     def __init__(self, con: sqlite3.Connection, codec: Codec, names: Names, tier: Tier, run: int) -> None:
-        self._con = con
-        self._codec = codec
-        self._names = names
-        self._tier = tier
+        self.con = con
+        self.codec = codec
+        self.names = names
+        self.tier = tier
         self._run = run
         self._axes: dict[int, list[Times]] = {}
 
@@ -188,17 +205,17 @@ class PartReader:
             "SELECT id, t0, t1, rank, cells, bytes FROM part WHERE kind = ? AND origin = ? AND band = ? AND t1 > ? AND t0 < ?"
             " AND run <= ? AND (dead IS NULL OR dead > ?) ORDER BY rank, t0"
         )
-        rows = self._con.execute(sql, (*group, int(edges[0]), int(edges[-1]), self._run, self._run))
+        rows = self.con.execute(sql, (*group, int(edges[0]), int(edges[-1]), self._run, self._run))
         return [part for part in (Part(*row) for row in rows) if meets(edges, part.t0, part.t1)]
 
     def groups(self) -> list[Group]:
         """Groups that have parts here."""
         sql = "SELECT DISTINCT kind, origin, band FROM part WHERE run <= ? AND (dead IS NULL OR dead > ?)"
-        return [Group(*row) for row in self._con.execute(sql, (self._run, self._run))]
+        return [Group(*row) for row in self.con.execute(sql, (self._run, self._run))]
 
     def metrics(self, part: Part) -> list[str]:
         """Metrics of ``part``."""
-        return [name for (name,) in self._con.execute("SELECT metric FROM col WHERE part = ? ORDER BY number", (part.id,))]
+        return [name for (name,) in self.con.execute("SELECT metric FROM col WHERE part = ? ORDER BY number", (part.id,))]
 
     def rowsets(self, part: Part, metric: str) -> list[int]:
         """Rowsets that one metric of ``part`` is about."""
@@ -209,8 +226,8 @@ class PartReader:
         number, slabs = self._layout(part, metric)
         blocks = []
         for slab in slabs:
-            everything = np.arange(int(self._names.sizes(slab.rowsets).sum()), dtype=np.int32)
-            planes, quality = self._values(part, number, slab, everything, self._tier.planes)
+            everything = np.arange(int(self.names.sizes(slab.rowsets).sum()), dtype=np.int32)
+            planes, quality = self._values(part, number, slab, everything, self.tier.planes)
             axes = slab.axes[:1] if (slab.axes == slab.axes[0]).all() else slab.axes
             times = np.stack([self.axes(part)[axis] for axis in axes])
             blocks.append(Block(slab.rowsets, times, planes, quality))
@@ -225,38 +242,54 @@ class PartReader:
             near = np.array([meets(edges, int(axis[0]), int(axis[-1]) + 1) for axis in times])
             if not near.any():
                 continue
-            places = where[self._names.codes_of_sets(slab.rowsets)]
+            places = where[self.names.codes_of_sets(slab.rowsets)]
             owner = np.zeros(len(places), dtype=np.int32)
             if len(axes) > 1:
-                owner = np.repeat(np.arange(len(axes), dtype=np.int32), self._names.sizes(slab.rowsets))
+                owner = np.repeat(np.arange(len(axes), dtype=np.int32), self.names.sizes(slab.rowsets))
             rows = np.flatnonzero((places >= 0) & near[owner]).astype(np.int32)
             if len(rows):
                 values, quality = self._values(part, number, slab, rows, planes)
                 used, axis = distinct(owner[rows])
                 yield Piece(places[rows], times[used], axis, values, quality).within(edges)
 
+    def slabs(self, part: Part, metric: str) -> list[Slab]:
+        """How one metric of ``part`` lies."""
+        return self._layout(part, metric)[1]
+
+    def values(self, part: Part, metric: str, slab: Slab, rows: Ints) -> tuple[Floats, Bytes | None]:
+        """The first plane of some ``rows`` (increasing) of a slab: float64[k, t], and uint8[k, t] or None."""
+        number = self._layout(part, metric)[0]
+        found, grades = self._values(part, number, slab, rows, self.tier.planes[:1])
+        return found[self.tier.planes[0]], grades
+
     def axes(self, part: Part) -> list[Times]:
         """The time axes of a part, int64[t] microseconds each."""
         if part.id not in self._axes:
-            (blob,) = self._con.execute("SELECT axes FROM part WHERE id = ?", (part.id,)).fetchone()
+            (blob,) = self.con.execute("SELECT axes FROM part WHERE id = ?", (part.id,)).fetchone()
             size = int.from_bytes(blob[:4], "little")
             packed = blob[4 : 4 + size]
-            lengths = np.frombuffer(packed[1:] if packed[:1] == b"\0" else self._codec.loosen(packed), dtype=np.int32)
-            times = self._codec.decode(blob[4 + size :])[0][0].astype(np.int64)
+            lengths = np.frombuffer(packed[1:] if packed[:1] == b"\0" else self.codec.loosen(packed), dtype=np.int32)
+            times = self.codec.decode(blob[4 + size :])[0][0].astype(np.int64)
             self._axes[part.id] = np.split(times, np.cumsum(lengths[1:])[:-1])
         return self._axes[part.id]
 
     def _layout(self, part: Part, metric: str) -> tuple[int, list[Slab]]:
-        row = self._con.execute("SELECT number, layout FROM col WHERE part = ? AND metric = ?", (part.id, metric)).fetchone()
-        if row is None:
-            return 0, []
-        layout, slabs, at = np.frombuffer(row[1], dtype=np.int32), [], 0
-        while at < len(layout):
-            count, chunk, rows, blocks = layout[at : at + 4].tolist()
-            heads = layout[at + 4 : at + 4 + 2 * blocks].reshape(blocks, 2)
-            slabs.append(Slab(heads[:, 0], heads[:, 1], count, chunk, rows))
-            at += 4 + 2 * blocks
-        return int(row[0]), slabs
+        row = self.con.execute("SELECT number, layout FROM col WHERE part = ? AND metric = ?", (part.id, metric)).fetchone()
+        return (0, []) if row is None else (int(row[0]), layout_of(row[1]))
+
+    def columns(self, parts: Sequence[Part]) -> dict[tuple[int, str], tuple[int, bytes]]:
+        """(part, metric) -> number and layout of every column of ``parts``."""
+        sql = "SELECT metric, number, layout FROM col WHERE part = ?"
+        return {
+            (part.id, metric): (number, layout)
+            for part in parts
+            for metric, number, layout in self.con.execute(sql, (part.id,))
+        }
+
+    def chunks(self, ids: Sequence[int]) -> list[bytes]:
+        """Chunks as they lie, in the order of ``ids``."""
+        sql, execute = "SELECT data FROM chunk WHERE id = ?", self.con.execute
+        return [execute(sql, (i,)).fetchone()[0] for i in ids]
 
     def _values(
         self, part: Part, number: int, slab: Slab, rows: Ints, planes: Sequence[str]
@@ -267,17 +300,33 @@ class PartReader:
         found: dict[str, Floats] = {}
         grades: Bytes | None = None
         for name in planes:
-            base = chunk_id(part.id, number, self._tier.planes.index(name)) + slab.chunk
+            base = chunk_id(part.id, number, self.tier.planes.index(name)) + slab.chunk
             values = np.empty((len(rows), slab.length))
             for chunk, start, stop in zip(chunk_of[starts].tolist(), starts, [*starts[1:], len(rows)], strict=True):
-                (data,) = self._con.execute("SELECT data FROM chunk WHERE id = ?", (base + chunk,)).fetchone()
+                (data,) = self.con.execute("SELECT data FROM chunk WHERE id = ?", (base + chunk,)).fetchone()
                 local = rows[start:stop] - chunk * slab.rows
-                values[start:stop], quality = self._codec.decode(data, local)
+                values[start:stop], quality = self.codec.decode(data, local)
                 if quality is not None:
                     grades = np.zeros(values.shape, dtype=np.uint8) if grades is None else grades
                     grades[start:stop] = quality
             found[name] = values
         return found, grades
+
+
+def layout_of(blob: bytes) -> list[Slab]:
+    """The slabs of a column, as ``PartWriter.add`` wrote them down."""
+    layout, slabs, at = np.frombuffer(blob, dtype=np.int32), list[Slab](), 0
+    while at < len(layout):
+        count, chunk, rows, blocks = layout[at : at + 4].tolist()
+        heads = layout[at + 4 : at + 4 + 2 * blocks].reshape(blocks, 2)
+        slabs.append(Slab(heads[:, 0], heads[:, 1], count, chunk, rows))
+        at += 4 + 2 * blocks
+    return slabs
+
+
+def rows_a_chunk(cells: int, count: int) -> int:
+    """Assets whose ``count`` values together make a chunk of about ``cells``."""
+    return max(1, cells // count)
 
 
 def chunk_id(part: int, number: int, plane: int) -> int:

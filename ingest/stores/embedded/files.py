@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from twin.errors import ConfigError, Problem, SourceError
+from ingest.stores.errors import StoreError
+from twin.errors import ConfigError, Problem
 
 SCHEMA = 1  # of the files; a store of a later one is refused
 MICRO = 1_000_000  # times are int64 microseconds since 1970 UTC inside a store: exact where float seconds are not
@@ -18,10 +19,6 @@ MINUTE, HOUR, DAY = 60 * MICRO, 3600 * MICRO, 86_400 * MICRO
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BESIDE = ("-wal", "-shm")
 _WAIT_S = 30.0  # for another process that holds a file for a moment
-
-
-class StoreError(SourceError):
-    """The disk said no, or holds what cannot be read. Nothing acknowledged is lost; try again once it is mended."""
 
 
 class Vanished(StoreError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from twin.frame import Bytes, Floats, Ints, Quality
 
 Times = NDArray[np.int64]  # microseconds since 1970 UTC
 Bools = NDArray[np.bool_]
+_TILE = 64
 EVER = np.array([-(2**62), 2**62])  # the edges of everything
 
 
@@ -63,6 +65,8 @@ class Piece:
 
     def within(self, edges: Times) -> "Piece":
         """What lies inside ``edges``: start and end of increasing half-open intervals, one after the other."""
+        if len(edges) == 2 and int(self.times[:, 0].min()) >= edges[0] and int(self.times[:, -1].max()) < edges[1]:
+            return self
         held = np.searchsorted(edges, self.times, side="right") % 2 == 1
         if held.all():
             return self
@@ -104,9 +108,9 @@ class Piece:
 def resolved(ranks: Sequence[Sequence[Piece]]) -> list[Piece]:
     """All pieces, where of several that speak of the same asset and time only the one of the latest rank still does.
     Within a rank no cell stands twice."""
-    axes = [np.unique(np.concatenate([piece.times.ravel() for piece in rank])) for rank in ranks if rank]
-    if len(axes) == 1:
+    if _follow_each_other(ranks):
         return [piece for rank in ranks for piece in rank]
+    axes = [np.unique(np.concatenate([piece.times.ravel() for piece in rank])) for rank in ranks if rank]
     every = np.sort(np.concatenate(axes)) if axes else np.empty(0, dtype=np.int64)
     twice = every[1:][every[1:] == every[:-1]]
     if not len(twice):
@@ -125,6 +129,14 @@ def resolved(ranks: Sequence[Sequence[Piece]]) -> list[Piece]:
             for winner in (piece for later in contested[i + 1 :] for piece in later):
                 _silence(loser, winner)
     return clear + [piece for rank in contested for piece in rank]
+
+
+def _follow_each_other(ranks: Sequence[Sequence[Piece]]) -> bool:
+    """Whether each rank is over before another begins, as it mostly is."""
+    spans = sorted(
+        (min(int(p.times[:, 0].min()) for p in rank), max(int(p.times[:, -1].max()) for p in rank)) for rank in ranks if rank
+    )
+    return all(this[1] < after[0] for this, after in pairwise(spans))
 
 
 def _silence(loser: Piece, winner: Piece) -> None:
@@ -232,16 +244,16 @@ class Steps:
         self.cells["last"][into] = np.where(newer, values[at], self.cells["last"][into])
 
     def mean(self) -> Floats:
-        """float64[n, m]: sum over count, NaN where nothing fell."""
-        count = self.cells["count"]
-        mean: Floats = np.divide(self.cells["sum"], count, out=np.full(count.shape, np.nan), where=count > 0)
+        """float64[n, m]: sum over count, NaN where nothing fell. Once: it is worked out in the place of the sums."""
+        with np.errstate(invalid="ignore"):
+            mean: Floats = np.divide(self.cells["sum"], self.cells["count"], out=self.cells["sum"])
         return mean
 
 
 def _block(pos: Ints) -> slice | Ints:
     """``pos`` as a slice where it is one: a slice is added to in place, a list of rows is not."""
     first, last = int(pos[0]), int(pos[-1])
-    straight = last - first + 1 == len(pos) and bool((np.diff(pos) == 1).all())
+    straight = last - first + 1 == len(pos) and (len(pos) < 2 or bool((np.diff(pos) == 1).all()))
     return slice(first, last + 1) if straight else pos
 
 
@@ -281,8 +293,20 @@ def _fold_max(cells: Floats, into: object, values: Floats, cuts: NDArray[np.intp
 _FOLD = {"count": _fold_sum, "sum": _fold_sum, "min": _fold_min, "max": _fold_max}
 
 
+def turned(values: Floats) -> Floats:
+    """The same in the other order in memory. Tile by tile: twice as fast as numpy's own way."""
+    made = np.empty(values.shape, order="F" if values.flags.c_contiguous else "C")
+    for i in range(0, values.shape[0], _TILE):
+        for k in range(0, values.shape[1], _TILE):
+            made[i : i + _TILE, k : k + _TILE] = values[i : i + _TILE, k : k + _TILE]
+    return made
+
+
 def gathered(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dict[str, Floats]]:
     """Every time at which any metric says something, and float64[t, n] a metric, NaN where it does not."""
+    straight = _straight(pieces, n)
+    if straight is not None:
+        return straight
     spoken = [_spoken(piece) for some in pieces.values() for piece in some]
     times = np.unique(np.concatenate(spoken)) if spoken else np.empty(0, dtype=np.int64)
     tables: dict[str, Floats] = {}
@@ -295,6 +319,34 @@ def gathered(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dict
                 cells = np.ix_(np.searchsorted(times, piece.times[0, columns]), piece.pos)
                 table[cells] = np.where(said[:, columns].T, piece.said[:, columns].T, table[cells])
     return times, tables
+
+
+def _straight(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dict[str, Floats]] | None:
+    """The same where every metric has the same axes, one after the other, and all assets on each: nothing to look up."""
+    axes = [piece.times for piece in next(iter(pieces.values()), ())]
+    for some in pieces.values():
+        if len(some) != len(axes) or not all(
+            piece.times is axis
+            and len(axis) == 1
+            and len(piece.pos) == n
+            and int(piece.pos[0]) == 0
+            and isinstance(_block(piece.pos), slice)
+            for piece, axis in zip(some, axes, strict=True)
+        ):
+            return None
+    if not axes:
+        return None
+    order = sorted(range(len(axes)), key=lambda i: int(axes[i][0, 0]))
+    times = np.concatenate([axes[i][0] for i in order])
+    if not (times[1:] > times[:-1]).all():
+        return None
+    tables = {name: np.concatenate([some[i].said for i in order], axis=1).T for name, some in pieces.items()}
+    said = np.zeros(len(times), dtype=np.bool_)
+    for table in tables.values():
+        said |= ~np.isnan(table).all(axis=1)
+    if said.all():
+        return times, {name: np.ascontiguousarray(table) for name, table in tables.items()}
+    return times[said], {name: table[said] for name, table in tables.items()}
 
 
 def _spoken(piece: Piece) -> Times:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import SCHEMA, connect, connect_reading, told, transaction
-from ingest.stores.journal import Taken
-from ingest.stores.names import SCHEMA_SQL as NAMES_SQL
-from ingest.stores.names import Group
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, told, transaction
+from ingest.stores.embedded.journal import Taken
+from ingest.stores.embedded.names import SCHEMA_SQL as NAMES_SQL
+from ingest.stores.embedded.names import Group
 from twin.errors import ConfigError, Problem
 from twin.frame import Bytes, Floats, Ints
 

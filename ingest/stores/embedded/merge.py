@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.codec import Codec
-from ingest.stores.files import Tier
-from ingest.stores.grid import Piece, resolved
-from ingest.stores.names import Group, Names
-from ingest.stores.parts import Block, Part, PartReader, PartWriter
-from ingest.stores.settle import piece_of, split
+from ingest.stores.embedded.codec import Codec
+from ingest.stores.embedded.files import Tier
+from ingest.stores.embedded.grid import Piece, resolved
+from ingest.stores.embedded.names import Group, Names
+from ingest.stores.embedded.parts import Block, Part, PartReader, PartWriter
+from ingest.stores.embedded.settle import piece_of, split
 
 AT_LEAST = 8
 SMALL_CELLS = {"raw": 100_000, "minute": 8_000_000, "hour": 8_000_000}  # a larger part is left as it is
