@@ -5,10 +5,10 @@ chunk, of the power chain by ``twin.balance`` and of all water by its stored hea
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from twin.sim.reject import Air, Plant
 from twin.sim.scenario import Scenario, check_scenario
 from twin.sim.schedule import Schedule, schedule
 from twin.sim.setting import Settings
+from twin.sim.spread import Spread
 from twin.sim.tally import Tally
 from twin.sim.telemetry import PowerReplay, Telemetry
 from twin.sim.thermal import Water
@@ -37,8 +38,20 @@ from twin.site import Site
 
 MAX_STEPS = 40_000_000
 CHUNK_CELLS = 400_000  # assets times steps of a chunk: a few megabytes an array
-Sink = Callable[[str, Mapping[str, Any]], None]  # (table, columns of one chunk)
 Progress = Callable[[float], None]  # share of the run that is done
+
+
+class Sink(Protocol):
+    """Takes the results of a run, chunk by chunk."""
+
+    @property
+    def tables(self) -> Collection[str]:
+        """Which it wants: ``site`` (a row a step), ``cdu`` and ``rack`` (a row for each and step), ``jobs`` (once)."""
+        ...
+
+    def write(self, table: str, columns: Mapping[str, Any]) -> None:
+        """Keep one chunk. ``asset`` holds the ids of one step, other columns a value for each row."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +81,7 @@ def simulate(
     *,
     start_s: float = 0.0,
     scenario: Scenario | None = None,
+    spread: Spread | None = None,
     sink: Sink | None = None,
     progress: Progress | None = None,
 ) -> Trajectory:
@@ -80,7 +94,7 @@ def simulate(
     plan = scenario or Scenario()
     steps = _steps(horizon_s, step_s)
     check_scenario(plan, site)
-    run = _Run(grown(site, plan.added), jobs, params, outlook, plan, start_s, step_s, steps)
+    run = _Run(grown(site, plan.added), jobs, params, outlook, plan, spread or Spread(), start_s, step_s, steps)
     for done in run.chunks(sink):
         if progress:
             progress(done)
@@ -100,13 +114,15 @@ def _steps(horizon_s: float, step_s: float) -> int:
 
 class _Run:
     def __init__(
-        self, site: Site, given: Trace | Telemetry, params: Params, outlook: Outlook, plan: Scenario, start_s: float, step_s:
-        float, steps: int,
+        self, site: Site, given: Trace | Telemetry, params: Params, outlook: Outlook, plan: Scenario, spread: Spread, start_s:
+        float, step_s: float, steps: int,
     ) -> None:  # fmt: skip
         self.site, self.params, self.outlook, self.plan = site, params, outlook, plan
         self.start_s, self.step_s, self.steps = start_s, step_s, steps
         self.end_s = start_s + steps * step_s
-        self.fleet: Fleet = fleet_of(site, params)
+        params = spread.of_params(params)
+        self.params = params
+        self.fleet: Fleet = spread.of_fleet(fleet_of(site, params))
         replay = isinstance(given, Telemetry)
         jobs = trace_of([], np.empty(0), np.empty(0)) if isinstance(given, Telemetry) else checked(given)
         self.jobs = jobs if replay else jobs.window(start_s, self.end_s)
@@ -122,10 +138,11 @@ class _Run:
         self.plant = Plant(site, self.circuit, self.fleet, params, plan.economiser)
         self.machines = Machines(site, self.circuit, self.plant, params)
         m = self.machines
+        m.scale(spread.pumps_ratio, spread.fans_ratio, spread.chillers_ratio)
         self.water = Water(self.circuit, params, m.station_w, m.room_w, m.loop_w, self.plant)
-        self.chain = Chain(site, self.fleet, m.at, params)
+        self.chain = Chain(site, self.fleet, m.at, params, spread.loss_ratio)
         self.settings = Settings(site, self.circuit, plan, params)
-        self.margins = Margins(site, self.circuit, self.water, params, start_s)
+        self.margins = Margins(site, self.circuit, self.water, params, start_s, [f.start_s for f in plan.faults])
         self.tally = Tally(steps, step_s)
         self.gap_w = 0.0
         self.notes: list[str] = list(self.circuit.assumed)
@@ -181,10 +198,13 @@ class _Run:
         columns |= self.margins.look(time_s, self.step_s, rack_w, record, setting, self.plant.chip_rise_k(rack_w, setting))
         self.tally.add({name: values for name, values in columns.items() if name != "time_s"})
         self.margins.loading(self.chain, power, time_s)
-        if sink:
-            sink("site", columns)
-            sink("cdu", self.margins.cdu_table(time_s, record, setting))
-            sink("rack", self.margins.rack_table(time_s, real_w, record))
+        wanted = sink.tables if sink else ()
+        if sink and "site" in wanted:
+            sink.write("site", columns)
+        if sink and "cdu" in wanted:
+            sink.write("cdu", self.margins.cdu_table(time_s, record, setting))
+        if sink and "rack" in wanted:
+            sink.write("rack", self.margins.rack_table(time_s, real_w, record))
 
     def _real_w(self, rack_w: Floats, record: Record) -> Floats:
         """Power of racks with the leakage of their temperature, and without those that have switched off."""
@@ -227,9 +247,9 @@ class _Run:
             "fans_w": drawn.fans_w,
             "air_handlers_w": drawn.air_w,
             "chillers_w": drawn.chillers_w,
-            "rejected_w": drawn.rejected_w,
-            "reused_w": drawn.reused_w,
-            "water_kgps": drawn.water_kgps,
+            "rejected_w": drawn.rejected_w if described else nothing,
+            "reused_w": drawn.reused_w if described else nothing,
+            "water_kgps": drawn.water_kgps if described else nothing,
             "wet_bulb_c": air.wet_bulb_c,
             "busy_frac": busy,
             "carbon_kgps": facility * carbon / 3.6e9,
@@ -239,8 +259,8 @@ class _Run:
     def trajectory(self, sink: Sink | None) -> Trajectory:
         """Everything that is left to say at the end."""
         jobs = self._jobs()
-        if sink:
-            sink("jobs", jobs)
+        if sink and "jobs" in sink.tables:
+            sink.write("jobs", jobs)
         return Trajectory(
             self.plan.name, self.start_s, self.step_s, self.steps, self._summary(jobs), self.tally.series(),
             self.margins.limits(), jobs, self._all_notes(),

@@ -9,8 +9,9 @@ from twin.physics import Numbers
 def junction_c(coolant_c: Numbers, chip_w: Numbers, plate_wpk: Numbers, flow_frac: Numbers, exponent: Numbers) -> Floats:
     """Junction temperature [°C]: T_coolant + P / (G · f^m), G the plate's conductance at design flow, f the flow over design.
 
-    Half of the resistance is taken to lie in the liquid's film, which falls with flow^m (m = 0.8 turbulent, Dittus-Boelter,
-    Incropera eq. 8.60); the other half, spreading and interface, does not. A film that stands still is held at a twentieth.
+    Half of the resistance is taken to lie in the liquid's film, which falls with flow^m (m = 1/3 in the laminar channels of a
+    cold plate: Sieder & Tate, Incropera eq. 8.57); the other half, spreading and interface, does not. Water that stands is held
+    at a twentieth of design, where conduction takes over.
     """
     film = 0.5 * np.maximum(np.asarray(flow_frac, dtype=np.float64), 0.05) ** (-np.asarray(exponent, dtype=np.float64))
     return np.asarray(np.asarray(coolant_c) + np.asarray(chip_w) / plate_wpk * (0.5 + film))

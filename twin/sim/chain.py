@@ -34,7 +34,7 @@ class Chain:
     An asset of which one feed is lost draws all from those left (N+1, 2N); one without any is dead.
     """
 
-    def __init__(self, site: Site, fleet: Fleet, machines: Ints, params: Params) -> None:
+    def __init__(self, site: Site, fleet: Fleet, machines: Ints, params: Params, loss_ratio: float = 1.0) -> None:
         self.site, self.params = site, params
         links = site.links["feeds"]
         fed = is_target(site, "feeds")
@@ -50,7 +50,8 @@ class Chain:
         )
         self.apart_w = np.bincount(number[apart], weights=fleet.apart_w, minlength=n).astype(np.float64)
         self.source, self.target, self.given = number[links.source], number[links.target], links.share
-        self.rated_w, self.curve = self._curves()
+        self.rated_w, curve = self._curves()
+        self.curve = (curve[0] * loss_ratio, curve[1] * loss_ratio, curve[2] * loss_ratio)
         self.described = bool(np.isin(self.at[np.unique(self.source)], _positions(site, _DEVICES)).any())
         self.lose(np.zeros(len(site.ids), dtype=np.bool_))
 

@@ -1,8 +1,12 @@
 """Sites of published shape, to run the twin on with no data at all."""
 
+import numpy as np
+
 from twin.load import Row, build_site
 from twin.params import FRONTIER_NODE, Params, PlantParams
+from twin.sim.fleet import Fleet
 from twin.sim.scenario import Change
+from twin.sim.trace import Trace, trace_of
 from twin.site import Site
 
 FRONTIER_NODES, FRONTIER_CDUS, _RACKS, _NODES, _GPUS = 9_472, 25, 74, 128, 4
@@ -52,3 +56,25 @@ def frontier_site() -> Site:
             for g in range(_GPUS):
                 asset(f"{node}g{g}", "gpu", node)
     return build_site("Frontier-shaped", "America/New_York", assets, links)
+
+
+def example_jobs(fleet: Fleet, horizon_s: float, start_s: float, rng: np.random.Generator) -> Trace:
+    """A made-up queue that keeps about nine tenths of a site busy: sizes and lengths log-normal, more by day.
+
+    Shapes after Feitelson, "Workload Modeling for Computer Systems Performance Evaluation" (2015): many small and short jobs, a
+    few large ones that hold most of the machine. Same generator, same jobs.
+    """
+    slots = len(fleet.position)
+    warm_s = min(6 * 3600.0, horizon_s)  # the queue has been there for a while when the run begins
+    large = max(np.log(max(slots, 1)) - 3.2, 0.0)
+    size_mean = float(np.exp(large + 0.5))
+    run_mean = float(np.exp(8.3 + 0.5))
+    count = int(np.clip(1.05 * slots * (horizon_s + warm_s) / max(size_mean * run_mean, 1.0), 1, 200_000)) if slots else 0
+    submit = np.sort(start_s - warm_s + (horizon_s + warm_s) * rng.uniform(0, 1, count))
+    run = np.minimum(rng.lognormal(8.3, 1.0, count), 86400.0)
+    nodes = np.clip(np.rint(rng.lognormal(large, 1.0, count)), 1, max(slots, 1)).astype(np.int32)
+    hour = (submit / 3600) % 24
+    util = np.clip(rng.normal(0.75, 0.15, count) + 0.05 * np.sin((hour - 9) / 24 * 2 * np.pi), 0.05, 1.0)
+    names = [f"example-{i}" for i in range(count)]
+    limit = run * rng.uniform(1.1, 3.0, count)
+    return trace_of(names, submit, run, limit_s=limit, nodes=nodes, gpu_util_frac=util, cpu_util_frac=0.4 * util)

@@ -68,6 +68,13 @@ class Machines:
         fans = np.bincount(room, weights=np.nan_to_num(rated[crahs]), minlength=len(circuit.room_heat_w)) if len(crahs) else 0.0
         self.room_w = np.where(np.asarray(fans) > 0, fans, circuit.room_heat_w * p.air_fan_frac)
         self.at, self.share = self._places(rated)
+        self.fans_ratio = self.chillers_ratio = 1.0
+
+    def scale(self, pumps_ratio: float, fans_ratio: float, chillers_ratio: float) -> None:
+        """Draw so many times what the ratings say: a member of an ensemble."""
+        self.station_w, self.loop_w = self.station_w * pumps_ratio, self.loop_w * pumps_ratio
+        self.room_w = self.room_w * fans_ratio
+        self.fans_ratio, self.chillers_ratio = fans_ratio, chillers_ratio
 
     def _places(self, rated: Floats) -> tuple[Ints, list[tuple[str, int, Ints, Floats]]]:
         """Where each sort's power goes: (sort, its index, rows among the places, share of each)."""
@@ -142,10 +149,12 @@ class Machines:
         units = plant.chillers[i] * alive
         cop = cop_ratio(float(setting.goal_c[i]), condenser, p.carnot_frac)
         unit_w = plant.capacity_w["chiller"][i] / max(plant.chillers[i], 1)
-        chillers = bank_power_w(chilled, unit_w, units, cop) if units else np.zeros(len(w))
+        chillers = self.chillers_ratio * bank_power_w(chilled, unit_w, units, cop) if units else np.zeros(len(w))
         rejected = free_w + chilled + chillers
         blowing = 1.0 if not (plant.towers[i] or plant.dry[i]) else float(setting.alive[there][i])
-        fans = tower.fan_power_w(air_frac, rejected * self._fan_frac(there, i, assumed), p.fan_exponent) * (blowing > 0)
+        fans = tower.fan_power_w(air_frac, rejected * self.fans_ratio * self._fan_frac(there, i, assumed), p.fan_exponent) * (
+            blowing > 0
+        )
         if towers:
             water = makeup_kgps(evaporated_kgps(rejected), q.cycles_ratio)
         elif plant.dry[i]:

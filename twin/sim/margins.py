@@ -1,7 +1,7 @@
 """How far everything is from its limits: dew point, supply, junction, flow, ratings; and how long until one is passed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ _FLUID_C = (0.0, 80.0)  # of the coolant tables
 class Margins:
     """Looks at each chunk and remembers the worst."""
 
-    def __init__(self, site: Site, circuit: Circuit, water: Water, params: Params, start_s: float) -> None:
+    def __init__(self, site: Site, circuit: Circuit, water: Water, params: Params, start_s: float, faults_s: Sequence[float]) -> None:
         self.site, self.c, self.water, self.params, self.start_s = site, circuit, water, params, start_s
+        self.faults_s = sorted(faults_s)
         p = params.loops
         psychrolib.SetUnitSystem(psychrolib.SI)
         self.dew_point_c = float(psychrolib.GetTDewPointFromRelHum(p.room_c - p.air_rise_k, p.room_rh_frac))
@@ -95,17 +96,24 @@ class Margins:
         for at, (first, most) in self.overload.items():
             what = "breaker trips" if most > trip else "over its rating"
             found.append({"asset": self.site.ids[at], "what": what, "time_s": first, "loading_frac": most})
+        for one in found:
+            before = [t for t in self.faults_s if t <= one["time_s"]]
+            one["after_fault_s"] = one["time_s"] - before[-1] if before else None
         return sorted(found, key=lambda one: (one["time_s"], one["asset"]))[:LISTED]
+
+    def _to_limit_s(self) -> float:
+        """From the last fault before it (else from the beginning) to the first limit that a rack passes."""
+        first = min(float(times.min(initial=np.inf)) for times in self.limit_s.values())
+        return first - max((t for t in self.faults_s if t <= first), default=0.0)
 
     def summary(self, tally: Tally) -> dict[str, float]:
         """The worst of everything, with units in the names."""
-        times = [float(t.min(initial=np.inf)) for t in self.limit_s.values()]
         return {
             "supply_max_c": tally.peaks.get("supply_c", math.nan),
             "return_max_c": tally.peaks.get("return_c", math.nan),
             "junction_max_c": tally.peaks.get("junction_c", math.nan),
             "dew_margin_min_k": tally.lows.get("dew_margin_k", math.nan),
-            "time_to_limit_s": min(times),
+            "time_to_limit_s": self._to_limit_s(),
             "racks_over_limit_count": float(np.isfinite(np.minimum(*self.limit_s.values())).sum()),
             "racks_off_count": float(len(self.water.trips)),
             "racks_starved_count": float(self.starved.sum()),

@@ -13,10 +13,10 @@ class Record:
     """One chunk, float64[t, …]: means over each step for flows and heats, ends of steps for temperatures.
 
     Branches [t, b]: ``factor`` (power of a rack over what its jobs ask: leakage; 0 once it has switched off), ``branch_c``.
-    Stations [t, s]: ``supply_c``, ``return_c``, ``station_w``, ``primary_wpk``. Rooms [t, h]: ``room_c``, ``room_air_frac``. Loops
-    [t, l]: ``loop_wpk``, ``loop_c`` (supply), ``loop_back_c`` (return). Plants [t, p]: ``plant_wpk``, ``plant_return_c``,
-    ``reused_w``, ``free_c`` (behind towers), ``out_c``, ``chilled_w``, ``buffer_c``. Of all [t]: ``moved_w``, energy that crossed the
-    boundary inwards; ``gap_w``, what of it is missing in what the bodies gained.
+    Stations [t, s]: ``supply_c``, ``return_c``, ``station_w``, ``primary_wpk``. Rooms [t, h]: ``room_c``, ``room_air_frac``.
+    Loops [t, l]: ``loop_wpk``, ``loop_c`` (supply), ``loop_back_c`` (return). Plants [t, p]: ``plant_wpk``, ``plant_return_c``,
+    ``reused_w``, ``free_c`` (behind towers), ``out_c``, ``chilled_w``, ``buffer_c``. Of all [t]: ``moved_w``, energy that
+    crossed the boundary inwards; ``gap_w``, what of it is missing in what the bodies gained.
     """
 
     factor: Floats
@@ -45,7 +45,7 @@ def empty_record(steps: int, branches: int, stations: int, rooms: int, loops: in
     """A record of so many steps with nothing in it yet."""
     sizes = [(branches, 2), (stations, 4), (rooms, 2), (loops, 3), (plants, 7)]
     columns = [np.zeros((steps, width)) for width, count in sizes for _ in range(count)]
-    return Record(*columns, np.zeros(steps), np.zeros(steps))
+    return Record(*[*columns, np.zeros(steps), np.zeros(steps)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,7 +69,7 @@ class Plant:
         chip = rated[c.rack] * (self.params.node.gpu_idle_frac + (1 - self.params.node.gpu_idle_frac) * load)
         bare = np.isin(c.rack, fleet.rack[fleet.position == fleet.site.of_kind("rack")[fleet.rack]])
         chip = np.where(bare, self.params.node.gpu_w * load, chip)  # a rack of unknown content: chips of the usual kind
-        return junction_c(0.0, chip, p.plate_wpk, setting.branch_frac, p.film_exponent)
+        return junction_c(0.0, chip, p.plate_wpk, setting.branch_frac, p.plate_exponent)
 
     def prepare(self, air: Air, setting: Setting) -> None:
         """Take over the weather of a chunk and what of the plant is alive."""

@@ -32,6 +32,7 @@ class PowerReplay:
     """
 
     def __init__(self, site: Site, fleet: Fleet, telemetry: Telemetry) -> None:
+        telemetry = _with_ids(site, telemetry)
         self.telemetry = telemetry
         problems = [
             Problem(
@@ -97,3 +98,14 @@ def _share(site: Site, fleet: Fleet, asset: str) -> Floats:
     if total <= 0:
         raise ConfigError([Problem(f"column {asset}", "has no racks that draw power; check links and ratings")])
     return part / total
+
+
+def _with_ids(site: Site, telemetry: Telemetry) -> Telemetry:
+    """``cdu:3``, a number in the order of the tables, becomes the id of the third CDU where there is one."""
+    cdus = site.ids_of("cdu")
+    names = []
+    for asset in telemetry.assets:
+        kind, _, count = asset.partition(":")
+        known = kind == "cdu" and count.isdigit() and 1 <= int(count) <= len(cdus)
+        names.append(cdus[int(count) - 1] if known else asset)
+    return Telemetry(telemetry.time_s, tuple(names), telemetry.power_w)

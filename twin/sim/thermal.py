@@ -272,9 +272,7 @@ class Water:
         own = np.bincount(c.station_loop, weights=primary, minlength=self.loops) + _LEAST_FLOW * c.loop_wpk
         if len(self.room_of):
             own += np.bincount(self.room_at, weights=rooms[self.room_of], minlength=self.loops)
-        flow = own.copy()
-        for child, parent in reversed(self.levels):
-            flow += np.bincount(parent, weights=flow[child], minlength=self.loops)
+        flow = self._gathered(own)
         if (flow <= self.limit_wpk).all():
             return flow, own
         ratio = np.minimum(self.limit_wpk / flow, 1.0)
@@ -282,7 +280,15 @@ class Water:
             ratio[child] = np.minimum(ratio[child], ratio[parent])
         primary *= ratio[c.station_loop]
         self.reach = self._lookup(self.reach_table, primary / self.most_wpk)
-        return flow * ratio, own * ratio
+        own *= ratio
+        return self._gathered(own), own
+
+    def _gathered(self, own: Floats) -> Floats:
+        """Flow of each loop: its own consumers and all loops below it."""
+        flow = own.copy()
+        for child, parent in reversed(self.levels):
+            flow += np.bincount(parent, weights=flow[child], minlength=self.loops)
+        return flow
 
     def _legs_out(self, flow: Floats, h: float) -> None:
         """Facility water from the plants' buffers to the leaves of the tree."""

@@ -101,11 +101,11 @@ class Workload:
         rack, power, count = self._rack[here], self._power[here], self._count[here]
         flat = step * self.racks + rack
         size = (steps + 1) * self.racks
-        moved = np.bincount(flat, weights=power * (1 - later), minlength=size)
+        moved = np.bincount(flat, weights=power * (1 - later), minlength=size).astype(np.float64, copy=False)  # of nothing: ints
         moved += np.bincount(flat + self.racks, weights=power * later, minlength=size)
         table = moved[: steps * self.racks].reshape(steps, self.racks)
         np.cumsum(table, axis=0, out=table)
-        table += self.fleet.base_w + self._running
+        np.add(table, self.fleet.base_w + self._running, out=table)
         busy = np.zeros(steps + 1)
         np.add.at(busy, step, count * (1 - later))
         np.add.at(busy, step + 1, count * later)
