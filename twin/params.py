@@ -136,8 +136,9 @@ class LoopParams:
       CDU's valve open over design; assumed. ``valve_lag_s``, ``chiller_lag_s``, ``takeover_s`` (standby pump): assumed.
     - ``air_s`` (room air and what stands in it, as air flow), ``air_rise_k``, ``room_c`` (return air setpoint), ``coil_ratio``
       (coil over design heat): assumed; ASHRAE TC 9.9 recommends 18-27 °C at the inlet. ``room_rh_frac``: for the dew point.
-    - ``plate_wpk``: cold plate of about 0.02 K/W; ``plate_exponent``: laminar, Incropera eq. 8.57. ``junction_limit_c``: where accelerators slow down; assumed.
-      ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72, return of 45-50 °C at most.
+    - ``plate_wpk``: cold plate of about 0.02 K/W; ``plate_exponent``: laminar, Incropera eq. 8.57. ``junction_limit_c``: where
+      accelerators slow down; assumed. ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72,
+      return of 45-50 °C at most.
     - ``dew_margin_k``: supply at dew point + 2-3 K or more. ``starved_frac``: flow over design that counts as starving;
       assumed.
     - ``leak_per_k``: of a rack's power with its coolant's temperature; assumed. ``cap_exponent``: measured sweep of eight

@@ -158,17 +158,29 @@ class _Run:
         for first, last in pairwise(edges):
             setting = self.settings.at(first * self.step_s)
             self.chain.lose(setting.lost, bridged=self._bridged(first * self.step_s))
-            self.water.setting = self.water.setting if first else None
             at = first
             while at < last:
                 count = min(size, last - at)
                 rack_w, busy = self.work.advance(self.start_s + at * self.step_s, self.step_s, count)
                 rack_w = rack_w * self._powered()
+                if at == 0:
+                    self._settle(rack_w[0])
                 if at == first:
                     self.water.begin(setting, (rack_w[0][self.circuit.rack] * self.circuit.share * self.circuit.liquid_frac))
                 self._chunk(at, rack_w, busy, sink)
                 at += count
                 yield at / self.steps
+
+    def _settle(self, rack_w: Floats) -> None:
+        """The water begins where it stays at the first load, without faults."""
+        moment = np.array([self.start_s])
+        air = Air(*(self.outlook.at(name, moment, self.params) for name in ("wet_bulb_c", "dry_bulb_c")))
+        c = self.circuit
+        self.water.begin(self.settings.at(0.0, sound=True), rack_w[c.rack] * c.share * c.liquid_frac)
+        if not self.water.settle(rack_w, air):
+            self.notes.append(
+                "the water does not come to rest at the first load; temperatures of the first hours carry that over"
+            )
 
     def _bridged(self, time_s: float) -> bool:
         """Whether the batteries of the UPSs still carry, ``ups_s`` after the last feed was lost."""

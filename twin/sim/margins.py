@@ -27,7 +27,9 @@ _FLUID_C = (0.0, 80.0)  # of the coolant tables
 class Margins:
     """Looks at each chunk and remembers the worst."""
 
-    def __init__(self, site: Site, circuit: Circuit, water: Water, params: Params, start_s: float, faults_s: Sequence[float]) -> None:
+    def __init__(
+        self, site: Site, circuit: Circuit, water: Water, params: Params, start_s: float, faults_s: Sequence[float]
+    ) -> None:
         self.site, self.c, self.water, self.params, self.start_s = site, circuit, water, params, start_s
         self.faults_s = sorted(faults_s)
         p = params.loops

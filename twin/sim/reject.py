@@ -1,5 +1,6 @@
 """What plants do with heat: reuse, economiser, chillers; how cold the air outside lets water become."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,11 +84,11 @@ class Plant:
         self.design_wpk: list[float] = self.c.loop_wpk[self.c.plant_loop].tolist()
         self.exchanger_k = p.exchanger_k
 
-    def coldest_c(self, p: int, t: int, w: float, back_c: float, out_c: float) -> float:
+    def coldest_c(self, p: int, t: int, w: float, back_c: float) -> float:
         """How cold plant ``p`` could make ``w`` [W/K] of water that comes back at ``back_c``, with all the air there is [°C].
 
-        Towers: YorkCalc at the range at hand, cells staged with the flow (liquid to gas 1, more where cells are missing). Dry
-        coolers: the effectiveness of design, less where machines are missing. Both behind a plate exchanger.
+        Towers: YorkCalc at the range that it then has, cells staged with the flow (liquid to gas 1, more where cells are
+        missing). Dry coolers: the effectiveness of design, less where machines are missing. Both behind a plate exchanger.
         """
         plant = self.params.plant
         if self.towers[p]:
@@ -95,24 +96,25 @@ class Plant:
             if alive <= 0:
                 return back_c
             ratio = min(max(w / (self.design_wpk[p] * alive), 1.0), 8.0)
-            span = min(max(back_c - out_c, _SPAN_K[0]), _SPAN_K[1])
             k = self.cold[t]
-            low = k[0] + span * (k[1] + span * k[2])
-            mid = k[3] + span * (k[4] + span * k[5])
-            high = k[6] + span * (k[7] + span * k[8])
-            return self.wet[t] + low + ratio * (mid + ratio * high) + self.exchanger_k
+            a = k[0] + ratio * (k[3] + ratio * k[6])
+            b = k[1] + ratio * (k[4] + ratio * k[7])
+            c = k[2] + ratio * (k[5] + ratio * k[8])
+            # the range is what the approach leaves of the way from return to wet bulb: a + b·r + c·r² + r = head
+            head = back_c - self.wet[t] - self.exchanger_k
+            root = math.sqrt(max((b + 1) ** 2 + 4 * c * (head - a), 0.0))
+            span = min(max(2 * (head - a) / (b + 1 + root), _SPAN_K[0]), _SPAN_K[1])
+            return self.wet[t] + a + span * (b + span * c) + self.exchanger_k
         alive = self.alive["drycooler"][p]
         if alive <= 0:
             return back_c
         whole = float(leaving_c(back_c, self.air_c[t], plant.range_k, plant.dry_approach_k))
         return back_c - alive * (back_c - whole) + self.exchanger_k
 
-    def reject(
-        self, p: int, t: int, w: float, back_c: float, out_c: float, chilled_w: float, h: float
-    ) -> tuple[float, float, float, float]:
+    def reject(self, p: int, t: int, w: float, back_c: float, chilled_w: float, h: float) -> tuple[float, float, float, float]:
         """Heat reused [W], temperature behind towers or dry coolers, temperature out [°C], heat that chillers carry [W].
 
-        ``w``: flow [W/K] that comes back at ``back_c``; ``out_c`` and ``chilled_w``: of the step before; ``h``: its length [s].
+        ``w``: flow [W/K] that comes back at ``back_c``; ``chilled_w``: of the step before; ``h``: length of this one [s].
         """
         goal = self.goal[p]
         if not self.open[p]:
@@ -124,7 +126,7 @@ class Plant:
         outside = self.towers[p] + self.dry[p] > 0
         free = warm
         if outside and self.economiser != "none":
-            cold = self.coldest_c(p, t, w, back_c, out_c)
+            cold = self.coldest_c(p, t, w, back_c)
             free = min(warm, max(goal, cold))
             if self.economiser == "switched" and self.chillers[p] and cold > goal:
                 free = warm

@@ -58,10 +58,11 @@ class Settings:
         times |= {change.start_s for change in self.scenario.changes}
         return sorted(t for t in times if math.isfinite(t))
 
-    def at(self, time_s: float) -> Setting:
-        """What holds at ``time_s`` after the beginning. ``ConfigError`` where the pressures of a CDU do not settle."""
+    def at(self, time_s: float, sound: bool = False) -> Setting:
+        """What holds at ``time_s`` after the beginning, ``sound``: without any fault. ``ConfigError`` where the pressures of a CDU
+        do not settle."""
         site, circuit = self.site, self.circuit
-        faults = [f for f in self.faults if f.start_s <= time_s < f.end_s]
+        faults = [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
         out = np.zeros(len(site.ids), dtype=np.bool_)
         for fault in faults:
             out[site.position[fault.asset]] |= fault.what == "trip"

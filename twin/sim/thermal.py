@@ -23,6 +23,7 @@ GRID = 65  # points of an exchanger's curve
 _LEAST_FLOW = 0.05  # of a loop's design flow that goes round in any case, through bypasses
 _LEAST_AIR_FRAC = 0.2  # of an air handler's fans
 _TINY = 1e-9
+_STILL_K, _SETTLE = 1e-5, 16
 
 
 class Water:
@@ -65,7 +66,6 @@ class Water:
         self.return_c, self.branch_c = self.supply_c + 5.0, np.full(len(c.rack), params.plant.supply_c + 5.0)
         self.reach = np.full(self.stations, 0.5)
         self.chilled_w = np.zeros(len(goal))
-        self.out_c = goal.copy()
         self.setting: Setting | None = None
 
     def begin(self, setting: Setting, liquid_w: Floats) -> None:
@@ -84,7 +84,7 @@ class Water:
             self.branch_c = self.supply_c[c.station] + liquid_w / np.maximum(setting.branch_wpk, _TINY)
             heat = np.bincount(c.station, weights=liquid_w, minlength=self.stations)
             self.return_c = self.supply_c + heat / moving
-            self.buffer_c, self.out_c = setting.goal_c.copy(), setting.goal_c.copy()
+            self.buffer_c = setting.goal_c.copy()
             self.loop_supply_c = setting.goal_c[c.loop_plant] if self.loops else self.loop_supply_c
             self.loop_return_c = self.loop_supply_c + self.params.plant.range_k * 0.8
 
@@ -152,6 +152,25 @@ class Water:
         gained_w = np.diff(self._stored_j(record), prepend=before_j) / step_s
         record.gap_w[:] = gained_w - record.moved_w
         return record
+
+    def settle(self, rack_w: Floats, air: Air) -> bool:
+        """Bring all water to where it stays under a steady ``rack_w`` float64[racks] and air (one moment); whether it came there.
+
+        Steps through time until nothing moves by ``_STILL_K`` in a minute, at most ``_SETTLE`` times half an hour.
+        """
+        steps = 30
+        constant = Air(np.repeat(air.wet_bulb_c[:1], steps), np.repeat(air.dry_bulb_c[:1], steps))
+        still = False
+        for _ in range(_SETTLE):
+            record = self.advance(np.tile(rack_w, (steps, 1)), constant, 0.0, STEP_S)
+            moved = [
+                np.abs(column[-1] - column[-2]).max(initial=0.0) for column in (record.branch_c, record.loop_c, record.room_c)
+            ]
+            still = max(moved) < _STILL_K
+            if still:
+                break
+        self.on[:], self.trips = 1.0, []
+        return still
 
     def _room_sums(self, dry: Floats) -> Floats:
         """float64[t, h]: heat of racks that no liquid takes, by room."""
@@ -340,8 +359,8 @@ class Water:
         c, lost = self.c, 0.0
         for p, loop in enumerate(c.plant_loop.tolist()):
             w, back = float(flow[loop]), float(self.loop_return_c[loop])
-            reused, free_c, out_c, chilled = self.plant.reject(p, t, w, back, float(self.out_c[p]), float(self.chilled_w[p]), h)
-            self.out_c[p], self.chilled_w[p] = out_c, chilled
+            reused, free_c, out_c, chilled = self.plant.reject(p, t, w, back, float(self.chilled_w[p]), h)
+            self.chilled_w[p] = chilled
             self.buffer_c[p] += h * w / self.buffer_jpk[p] * (out_c - self.buffer_c[p])
             lost += w * (back - out_c)
             record.plant_wpk[t, p] += w * part

@@ -101,7 +101,9 @@ class Workload:
         rack, power, count = self._rack[here], self._power[here], self._count[here]
         flat = step * self.racks + rack
         size = (steps + 1) * self.racks
-        moved = np.bincount(flat, weights=power * (1 - later), minlength=size).astype(np.float64, copy=False)  # of nothing: ints
+        moved = np.bincount(flat, weights=power * (1 - later), minlength=size).astype(
+            np.float64, copy=False
+        )  # of nothing: ints
         moved += np.bincount(flat + self.racks, weights=power * later, minlength=size)
         table = moved[: steps * self.racks].reshape(steps, self.racks)
         np.cumsum(table, axis=0, out=table)
