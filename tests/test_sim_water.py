@@ -90,17 +90,19 @@ def test_branches_share_by_their_conductance(ways: list[float], speed: float) ->
 
 def test_a_negative_resistance_is_named() -> None:
     net = pumps_on_a_pipe([1.0])
-    with pytest.raises(ConfigError, match="loop x: .*negative or unknown resistance"):
+    with pytest.raises(ConfigError, match=r"loop x: .*negative or unknown resistance"):
         solve_network(replace(net, resistance=-net.resistance), "loop x")
 
 
 # --- the water ------------------------------------------------------------------------------------------------------
 
 ASSETS = [
-    "id=h kind=hall", "id=sky kind=weather", "id=w kind=loop", "id=c kind=cdu parent=h", "id=t kind=tower", "id=ch kind=chiller",
-    "id=r1 kind=rack parent=h rated_w=100000 liquid_frac=1", "id=r2 kind=rack parent=h rated_w=50000 liquid_frac=1",
+    "id=h kind=hall", "id=sky kind=weather", "id=w kind=loop", "id=c kind=cdu parent=h", "id=t kind=tower",
+    "id=ch kind=chiller", "id=r1 kind=rack parent=h rated_w=100000 liquid_frac=1",
+    "id=r2 kind=rack parent=h rated_w=50000 liquid_frac=1",
     "id=p1 kind=pump parent=w", "id=p2 kind=pump parent=w", "id=air kind=crah parent=h",
 ]  # fmt: skip
+FAULTS = [("t", "trip"), ("c", "trip"), ("w", "trip"), ("p1", "trip"), ("r1", "stuck"), ("c", "foul"), ("air", "trip")]
 LINKS = ["from=w to=c", "from=c to=r1", "from=c to=r2", "from=t to=ch", "from=ch to=w", "from=t to=w", "from=w to=air"]
 PARAMS = Params(plant=PlantParams(supply_c=30.0, chilled_c=26.0))
 
@@ -150,7 +152,7 @@ def test_the_step_does_not_change_the_answer(step_s: float) -> None:
 @settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.floats(1e3, 1e5), min_size=6, max_size=6), st.floats(-10, 28), st.sampled_from([20.0, 60.0, 600.0]),
-    st.sampled_from([("t", "trip"), ("c", "trip"), ("w", "trip"), ("p1", "trip"), ("r1", "stuck"), ("c", "foul"), ("air", "trip")]),
+    st.sampled_from(FAULTS),
 )  # fmt: skip
 def test_energy_is_conserved_through_any_fault(
     powers: list[float], wet_c: float, step_s: float, fault: tuple[str, str]

@@ -20,7 +20,7 @@ def junction_c(coolant_c: Numbers, chip_w: Numbers, plate_wpk: Numbers, flow_fra
 def seconds_to_limit_s(temp_c: Numbers, limit_c: Numbers, heat_w: Numbers, stored_jpk: Numbers) -> Floats:
     """How long a body that nothing cools any more takes to ``limit_c`` [s]: C · (T_limit - T) / Q; 0 where it is past it.
 
-    An energy balance of a closed body with heat capacity C (Incropera, chapter 5, lumped capacitance). inf without heat.
+    Source: energy balance of a closed body with heat capacity C (Incropera, chapter 5, lumped capacitance). inf without heat.
     """
     head_j = np.maximum(np.asarray(limit_c) - temp_c, 0.0) * stored_jpk
     heat = np.asarray(heat_w, dtype=np.float64)

@@ -66,7 +66,7 @@ def example_jobs(fleet: Fleet, horizon_s: float, start_s: float, rng: np.random.
     """
     slots = len(fleet.position)
     warm_s = min(6 * 3600.0, horizon_s)  # the queue has been there for a while when the run begins
-    large = max(np.log(max(slots, 1)) - 3.2, 0.0)
+    large = max(np.log(max(slots, 1)) - 4.5, 0.0)
     size_mean = float(np.exp(large + 0.5))
     run_mean = float(np.exp(8.3 + 0.5))
     count = int(np.clip(1.05 * slots * (horizon_s + warm_s) / max(size_mean * run_mean, 1.0), 1, 200_000)) if slots else 0

@@ -49,7 +49,7 @@ class Margins:
         c, p = self.c, self.params.loops
         nothing = np.full(len(time_s), np.nan)
         if not len(c.rack):
-            names = ("supply_c", "return_c", "rack_coolant_c", "junction_c", "dew_margin_k", "plant_supply_c")
+            names = ("supply_c", "return_c", "rack_coolant_c", "junction_c", "dew_margin_k", "plant_supply_c", "plant_return_c")
             return dict.fromkeys(names, nothing)
         chip = record.branch_c + rise_k
         self._first(time_s + step_s / 2, chip > p.junction_limit_c, "junction")
@@ -65,6 +65,7 @@ class Margins:
             "junction_c": chip.max(axis=1),
             "dew_margin_k": record.supply_c.min(axis=1) - self.dew_point_c,
             "plant_supply_c": record.out_c.max(axis=1),
+            "plant_return_c": record.plant_return_c.max(axis=1),
         }
 
     def _first(self, time_s: Floats, over: Any, what: str) -> None:

@@ -59,8 +59,10 @@ class Settings:
         return sorted(t for t in times if math.isfinite(t))
 
     def at(self, time_s: float, sound: bool = False) -> Setting:
-        """What holds at ``time_s`` after the beginning, ``sound``: without any fault. ``ConfigError`` where the pressures of a CDU
-        do not settle."""
+        """What holds at ``time_s`` after the beginning; ``sound``: without any fault.
+
+        ``ConfigError`` where the pressures of a CDU do not settle.
+        """
         site, circuit = self.site, self.circuit
         faults = [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
         out = np.zeros(len(site.ids), dtype=np.bool_)

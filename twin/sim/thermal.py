@@ -154,9 +154,10 @@ class Water:
         return record
 
     def settle(self, rack_w: Floats, air: Air) -> bool:
-        """Bring all water to where it stays under a steady ``rack_w`` float64[racks] and air (one moment); whether it came there.
+        """Bring all water to where it stays under a steady ``rack_w`` float64[racks] and the first moment of ``air``.
 
-        Steps through time until nothing moves by ``_STILL_K`` in a minute, at most ``_SETTLE`` times half an hour.
+        Whether it came there: it steps through time until nothing moves by ``_STILL_K`` in a minute, at most ``_SETTLE`` half
+        hours.
         """
         steps = 30
         constant = Air(np.repeat(air.wet_bulb_c[:1], steps), np.repeat(air.dry_bulb_c[:1], steps))
