@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +25,7 @@ class FaultIn(_Part):
 
     asset: str = Field(max_length=200)
     what: Literal["trip", "stuck", "leak", "foul"] = "trip"
-    start_s: float = Field(0.0, ge=0)
+    start_s: Annotated[float, Field(ge=0)] = 0.0
     end_s: float | None = None
     value: float | None = None
 
@@ -36,7 +36,7 @@ class ChangeIn(_Part):
     asset: str = Field(max_length=200)
     metric: str
     value: float
-    start_s: float = Field(0.0, ge=0)
+    start_s: Annotated[float, Field(ge=0)] = 0.0
 
 
 class AddedRack(_Part):
@@ -57,16 +57,16 @@ class ParameterIn(_Part):
 class ScenarioIn(_Part):
     """One run of the twin, as a file or a body says it."""
 
-    name: str = Field("scenario", max_length=100)
+    name: Annotated[str, Field(max_length=100)] = "scenario"
     policy: Policy = Policy.EASY
     gpu_cap_frac: float = 1.0
     clock_frac: float = 1.0
     it_cap_w: float | None = None
     economiser: Literal["integrated", "switched", "none"] = "integrated"
-    fault: Sequence[FaultIn] = Field((), max_length=MAX_ENTRIES)
-    change: Sequence[ChangeIn] = Field((), max_length=MAX_ENTRIES)
-    add_rack: Sequence[AddedRack] = Field((), max_length=MAX_ENTRIES)
-    parameter: Sequence[ParameterIn] = Field((), max_length=MAX_ENTRIES)
+    fault: Annotated[Sequence[FaultIn], Field(max_length=MAX_ENTRIES)] = ()
+    change: Annotated[Sequence[ChangeIn], Field(max_length=MAX_ENTRIES)] = ()
+    add_rack: Annotated[Sequence[AddedRack], Field(max_length=MAX_ENTRIES)] = ()
+    parameter: Annotated[Sequence[ParameterIn], Field(max_length=MAX_ENTRIES)] = ()
 
     def scenario(self) -> Scenario:
         """As the twin speaks of it."""
