@@ -32,10 +32,10 @@ from twin.site import Site
 STEADY = replace(Params(), loops=replace(Params().loops, leak_per_k=0.0))
 
 
-def machine(nodes: int = 4, gpus: int = 4, side_b: bool = True) -> Site:
+def machine(nodes: int = 4, gpus: int = 4, side_b: bool = True, more: tuple[str, ...] = ()) -> Site:
     """A rack of ``nodes`` on a CDU, a loop with a pump, towers; two UPSs behind two transformers (2N), or one."""
     assets = ["id=h kind=hall", "id=sky kind=weather", "id=net kind=grid", "id=w kind=loop", "id=wp kind=pump parent=w"]
-    assets += ["id=c kind=cdu parent=h", "id=t kind=tower", "id=r kind=rack parent=h liquid_frac=1"]
+    assets += ["id=c kind=cdu parent=h", "id=t kind=tower", "id=r kind=rack parent=h liquid_frac=1", *more]
     links = [("w", "c", "cools"), ("c", "r", "cools"), ("t", "w", "cools")]
     for side in "ab" if side_b else "a":
         assets += [f"id=t{side} kind=transformer rated_va=20000", f"id=u{side} kind=ups rated_w=15000"]
@@ -174,6 +174,64 @@ def test_an_it_cap_is_never_passed() -> None:
     made = run(site, trace, hours=2, it_cap_w=cap_w)
     assert (made.summary["it_power_peak_w"] or 0) <= cap_w
     assert sorted(made.jobs["wait_s"]) == [0, 0, 900, 900]
+
+
+def test_a_battery_keeps_the_grid_below_its_cap_until_it_is_empty() -> None:
+    site = with_store()
+    plain = simulate(site, one_job(), STEADY, day(), 7200.0, 60.0)
+    cap_w = 0.9 * (plain.summary["grid_power_peak_w"] or 0)
+    made = simulate(site, one_job(), STEADY, day(), 7200.0, 60.0, scenario=Scenario(grid_cap_w=cap_w))
+    s, held_s = made.series, 4000.0 * STEADY.loops.battery_s / (float(plain.series["grid_power_w"][0]) - cap_w)
+    assert s["charge_frac"][-1] == pytest.approx(max(0.0, 1 - 7200.0 / held_s), abs=0.02)
+    full = s["charge_frac"] > 0
+    assert s["grid_power_w"][full].max() <= cap_w * (1 + 1e-9)
+    np.testing.assert_allclose(s["facility_power_w"], s["grid_power_w"] + s["pv_w"] - s["battery_w"], rtol=1e-12)
+    used_j = float((1 - s["charge_frac"][-1]) * 4000.0 * STEADY.loops.battery_s)
+    assert -float(s["battery_w"].sum()) * 60.0 == pytest.approx(used_j, rel=1e-9), "no joule comes from nowhere"
+
+
+def test_photovoltaics_lower_what_the_grid_gives_and_its_carbon() -> None:
+    site = with_store()
+    dark = simulate(site, one_job(), STEADY, day(), 3600.0, 60.0)
+    sun = outlook_of({**day().lines, "pv_w": Line(np.array([0.0, 1e5]), np.array([2000.0, 2000.0]))})
+    bright = simulate(site, one_job(), STEADY, sun, 3600.0, 60.0)
+    assert (dark.summary["grid_energy_kwh"] or 0) - (bright.summary["grid_energy_kwh"] or 0) == pytest.approx(2.0)
+    assert (dark.summary["carbon_kg"] or 0) - (bright.summary["carbon_kg"] or 0) == pytest.approx(0.8)
+    assert bright.summary["facility_energy_kwh"] == dark.summary["facility_energy_kwh"]
+    assert any("photovoltaics" in note for note in dark.notes)
+
+
+def with_store() -> Site:
+    return machine(more=("id=sun kind=pv rated_w=3000", "id=bess kind=battery rated_w=4000"))
+
+
+def test_valves_throttle_what_they_stand_in() -> None:
+    """A valve on a CDU's facility side and one in the loop: half shut they make supplies warmer, each in its place."""
+    site = machine(more=("id=vc kind=valve parent=c", "id=vw kind=valve parent=w"))
+    free = run(site, one_job())
+    for valve in ("vc", "vw"):
+        held = run(site, one_job(), changes=[Change(valve, "position_frac", 0.2)])
+        assert (held.summary["supply_max_c"] or 0) > (free.summary["supply_max_c"] or 0) + 1, valve
+    by_kind = run(site, one_job(), changes=[Change("valve", "position_frac", 0.2)])
+    assert (by_kind.summary["supply_max_c"] or 0) > (free.summary["supply_max_c"] or 0) + 1
+
+
+def test_every_device_and_rack_is_accounted_for() -> None:
+    tables: dict[str, Mapping[str, Any]] = {}
+
+    class Keeping:
+        tables = ("device", "limit")
+
+        def write(self, table: str, columns: Mapping[str, Any]) -> None:
+            tables[table] = columns
+
+    made = simulate(machine(), one_job(), STEADY, day(), 3600.0, 60.0, sink=Keeping())
+    device = tables["device"]
+    assert device["asset"] == ["ta", "ua", "tb", "ub"]
+    assert device["loss_kwh"].sum() == pytest.approx(made.summary["loss_energy_kwh"])
+    assert ((device["efficiency_frac"] > 0.9) & (device["efficiency_frac"] < 1)).all()
+    assert tables["limit"]["asset"] == ["r"]
+    assert tables["limit"]["still_water_s"][0] == pytest.approx(made.summary["still_water_to_limit_s"])
 
 
 def test_added_racks_are_whole_and_carry_their_part() -> None:

@@ -145,6 +145,7 @@ class LoopParams:
       workloads, medians 0.32-0.41 (Emerald AI, May 2025). ``clock_exponent``, ``job_util_frac`` (of a job that says nothing):
       assumed.
     - ``cycles_ratio``: of concentration. ``pad_frac``, ``pad_above_c`` (pads run above this dry bulb): assumed.
+    - ``battery_s`` (a store at its rating), ``battery_frac`` (of a round trip, lithium cells with inverter): assumed.
     - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating at
       which a breaker opens within minutes (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10
       min).
@@ -189,6 +190,8 @@ class LoopParams:
     ups_s: float = 300.0
     peukert_exponent: float = 1.05
     trip_ratio: float = 1.25
+    battery_s: float = 7200.0
+    battery_frac: float = 0.88
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from twin.sim.scenario import Scenario, check_scenario
 from twin.sim.schedule import Schedule, schedule
 from twin.sim.setting import Settings
 from twin.sim.spread import Spread
+from twin.sim.storage import Storage
 from twin.sim.tally import Tally
 from twin.sim.telemetry import PowerReplay, Telemetry
 from twin.sim.thermal import Water
@@ -46,7 +47,8 @@ class Sink(Protocol):
 
     @property
     def tables(self) -> Collection[str]:
-        """Which it wants: ``site`` (a row a step), ``cdu`` and ``rack`` (a row for each and step), ``jobs`` (once)."""
+        """Which it wants: ``site`` (a row a step), ``cdu`` and ``rack`` (a row for each and step), and at the end ``jobs``,
+        ``device`` (energy, loss and efficiency of each power device) and ``limit`` (times to a limit of each rack)."""
         ...
 
     def write(self, table: str, columns: Mapping[str, Any]) -> None:
@@ -143,6 +145,7 @@ class _Run:
         self.chain = Chain(site, self.fleet, m.at, params, spread.loss_ratio)
         self.settings = Settings(site, self.circuit, plan, params)
         self.margins = Margins(site, self.circuit, self.water, params, start_s, [f.start_s for f in plan.faults])
+        self.storage = Storage(site, outlook, params, plan.grid_cap_w)
         self.tally = Tally(steps, step_s)
         self.gap_w = 0.0
         self.notes: list[str] = list(self.circuit.assumed)
@@ -209,7 +212,7 @@ class _Run:
         columns = self._columns(time_s, real_w, drawn, power, air, busy)
         columns |= self.margins.look(time_s, self.step_s, rack_w, record, setting, self.plant.chip_rise_k(rack_w, setting))
         self.tally.add({name: values for name, values in columns.items() if name != "time_s"})
-        self.margins.loading(self.chain, power, time_s)
+        self.margins.loading(self.chain, power, time_s, self.step_s)
         wanted = sink.tables if sink else ()
         if sink and "site" in wanted:
             sink.write("site", columns)
@@ -245,6 +248,8 @@ class _Run:
         cooling = drawn.power_w.sum(0) if described else nothing
         loss = power.loss.sum(0) if self.chain.described else nothing
         facility = it + cooling + loss
+        between = self.storage.settle(facility, time_s, self.step_s)
+        grid = between["grid_power_w"]
         carbon = self.outlook.at("carbon_gco2_per_kwh", time_s, self.params)
         price = self.outlook.at("price_per_mwh", time_s, self.params)
         return {
@@ -264,15 +269,18 @@ class _Run:
             "water_kgps": drawn.water_kgps if described else nothing,
             "wet_bulb_c": air.wet_bulb_c,
             "busy_frac": busy,
-            "carbon_kgps": facility * carbon / 3.6e9,
-            "cost_per_s": facility * price / 3.6e9,
+            "carbon_kgps": grid * carbon / 3.6e9,
+            "cost_per_s": grid * price / 3.6e9,
+            **between,
         }
 
     def trajectory(self, sink: Sink | None) -> Trajectory:
         """Everything that is left to say at the end."""
         jobs = self._jobs()
-        if sink and "jobs" in sink.tables:
-            sink.write("jobs", jobs)
+        tables = {"jobs": jobs, "device": self.margins.device_table(self.chain), "limit": self.margins.limit_table()}
+        for table, columns in tables.items():
+            if sink and table in sink.tables:
+                sink.write(table, columns)
         return Trajectory(
             self.plan.name, self.start_s, self.step_s, self.steps, self._summary(jobs), self.tally.series(),
             self.margins.limits(), jobs, self._all_notes(),
@@ -312,6 +320,8 @@ class _Run:
             "it_power_mean_w": it_kwh * 3.6e6 / (self.steps * self.step_s),
             "it_power_peak_w": t.peaks.get("it_power_w", math.nan),
             "facility_power_peak_w": t.peaks.get("facility_power_w", math.nan),
+            "grid_energy_kwh": t.kwh("grid_power_w"),
+            "grid_power_peak_w": t.peaks.get("grid_power_w", math.nan),
             "busy_mean_frac": t.sums["busy_frac"] / (self.steps * self.step_s),
             "jobs_count": float(len(self.jobs)),
             "jobs_started_count": float(len(waits)),
@@ -332,6 +342,8 @@ class _Run:
             notes.append("the site describes no cooling plant: no cooling power and no PUE")
         if not self.chain.described:
             notes.append("the site describes no power chain: no losses and no PUE")
+        if self.storage.has_pv and "pv_w" not in self.outlook.lines:
+            notes.append("what the photovoltaics give is not told (pv_w) and counts as nothing")
         for name, short_s in self.outlook.short_s(self.start_s, self.end_s).items():
             notes.append(f"{name} does not cover {short_s / 3600:.1f} h of the run; its ends were held")
         notes += [

@@ -62,6 +62,7 @@ class ScenarioIn(_Part):
     gpu_cap_frac: float = 1.0
     clock_frac: float = 1.0
     it_cap_w: float | None = None
+    grid_cap_w: float | None = None
     economiser: Literal["integrated", "switched", "none"] = "integrated"
     fault: Annotated[Sequence[FaultIn], Field(max_length=MAX_ENTRIES)] = ()
     change: Annotated[Sequence[ChangeIn], Field(max_length=MAX_ENTRIES)] = ()
@@ -84,6 +85,7 @@ class ScenarioIn(_Part):
             gpu_cap_frac=self.gpu_cap_frac,
             clock_frac=self.clock_frac,
             it_cap_w=np.inf if self.it_cap_w is None else self.it_cap_w,
+            grid_cap_w=np.inf if self.grid_cap_w is None else self.grid_cap_w,
             added=[(added.like, added.count) for added in self.add_rack],
             economiser=self.economiser,
         )

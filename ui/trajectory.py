@@ -14,8 +14,8 @@ from twin.errors import ConfigError, Problem
 
 class ParquetSink:
     """``F.parquet`` holds the site, a row a step; ``F.cdu.parquet``, ``F.rack.parquet`` a row for each and step;
-    ``F.jobs.parquet`` the jobs. Columns carry their unit; times are seconds since 1970. A file is complete once the sink is
-    closed."""
+    ``F.jobs.parquet``, ``F.device.parquet``, ``F.limit.parquet`` jobs, power devices and racks, once. Columns carry their
+    unit; times are seconds since 1970. A file is complete once the sink is closed."""
 
     def __init__(self, path: Path, tables: Collection[str]) -> None:
         self.path, self.tables = path, tables
@@ -53,7 +53,7 @@ class ParquetSink:
 
 
 def _column(name: str, values: Any, columns: Mapping[str, Any]) -> pa.Array:
-    if name != "asset":
+    if name != "asset" or "time_s" not in columns:
         return pa.array(values)
     rows = len(columns["time_s"])
     steps = rows // max(len(values), 1)

@@ -41,6 +41,7 @@ class Margins:
         self.starved = np.zeros(n, dtype=np.bool_)
         self.overload: dict[int, tuple[float, float]] = {}  # position -> (first time, most loading)
         self.most_loading_frac = 0.0
+        self.into_j = self.loss_j = self.most_frac = np.zeros(0)
 
     def look(
         self, time_s: Floats, step_s: float, rack_w: Floats, record: Record, setting: Setting, rise_k: Floats
@@ -74,10 +75,15 @@ class Margins:
             first = np.where(hit, time_s[over.argmax(axis=0)] - self.start_s, np.inf)
             np.minimum.at(self.limit_s[what], self.c.rack, first)
 
-    def loading(self, chain: Chain, power: Power, time_s: Floats) -> None:
-        """Devices above their rating: when first, and how far."""
+    def loading(self, chain: Chain, power: Power, time_s: Floats, step_s: float) -> None:
+        """Energy through each device; those above their rating: when first, and how far."""
+        if not len(self.into_j):
+            self.into_j, self.loss_j, self.most_frac = (np.zeros(len(chain.at)) for _ in range(3))
+        self.into_j += power.into.sum(axis=1) * step_s
+        self.loss_j += power.loss.sum(axis=1) * step_s
         frac = (power.into - power.loss) / chain.rated_w[:, None]
         most = np.nan_to_num(frac.max(axis=1, initial=0.0))
+        self.most_frac = np.maximum(self.most_frac, most)
         self.most_loading_frac = max(self.most_loading_frac, float(most.max(initial=0.0)))
         for row in np.flatnonzero(most > 1.0)[:LISTED].tolist():
             at = int(chain.at[row])
@@ -145,6 +151,32 @@ class Margins:
                 f"{len(self.water.trips)} racks switched off; the jobs on them are kept in the queue's answer as if they ran on"
             )
         return found
+
+    def device_table(self, chain: Chain) -> Mapping[str, Any]:
+        """One row for each power device: energy in, loss, efficiency, highest load over rating (NaN where it has no rating)."""
+        rows = np.flatnonzero(
+            np.isin(chain.at, np.concatenate([self.site.of_kind(kind) for kind in ("pdu", "ups", "transformer")]))
+        )
+        into, loss = self.into_j[rows], self.loss_j[rows]
+        efficiency = np.divide(into - loss, into, out=np.full(len(rows), np.nan), where=into > 0)
+        return {
+            "asset": [self.site.ids[at] for at in chain.at[rows].tolist()],
+            "energy_in_kwh": into / 3.6e6,
+            "loss_kwh": loss / 3.6e6,
+            "efficiency_frac": efficiency,
+            "loading_max_frac": np.where(np.isnan(chain.rated_w[rows]), np.nan, self.most_frac[rows]),
+        }
+
+    def limit_table(self) -> Mapping[str, Any]:
+        """One row for each rack: s from the beginning to its limits (inf: not in this run), least s that standing water would
+        give it, whether it was starved of flow."""
+        return {
+            "asset": self.site.ids_of("rack"),
+            "junction_s": self.limit_s["junction"],
+            "return_s": self.limit_s["return"],
+            "still_water_s": self.still_s,
+            "starved_flag": self.starved.astype(np.float64),
+        }
 
     def cdu_table(self, time_s: Floats, record: Record, setting: Setting) -> Mapping[str, Any]:
         """One row for each CDU and step."""

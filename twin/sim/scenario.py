@@ -40,8 +40,9 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One run. ``gpu_cap_frac``: every GPU's power limit over its rating; ``clock_frac``: its clock; ``it_cap_w``: jobs wait
-    that would bring IT above; ``added``: (rack to copy, how many). ``economiser``: ``integrated`` (towers pre-cool, chillers
-    trim), ``switched`` (either or), ``none`` (chillers always)."""
+    that would bring IT above; ``grid_cap_w``: the battery keeps what the grid gives below; ``added``: (rack to copy, how
+    many). ``economiser``: ``integrated`` (towers pre-cool, chillers trim), ``switched`` (either or), ``none`` (chillers
+    always)."""
 
     name: str = "base"
     policy: Policy = Policy.EASY
@@ -52,6 +53,7 @@ class Scenario:
     it_cap_w: float = math.inf
     added: Sequence[tuple[str, int]] = ()
     economiser: str = "integrated"
+    grid_cap_w: float = math.inf
 
 
 _CAN = MappingProxyType(
@@ -78,7 +80,7 @@ _CAN = MappingProxyType(
 CHANGES = MappingProxyType(
     {
         "supply_temp_setpoint_c": (("cdu", "loop"), 5.0, 60.0),
-        "pump_speed_frac": (("cdu", "pump"), 0.0, 1.0),
+        "pump_speed_frac": (("cdu",), 0.0, 1.0),
         "position_frac": (("valve",), 0.0, 1.0),
     }
 )
@@ -101,14 +103,19 @@ def check_scenario(scenario: Scenario, site: Site) -> None:
         _check_change(change, site, no)
     for like, count in scenario.added:
         _check_added(like, count, site, no)
-    if not 0.1 <= scenario.gpu_cap_frac <= 1.0 or not 0.1 <= scenario.clock_frac <= 1.0:
-        no("GPU cap or clock", "lies outside 0.1 to 1 of the rating")
-    if not scenario.it_cap_w > 0:
-        no("IT cap", f"{scenario.it_cap_w:g} W; write a power above 0")
-    if scenario.economiser not in ECONOMISERS:
-        no("economiser", f"no mode {scenario.economiser!r}; modes are {', '.join(ECONOMISERS)}")
+    _check_caps(scenario, no)
     if found:
         raise ConfigError(found)
+
+
+def _check_caps(scenario: Scenario, no: Callable[[str, str], None]) -> None:
+    if not 0.1 <= scenario.gpu_cap_frac <= 1.0 or not 0.1 <= scenario.clock_frac <= 1.0:
+        no("GPU cap or clock", "lies outside 0.1 to 1 of the rating")
+    for what, cap_w in (("IT cap", scenario.it_cap_w), ("grid cap", scenario.grid_cap_w)):
+        if not cap_w > 0:
+            no(what, f"{cap_w:g} W; write a power above 0")
+    if scenario.economiser not in ECONOMISERS:
+        no("economiser", f"no mode {scenario.economiser!r}; modes are {', '.join(ECONOMISERS)}")
 
 
 def _check_added(like: str, count: int, site: Site, no: Callable[[str, str], None]) -> None:

@@ -77,12 +77,12 @@ class Settings:
             here = circuit.station_at == site.position[fault.asset]
             if fault.what == "foul":
                 conductance[here] = 1 - fault.value
-            elif fault.what == "stuck":
-                stuck[here] = fault.value
+        for at, position in self._valves(faults, time_s):
+            stuck[circuit.station_at == at] = position  # of a CDU's facility side
         setpoint, goal = self._orders(time_s)
         return Setting(
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
-            self._loop_limits(out), self._rooms(out),
+            self._loop_limits(out, faults, time_s), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
             goal, out,
         )  # fmt: skip
@@ -149,20 +149,22 @@ class Settings:
         return np.maximum(flow[2 * stations :], 0.0)
 
     def _valves(self, faults: Sequence[Fault], time_s: float) -> list[tuple[int, float]]:
-        """(position of the rack, travel) of valves that stand elsewhere than open."""
+        """(position of the rack, CDU or loop, travel) of valves that stand elsewhere than open or where control puts them."""
         site = self.site
-        said = [(change.asset, change.value) for change in self._changes("position_frac", time_s)]
+        said: list[tuple[str, float]] = []
+        for change in self._changes("position_frac", time_s):
+            whole = change.asset == "valve" and change.asset not in site.position
+            said += [(asset, change.value) for asset in (site.ids_of("valve") if whole else [change.asset])]
         said += [(f.asset, f.value) for f in faults if f.what == "stuck"]
         found = []
         for asset, position in said:
             at = site.position[asset]
             if site.kind(asset) == "valve":
                 at = int(site.parent[at])
-            if at >= 0 and site.kind(site.ids[at]) == "rack":
-                found.append((at, position))
+            found.append((at, position))
         return found
 
-    def _loop_limits(self, out: Bools) -> Floats:
+    def _loop_limits(self, out: Bools, faults: Sequence[Fault], time_s: float) -> Floats:
         """What each loop's pumps can move over its design flow; a loop without its own is moved by those above or below."""
         site, p = self.site, self.params.loops
         pumps = site.of_kind("pump")
@@ -175,6 +177,9 @@ class Settings:
                 # each of n pumps is made for 1.5/n of the flow: with one out of two, three quarters are left to the others
                 each = 1.5 / len(mine)
                 limit[i] = float(parallel_flow_kgps(left, 1.0, each, p.primary_pa, p.shutoff_ratio, 1.0))
+        for at, position in self._valves(faults, time_s):
+            here = self.circuit.loop_at == at
+            limit[here] = np.minimum(limit[here], 1.5) * float(opening_frac(position, p.rangeability_ratio))
         return limit
 
     def _rooms(self, out: Bools) -> Floats:

@@ -112,7 +112,7 @@ def _tables(options: argparse.Namespace) -> list[str]:
     wanted = [part for part in options.detail.split(",") if part]
     if unknown := [part for part in wanted if part not in ("cdu", "rack")]:
         raise ConfigError([Problem("--detail", f"no detail {unknown[0]!r}; details are cdu and rack")])
-    return ["site", "jobs", *wanted]
+    return ["site", "jobs", "device", "limit", *wanted]
 
 
 def _show(options: argparse.Namespace, trajectory: Any) -> None:
