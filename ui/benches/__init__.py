@@ -25,6 +25,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
         "plan": "ui.benches.parts:bench_plan",
+        "twin": "ui.benches.twin:bench_twin",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -15,6 +15,7 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.twin",
     "ui.commands.measure",
 )
 
