@@ -6,6 +6,8 @@ An asset's own attributes (``rated_w``, ``no_load_loss_frac``, ``linear_loss_fra
 
 from dataclasses import dataclass, field
 
+from twin.learned import Learned
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -25,6 +27,8 @@ class NodeParams:
       With them a node draws 7.6 kW in full, inside the 6.5-8.5 kW reported as typical of a DGX H100 (10.2 kW at most).
     - ``cpu_util_frac``: of a node whose processors say nothing; assumed.
     - ``stages``: one supply of 94 % (typical 94-96 %) that draws 20 W for itself; assumed.
+    - ``rest_idle_frac``, ``rest_full_frac``: what a node draws beside its GPUs with idle and with busy processors, over what
+      its rating (or the numbers above) leave for that; None: idle as the numbers above have it. Calibration finds them.
     """
 
     gpu_w: float = 700.0
@@ -37,6 +41,8 @@ class NodeParams:
     other_w: float = 400.0
     cpu_util_frac: float = 0.3
     stages: tuple[Stage, ...] = (Stage(20.0, 0.94),)
+    rest_idle_frac: float | None = None
+    rest_full_frac: float = 1.0
 
 
 # ExaDigiT/RAPS, system configuration "frontier": each node has a converter (SIVOC) of 13 W and 0.98; a rectifier of 17 W and
@@ -72,12 +78,14 @@ class ChainParams:
       represent over 40 % of all UPS losses", Schneider Electric White Paper 108).
     - ``pdu``: 98.8 % at half load (typical 98-99 %).
     - ``unrated_load_frac``: load at which a device of unknown rating is taken to run; assumed.
+    - ``fitted``: kinds whose curve was calibrated; it then wins over the nameplates of the assets.
     """
 
     transformer: LossCurve = LossCurve(0.003, 0.0, 0.010)
     ups: LossCurve = LossCurve(0.015, 0.010, 0.010)
     pdu: LossCurve = LossCurve(0.004, 0.0, 0.009)
     unrated_load_frac: float = 0.5
+    fitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,17 @@ class Doubt:
     - ``gpu_sensor``: NVML, "accurate to within +/- 5 %" (said of Fermi and Kepler, taken for later ones), as 95 % limits.
     - ``gpu_util`` (power from utilisation), ``rest`` (processors, memory, NIC, supply), ``loss``, ``cooling`` and, while the
       weather is assumed, ``blind_cooling``: assumed.
+    - ``machine``: power of one machine of the plant, over its rating; assumed.
     - ``common_frac``: share of the variance that all assets have in common, as one model and one firmware err alike
       everywhere; assumed.
+    - ``node``: power of a node from what its GPUs and processors say, once calibrated (0: not calibrated, then from
+      ``gpu_sensor``, ``gpu_util`` and ``rest``).
+    - ``feed``: shares of a load that has two feeds (supplies share within 5 %, as 95 % limits); ``device_loss``: of one device
+      beyond ``loss``, which all of a kind have in common; ``house``: what the centre draws beside IT, cooling and losses
+      (light, offices) over nominal IT power; ``liquid``: heat of one rack's liquid; ``liquid_common``: of all of them together;
+      ``flow_share``: a rack's share of its CDU's flow; ``pump_flow``: flow by pump speed; ``exchanger``: UA; all assumed.
+    - ``flow_meter``: an electromagnetic meter, +/- 0.5 % of the reading when new, taken with installation as 1 %; assumed.
+      ``temp_k``: a Pt100 of class B (IEC 60751), +/- 0.3 K + 0.005·t as 95 % limits and rounding to tenths.
 
     What is silent has the spread of a uniform distribution from idle to full (JCGM 100:2008, 4.3.7).
     """
@@ -140,7 +157,19 @@ class Doubt:
     loss: float = 0.20
     cooling: float = 0.25
     blind_cooling: float = 0.50
+    machine: float = 0.30
     common_frac: float = 0.5
+    node: float = 0.0
+    feed: float = 0.025
+    device_loss: float = 0.10
+    house: float = 0.015
+    liquid: float = 0.10
+    liquid_common: float = 0.15
+    flow_share: float = 0.10
+    pump_flow: float = 0.10
+    exchanger: float = 0.20
+    flow_meter: float = 0.01
+    temp_k: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +178,8 @@ class Params:
 
     - ``heard_floor_frac``: a value is NaN where less than this share of what it rests on was heard;
       ``heard_sound_frac``: it is suspect below this.
+    - ``house_w``: what the centre draws beside IT, cooling and losses; 0 until calibrated. ``rack_lag_s``: coolant in a rack
+      and die over flow; ``residual_s``: time over which residuals are smoothed. ``learned``: of single assets, by calibration.
     - ``switch_w``: a switch with neither reading nor rating; ``steady_load_frac``: load of switches and storage over rating.
     """
 
@@ -160,3 +191,7 @@ class Params:
     heard_sound_frac: float = 0.95
     switch_w: float = 1000.0
     steady_load_frac: float = 0.6
+    house_w: float = 0.0
+    rack_lag_s: float = 35.0
+    residual_s: float = 60.0
+    learned: Learned = field(default_factory=Learned)
