@@ -139,9 +139,12 @@ def _share_out(site: Site, state: State, params: Params, now: datetime, plant: P
     pumps = site.of_kind("pump")[site.within("pump", "cdu") < 0]
     fans = np.concatenate([site.of_kind("tower"), site.of_kind("drycooler")])
     speed = state.column("pump", "pump_speed_frac", now)[site.row_of[pumps]]
-    _divide(site, pumps, float(plant.pumps_w), affine_power_w(speed, _rated(site, pumps)), electric)
+    p, rated = params.plant, _rated(site, pumps)
+    turning = p.pump_base_frac * rated + affine_power_w(speed, p.pump_cubic_frac * rated)
+    _divide(site, pumps, float(plant.pumps_w), turning, electric)
     speed = np.concatenate([state.column(kind, "fan_speed_frac", now) for kind in ("tower", "drycooler")])
-    turned = fan_power_w(speed, _rated(site, fans), params.plant.fan_exponent)
+    rated = _rated(site, fans)
+    turned = p.fan_base_frac * rated + fan_power_w(speed, (p.fan_full_frac - p.fan_base_frac) * rated, p.fan_exponent)
     _divide(site, fans, float(plant.fans_w), turned, electric)
     chillers = site.of_kind("chiller")
     _divide(site, chillers, float(plant.chillers_w), np.full(len(chillers), np.nan), electric)

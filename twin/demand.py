@@ -1,13 +1,14 @@
 """What IT draws: from GPU readings (or their utilisation) to node, rack and hall, with what was heard and what was guessed."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from twin.frame import Floats, Ints
 from twin.kinds import KINDS
-from twin.params import NodeParams, Params
+from twin.params import NodeParams, Params, Stage
 from twin.physics.node import delivered_power_w, supplied_power_w, utilised_power_w
 from twin.site import Bools, Site
 from twin.state import State
@@ -131,7 +132,7 @@ def _nodes(site: Site, state: State, params: Params, now: datetime) -> _Part:
     bare = count == 0
     heard = np.where(bare, ~np.isnan(cpu) & rated, heard)
     rest = utilised_power_w(np.where(np.isnan(cpu), p.cpu_util_frac, cpu), rest_idle, rest_full)
-    power = _through_supply(np.where(bare, 0.0, gpus) + rest, p)
+    power = through_supply(np.where(bare, 0.0, gpus) + rest, p.stages)
     power = np.where(heard > 0, power, np.nan)
     sigma = np.hypot(gpus_sigma, doubt.rest * (power - np.where(bare, 0.0, gpus)))
     if doubt.node:  # calibrated: what is left is known, but where a GPU's power follows from its utilisation
@@ -145,8 +146,8 @@ def _nodes(site: Site, state: State, params: Params, now: datetime) -> _Part:
     return _Part(
         site.of_kind("node"),
         power,
-        _through_supply(full + rest_full, p),
-        _through_supply(idle + rest_idle, p),
+        through_supply(full + rest_full, p.stages),
+        through_supply(idle + rest_idle, p.stages),
         heard,
         measured,
         metered,
@@ -158,8 +159,16 @@ def _per_node(home: Ints, values: Floats, n: int) -> Floats:
     return np.bincount(home, weights=values, minlength=n).astype(np.float64, copy=False)
 
 
-def _through_supply(load_w: Floats, p: NodeParams) -> Floats:
-    for stage in p.stages:
+def rest_w(site: Site, p: NodeParams) -> Floats:
+    """float64[nodes]: what ``rest_idle_frac`` and ``rest_full_frac`` are shares of: all of a node but its GPUs in full [W]."""
+    home, n = site.within("gpu", "node"), site.count("node")
+    full = _per_node(home, site.number("gpu", "rated_w", p.gpu_w), n)
+    return _rest(site, replace(p, rest_full_frac=1.0), full, np.bincount(home, minlength=n).astype(np.float64))[1]
+
+
+def through_supply(load_w: Floats, stages: Sequence[Stage]) -> Floats:
+    """Power into a node's supply [W] that delivers ``load_w`` through ``stages``."""
+    for stage in stages:
         load_w = supplied_power_w(load_w, stage.constant_w, stage.efficiency_frac)
     return load_w
 
@@ -173,7 +182,7 @@ def _rest(site: Site, p: NodeParams, gpu_full: Floats, gpus: Floats) -> tuple[Fl
     fixed = p.memory_w + p.nic_w * np.maximum(gpus, 1) + p.storage_w + p.other_w
     idle, full = fixed + p.cpu_idle_w, fixed + p.cpu_full_w
     inlet = site.number("node", "rated_w")
-    for stage in reversed(p.stages):
+    for stage in reversed(p.plate_stages or p.stages):
         inlet = delivered_power_w(inlet, stage.constant_w, stage.efficiency_frac)
     rated = ~np.isnan(inlet)
     given = np.where(rated, np.maximum(inlet - gpu_full, 0.0), full)

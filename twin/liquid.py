@@ -64,7 +64,7 @@ def solve_liquid(site: Site, state: State, params: Params, now: datetime, coolin
     steady_w = cooling.heat.own[racks]
     expected_w = _lagged(state, params, now, steady_w)
     heat, sigma, apart = _heat(site, state, params, now, cooling, cdu_heat_w, expected_w)
-    home = _main(site, "cdu", "rack")
+    home = main_cooler(site, "cdu", "rack")
     if len(home) and (home >= 0).any():
         apart |= _racks(site, state, params, now, expected_w, np.abs(expected_w - steady_w), home)
     apart |= _cdus(site, state, params, now, home)
@@ -80,8 +80,8 @@ def _lagged(state: State, params: Params, now: datetime, steady_w: Floats) -> Fl
     return np.where(known, was.value + part * (steady_w - was.value), steady_w)
 
 
-def _main(site: Site, source: str, target: str) -> Ints:
-    """int32[n]: row of the ``source`` that cools most of each ``target``, -1 for none."""
+def main_cooler(site: Site, source: str, target: str) -> Ints:
+    """int32[n]: row of the asset of kind ``source`` that cools most of each ``target``, -1 for none."""
     home, part = np.full(site.count(target), -1, dtype=np.int32), np.zeros(site.count(target))
     rows, targets, shares = site.linked("cools", source, target)
     for i in np.argsort(shares, kind="stable").tolist():
@@ -271,9 +271,14 @@ def _cdus(site: Site, state: State, params: Params, now: datetime, home: Ints) -
 def exchanger_wpk(site: Site, params: Params, flow_kgps: Floats, primary_kgps: Floats) -> Floats:
     """float64[cdus]: UA [W/K] of each CDU's exchanger at these flows; turbulent on both sides, see ``thinned_frac``."""
     rated = site.number("cdu", "rated_kgps")
-    design = params.plant.cdu_ntu * rated * pg25_heat_jpkgk(35.0)
-    clean = params.learned.column(site, "cdu:conductance_wpk", design)
-    return clean * thinned_frac(flow_kgps / rated, primary_kgps / rated)
+    return exchanger_clean_wpk(site, params) * thinned_frac(flow_kgps / rated, primary_kgps / rated)
+
+
+def exchanger_clean_wpk(site: Site, params: Params) -> Floats:
+    """float64[cdus]: UA [W/K] at the unit's rated flow on both sides: calibrated, else by ``cdu_ntu``; NaN where the unit has
+    neither that nor a rated flow."""
+    design = params.plant.cdu_ntu * site.number("cdu", "rated_kgps") * pg25_heat_jpkgk(35.0)
+    return params.learned.column(site, "cdu:conductance_wpk", design)
 
 
 def thinned_frac(secondary_frac: Floats, primary_frac: Floats) -> Floats:

@@ -59,6 +59,7 @@ def losses_of(site: Site, params: Params, loss_ratio: Floats | None = None) -> L
         ]
         va, watts = site.number(kind, "rated_va"), site.number(kind, "rated_w")
         rated = np.where(np.isnan(va), watts, va)
-        parts.append((here, np.where(rated > 0, rated, np.nan), *curves, ratio[here]))
+        over = ratio[here] * (params.chain.pdu_ratio if kind == "pdu" else 1.0)
+        parts.append((here, np.where(rated > 0, rated, np.nan), *curves, over))
     at, rated, a, b, c, over = (np.concatenate(part) for part in zip(*parts, strict=True))
     return LossOf(at, rated, a, b, c, over, params.chain.unrated_load_frac)

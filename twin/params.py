@@ -28,7 +28,8 @@ class NodeParams:
     - ``cpu_util_frac``: of a node whose processors say nothing; assumed.
     - ``stages``: one supply of 94 % (typical 94-96 %) that draws 20 W for itself; assumed.
     - ``rest_idle_frac``, ``rest_full_frac``: what a node draws beside its GPUs with idle and with busy processors, over what
-      its rating (or the numbers above) leave for that; None: idle as the numbers above have it. Calibration finds them.
+      its rating (or the numbers above) leave for that; None: idle as the numbers above have it. Calibration finds them;
+      ``plate_stages``: the supply as it was when it did, by which ratings go on to be divided (empty: ``stages``).
     """
 
     gpu_w: float = 700.0
@@ -43,6 +44,7 @@ class NodeParams:
     stages: tuple[Stage, ...] = (Stage(20.0, 0.94),)
     rest_idle_frac: float | None = None
     rest_full_frac: float = 1.0
+    plate_stages: tuple[Stage, ...] = ()
 
 
 # ExaDigiT/RAPS, system configuration "frontier": each node has a converter (SIVOC) of 13 W and 0.98; a rectifier of 17 W and
@@ -78,7 +80,8 @@ class ChainParams:
       represent over 40 % of all UPS losses", Schneider Electric White Paper 108).
     - ``pdu``: 98.8 % at half load (typical 98-99 %).
     - ``unrated_load_frac``: load at which a device of unknown rating is taken to run; assumed.
-    - ``fitted``: kinds whose curve was calibrated; it then wins over the nameplates of the assets.
+    - ``fitted``: kinds whose curve was calibrated; it then wins over the nameplates of the assets. ``pdu_ratio``: losses of
+      PDUs over their curve, where they could only be told from the difference of meters.
     """
 
     transformer: LossCurve = LossCurve(0.003, 0.0, 0.010)
@@ -86,6 +89,7 @@ class ChainParams:
     pdu: LossCurve = LossCurve(0.004, 0.0, 0.009)
     unrated_load_frac: float = 0.5
     fitted: tuple[str, ...] = ()
+    pdu_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class PlantParams:
     - ``range_k``: OCP, ΔT of 10 K or less at 1.5 L/min/kW. ``cdu_ntu`` (2 K of approach at design), ``exchanger_k``: assumed.
     - ``pump_frac``: assumed; ASHRAE 90.1 appendix G (22 + 19 W/gpm) is 0.016 at 10 K, warm-water loops have less to pass.
       ``least_pump_speed_frac``: assumed.
+    - ``pump_base_frac``, ``pump_cubic_frac``: power of a loop's pump at no speed and by the cube of speed, over its rating;
+      ``fan_base_frac``, ``fan_full_frac``: of a fan at no speed and at full speed. The affinity laws until calibrated.
     - ``tower_fan_frac``: 40.2 gpm/hp at 95/85/75 °F, ASHRAE 90.1 table 6.8.1-7. ``dry_fan_frac``, ``dry_approach_k``: assumed.
     - ``fan_exponent``: assumed, between the ceiling of ASHRAE 90.1-2016 6.5.5.2.1 (1.74) and the cube.
     - ``carnot_frac``: COP 6.3 (ASHRAE 90.1, large centrifugal, 0.56 kW/ton) at 6.7 °C leaving and 35 °C condenser water.
@@ -117,6 +123,10 @@ class PlantParams:
     exchanger_k: float = 2.0
     pump_frac: float = 0.012
     least_pump_speed_frac: float = 0.4
+    pump_base_frac: float = 0.0
+    pump_cubic_frac: float = 1.0
+    fan_base_frac: float = 0.0
+    fan_full_frac: float = 1.0
     tower_fan_frac: float = 0.0127
     dry_fan_frac: float = 0.025
     dry_approach_k: float = 6.0
