@@ -56,7 +56,7 @@ def _nodes(h: History, params: Params) -> Iterator[Fit]:
     def record_of(knobs: Sequence[Knob]) -> Record:
         names = [knob.name for knob in knobs]
 
-        def expect(x: Floats) -> Floats:
+        def _expect(x: Floats) -> Floats:
             set_ = dict(zip(names, x.tolist(), strict=True))
             full = set_.get("rest_full_frac", p.rest_full_frac)
             idle = set_.get("rest_idle_frac", _idle_frac(params) if p.rest_idle_frac is None else p.rest_idle_frac)
@@ -64,8 +64,8 @@ def _nodes(h: History, params: Params) -> Iterator[Fit]:
             stages = p.stages if "efficiency_frac" not in set_ else one_stage(params, set_["efficiency_frac"])
             return np.asarray(through_supply(summed + rest, stages)).ravel()
 
-        now = expect(np.array([knob.start for knob in knobs]))
-        return Record(np.repeat(h.time_s, width), meter.ravel(), expect, now, _whose(h, width))
+        now = _expect(np.array([knob.start for knob in knobs]))
+        return Record(np.repeat(h.time_s, width), meter.ravel(), _expect, now, _whose(h, width))
 
     idle = Knob("rest_idle_frac", _idle_frac(params), 0.0, 3.0)
     full, eta = Knob("rest_full_frac", p.rest_full_frac, 0.0, 5.0), Knob("efficiency_frac", _efficiency(params), 0.7, 1.0)
@@ -107,12 +107,12 @@ def _loss(h: History, params: Params, kind: str, out_w: Floats, lost_w: Floats) 
     def record_of(knobs: Sequence[Knob]) -> Record:
         names = [knob.name for knob in knobs]
 
-        def model(x: Floats) -> Floats:
+        def _model(x: Floats) -> Floats:
             at = dict(zip(names, x.tolist(), strict=True))
             return np.asarray(loss_w(out_w, rated, *(at.get(name, 0.0) for name in CURVE))).ravel()
 
         present = np.asarray(loss_w(out_w, rated, *plate.values())).ravel()
-        return Record(np.repeat(h.time_s, len(rated)), lost_w.ravel(), model, present, _whose(h, len(rated)))
+        return Record(np.repeat(h.time_s, len(rated)), lost_w.ravel(), _model, present, _whose(h, len(rated)))
 
     three = [Knob(name, float(np.nanmean(plate[name])), 0.0, 0.2, 0.01) for name in CURVE]
     return best_fit(f"loss of {kind}", "", [three, (three[0], three[2]), three[:2]], record_of)
@@ -134,10 +134,10 @@ def _loss_by_difference(h: History, params: Params, power_w: Floats) -> Fit:
     into, lost = (np.stack([v[:, source[target == r]].sum(axis=1) for r in racks], axis=1) for v in (power_w, lost))
     out = h.column("rack", "power_w")[:, racks]
 
-    def model(x: Floats) -> Floats:
+    def _model(x: Floats) -> Floats:
         return np.asarray(out + x[0] * lost).ravel()
 
-    record = Record(np.repeat(h.time_s, len(racks)), into.ravel(), model, model(np.array([ratio])), _whose(h, len(racks)))
+    record = Record(np.repeat(h.time_s, len(racks)), into.ravel(), _model, _model(np.array([ratio])), _whose(h, len(racks)))
     return fit("loss of pdu", "", [Knob("loss_ratio", ratio, 0.0, 10.0, 1.0)], record)
 
 
@@ -184,14 +184,14 @@ def _by_speed(
     def record_of(knobs: Sequence[Knob]) -> Record:
         names = [knob.name for knob in knobs]
 
-        def model(x: Floats) -> Floats:
+        def _model(x: Floats) -> Floats:
             at = dict(zip(names, x.tolist(), strict=True))
             curve = at.get("base_frac", 0.0) + at["rise_frac"] * speed ** at.get("exponent_ratio", exponent or 3.0)
             return np.asarray(rated_w * curve).ravel()
 
         present = np.asarray(rated_w * (base + rise * speed ** (exponent or 3.0))).ravel()
         whose = _whose(h, len(rated_w)) if len(rated_w) > 1 else None
-        return Record(np.repeat(h.time_s, len(rated_w)), power_w.ravel(), model, present, whose)
+        return Record(np.repeat(h.time_s, len(rated_w)), power_w.ravel(), _model, present, whose)
 
     knobs = (
         Knob("base_frac", base, 0.0, 2.0, 0.1),
@@ -225,12 +225,12 @@ def _exchangers(h: History, params: Params) -> Iterator[Fit]:
         ends = tuple(np.where(sound, stream, np.nan) for stream in streams)
         thin = thinned_frac(flow[:, c] / rated[c], primary[:, c] / rated[c])
 
-        def passed(x: Floats, ends: tuple[Floats, ...] = ends, thin: Floats = thin) -> Floats:
+        def _passed(x: Floats, ends: tuple[Floats, ...] = ends, thin: Floats = thin) -> Floats:
             back_c, cold_c, hot_wpk, cold_wpk = ends
             return exchanged_heat_w(back_c, cold_c, hot_wpk, cold_wpk, x[0] * thin)
 
         knob = Knob("conductance_wpk", float(now[c]), 1e-3 * float(now[c]), 50 * float(now[c]))
-        yield fit("exchanger", asset, [knob], Record(h.time_s, np.where(sound, heat, np.nan), passed, passed(now[[c]])))
+        yield fit("exchanger", asset, [knob], Record(h.time_s, np.where(sound, heat, np.nan), _passed, _passed(now[[c]])))
 
 
 def _racks(h: History, params: Params) -> Iterator[Fit]:
