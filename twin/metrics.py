@@ -72,6 +72,7 @@ def suffix(name: str) -> str:
 _INF = float("inf")
 _TERA = 1e12
 # kinds | name | low | high | max age [s] | flags ("counter" or "step=…") | what it is
+_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler"
 _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     # power, wherever a meter sits; positive is power into the asset
     ("gpu", "power_w", 0, 3e3, 90, "", "electrical power into the GPU board"),
@@ -196,7 +197,40 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("site", "facility_power_w", 0, 1e10, 90, "", "power the centre takes in: from the grid, its own generation and storage"),
     ("site", "pue_ratio", 1, 10, 90, "", "facility power over IT power (momentary; ISO/IEC 30134-2 asks for a year)"),
     ("site", "overdue_reverts_count", 0, 1e6, 300, "", "actions of ours whose former value could not be restored"),
-    ("site hall rack pdu cdu", "residual_w", -1e10, 1e10, 90, "", "measured less modelled: IT power; pdu: power; cdu: heat"),
+    # what a sensor says less what everything else says it should (smoothed over a minute), and that over its expected spread
+    (
+        _METERED,
+        "residual_w",
+        -1e10,
+        1e10,
+        90,
+        "",
+        "measured less expected power (site, hall: IT; cdu, loop: heat)",
+    ),
+    (
+        _METERED,
+        "residual_score_ratio",
+        -1e6,
+        1e6,
+        90,
+        "",
+        "residual_w over its expected spread; beyond 4 is wrong",
+    ),
+    ("site", "facility_residual_w", -1e10, 1e10, 90, "", "power that the connection's meters read less what the rest explains"),
+    ("site", "facility_score_ratio", -1e6, 1e6, 90, "", "facility_residual_w over its expected spread"),
+    ("cdu", "power_residual_w", -1e7, 1e7, 90, "", "electrical power measured less expected"),
+    ("cdu", "power_score_ratio", -1e6, 1e6, 90, "", "power_residual_w over its expected spread"),
+    ("rack", "expected_heat_w", -1e7, 5e8, 90, "", "heat that the rack's power should set free in its liquid by now"),
+    ("rack", "heat_residual_w", -1e8, 1e8, 90, "", "heat carried by the liquid, measured less expected"),
+    ("rack", "heat_score_ratio", -1e6, 1e6, 90, "", "heat_residual_w over its expected spread"),
+    ("cdu", "primary_heat_residual_w", -1e8, 1e8, 90, "", "heat into facility water, measured less expected"),
+    ("cdu", "primary_heat_score_ratio", -1e6, 1e6, 90, "", "primary_heat_residual_w over its expected spread"),
+    ("rack cdu", "supply_temp_residual_k", -200, 200, 90, "", "supply less expected: rack by its CDU, cdu by its exchanger"),
+    ("rack cdu", "supply_temp_score_ratio", -1e6, 1e6, 90, "", "supply_temp_residual_k over its expected spread"),
+    ("rack cdu", "return_temp_residual_k", -200, 200, 90, "", "return less expected: rack by its power, cdu by its racks"),
+    ("rack cdu", "return_temp_score_ratio", -1e6, 1e6, 90, "", "return_temp_residual_k over its expected spread"),
+    ("rack cdu", "flow_residual_kgps", -1e4, 1e4, 90, "", "flow less expected: rack by its share, cdu by its pump's speed"),
+    ("rack cdu", "flow_score_ratio", -1e6, 1e6, 90, "", "flow_residual_kgps over its expected spread"),
     ("site hall", "coverage_frac", 0, 1, 90, "", "share of the modelled IT power that a power meter or sensor also reads"),
     ("site hall", "heard_frac", 0, 1, 90, "", "share of IT, by full less idle power, that gave a fresh reading of any kind"),
     ("queue", "running_count", 0, 1e7, 120, "", "jobs running"),

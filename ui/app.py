@@ -34,10 +34,10 @@ from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
 from twin.message import Message
-from twin.params import Params
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
@@ -49,9 +49,12 @@ log = logging.getLogger(__name__)
 
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
-    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
+    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts",
+    "calibrate",
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
+DAY_S = 86400.0
+CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -93,7 +96,9 @@ class Centre:
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
-        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+        self.duties = Duties(
+            self.live, self.publish, rules, queues, desk, Limits(), params_of(adoption_file(config.site.assets), self.site)
+        )
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
@@ -129,6 +134,7 @@ class Centre:
             Task("forecasts", duties.forecasts, 3600, 5),
             Task("ledger", duties.ledger, 900, 120),
             Task("save-alerts", duties.save_alerts, 60, 60),
+            Task("calibrate", self._calibrate, DAY_S, CALIBRATE_AT_S),
         )
 
     async def _collect(self, now: datetime) -> None:
@@ -143,6 +149,10 @@ class Centre:
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+
+    def _calibrate(self, now: datetime) -> None:
+        """Propose what the last day tells; adopt it only where the configuration says so."""
+        self.duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
         """Put the past that a simulated plant makes up into the store, with the totals of its meters."""

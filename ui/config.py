@@ -71,6 +71,12 @@ class EnergySection(_Section):
         return value
 
 
+class TwinSection(_Section):
+    """``[twin]``: whether what the daily calibration finds sound is put in force by itself, or waits for a person."""
+
+    adopt: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSection:
     """One ``[[source]]``: its name, its type and the options of that type, checked."""
@@ -94,6 +100,7 @@ class Config:
     wall: WallSection
     alerts: AlertSection
     energy: EnergySection
+    twin: TwinSection
     sources: Sequence[SourceSection]
 
 
@@ -103,6 +110,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "wall": WallSection,
     "alerts": AlertSection,
     "energy": EnergySection,
+    "twin": TwinSection,
 }
 MAX_SOURCES = 10_000
 

@@ -18,6 +18,7 @@ from ui.faces.api import add_api
 from ui.faces.api_events import add_events
 from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
+from ui.faces.api_calibration import add_calibration
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.push import Pulse
@@ -47,6 +48,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_events(server, pulse)
     add_push(server, pulse)
     add_twin_page(server, add_twin(server, pulse))
+    add_calibration(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
