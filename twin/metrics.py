@@ -153,6 +153,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
     ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
     ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
+    ("pdu ups meter", "breaker_open_flag", 0, 1, 90, "", "a breaker of the device is open: tripped or switched off"),
     ("ups", "on_battery_flag", 0, 1, 90, "", "the load runs from the battery"),
     ("meter", "energy_kwh", 0, _INF, 600, "counter", "energy since the counter began"),
     # the world outside
@@ -194,6 +195,9 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("process", "store_bytes", 0, 1e16, 300, "", "size of the store on disk"),
     ("process", "spool_waiting_count", 0, _INF, 90, "", "values that wait for the store"),
     ("process", "spool_dropped_count", 0, _INF, 90, "counter", "values lost because the store refused them for too long"),
+    ("process", "pages_waiting_count", 0, _INF, 90, "", "pages that wait for their receivers"),
+    ("process", "pages_waiting_s", 0, 1e7, 90, "", "age of the oldest page that waits; 0 where none does"),
+    ("process", "pages_dead_count", 0, _INF, 90, "", "pages that no receiver took and that are given up"),
 )
 
 

@@ -16,6 +16,7 @@ from twin.message import Message
 from twin.ports import Clock, Records, Store
 from twin.site import Site
 from twin.state import State
+from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
@@ -44,6 +45,7 @@ class Live:
     forecasts: tuple[Forecast, ...] = ()
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
+    oncall: OnCall | None = None  # where people are told, and say that they have heard
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 
