@@ -80,7 +80,7 @@ class AlertTable:
 
     ``lost``: keys of alerts that fired under other rules or on another site and that nothing here speaks of any more;
     whoever was told of them must be told that they are over. ``causes``: key of the alert that explains the one of a rule
-    (its number) on an asset (its row); filled in by ``analytics.fold``.
+    (its number) on an asset (its row); filled in by ``analytics.oncall.cause``, with those of others under the number -1.
     """
 
     rules: Rules

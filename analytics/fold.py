@@ -111,8 +111,7 @@ def _upward(site: Site, root: Ints) -> Ints:
     found = root.copy()
     parts = np.flatnonzero((root >= 0) & np.isin(site.kind_of, _PARTS) & (site.parent >= 0))
     inside = parts[np.isin(site.kind_of[site.parent[parts]], _COOLERS)]
-    free = inside[found[site.parent[inside]] < 0]
-    found[site.parent[free]] = root[free]
+    found[site.parent[inside]] = root[inside]
     return found
 
 

@@ -41,6 +41,7 @@ def explain(table: AlertTable, others: Others, read_by: Ints | None = None) -> E
         for pair, at in zip(zip(number[mine].tolist(), row[mine].tolist(), strict=True), cause[mine].tolist(), strict=True)
     }
     outer = {keys[at - n]: names[int(cause[at])] for at in hit[hit >= n].tolist()}
+    causes |= {(-1, i): name for i, name in enumerate(outer.values())}  # of no rule of ours, but counted with them
     pending = frozenset(name for at, name in names.items() if both.phase[at] == PENDING)
     return Explained(replace(table, causes=causes), outer, pending)
 
