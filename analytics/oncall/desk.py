@@ -32,7 +32,6 @@ class Event(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
     HANDOVER = "handover"
-    DIGEST = "digest"
     TEST = "test"
 
 
@@ -114,13 +113,14 @@ class Happened:
 @dataclass(frozen=True, slots=True)
 class Desk:
     """All that is remembered. ``begun``: alert -> when it lately began to fire; ``seen``: firing alerts -> when last seen so;
-    ``duty``: schedule -> who had it; ``silences``: of people, ended ones are dropped."""
+    ``duty``: schedule -> who had it; ``silences``: of people, ended ones are dropped; ``at_s``: of the step."""
 
     groups: Mapping[str, Group] = field(default_factory=dict)
     begun: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     seen: Mapping[str, float] = field(default_factory=dict)
     duty: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     silences: tuple[Silence, ...] = ()
+    at_s: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def step(
     for key in list(groups):
         _close(groups, key, routes, work)
     _hand_over(was, groups, work)
-    kept = Desk(groups, begun, seen, dict(work.duty), silences)
+    kept = Desk(groups, begun, seen, dict(work.duty), silences, now_s)
     return Told(kept, tuple(work.pages), tuple(work.happened))
 
 
@@ -197,7 +197,7 @@ def _flaps(
     for key, signal in table.items():
         if not signal.fires:
             continue
-        if key not in seen and (key in begun or len(begun) < MAX_FLAPS):
+        if (key not in seen or seen[key] < was.at_s) and (key in begun or len(begun) < MAX_FLAPS):
             begun[key] = (*begun.get(key, ()), now_s)[-policy.flap_count * 4 :]
         seen[key] = now_s
     flaps = set()

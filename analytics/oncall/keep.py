@@ -60,6 +60,7 @@ def desk_text(desk: Desk) -> str:
         "groups": {key: plain(group) for key, group in desk.groups.items()},
         "begun": {key: list(times) for key, times in desk.begun.items()},
         "seen": dict(desk.seen),
+        "at_s": desk.at_s if math.isfinite(desk.at_s) else None,
         "duty": {name: list(people) for name, people in desk.duty.items()},
         "silences": [one.as_json() for one in desk.silences],
     }
@@ -78,6 +79,7 @@ def desk_of(text: str) -> Desk:
             kept["seen"],
             {name: tuple(people) for name, people in kept["duty"].items()},
             tuple(from_json(one) for one in kept["silences"]),
+            -math.inf if kept["at_s"] is None else kept["at_s"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(f"what was kept of the pages cannot be read ({error}); they start anew") from error

@@ -42,7 +42,7 @@ class Alertmanager:
         ]
         if alerts:
             url = f"{self._options.url.rstrip('/')}/api/v2/alerts"
-            await post.send(url, json=alerts, headers=self._headers)
+            await post.send(url, body=alerts, headers=self._headers)
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Alertmanager:

@@ -54,7 +54,7 @@ class DingTalk:
             "markdown": {"title": cut(said.title, 200), "text": text},
             "at": {"atMobiles": list(named), "isAtAll": False},
         }
-        taken(await post.send(url, json=body), "errcode", "errmsg", _BUSY, _REFUSED)
+        taken(await post.send(url, body=body), "errcode", "errmsg", _BUSY, _REFUSED)
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> DingTalk:

@@ -44,7 +44,7 @@ class Opsgenie:
         page, said, url = parcel.page, parcel.said, self._options.url.rstrip("/")
         if action := _ACTIONS.get(page.event):
             url = f"{url}/{quote(alias(page), safe='')}/{action}?identifierType=alias"
-            await post.send(url, json={"source": "icctwin", "note": cut(page.note, 5000)}, headers=self._headers)
+            await post.send(url, body={"source": "icctwin", "note": cut(page.note, 5000)}, headers=self._headers)
             return
         labels = page.signals[0].labels if page.signals else page.labels
         body = {
@@ -58,7 +58,7 @@ class Opsgenie:
             "source": "icctwin",
             "priority": _PRIORITIES[page.severity],
         }
-        await post.send(url, json=body, headers=self._headers)
+        await post.send(url, body=body, headers=self._headers)
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Opsgenie:

@@ -48,7 +48,7 @@ class PagerDuty:
         }
         if action == "trigger":
             event |= self._body(parcel)
-        await post.send(self._options.url, json=event)
+        await post.send(self._options.url, body=event)
 
     def _body(self, parcel: Parcel) -> dict[str, Any]:
         page, said = parcel.page, parcel.said

@@ -6,7 +6,9 @@ with its token would go to whom nobody named."""
 
 import asyncio
 import fnmatch
+import io
 import ipaddress
+import json
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +85,11 @@ class _Resolver(AbstractResolver):
         await self._real.close()
 
 
+def as_json(body: Any) -> bytes:
+    """JSON in UTF-8: half of what escapes would take of a robot's limit in Chinese."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
 class Post:
     """Sends requests for channels; ``allow``: see the module. ``close`` it on the loop on which it was used."""
 
@@ -107,23 +114,22 @@ class Post:
         self,
         url: str,
         *,
-        json: Any = None,
+        body: Any = None,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        method: str = "POST",
     ) -> Answer:
-        """One request. ``Undelivered`` where it may not go there, nobody answers in time, or the answer is no 2xx. A URL is
-        never in what that says: robots have their token in it."""
+        """One POST of ``body`` as JSON, or of ``data`` as it is. ``Undelivered`` where it may not go there, nobody answers in
+        time, or the answer is no 2xx. A URL is never in what that says: robots have their token in it."""
         host = URL(url).host or "?"
         try:
             self.check(url)
         except ValueError as error:
             raise Undelivered(str(error), hopeless=True) from None
+        raw = io.BytesIO(as_json(body) if data is None else data)
+        full = {"Content-Type": "application/json", **(headers or {})}
         try:
-            async with self._open().request(
-                method, url, json=json, data=data, headers=dict(headers or {}), allow_redirects=False
-            ) as response:
-                body = await response.content.read(MAX_ANSWER_BYTES)
+            async with self._open().post(url, data=raw, headers=full, allow_redirects=False) as response:
+                said = await response.content.read(MAX_ANSWER_BYTES)
                 status, asked = response.status, response.headers.get("Retry-After", "")
                 date = response.headers.get("Date", "")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -131,10 +137,10 @@ class Post:
         if 300 <= status < 400:
             raise Undelivered(f"{host} redirects (status {status}), which is not followed; give its new URL", hopeless=True)
         if not 200 <= status < 300:
-            said = body[:MAX_SAID_CHARS].decode("utf-8", "replace")
-            why = f"{host} answered {status}: {_short(said, url)}"
+            text = said[:MAX_SAID_CHARS].decode("utf-8", "replace")
+            why = f"{host} answered {status}: {_short(text, url)}"
             raise Undelivered(why, retry_after_s=_asked_s(asked, date), hopeless=hopeless(status))
-        return Answer(status, body)
+        return Answer(status, said)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

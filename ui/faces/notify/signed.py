@@ -7,13 +7,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping, MutableMapping
 
 from analytics.oncall.keep import plain
 from analytics.oncall.outbox import Pace
 from ui.faces.notify import ChannelOptions, Parcel, Secret
-from ui.faces.notify.post import Post
+from ui.faces.notify.post import Post, as_json
 
 PACE = Pace()
 TOLERANCE_S = 300.0  # clocks and the way may differ by so much
@@ -74,7 +73,7 @@ class Signed:
         say so again and do nothing."""
         table = {"type": f"page.{parcel.page.event}", "title": parcel.said.title, "lines": list(parcel.said.lines)}
         table |= {"link": parcel.said.link, "pages": [plain(page) for page in parcel.pages]}
-        body = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+        body = as_json(table)
         time_s = int(parcel.now_s)
         headers = {
             "Content-Type": "application/json",

@@ -43,7 +43,7 @@ class Slack:
         if said.link:
             button = {"type": "button", "text": {"type": "plain_text", "text": "icctwin"}, "url": said.link}
             blocks.append({"type": "actions", "elements": [button]})
-        await post.send(self._url, json={"text": escaped(said.title), "blocks": blocks})
+        await post.send(self._url, body={"text": escaped(said.title), "blocks": blocks})
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Slack:

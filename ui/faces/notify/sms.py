@@ -1,6 +1,5 @@
 """A text message or a call, by the webhook of whoever provides them: a request made of the operator's own template."""
 
-import json
 from collections.abc import Mapping
 from string import Formatter
 from typing import Any, Literal
@@ -68,9 +67,9 @@ class Sms:
         for number in options.numbers:
             params = {"text": text, "title": cut(said.title, options.max_bytes), "number": number}
             params |= {"id": f"{parcel.id}-{number}", "severity": parcel.page.severity.value}
-            body = json.dumps(filled(options.body, params), ensure_ascii=False).encode()
+            body = filled(options.body, params)
             headers = {**self._headers, "Content-Type": "application/json", "Idempotency-Key": params["id"]}
-            await post.send(options.url, data=body, headers=headers)
+            await post.send(options.url, body=body, headers=headers)
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Sms:

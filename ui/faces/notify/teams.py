@@ -1,13 +1,12 @@
 """Microsoft Teams by a Workflows webhook: an adaptive card (adaptivecards.io, schema 1.4), at most 28 KB."""
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from analytics.oncall.outbox import Pace
 from ui.faces.notify import ChannelOptions, Parcel, Secret
-from ui.faces.notify.post import Post
+from ui.faces.notify.post import Post, as_json
 from ui.faces.notify.said import cut
 
 PACE = Pace(per_second_count=4, per_minute_count=60, digests=True)  # learn.microsoft.com: connectors and webhooks, rate limits
@@ -30,9 +29,9 @@ class Teams:
     async def deliver(self, parcel: Parcel, post: Post) -> None:
         """See ``ui.faces.notify.Channel``."""
         body = _message(parcel, pictured=True)
-        if len(json.dumps(body).encode()) > MAX_BYTES:
+        if len(as_json(body)) > MAX_BYTES:
             body = _message(parcel, pictured=False)
-        await post.send(self._url, json=body)
+        await post.send(self._url, body=body)
 
 
 def _message(parcel: Parcel, pictured: bool) -> dict[str, Any]:

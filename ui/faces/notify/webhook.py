@@ -30,7 +30,7 @@ class Webhook:
         """See ``ui.faces.notify.Channel``."""
         options = self._options
         body = payload(parcel.page, self._name, words(options.language), options.outside)
-        await post.send(options.url, json=body, headers={**self._headers, "Idempotency-Key": parcel.id})
+        await post.send(options.url, body=body, headers={**self._headers, "Idempotency-Key": parcel.id})
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Webhook:

@@ -35,13 +35,13 @@ class WeCom:
     async def deliver(self, parcel: Parcel, post: Post) -> None:
         """See ``ui.faces.notify.Channel``."""
         text = {"msgtype": "markdown", "markdown": {"content": markdown(parcel.said, MAX_BYTES)}}
-        taken(await post.send(self._url, json=text), "errcode", "errmsg", _BUSY, _REFUSED)
+        taken(await post.send(self._url, body=text), "errcode", "errmsg", _BUSY, _REFUSED)
         picture = parcel.said.picture
         if picture and len(picture) <= MAX_PICTURE_BYTES and parcel.page.event is Event.TRIGGER:
             mark = hashlib.md5(picture, usedforsecurity=False).hexdigest()  # as the API asks for it: a checksum
             image = {"msgtype": "image", "image": {"base64": base64.b64encode(picture).decode(), "md5": mark}}
             try:
-                taken(await post.send(self._url, json=image), "errcode", "errmsg", _BUSY, _REFUSED)
+                taken(await post.send(self._url, body=image), "errcode", "errmsg", _BUSY, _REFUSED)
             except Undelivered:
                 return  # the text has arrived: to send it again for the picture's sake would page twice
 
