@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.measure")
+GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.measure", "ui.commands.oncall")
 
 
 def add_command(

@@ -21,6 +21,7 @@ from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
 from analytics.oncall.schedule import FRESH_S, Schedule
 from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence
+from analytics.rule import Rule
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.ports import Records
@@ -52,6 +53,7 @@ class OnCall:
         self.others = Others()
         self.desk = self._remembered()
         self.signals: tuple[Signal, ...] = ()
+        self.rules: tuple[Rule, ...] = ()
         self.use(file, now)
 
     def _remembered(self) -> Desk:
@@ -76,7 +78,7 @@ class OnCall:
         now_s = now.timestamp()
         with self._lock:
             self._freshen(now)
-            self.others = self.others.at(now_s)
+            self.others, self.rules = self.others.at(now_s), table.rules.rules
             seen = explain(table, self.others, self._read_by)
             self.signals = tuple(self._signals(seen))
             told = self._decide(now, now_s)

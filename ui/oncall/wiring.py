@@ -13,21 +13,18 @@ from analytics.oncall.silence import reservation_windows
 from analytics.rules import DEFAULT_RULES, Rules, load_rules
 from twin.errors import ConfigError, SourceError
 from twin.message import Message
-from twin.metrics import METRICS, metric, suffix
-from twin.ports import How, Records, Store
+from twin.ports import Records
 from twin.site import Site
-from ui.faces.notify.picture import picture
 from ui.faces.notify.post import Post
 from ui.oncall.courier import Courier
 from ui.oncall.file import OnCallFile, load_oncall, no_oncall
+from ui.oncall.picture import series_picture
 from ui.oncall.service import OnCall
 from ui.view import Live
 from ui.words import words
 
 log = logging.getLogger(__name__)
 
-PICTURE_SPAN = timedelta(hours=3)
-PICTURE_STEPS = 180
 EVENTS = "event"  # the records' topic of what devices told (twin.event)
 MAX_EVENTS = 1000  # taken in at once
 
@@ -71,15 +68,9 @@ class Delivery:
         if signal is None:
             return None
         try:
-            return series_picture(
-                self._live.store,
-                self._live.site,
-                signal.key,
-                signal.labels,
-                self._live.clock.now(),
-                {"limit": signal.limit, "since_s": signal.since_s},
-                language,
-            )
+            about = {"limit": signal.limit, "since_s": signal.since_s}
+            live = self._live
+            return series_picture(live.store, live.site, signal.key, signal.labels, live.clock.now(), about, words(language))
         except SourceError as error:
             log.warning("no picture of %s: %s", signal.key, error)
             return None
@@ -163,21 +154,3 @@ def _mark(path: Path) -> tuple[str, int, int]:
     except OSError:
         return str(path), 0, 0
     return str(path), about.st_mtime_ns, about.st_size
-
-
-def series_picture(
-    store: Store, site: Site, title: str, labels: Mapping[str, str], now: datetime, about: Mapping[str, float], language: str
-) -> bytes | None:
-    """PNG of the metric that ``labels`` name over the last hours; None where there is no such series. ``about``: ``limit``
-    (NaN: none; left out where it is of another quantity than the series) and ``since_s``."""
-    kind, name, asset = (labels.get(label, "") for label in ("kind", "metric", "asset"))
-    if not name or name not in METRICS.get(kind, {}) or asset not in site.position:
-        return None
-    row = np.array([site.row(asset)], dtype=np.int32)
-    step_s = PICTURE_SPAN.total_seconds() / PICTURE_STEPS
-    found = store.series(kind, [name], now - PICTURE_SPAN, now, step_s, How.MEAN, row)
-    limits = metric(kind, name)
-    limit = about["limit"] if limits.low <= about["limit"] <= limits.high and not limits.counter else float("nan")
-    return picture(
-        title, found.time_s, found.values[name][:, 0], limit, about["since_s"], suffix(name), words(language), site.timezone
-    )
