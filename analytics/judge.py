@@ -172,6 +172,11 @@ def _ratio(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
     return look.column(rule.kind, rule.metric, rule.origin) / np.where(over != 0, over, np.nan), memory
 
 
+def _difference(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
+    less = look.column(rule.kind, rule.over, rule.origin)
+    return look.column(rule.kind, rule.metric, rule.origin) - less, memory
+
+
 def _residual(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
     expected = look.column(rule.kind, rule.metric, Origin.MODELLED)
     left = look.column(rule.kind, rule.metric, Origin.MEASURED) - expected
@@ -188,6 +193,7 @@ _MAKERS: Mapping[Of, Callable[[Look, Rule, Memory], tuple[Floats, Memory]]] = {
     Of.RATE: _increase,
     Of.CHANGE: _change,
     Of.RATIO: _ratio,
+    Of.DIFFERENCE: _difference,
     Of.RESIDUAL: _residual,
     Of.FORECAST: _forecast,
 }

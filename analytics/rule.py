@@ -30,6 +30,7 @@ class Of(StrEnum):
     RATE = "rate"
     CHANGE = "change"
     RATIO = "ratio"
+    DIFFERENCE = "difference"
     RESIDUAL = "residual"
     FORECAST = "forecast"
 

@@ -213,13 +213,15 @@ class Block:
         return fields
 
     def _ratio(self, metric: Metric, of: str) -> dict[str, Any]:
-        if of != Of.RATIO:
+        if of not in (Of.RATIO, Of.DIFFERENCE):
             if "over" in self.block:
-                self._bad("over", 'over goes with of = "ratio"; add that or leave it out')
+                self._bad("over", 'over goes with of = "ratio" or "difference"; add that or leave it out')
             return {}
         over = self._text("over")
         if over and over not in METRICS[metric.kind]:
             self._bad("over", f"no metric {over!r} of kind {metric.kind!r}; known: {', '.join(METRICS[metric.kind])}")
+        elif over and of == Of.DIFFERENCE and METRICS[metric.kind][over].unit != metric.unit:
+            self._bad("over", f"{over} and {metric.name} have different units; only like can be taken from like")
         return {"over": over}
 
     def _foreseen(self, of: str) -> dict[str, Any]:
@@ -278,7 +280,7 @@ class Block:
         of = judged.get("of", Of.VALUE)
         if of in (Of.INCREASE, Of.RATE):
             low, high = 0.0, math.inf
-        elif of in (Of.CHANGE, Of.RESIDUAL):
+        elif of in (Of.CHANGE, Of.RESIDUAL, Of.DIFFERENCE):
             low, high = metric.low - metric.high, metric.high - metric.low
         elif of is Of.RATIO:
             low, high, unit = -math.inf, math.inf, f"parts of {judged['over']}"

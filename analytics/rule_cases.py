@@ -17,7 +17,7 @@ a ``spread`` below and above (``gpu temp_c forecast spread 5: 70+1x23``). ``at``
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def run_case(case: Case, rules: Rules, site: Site) -> Outcome:
         return Outcome(case, tuple(unknown))
     wanted = {one.rule for one in case.expected}
     wanted |= {part for rule in rules.rules if rule.name in wanted for part in rule.parts}
-    some = Rules(tuple(rule for rule in rules.rules if rule.name in wanted))
+    some = Rules(tuple(replace(rule, quiet=False) for rule in rules.rules if rule.name in wanted))
     last_s = max((one.at_s for one in case.expected if one.at_s == one.at_s), default=0.0)
     longest = max((len(fed.value) for fed in case.series), default=1)
     fires = dict(_stepped(case, some, site, max(round(last_s / case.every_s) + 1, longest)))

@@ -80,7 +80,7 @@ def _columns(rule: Rule) -> list[tuple[str, str, Origin]]:
     if rule.join or rule.of is Of.FORECAST:
         return []
     found = [(rule.kind, rule.metric, rule.origin)]
-    if rule.of is Of.RATIO:
+    if rule.over:
         found.append((rule.kind, rule.over, rule.origin))
     if rule.of is Of.RESIDUAL:
         found += [(rule.kind, rule.metric, origin) for origin in (Origin.MEASURED, Origin.MODELLED)]

@@ -13,6 +13,7 @@ judged instead of the value:
 - ``of = "increase"``: by how much a counter grew over ``window_s``; ``of = "rate"``: that for each second;
 - ``of = "change"``: the value less what it was ``window_s`` ago;
 - ``of = "ratio"`` with ``over = "total_bytes"``: the value over that other metric of the same asset;
+- ``of = "difference"`` with ``over``: the value less that other metric (the rise over a rack, say);
 - ``of = "residual"``: measured less modelled; with ``relative_to = "modelled"`` that over what is modelled;
 - ``of = "forecast"`` with ``horizon_s`` and ``probability_frac``: what the metric will reach within that time with at least
   that probability, by the newest forecast of the asset.
