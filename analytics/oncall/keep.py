@@ -47,10 +47,10 @@ def page_of(text: str) -> Page:
 
 
 def _signal(kept: dict[str, Any]) -> Signal:
-    said = kept["summary"]
-    params = {name: math.nan if value is None else value for name, value in said["params"].items()}
+    text, given = kept["summary"]["text"], kept["summary"]["params"]
+    params = {name: math.nan if value is None else value for name, value in given.items()}
     numbers = {name: math.nan if kept[name] is None else kept[name] for name in ("ended_s", "value", "limit")}
-    return Signal(**kept | numbers | {"summary": Message(said["text"], params), "severity": Severity(kept["severity"])})
+    return Signal(**kept | numbers | {"summary": Message(text, params), "severity": Severity(kept["severity"])})
 
 
 def desk_text(desk: Desk) -> str:

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from analytics.oncall.desk import Event, Page
 from analytics.oncall.labels import PLACES, Signal
-from twin.metrics import suffix
 from ui.words import Words
 
 MAX_LINES = 12  # of alerts in one text; the rest is counted
@@ -73,8 +72,12 @@ def say(pages: Sequence[Page], words: Words, timezone: str, outside: str = "", p
         title += f" (+{first.folded})"
     lines = [*_about(page, first, words, timezone), *_others(page, words)]
     if page.note and page.event is not Event.HANDOVER:
-        lines.append(words(LINES["note"]).format(person=page.person or "–", note=page.note))
+        lines.append(_line(words, "note", person=page.person or "–", note=page.note))
     return Said(title, tuple(lines), _link(outside, first), picture, _picture_link(outside, first))
+
+
+def _line(words: Words, name: str, **params: object) -> str:
+    return words(LINES[name]).format(**params)
 
 
 def _about(page: Page, first: Signal | None, words: Words, timezone: str) -> list[str]:
@@ -83,18 +86,18 @@ def _about(page: Page, first: Signal | None, words: Words, timezone: str) -> lis
     zone = ZoneInfo(timezone)
     lines = []
     if first.folded:
-        lines.append(words(LINES["folded"]).format(count=first.folded))
+        lines.append(_line(words, "folded", count=first.folded))
     place = " / ".join(dict.fromkeys(first.labels[label] for label in PLACES if label in first.labels))
     if place:
-        lines.append(words(LINES["place"]).format(place=place))
+        lines.append(_line(words, "place", place=place))
     since = datetime.fromtimestamp(first.since_s, UTC)
     end_s = page.made_s if first.fires else first.ended_s
     lasting = words.quantity(max(0.0, end_s - first.since_s), "s")
-    lines.append(words(LINES["begun"]).format(time=words.clock(since, zone, seconds=True), lasting=lasting))
+    lines.append(_line(words, "begun", time=words.clock(since, zone, seconds=True), lasting=lasting))
     if first.runbook and first.fires:
-        lines.append(words(LINES["what"]).format(runbook=words(first.runbook)))
+        lines.append(_line(words, "what", runbook=words(first.runbook)))
     if first.key in page.flapping:
-        lines.append(words(LINES["flaps"]))
+        lines.append(_line(words, "flaps"))
     return lines
 
 
@@ -102,7 +105,7 @@ def _others(page: Page, words: Words) -> list[str]:
     rest = page.signals[1:]
     lines = [f"· {words.sentence(signal.summary)}" for signal in rest[:MAX_LINES]]
     more = max(0, len(rest) - MAX_LINES) + page.left_out
-    return [*lines, words(LINES["more"]).format(count=more)] if more else lines
+    return [*lines, _line(words, "more", count=more)] if more else lines
 
 
 def _digest(pages: Sequence[Page], words: Words, outside: str) -> Said:
@@ -113,7 +116,7 @@ def _digest(pages: Sequence[Page], words: Words, outside: str) -> Said:
     title = words(DIGEST).format(count=len(pages), summary=said[0].title)
     lines = [f"· {one.title}" for one in said[1 : MAX_LINES + 1]]
     if len(said) > MAX_LINES + 1:
-        lines.append(words(LINES["more"]).format(count=len(said) - MAX_LINES - 1))
+        lines.append(_line(words, "more", count=len(said) - MAX_LINES - 1))
     return Said(title, tuple(lines), f"{outside.rstrip('/')}/oncall" if outside else "")
 
 
@@ -127,9 +130,3 @@ def _picture_link(outside: str, signal: Signal | None) -> str:
     if not outside or signal is None or not signal.labels.get("metric"):
         return ""
     return f"{outside.rstrip('/')}/api/v1/alerts/{quote(signal.key, safe='')}/picture.png"
-
-
-def unit_of(signal: Signal) -> str:
-    """Unit suffix of the signal's metric, "" where it has none."""
-    metric = signal.labels.get("metric", "")
-    return suffix(metric) if metric else ""
