@@ -153,13 +153,15 @@ class AlertTable:
             explained[:] = [pair in self.causes for pair in zip(rule.tolist(), row.tolist(), strict=True)]
         order = np.lexsort((row, rule, since_s, phase, severity, explained))[:MAX_ALERTS]
         ids = {kind: self.site.of_kind(kind) for kind in {r.kind for r in self.rules.rules}}
-        return tuple(self._object(int(rule[i]), int(row[i]), ids) for i in order)
+        units = {i: self.rules.rules[i].unit for i in np.unique(rule[order]).tolist()}
+        pairs = zip(rule[order].tolist(), row[order].tolist(), strict=True)
+        return tuple(self._object(index, at, ids, units[index]) for index, at in pairs)
 
-    def _object(self, index: int, row: int, ids: Mapping[str, Ints]) -> Alert:
+    def _object(self, index: int, row: int, ids: Mapping[str, Ints], unit: str) -> Alert:
         rule, track = self.rules.rules[index], self.tracks[index]
         asset = self.site.ids[ids[rule.kind][row]]
         value, limit = float(track.value[row]), float(track.limit[row])
-        params = {"asset": asset, "value": value, "limit": limit, "unit": rule.unit}
+        params = {"asset": asset, "value": value, "limit": limit, "unit": unit}
         return Alert(
             rule.name,
             rule.kind,
@@ -182,7 +184,7 @@ class AlertTable:
 
 
 def _time(seconds: float) -> datetime | None:
-    return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)
+    return None if seconds != seconds else datetime.fromtimestamp(seconds, UTC)
 
 
 def begin(rules: Rules, site: Site, now: datetime) -> AlertTable:

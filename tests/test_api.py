@@ -175,9 +175,12 @@ async def test_openapi_describes_every_answer(ask: httpx.AsyncClient) -> None:
     paths = {path: methods for path, methods in described["paths"].items() if path.startswith("/api/v1")}
     assert len(paths) >= 10
     for path, methods in paths.items():
-        assert list(methods) == ["get"], f"{path} can do more than read"
+        if not path.startswith("/api/v1/oncall"):
+            assert list(methods) == ["get"], f"{path} can do more than read"
+        assert all(method["description"] for method in methods.values()), path
+        if "get" not in methods or path.endswith(".png"):
+            continue
         assert methods["get"]["responses"]["200"]["content"]["application/json"]["schema"] != {}, path
-        assert methods["get"]["description"], path
     number = described["components"]["schemas"]["Reading"]["properties"]["value"]
     assert {"type": "null"} in number["anyOf"], "a value may be null, and the description says so"
 

@@ -23,7 +23,7 @@ class Route:
     channels: tuple[str, ...] = ()
     escalation: str = ""
     group_by: tuple[str, ...] = ("alertname", "hall")
-    wait_s: float = 0.5
+    wait_s: float = 0.4
     interval_s: float = 300.0
     repeat_s: float = 14400.0
     further: bool = False

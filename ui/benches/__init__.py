@@ -24,6 +24,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "store": "ui.benches.parts:bench_store",
         "ingest": "ui.benches.parts:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "alerts": "ui.benches.alerts:bench_alerts",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -146,7 +146,8 @@ class Courier:
             self._fails[name] = fails + 1
             rest_s = retry_s(fails, error.retry_after_s, self._rng)
             self._rest_s[name] = now_s + rest_s
-            log.warning("channel %s: %s; tried again in %.0f s", name, error, rest_s)
+            level = logging.DEBUG if fails else logging.WARNING  # once; how it goes on is a metric and an alert
+            log.log(level, "channel %s: %s; tried again in %.0f s", name, error, rest_s)
             self._book.failed(numbers, now_s, str(error))  # due at once: the channel's own rest keeps it back
         if self._told:
             self._told(name, False, str(error))

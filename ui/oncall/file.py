@@ -110,7 +110,7 @@ class RouteEntry(_Entry):
     channels: tuple[str, ...] = ()
     escalation: str = ""
     group_by: tuple[str, ...] = ("alertname", "hall")
-    wait_s: float = Field(default=0.5, ge=0, le=3600)
+    wait_s: float = Field(default=0.4, ge=0, le=3600)
     interval_s: float = Field(default=300.0, ge=1, le=86400)
     repeat_s: float = Field(default=14400.0, ge=60, le=WEEK_S)
     further: bool = False

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ALERT_LOG, INCIDENTS, AUDIT = "alert", "incident", "oncall-audit"
 MAX_ACKS = 1000  # that wait for the next step
+MAX_WRITTEN = 20  # alerts written down one by one in one step
 MAX_NAMED = 50  # assets named in one record of folded alerts
 TABLE, DESK = "alert-table", "desk"
 
@@ -128,12 +129,15 @@ class OnCall:
                 log.error("the calendars cannot be read again, the turns known go on: %s", error)
 
     def _write(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
-        """History: an alert that another explains is counted with its like; a storm would take seconds to write one by one."""
+        """History. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its like: a storm
+        would take many seconds to write one by one."""
+        written = 0
         folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for alert in changes:
-            if alert.cause:
+            if alert.cause or written >= MAX_WRITTEN:
                 folded[alert.cause, alert.rule, alert.phase].append(alert.asset)
             else:
+                written += 1
                 self._records.append(ALERT_LOG, now, alert_record(alert))
         for (cause, rule, phase), assets in folded.items():
             named = {"cause": cause, "rule": rule, "phase": phase, "count": len(assets), "assets": assets[:MAX_NAMED]}
