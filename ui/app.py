@@ -6,6 +6,7 @@ place of the running one; what is wrong with it is said, and the old one goes on
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -42,6 +43,9 @@ from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
 from ui.gate import PushGate
+from ui.oncall.book import Book
+from ui.oncall.service import OnCall
+from ui.oncall.wiring import Delivery, read_oncall
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -49,8 +53,8 @@ log = logging.getLogger(__name__)
 
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
-    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts",
-    "calibrate",
+    "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
+    "save-alerts", "reread", "calibrate",
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
@@ -71,6 +75,7 @@ class Centre:
         self.config, self.clock, self._wait = config, clock, wait
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
         opened = open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
@@ -96,9 +101,12 @@ class Centre:
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
-        self.duties = Duties(
-            self.live, self.publish, rules, queues, desk, Limits(), params_of(adoption_file(config.site.assets), self.site)
-        )
+        self.book = Book(kept.path / "oncall.db")
+        oncall = OnCall(self.site, self.book, self.records, told, now)
+        self.live.oncall = oncall
+        params = params_of(adoption_file(config.site.assets), self.site)
+        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall)
+        self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
@@ -117,6 +125,7 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
+        self.duties.oncall.heard(frames)
         self.spool.put(frames)
 
     def _table(self) -> tuple[Task, ...]:
@@ -124,7 +133,8 @@ class Centre:
         return (
             Task("collect", self._collect, 1),
             Task("estimate", duties.estimate, 1, 0.15),
-            Task("alerts", duties.alerts, 2, 0.30),
+            Task("alerts", duties.alerts, 0.5, 0.30),
+            Task("notify", self._notify, 0.5, 0.40),
             Task("flush", self._flush, 1, 0.40),
             Task("jobs", duties.jobs, 5, 0.45),
             Task("self", self._self, 5, 0.50),
@@ -135,12 +145,22 @@ class Centre:
             Task("ledger", duties.ledger, 900, 120),
             Task("save-alerts", duties.save_alerts, 60, 60),
             Task("calibrate", self._calibrate, DAY_S, CALIBRATE_AT_S),
+            Task("reread", self._reread, 5, 3),
         )
 
     async def _collect(self, now: datetime) -> None:
         await self.collector.tick(now)
         if self._wait:
             await self.collector.drain()
+
+    async def _notify(self, now: datetime) -> None:
+        self.delivery.events(now)
+        await self.delivery.tick(now)
+        if self._wait:
+            await self.delivery.drain()
+
+    async def _reread(self, now: datetime) -> None:
+        await self.delivery.reread(now, self.duties.use_rules)
 
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
@@ -181,6 +201,7 @@ class Centre:
             self._alarm.stop()
         asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
+        asyncio.run_coroutine_threadsafe(self.delivery.close(), loop).result()
         self.close()
 
     def close(self) -> None:
@@ -194,6 +215,7 @@ class Centre:
             log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.records.close()
+        self.book.close()
 
 
 class _Run:
@@ -255,6 +277,7 @@ class _Run:
             config = load_config(self._path)
             open_sources(config, site_of(config, TASK_NAMES))
             load_rules(config.alerts.rules or DEFAULT_RULES)
+            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
         except ConfigError as error:
             log.error("the new configuration is refused, the old one goes on:\n%s", error)
             why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
@@ -294,6 +317,11 @@ def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
         actions[number]()
 
     return {number: signal.signal(number, handler) for number in actions}
+
+
+def environment() -> Mapping[str, str]:
+    """Where secrets are that a configuration names with ``env:``."""
+    return os.environ
 
 
 def open_sources(config: Config, site: Site) -> list[Opened]:

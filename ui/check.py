@@ -9,8 +9,10 @@ from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
 from twin.ports import Manifold, Naming, Queue, Source
 from twin.site import Site
-from ui.app import TASK_NAMES, open_sources
+from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
+from ui.oncall.file import OnCallFile
+from ui.oncall.wiring import read_oncall
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAIT_S = 10  # for each answer
@@ -26,16 +28,23 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     site = site_of(config, TASK_NAMES)
     opened = open_sources(config, site)
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+    told = read_oncall(config.alerts.oncall, site.timezone, environment())
+    told.calendars(now)
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
+        _row("on call", str(config.alerts.oncall or "nobody is told"), _told(told)),
     ]
     for one in opened:
         for source in one.sources:
             rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
     return [*rows, _store(config, site)]
+
+
+def _told(file: OnCallFile) -> str:
+    return f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
 
 
 async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:

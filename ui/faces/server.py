@@ -15,10 +15,11 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
 from ui.faces.api import add_api
+from ui.faces.api_alerts import add_alert_api
+from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
 from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
-from ui.faces.api_calibration import add_calibration
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.push import Pulse
@@ -49,6 +50,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_push(server, pulse)
     add_twin_page(server, add_twin(server, pulse))
     add_calibration(server, pulse)
+    add_alert_api(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
