@@ -67,11 +67,20 @@ class SourceModule(Protocol):
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
+        "bacnet": "ingest.sources.bacnet",
+        "gnmi": "ingest.sources.gnmi",
         "grid": "ingest.sources.grid",
         "host": "ingest.sources.host",
+        "kubernetes": "ingest.queues.kubernetes",
+        "modbus": "ingest.sources.modbus",
+        "mqtt": "ingest.sources.mqtt",
         "prometheus": "ingest.sources.prometheus",
         "push": "ingest.sources.push",
+        "redfish": "ingest.sources.redfish",
         "simulated": "ingest.sources.simulated",
+        "slurm": "ingest.queues.slurm",
+        "snmp": "ingest.sources.snmp",
+        "snmp_traps": "ingest.sources.snmp_traps",
         "weather": "ingest.sources.weather",
     }
 )

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from twin.event import Event
 from twin.frame import Floats, Frame, Ints, Origin
-from twin.job import Jobs
+from twin.job import Cluster, Jobs
 
 
 class Clock(Protocol):
@@ -196,4 +196,13 @@ class Queue(Protocol):
 
     async def jobs(self, now: datetime) -> Jobs:
         """Pending, running and lately ended jobs. ``SourceError`` where the scheduler does not answer."""
+        ...
+
+
+@runtime_checkable
+class Capacity(Protocol):
+    """A queue that also tells what it can give out."""
+
+    async def cluster(self, now: datetime) -> Cluster:
+        """Nodes, partitions and reservations. ``SourceError`` where the scheduler does not answer."""
         ...

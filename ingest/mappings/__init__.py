@@ -224,12 +224,12 @@ def load_table(name: str, shape: type[M], folder: Path) -> M:
     entry."""
     known = known_mappings(folder)
     path = folder / f"{name}.toml" if name in known else Path(name)
-    table = _read(path)
+    table = read_toml(path)
     base = table.get("extends")
     if base:
         if base not in known:
             raise ConfigError([Problem(str(path), f"extends: {base!r} comes not with icctwin; tables are {', '.join(known)}")])
-        table = _extended(_read(folder / f"{base}.toml"), table)
+        table = _extended(read_toml(folder / f"{base}.toml"), table)
     try:
         mapping = shape.model_validate(table)
     except ValidationError as error:
@@ -252,7 +252,8 @@ def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**base, **own, **lists, **tables, "metric": [*entries, *kept]}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A table as it stands in its file; ``ConfigError`` where that is no TOML file of at most ``MAX_BYTES``."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -19,12 +19,12 @@ def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bo
     sources = [source for one in found for source in one.sources]
     left_out = [str(problem) for one in found for problem in one.left_out]
     if out is not None:
-        _add(out / "site.toml", sources)
+        add_sources(out / "site.toml", sources)
     if as_json:
         say(json.dumps({"sources": sources, "left_out": left_out}))
         return 0
     if out is None:
-        say(_toml(sources).strip())
+        say(sources_toml(sources).strip())
     else:
         say(f"{len(sources)} sources added to {out / 'site.toml'}")
     for line in left_out:
@@ -32,7 +32,8 @@ def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bo
     return 0
 
 
-def _toml(sources: Sequence[dict[str, object]]) -> str:
+def sources_toml(sources: Sequence[dict[str, object]]) -> str:
+    """``[[source]]`` tables."""
     document = tomlkit.document()
     tables = tomlkit.aot()
     for source in sources:
@@ -41,7 +42,7 @@ def _toml(sources: Sequence[dict[str, object]]) -> str:
     return tomlkit.dumps(document)
 
 
-def _add(path: Path, sources: Sequence[dict[str, object]]) -> None:
+def add_sources(path: Path, sources: Sequence[dict[str, object]]) -> None:
     """Append ``sources`` to the configuration ``path``, which keeps its comments; refused where a name is taken."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -54,4 +55,4 @@ def _add(path: Path, sources: Sequence[dict[str, object]]) -> None:
     taken = {str(one.get("name")) for one in there} & {str(source["name"]) for source in sources}
     if taken:
         raise ConfigError([Problem(str(path), f"has a source {name!r} already; rename one") for name in sorted(taken)])
-    path.write_text(text.rstrip("\n") + "\n\n" + _toml(sources), encoding="utf-8")
+    path.write_text(text.rstrip("\n") + "\n\n" + sources_toml(sources), encoding="utf-8")
