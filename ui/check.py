@@ -31,6 +31,8 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     for one in opened:
         rows += [await _asked("source", source.name, _read(source, now)) for source in one.sources]
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
+        for source in one.sources:  # a queue may have opened its source's connection again
+            await source.close()
     return [*rows, _store(config, site)]
 
 
