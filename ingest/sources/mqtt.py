@@ -73,10 +73,12 @@ class MqttOptions(DeviceOptions):
 
     ``user`` and ``password_file``; ``tls`` with ``ca_file``, ``cert_file`` and ``key_file``; ``client_id``: how the broker
     knows us; ``integration``: our name on a BMS event bus, where we are to publish there; ``rebirth``: whether to ask a
-    Sparkplug node that speaks of metrics that it never named to introduce itself again.
+    Sparkplug node that speaks of metrics that it never named to introduce itself again. ``orders`` names the assets that may be
+    ordered over this broker, for it is not known which of the site's are behind it.
     """
 
     every_s: float = Field(default=5.0, ge=0.1, le=3600)
+    orders: bool | tuple[str, ...] = False
     user: str = ""
     password_file: Path | None = None
     tls: bool = False
