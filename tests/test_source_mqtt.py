@@ -275,6 +275,9 @@ class Bms:
         body = {"value": value, "timestamp": stamp, "quality": quality}
         await self._client.publish(f"BMS/v1/PUB/Value/{place}", json.dumps(body), retain=True)
 
+    async def raw(self, topic, text):
+        await self._client.publish(topic, text)
+
     async def obey(self):
         await self._client.subscribe("BMS/v1/ICCTWIN/#")
         async for message in self._client.messages:
@@ -310,6 +313,13 @@ async def test_the_bms_bus_is_read_by_its_metadata_in_our_units_and_holds_at_its
         await bms.say("Rack/RackLeakDetect/h1/r1/leak", 1)
         await bms.say("Rack/RackPower/h1/r1/p", 120.5)
         await bms.say("Pump/PumpSpeed/h1/p1/s", 55, quality=0)  # not trustworthy: not taken
+        for topic, strange in (
+            ("Metadata/CDU/X/y", "[]"),
+            ("Value/CDU/LiquidTemperature/h1/cdu/ts", "{}"),
+            ("Metadata/CDU", "{}"),
+            ("z", "1"),
+        ):
+            await bms.raw(f"BMS/v1/PUB/{topic}", strange)
         frames = await poll(one)
         assert columns(frames["cdu"]) == {
             "supply_temp_c": [31.5],

@@ -282,7 +282,8 @@ async def test_streamed_events_are_told_once_with_their_asset(shared_data):
 async def test_a_gpu_is_found_by_its_number_on_the_baseboard_and_its_power_limit_set(tmp_path):
     board = "Systems/HGX_Baseboard_0"
     bodies = {".": {"Systems": link("Systems")}, "Systems": links(board), board: {"Processors": link(f"{board}/Processors")},
-              f"{board}/Processors": links(*(f"{board}/Processors/GPU_{i}" for i in range(2)))}  # fmt: skip
+              f"{board}/Processors": {**links(f"{board}/Processors/GPU_0"), "Members@odata.nextLink": "/redfish/v1/page2"},
+              "page2": links(f"{board}/Processors/GPU_1")}  # fmt: skip
     for i in range(2):
         at = f"{board}/Processors/GPU_{i}"
         bodies[at] = {"EnvironmentMetrics": link(f"{at}/EnvironmentMetrics")}

@@ -237,7 +237,7 @@ class MqttReach:
                 async for message in client.messages:
                     self._heard_s = loop.time()
                     self._take(str(message.topic), message.payload)
-        except (self._lib.MqttError, OSError, ValueError) as error:
+        except (self._lib.MqttError, OSError, ValueError, SourceError) as error:
             self._why = " ".join(str(error).split()) or type(error).__name__
         finally:
             self._client = None
@@ -250,7 +250,7 @@ class MqttReach:
             return
         try:
             self.decoder.take(topic, payload, self._heard_s)
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError):
             self._cache.strange(topic)
 
     async def _send(self) -> None:
