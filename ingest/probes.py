@@ -92,7 +92,7 @@ async def _redfish(host: str, port: int, given: Given) -> Answer:
 
 
 _SYS_OBJECT_ID, _SYS_DESCR = "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.1.0"
-_UPS_MODEL, _RPDU2 = "1.3.6.1.2.1.33.1.1.2.0", "1.3.6.1.4.1.318.1.1.26.1.0"
+_UPS_MODEL = "1.3.6.1.2.1.33.1.1.2.0"
 _MAPPINGS = (
     ("1.3.6.1.4.1.13742.", "raritan", "pdu"),
     ("1.3.6.1.4.1.318.1.3.4.", "apc_pdu", "pdu"),
@@ -107,7 +107,7 @@ async def _snmp(host: str, port: int, given: Given) -> Answer:
     said_so = {"targets": target, "mapping": "x", "community_file": given.community_file, "timeout_s": given.timeout_s}
     options = SnmpOptions.model_validate(said_so)
     entry = {"kind": "switch", "metric": "up_flag", "series": "none", "asset": "none"}
-    scalars = {"id": _SYS_OBJECT_ID, "descr": _SYS_DESCR, "ups": _UPS_MODEL, "rpdu2": _RPDU2}
+    scalars = {"id": _SYS_OBJECT_ID, "descr": _SYS_DESCR, "ups": _UPS_MODEL}
     table = SnmpTable.model_validate({"scalars": scalars, "metric": [entry]})
     reach = SnmpReach(target, table, options, library("gufo.snmp", "discover"), library("gufo.snmp.aio", "discover"))
     try:

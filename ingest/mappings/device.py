@@ -7,8 +7,8 @@ explains. On top, all optional::
 
     device = "cdu"                # kinds of asset that a target can be: a [[metric]] of such a kind speaks of the target itself
 
-    [words.DetectorState]         # states of a point (text, or a device's own number) as numbers of ours; one that is not
-    here is OK = 0                        # no value, and counted as unmapped
+    [words.DetectorState]         # states of a point (text, or a device's own number) as numbers of ours; one that is
+    OK = 0                        # not here is no value, and counted as unmapped
     Critical = 1
 
     [[set]]                       # what may be ordered
