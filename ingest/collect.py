@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from ingest.events import Detector
-from ingest.judge import doubted, judge
+from ingest.gather import MAX_WAITING, Gathered, Gatherer
+from ingest.judge import Judge, doubts
 from ingest.push import Batch
 from ingest.registry import Inlet
 from twin.errors import SourceError
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_AT_ONCE = 256  # polls under way together; the rest waits its turn
 MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
+FEW = 32  # sources; the frames of more are passed on together
+GATHER_S = 0.1  # for which a frame waits for those of other sources
 
 Publish = Callable[[Sequence[Frame]], None]
 Note = Callable[[Sequence[Event]], None]
@@ -32,8 +36,8 @@ def _nobody(events: Sequence[Event]) -> None:
 
 
 class Collector:
-    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames,
-    ``note`` the events that the sources tell of or ``detector`` finds in their frames.
+    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
+    tell of or ``detector`` finds in their frames.
 
     A source that is still at work when it is due again is left alone: its age tells. A source that raises
     ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
@@ -61,7 +65,11 @@ class Collector:
         self._every_s = np.array([source.every_s for source in self._sources])
         self._up = np.full(n, np.nan)
         self._poll_s = np.full(n, np.nan)
-        self._samples, self._errors, self._suspect = np.zeros(n), np.zeros(n), np.zeros(n)
+        self._samples, self._errors, self._suspect, self._repeats = (np.zeros(n) for _ in range(4))
+        self._lag_s = np.full(n, np.nan)
+        self._judge = Judge(site)
+        self._gatherer = Gatherer(site)
+        self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[None]] = {}
         self._faults: list[Exception] = []
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
@@ -88,12 +96,13 @@ class Collector:
         """Take a batch that was pushed into ``inlet``, one of the sources. On return it is published. ``Refused`` where the
         inlet does not take it."""
         now = self._clock.now()
-        self._deliver(self._position[inlet.name], inlet.take(batch, now))
+        self._deliver(self._position[inlet.name], inlet.take(batch, now), at_once=True)
 
     async def drain(self) -> None:
         """Wait for the polls under way; each ends within its own time."""
         while self._polls:
             await asyncio.gather(*self._polls.values(), return_exceptions=True)
+        self._pass_on()
 
     async def close(self) -> None:
         """Stop polling and let go of all connections."""
@@ -111,6 +120,8 @@ class Collector:
             "samples_count": self._samples.copy(),
             "errors_count": self._errors.copy(),
             "suspect_count": self._suspect.copy(),
+            "duplicates_count": self._repeats.copy(),
+            "lag_s": self._lag_s.copy(),
             "unmapped_count": np.array([float(source.unmapped) for source in self._sources]),
         }
         if any(self._manifold):
@@ -142,13 +153,49 @@ class Collector:
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
 
-    def _deliver(self, i: int, frames: Sequence[Frame]) -> None:
+    def _deliver(self, i: int, frames: Sequence[Frame], at_once: bool = False) -> None:
+        """Let ``frames`` of source ``i`` go on: at once, or with those of many others a moment later."""
+        for frame in frames:
+            self._samples[i] += self._gatherer.add(i, frame)
+        if frames:
+            self._lag_s[i] = (self._clock.now() - max(frame.time for frame in frames)).total_seconds()
+        if at_once or len(self._sources) <= FEW or self._gatherer.waiting > MAX_WAITING:
+            self._pass_on()
+        elif self._passing is None:
+            self._passing = asyncio.get_running_loop().call_later(GATHER_S, self._pass_on_later)
+
+    def _pass_on(self) -> None:
+        """Judge and publish what waits."""
+        if self._passing is not None:
+            self._passing.cancel()
+            self._passing = None
         arrived = self._clock.now()
-        judged = [judge(frame, arrived) for frame in frames]
-        self._samples[i] += sum(frame.samples for frame in judged)
-        self._suspect[i] += sum(doubted(frame) for frame in judged)
-        self._publish(judged)
-        self._note([event for frame in judged for event in self._detector.see(frame)])
+        judged: list[Frame] = []
+        events: list[Event] = []
+        for one in self._gatherer.take():
+            frame = self._judge.judge(one.frame, arrived)
+            for marks, counts in ((self._judge.repeated, self._repeats), (doubts(frame), self._suspect)):
+                if marks is not None:
+                    counts += np.bincount(one.by, weights=marks, minlength=len(counts))
+            judged.append(frame)
+            events += [self._said(event, one) for event in self._detector.see(frame)]
+        if judged:
+            self._publish(judged)
+        if events:
+            self._note(events)
+
+    def _pass_on_later(self) -> None:
+        self._passing = None
+        try:
+            self._pass_on()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it here: kept, and raised by the next tick
+            self._faults.append(error)
+
+    def _said(self, event: Event, one: Gathered) -> Event:
+        """``event`` with the source that told of it."""
+        row = self._site.row(event.asset)
+        by = one.by[np.flatnonzero(one.frame.rows == row)[0]]
+        return replace(event, source=self._sources[by].name)
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name

@@ -172,7 +172,9 @@ async def test_alerts_jobs_forecasts_plans_and_sources(live: Live, ask: httpx.As
 
 async def test_openapi_describes_every_answer(ask: httpx.AsyncClient) -> None:
     described = (await ask.get("/openapi.json")).json()
-    paths = {path: methods for path, methods in described["paths"].items() if path.startswith("/api/v1")}
+    # where Prometheus writes is named by Prometheus
+    ours = {path: methods for path, methods in described["paths"].items() if path.startswith("/api/v1")}
+    paths = {path: methods for path, methods in ours.items() if path != "/api/v1/write"}
     assert len(paths) >= 10
     for path, methods in paths.items():
         assert list(methods) == ["get"], f"{path} can do more than read"

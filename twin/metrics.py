@@ -216,6 +216,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("source", "suspect_count", 0, _INF, 30, "counter", "values judged suspect or bad since start"),
     ("source", "targets_count", 0, 1e6, 30, "", "endpoints that it reads, where a discovery lists them"),
     ("source", "targets_down_count", 0, 1e6, 30, "", "of these, how many failed at the last poll"),
+    ("source", "lag_s", -1e10, 1e10, 30, "", "age of the newest value when it came; negative where its clock runs ahead"),
     ("source", "duplicates_count", 0, _INF, 30, "counter", "values that had come before, since start"),
     ("task", "duration_s", 0, 1e5, _INF, "", "duration of the last run"),
     ("task", "runs_count", 0, _INF, _INF, "counter", "runs since start"),

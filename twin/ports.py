@@ -56,6 +56,16 @@ class Eventful(Protocol):
 
 
 @runtime_checkable
+class Naming(Protocol):
+    """A source that can name what it could not place."""
+
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Names of series that belong to no known asset or metric, a bounded number of them."""
+        ...
+
+
+@runtime_checkable
 class Manifold(Protocol):
     """A source of many endpoints that share its health: it is up while one of them answers."""
 

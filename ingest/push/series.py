@@ -26,6 +26,7 @@ MAX_SERIES = 1_000_000
 MAX_WAITING = 2_000_000  # samples that wait for their moment to be whole; at the bound the oldest moment is taken as it is
 MAX_SENDERS = 50_000
 MAX_NAMES = 50
+MAX_TOLD = 10_000  # findings of assets that are not told again
 SETTLE_S = 2.0
 _SENDERS = ("instance", "host", "hostname", "host.name", "service.instance.id", "node", "nodename")
 _EARLIEST_S, _LATEST_S = 0.0, 253_402_300_799.0  # 1970 to the end of 9999
@@ -77,6 +78,8 @@ class Pushed:
         columns = dict.fromkeys((e.kind, e.metric) for table in plain for e in table.metric)
         self._columns = {column: i for i, column in enumerate(columns)}
         self._column_names = list(columns)
+        kinds = list(dict.fromkeys(kind for kind, _ in columns))
+        self._kind_of_column = np.array([kinds.index(kind) for kind, _ in columns], dtype=np.float64)
         self._told: set[tuple[str, str, str]] = set()
         self.unmapped = 0
         self.unmapped_names: dict[str, None] = {}
@@ -96,16 +99,17 @@ class Pushed:
             found += [(i, cell) for cell in one.cells]
             if one.sender is not None and values[i] == values[i]:
                 self._wait(one.sender, float(times_s[i]), batch.keys[i], float(values[i]), now)
-        return self._frames(found, values, times_s, self._blank(known, values))
+        made = self._frames(found, values, times_s, self._blank(known, values))
+        return made + self.settle(now) if self._waiting > MAX_WAITING else made
 
-    def settle(self, now: datetime, everything: bool = False) -> list[Frame]:
+    def settle(self, now: datetime) -> list[Frame]:
         """Frames of the moments that are whole by ``now``."""
         made: list[Frame] = []
         for sender in self._senders.values():
             newest = max(sender.waiting, default=0.0)
             for time_s in sorted(sender.waiting):
                 old = (now - sender.touched[time_s]).total_seconds() >= SETTLE_S
-                if old or time_s < newest or everything or self._waiting > MAX_WAITING:
+                if old or time_s < newest or self._waiting > MAX_WAITING:
                     made += self._whole(sender, time_s)
         return made
 
@@ -113,6 +117,8 @@ class Pushed:
         """What was found of the assets themselves since this was last asked."""
         found = [event for one in self._identities for event in one.events(now, self._name, None)]
         new = [event for event in found if (event.asset, event.code, event.meaning) not in self._told]
+        if len(self._told) > MAX_TOLD:
+            self._told = set()  # some may then be told twice
         self._told |= {(event.asset, event.code, event.meaning) for event in new}
         return new
 
@@ -193,9 +199,7 @@ class Pushed:
         value, when = values[at] * table[:, 2] + table[:, 3], times_s[at]
         order = np.lexsort((np.arange(len(at)), -table[:, 4]))  # what counts most is written last
         made: list[Frame] = []
-        kinds = np.array([list(dict.fromkeys(k for k, _ in self._column_names)).index(k) for k, _ in self._column_names])
-        group = np.stack([kinds[column].astype(np.float64), when])
-        _, of = np.unique(group, axis=1, return_inverse=True)
+        _, of = np.unique(np.stack([self._kind_of_column[column], when]), axis=1, return_inverse=True)
         of = of.reshape(-1)[order]
         for number in range(int(of.max()) + 1 if len(of) else 0):
             take = order[of == number]
