@@ -109,7 +109,7 @@ async def test_points_become_frames_by_place_and_word_and_what_is_no_word_is_cou
     plant.held["state", ""] = "PURPLE"
     frames = {frame.kind: frame for frame in await source.poll(NOW)}
     assert columns(frames["cdu"])["leak_flag"] == pytest.approx([float("nan")], nan_ok=True)
-    assert source.unmapped == 1
+    assert (source.unmapped, source.unmapped_names) == (1, ("state = PURPLE",))
 
 
 async def test_an_asset_that_the_configuration_names_for_a_devices_own_number_is_taken():

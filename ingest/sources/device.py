@@ -169,6 +169,11 @@ class DeviceSource:
         """Points of the last reading that belong to no known asset or metric."""
         return self._bound.unmapped
 
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Names of such points, a bounded number of them. See ``twin.ports.Naming``."""
+        return self._bound.unmapped_names
+
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Read once. ``SourceError`` where the target does not answer whole and in time."""
         clock_s = perf_counter()
