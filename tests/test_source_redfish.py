@@ -162,6 +162,43 @@ async def test_a_metric_report_is_read_by_its_metrics(fixtures, tmp_path):
     assert one.unmapped_names == ("MetricReport.Mode",)
 
 
+ROOT = "/redfish/v1/PowerEquipment"
+
+
+@pytest.mark.parametrize(("asset", "bodies", "wanted"), [
+    ("pdu", {
+        "RackPDUs/1/Metrics": {"@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
+                               "PowerWatts": {"Reading": 6438}, "EnergykWh": {"Reading": 56_438}},
+        "RackPDUs/1/Mains/AC1": {"@odata.type": "#Circuit.v1_8_0.Circuit",
+                                 "PolyPhaseCurrentAmps": {"Line1": {"Reading": 5.19}, "Line2": {"Reading": 6.25}},
+                                 "PolyPhaseVoltage": {"Line1ToNeutral": {"Reading": 202}, "Line2ToNeutral": {"Reading": 204}}},
+    }, {"power_w": [6438], "energy_j": [56_438 * 3.6e6], "current_a": [6.25], "voltage_v": [203]}),
+    ("rack", {
+        f"PowerShelves/{n}/Metrics": {"@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
+                                      "PowerWatts": {"Reading": 15_000 + n}, "EnergykWh": {"Reading": 10 * n}} for n in (1, 2)
+    }, {"power_w": [30_003], "energy_j": [30 * 3.6e6]}),
+])  # fmt: skip
+async def test_rack_pdus_and_power_shelves_are_read_by_their_metrics_and_mains(asset, bodies, wanted, tmp_path):
+    tree = {"/redfish/v1": {"PowerEquipment": link("PowerEquipment")}}
+    for path, body in bodies.items():  # every resource linked from the one above it, numbered ones as members
+        here, place = ROOT, path.split("/")
+        for i, step in enumerate(place):
+            above = tree.setdefault(here, {})
+            here = f"{here}/{step}"
+            if i and place[i - 1] in ("RackPDUs", "PowerShelves", "Mains"):
+                members = above.setdefault("Members", [])
+                members += [] if {"@odata.id": here} in members else [{"@odata.id": here}]
+            else:
+                above[step] = {"@odata.id": here}
+        tree[here] = body
+    (tmp_path / "tree.json").write_text(json.dumps(tree))
+    async with Mockup(tmp_path / "tree.json") as service:
+        one = opened("redfish", targets={service.url: asset}, events=False).sources[0]
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames[asset]) == wanted
+
+
 async def test_the_dmtfs_liquid_cooled_server_is_read_by_its_new_subsystems(shared_data):
     async with Mockup(shared_data / "redfish" / "public-liquid-cooled-server") as service:
         one = opened("redfish", targets={service.url: "node"}, events=False).sources[0]
