@@ -13,7 +13,7 @@ from twin.site import Site
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "Rack": "rack", "PowerMeter": "meter", "UPS": "ups", "BESS": "battery", "CDU": "cdu", "CoolingTower": "tower",
-        "Chiller": "chiller", "Valve": "valve", "Pump": "pump", "CRAC": "crac", "CRAH": "crac", "AHU": "crac",
+        "Chiller": "chiller", "Valve": "valve", "Pump": "pump", "CRAC": "crah", "CRAH": "crah", "AHU": "crah",
     }
 )  # fmt: skip
 MAX_LINES = 1000  # of differences; the rest is counted

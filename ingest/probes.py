@@ -194,7 +194,7 @@ async def _bacnet(host: str, port: int, given: Given) -> Answer:
     options = BacnetOptions.model_validate(said_so)
     # the instance that means "you, whoever you are"
     wanted = {"name": "model", "object": "device,4194303", "property": "model-name"}
-    entry = {"kind": "crac", "metric": "power_w", "series": "none", "asset": "none"}
+    entry = {"kind": "crah", "metric": "power_w", "series": "none", "asset": "none"}
     table = BacnetTable.model_validate({"object": [wanted], "metric": [entry], "multiple": False})
     reach = BacnetReach(target, table, Own(libraries("discover"), options))
     try:
@@ -204,7 +204,7 @@ async def _bacnet(host: str, port: int, given: Given) -> Answer:
     finally:
         await reach.close()
     says = f"BACnet device, model {read.values[0] or '?'}; copy mapping air_handler and fit it"
-    return {"mapping": "air_handler", "bind": given.bacnet_bind}, "crac", says
+    return {"mapping": "air_handler", "bind": given.bacnet_bind}, "crah", says
 
 
 async def _slurm(host: str, port: int, given: Given) -> Answer:

@@ -12,7 +12,7 @@ from devices import NOW, action, columns, free_port, opened, poll, refused, site
 
 from twin.frame import Origin
 
-OF = site({"id": "ahu", "kind": "crac", "parent": "hall"})
+OF = site({"id": "ahu", "kind": "crah", "parent": "hall"})
 
 
 def port():
@@ -57,7 +57,7 @@ async def test_an_air_handler_is_read_in_one_request_and_a_faulty_sensor_has_no_
     finally:
         await here.sources[0].close()
         peer.close()
-    assert columns(frames["crac"]) == {
+    assert columns(frames["crah"]) == {
         "supply_air_temp_c": [21.5],
         "return_air_temp_c": [34.25],
         "humidity_frac": pytest.approx([float("nan")], nan_ok=True),
@@ -87,13 +87,13 @@ async def test_orders_take_their_place_in_the_priority_array_and_are_read_back()
 
 
 async def test_an_old_device_is_asked_for_one_property_at_a_time(tmp_path):
-    text = 'device = "crac"\nmultiple = false\n[[object]]\nname = "t"\nobject = "analog-input,1"\n'
-    (tmp_path / "m.toml").write_text(text + '[[metric]]\nkind = "crac"\nmetric = "supply_air_temp_c"\nseries = "t"\n')
+    text = 'device = "crah"\nmultiple = false\n[[object]]\nname = "t"\nobject = "analog-input,1"\n'
+    (tmp_path / "m.toml").write_text(text + '[[metric]]\nkind = "crah"\nmetric = "supply_air_temp_c"\nseries = "t"\n')
     at = port()
     peer = handler(at)
     here = centre(at, str(tmp_path / "m.toml"))
     try:
-        assert columns((await poll(here.sources[0]))["crac"]) == {"supply_air_temp_c": [21.5]}
+        assert columns((await poll(here.sources[0]))["crah"]) == {"supply_air_temp_c": [21.5]}
     finally:
         await here.sources[0].close()
         peer.close()
@@ -114,7 +114,7 @@ async def test_a_sick_device_is_one_clear_error_and_the_next_poll_recovers():
         peer.close()
     peer = handler(at)
     try:
-        assert columns((await poll(here.sources[0]))["crac"])["supply_air_temp_c"] == [21.5]
+        assert columns((await poll(here.sources[0]))["crah"])["supply_air_temp_c"] == [21.5]
     finally:
         await here.sources[0].close()
         peer.close()

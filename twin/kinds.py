@@ -46,7 +46,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("queue", ("site",), "a cluster's job scheduler"),
     ("task", ("site",), "something icctwin runs on a timer"),
     ("process", ("site",), "a running process of icctwin"),
-    ("crac", ("site", "hall", "row"), "a computer-room air conditioner or air handler"),
+    ("crah", ("hall", "row"), "a computer-room air handler: a room's air against water"),
 )
 KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc in _ROWS})
 
