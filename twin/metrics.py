@@ -72,6 +72,7 @@ def suffix(name: str) -> str:
 _INF = float("inf")
 _TERA = 1e12
 # kinds | name | low | high | max age [s] | flags ("counter" or "step=…") | what it is
+_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler"
 _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     # power, wherever a meter sits; positive is power into the asset
     ("gpu", "power_w", 0, 3e3, 90, "", "electrical power into the GPU board"),
@@ -159,6 +160,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("cdu", "primary_supply_temp_c", -20, 90, 90, "", "facility water into the unit"),
     ("cdu", "primary_return_temp_c", -20, 110, 90, "", "facility water out of the unit"),
     ("cdu", "primary_flow_kgps", 0, 1e4, 90, "", "mass flow of facility water"),
+    ("cdu rack", "dew_point_margin_k", -60, 90, 90, "", "liquid supplied less the dew point of the air around it"),
     ("cdu pump", "pump_speed_frac", 0, 1, 90, "step=0.1", "pump speed over rated speed"),
     ("valve", "position_frac", 0, 1, 90, "step=0.1", "valve opening"),
     ("tower drycooler", "fan_speed_frac", 0, 1, 90, "step=0.1", "fan speed over rated speed"),
@@ -176,6 +178,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("pdu ups transformer", "loading_frac", 0, 3, 90, "", "apparent power over rating"),
     ("pdu ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),
     ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
+    ("pdu ups meter", "imbalance_frac", 0, 3, 90, "", "largest deviation of a phase's current from the mean, over the mean"),
     ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
     ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
     ("pdu ups meter", "breaker_open_flag", 0, 1, 90, "", "a breaker of the device is open: tripped or switched off"),
@@ -195,8 +198,42 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("site", "loss_power_w", 0, 1e10, 90, "", "power lost between the grid and the racks"),
     ("site", "facility_power_w", 0, 1e10, 90, "", "power the centre takes in: from the grid, its own generation and storage"),
     ("site", "pue_ratio", 1, 10, 90, "", "facility power over IT power (momentary; ISO/IEC 30134-2 asks for a year)"),
+    ("site", "carbon_budget_frac", 0, 100, 7200, "", "emissions of the budget's period so far over what was planned until now"),
     ("site", "overdue_reverts_count", 0, 1e6, 300, "", "actions of ours whose former value could not be restored"),
-    ("site hall rack pdu cdu", "residual_w", -1e10, 1e10, 90, "", "measured less modelled: IT power; pdu: power; cdu: heat"),
+    # what a sensor says less what everything else says it should (smoothed over a minute), and that over its expected spread
+    (
+        _METERED,
+        "residual_w",
+        -1e10,
+        1e10,
+        90,
+        "",
+        "measured less expected power (site, hall: IT; cdu, loop: heat)",
+    ),
+    (
+        _METERED,
+        "residual_score_ratio",
+        -1e6,
+        1e6,
+        90,
+        "",
+        "residual_w over its expected spread; beyond 4 is wrong",
+    ),
+    ("site", "facility_residual_w", -1e10, 1e10, 90, "", "power that the connection's meters read less what the rest explains"),
+    ("site", "facility_score_ratio", -1e6, 1e6, 90, "", "facility_residual_w over its expected spread"),
+    ("cdu", "power_residual_w", -1e7, 1e7, 90, "", "electrical power measured less expected"),
+    ("cdu", "power_score_ratio", -1e6, 1e6, 90, "", "power_residual_w over its expected spread"),
+    ("rack", "expected_heat_w", -1e7, 5e8, 90, "", "heat that the rack's power should set free in its liquid by now"),
+    ("rack", "heat_residual_w", -1e8, 1e8, 90, "", "heat carried by the liquid, measured less expected"),
+    ("rack", "heat_score_ratio", -1e6, 1e6, 90, "", "heat_residual_w over its expected spread"),
+    ("cdu", "primary_heat_residual_w", -1e8, 1e8, 90, "", "heat into facility water, measured less expected"),
+    ("cdu", "primary_heat_score_ratio", -1e6, 1e6, 90, "", "primary_heat_residual_w over its expected spread"),
+    ("rack cdu", "supply_temp_residual_k", -200, 200, 90, "", "supply less expected: rack by its CDU, cdu by its exchanger"),
+    ("rack cdu", "supply_temp_score_ratio", -1e6, 1e6, 90, "", "supply_temp_residual_k over its expected spread"),
+    ("rack cdu", "return_temp_residual_k", -200, 200, 90, "", "return less expected: rack by its power, cdu by its racks"),
+    ("rack cdu", "return_temp_score_ratio", -1e6, 1e6, 90, "", "return_temp_residual_k over its expected spread"),
+    ("rack cdu", "flow_residual_kgps", -1e4, 1e4, 90, "", "flow less expected: rack by its share, cdu by its pump's speed"),
+    ("rack cdu", "flow_score_ratio", -1e6, 1e6, 90, "", "flow_residual_kgps over its expected spread"),
     ("site hall", "coverage_frac", 0, 1, 90, "", "share of the modelled IT power that a power meter or sensor also reads"),
     ("site hall", "heard_frac", 0, 1, 90, "", "share of IT, by full less idle power, that gave a fresh reading of any kind"),
     ("queue", "running_count", 0, 1e7, 120, "", "jobs running"),
@@ -207,6 +244,12 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("queue", "nodes_usable_count", 0, 1e7, 120, "", "nodes that the scheduler gives work"),
     ("queue", "nodes_unusable_count", 0, 1e7, 120, "", "nodes that are drained, down or failed for the scheduler"),
     ("node", "usable_flag", 0, 1, 120, "", "the scheduler gives it work: neither drained nor down"),
+    ("queue", "oldest_waiting_s", 0, 1e9, 120, "", "how long the job that waits longest has; 0 where none waits"),
+    ("queue", "failed_count", 0, _INF, 120, "counter", "jobs seen to fail"),
+    ("queue", "nodes_count", 0, 1e6, 120, "", "nodes that the scheduler knows"),
+    ("queue", "nodes_drained_count", 0, 1e6, 120, "", "nodes that the scheduler gives no new job, as ordered"),
+    ("queue", "nodes_down_count", 0, 1e6, 120, "", "nodes that the scheduler cannot reach"),
+    ("gpu", "allocated_flag", 0, 1, 120, "", "a running job holds it"),
     # icctwin itself
     ("source", "up_flag", 0, 1, 30, "", "the last poll succeeded"),
     ("source", "poll_s", 0, 3600, 30, "", "duration of the last poll"),
@@ -229,6 +272,9 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("process", "store_bytes", 0, 1e16, 300, "", "size of the store on disk"),
     ("process", "spool_waiting_count", 0, _INF, 90, "", "values that wait for the store"),
     ("process", "spool_dropped_count", 0, _INF, 90, "counter", "values lost because the store refused them for too long"),
+    ("process", "pages_waiting_count", 0, _INF, 90, "", "pages that wait for their receivers"),
+    ("process", "pages_waiting_s", 0, 1e7, 90, "", "age of the oldest page that waits; 0 where none does"),
+    ("process", "pages_dead_count", 0, _INF, 90, "", "pages that no receiver took and that are given up"),
 )
 
 

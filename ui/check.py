@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from analytics.rules import DEFAULT_RULES, load_rules
-from ingest.stores import open_store
+from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
 from twin.ports import Manifold, Naming, Queue, Source
 from twin.site import Site
-from ui.app import TASK_NAMES, open_sources
-from ui.config import Config, site_of
+from ui.app import TASK_NAMES, environment, open_sources
+from ui.config import Config, StoreSection, site_of
+from ui.oncall.file import OnCallFile
+from ui.oncall.wiring import read_oncall
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAIT_S = 10  # for each answer
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
@@ -25,10 +28,13 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     site = site_of(config, TASK_NAMES)
     opened = open_sources(config, site)
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+    told = read_oncall(config.alerts.oncall, site.timezone, environment())
+    told.calendars(now)
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
+        _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told)),
     ]
     for one in opened:
         for source in one.sources:
@@ -37,6 +43,10 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         for source in one.sources:  # a queue may have opened its source's connection again
             await source.close()
     return [*rows, _store(config, site)]
+
+
+def _people(file: OnCallFile) -> str:
+    return f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
 
 
 async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
@@ -93,18 +103,30 @@ async def _jobs(queue: Queue, now: datetime) -> str:
 
 def _store(config: Config, site: Site) -> Row:
     """Written to, if nobody does; a running icctwin holds it, and then reading it is what can be tried."""
-    path = config.store.path
+    kept = config.store
     try:
-        open_store(path, site).close()
+        if kept.type != "embedded":
+            return _row("store", kept.place, _asked_once(kept, site))
+        open_kept(kept, site).close()
     except ConfigError as error:
         try:
-            open_store(path, site, readonly=True).close()
+            open_kept(kept, site, readonly=True).close()
         except (ConfigError, SourceError):
-            return _row("store", str(path), error.problems[0].what, ok=False)
-        return _row("store", str(path), "can be read; another icctwin writes it")
+            return _row("store", kept.place, error.problems[0].what, ok=False)
+        return _row("store", kept.place, "can be read; another icctwin writes it")
     except SourceError as error:
-        return _row("store", str(path), str(error), ok=False)
-    return _row("store", str(path), "can be written")
+        return _row("store", kept.place, str(error), ok=False)
+    return _row("store", kept.place, "can be written")
+
+
+def _asked_once(kept: StoreSection, site: Site) -> str:
+    """A store on a server: an empty append opens nothing, so a question is asked."""
+    store = open_kept(kept, site)
+    try:
+        store.series("site", ["it_power_w"], EPOCH, EPOCH + timedelta(hours=1), 3600.0)
+    finally:
+        store.close()
+    return "answers"
 
 
 def _row(what: str, name: str, says: str, *, ok: bool = True) -> Row:

@@ -17,6 +17,7 @@ from twin.ports import Clock, Records, Store
 from twin.push import Gate
 from twin.site import Site
 from twin.state import State
+from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
@@ -46,6 +47,7 @@ class Live:
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
+    oncall: OnCall | None = None  # where people are told, and say that they have heard
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

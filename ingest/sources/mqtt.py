@@ -47,6 +47,8 @@ PORT, TLS_PORT = 1883, 8883
 MAX_PAYLOAD_BYTES = 2**18  # of one message; a larger one is left out and counted
 FIRST_S = 1.0  # how long a first poll waits for what the broker has retained
 SETTLE_S = 0.2  # ... and for it to end
+QUIET_S = 0.5  # of a bus that has said all that it retains
+MAX_WAITS = 10  # times the timeout, that reading a whole bus may take
 
 
 class MqttTable(DeviceTable):
@@ -138,11 +140,16 @@ async def bus_of(
         raise ConfigError([Problem(target, str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]) from None
     table = load_table("bms", MqttTable, FOLDER / "mqtt")
     reach = MqttReach(target, table, options, library("aiomqtt", "discover"))
+    decoder = reach.decoder
     try:
         await reach.last(datetime.fromtimestamp(0, UTC))
+        loop, heard = asyncio.get_running_loop(), -1
+        ends_s = loop.time() + MAX_WAITS * timeout_s
+        while isinstance(decoder, BmsDecoder) and decoder.metadata_count != heard and loop.time() < ends_s:
+            heard = decoder.metadata_count
+            await asyncio.sleep(QUIET_S)  # until nothing more of what is retained comes
     finally:
         await reach.close()
-    decoder = reach.decoder
     if not isinstance(decoder, BmsDecoder) or not decoder.objects():
         raise SourceError(f"{target}: a broker, but it retains no metadata of a BMS event bus (BMS/v1/PUB/Metadata/#)")
     return decoder
