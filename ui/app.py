@@ -328,11 +328,18 @@ def open_sources(config: Config, site: Site) -> list[Opened]:
     """Every source of ``config``, bound to ``site``; nothing is read yet. ``ConfigError`` with the problems of all of them."""
     opened: list[Opened] = []
     problems: list[Problem] = []
+    sets: dict[str, str] = {}  # asset -> the source that sets it
     for section in config.sources:
         try:
             opened.append(source_module(section.type).build(section.name, section.options, site))
         except ConfigError as error:
             problems += error.problems
+            continue
+        for asset in opened[-1].actuators:
+            other = sets.setdefault(asset, section.name)
+            if other != section.name:
+                what = f"would set {asset}, as source {other} does; an order goes one way: say orders = false at one of them"
+                problems.append(Problem(f"source {section.name}", what))
     if problems:
         raise ConfigError(problems)
     return opened

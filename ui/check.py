@@ -44,6 +44,8 @@ async def reach(config: Config, now: datetime) -> list[Row]:
             if source.name not in pushed:
                 rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
+        for source in one.sources:  # a queue may have opened its source's connection again
+            await source.close()
     return [*rows, _store(config, site)]
 
 
