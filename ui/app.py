@@ -7,10 +7,8 @@ place of the running one; what is wrong with it is said, and the old one goes on
 import asyncio
 import logging
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -27,7 +25,6 @@ from ingest.collect import Collector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
-from ingest.stores.records import open_records
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
@@ -39,6 +36,9 @@ from twin.site import Site
 from twin.state import State
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
+from ui.listen import Server, listen
+from ui.roles import Part
+from ui.shared import Shared, check_part
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 TASK_NAMES = (
     "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
 )  # fmt: skip
+WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
@@ -60,9 +61,17 @@ class Centre:
     """
 
     def __init__(
-        self, config: Config, clock: Clock, *, live: Live | None = None, wait: bool = False, pace_s: float = 0.0
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        live: Live | None = None,
+        wait: bool = False,
+        pace_s: float = 0.0,
+        part: Part = WHOLE,
     ) -> None:
-        self.config, self.clock, self._wait = config, clock, wait
+        check_part(config, part)
+        self.config, self.clock, self._wait, self.part = config, clock, wait, part
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         opened = open_sources(config, self.site)
@@ -70,22 +79,29 @@ class Centre:
         self._lock = threading.Lock()
         self.state = State(self.site)
         kept = config.store
-        self.store = open_kept(kept, self.site)
-        self.records = open_records(kept.path / "records.db")
+        self.store = open_kept(kept, self.site, readonly=not part.writes)
+        self.shared = Shared(config, self.site, part, self.hear)
+        self.records = self.shared.records
         for frame in self._remembered(now - REMEMBERED):
             self.state.absorb(frame, now)
-        waits = open_log(kept.path / "spool", self.site)
+        waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
-        sources = [source for one in opened for source in one.sources]
+        sections = [section.name for section in config.sources]
+        sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.collector = Collector(self.site, sources, clock, self.publish)
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
-        desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
-        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+
+        def think() -> Duties:
+            desk = Desk(self.site, self.records, actuators, clock.now())
+            return Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+
+        self._think = think  # anew where this process takes the lead over: what the last one wrote down is read
+        self.duties = think()
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
@@ -104,24 +120,56 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
-        self.spool.put(frames)
+        if self.part.writes:
+            self.spool.put(frames)
+        self.shared.tell(frames)
+
+    def hear(self, frames: Sequence[Frame]) -> None:
+        """What another process of this centre measured or worked out, and keeps."""
+        now = self.clock.now()
+        with self._lock:
+            for frame in frames:
+                self.state.absorb(frame, now)
+
+    def _leads(self, now: datetime) -> bool:
+        """Whether this process is the one that thinks. Where it becomes it, it goes on from what the last one wrote down."""
+        was = self.shared.leading
+        if self.shared.leads(now) and not was:
+            self.duties = self._think()
+        return self.shared.leading
+
+    def _led(self, name: str) -> Callable[[datetime], Awaitable[None] | None]:
+        """A duty that one process alone does."""
+
+        def run(now: datetime) -> Awaitable[None] | None:
+            return getattr(self.duties, name)(now) if self._leads(now) else None
+
+        return run
+
+    def _alerts(self, now: datetime) -> None:
+        if self._leads(now):
+            self.duties.alerts(now)
+        else:
+            self.duties.recall(now)
 
     def _table(self) -> tuple[Task, ...]:
-        duties = self.duties
-        return (
-            Task("collect", self._collect, 1),
-            Task("estimate", duties.estimate, 1, 0.15),
-            Task("alerts", duties.alerts, 2, 0.30),
-            Task("flush", self._flush, 1, 0.40),
-            Task("jobs", duties.jobs, 5, 0.45),
-            Task("self", self._self, 5, 0.50),
-            Task("store", self.store.maintain, 10, 5),
-            Task("reverts", duties.reverts, 60, 30),
-            Task("plans", duties.plans, 300, 60),
-            Task("forecasts", duties.forecasts, 3600, 5),
-            Task("ledger", duties.ledger, 900, 120),
-            Task("save-alerts", duties.save_alerts, 60, 60),
+        led, many = self._led, self.part.name != ""
+        reading = (Task("collect", self._collect, 1),)
+        thinking = (
+            Task("estimate", led("estimate"), 1, 0.15),
+            Task("jobs", led("jobs"), 5, 0.45),
+            Task("reverts", led("reverts"), 60, 30),
+            Task("plans", led("plans"), 300, 60),
+            Task("forecasts", led("forecasts"), 3600, 5),
+            Task("ledger", led("ledger"), 900, 120),
+            Task("save-alerts", led("save_alerts"), 2 if many else 60, 2 if many else 60),
         )
+        keeping = (Task("flush", self._flush, 1, 0.40), Task("store", self.store.maintain, 10, 5))
+        table = [Task("alerts", self._alerts, 2, 0.30), Task("self", self._self, 5, 0.50)]
+        table += reading if "ingest" in self.part.roles else ()
+        table += thinking if "tasks" in self.part.roles else ()
+        table += keeping if self.part.writes else ()
+        return tuple(sorted(table, key=lambda task: TASK_NAMES.index(task.name)))
 
     async def _collect(self, now: datetime) -> None:
         await self.collector.tick(now)
@@ -133,6 +181,7 @@ class Centre:
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
+        self.duties.process_row = self.site.row(f"icctwin/{self.part.name}" if self.part.name else "icctwin")
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
@@ -151,6 +200,7 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.shared.start(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
@@ -158,21 +208,24 @@ class Centre:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
         if self._alarm:
             self._alarm.stop()
-        asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
+        if self._leads(self.clock.now()):
+            asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
+        self.shared.stop(loop)
         self.close()
 
     def close(self) -> None:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
-        self.duties.save_alerts(self.clock.now())
+        if self.shared.leading:
+            self.duties.save_alerts(self.clock.now())
         self.spool.close()
         if self.spool.behind:
             log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
         if lost := self.spool.waiting - self.spool.behind:
             log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
-        self.records.close()
+        self.shared.close()
 
 
 class _Run:
@@ -214,7 +267,7 @@ class _Run:
     def _live_on(self) -> None:
         start = self.centre.clock.now()
         for opened in self.centre.opened:
-            if opened.history is not None:
+            if opened.history is not None and "ingest" in self.centre.part.roles:
                 self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
         if self._over.is_set():
             return
@@ -241,29 +294,15 @@ class _Run:
             return
         old.stop(self._loop)
         try:
-            self.centre = Centre(config, old.clock, live=self.live)
+            self.centre = Centre(config, old.clock, live=self.live, part=old.part)
         except (ConfigError, SourceError) as error:
             log.error("the new configuration does not start, the old one goes on: %s", error)
-            self.centre = Centre(old.config, old.clock, live=self.live)
+            self.centre = Centre(old.config, old.clock, live=self.live, part=old.part)
             self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
         self.centre.start(self._loop, self._speed)
         if config.wall != old.config.wall:
             self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
         log.warning("the configuration was read again")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound before anything else starts, so that a taken port costs nothing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        why = f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or choose another port"
-        raise ConfigError([Problem("[wall]", why)]) from error
-    return listener
 
 
 def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
@@ -289,41 +328,29 @@ def open_sources(config: Config, site: Site) -> list[Opened]:
     return opened
 
 
-class Server(uvicorn.Server):
-    """uvicorn whose end is ours to decide: its own handlers would end the process before the store is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
 def serve(
-    config: Config, *, speed: float = 1.0, demo: bool = False, seconds: float | None = None, path: Path | None = None
+    config: Config,
+    *,
+    speed: float = 1.0,
+    demo: bool = False,
+    seconds: float | None = None,
+    path: Path | None = None,
+    part: Part = WHOLE,
 ) -> int:
-    """Run a centre and its faces until SIGTERM or SIGINT (or for ``seconds``); SIGHUP reads ``path`` again. Gives the exit
-    status: 1 where the centre itself broke."""
-    from ui.faces.server import build_server
-
-    listener = _listen(config.wall.host, config.wall.port)
-    clock = RealClock(speed)
-    centre = Centre(config, clock)
+    """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
+    reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
+    listener = listen(config.wall.host, config.wall.port) if "wall" in part.roles else None
+    centre = Centre(config, RealClock(speed), part=part)
     centre.live.demo, centre.live.speed = demo, speed
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    server = Server(
-        uvicorn.Config(
-            build_server(centre.live),
-            log_level="warning",
-            ws_max_size=65536,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=3,
-        )
-    )
+    server, over = _faces(centre.live) if listener else None, threading.Event()
 
     def end() -> None:
-        server.should_exit = True
+        over.set()
+        if server:
+            server.should_exit = True
 
     run = _Run(centre, loop, speed, path, end)
     timer = threading.Timer(seconds, end) if seconds else None
@@ -332,8 +359,12 @@ def serve(
         run.begin()
         if timer:
             timer.start()
-        log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
-        server.run(sockets=[listener])
+        if listener and server:
+            log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
+            server.run(sockets=[listener])
+        else:
+            log.warning("%s runs", part.name)
+            over.wait()
     finally:
         if timer:
             timer.cancel()
@@ -341,7 +372,15 @@ def serve(
         loop.call_soon_threadsafe(loop.stop)
         ingest.join()
         loop.close()
-        listener.close()
+        if listener:
+            listener.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return int(run.broke)
+
+
+def _faces(live: Live) -> Server:
+    from ui.faces.server import build_server
+
+    more = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
+    return Server(uvicorn.Config(build_server(live), log_level="warning", **more))  # type: ignore[arg-type]

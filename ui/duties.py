@@ -53,6 +53,7 @@ class Duties:
         self._process = psutil.Process()
         self._jobs: dict[str, Jobs] = {}
         self._unsaved = False
+        self.process_row = 0
         self.rules = rules
         self._table = self._remembered(rules)
         live.alerts = self._table.alerts()
@@ -83,6 +84,10 @@ class Duties:
             self._live.records.append(ALERT_STATE, now, {"dump": self._table.dump()})
             self._live.records.trim(ALERT_STATE, KEPT_STATES)
             self._unsaved = False
+
+    def recall(self, now: datetime) -> None:
+        """Show the alerts that the process which leads wrote down."""
+        self._live.alerts = self._remembered(self.rules).alerts()
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live
@@ -196,7 +201,7 @@ class Duties:
         frame = frame_of(
             "process",
             now,
-            0,
+            self.process_row,
             source="icctwin",
             cpu_frac=cpu_frac,
             rss_bytes=rss_bytes,

@@ -3,16 +3,7 @@
 import argparse
 import time
 
-import numpy as np
-
 from ui.benches import Result, recorded
-
-
-def bench_store(options: argparse.Namespace) -> Result:
-    """The embedded store alone."""
-    from ingest.stores import bench
-
-    return bench.bench_store(np.random.Generator(np.random.PCG64(1)), gpus=options.gpus)
 
 
 def bench_forecast(options: argparse.Namespace) -> Result:
