@@ -6,22 +6,20 @@ place of the running one; what is wrong with it is said, and the old one goes on
 
 import asyncio
 import logging
+import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
-from typing import Any
-
-import uvicorn
 
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
+from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
@@ -30,26 +28,35 @@ from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
 from twin.message import Message
-from twin.params import Params
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
-from ui.listen import Server, listen
+from ui.eventlog import EventLog
+from ui.gate import PushGate
+from ui.listen import faces, handled, listen
+from ui.oncall.book import Book
+from ui.oncall.service import OnCall
+from ui.oncall.wiring import Delivery, read_oncall
 from ui.roles import Part
-from ui.shared import Shared, check_part
+from ui.shared import Shared, check_part, remembered
 from ui.tasks import Alarm, Health, RealClock, Task
+from ui.thinking import Thinking, some_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
-    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
+    "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
+    "save-alerts", "reread", "calibrate",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
+DAY_S = 86400.0
+CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -74,6 +81,7 @@ class Centre:
         self.config, self.clock, self._wait, self.part = config, clock, wait, part
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
         opened = open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
@@ -82,7 +90,7 @@ class Centre:
         self.store = open_kept(kept, self.site, readonly=not part.writes)
         self.shared = Shared(config, self.site, part, self.hear)
         self.records = self.shared.records
-        for frame in self._remembered(now - REMEMBERED):
+        for frame in remembered(self.store, now - REMEMBERED):
             self.state.absorb(frame, now)
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
@@ -92,27 +100,29 @@ class Centre:
         self.opened: Sequence[Opened] = opened
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
-        self.collector = Collector(self.site, sources, clock, self.publish)
+        self.events = EventLog(self.records)
+        detector = Detector(self.site, self.events.past())
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
+        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         queues = [queue for one in opened for queue in one.queues]
+        self.book = Book(kept.path / "oncall.db")
+        oncall = OnCall(self.site, self.book, self.records, told, now)
+        self.live.oncall = oncall
+        params = params_of(adoption_file(config.site.assets), self.site)
 
-        def think() -> Duties:
+        def anew() -> Duties:
+            oncall.recall()
             desk = Desk(self.site, self.records, actuators, clock.now())
-            return Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+            return Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall, part.process)
 
-        self._think = think  # anew where this process takes the lead over: what the last one wrote down is read
-        self.duties = think()
+        self.thinking = Thinking(self.shared, anew)
+        self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
-
-    def _remembered(self, since: datetime) -> Sequence[Frame]:
-        """The newest values of before the start; a store on a server may be away, and then life begins without them."""
-        try:
-            return self.store.latest(since)
-        except SourceError as error:
-            log.error("the newest values of before are not known: %s", error)
-            return ()
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -120,6 +130,7 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
+        self.duties.oncall.heard(frames)
         if self.part.writes:
             self.spool.put(frames)
         self.shared.tell(frames)
@@ -130,59 +141,59 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
+        self.duties.oncall.heard(frames)
 
-    def _leads(self, now: datetime) -> bool:
-        """Whether this process is the one that thinks. Where it becomes it, it goes on from what the last one wrote down."""
-        was = self.shared.leading
-        if self.shared.leads(now) and not was:
-            self.duties = self._think()
-        return self.shared.leading
-
-    def _led(self, name: str) -> Callable[[datetime], Awaitable[None] | None]:
-        """A duty that one process alone does."""
-
-        def run(now: datetime) -> Awaitable[None] | None:
-            return getattr(self.duties, name)(now) if self._leads(now) else None
-
-        return run
-
-    def _alerts(self, now: datetime) -> None:
-        if self._leads(now):
-            self.duties.alerts(now)
-        else:
-            self.duties.recall(now)
+    @property
+    def duties(self) -> Duties:
+        """Of the process that leads."""
+        return self.thinking.duties
 
     def _table(self) -> tuple[Task, ...]:
-        led, many = self._led, self.part.name != ""
-        reading = (Task("collect", self._collect, 1),)
-        thinking = (
-            Task("estimate", led("estimate"), 1, 0.15),
-            Task("jobs", led("jobs"), 5, 0.45),
-            Task("reverts", led("reverts"), 60, 30),
-            Task("plans", led("plans"), 300, 60),
-            Task("forecasts", led("forecasts"), 3600, 5),
-            Task("ledger", led("ledger"), 900, 120),
-            Task("save-alerts", led("save_alerts"), 2 if many else 60, 2 if many else 60),
+        led = self.thinking.led
+        table = (
+            ("ingest", Task("collect", self._collect, 1)),
+            ("tasks", Task("estimate", led(Duties.estimate), 1, 0.15)),
+            ("all", Task("alerts", self.thinking.alerts, 0.5, 0.30)),
+            ("tasks", Task("notify", led(self._notify), 0.5, 0.40)),
+            ("keep", Task("flush", self._flush, 1, 0.40)),
+            ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
+            ("all", Task("self", self._self, 5, 0.50)),
+            ("keep", Task("store", self.store.maintain, 10, 5)),
+            ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
+            ("tasks", Task("plans", led(Duties.plans), 300, 60)),
+            ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
+            ("tasks", Task("ledger", led(Duties.ledger), 900, 120)),
+            ("tasks", Task("save-alerts", led(Duties.save_alerts), 60, 60)),
+            ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S)),
+            ("tasks", Task("reread", led(self._reread), 5, 3)),
         )
-        keeping = (Task("flush", self._flush, 1, 0.40), Task("store", self.store.maintain, 10, 5))
-        table = [Task("alerts", self._alerts, 2, 0.30), Task("self", self._self, 5, 0.50)]
-        table += reading if "ingest" in self.part.roles else ()
-        table += thinking if "tasks" in self.part.roles else ()
-        table += keeping if self.part.writes else ()
-        return tuple(sorted(table, key=lambda task: TASK_NAMES.index(task.name)))
+        return some_of(table, self.part.roles)
 
     async def _collect(self, now: datetime) -> None:
         await self.collector.tick(now)
         if self._wait:
             await self.collector.drain()
 
+    async def _notify(self, duties: Duties, now: datetime) -> None:
+        self.delivery.events(now)
+        await self.delivery.tick(now)
+        if self._wait:
+            await self.delivery.drain()
+
+    async def _reread(self, duties: Duties, now: datetime) -> None:
+        await self.delivery.reread(now, duties.use_rules)
+
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
+        self.events.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
-        self.duties.process_row = self.site.row(f"icctwin/{self.part.name}" if self.part.name else "icctwin")
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+
+    def _calibrate(self, duties: Duties, now: datetime) -> None:
+        """Propose what the last day tells; adopt it only where the configuration says so."""
+        duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
         """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
@@ -191,7 +202,7 @@ class Centre:
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
-                    self.state.absorb(frame, now)
+                    self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
@@ -200,17 +211,20 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.gate.open(loop)
         self.shared.start(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+        self.gate.shut()
         if self._alarm:
             self._alarm.stop()
-        if self._leads(self.clock.now()):
+        if self.thinking.leads(self.clock.now()):
             asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
+        asyncio.run_coroutine_threadsafe(self.delivery.close(), loop).result()
         self.shared.stop(loop)
         self.close()
 
@@ -226,6 +240,7 @@ class Centre:
             log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.shared.close()
+        self.book.close()
 
 
 class _Run:
@@ -287,6 +302,7 @@ class _Run:
             config = load_config(self._path)
             open_sources(config, site_of(config, TASK_NAMES))
             load_rules(config.alerts.rules or DEFAULT_RULES)
+            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
         except ConfigError as error:
             log.error("the new configuration is refused, the old one goes on:\n%s", error)
             why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
@@ -305,13 +321,9 @@ class _Run:
         log.warning("the configuration was read again")
 
 
-def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
-    """Call these on these signals; gives the handlers that were there."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        actions[number]()
-
-    return {number: signal.signal(number, handler) for number in actions}
+def environment() -> Mapping[str, str]:
+    """Where secrets are that a configuration names with ``env:``."""
+    return os.environ
 
 
 def open_sources(config: Config, site: Site) -> list[Opened]:
@@ -345,7 +357,7 @@ def serve(
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    server, over = _faces(centre.live) if listener else None, threading.Event()
+    server, over = faces(centre.live) if listener else None, threading.Event()
 
     def end() -> None:
         over.set()
@@ -354,7 +366,7 @@ def serve(
 
     run = _Run(centre, loop, speed, path, end)
     timer = threading.Timer(seconds, end) if seconds else None
-    handlers = _handle({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
+    handlers = handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
     try:
         run.begin()
         if timer:
@@ -377,10 +389,3 @@ def serve(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return int(run.broke)
-
-
-def _faces(live: Live) -> Server:
-    from ui.faces.server import build_server
-
-    more = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
-    return Server(uvicorn.Config(build_server(live), log_level="warning", **more))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
+from ui.lines import line_of
 from ui.roles import part_names
 
 
@@ -57,9 +58,11 @@ class WallSection(_Section):
 
 
 class AlertSection(_Section):
-    """``[alerts]``: the rule file; none means the rules that ship."""
+    """``[alerts]``: the rule file or a folder of them (none: the rules that ship), and the on-call file (none: nobody is
+    told)."""
 
     rules: Path | None = None
+    oncall: Path | None = None
 
 
 class EnergySection(_Section):
@@ -108,6 +111,12 @@ class ClusterSection(_Section):
         return Address(url.hostname or "", port, self.broker_user, self.broker_password_file, tls)
 
 
+class TwinSection(_Section):
+    """``[twin]``: whether what the daily calibration finds sound is put in force by itself, or waits for a person."""
+
+    adopt: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSection:
     """One ``[[source]]``: its name, its type and the options of that type, checked."""
@@ -132,6 +141,7 @@ class Config:
     alerts: AlertSection
     energy: EnergySection
     cluster: ClusterSection
+    twin: TwinSection
     sources: Sequence[SourceSection]
 
 
@@ -142,6 +152,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "alerts": AlertSection,
     "energy": EnergySection,
     "cluster": ClusterSection,
+    "twin": TwinSection,
 }
 MAX_SOURCES = 10_000
 
@@ -237,23 +248,3 @@ class _Reader:
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
-
-
-def line_of(lines: Sequence[str], place: tuple[str | int, ...]) -> int:
-    """Line (from 1) on which ``place`` (section, number of the entry, key) stands, as near as the text tells."""
-    section, rest = place[0], place[1:]
-    number = rest[0] if rest and isinstance(rest[0], int) else 0
-    key = next((part for part in rest if isinstance(part, str)), None)
-    found, count = 1, -1
-    inside = False
-    for i, line in enumerate(lines, 1):
-        text = line.strip()
-        if text.startswith("["):
-            head = text.strip("[] ").split("]")[0].strip()
-            inside = head == section or head.startswith(f"{section}.")
-            count += inside
-            if inside and count == number:
-                found = i
-        elif inside and count == number and key and text.split("=")[0].strip() == key:
-            return i
-    return found

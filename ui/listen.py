@@ -1,12 +1,16 @@
 """Where the faces listen, and a server whose end is ours to decide."""
 
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from twin.errors import ConfigError, Problem
+from ui.view import Live
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -30,3 +34,20 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+def faces(live: Live) -> Server:
+    """The server of all faces; imported only now, for a process without a wall needs none."""
+    from ui.faces.server import build_server
+
+    more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
+    return Server(uvicorn.Config(build_server(live), log_level="warning", **more))
+
+
+def handled(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
+    """Call these on these signals; gives the handlers that were there."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        actions[number]()
+
+    return {number: signal.signal(number, handler) for number in actions}

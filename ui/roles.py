@@ -29,6 +29,11 @@ class Part:
         return "tasks" if "tasks" in self.roles else "wall"
 
     @property
+    def process(self) -> str:
+        """Id of its own asset."""
+        return f"icctwin/{self.name}" if self.name else "icctwin"
+
+    @property
     def writes(self) -> bool:
         """Whether it has anything to keep; a wall alone only reads."""
         return self.roles != {"wall"}

@@ -1,18 +1,21 @@
 """What the processes of one centre share besides the store: records, live frames, and who of them leads."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from ingest.broker import Broker
 from ingest.stores.postgres import Leader, PostgresRecords, Session
 from ingest.stores.records import open_records
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
-from twin.ports import Records
+from twin.ports import Records, Store
 from twin.site import Site
 from ui.config import Config
 from ui.roles import Part
+
+log = logging.getLogger(__name__)
 
 LEADER_ASKED = timedelta(seconds=1)  # how often whether we lead is asked
 
@@ -64,6 +67,15 @@ class Shared:
         if self._leader is not None:
             self._leader.close()
         self.records.close()
+
+
+def remembered(store: Store, since: datetime) -> Sequence[Frame]:
+    """The newest values of before the start; a store on a server may be away, and then life begins without them."""
+    try:
+        return store.latest(since)
+    except SourceError as error:
+        log.error("the newest values of before are not known: %s", error)
+        return ()
 
 
 def check_part(config: Config, part: Part) -> None:

@@ -24,6 +24,9 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "store": "ui.benches.store:bench_store",
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "plan": "ui.benches.parts:bench_plan",
+        "twin": "ui.benches.twin:bench_twin",
+        "alerts": "ui.benches.alerts:bench_alerts",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

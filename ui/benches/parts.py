@@ -3,6 +3,8 @@
 import argparse
 import time
 
+import numpy as np
+
 from ui.benches import Result, recorded
 
 
@@ -11,3 +13,10 @@ def bench_forecast(options: argparse.Namespace) -> Result:
     from analytics.recorded import bench
 
     return bench(recorded("analytics/load"), time.process_time)
+
+
+def bench_plan(options: argparse.Namespace) -> Result:
+    """Shifting of jobs on recorded grids and prices, beside perfect foresight."""
+    from energy.shift.bench import bench
+
+    return bench(recorded("energy"), np.random.Generator(np.random.PCG64(1)), time.process_time)
