@@ -58,13 +58,15 @@ class Duties:
         limits: Limits,
         params: Params,
         oncall: OnCall,
+        process: str = "icctwin",
     ) -> None:
+        """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
         self._limits, self._params = limits, params
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
         self._jobs: dict[str, Jobs] = {}
-        self.oncall = oncall
+        self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
         live.alerts = self._table.alerts()
@@ -100,6 +102,10 @@ class Duties:
     def save_alerts(self, now: datetime) -> None:
         """Keep the alert table as it stands: what changed is kept at once, this brings its counters and times up to date."""
         self.oncall.save(self._table)
+
+    def recall(self) -> None:
+        """Show the alerts that the process which leads has kept."""
+        self._live.alerts = self._remembered(self.rules).alerts()
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live
@@ -212,7 +218,7 @@ class Duties:
         frame = frame_of(
             "process",
             now,
-            0,
+            self._process_row,
             source="icctwin",
             cpu_frac=cpu_frac,
             rss_bytes=rss_bytes,

@@ -21,7 +21,7 @@ Result = dict[str, Any]
 BENCHES: Mapping[str, str] = MappingProxyType(
     {
         "demo": "ui.benches.demo:bench_demo",
-        "store": "ui.benches.parts:bench_store",
+        "store": "ui.benches.store:bench_store",
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
         "plan": "ui.benches.parts:bench_plan",

@@ -65,6 +65,11 @@ class OnCall:
             log.error("who was told what before the start is lost: %s", error)
             return Desk()
 
+    def recall(self) -> None:
+        """Go on from what is kept, as the process that led before left it."""
+        with self._lock:
+            self.desk = self._remembered()
+
     def use(self, file: OnCallFile, now: datetime) -> None:
         """From now on go by ``file``; ``ConfigError`` where its calendars cannot be read, and the old one stays."""
         schedules, windows = file.calendars(now)
