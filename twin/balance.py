@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from twin.estimate import Solution
 from twin.flow import Flow
 from twin.frame import Floats
 from twin.site import Links, Site
+from twin.solution import Solution
 
 TOLERANCE_FRAC = 1e-6  # of what goes into the asset; beside it a milliwatt
 MAX_VIOLATIONS = 100
@@ -34,15 +34,15 @@ def violations(site: Site, solution: Solution) -> list[Violation]:
     """Everything in ``solution`` that is not conserved, largest first, at most ``MAX_VIOLATIONS``.
 
     Power in = power out + loss and heat in = heat out at every asset; the chain carries exactly IT and cooling; the
-    facility is IT, cooling and losses; the plant gets the heat of IT, air handlers and CDU pumps. What is unknown (NaN) is
-    left out: what nobody claims cannot be wrong.
+    facility is IT, cooling, losses and house; the plant gets the heat of IT, air handlers and CDU pumps. What is unknown
+    (NaN) is left out: what nobody claims cannot be wrong.
     """
     s, t = solution, solution.totals
     electric_w = float(s.cooling.electric.sum())
     whole = {
         "power of the chain against IT, cooling and loss": (s.power.total_w, t.it_w + electric_w + float(s.power.loss.sum())),
         "needs in the chain against IT and cooling": (float(s.power.own.sum()), t.it_w + electric_w),
-        "facility against IT, cooling and loss": (t.facility_w, t.it_w + t.cooling_w + t.loss_w),
+        "facility against IT, cooling, loss and house": (t.facility_w, t.it_w + t.cooling_w + t.loss_w + t.house_w),
         "heat to the plant against what makes it": (s.cooling.heat.total_w, t.it_w + s.cooling.indoor_w),
     }
     found = [*flow_violations(site, s.power, "power"), *flow_violations(site, s.cooling.heat, "heat")]

@@ -46,7 +46,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("queue", ("site",), "a cluster's job scheduler"),
     ("task", ("site",), "something icctwin runs on a timer"),
     ("process", ("site",), "a running process of icctwin"),
-    ("crah", ("hall", "row"), "a computer-room air handler: a room's air against water"),
+    ("crah", ("site", "hall", "row"), "a computer-room air handler or air conditioner"),
     ("heatreuse", ("site",), "a consumer of waste heat, such as a district-heating exchanger"),
 )
 KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc in _ROWS})

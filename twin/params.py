@@ -6,6 +6,8 @@ An asset's own attributes (``rated_w``, ``no_load_loss_frac``, ``linear_loss_fra
 
 from dataclasses import dataclass, field
 
+from twin.learned import Learned
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -25,6 +27,9 @@ class NodeParams:
       With them a node draws 7.6 kW in full, inside the 6.5-8.5 kW reported as typical of a DGX H100 (10.2 kW at most).
     - ``cpu_util_frac``: of a node whose processors say nothing; assumed.
     - ``stages``: one supply of 94 % (typical 94-96 %) that draws 20 W for itself; assumed.
+    - ``rest_idle_frac``, ``rest_full_frac``: what a node draws beside its GPUs with idle and with busy processors, over what
+      its rating (or the numbers above) leave for that; None: idle as the numbers above have it. Calibration finds them;
+      ``plate_stages``: the supply as it was when it did, by which ratings go on to be divided (empty: ``stages``).
     """
 
     gpu_w: float = 700.0
@@ -37,6 +42,9 @@ class NodeParams:
     other_w: float = 400.0
     cpu_util_frac: float = 0.3
     stages: tuple[Stage, ...] = (Stage(20.0, 0.94),)
+    rest_idle_frac: float | None = None
+    rest_full_frac: float = 1.0
+    plate_stages: tuple[Stage, ...] = ()
 
 
 # ExaDigiT/RAPS, system configuration "frontier": each node has a converter (SIVOC) of 13 W and 0.98; a rectifier of 17 W and
@@ -72,12 +80,16 @@ class ChainParams:
       represent over 40 % of all UPS losses", Schneider Electric White Paper 108).
     - ``pdu``: 98.8 % at half load (typical 98-99 %).
     - ``unrated_load_frac``: load at which a device of unknown rating is taken to run; assumed.
+    - ``fitted``: kinds whose curve was calibrated; it then wins over the nameplates of the assets. ``pdu_ratio``: losses of
+      PDUs over their curve, where they could only be told from the difference of meters.
     """
 
     transformer: LossCurve = LossCurve(0.003, 0.0, 0.010)
     ups: LossCurve = LossCurve(0.015, 0.010, 0.010)
     pdu: LossCurve = LossCurve(0.004, 0.0, 0.009)
     unrated_load_frac: float = 0.5
+    fitted: tuple[str, ...] = ()
+    pdu_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,8 @@ class PlantParams:
     - ``range_k``: OCP, ΔT of 10 K or less at 1.5 L/min/kW. ``cdu_ntu`` (2 K of approach at design), ``exchanger_k``: assumed.
     - ``pump_frac``: assumed; ASHRAE 90.1 appendix G (22 + 19 W/gpm) is 0.016 at 10 K, warm-water loops have less to pass.
       ``least_pump_speed_frac``: assumed.
+    - ``pump_base_frac``, ``pump_cubic_frac``: power of a loop's pump at no speed and by the cube of speed, over its rating;
+      ``fan_base_frac``, ``fan_full_frac``: of a fan at no speed and at full speed. The affinity laws until calibrated.
     - ``tower_fan_frac``: 40.2 gpm/hp at 95/85/75 °F, ASHRAE 90.1 table 6.8.1-7. ``dry_fan_frac``, ``dry_approach_k``: assumed.
     - ``fan_exponent``: assumed, between the ceiling of ASHRAE 90.1-2016 6.5.5.2.1 (1.74) and the cube.
     - ``carnot_frac``: COP 6.3 (ASHRAE 90.1, large centrifugal, 0.56 kW/ton) at 6.7 °C leaving and 35 °C condenser water.
@@ -109,6 +123,10 @@ class PlantParams:
     exchanger_k: float = 2.0
     pump_frac: float = 0.012
     least_pump_speed_frac: float = 0.4
+    pump_base_frac: float = 0.0
+    pump_cubic_frac: float = 1.0
+    fan_base_frac: float = 0.0
+    fan_full_frac: float = 1.0
     tower_fan_frac: float = 0.0127
     dry_fan_frac: float = 0.025
     dry_approach_k: float = 6.0
@@ -202,8 +220,17 @@ class Doubt:
     - ``gpu_sensor``: NVML, "accurate to within +/- 5 %" (said of Fermi and Kepler, taken for later ones), as 95 % limits.
     - ``gpu_util`` (power from utilisation), ``rest`` (processors, memory, NIC, supply), ``loss``, ``cooling`` and, while the
       weather is assumed, ``blind_cooling``: assumed.
+    - ``machine``: power of one machine of the plant, over its rating; assumed.
     - ``common_frac``: share of the variance that all assets have in common, as one model and one firmware err alike
       everywhere; assumed.
+    - ``node``: power of a node from what its GPUs and processors say, once calibrated (0: not calibrated, then from
+      ``gpu_sensor``, ``gpu_util`` and ``rest``).
+    - ``feed``: shares of a load that has two feeds (supplies share within 5 %, as 95 % limits); ``device_loss``: of one device
+      beyond ``loss``, which all of a kind have in common; ``house``: what the centre draws beside IT, cooling and losses
+      (light, offices) over nominal IT power; ``liquid``: heat of one rack's liquid; ``liquid_common``: of all of them together;
+      ``flow_share``: a rack's share of its CDU's flow; ``pump_flow``: flow by pump speed; ``exchanger``: UA; all assumed.
+    - ``flow_meter``: an electromagnetic meter, +/- 0.5 % of the reading when new, taken with installation as 1 %; assumed.
+      ``temp_k``: a Pt100 of class B (IEC 60751), +/- 0.3 K + 0.005·t as 95 % limits and rounding to tenths.
 
     What is silent has the spread of a uniform distribution from idle to full (JCGM 100:2008, 4.3.7).
     """
@@ -215,7 +242,19 @@ class Doubt:
     loss: float = 0.20
     cooling: float = 0.25
     blind_cooling: float = 0.50
+    machine: float = 0.30
     common_frac: float = 0.5
+    node: float = 0.0
+    feed: float = 0.025
+    device_loss: float = 0.10
+    house: float = 0.015
+    liquid: float = 0.10
+    liquid_common: float = 0.15
+    flow_share: float = 0.10
+    pump_flow: float = 0.10
+    exchanger: float = 0.20
+    flow_meter: float = 0.01
+    temp_k: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +263,8 @@ class Params:
 
     - ``heard_floor_frac``: a value is NaN where less than this share of what it rests on was heard;
       ``heard_sound_frac``: it is suspect below this.
+    - ``house_w``: what the centre draws beside IT, cooling and losses; 0 until calibrated. ``rack_lag_s``: coolant in a rack
+      and die over flow; ``residual_s``: time over which residuals are smoothed. ``learned``: of single assets, by calibration.
     - ``switch_w``: a switch with neither reading nor rating; ``steady_load_frac``: load of switches and storage over rating.
     """
 
@@ -236,3 +277,7 @@ class Params:
     heard_sound_frac: float = 0.95
     switch_w: float = 1000.0
     steady_load_frac: float = 0.6
+    house_w: float = 0.0
+    rack_lag_s: float = 35.0
+    residual_s: float = 60.0
+    learned: Learned = field(default_factory=Learned)
