@@ -285,3 +285,8 @@ def test_a_starved_loop_ends_alike_whatever_the_step() -> None:
     assert ends[0]["supply_c"][-1] > 30.2
     for name in ("supply_c", "return_c", "pumps_w"):
         assert ends[0][name][-1] == pytest.approx(float(ends[1][name][-1]), rel=1e-3), name
+
+
+def test_an_air_handler_in_no_hall_is_named() -> None:
+    made = run(plant(more=("id=roof kind=crah",), links=("from=w to=roof",)), hours=0.1)
+    assert any("roof stands in no hall" in note for note in made.notes)

@@ -168,6 +168,9 @@ class _Compiler:
         loop = np.full(len(halls), -1, dtype=np.int32)
         crahs = np.zeros(len(halls), dtype=np.int32)
         for at, room in zip(site.of_kind("crah").tolist(), site.within("crah", "hall").tolist(), strict=True):
+            if room < 0:
+                self.assumed.append(f"{site.ids[at]} stands in no hall and is left out; give it the hall whose air it cools")
+                continue
             loop[room] = self._loop_of(at)
             crahs[room] += 1
         open_ = [row for row in range(len(halls)) if loop[row] < 0]

@@ -64,7 +64,8 @@ class Machines:
             family = circuit.loop_plant == root
             if plant.open[root] and not self.loop_w[family].any():
                 self.loop_w[i] = float(circuit.plant_heat_w[root]) * p.pump_frac
-        crahs, room = site.of_kind("crah"), site.within("crah", "hall")
+        room = site.within("crah", "hall")
+        crahs, room = site.of_kind("crah")[room >= 0], room[room >= 0]
         fans = np.bincount(room, weights=np.nan_to_num(rated[crahs]), minlength=len(circuit.room_heat_w)) if len(crahs) else 0.0
         self.room_w = np.where(np.asarray(fans) > 0, fans, circuit.room_heat_w * p.air_fan_frac)
         self.at, self.share = self._places(rated)

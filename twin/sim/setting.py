@@ -186,7 +186,8 @@ class Settings:
     def _rooms(self, out: Bools) -> Floats:
         """Share of each room's air handlers that run; 1 where there is none."""
         site = self.site
-        at, room = site.of_kind("crah"), site.within("crah", "hall")
+        room = site.within("crah", "hall")
+        at, room = site.of_kind("crah")[room >= 0], room[room >= 0]
         alive = (
             np.bincount(room, weights=~out[at] * 1.0, minlength=site.count("hall")) if len(at) else np.zeros(site.count("hall"))
         )
