@@ -139,11 +139,13 @@ def _share_out(site: Site, state: State, params: Params, now: datetime, plant: P
     pumps = site.of_kind("pump")[site.within("pump", "cdu") < 0]
     fans = np.concatenate([site.of_kind("tower"), site.of_kind("drycooler")])
     speed = state.column("pump", "pump_speed_frac", now)[site.row_of[pumps]]
-    p, rated = params.plant, _rated(site, pumps)
-    turning = p.pump_base_frac * rated + affine_power_w(speed, p.pump_cubic_frac * rated)
-    _divide(site, pumps, float(plant.pumps_w), turning, electric)
+    base, rise, exponent = (
+        params.learned.column(site, f"pump:{name}", default)[site.row_of[pumps]]
+        for name, default in (("base_frac", 0.0), ("rise_frac", 1.0), ("exponent_ratio", 3.0))
+    )
+    _divide(site, pumps, float(plant.pumps_w), _rated(site, pumps) * (base + rise * speed**exponent), electric)
     speed = np.concatenate([state.column(kind, "fan_speed_frac", now) for kind in ("tower", "drycooler")])
-    rated = _rated(site, fans)
+    p, rated = params.plant, _rated(site, fans)
     turned = p.fan_base_frac * rated + fan_power_w(speed, (p.fan_full_frac - p.fan_base_frac) * rated, p.fan_exponent)
     _divide(site, fans, float(plant.fans_w), turned, electric)
     chillers = site.of_kind("chiller")

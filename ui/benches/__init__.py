@@ -24,6 +24,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "store": "ui.benches.parts:bench_store",
         "ingest": "ui.benches.parts:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "calibrate": "ui.benches.calibrate:bench_calibrate",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout
