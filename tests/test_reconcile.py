@@ -121,7 +121,7 @@ def test_a_residual_is_smoothed_and_begun_anew_after_a_gap() -> None:
     tell(state, "rack", power_w=7600.0, when=soon)
     after = find(estimate(CENTRE, state, PARAMS, soon), "rack", "residual_w")[0]
     raw = find(estimate(CENTRE, _only(7600.0), PARAMS, NOW), "rack", "residual_w")[0]
-    assert after == pytest.approx(before + (1 - np.exp(-6 / PARAMS.residual_s)) * (raw - before), rel=1e-6)
+    assert after == pytest.approx(before + (1 - np.exp(-6 / PARAMS.residual_s)) * (raw - before), abs=0.2)
 
 
 def _only(rack_w: float) -> State:

@@ -78,7 +78,8 @@ def _lagged(state: State, params: Params, now: datetime, steady_w: Floats) -> Fl
     gone_s = now.timestamp() - was.time_s
     known = (gone_s >= 0) & (gone_s < 5 * params.rack_lag_s)
     part = -np.expm1(-np.where(known, gone_s, np.inf) / params.rack_lag_s)
-    return np.where(known, was.value + part * (steady_w - was.value), steady_w)
+    delayed: Floats = np.where(known, was.value + part * (steady_w - was.value), steady_w)
+    return np.asarray(np.round(delayed, 1), dtype=np.float64)
 
 
 def main_cooler(site: Site, source: str, target: str) -> Ints:
