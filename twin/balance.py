@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from twin.flow import Flow
-from twin.site import Site
+from twin.frame import Floats
+from twin.site import Links, Site
 from twin.solution import Solution
 
 TOLERANCE_FRAC = 1e-6  # of what goes into the asset; beside it a milliwatt
@@ -69,3 +71,15 @@ def flow_violations(site: Site, flow: Flow, what: str) -> list[Violation]:
     return [
         Violation(site.ids[i], name, float(gap[i])) for name, gap in gaps.items() for i in np.flatnonzero(np.abs(gap) > allowed)
     ]
+
+
+def block_gap_w(links: Links, own_w: Floats, loss_w: Floats, into_w: Floats) -> Floats:
+    """Largest gap in each step of a chunk of solved ``links`` [W]: |power in - need - loss - what its targets take| over
+    assets.
+
+    All float64[assets, t]; adds up the links again, as ``flow_violations`` does for one moment. NaN where something is unknown.
+    """
+    n = len(own_w)
+    passed = csr_array((links.share, (links.source, links.target)), shape=(n, n)) @ into_w
+    gap: Floats = np.abs(into_w - own_w - loss_w - passed).max(axis=0, initial=0.0)
+    return np.asarray(np.maximum(gap, -loss_w.min(axis=0, initial=0.0)))

@@ -135,6 +135,81 @@ class PlantParams:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopParams:
+    """The water between racks and outdoor air: masses, heads, controls and limits, for the offline twin.
+
+    Capacities stand as seconds of design flow: what a body holds over what passes through it.
+
+    - ``rack_s``, ``return_s``, ``supply_s`` (coolant in racks and the pipes of a CDU), ``metal_s`` (cold plates and manifolds
+      as so much coolant), ``leg_s`` (each leg of a facility loop), ``buffer_s`` (basin or tank of a plant): assumed.
+    - ``secondary_pa``: 40 psi at 1.5 L/min/kW (OCP). ``primary_pa``: assumed. ``branch_frac``: of the secondary head that lies
+      over racks and their valves; assumed. ``valve_frac``: of that over the open valve (authority), assumed; ASHRAE asks for
+      0.25-0.5.
+    - ``shutoff_ratio``: head at no flow over design; radial pumps 1.1-1.3 (Karassik, "Pump Handbook").
+      ``rangeability_ratio``: of equal-percentage control valves, 30-50 (IEC 60534-2-4).
+    - ``film_exponent``: of heat transfer with flow (Dittus-Boelter, Incropera eq. 8.60). ``valve_ratio``: facility flow with a
+      CDU's valve open over design; assumed. ``valve_lag_s``, ``chiller_lag_s``, ``takeover_s`` (standby pump): assumed.
+    - ``air_s`` (room air and what stands in it, as air flow), ``air_rise_k``, ``room_c`` (return air setpoint), ``coil_ratio``
+      (coil over design heat): assumed; ASHRAE TC 9.9 recommends 18-27 °C at the inlet. ``room_rh_frac``: for the dew point.
+    - ``plate_wpk``: cold plate of about 0.02 K/W; ``plate_exponent``: laminar, Incropera eq. 8.57. ``junction_limit_c``: where
+      accelerators slow down; assumed. ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72,
+      return of 45-50 °C at most.
+    - ``dew_margin_k``: supply at dew point + 2-3 K or more. ``starved_frac``: flow over design that counts as starving;
+      assumed.
+    - ``leak_per_k``: of a rack's power with its coolant's temperature; assumed. ``cap_exponent``: measured sweep of eight
+      workloads, medians 0.32-0.41 (Emerald AI, May 2025). ``clock_exponent``, ``job_util_frac`` (of a job that says nothing):
+      assumed.
+    - ``cycles_ratio``: of concentration. ``pad_frac``, ``pad_above_c`` (pads run above this dry bulb): assumed.
+    - ``battery_s`` (a store at its rating), ``battery_frac`` (of a round trip, lithium cells with inverter): assumed.
+    - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating at
+      which a breaker opens within minutes (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10
+      min).
+    """
+
+    rack_s: float = 20.0
+    metal_s: float = 15.0
+    return_s: float = 20.0
+    supply_s: float = 20.0
+    leg_s: float = 60.0
+    buffer_s: float = 180.0
+    secondary_pa: float = 276e3
+    primary_pa: float = 170e3
+    branch_frac: float = 0.6
+    valve_frac: float = 0.35
+    shutoff_ratio: float = 1.25
+    rangeability_ratio: float = 50.0
+    film_exponent: float = 0.8
+    valve_ratio: float = 1.35
+    valve_lag_s: float = 30.0
+    chiller_lag_s: float = 180.0
+    takeover_s: float = 10.0
+    air_s: float = 240.0
+    air_rise_k: float = 12.0
+    room_c: float = 32.0
+    coil_ratio: float = 1.3
+    room_rh_frac: float = 0.45
+    plate_wpk: float = 50.0
+    plate_exponent: float = 1 / 3
+    junction_limit_c: float = 87.0
+    junction_trip_c: float = 97.0
+    return_limit_c: float = 50.0
+    dew_margin_k: float = 2.0
+    starved_frac: float = 0.5
+    leak_per_k: float = 0.001
+    cap_exponent: float = 0.4
+    clock_exponent: float = 2.4
+    job_util_frac: float = 0.8
+    cycles_ratio: float = 5.0
+    pad_frac: float = 0.8
+    pad_above_c: float = 20.0
+    ups_s: float = 300.0
+    peukert_exponent: float = 1.05
+    trip_ratio: float = 1.25
+    battery_s: float = 7200.0
+    battery_frac: float = 0.88
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """Standard uncertainties as shares of the value, for the 80 % interval of the site's totals.
 
@@ -193,6 +268,7 @@ class Params:
     node: NodeParams = field(default_factory=NodeParams)
     chain: ChainParams = field(default_factory=ChainParams)
     plant: PlantParams = field(default_factory=PlantParams)
+    loops: LoopParams = field(default_factory=LoopParams)
     doubt: Doubt = field(default_factory=Doubt)
     heard_floor_frac: float = 0.5
     heard_sound_frac: float = 0.95
