@@ -166,7 +166,6 @@ async def test_the_api_and_the_page_show_the_newest_run() -> None:
         assert run["adopted"] is True
         assert [one["held_out"]["cvrmse_frac"] for one in run["fits"]] == [0.01, 0.01]
         assert run["fits"][0]["held_out"]["nmbe_frac"] is None
-        assert "/api/v1/calibration" in (await client.get("/openapi.json")).json()["paths"]
         page = (await client.get("/calibration")).text
         assert "Calibration of the twin" in page
         assert "&lt;cdu&gt;" in page, "escaped"
