@@ -167,3 +167,20 @@ def test_an_unlinked_site_has_residuals_of_racks_alone() -> None:
     frames = estimate(site, state, PARAMS, NOW)
     assert find(frames, "rack", "power_w")[0] == pytest.approx(2000, rel=0.01)
     assert np.isfinite(find(frames, "rack", "residual_score_ratio")[0])
+
+
+def test_air_handlers_with_meters_are_weighed_like_any_machine() -> None:
+    """The hall's air handlers take what the model gives the room, by rating, and then what their meters say."""
+    site = centre("id=ah1 kind=crah parent=h2 rated_w=4000", "id=ah2 kind=crah parent=h2 rated_w=2000")
+    state = heard(site)
+    model = solve(site, state, PARAMS, NOW)
+    at = site.of_kind("crah")
+    bare = solve(CENTRE, heard(CENTRE), PARAMS, NOW)
+    room_w = bare.cooling.electric[CENTRE.position["h2"]]
+    np.testing.assert_allclose(model.cooling.electric[at], [2 / 3 * room_w, 1 / 3 * room_w])
+    assert model.cooling.electric[site.position["h2"]] == 0
+    np.testing.assert_allclose(model.cooling.of_hall, bare.cooling.of_hall)
+    tell(state, "crah", power_w=[3000.0, 1500.0])
+    found = reconciled(site, state, PARAMS, NOW, solve(site, state, PARAMS, NOW))
+    np.testing.assert_allclose(found.cooling.electric[at], [3000, 1500], rtol=0.01)
+    assert violations(site, found) == []

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from twin.cooling import rack_liquid_frac
 from twin.demand import rest_w, through_supply
 from twin.fit import Fit, Index, Knob, Record, best_fit, fit
 from twin.frame import Floats
@@ -251,7 +252,7 @@ def _racks(h: History, params: Params) -> Iterator[Fit]:
     flow, supply, back, power = h.columns("rack", ["flow_kgps", "supply_temp_c", "return_temp_c", "power_w"])
     whole, at_cdu = h.columns("cdu", ["flow_kgps", "supply_temp_c"])
     share = learned.column(site, "rack:flow_share_frac", np.nan)
-    liquid = learned.column(site, "rack:liquid_frac", params.plant.liquid_frac)
+    liquid = rack_liquid_frac(site, params)
     offset = learned.column(site, "rack:supply_temp_offset_k", 0.0)
     heat = carried_heat_w(flow, pg25_heat_jpkgk((supply + back) / 2), back - supply)
     even = 1 / np.maximum(np.bincount(home[home >= 0], minlength=site.count("cdu")), 1)

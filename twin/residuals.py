@@ -14,7 +14,7 @@ from twin.solution import Solution
 from twin.state import State
 
 Residuals = Mapping[str, Mapping[str, Floats]]  # kind -> metric -> float64[n] by row
-_OF_POWER = ("node", "rack", "pdu", "ups", "transformer", "meter", "pump", "chiller", "tower", "drycooler")
+_OF_POWER = ("node", "rack", "pdu", "ups", "transformer", "meter", "pump", "chiller", "tower", "drycooler", "crah")
 _DIGITS = {"w": 1, "k": 4, "kgps": 4}  # kept: what nobody reads would only fill the store
 _UNIT = {"heat": "w", "primary_heat": "w", "supply_temp": "k", "return_temp": "k", "flow": "kgps"}
 
