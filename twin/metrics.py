@@ -72,7 +72,7 @@ def suffix(name: str) -> str:
 _INF = float("inf")
 _TERA = 1e12
 # kinds | name | low | high | max age [s] | flags ("counter" or "step=…") | what it is
-_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler"
+_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler crah"
 _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     # power, wherever a meter sits; positive is power into the asset
     ("gpu", "power_w", 0, 3e3, 90, "", "electrical power into the GPU board"),

@@ -62,7 +62,7 @@ class Duties:
     ) -> None:
         """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
-        self._limits, self._params = limits, params
+        self._limits, self.params = limits, params  # params: in force, replaced as a whole by an adoption
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
         self._jobs: dict[str, Jobs] = {}
@@ -75,15 +75,15 @@ class Duties:
 
     def estimate(self, now: datetime) -> None:
         """What physics expects of this moment, beside what the meters say."""
-        self._publish(estimate(self._live.site, self._live.state, self._params, now))
+        self._publish(estimate(self._live.site, self._live.state, self.params, now))
 
     def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
-        report = calibrating.calibrate(live.site, live.store, self._params, now, CALIBRATE_OVER, "task calibrate")
+        report = calibrating.calibrate(live.site, live.store, self.params, now, CALIBRATE_OVER, "task calibrate")
         if adopt_into is not None and any(one.sound for one in report.fits):
             report = calibrating.adopt(adopt_into, report, now)
-            self._params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+            self.params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
         calibrating.note(live.records, report, now)
 
     # alerts

@@ -24,6 +24,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "store": "ui.benches.store:bench_store",
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "calibrate": "ui.benches.calibrate:bench_calibrate",
         "plan": "ui.benches.parts:bench_plan",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
