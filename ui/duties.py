@@ -27,6 +27,7 @@ from twin.metrics import metric
 from twin.params import Params
 from twin.ports import How, Queue
 from ui.oncall.service import TABLE, OnCall
+from ui.queued import Work
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Duties:
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
         self._jobs: dict[str, Jobs] = {}
+        self._work = Work()
         self.oncall = oncall
         self.rules = rules
         self._table = self._remembered(rules)
@@ -108,6 +110,7 @@ class Duties:
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
+        self._publish(self._work.frames(self._live.site, self._jobs, now))
 
     # forecasts
 

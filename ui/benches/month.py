@@ -72,6 +72,7 @@ def _site() -> Site:
     for row in "AB":
         rows += [{"id": row, "kind": "row", "parent": "h1"}, {"id": f"{row}-feed", "kind": "pdu", "parent": row}]
         rows += [{"id": f"{row}-cdu", "kind": "cdu", "parent": row, "rated_kgps": "20"}]
+        links += [{"from": f"{row}-feed", "to": f"{row}-cdu", "relation": "feeds"}]
         for r in range(4):
             rack = f"{row}{r}"
             rows += [{"id": rack, "kind": "rack", "parent": row, "rated_w": "60000", "rated_kgps": "2"}]
@@ -135,7 +136,7 @@ class _Plant:
         time_s, rng = now.timestamp(), self.rng
         n = {kind: len(ids) for kind, ids in self.ids.items()}
         day = np.sin(2 * np.pi * (time_s % 86400) / 86400 - np.pi / 2)
-        temp = 76.0 + 5.0 * day + self.offset + rng.normal(0, 0.7, n["gpu"])
+        temp = 72.0 + 5.0 * day + self.offset + rng.normal(0, 0.7, n["gpu"])
         temp[self.spiky] += np.where(rng.random(3) < 0.02, 14.0, 0.0)
         self.errors += rng.poisson(0.05, n["port"])
         power = np.clip(600.0 + 80 * day + rng.normal(0, 25, n["gpu"]), 0, None)
@@ -189,7 +190,7 @@ class _Plant:
         quiet = ("node", "gpu", "port") if fault.kind == "switch" else tuple(self.ids)
         if fault.kind not in ("feed", "node", "source", "switch"):
             return set()
-        return {one for one in fault.touched if one != fault.asset and self.site.kind(one) in quiet}
+        return {one for one in fault.touched if one != fault.asset and self.site.kind(one) in quiet and one[:3] != "src"}
 
     def _frame(self, kind: str, now: datetime, values: dict[str, Floats], silent: set[str]) -> Frame:
         ids = self.ids[kind]

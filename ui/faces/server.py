@@ -18,6 +18,7 @@ from ui.faces.api import add_api
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
+from ui.faces.oncall import add_oncall
 from ui.faces.push import Pulse
 from ui.faces.wall import add_wall
 from ui.own import newest_word_age_s
@@ -42,6 +43,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     _add_health(server, pulse)
     add_api(server, pulse)
     add_alert_api(server, pulse)
+    add_oncall(server)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
