@@ -27,7 +27,7 @@ from twin.metrics import metric
 from twin.params import Params
 from twin.ports import How, Queue
 from ui.oncall.service import TABLE, OnCall
-from ui.queued import Work
+from ui.queued import Capacity, Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -107,10 +107,18 @@ class Duties:
         for queue in self._queues:
             try:
                 self._jobs[queue.name] = await queue.jobs(now)
+                if isinstance(queue, Capacity):
+                    await self._capacity(queue.name, queue, now)
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
         self._publish(self._work.frames(self._live.site, self._jobs, now))
+
+    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:
+        """What the queue can give out, as readings; what it keeps for maintenance is quiet."""
+        cluster = await queue.cluster(now)
+        self._publish(capacity_frames(self._live.site, name, cluster, now))
+        self.oncall.reserved(name, reservations_of(self._live.site, cluster))
 
     # forecasts
 

@@ -342,8 +342,8 @@ def _firing(time_s: float, start_s: float, end_s: float) -> list[Signal]:
     for k in range(max(0, minute - 20), minute + 1):
         since_s = start_s + 60.0 * k
         if since_s <= min(time_s, end_s) and time_s < since_s + 1200.0:
-            labels = {"alertname": "drill", "asset": f"a{k}", "severity": "critical"}
-            found.append(Signal(f"drill:a{k}", labels, Severity.CRITICAL, Message(f"drill {k}"), since_s))
+            labels, said = {"alertname": "drill", "asset": f"a{k}", "severity": "critical"}, f"drill {k}"
+            found.append(Signal(f"drill:a{k}", labels, Severity.CRITICAL, Message(said), since_s))
     return found
 
 

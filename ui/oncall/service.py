@@ -20,7 +20,7 @@ from analytics.oncall.keep import desk_of, desk_text, page_text, plain
 from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
 from analytics.oncall.schedule import FRESH_S, Schedule
-from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence
+from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence, reservation_windows
 from analytics.rule import Rule
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
@@ -50,7 +50,7 @@ class OnCall:
         self._schedules: list[Schedule] = []
         self._windows: list[Silence] = []
         self._calendars_s = -np.inf
-        self.reservations: list[Silence] = []
+        self._reservations: dict[str, list[Silence]] = {}
         self.others = Others()
         self.desk = self._remembered()
         self.signals: tuple[Signal, ...] = ()
@@ -108,7 +108,7 @@ class OnCall:
         policy = self.file.policy
         holds = frozenset(route.name for route in policy.routes if route.during.holds(now, policy.timezone))
         acks, self._acks = self._acks, []
-        windows = [one for one in (*self._windows, *self.reservations) if one.active(now_s)]
+        windows = [one for one in (*self._windows, *self._reserved()) if one.active(now_s)]
         return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
 
     def _signals(self, seen: Explained) -> Iterable[Signal]:
@@ -169,6 +169,15 @@ class OnCall:
         age_s = max(0.0, now_s - oldest_s) if np.isfinite(oldest_s) else 0.0
         return {"pages_waiting_count": float(waiting), "pages_waiting_s": age_s, "pages_dead_count": float(dead)}
 
+    def reserved(self, queue: str, reservations: Iterable[Mapping[str, object]]) -> None:
+        """What a queue keeps for maintenance is quiet."""
+        with self._lock:
+            names = self.file.delivery.maintenance_reservations
+            self._reservations[queue] = reservation_windows(queue, reservations, names)
+
+    def _reserved(self) -> list[Silence]:
+        return [one for windows in self._reservations.values() for one in windows]
+
     # what people say
 
     def acknowledge(self, incident: str, by: str, note: str, now: datetime) -> bool:
@@ -208,7 +217,7 @@ class OnCall:
     def quiet_windows(self) -> list[Silence]:
         """Silences, maintenance and reservations that are known, those of people first."""
         with self._lock:
-            return [*self.desk.silences, *self._windows, *self.reservations]
+            return [*self.desk.silences, *self._windows, *self._reserved()]
 
     def duty(self, now_s: float) -> Mapping[str, tuple[tuple[str, ...], float]]:
         """Schedule -> who has duty and when that changes next."""
