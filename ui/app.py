@@ -25,20 +25,24 @@ from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
+from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
+from ingest.spool_log import open_log
 from ingest.stores.records import open_records
-from ingest.stores.segments import Retention, open_store
+from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
 from twin.message import Message
-from twin.params import Params
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
+from ui.eventlog import EventLog
+from ui.gate import PushGate
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
@@ -50,10 +54,11 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread"
+    "save-alerts", "reread", "calibrate",
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
+CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -76,29 +81,43 @@ class Centre:
         self._lock = threading.Lock()
         self.state = State(self.site)
         kept = config.store
-        retention = Retention(kept.raw_days * DAY_S, kept.minute_days * DAY_S, kept.hour_days * DAY_S, kept.max_bytes)
-        self.store = open_store(kept.path, self.site, retention=retention)
+        self.store = open_kept(kept, self.site)
         self.records = open_records(kept.path / "records.db")
-        for frame in self.store.latest(now - REMEMBERED):
+        for frame in self._remembered(now - REMEMBERED):
             self.state.absorb(frame, now)
-        self.spool = Spool(self.store.append, threading.Lock())
+        waits = open_log(kept.path / "spool", self.site)
+        self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
         sources = [source for one in opened for source in one.sources]
-        self.collector = Collector(self.site, sources, clock, self.publish)
+        self.events = EventLog(self.records)
+        detector = Detector(self.site, self.events.past())
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        inlets = [inlet for one in opened for inlet in one.inlets]
+        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
         self.live.oncall = oncall
-        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), Params(), oncall)
+        params = params_of(adoption_file(config.site.assets), self.site)
+        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
+
+    def _remembered(self, since: datetime) -> Sequence[Frame]:
+        """The newest values of before the start; a store on a server may be away, and then life begins without them."""
+        try:
+            return self.store.latest(since)
+        except SourceError as error:
+            log.error("the newest values of before are not known: %s", error)
+            return ()
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -125,6 +144,7 @@ class Centre:
             Task("forecasts", duties.forecasts, 3600, 5),
             Task("ledger", duties.ledger, 900, 120),
             Task("save-alerts", duties.save_alerts, 60, 60),
+            Task("calibrate", self._calibrate, DAY_S, CALIBRATE_AT_S),
             Task("reread", self._reread, 5, 3),
         )
 
@@ -144,10 +164,15 @@ class Centre:
 
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
+        self.events.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+
+    def _calibrate(self, now: datetime) -> None:
+        """Propose what the last day tells; adopt it only where the configuration says so."""
+        self.duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
         """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
@@ -156,7 +181,7 @@ class Centre:
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
-                    self.state.absorb(frame, now)
+                    self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
@@ -165,11 +190,13 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.gate.open(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+        self.gate.shut()
         if self._alarm:
             self._alarm.stop()
         asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
@@ -181,8 +208,11 @@ class Centre:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
         self.duties.save_alerts(self.clock.now())
-        if self.spool.waiting:
-            log.error("%d values are lost: the store refuses them", self.spool.waiting)
+        self.spool.close()
+        if self.spool.behind:
+            log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
+        if lost := self.spool.waiting - self.spool.behind:
+            log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.records.close()
         self.book.close()

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from energy.levers import LEVERS
 from energy.plan import Mode
 from ingest.registry import SOURCES, source_module
+from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
@@ -40,14 +41,8 @@ class SiteSection(_Section):
         return value
 
 
-class StoreSection(_Section):
+class StoreSection(_Section, StoreOptions):
     """``[store]``: where values are kept and for how long."""
-
-    path: Path = Path("var/store")
-    raw_days: float = Field(14, gt=0)
-    minute_days: float = Field(90, gt=0)
-    hour_days: float = Field(3650, gt=0)
-    max_bytes: int = Field(50_000_000_000, ge=10_000_000)
 
 
 class WallSection(_Section):
@@ -79,6 +74,12 @@ class EnergySection(_Section):
         return value
 
 
+class TwinSection(_Section):
+    """``[twin]``: whether what the daily calibration finds sound is put in force by itself, or waits for a person."""
+
+    adopt: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSection:
     """One ``[[source]]``: its name, its type and the options of that type, checked."""
@@ -102,6 +103,7 @@ class Config:
     wall: WallSection
     alerts: AlertSection
     energy: EnergySection
+    twin: TwinSection
     sources: Sequence[SourceSection]
 
 
@@ -111,6 +113,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "wall": WallSection,
     "alerts": AlertSection,
     "energy": EnergySection,
+    "twin": TwinSection,
 }
 MAX_SOURCES = 10_000
 

@@ -6,6 +6,7 @@ Each duty is short and owns one field of ``Live``; none owns a clock or a thread
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,6 +19,7 @@ from energy.act import Desk
 from energy.guard import Limits, guard
 from energy.levers import LEVERS, Lever, Outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
+from twin.adopt import in_force, load_adoptions
 from twin.errors import SourceError
 from twin.estimate import estimate
 from twin.frame import Floats, Frame, frame_of
@@ -26,6 +28,7 @@ from twin.message import Message
 from twin.metrics import metric
 from twin.params import Params
 from twin.ports import How, Queue
+from ui import calibrating
 from ui.oncall.service import TABLE, OnCall
 from ui.queued import Capacity, Work, capacity_frames, reservations_of
 from ui.view import Live
@@ -36,6 +39,7 @@ STEP_S = 3600.0
 HORIZON = 24
 HISTORY = timedelta(days=120)  # 84 days to learn from, and the days before them to be judged on
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
+CALIBRATE_OVER = timedelta(days=1)
 TARGETS = (("site", "it_power_w"), ("site", "facility_power_w"), ("weather", "wet_bulb_c"))
 PLANS, FORECASTS = "plan", "forecast"
 
@@ -72,6 +76,15 @@ class Duties:
     def estimate(self, now: datetime) -> None:
         """What physics expects of this moment, beside what the meters say."""
         self._publish(estimate(self._live.site, self._live.state, self._params, now))
+
+    def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
+        """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
+        live = self._live
+        report = calibrating.calibrate(live.site, live.store, self._params, now, CALIBRATE_OVER, "task calibrate")
+        if adopt_into is not None and any(one.sound for one in report.fits):
+            report = calibrating.adopt(adopt_into, report, now)
+            self._params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+        calibrating.note(live.records, report, now)
 
     # alerts
 
