@@ -34,7 +34,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
-        _row("on call", str(config.alerts.oncall or "nobody is told"), _told(told)),
+        _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told)),
     ]
     for one in opened:
         for source in one.sources:
@@ -43,7 +43,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     return [*rows, _store(config, site)]
 
 
-def _told(file: OnCallFile) -> str:
+def _people(file: OnCallFile) -> str:
     return f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
 
 

@@ -44,13 +44,12 @@ def calibrate(options: argparse.Namespace) -> int:
         said = f"the adoption of {undone['time']} is taken back; {_soon()}" if undone else f"{path}: no adoption is in force"
         say(json.dumps({"undone": undone}) if options.json else said)
         return 0 if undone else 1
-    from ingest.stores.segments import open_store
-
     from ingest.stores.records import open_records
+    from ingest.stores.registry import open_kept
     from ui.app import TASK_NAMES
 
     site = site_of(config, TASK_NAMES)
-    store = open_store(config.store.path, site, readonly=True)
+    store = open_kept(config.store, site, readonly=True)
     records = open_records(config.store.path / "records.db")
     try:
         end = _end(options.end, store.latest(now - timedelta(days=400)), now)

@@ -120,7 +120,7 @@ def _replay(options: argparse.Namespace, found: Any, config: Any, site: Any) -> 
     from analytics.oncall.keep import plain
     from analytics.rule import Rules
     from analytics.rule_replay import replay
-    from ingest.stores import open_store
+    from ingest.stores.registry import open_kept
     from ui.tasks import RealClock
 
     if config is None:
@@ -130,7 +130,7 @@ def _replay(options: argparse.Namespace, found: Any, config: Any, site: Any) -> 
     if options.only:
         names = {part for name in options.only for part in (name, *found.named(name).parts)}
         found = Rules(tuple(rule for rule in found.rules if rule.name in names))
-    store = open_store(config.store.path, site, readonly=True)
+    store = open_kept(config.store, site, readonly=True)
     end = RealClock().now()
     try:
         rows = replay(
