@@ -1,14 +1,13 @@
 """What a queue says as readings, and what it keeps for maintenance."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
 
 from tests.small import small_site
-from twin.frame import Bytes, Floats, Frame, Ints
-from twin.job import Jobs, JobState
-from ui.queued import Capacity, Work, capacity_frames, reservations_of
+from twin.frame import Frame
+from twin.job import Cluster, Jobs, JobState, NodeState
+from ui.queued import Work, capacity_frames, reservations_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SITE = small_site("id=slurm kind=queue")
@@ -46,31 +45,21 @@ def test_held_gpus_the_oldest_wait_and_each_failure_once() -> None:
     assert work.frames(SITE, {"elsewhere": later}, NOW) == []
 
 
-@dataclass
-class Table:
-    """A queue's nodes and reservations."""
-
-    rows: Ints = field(default_factory=lambda: np.array([0, 1, -1, 3], dtype=np.int32))
-    state: Bytes = field(default_factory=lambda: np.array([0, 4, 4, 5], dtype=np.uint8))
-    reservations: tuple[str, ...] = ("maint-r1", "course")
-    reservation_start_s: Floats = field(default_factory=lambda: np.array([1.0, 2.0]))
-    reservation_end_s: Floats = field(default_factory=lambda: np.array([3.0, 4.0]))
-    reservation_nodes: Ints = field(default_factory=lambda: np.array([[0, 0], [0, 2], [1, 3]], dtype=np.int32))
-
-
-class Slurm:
-    name = "slurm"
-
-    async def cluster(self, now: datetime) -> Table:
-        return Table()
+def cluster() -> Cluster:
+    """Four nodes, of which the site does not know one; two are drained, one is down; two reservations."""
+    ints, none = (lambda *values: np.array(values, dtype=np.int32)), np.empty((0, 2), dtype=np.int32)
+    state = np.array([NodeState.IDLE, NodeState.DRAINED, NodeState.DRAINED, NodeState.DOWN], dtype=np.uint8)
+    pairs = np.array([[0, 0], [0, 2], [1, 3]], dtype=np.int32)
+    up, starts, ends = np.empty(0, dtype=np.uint8), np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    rows, names = ints(0, 1, -1, 3), ["a", "b", "c", "d"]
+    return Cluster(names, rows, state, ints(), ints(), [], up, none, ["maint-r1", "course"], starts, ends, pairs)
 
 
 def test_nodes_that_are_out_and_reservations_with_their_nodes() -> None:
-    assert isinstance(Slurm(), Capacity)
-    frames = capacity_frames(SITE, "slurm", Table(), NOW)
+    frames = capacity_frames(SITE, "slurm", cluster(), NOW)
     assert [value(frames, "queue", f"nodes_{name}count") for name in ("", "drained_", "down_")] == [[4.0], [2.0], [1.0]]
     ids = SITE.ids_of("node")
-    assert reservations_of(SITE, Table()) == [
+    assert reservations_of(SITE, cluster()) == [
         {"name": "maint-r1", "nodes": [ids[0]], "start_s": 1.0, "end_s": 3.0},
         {"name": "course", "nodes": [ids[3]], "start_s": 2.0, "end_s": 4.0},
     ]

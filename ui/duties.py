@@ -27,10 +27,10 @@ from twin.job import Jobs, joined
 from twin.message import Message
 from twin.metrics import metric
 from twin.params import Params
-from twin.ports import How, Queue
+from twin.ports import Capacity, How, Queue
 from ui import calibrating
 from ui.oncall.service import TABLE, OnCall
-from ui.queued import Capacity, Work, capacity_frames, reservations_of
+from ui.queued import Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)

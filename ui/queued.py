@@ -1,50 +1,21 @@
 """What the queues' jobs say of themselves as readings: which GPUs are held, how long the oldest has waited, how many failed,
 which nodes are out and which are kept for maintenance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from twin.frame import Bytes, Floats, Frame, Ints, frame_of
-from twin.job import Jobs, JobState
+from twin.frame import Frame, frame_of
+from twin.job import Cluster, Jobs, JobState, NodeState
 from twin.site import Site
-
-DRAINED, DOWN = 4, 5  # states of a node that takes no new job as ordered, and of one that is not reached
-
-
-class Cluster(Protocol):
-    """Nodes and reservations of a queue as columns; positions, rows of the site's nodes (-1: unknown), s since 1970."""
-
-    @property
-    def rows(self) -> Ints: ...  # noqa: D102 - as above
-    @property
-    def state(self) -> Bytes: ...  # noqa: D102
-    @property
-    def reservations(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def reservation_start_s(self) -> Floats: ...  # noqa: D102
-    @property
-    def reservation_end_s(self) -> Floats: ...  # noqa: D102
-    @property
-    def reservation_nodes(self) -> Ints: ...  # noqa: D102
-
-
-@runtime_checkable
-class Capacity(Protocol):
-    """A queue that also tells what it can give out."""
-
-    async def cluster(self, now: datetime) -> Cluster:
-        """Nodes and reservations. ``SourceError`` where the scheduler does not answer."""
-        ...
 
 
 def capacity_frames(site: Site, name: str, cluster: Cluster, now: datetime) -> list[Frame]:
     """How many nodes the queue called ``name`` has, how many are drained and how many down."""
     if name not in site.position or site.kind(name) != "queue":
         return []
-    drained, down = (float(np.count_nonzero(cluster.state == state)) for state in (DRAINED, DOWN))
+    drained, down = (float(cluster.count(state)) for state in (NodeState.DRAINED, NodeState.DOWN))
     count, row = float(len(cluster.state)), site.row(name)
     frame = frame_of("queue", now, row, source="icctwin", nodes_count=count, nodes_drained_count=drained, nodes_down_count=down)
     return [frame]
