@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,10 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             assert (await ask.post(path, json={"by": "li"})).status_code == 401
             wrong = {"authorization": "Bearer x"}
             assert (await ask.post(path, json={"by": "li"}, headers=wrong)).status_code == 401
+            run.centre.duties.oncall.file = replace(file := run.centre.duties.oncall.file, token="")
+            proxied = await ask.post(path, json={"by": "li"}, headers={"x-forwarded-for": "203.0.113.9"})
+            assert proxied.status_code == 403
+            run.centre.duties.oncall.file = file
             foreign = auth | {"origin": "https://evil.example"}
             assert (await ask.post(path, json={"by": "li"}, headers=foreign)).status_code == 403
             assert (await ask.post(path, json={"by": "li", "note": "on it"}, headers=auth)).status_code == 200
@@ -214,6 +219,8 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             heard = await ask.post("/api/v1/oncall/webhook", json=page, headers=auth)
             assert heard.json() == {"taken": 1, "unknown": 0}
             heard = await ask.post("/api/v2/alerts", json=[alert, {"labels": {"alertname": "x"}}], headers=auth)
+            ours = [{"labels": {"alertname": "hot", "asset": "g0", "origin": "icctwin"}}]
+            assert (await ask.post("/api/v2/alerts", json=ours, headers=auth)).json()["taken"] == 0  # it came from us
             assert heard.json() == {"taken": 2, "unknown": 1}
             await run.at(1, hot=4)
             await run.at(1, hot=4)
@@ -231,6 +238,10 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             assert (await ask.get("/oncall")).status_code == 200
             assert (await ask.get("/oncall/words.json?lang=zh")).json()["acknowledge"] == "认领"
             assert (await ask.get("/api/v1/alerts/none/picture.png")).status_code == 404
+        before = set(run.centre.duties.oncall.others.known)
+        await run.kill()
+        assert set(run.centre.duties.oncall.others.known) == before
+        assert len(before) == 3
         await run.close()
 
 

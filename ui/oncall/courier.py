@@ -118,7 +118,8 @@ class Courier:
         if not line.options.resolves and all(page.event is Event.RESOLVE for page in pages):
             self._book.sent(numbers, now_s)
             return True
-        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, self._say(line, pages), now_s)
+        said = await self._say(line, pages)
+        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s)
         try:
             self._sent[name].append(now_s)
             await line.channel.deliver(parcel, self._post)
@@ -131,9 +132,10 @@ class Courier:
             self._told(name, True, "")
         return True
 
-    def _say(self, line: Line, pages: list[Page]) -> Said:
-        options = line.options
-        drawn = self._paint(pages[-1], options.language) if self._paint and options.pictures and len(pages) == 1 else None
+    async def _say(self, line: Line, pages: list[Page]) -> Said:
+        options, drawn = line.options, None
+        if self._paint and options.pictures and len(pages) == 1:
+            drawn = await asyncio.to_thread(self._paint, pages[0], options.language)  # reads the store
         return say(pages, words(options.language), self._timezone, self._outside, drawn)
 
     def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:

@@ -16,7 +16,7 @@ from analytics.alerts import Alert, AlertTable, Phase
 from analytics.oncall.cause import Explained, explain
 from analytics.oncall.desk import Ack, Desk, Happened, Told
 from analytics.oncall.desk import step as desk_step
-from analytics.oncall.keep import desk_of, desk_text, page_text, plain
+from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
 from analytics.oncall.schedule import FRESH_S, Schedule
@@ -35,7 +35,7 @@ ALERT_LOG, INCIDENTS, AUDIT = "alert", "incident", "oncall-audit"
 MAX_ACKS = 1000  # that wait for the next step
 MAX_WRITTEN = 20  # alerts written down one by one in one step
 MAX_NAMED = 50  # assets named in one record of folded alerts
-TABLE, DESK = "alert-table", "desk"
+TABLE, DESK, OTHERS = "alert-table", "desk", "others"
 
 
 class OnCall:
@@ -53,13 +53,15 @@ class OnCall:
         self._reservations: dict[str, list[Silence]] = {}
         self.others = Others()
         self.desk = self._remembered()
+        self._others_dirty = False
         self.signals: tuple[Signal, ...] = ()
         self.rules: tuple[Rule, ...] = ()
         self.use(file, now)
 
     def _remembered(self) -> Desk:
         try:
-            kept = self.book.read(DESK)
+            others, kept = self.book.read(OTHERS), self.book.read(DESK)
+            self.others = others_of(others) if others else Others()
             return desk_of(kept) if kept else Desk()
         except SourceError as error:
             log.error("who was told what before the start is lost: %s", error)
@@ -86,6 +88,8 @@ class OnCall:
             changes = seen.table.changes
             if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
                 states = {DESK: desk_text(told.desk)}
+                if self._others_dirty:
+                    states[OTHERS], self._others_dirty = others_text(self.others), False
                 if changes or table.lost:
                     states[TABLE] = table.dump()
                 pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
@@ -98,7 +102,7 @@ class OnCall:
     def save(self, table: AlertTable) -> None:
         """Keep everything as it stands."""
         with self._lock:
-            self.book.keep({TABLE: table.dump(), DESK: desk_text(self.desk)})
+            self.book.keep({TABLE: table.dump(), DESK: desk_text(self.desk), OTHERS: others_text(self.others)})
 
     def _differs(self, desk: Desk) -> bool:
         return desk.groups.keys() != self.desk.groups.keys() or desk.duty != self.desk.duty or desk.begun != self.desk.begun
@@ -162,6 +166,7 @@ class OnCall:
         """Alerts of others."""
         with self._lock:
             self.others = self.others.heard(said, now.timestamp())
+            self._dirty = self._others_dirty = True
 
     def health(self, now_s: float) -> dict[str, float]:
         """How delivery does, as metrics of our own process."""
