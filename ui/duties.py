@@ -27,9 +27,10 @@ from twin.job import Jobs, joined
 from twin.message import Message
 from twin.metrics import metric
 from twin.params import Params
-from twin.ports import How, Queue
+from twin.ports import Capacity, How, Queue
 from ui import calibrating
 from ui.oncall.service import TABLE, OnCall
+from ui.queued import Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Duties:
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
         self._jobs: dict[str, Jobs] = {}
+        self._work = Work()
         self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
@@ -124,9 +126,18 @@ class Duties:
         for queue in self._queues:
             try:
                 self._jobs[queue.name] = await queue.jobs(now)
+                if isinstance(queue, Capacity):
+                    await self._capacity(queue.name, queue, now)
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
+        self._publish(self._work.frames(self._live.site, self._jobs, now))
+
+    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:
+        """What the queue can give out, as readings; what it keeps for maintenance is quiet."""
+        cluster = await queue.cluster(now)
+        self._publish(capacity_frames(self._live.site, name, cluster, now))
+        self.oncall.reserved(name, reservations_of(self._live.site, cluster))
 
     # forecasts
 

@@ -22,6 +22,7 @@ from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
+from ui.faces.oncall import add_oncall
 from ui.faces.push import Pulse
 from ui.faces.twin_page import add_twin_page
 from ui.faces.wall import add_wall
@@ -51,6 +52,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_twin_page(server, add_twin(server, pulse))
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
+    add_oncall(server)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
