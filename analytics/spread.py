@@ -53,11 +53,11 @@ _DOWN: Mapping[str, Mapping[Layer, float]] = {
 _UP: Mapping[str, Mapping[Layer, float]] = {
     "gpu": {Layer.HEAT: 0.1, Layer.POWER: 0.15},
     "node": {Layer.HEAT: 0.1, Layer.POWER: 0.15, Layer.NETWORK: 0.05},
-    "port": {Layer.NETWORK: 0.4},
+    "port": {Layer.NETWORK: 0.05},
     "pump": {Layer.HEAT: 0.6},
     "valve": {Layer.HEAT: 0.6},
 }
-_LEAST = 0.01  # paths less likely than this are not followed
+_LEAST = 0.03  # paths less likely than this are not followed
 _MAX_REACH = 400  # assets that are looked at from one sign
 
 
@@ -80,11 +80,13 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """``into[v * layers + layer]``: edges that bring trouble there; ``out[u]``: position -> probability of what ``u`` harms."""
+    """``into[v * layers + layer]``: edges that bring trouble there; ``out[u]``: position -> probability of what ``u`` harms;
+    ``passing``: nodes, which pass heat and power on to their GPUs and say little of it themselves."""
 
     site: Site
     into: Mapping[int, list[Edge]]
     out: Mapping[int, Mapping[int, float]]
+    passing: frozenset[int]
     _reached: dict[tuple[int, Layer], Mapping[int, Reach]] = field(default_factory=dict, repr=False)
 
     def causes(self, at: int, layer: Layer) -> Mapping[int, Reach]:
@@ -130,7 +132,7 @@ def layers_of(kind: str, metric: str) -> tuple[Layer, ...]:
         return (Layer.HEAT, Layer.POWER)
     if metric in _HEAT_METRICS or metric.endswith(("_c", "_k", "_kgps", "_pa")):
         return (Layer.HEAT,)
-    return (Layer.POWER,)
+    return (Layer.POWER, Layer.HEAT) if kind in _COOLS else (Layer.POWER,)
 
 
 def spread_of(site: Site, jobs: Jobs | None = None) -> Spread:
@@ -146,7 +148,7 @@ def spread_of(site: Site, jobs: Jobs | None = None) -> Spread:
     _places(site, edge, kinds)
     for source, target, share in _rows(site.links["cools"]):
         edge(source, Layer.HEAT, target, Layer.HEAT, _PASSES_COOLS * sqrt(share))
-        edge(target, Layer.HEAT, source, Layer.HEAT, 0.15)  # a leak or a heat wave goes back
+        edge(target, Layer.HEAT, source, Layer.HEAT, 0.05)  # a leak or a heat wave goes back
     _feeds(site, edge, kinds)
     for source, target, share in _rows(site.links["connects"]):
         edge(source, Layer.NETWORK, target, Layer.NETWORK, _PASSES_LINK * sqrt(share))
@@ -154,7 +156,7 @@ def spread_of(site: Site, jobs: Jobs | None = None) -> Spread:
     _partners(site, edge)
     if jobs is not None:
         _work(site, jobs, edge)
-    return Spread(site, into, out)
+    return Spread(site, into, out, frozenset(site.of_kind("node").tolist()))
 
 
 def _places(site: Site, edge: Add, kinds: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "store": "ui.benches.parts:bench_store",
         "ingest": "ui.benches.parts:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "detect": "ui.benches.detect:bench_detect",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.measure")
+GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.detect", "ui.commands.measure")
 
 
 def add_command(
