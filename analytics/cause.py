@@ -19,7 +19,8 @@ from twin.message import Message
 
 __all__ = ["MAX_SIGNS", "Explanation", "Sign", "explain", "sign_of", "spread_of"]
 
-MAX_SIGNS = 2000  # looked at; the earliest count, the rest are folded into the cause that would explain them
+MAX_SIGNS = 2000  # looked at; the earliest count, those after them are left out
+MAX_POINTS = 300  # assets that are to be explained, likewise
 MAX_PATHS = 20  # drawn for one explanation
 MAX_AT_RISK = 50  # named; the number is of all
 ORDER_S = 20.0  # polls come some seconds apart: within this, the order of two signs says nothing
@@ -75,6 +76,9 @@ class Explanation:
     sensor: bool
     rival_of: str
     summary: Message
+
+
+_Grouped = dict[tuple[int, tuple[Layer, ...]], list[Sign]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,12 @@ def explain(spread: Spread, signs: Sequence[Sign], most: int = 5) -> tuple[Expla
 def _case(spread: Spread, signs: Sequence[Sign]) -> _Case:
     """Signs by asset and layers, the earliest first."""
     site = spread.site
-    grouped: dict[tuple[int, tuple[Layer, ...]], list[Sign]] = defaultdict(list)
-    for sign in sorted(signs, key=lambda sign: (sign.since_s, sign.key)):
+    grouped: _Grouped = defaultdict(list)
+    for sign in sorted(signs, key=lambda sign: (sign.since_s, sign.key))[:MAX_SIGNS]:
         if sign.asset in site.position:
             grouped[site.position[sign.asset], layers_of(site.kind(sign.asset), sign.metric)].append(sign)
     points = []
-    for (at, layers), those in list(grouped.items())[:MAX_SIGNS]:
+    for (at, layers), those in list(_folded(spread, grouped).items())[:MAX_POINTS]:
         causes: dict[int, Reach] = {}
         for layer in layers:
             for who, reach in spread.causes(at, layer).items():
@@ -190,6 +194,20 @@ def _settled(case: _Case, at: int, trees: Mapping[int, _Tree], best: Sequence[fl
     return at
 
 
+def _folded(spread: Spread, grouped: _Grouped) -> _Grouped:
+    """Signs of several GPUs of one node as one of the node: what happened to all of them happened to it."""
+    site = spread.site
+    beside: dict[tuple[int, tuple[Layer, ...]], int] = defaultdict(int)
+    for at, layers in grouped:
+        beside[int(site.parent[at]), layers] += 1
+    out: _Grouped = defaultdict(list)
+    for (at, layers), those in grouped.items():
+        node = int(site.parent[at])
+        together = node in spread.passing and beside[node, layers] > 1
+        out[node if together else at, layers] += those
+    return out
+
+
 def _tree(case: _Case, at: int, best: Sequence[float], only: frozenset[int] | None = None) -> _Tree:
     """Grow the tree of what ``at`` explains better than ``best``, the nearest first. Each link on the way counts once, however
     many signs lie behind it: that it passed trouble on happened once."""
@@ -230,7 +248,9 @@ def _way(case: _Case, at: int, point: _Point, used: set[tuple[int, int]]) -> tup
 
 def _missing(spread: Spread, at: int) -> float:
     """Log likelihood that nothing of what trouble at ``at`` harms shows it."""
-    return 0.0 if at in spread.passing else sum(_silence(spread, at, to) for to in spread.out.get(at, ()))
+    if at not in spread.quiet:
+        spread.quiet[at] = 0.0 if at in spread.passing else sum(_silence(spread, at, to) for to in spread.out.get(at, ()))
+    return spread.quiet[at]
 
 
 def _silence(spread: Spread, at: int, to: int) -> float:

@@ -87,6 +87,7 @@ class Spread:
     into: Mapping[int, list[Edge]]
     out: Mapping[int, Mapping[int, float]]
     passing: frozenset[int]
+    quiet: dict[int, float] = field(default_factory=dict, repr=False)  # worked out once by ``cause``
     _reached: dict[tuple[int, Layer], Mapping[int, Reach]] = field(default_factory=dict, repr=False)
 
     def causes(self, at: int, layer: Layer) -> Mapping[int, Reach]:
