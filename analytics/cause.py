@@ -17,7 +17,7 @@ from analytics.finding import Finding
 from analytics.spread import Layer, Reach, Spread, layers_of, spread_of
 from twin.message import Message
 
-__all__ = ["MAX_SIGNS", "Explanation", "Sign", "explain", "sign_of", "spread_of"]
+__all__ = ["MAX_SIGNS", "Explanation", "Sign", "Spread", "explain", "sign_of", "spread_of"]
 
 MAX_SIGNS = 2000  # looked at; the earliest count, those after them are left out
 MAX_POINTS = 300  # assets that are to be explained, likewise

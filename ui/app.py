@@ -42,6 +42,7 @@ from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
+from ui.findings import Findings
 from ui.gate import PushGate
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
@@ -54,7 +55,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate",
+    "save-alerts", "reread", "calibrate", "findings",
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
@@ -139,6 +140,7 @@ class Centre:
             Task("jobs", duties.jobs, 5, 0.45),
             Task("self", self._self, 5, 0.50),
             Task("store", self.store.maintain, 10, 5),
+            Task("findings", Findings(self.live).step, 10, 5.6),
             Task("reverts", duties.reverts, 60, 30),
             Task("plans", duties.plans, 300, 60),
             Task("forecasts", duties.forecasts, 3600, 5),

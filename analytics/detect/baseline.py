@@ -31,7 +31,7 @@ class Baseline:
         self._seen += known
         self._learn(learning, x)
         spread = np.sqrt(np.maximum(self._square / np.maximum(np.minimum(self._seen, WARM) - 1, 1), 0.0))
-        z = (self._fast - self._mean) / np.hypot(spread, self._floor)
+        z = (self._fast - self._mean) / np.maximum(np.hypot(spread, self._floor), 1e-12)
         calm = known & ~learning & (np.abs(z) < CALM_Z)
         self._mean += np.where(calm, ADAPT * (x - self._mean), 0.0)
         return np.where(known & ~learning, z, np.nan)
