@@ -249,6 +249,19 @@ def test_short_tables_and_wrong_usage_end_with_their_exit_status(tmp_path: Path,
     assert main(["detect", "--input", str(tmp_path / "none.csv"), "--out", str(tmp_path / "o.csv")]) == 2
 
 
+def test_an_outcome_is_noted_for_the_centre_and_nonsense_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
+    config = write(tmp_path / "site.toml", '[site]\nname = "x"\nassets = "assets.csv"\n[store]\npath = "store"\n')
+    told = ["detect", "--config", str(config), "--outcome"]
+    assert main([*told, "straggler:g1:sm_clock_hz=false_alarm"]) == 0
+    assert main([*told, "straggler=perhaps"]) == 2
+    assert "no outcome" in capsys.readouterr().err
+    assert main(["detect", "--cards", "--json"]) == 0
+    cards = json.loads(capsys.readouterr().out)
+    assert {card["name"] for card in cards} >= {"shift", "novelty", "disks", "cause", "live"}
+    assert all(card["weak"] for card in cards)
+
+
 def test_labels_may_be_windows_or_rows(tmp_path: Path) -> None:
     time_s = np.arange(5.0)
     windows = read_labels(write(tmp_path / "w.csv", "start,end\n1,2\n4,9\n"), time_s)

@@ -45,7 +45,7 @@ class Findings:
 
     def _causes(self, found: tuple[Finding, ...]) -> tuple[Explanation, ...]:
         firing = [alert for alert in self._live.alerts if alert.phase is Phase.FIRING]
-        signs = [sign_of(what) for what in (*found, *firing)]
+        signs = [*map(sign_of, found), *map(sign_of, firing)]
         if len(signs) < FEWEST_TO_EXPLAIN:
             return ()
         if self._spread is None or self._spread.site is not self._live.site:

@@ -35,7 +35,9 @@ async def _evaluate_s() -> float:
     from twin.state import State
 
     site = build_site("evaluated", "UTC", *demo_rows(SIM_GPUS))
-    opened = simulated.build("sim", simulated.Options(faults=False, start=_START), site)
+    opened = simulated.build(
+        "sim", simulated.Options(seed=1, faults=False, fault_factor=0.0, start=_START, history_days=0.0), site
+    )
     state, watch, spent_s = State(site), Watch(site), []
     for i in range(STEPS + 1):
         now = _START + timedelta(seconds=30 * i)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from twin.errors import ConfigError, Problem, SourceError
-from ui.commands import add_command, between, json_option, say, tell
+from ui.commands import add_command, between, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,6 +25,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--cards", action="store_true", help="print what each detector was measured to do, and where it is weak"
     )
+    parser.add_argument(
+        "--outcome",
+        metavar="KEY=VERDICT",
+        help="say what became of a finding of --config: confirmed, drained, reset, replaced, repaired, false_alarm",
+    )
+    config_option(parser)
     json_option(parser)
 
 
@@ -37,8 +43,10 @@ def detect(options: argparse.Namespace) -> int:
 
     if options.cards:
         return _cards(options.json)
+    if options.outcome:
+        return _outcome(options.outcome, options.config)
     if not options.input or not (options.out or options.score):
-        raise ConfigError([Problem("detect", "needs --input, and --out or --score (or --cards)")])
+        raise ConfigError([Problem("detect", "needs --input, and --out or --score (or --cards, or --outcome)")])
     read = table.read_table(options.input)
     if read.left_out:
         tell(f"not looked at: {', '.join(read.left_out)}")
@@ -56,6 +64,23 @@ def detect(options: argparse.Namespace) -> int:
         judged = table.judge(read, made, truth, rng)
         result |= {name: value if math.isfinite(value) else None for name, value in judged.items()}
     say(json.dumps(result) if options.json else "\n".join(f"{name:<24} {_short(value)}" for name, value in result.items()))
+    return 0
+
+
+def _outcome(said: str, config: Path) -> int:
+    """Write an outcome down; the running centre learns from it within minutes."""
+    from analytics.detect.outcomes import note
+    from ingest.stores.records import open_records
+    from ui.config import load_config
+    from ui.tasks import RealClock
+
+    key, _, verdict = said.rpartition("=")
+    records = open_records(load_config(config).store.path / "records.db")
+    try:
+        note(records, key, verdict, RealClock().now())
+    finally:
+        records.close()
+    say(f"noted: {key} {verdict}")
     return 0
 
 
