@@ -35,6 +35,7 @@ from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
+from ui.findings import Findings
 from ui.gate import PushGate
 from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate",
+    "save-alerts", "reread", "calibrate", "findings",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -149,7 +150,7 @@ class Centre:
         return self.thinking.duties
 
     def _table(self) -> tuple[Task, ...]:
-        led = self.thinking.led
+        led, findings = self.thinking.led, Findings(self.live)
         table = (
             ("ingest", Task("collect", self._collect, 1)),
             ("tasks", Task("estimate", led(Duties.estimate), 1, 0.15)),
@@ -159,6 +160,7 @@ class Centre:
             ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
             ("all", Task("self", self._self, 5, 0.50)),
             ("keep", Task("store", self.store.maintain, 10, 5)),
+            ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from analytics.alerts import Alert, Phase, Severity
+from analytics.cause import Explanation
+from analytics.finding import Finding
 from analytics.forecast import Forecast
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
@@ -44,6 +46,8 @@ class Live:
     alerts: tuple[Alert, ...] = ()
     jobs: Jobs = field(default_factory=no_jobs)
     forecasts: tuple[Forecast, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    causes: tuple[Explanation, ...] = ()
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
