@@ -13,6 +13,7 @@ import numpy as np
 
 from analytics.conformal import lead_buckets
 from analytics.forecast import Forecast
+from analytics.replay import BLEND
 from analytics.score import naive_scale
 from twin.errors import SourceError
 from twin.frame import Floats
@@ -46,10 +47,15 @@ class Said:
 
 
 def said(forecast: Forecast) -> Said:
-    """What is kept of a forecast."""
-    first_s = float(forecast.time_s[0])
-    mase = forecast.score.mase
-    return Said(forecast.issued.timestamp(), first_s, forecast.step_s, mase, forecast.p10, forecast.p50, forecast.p90)
+    """What is kept of a forecast: the word of the procedure, also where the naive speaks in its place, for only by what it
+    would have said can it be seen to do better again."""
+    first_s, mase = float(forecast.time_s[0]), forecast.score.mase
+    bands = (forecast.p10, forecast.p50, forecast.p90)
+    if forecast.made is not None and forecast.score.model != BLEND:
+        h, score = len(forecast.p50), forecast.made.score(BLEND)
+        low, median, high = (band[-1][-h:] for band in forecast.made.bands[BLEND])
+        bands, mase = (low, median, high), score.mase
+    return Said(forecast.issued.timestamp(), first_s, forecast.step_s, mase, *bands)
 
 
 def remembered(record: Mapping[str, Any]) -> Said:

@@ -51,6 +51,14 @@ class Forecast:
     made: Replay | None = None
     step_s: float = 3600.0
 
+    @property
+    def first_s(self) -> float:
+        """Start of the first step of the series that it was ``made`` from, s since 1970; NaN where it was made from none."""
+        if self.made is None:
+            return float("nan")
+        skip = self.made.rolling.horizon - len(self.time_s)
+        return float(self.time_s[0]) - (skip + len(self.made.series)) * self.step_s
+
     def frames(self) -> Iterator[Frame]:
         """One frame a step and band, origin ``forecast``."""
         rows = np.array([self.row], dtype=np.int32)
@@ -65,12 +73,14 @@ class Forecast:
 class Aids:
     """What helps to foresee a series beside its own past. ``zone``, ``country``: whose calendar it follows (see
     ``analytics.known.calendar``; no zone, no calendar); ``drivers``: known futures that it hangs on; ``memory``: keeps what
-    models said at past moments, for the next forecast of the same series."""
+    models said at past moments, for the next forecast of the same series; ``off``: what is averaged has been switched off, the
+    daily naive speaks in its place."""
 
     zone: str = ""
     country: str = ""
     drivers: Sequence[Driver] = ()
     memory: Memory | None = None
+    off: bool = False
 
 
 def forecast_series(
@@ -130,7 +140,7 @@ def _foreseen(grid: Grid, steps: int, aids: Aids) -> tuple[Band, Score, Sequence
             known=_known(trimmed, steps, aids),
             memory=aids.memory,
         )
-        bands, score = best(made)
+        bands, score = best(made, aids.off)
         if np.isfinite(bands[0]).all() and np.isfinite(bands[2]).all():
             return _with_near(trimmed, steps, bands, score, aids), score, (), made
         why = Message("too few past forecasts could be judged", {})
@@ -181,10 +191,10 @@ def _spliced(far: Band, near: Band, steps: int) -> Band:
     return low, median, high
 
 
-def best(made: Replay) -> tuple[Band, Score]:
-    """The bands at the last origin and the score: of the blend, or of the naive where the blend was no better."""
+def best(made: Replay, off: bool = False) -> tuple[Band, Score]:
+    """The bands at the last origin and the score: of the blend, or of the naive where the blend was no better or is ``off``."""
     score = made.score(BLEND)
-    if score.origins and score.mase >= score.naive_mase:
+    if off or (score.origins and score.mase >= score.naive_mase):
         score = made.score(NAIVE_DAY)
     low, median, high = (band[-1] for band in made.bands[score.model])
     return (low, median, high), score

@@ -141,6 +141,13 @@ class Driver:
         return path if len(path) == horizon and np.isfinite(path).all() else None
 
 
+def words_driver(name: str, step_s: float, issued_s: Floats, said: Floats, lead: int) -> Driver:
+    """A driver whose past is not measured but what had been said ``lead`` steps before, so that past and future are words of
+    the same kind: a word that mostly says too much does so in both. ``issued_s``: float64[k], increasing; ``said``: float64[k,
+    m]."""
+    return Driver(name, step_s, issued_s + lead * step_s, said[:, lead], issued_s, said)
+
+
 def committed_gpus(jobs: Jobs, now: datetime, horizon: int, step_s: float, gpus: int) -> Floats:
     """float64[horizon]: GPUs that jobs will hold if each uses its time limit: those running until it, then those queued in
     order of submission as GPUs come free (first come, first served, without backfill). A job without a limit stays.

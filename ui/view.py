@@ -1,12 +1,13 @@
 """What every face shows, worked out once: the same number on the wall, in the API and in a report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from analytics.accuracy import Accuracy
 from analytics.alerts import Alert, Phase, Severity
 from analytics.forecast import Forecast
 from energy.plan import Mode, Plan, Verdict
@@ -42,6 +43,7 @@ class Live:
     alerts: tuple[Alert, ...] = ()
     jobs: Jobs = field(default_factory=no_jobs)
     forecasts: tuple[Forecast, ...] = ()
+    accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
