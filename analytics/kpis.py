@@ -86,8 +86,8 @@ def known_mean(values: Floats, weight: Floats | None = None) -> tuple[float, flo
 
 
 def flops_per_token(parameters: float, layers: float, width: float, sequence: float) -> float:
-    """Forward and backward FLOP of one token of a dense transformer: 6 N + 12 L d s (Chowdhery et al. 2022, appendix B). Of a
-    mixture of experts, ``parameters`` are those active for a token."""
+    """Forward and backward FLOP of one token of a dense transformer: 6 N + 12 L d s (Chowdhery et al. 2022, appendix B).
+    ``width``: heads times head size. Of a mixture of experts, ``parameters`` are those active for a token."""
     return 6 * parameters + 12 * layers * width * sequence
 
 
