@@ -12,16 +12,18 @@ from twin.frame import Floats
 from twin.site import Site
 
 SUMMED = "it_power_w"  # of the halls, to that of the site
+ADDED_DAYS, MAX_GAP_FRAC = 7, 0.01  # over which, and to which part of the whole, what was measured must have added up
 
 
 def reconciled_forecasts(forecasts: Sequence[Forecast], site: Site) -> list[Forecast]:
     """The same forecasts; those of IT power add up where the site and every hall have one of the same steps. The medians move
-    by MinT and the bands with them: they keep the width that past errors gave them."""
+    by MinT and the bands with them: they keep the width that past errors gave them. Where what was measured of late did not add
+    up (a hall without a meter, IT outside the halls) nothing is moved: the parts are not those of the whole."""
     whole = [i for i, one in enumerate(forecasts) if (one.kind, one.metric) == ("site", SUMMED)]
     halls = [i for i, one in enumerate(forecasts) if (one.kind, one.metric) == ("hall", SUMMED)]
     mine = [forecasts[i] for i in (*whole, *halls)]
     alike = all(np.array_equal(one.time_s, mine[0].time_s) and one.made is not None for one in mine)
-    if not whole or not halls or len(halls) != site.count("hall") or not alike:
+    if not whole or not halls or len(halls) != site.count("hall") or not alike or not _added_up(mine):
         return list(forecasts)
     sums = Sums(len(mine), np.zeros(1, dtype=np.int32), (np.arange(1, len(mine), dtype=np.int32),))
     covariance = error_covariance(_errors([one.made for one in mine if one.made is not None]))
@@ -31,6 +33,17 @@ def reconciled_forecasts(forecasts: Sequence[Forecast], site: Site) -> list[Fore
     for i, one, by in zip((*whole, *halls), mine, moved.T, strict=True):
         out[i] = replace(one, p10=one.p10 + by, p50=one.p50 + by, p90=one.p90 + by)
     return out
+
+
+def _added_up(mine: Sequence[Forecast]) -> bool:
+    """Whether the first series was the sum of the others in its newest days, in the mean."""
+    tails = [one.made.series[-ADDED_DAYS * round(86400 / one.step_s) :] for one in mine if one.made is not None]
+    n = min(len(tail) for tail in tails)
+    whole, parts = tails[0][-n:], np.sum([tail[-n:] for tail in tails[1:]], axis=0)
+    known = np.isfinite(whole) & np.isfinite(parts)
+    if not known.any():
+        return False
+    return bool(np.abs((whole - parts)[known]).mean() <= MAX_GAP_FRAC * np.abs(whole[known]).mean())
 
 
 def _errors(made: Sequence[Replay]) -> Floats:

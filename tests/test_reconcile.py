@@ -79,3 +79,6 @@ def test_halls_sum_to_the_site_and_keep_their_width() -> None:
     assert out[1].p90 - out[1].p10 == pytest.approx(made[1].p90 - made[1].p10)
     assert out[3] is made[3]
     assert reconciled_forecasts(made[:2], site) == made[:2]  # a hall is missing: nothing to add up
+    assert made[0].made is not None
+    unmetered = replace(made[0], made=replace(made[0].made, series=made[0].made.series * 1.05))
+    assert reconciled_forecasts([unmetered, *made[1:]], site)[0] is unmetered  # a twentieth of the IT stands in no hall

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
 from ui.faces.api import add_api
+from ui.faces.api_forecast import add_forecast_api
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.push import Pulse
@@ -40,6 +41,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     pulse = Pulse(live, server.version)
     _add_health(server, pulse)
     add_api(server, pulse)
+    add_forecast_api(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
