@@ -55,18 +55,19 @@ def bench_ingest(rng: np.random.Generator, nodes: int = 50, rounds: int = 20, re
         for reader, page in zip(readers, pages[0], strict=True)
     ]
     first_s = process_time() - first_s
-    mapped, cpu_s, wall_s = 0, np.zeros(rounds), np.zeros(rounds)
+    mapped, parse_s, map_s, wall_s = 0, np.zeros(rounds), np.zeros(rounds), perf_counter()
     for n in range(rounds):
-        cpu_s[n], wall_s[n] = -process_time(), -perf_counter()
+        parse_s[n] = -process_time()
+        read = [reader.read(text) for reader, text in zip(readers, pages[(n + 1) % 4], strict=True)]
+        parse_s[n] += process_time()
         now = _START + timedelta(seconds=15 * n)
-        for reader, binding, text in zip(readers, bindings, pages[(n + 1) % 4], strict=True):
-            page = reader.read(text)
+        map_s[n] = -process_time()
+        for page, binding in zip(read, bindings, strict=True):
             if page is None:
                 raise RuntimeError("a page of the bench was not read the fast way; the figures would mean nothing")
             frames = binding.frames(page.values, page.times_s, now, 15.0 * n, 15.0, "bench")
             mapped += sum(frame.rows.size * len(frame.values) for frame in frames)
-        cpu_s[n] += process_time()
-        wall_s[n] += perf_counter()
+        map_s[n] += process_time()
     reference_s = process_time()
     parsed = sum(len(family.samples) for text in pages[0][:reference_pages] for family in text_string_to_metric_families(text))
     reference_s = process_time() - reference_s
@@ -75,8 +76,9 @@ def bench_ingest(rng: np.random.Generator, nodes: int = 50, rounds: int = 20, re
     return {
         "bench": "ingest",
         "figures": {
-            "parse_samples_per_s": samples / float(np.median(wall_s)),
-            "cpu_s_per_msample": float(np.median(cpu_s)) / samples * 1e6,
+            "parse_samples_per_s": samples / float(np.median(parse_s)),  # of one core, parsing alone
+            "parse_cpu_s_per_msample": float(np.median(parse_s)) / samples * 1e6,
+            "cpu_s_per_msample": float(np.median(parse_s + map_s)) / samples * 1e6,
             "first_page_cpu_s": first_s / nodes,
         },
         "against": {"prometheus_client_cpu_s_per_msample": reference_s / parsed * 1e6},
@@ -87,7 +89,7 @@ def bench_ingest(rng: np.random.Generator, nodes: int = 50, rounds: int = 20, re
             "bytes_per_sample": len(pages[0][0]) / per_page,
             "mapped_frac": mapped / samples / rounds,
             "prometheus_client": version("prometheus-client"),
-            "wall_s": float(wall_s.sum()),
+            "wall_s": perf_counter() - wall_s,
         },
     }
 

@@ -3,14 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
-from ingest.judge import doubted, judge
+from ingest.events import Detector
+from ingest.gather import MAX_WAITING, Gathered, Gatherer
+from ingest.judge import Judge, doubts
+from ingest.push import Batch
+from ingest.registry import Inlet
 from twin.errors import SourceError
+from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Source
+from twin.ports import Clock, Eventful, Manifold, Source
 from twin.site import Site
 
 log = logging.getLogger(__name__)
@@ -18,28 +24,52 @@ log = logging.getLogger(__name__)
 MAX_AT_ONCE = 256  # polls under way together; the rest waits its turn
 MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
+FEW = 32  # sources; the frames of more are passed on together
+GATHER_S = 0.1  # for which a frame waits for those of other sources
 
 Publish = Callable[[Sequence[Frame]], None]
+Note = Callable[[Sequence[Event]], None]
+
+
+def _nobody(events: Sequence[Event]) -> None:
+    """Takes events that nobody wants."""
 
 
 class Collector:
-    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames.
+    """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
+    tell of or ``detector`` finds in their frames.
 
     A source that is still at work when it is due again is left alone: its age tells. A source that raises
     ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
     that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
-    def __init__(self, site: Site, sources: Sequence[Source], clock: Clock, publish: Publish) -> None:
-        self._site, self._clock, self._publish = site, clock, publish
+    def __init__(
+        self,
+        site: Site,
+        sources: Sequence[Source],
+        clock: Clock,
+        publish: Publish,
+        note: Note = _nobody,
+        detector: Detector | None = None,
+    ) -> None:
+        self._site, self._clock, self._publish, self._note = site, clock, publish, note
+        self._detector = detector or Detector(site)
         self._sources = tuple(sources)
+        self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
+        self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
+        self._position = {source.name: i for i, source in enumerate(self._sources)}
         n = len(self._sources)
         self._rows = np.array([site.row(source.name) for source in self._sources], dtype=np.int32)
         self._due_s = np.full(n, -np.inf)
         self._every_s = np.array([source.every_s for source in self._sources])
         self._up = np.full(n, np.nan)
         self._poll_s = np.full(n, np.nan)
-        self._samples, self._errors, self._suspect = np.zeros(n), np.zeros(n), np.zeros(n)
+        self._samples, self._errors, self._suspect, self._repeats = (np.zeros(n) for _ in range(4))
+        self._lag_s = np.full(n, np.nan)
+        self._judge = Judge(site)
+        self._gatherer = Gatherer(site)
+        self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[None]] = {}
         self._faults: list[Exception] = []
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
@@ -62,10 +92,17 @@ class Collector:
             faults, self._faults = self._faults, []
             raise ExceptionGroup("sources broke", faults)
 
+    async def push(self, inlet: Inlet, batch: Batch) -> None:
+        """Take a batch that was pushed into ``inlet``, one of the sources. On return it is published. ``Refused`` where the
+        inlet does not take it."""
+        now = self._clock.now()
+        self._deliver(self._position[inlet.name], inlet.take(batch, now), at_once=True)
+
     async def drain(self) -> None:
         """Wait for the polls under way; each ends within its own time."""
         while self._polls:
             await asyncio.gather(*self._polls.values(), return_exceptions=True)
+        self._pass_on()
 
     async def close(self) -> None:
         """Stop polling and let go of all connections."""
@@ -83,8 +120,13 @@ class Collector:
             "samples_count": self._samples.copy(),
             "errors_count": self._errors.copy(),
             "suspect_count": self._suspect.copy(),
+            "duplicates_count": self._repeats.copy(),
+            "lag_s": self._lag_s.copy(),
             "unmapped_count": np.array([float(source.unmapped) for source in self._sources]),
         }
+        if any(self._manifold):
+            values["targets_count"] = np.array([one.targets if one else np.nan for one in self._manifold])
+            values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
 
     async def _poll(self, i: int, now: datetime) -> None:
@@ -97,11 +139,7 @@ class Collector:
                 async with asyncio.timeout(limit_s):
                     frames = await source.poll(now)
             self._poll_s[i] = loop.time() - started_s
-            arrived = self._clock.now()
-            judged = [judge(frame, arrived) for frame in frames]
-            self._samples[i] += sum(frame.samples for frame in judged)
-            self._suspect[i] += sum(doubted(frame) for frame in judged)
-            self._publish(judged)
+            self._deliver(i, frames)
             self._recovered(i)
         except SourceError as error:
             self._failed(i, str(error))
@@ -112,6 +150,52 @@ class Collector:
             self._faults.append(error)
         finally:
             self._polls.pop(i, None)
+            if (telling := self._eventful[i]) is not None:
+                self._note(telling.take_events())
+
+    def _deliver(self, i: int, frames: Sequence[Frame], at_once: bool = False) -> None:
+        """Let ``frames`` of source ``i`` go on: at once, or with those of many others a moment later."""
+        for frame in frames:
+            self._samples[i] += self._gatherer.add(i, frame)
+        if frames:
+            self._lag_s[i] = (self._clock.now() - max(frame.time for frame in frames)).total_seconds()
+        if at_once or len(self._sources) <= FEW or self._gatherer.waiting > MAX_WAITING:
+            self._pass_on()
+        elif self._passing is None:
+            self._passing = asyncio.get_running_loop().call_later(GATHER_S, self._pass_on_later)
+
+    def _pass_on(self) -> None:
+        """Judge and publish what waits."""
+        if self._passing is not None:
+            self._passing.cancel()
+            self._passing = None
+        arrived = self._clock.now()
+        judged: list[Frame] = []
+        events: list[Event] = []
+        for one in self._gatherer.take():
+            frame = self._judge.judge(one.frame, arrived)
+            for marks, counts in ((self._judge.repeated, self._repeats), (doubts(frame), self._suspect)):
+                if marks is not None:
+                    counts += np.bincount(one.by, weights=marks, minlength=len(counts))
+            judged.append(frame)
+            events += [self._said(event, one) for event in self._detector.see(frame)]
+        if judged:
+            self._publish(judged)
+        if events:
+            self._note(events)
+
+    def _pass_on_later(self) -> None:
+        self._passing = None
+        try:
+            self._pass_on()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it here: kept, and raised by the next tick
+            self._faults.append(error)
+
+    def _said(self, event: Event, one: Gathered) -> Event:
+        """``event`` with the source that told of it."""
+        row = self._site.row(event.asset)
+        by = one.by[np.flatnonzero(one.frame.rows == row)[0]]
+        return replace(event, source=self._sources[by].name)
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name
@@ -126,4 +210,8 @@ class Collector:
         if self._up[i] == 0:
             log.info("source %s answers again", name)
         self._up[i] = 1
-        self.reasons.pop(name, None)
+        many = self._manifold[i]
+        if many is not None and (troubles := many.troubles):  # up, but not all of it
+            self.reasons[name] = f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}"
+        else:
+            self.reasons.pop(name, None)

@@ -1,43 +1,195 @@
-"""Judges values before anyone believes them: outside the plausible range is bad, a clock that runs ahead is suspect.
+"""Judges values before anyone believes them. It marks and never edits: a bad value is stored as bad, and the state keeps
+showing the last believable one with its age.
 
-Nothing is thrown away: a bad value is stored as bad, and the state keeps showing the last believable one with its age.
+*Bad* is what cannot be: outside the plausible range of its metric. *Suspect* is what is hard to believe: a clock that runs
+ahead; another value for a time that had one; a jump that physics does not make; a reading that noise should move and does not;
+a sum of parts that is more than its whole; heat that flow and temperatures do not carry. Limits: ``ingest.judge_limits``.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from twin.frame import Bytes, Frame, Origin, Quality
-from twin.metrics import metric
+from ingest.judge_limits import HEAT, JUMPS, PARTS, STUCK_S
+from twin.frame import Bytes, Floats, Frame, Ints, Origin, Quality
+from twin.metrics import METRICS, metric
+from twin.site import Bools, Site
 
 SKEW_LIMIT = timedelta(seconds=5)  # what NTP keeps even on a bad day
+TOGETHER_S = 30.0  # readings of one balance lie no further apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Limits:
+    """Of the metrics of one shape of frame, a row each: ``columns`` of the memory, and limits as float64[m, 1] columns."""
+
+    columns: Ints
+    low: Floats
+    high: Floats
+    stuck_s: Floats
+    jump: Floats
+    jump_per_s: Floats
+    rising: Bools  # only growth can be too large: counters start anew
+
+
+class _Memory:
+    """The last readings of one kind: float64[metrics, assets] value, its time, and since when it has not changed."""
+
+    def __init__(self, kind: str, n: int) -> None:
+        self.position = {name: i for i, name in enumerate(METRICS[kind])}
+        shape = len(self.position), n
+        self.value, self.time_s = np.full(shape, np.nan), np.full(shape, -np.inf)
+        self.since_s = np.full(shape, np.inf)
+
+    def near(self, name: str, time_s: float) -> Floats:
+        """float64[n]: the values of ``name`` around ``time_s``, NaN where there is none."""
+        i = self.position[name]
+        return np.where(np.abs(self.time_s[i] - time_s) <= TOGETHER_S, self.value[i], np.nan)
+
+
+class Judge:
+    """Judges the measured frames of one site, and remembers the last reading of each. ``repeated``: float64[n], how many
+    values of each asset of the last frame had come before (None: none)."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._limits: dict[tuple[str, ...], _Limits] = {}
+        self._memory: dict[str, _Memory] = {}
+        self._sums: dict[tuple[str, str], tuple[float, Floats]] = {}
+        self.repeated: Floats | None = None
+
+    def judge(self, frame: Frame, now: datetime) -> Frame:
+        """``frame`` with the quality of its values; ``KeyError`` for a metric that the table does not know."""
+        self.repeated = None
+        if not frame.values:
+            return frame
+        limits = self._limits_of(frame)
+        table = np.array(list(frame.values.values()))
+        marks = np.zeros(table.shape, dtype=np.uint8)
+        if frame.origin is Origin.MEASURED and len(frame.rows):
+            # as of now where its clock runs ahead: what it claims must not stand above what follows
+            time_s = now.timestamp() if frame.time > now + SKEW_LIMIT else frame.time_s
+            self._compare(frame, table, limits, marks, time_s)
+            self._balance(frame, marks)
+        return _marked(frame, now, table, limits, marks)
+
+    def _limits_of(self, frame: Frame) -> _Limits:
+        key = (frame.kind, *frame.values)
+        found = self._limits.get(key)
+        if found is None:
+            found = self._limits[key] = _limits(frame.kind, key[1:])
+        return found
+
+    def _compare(self, frame: Frame, table: Floats, limits: _Limits, marks: Bytes, time_s: float) -> None:
+        """Against what was read before ``time_s``; then remember it. What comes late is not compared."""
+        memory = self._memory.get(frame.kind)
+        if memory is None:
+            memory = self._memory[frame.kind] = _Memory(frame.kind, self._site.count(frame.kind))
+        at = limits.columns[:, None], frame.rows
+        was, was_s = memory.value[at], memory.time_s[at]
+        gone_s = time_s - was_s
+        same = table == was
+        again = gone_s == 0
+        repeats = same & again
+        if repeats.any():
+            self.repeated = repeats.sum(axis=0, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # NaN is neither: it is not there
+            step = np.where(limits.rising, table - was, np.abs(table - was))
+            jumps = (step > limits.jump + limits.jump_per_s * gone_s) & (gone_s > 0)
+            other = again & ~same & ~np.isnan(table) & ~np.isnan(was)
+        since_s = np.where(same, memory.since_s[at], time_s)
+        stuck = (time_s - since_s > limits.stuck_s) & (table != 0)
+        marks[jumps | other | stuck] = Quality.SUSPECT
+        newer = (gone_s >= 0) & ~np.isnan(table)
+        memory.value[at] = np.where(newer, table, was)
+        memory.time_s[at] = np.where(newer, time_s, was_s)
+        memory.since_s[at] = np.where(newer, since_s, memory.since_s[at])
+
+    def _balance(self, frame: Frame, marks: Bytes) -> None:
+        names = list(frame.values)
+        if "heat_w" in frame.values and frame.kind in HEAT.kinds:
+            marks[names.index("heat_w")][self._heat_is_off(frame)] = Quality.SUSPECT
+        part = PARTS.get(frame.kind)
+        if part is not None and "power_w" in frame.values and self._site.count(part.kind):
+            parts_w = self._sum_w(part.kind, frame.kind, frame.time_s)[frame.rows]
+            with np.errstate(invalid="ignore"):
+                over = parts_w > frame.values["power_w"] * (1 + part.share_frac) + part.beside_w
+            marks[names.index("power_w")][over] = Quality.SUSPECT
+
+    def _heat_is_off(self, frame: Frame) -> Bools:
+        """bool[n]: heat that is not what its flow and temperatures carry, whatever the coolant."""
+        memory = self._memory[frame.kind]
+        flow, supply, back = (
+            memory.near(name, frame.time_s)[frame.rows] for name in ("flow_kgps", "supply_temp_c", "return_temp_c")
+        )
+        heat_w, delta_k = frame.values["heat_w"], back - supply
+        low_w = flow * HEAT.cp_low * (delta_k * (1 - HEAT.share_frac) - HEAT.delta_k)
+        high_w = flow * HEAT.cp_high * (delta_k * (1 + HEAT.share_frac) + HEAT.delta_k)
+        with np.errstate(invalid="ignore"):
+            return (heat_w < low_w) | (heat_w > high_w)
+
+    def _sum_w(self, kind: str, container: str, time_s: float) -> Floats:
+        """float64[m]: power of all ``kind`` in each ``container``; made once a second. Unknown parts count as nothing."""
+        had = self._sums.get((kind, container))
+        if had is not None and abs(time_s - had[0]) < 1:
+            return had[1]
+        memory = self._memory.get(kind)
+        n = self._site.count(kind)
+        known = memory.near("power_w", time_s) if memory is not None else np.full(n, np.nan)
+        total = self._site.sum_into(kind, container, known)
+        self._sums[kind, container] = time_s, total
+        return total
 
 
 def judge(frame: Frame, now: datetime) -> Frame:
-    """``frame`` with the quality of its values; ``KeyError`` for a metric that the table does not know.
+    """``frame`` judged by itself alone: range and clock."""
+    limits = _limits(frame.kind, tuple(frame.values))
+    table = np.array(list(frame.values.values()))
+    return _marked(frame, now, table, limits, np.zeros(table.shape, dtype=np.uint8))
 
-    A measured frame from the future (by more than ``SKEW_LIMIT``) is taken as of ``now`` and all of it is suspect.
-    """
-    quality: dict[str, Bytes] = dict(frame.quality)
-    for name, values in frame.values.items():
-        row = metric(frame.kind, name)
-        with np.errstate(invalid="ignore"):
-            wrong = (values < row.low) | (values > row.high)  # NaN is neither: it is not there
-        if wrong.any():
-            graded = quality.get(name, np.zeros(len(values), dtype=np.uint8)).copy()
-            graded[wrong] = Quality.BAD
-            quality[name] = graded
+
+def doubts(frame: Frame) -> Floats | None:
+    """float64[n]: how many values of each asset of ``frame`` are not good; None where all are."""
+    if not frame.quality:
+        return None
+    counted: Floats = np.sum([column > 0 for column in frame.quality.values()], axis=0, dtype=np.float64)
+    return counted
+
+
+def _marked(frame: Frame, now: datetime, table: Floats, limits: _Limits, marks: Bytes) -> Frame:
+    """``frame`` with ``marks``, and those of range and clock, beside what its source said. A measured frame from the future
+    (by more than ``SKEW_LIMIT``) is taken as of ``now`` and all of it is suspect."""
+    with np.errstate(invalid="ignore"):  # NaN is neither: it is not there
+        marks[(table < limits.low) | (table > limits.high)] = Quality.BAD
     time = frame.time
     if frame.origin is Origin.MEASURED and time > now + SKEW_LIMIT:
         time = now
-        for name, values in frame.values.items():
-            quality[name] = np.maximum(quality.get(name, np.zeros(len(values), dtype=np.uint8)), np.uint8(Quality.SUSPECT))
-    if time is frame.time and quality == frame.quality:
+        np.maximum(marks, np.uint8(Quality.SUSPECT), out=marks)
+    if not marks.any():
         return frame
+    quality: dict[str, Bytes] = dict(frame.quality)
+    for name, column in zip(frame.values, marks, strict=True):
+        if column.any():
+            quality[name] = np.maximum(quality[name], column) if name in quality else column
     return replace(frame, time=time, quality=quality)
 
 
-def doubted(frame: Frame) -> int:
-    """How many values of ``frame`` are not good."""
-    return int(sum(np.count_nonzero(column) for column in frame.quality.values()))
+def _limits(kind: str, names: tuple[str, ...]) -> _Limits:
+    rows = [metric(kind, name) for name in names]
+    jumps = [JUMPS.get((kind, row.name), (np.inf, 0.0)) for row in rows]
+
+    def column(values: list[float]) -> Floats:
+        return np.array(values, dtype=np.float64)[:, None]
+
+    position: Mapping[str, int] = {name: i for i, name in enumerate(METRICS[kind])}
+    return _Limits(
+        np.array([position[name] for name in names], dtype=np.int32),
+        column([row.low for row in rows]),
+        column([row.high for row in rows]),
+        column([STUCK_S.get((kind, row.name), np.inf) for row in rows]),
+        column([jump for jump, _ in jumps]),
+        column([per_s for _, per_s in jumps]),
+        np.array([row.counter for row in rows], dtype=np.bool_)[:, None],
+    )

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from ingest.push import Batch
 from twin.frame import Frame
 from twin.ports import Actuator, Queue, Source
 from twin.site import Site
@@ -23,12 +24,31 @@ from twin.site import Site
 @dataclass(frozen=True, slots=True)
 class Opened:
     """What one ``[[source]]`` of a configuration gives; ``actuators`` by id of the asset whose metrics they set; ``history``:
-    the past that a simulated plant makes up before its first poll at the given time, step by step."""
+    the past that a simulated plant makes up before its first poll at the given time, step by step; ``inlets``: those of its
+    sources that are pushed into."""
 
     sources: Sequence[Source]
     queues: Sequence[Queue] = ()
     actuators: Mapping[str, Actuator] = field(default_factory=dict)
     history: Callable[[datetime], Iterator[Sequence[Frame]]] | None = None
+    inlets: "Sequence[Inlet]" = ()
+
+
+class Inlet(Protocol):
+    """A source that others push into; requests come through the faces."""
+
+    @property
+    def name(self) -> str:
+        """Id of the source's own asset."""
+        ...
+
+    def opens(self, token: str) -> bool:
+        """Whether a sender that shows ``token`` pushes into it. ``SourceError`` where that cannot be told."""
+        ...
+
+    def take(self, batch: Batch, now: datetime) -> Sequence[Frame]:
+        """Frames of ``batch``. ``Refused`` where it is not taken. One thread at a time."""
+        ...
 
 
 class SourceModule(Protocol):
@@ -47,9 +67,21 @@ class SourceModule(Protocol):
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
+        "bacnet": "ingest.sources.bacnet",
+        "gnmi": "ingest.sources.gnmi",
+        "grid": "ingest.sources.grid",
         "host": "ingest.sources.host",
+        "kubernetes": "ingest.queues.kubernetes",
+        "modbus": "ingest.sources.modbus",
+        "mqtt": "ingest.sources.mqtt",
         "prometheus": "ingest.sources.prometheus",
+        "push": "ingest.sources.push",
+        "redfish": "ingest.sources.redfish",
         "simulated": "ingest.sources.simulated",
+        "slurm": "ingest.queues.slurm",
+        "snmp": "ingest.sources.snmp",
+        "snmp_traps": "ingest.sources.snmp_traps",
+        "weather": "ingest.sources.weather",
     }
 )
 

@@ -169,7 +169,7 @@ PLACES_OF_QUANTITIES = (
     "energy",
 )
 # Units of physics that no metric has, and names that every book gives to a number without a unit.
-MORE_UNITS = ("kg", "m", "m2", "m3", "va", "m3ps", "kgpm3", "jpkgk", "wpk", "per_k", "per_h", "ntu", "cop", "exponent")
+MORE_UNITS = ("kg", "m", "m2", "m3", "va", "m3ps", "kgpm3", "jpkgk", "wpk", "jpk", "per_k", "per_h", "ntu", "cop", "exponent")
 # Numbers that carry no unit in the name, and why.
 BARE = {
     "units": "how many machines",
@@ -182,7 +182,16 @@ BARE = {
     "p10": "a quantile, in the unit that its owner's name carries",
     "p50": "a quantile, in the unit that its owner's name carries",
     "p90": "a quantile, in the unit that its owner's name carries",
-    "cost": "in the site's currency",
+    "cost": "in the site's currency, or in the unit of the signal that is to be saved",
+    "cost_at_once": "as cost",
+    "bound": "as cost",
+    "price": "cost of a watt over a slot",
+    "weight": "as price",
+    "truth": "in the unit of the signal",
+    "seen": "in the unit of the signal",
+    "gpus": "how many",
+    "capacity": "how many GPUs",
+    "rest": "how many GPUs",
     "coefficients": "of a regression: each in its own unit",
     "covariance": "of a regression: each in its own unit",
     "correlation": "between -1 and 1",

@@ -168,7 +168,9 @@ class StoreContract:
             for node in range(4):
                 rows = list(range(4 * node, 4 * node + 4))
                 if not (node == 1 and rng.random() < 0.2) and not (node == 2 and s % 60):
-                    frames.append(gpus(site, s + 3.5 * node + rng.uniform(0, 0.1), rng.normal(500, 50, 4).round(2), rows))
+                    frames.append(
+                        gpus(site, s + 3.5 * node + round(rng.uniform(0, 0.1), 3), rng.normal(500, 50, 4).round(2), rows)
+                    )
                 if node == 3:
                     frames.append(gpus(site, s + 17.25, rng.normal(500, 50, 2).round(2), rows[1:3]))
             store.append(frames)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analytics import alerts as alerting
 from analytics.alerts import RESOLVED_KEPT_S, AlertTable, Phase, begin, restore, step
+from analytics.rule import Of
 from analytics.rules import Rule, Rules, Severity, parse_rules
 from tests.small import small_site
 from twin.errors import SourceError
@@ -24,7 +25,17 @@ N = SITE.count("gpu")
 HOT = Rule("hot", "gpu", "temp_c", Severity.WARNING, "{asset} {value:.1f} {unit} over {limit:.0f}", "look", 60.0, 85.0, 80.0)
 SILENT = Rule("silent", "gpu", "temp_c", Severity.WARNING, "{asset}", "look", 30.0, absent_s=100.0)
 GREW = Rule(
-    "grew", "gpu", "ecc_uncorrected_count", Severity.CRITICAL, "{asset} {value:.0f}", "look", 0.0, 3.0, 1.0, window_s=1200.0
+    "grew",
+    "gpu",
+    "ecc_uncorrected_count",
+    Severity.CRITICAL,
+    "{asset} {value:.0f}",
+    "look",
+    0.0,
+    3.0,
+    1.0,
+    window_s=1200.0,
+    of=Of.INCREASE,
 )
 
 

@@ -170,14 +170,21 @@ async def test_alerts_jobs_forecasts_plans_and_sources(live: Live, ask: httpx.As
     assert {source["status"] for source in sources} == {"up"}
 
 
+COMPUTED = {"/api/v1/simulate", "/api/v1/replay", "/api/v1/what-if"}  # a question in the body; they change nothing
+
+
 async def test_openapi_describes_every_answer(ask: httpx.AsyncClient) -> None:
     described = (await ask.get("/openapi.json")).json()
     paths = {path: methods for path, methods in described["paths"].items() if path.startswith("/api/v1")}
     assert len(paths) >= 10
     for path, methods in paths.items():
-        assert list(methods) == ["get"], f"{path} can do more than read"
-        assert methods["get"]["responses"]["200"]["content"]["application/json"]["schema"] != {}, path
-        assert methods["get"]["description"], path
+        if not path.startswith("/api/v1/oncall"):
+            assert list(methods) == ["post" if path in COMPUTED else "get"], f"{path} can do more than read"
+        assert all(method["description"] for method in methods.values()), path
+        asks = "post" if path in COMPUTED else "get"
+        if asks not in methods or path.endswith(".png"):
+            continue
+        assert methods[asks]["responses"]["200"]["content"]["application/json"]["schema"] != {}, path
     number = described["components"]["schemas"]["Reading"]["properties"]["value"]
     assert {"type": "null"} in number["anyOf"], "a value may be null, and the description says so"
 

@@ -15,7 +15,13 @@ def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path,
     capsys.readouterr()
     assert main(["check", "--config", str(tmp_path / "centre" / "site.toml"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert {row["what"]: row["ok"] for row in rows} == {"site": True, "rules": True, "source": True, "store": True}
+    assert {row["what"]: row["ok"] for row in rows} == {
+        "site": True,
+        "rules": True,
+        "on call": True,
+        "source": True,
+        "store": True,
+    }
     assert main(["init", str(tmp_path / "centre")]) == 2
     assert "already there" in capsys.readouterr().err
 

@@ -116,6 +116,44 @@ async def test_closing_ends_polls_under_way_and_closes_every_source() -> None:
     assert [source.closed for source in sources] == [True, True]
 
 
+async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.collect.FEW", 2)
+    monkeypatch.setattr("ingest.collect.GATHER_S", 0.01)
+    site = small_site(*(f"id=t{i} kind=source" for i in range(16)))
+
+    class One(Scripted):
+        """Tells of one GPU; the last two of the same one."""
+
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            i = min(int(self.name[1:]), 14)
+            xid = 79.0 if i == 7 and now > START else 0.0
+            values = {"power_w": np.array([100.0 + i]), "temp_c": np.array([np.nan if i == 3 else 50.0])}
+            return [Frame("gpu", now, np.array([i], dtype=np.int32), {**values, "xid_code": np.array([xid])})]
+
+    state, clock, published, events = State(site), VirtualClock(START), [], []
+
+    def publish(frames: Sequence[Frame]) -> None:
+        published.extend(frame for frame in frames if frame.kind == "gpu")
+        for frame in frames:
+            state.absorb(frame, clock.now())
+
+    collector = Collector(site, [One(f"t{i}") for i in range(16)], clock, publish, events.extend)
+    await collector.tick(clock.now())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert published == [], "they wait for each other"
+    await asyncio.sleep(0.05)
+    assert [len(frame.rows) for frame in published] == [15, 1], "two sources spoke of one GPU"
+    assert state.column("gpu", "power_w", clock.now())[:15].tolist() == [100.0 + i for i in range(15)]
+    clock.time += timedelta(seconds=1)
+    await collector.tick(clock.now())
+    await collector.drain()
+    assert [(event.asset, event.code, event.source) for event in events] == [("r1n2g3", "xid/79", "t7")]
+    samples = collector.health(clock.now()).values["samples_count"]
+    assert samples.tolist() == [4.0 if i == 3 else 6.0 for i in range(16)]
+    await collector.close()
+
+
 def test_an_impossible_value_is_bad_and_never_shown_but_kept() -> None:
     site = small_site()
     state = State(site)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analytics import judge, table
+from analytics import forecast_bench, table
 from analytics import replay as replaying
 from analytics.conformal import intervals, lead_buckets
 from analytics.forecast import BLEND, NAIVE_DAY, Forecast, forecast_series
+from analytics.forecast_bench import bench
 from analytics.grid import causally_filled
-from analytics.judge import bench
 from analytics.recorded import OWN_RECORDINGS, RECORDINGS, judging_parts, read_values
 from analytics.replay import replay
 from analytics.score import coverage, mase, mean_pinball, naive_scale, past_origins, peak_hit, pinball
@@ -248,7 +248,7 @@ def test_beats_the_naive_on_recorded_loads(fixtures: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_bench_prints_its_contract(fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "ORIGINS", 30)
+    monkeypatch.setattr(forecast_bench, "ORIGINS", 30)
     result = bench(fixtures / "loads", lambda: 0.0, OWN_RECORDINGS)
     needed = {
         "mase",

@@ -196,7 +196,12 @@ def test_the_starting_site_loads_as_it_is(machine: Machine, tmp_path: Path) -> N
     start = next(i for i, line in enumerate(lines) if line.startswith("# [[source]]"))
     freed = [line.removeprefix("# ").removeprefix("#") if i >= start else line for i, line in enumerate(lines)]
     sources = tomllib.loads("\n".join(freed))["source"]
-    assert [entry["mapping"] for entry in sources[1:]] == ["dcgm", "node_exporter"]
+    assert [(entry["type"], entry.get("mapping")) for entry in sources[1:]] == [
+        ("prometheus", "dcgm"),
+        ("prometheus", "node_exporter"),
+        ("weather", None),
+        ("push", None),
+    ]
 
 
 def test_rows_of_a_machine_for_another_hall() -> None:

@@ -14,7 +14,22 @@ from hypothesis import strategies as st
 
 import twin.physics
 from twin.params import FRONTIER_NODE, NodeParams, Params, PlantParams
-from twin.physics import cdu, chain, chiller, coolant, drycooler, node, plant, pump, tower
+from twin.physics import (
+    battery,
+    cdu,
+    chain,
+    chiller,
+    coldplate,
+    coolant,
+    crah,
+    drycooler,
+    hydraulics,
+    node,
+    plant,
+    pump,
+    tower,
+    water,
+)
 
 MODULES = [importlib.import_module(f"twin.physics.{m.name}") for m in pkgutil.iter_modules(twin.physics.__path__)]
 PLANT = PlantParams()
@@ -79,6 +94,115 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
     (chiller.cop_ratio, {"leaving_c": 6.7, "condenser_c": 35.0, "carnot_frac": 0.63}, 6.28, 0.01, "ASHRAE 90.1: 0.56 kW/ton"),
     (chiller.part_load_frac, {"load_frac": 1.0}, 0.99706738, 1e-9, "COMNET / DOE-2, sum of the coefficients"),
     (chiller.bank_power_w, {"heat_w": 5e6, "unit_w": 4e6, "units": 3, "cop": 6.0}, 842_457.0, 1e-5, "by hand: two at 0.625"),
+    (hydraulics.opening_frac, {"position_frac": 0.5, "rangeability_ratio": 50.0}, 0.141421, 1e-5, "equal percentage: 50^-0.5"),
+    (
+        hydraulics.pressure_drop_pa,
+        {"flow_kgps": 2.0, "design_kgps": 4.0, "design_pa": 80e3, "opening_share_frac": 0.5},
+        80e3,
+        1e-12,
+        "by hand: half the flow through half the opening",
+    ),
+    (
+        hydraulics.pump_head_pa,
+        {"flow_kgps": 8.0, "speed_frac": 0.8, "design_kgps": 10.0, "design_pa": 2e5, "shutoff_ratio": 1.25},
+        0.64 * 2e5,
+        1e-12,
+        "affinity: at 80 % speed and flow the head is 0.64 of design",
+    ),
+    (
+        hydraulics.parallel_flow_kgps,
+        {
+            "units": 2.0,
+            "speed_frac": 1.0,
+            "design_kgps": 10.0,
+            "design_pa": 2e5,
+            "shutoff_ratio": 1.25,
+            "system_kgps": 20.0,
+        },
+        20.0,
+        1e-12,
+        "two pumps at their common design point; one alone gives 15.811",
+    ),
+    (
+        crah.coil_heat_w,
+        {"air_c": 35.0, "water_c": 15.0, "air_frac": 0.5, "design_wpk": 5e3},
+        50e3,
+        1e-12,
+        "by hand: ε-NTU with fixed ε",
+    ),
+    (
+        crah.needed_air_frac,
+        {"heat_w": 50e3, "air_c": 35.0, "water_c": 15.0, "design_wpk": 5e3},
+        0.5,
+        1e-12,
+        "the inverse of coil_heat_w",
+    ),
+    (water.evaporated_kgps, {"heat_w": 1e3}, 1.481 / 3600, 2e-4, "1.481 L per kWh of heat"),
+    (water.makeup_kgps, {"evaporation_kgps": 1.481, "cycles_ratio": 5.0}, 1.852, 5e-4, "CoC 5: 1.852 L/kWh"),
+    (
+        water.pad_kgps,
+        {"air_kgps": 10.0, "dry_bulb_c": 35.0, "entering_c": 25.0},
+        0.04138,
+        1e-3,
+        "ASHRAE: 10 kg/s cooled by 10 K",
+    ),
+    (
+        coldplate.junction_c,
+        {"coolant_c": 40.0, "chip_w": 1000.0, "plate_wpk": 50.0, "flow_frac": 1.0, "exponent": 1 / 3},
+        60.0,
+        1e-12,
+        "0.02 K/W: 20 K over the coolant at 1 kW",
+    ),
+    (
+        coldplate.seconds_to_limit_s,
+        {"temp_c": 38.0, "limit_c": 50.0, "heat_w": 110e3, "stored_jpk": 435e3},
+        47.4545,
+        1e-5,
+        "by hand: 435 kJ/K · 12 K / 110 kW",
+    ),
+    (
+        battery.autonomy_s,
+        {"load_w": 5e5, "rated_w": 1e6, "rated_s": 300.0, "exponent": 1.05},
+        621.158,
+        1e-5,
+        "Peukert: 300 s · 2^1.05",
+    ),
+    (
+        drycooler.entering_c,
+        {"dry_bulb_c": 35.0, "wet_bulb_c": 23.93, "pad_frac": 0.8, "assisted_frac": 1.0},
+        26.144,
+        1e-6,
+        "35 °C at 40 %: depression 11.07 K, pads of 80 %",
+    ),
+    (
+        drycooler.leaving_c,
+        {"return_c": 45.0, "entering_air_c": 29.0, "range_k": 10.0, "design_approach_k": 6.0},
+        35.0,
+        1e-12,
+        "design: range 10 K, approach 6 K",
+    ),
+    (
+        node.clocked_power_w,
+        {"power_w": 560.0, "idle_w": 88.0, "clock_frac": 0.8, "exponent": 3.0},
+        329.664,
+        1e-6,
+        "C·V²·f: 88 + 472 · 0.512",
+    ),
+    (node.capped_power_w, {"power_w": 560.0, "cap_w": 400.0}, 400.0, 1e-12, "NVML power limit"),
+    (
+        node.throttled_rate_frac,
+        {"power_w": 244.12, "wanted_w": 345.65, "exponent": 0.29},
+        0.904,
+        2e-3,
+        "Emerald AI, ft_llama_8b_dolly at a cap of 250 W",
+    ),
+    (
+        node.leaking_power_w,
+        {"power_w": 1e5, "temp_c": 50.0, "reference_c": 40.0, "leakage_per_k": 0.001},
+        101e3,
+        1e-12,
+        "by hand",
+    ),
 ]
 GOLDEN = [pytest.param(*e[:4], id=f"{e[0].__module__.rsplit('.', 1)[1]}.{e[0].__name__}") for e in EXAMPLES]
 

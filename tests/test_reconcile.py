@@ -1,84 +1,169 @@
-"""What is foreseen of parts adds up to what is foreseen of the whole."""
+"""Reconciliation: least squares as it should be, and a meter that lies does not bend the others."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small import rows
 
-from analytics.family import reconciled_forecasts
-from analytics.forecast import Forecast, forecast_series
-from analytics.reconcile import Sums, error_covariance, reconciled, spread_ratio, tree
+from tests.centre import CENTRE, NOW, centre, find, heard, random_centres, tell
+from tests.small import rows
+from twin import powerbalance
+from twin.balance import violations
+from twin.estimate import estimate, reconciled, solve
 from twin.load import build_site
+from twin.params import Params
+from twin.reconcile import LIMIT_RATIO, Meters, reconcile
+from twin.site import Site
+from twin.state import State
 
-SITE_TWO_HALLS = (-1, 0, 0, 1, 1, 2, 2)  # a site, two halls, two racks each
+PARAMS = Params()
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
-def test_parts_add_up_and_what_adds_up_stays(seed: int) -> None:
+def meters(table: list[list[float]], reading: list[float], sigma: list[float], factors: int = 0) -> Meters:
+    return Meters(np.array(table), np.zeros((len(reading), factors)), np.array(reading), np.array(sigma))
+
+
+def test_two_readings_and_a_model_are_weighed_by_their_variances() -> None:
+    """One unknown of 100 ± 3, read as 110 ± 2 and 105 ± 1: the mean weighed by 1/9, 1/4 and 1/1, by hand."""
+    found = reconcile(np.array([100.0]), np.array([3.0]), np.zeros((1, 0)), meters([[1], [1]], [110.0, 105.0], [2.0, 1.0]))
+    weight = np.array([1 / 9, 1 / 4, 1.0])
+    assert found.value_w[0] == pytest.approx((weight * [100, 110, 105]).sum() / weight.sum())
+    assert found.sigma_of(np.ones((1, 1)))[0] == pytest.approx(weight.sum() ** -0.5)
+    others = (weight * [100, 0, 105]).sum() / (weight[0] + weight[2])
+    assert found.expected_w[0] == pytest.approx(others), "the first is held against the model and the second alone"
+    assert found.spread_w[0] == pytest.approx(np.hypot(2.0, (weight[0] + weight[2]) ** -0.5))
+
+
+def test_what_all_share_is_learnt_from_some() -> None:
+    """Ten loads that a model has 10 % too high together, of which three are read: the other seven are put right too."""
+    truth = np.linspace(50.0, 150.0, 10)
+    prior = 1.1 * truth
+    table = np.eye(10)[:3].tolist()
+    found = reconcile(prior, 0.005 * prior, 0.1 * prior[:, None], meters(table, truth[:3].tolist(), [0.1, 0.1, 0.1], 1))
+    np.testing.assert_allclose(found.value_w, truth, rtol=0.01)
+    assert found.common[0] == pytest.approx(-0.909, abs=0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 29), st.sampled_from([-1.0, 1.0]), st.floats(0.2, 0.5))
+def test_a_gross_error_is_found_and_bends_nothing(seed: int, liar: int, sign: float, size: float) -> None:
+    """Twenty loads in five groups, each load read, each group read twice; one meter lies by 20 to 50 %."""
     rng = np.random.default_rng(seed)
-    sums = tree(SITE_TWO_HALLS)
-    covariance = error_covariance(rng.normal(0, rng.uniform(0.1, 9, 7), (30, 7)))
-    said = rng.normal(100, 30, (24, 7))
-    out = reconciled(said, sums, covariance)
-    assert np.abs(out @ sums.constraints().T).max() < 1e-7
-    assert np.abs(reconciled(out, sums, covariance) - out).max() < 1e-7
-    assert (spread_ratio(sums, covariance) <= 1 + 1e-9).all()
+    truth = rng.uniform(40e3, 90e3, 20)
+    groups = np.kron(np.eye(5), np.ones(4))
+    table = np.vstack([np.eye(20), groups, groups])
+    sigma = 0.005 * table @ truth
+    reading = table @ truth + sigma * rng.standard_normal(30)
+    prior = 1.06 * truth * (1 + 0.03 * rng.standard_normal(20))
+    honest = reconcile(prior, 0.05 * prior, 0.05 * prior[:, None], meters(table.tolist(), reading.tolist(), sigma.tolist(), 1))
+    assume(np.abs((reading - honest.expected_w) / honest.spread_w).max() < 3)  # else chance made an honest meter look bad
+    reading[liar] *= 1 + sign * size
+    lied = reconcile(prior, 0.05 * prior, 0.05 * prior[:, None], meters(table.tolist(), reading.tolist(), sigma.tolist(), 1))
+    score = (reading - lied.expected_w) / lied.spread_w
+    assert np.flatnonzero(lied.refused).tolist() == [liar]
+    assert np.sign(score[liar]) == sign
+    assert np.abs(np.delete(score, liar)).max() < LIMIT_RATIO
+    assert np.all(np.abs(lied.value_w - honest.value_w) < 4 * lied.sigma_of(np.eye(20)))
 
 
-def test_two_parts_by_hand() -> None:
-    """Whole 10, parts 4 and 4, errors alike and independent: each moves by a third of the 2 that are missing."""
-    sums = Sums(3, np.array([0], dtype=np.int32), (np.array([1, 2], dtype=np.int32),))
-    out = reconciled(np.array([[10.0, 4, 4]]), sums, np.eye(3))
-    assert out[0].tolist() == pytest.approx([10 - 2 / 3, 4 + 2 / 3, 4 + 2 / 3])
-    sure = reconciled(np.array([[10.0, 4, 4]]), sums, np.diag([1e-6, 1.0, 3.0]))
-    assert sure[0].tolist() == pytest.approx([10, 4.5, 5.5], abs=1e-4)  # who is unsure moves
+@settings(max_examples=20, deadline=None)
+@given(random_centres())
+def test_the_reconciled_centre_conserves_power_and_heat(made: tuple[Site, State]) -> None:
+    site, state = made
+    solution = reconciled(site, state, PARAMS, NOW, solve(site, state, PARAMS, NOW))
+    assert violations(site, solution) == []
 
 
-def test_errors_shrink_in_the_mean() -> None:
-    rng = np.random.default_rng(4)
-    sums = tree(SITE_TWO_HALLS)
-    racks = rng.normal(50, 10, (400, 4))
-    halls = np.column_stack([racks[:, :2].sum(axis=1), racks[:, 2:].sum(axis=1)])
-    truth = np.column_stack([halls.sum(axis=1), halls, racks])
-    error = rng.normal(0, 1, (400, 7)) * np.array([3, 2, 2, 4, 4, 4, 4.0])
-    covariance = error_covariance(error[:200])
-    out = reconciled((truth + error)[200:], sums, covariance)
-    before, after = (np.abs(x - truth[200:]).mean(axis=0) for x in ((truth + error)[200:], out))
-    assert (after < before).all()
-    expected = spread_ratio(sums, covariance)
-    assert after / before == pytest.approx(expected, abs=0.12)
+def test_meters_up_the_tree_move_the_model_towards_them() -> None:
+    state = heard(CENTRE)
+    model = solve(CENTRE, state, PARAMS, NOW)
+    at = CENTRE.of_kind("rack")
+    tell(state, "rack", power_w=0.93 * model.power.into[at])
+    found = reconciled(CENTRE, state, PARAMS, NOW, model)
+    np.testing.assert_allclose(found.power.into[at], 0.93 * model.power.into[at], rtol=0.005)
+    ups = CENTRE.position["ua"]
+    assert found.power.into[ups] < 0.96 * model.power.into[ups], "what hangs above follows"
+    assert found.totals.it_w < 0.96 * model.totals.it_w
+    width = [_width(s) for s in (estimate(CENTRE, heard(CENTRE), PARAMS, NOW), estimate(CENTRE, state, PARAMS, NOW))]
+    assert width[1] < 0.5 * width[0], "known better than by the model alone"
 
 
-def test_few_or_no_errors_are_variances_only() -> None:
-    some = error_covariance(np.array([[1.0, np.nan], [3.0, 2.0]]))
-    assert some == pytest.approx(np.array([[5.0, 0.0], [0.0, 4.0]]))
-    with pytest.raises(ValueError, match="each whole stands once"):
-        Sums(3, np.array([0, 0], dtype=np.int32), (np.array([1], dtype=np.int32), np.array([2], dtype=np.int32)))
+def _width(frames: list) -> float:
+    high, low = (find(frames, "site", "it_power_w", band=band)[0] for band in ("p90", "p10"))
+    return float(high - low)
 
 
-def test_halls_sum_to_the_site_and_keep_their_width() -> None:
-    site = build_site("c", "UTC", rows("id=a kind=hall", "id=b kind=hall", "id=s kind=site"))
-    rng = np.random.default_rng(8)
-    hours = np.arange(30 * 24.0)
-    halls = [p * (2 + np.sin(2 * np.pi * hours / 24)) + rng.normal(0, p / 10, len(hours)) for p in (1e6, 3e6)]
-    made = []
-    for kind, row, values in (("site", 0, halls[0] + halls[1]), ("hall", 0, halls[0]), ("hall", 1, halls[1])):
-        issued = datetime.fromtimestamp(len(values) * 3600, UTC)
-        one = forecast_series(hours * 3600, values, issued, 24, 3600.0, kind=kind, row=row, metric="it_power_w")
-        assert isinstance(one, Forecast)
-        made.append(one)
-    made.append(replace(made[0], metric="facility_power_w"))
-    out = reconciled_forecasts(made, site)
-    assert np.abs(made[0].p50 - made[1].p50 - made[2].p50).max() > 1000
-    assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3
-    assert out[1].p90 - out[1].p10 == pytest.approx(made[1].p90 - made[1].p10)
-    assert out[3] is made[3]
-    assert reconciled_forecasts(made[:2], site) == made[:2]  # a hall is missing: nothing to add up
-    assert made[0].made is not None
-    unmetered = replace(made[0], made=replace(made[0].made, series=made[0].made.series * 1.05))
-    assert reconciled_forecasts([unmetered, *made[1:]], site)[0] is unmetered  # a twentieth of the IT stands in no hall
+def test_a_rack_meter_that_lies_is_named_and_its_rack_keeps_its_power() -> None:
+    state = heard(CENTRE)
+    model = solve(CENTRE, state, PARAMS, NOW).power
+    rack_w = model.into[CENTRE.of_kind("rack")]
+    pdu_w = model.into[CENTRE.of_kind("pdu")]
+    tell(state, "pdu", power_w=pdu_w)
+    tell(state, "rack", power_w=rack_w * [1.0, 1.3, 1.0])
+    frames = estimate(CENTRE, state, PARAMS, NOW)
+    score = find(frames, "rack", "residual_score_ratio")
+    assert score[1] > LIMIT_RATIO
+    assert np.abs(score[[0, 2]]).max() < 1
+    assert np.abs(find(frames, "pdu", "residual_score_ratio")).max() < 1
+    np.testing.assert_allclose(find(frames, "rack", "power_w"), rack_w, rtol=0.02)
+
+
+def test_a_residual_is_smoothed_and_begun_anew_after_a_gap() -> None:
+    state = heard(CENTRE)
+    tell(state, "rack", power_w=7000.0)
+    first = estimate(CENTRE, state, PARAMS, NOW)
+    for frame in first:
+        state.absorb(frame, NOW)
+    before = find(first, "rack", "residual_w")[0]
+    soon = NOW + timedelta(seconds=6)
+    tell(state, "rack", power_w=7600.0, when=soon)
+    after = find(estimate(CENTRE, state, PARAMS, soon), "rack", "residual_w")[0]
+    raw = find(estimate(CENTRE, _only(7600.0), PARAMS, NOW), "rack", "residual_w")[0]
+    assert after == pytest.approx(before + (1 - np.exp(-6 / PARAMS.residual_s)) * (raw - before), rel=1e-6)
+
+
+def _only(rack_w: float) -> State:
+    state = heard(CENTRE)
+    tell(state, "rack", power_w=rack_w)
+    return state
+
+
+def test_too_many_loads_are_solved_hall_by_hall(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = heard(CENTRE)
+    tell(state, "rack", power_w=6500.0)
+    tell(state, "meter", power_w=30_000.0)
+    whole = estimate(CENTRE, state, PARAMS, NOW)
+    monkeypatch.setattr(powerbalance, "MOST_TOGETHER", 5)
+    apart = estimate(CENTRE, state, PARAMS, NOW)
+    np.testing.assert_allclose(find(apart, "rack", "power_w"), find(whole, "rack", "power_w"), rtol=0.01)
+    assert np.isnan(find(apart, "site", "facility_residual_w")).all(), "the site's own meter sees more than one hall"
+    monkeypatch.setattr(powerbalance, "MOST_TOGETHER", 1)
+    bare = estimate(CENTRE, state, PARAMS, NOW)
+    model = solve(CENTRE, state, PARAMS, NOW)
+    np.testing.assert_allclose(find(bare, "rack", "power_w"), model.power.into[CENTRE.of_kind("rack")])
+    low, high = (find(bare, "site", "it_power_w", band=band)[0] for band in ("p10", "p90"))
+    assert low < model.totals.it_w < high
+
+
+def test_a_site_of_one_meter_is_put_right_by_it() -> None:
+    """GPU telemetry and a meter at the connection: what is missing there is shared out over what is known least."""
+    site = centre()
+    state = heard(site)
+    model = solve(site, state, PARAMS, NOW).totals
+    tell(state, "meter", power_w=0.93 * model.facility_w)
+    found = reconciled(site, state, PARAMS, NOW, solve(site, state, PARAMS, NOW)).totals
+    assert found.facility_w == pytest.approx(0.93 * model.facility_w, rel=0.01)
+    assert found.it_w < model.it_w
+
+
+def test_an_unlinked_site_has_residuals_of_racks_alone() -> None:
+    site = build_site("t", "UTC", rows("id=h kind=hall", "id=r kind=rack parent=h", "id=n kind=node parent=r",
+                                       "id=g kind=gpu parent=n"))  # fmt: skip
+    state = State(site)
+    tell(state, "gpu", power_w=300.0)
+    tell(state, "rack", power_w=2000.0)
+    frames = estimate(site, state, PARAMS, NOW)
+    assert find(frames, "rack", "power_w")[0] == pytest.approx(2000, rel=0.01)
+    assert np.isfinite(find(frames, "rack", "residual_score_ratio")[0])

@@ -1,24 +1,26 @@
 """The rule file: every problem at once with its line, and each shipped rule seen to fire and to keep silent."""
 
-import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from analytics.alerts import Phase, begin, step
-from analytics.rules import DEFAULT_RULES, load_rules, parse_rules
-from tests.small import rows
-from twin.errors import ConfigError
+from analytics import rules as ruling
+from analytics.alerts import begin, step
+from analytics.rule import Of
+from analytics.rule_cases import Case, Expected, parse_cases, read_cases, run_case, shorthand, span_s, uncovered
+from analytics.rule_replay import replay
+from analytics.rules import load_rules, parse_rules
+from ingest.stores import open_store
+from tests.small import small_site
+from twin.errors import ConfigError, Problem
 from twin.frame import Frame
-from twin.load import build_site
 from twin.metrics import metric
-from twin.site import Site
 from twin.state import State
+from ui.commands.oncall import sample_site
 
-CASES = Path(__file__).resolve().parent.parent / "fixtures" / "rules"
+RUNBOOKS = Path(ruling.__file__).with_name("runbooks")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GOOD = """
 [[rule]]
@@ -97,56 +99,141 @@ def test_what_is_no_toml_names_its_line(tmp_path: Path) -> None:
 # --- the shipped rules ---------------------------------------------------------------------------------------------------
 
 
-def one_of_each() -> Site:
-    """A site with one asset of every kind that a rule may mean."""
-    lines = ["id=c kind=site rated_w=1000000", "id=h kind=hall", "id=r kind=rack parent=h rated_w=100000"]
-    lines += ["id=n kind=node parent=r", "id=g kind=gpu parent=n", "id=sw kind=switch parent=r", "id=p kind=port parent=sw"]
-    lines += ["id=st kind=storage parent=r", "id=cdu kind=cdu parent=h rated_kgps=20", "id=pdu kind=pdu parent=h"]
-    lines += ["id=u kind=ups", "id=s kind=source", "id=t kind=task", "id=own kind=process"]
-    return build_site("c", "UTC", rows(*lines))
+# --- shipped rules -----------------------------------------------------------------------------------------------------------
+
+CASES = read_cases(Path(__file__).resolve().parent.parent / "fixtures" / "rules")
+RULES, SITE = load_rules(), sample_site()
 
 
-SITE, RULES = one_of_each(), load_rules()
-
-
-def shipped_cases() -> list[Any]:
-    tables = [(path, tomllib.loads(path.read_text())) for path in sorted(CASES.glob("*.toml"))]
-    cases = [case for _, table in tables for case in table["case"]]
-    return [
-        pytest.param(case, id=f"{case['rule']}-{'fires' if case['fires'] else 'silent'}-{i}") for i, case in enumerate(cases)
-    ]
-
-
-@pytest.mark.parametrize("case", shipped_cases())
-def test_shipped_rule(case: dict[str, Any]) -> None:
-    """A reading every 10 s: the last of ``values`` for ``for_s`` seconds, the ones before it one step each."""
-    site, rules = SITE, RULES
-    rule = rules.named(case["rule"])
-    assert rule is not None
-    state, table, now = State(site), begin(rules, site, START), START
-    values = [*case["values"], *case["values"][-1:] * int(case["for_s"] // 10)]
-    fired = False
-    for value in values:
-        now += timedelta(seconds=10)
-        if not np.isnan(value):
-            state.absorb(Frame(rule.kind, now, site.all_rows(rule.kind), {rule.metric: np.array([value])}, rule.origin), now)
-        table = step(rules, site, state, table, now)
-        mine = [alert for alert in table.alerts() if alert.rule == rule.name and alert.phase is Phase.FIRING]
-        if mine and not fired:
-            assert case.get("says", "") in str(mine[0].summary)
-        fired |= bool(mine)
-    assert fired == case["fires"]
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES])
+def test_shipped_rule(case: Case) -> None:
+    assert [str(fault) for fault in run_case(case, RULES, SITE).faults] == []
 
 
 def test_each_shipped_rule_has_a_case_that_fires_and_one_that_does_not() -> None:
-    seen = {(case.values[0]["rule"], case.values[0]["fires"]) for case in shipped_cases()}
-    names = {rule.name for rule in load_rules().rules}
-    assert len(names) >= 20
-    assert seen == {(name, fires) for name in names for fires in (True, False)}
+    assert len(RULES.rules) >= 100
+    assert uncovered(RULES, CASES) == []
+
+
+def test_each_shipped_rule_says_where_it_is_from_why_it_is_there_and_what_its_page_says() -> None:
+    pages = {path.stem: path.read_text() for path in RUNBOOKS.glob("*.md")}
+    for rule in RULES.rules:
+        area, _, part = rule.page.partition("#")
+        assert f"\n## {part}\n" in pages[area], rule.name
+        assert len(rule.source.split()) >= 3, rule.name
+        assert len(rule.reason.split()) >= 3, rule.name
+        assert rule.owner, rule.name
 
 
 def test_limits_of_shipped_rules_lie_in_the_metric_s_range() -> None:
-    for rule in load_rules(DEFAULT_RULES).rules:
-        row = metric(rule.kind, rule.metric)
-        if not (rule.relative_to or rule.window_s or np.isnan(rule.limit)):
+    for rule in RULES.rules:
+        if rule.metric and rule.of is Of.VALUE and not (rule.relative_to or np.isnan(rule.limit)):
+            row = metric(rule.kind, rule.metric)
             assert row.low <= rule.limit <= row.high
+
+
+# --- cases and replay --------------------------------------------------------------------------------------------------------
+
+
+def test_shorthand() -> None:
+    assert shorthand("60x3 86").tolist() == [60, 60, 60, 86]
+    assert shorthand("60+0.5x2 -1-1x1").tolist() == [60, 60.5, 61, -1, -2]
+    assert np.isnan(shorthand("_x2")).all()
+    assert (span_s("1d2h3m4s"), span_s("90s"), span_s("0.5h")) == (93784.0, 90.0, 1800.0)
+    for wrong in ("", "x3", "hot", "1e9x9999999"):
+        with pytest.raises(ValueError, match=r"value|steps"):
+            shorthand(wrong)
+
+
+def test_a_case_says_what_was_not_met_and_where() -> None:
+    problems: list[Problem] = []
+    lines = ["gpu temp_c: 1", "case a", "gpu temp_c: 90", "at 0s hot fires", 'at 2m hot fires "99 °C"', "never hot"]
+    (case,) = parse_cases("\n".join([*lines, "at noon hot fires", "gpu tmp: 1"]), "f", problems)
+    assert [(p.where, p.what.split(";")[0]) for p in problems] == [
+        ("f:1", 'begin with "case" and what it shows'),
+        ("f:7", "'noon' is no time"),
+        ("f:8", problems[2].what.split(";")[0]),
+    ]
+    rules = parse_rules(GOOD, Path("r.toml"))
+    faults = [str(fault) for fault in run_case(case, rules, SITE).faults]
+    assert faults == [
+        "f:4: hot does not fire",
+        "f:5: hot says 'gpu 90 °C, limit 85', not '99 °C'",
+        "f:6: hot fires at 60 s: gpu 90 °C, limit 85",
+    ]
+    assert "no rule 'cold'" in str(
+        run_case(Case("f:1", "x", expected=[Expected("f:2", "cold", True, 0.0)]), rules, SITE).faults[0]
+    )
+
+
+def test_replay_counts_what_would_have_fired(tmp_path: Path) -> None:
+    """Three hot hours in a day of history, read back from a real store."""
+    site = small_site()
+    store = open_store(tmp_path / "store", site)
+    n = site.count("gpu")
+    frames = []
+    for minute in range(24 * 60):
+        value = np.full(n, 60.0)
+        value[5] = 90.0 if minute // 60 in (3, 9, 15) else 60.0
+        frames.append(Frame("gpu", START + timedelta(minutes=minute), site.all_rows("gpu"), {"temp_c": value}))
+    store.append(frames)
+    found = replay(parse_rules(GOOD, Path("r.toml")), site, store, START, START + timedelta(days=1), 60.0)
+    store.close()
+    (hot,) = found
+    assert (hot.rule, hot.times, hot.assets, hot.worst) == ("hot", 3, 1, site.ids_of("gpu")[5])
+    assert hot.firing_s == pytest.approx(3 * 3600, abs=300)
+
+
+# --- new kinds of rules ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ("above = 85", 'above = 85\nof = "ratio"', "needs 'over'"),
+        ("above = 85", 'above = 85\nof = "ratio"\nover = "gone_c"', "no metric 'gone_c'"),
+        ("above = 85", 'above = 85\nof = "difference"\nover = "power_w"', "different units"),
+        ("above = 85", 'above = 85\nof = "rate"\nwindow_s = 60', "is no counter"),
+        ("above = 85", 'above = 85\nof = "forecast"\nhorizon_s = 60', "needs 'probability_frac'"),
+        ("above = 85", "above = 85\nprobability_frac = 0.5", 'goes with of = "forecast"'),
+        ("above = 85", 'above = 85\nduring = "always"', "no time of the week"),
+        ("above = 85", 'above = 85\nbreaks = "everything"', "power, cooling, network, telemetry"),
+        ("above = 85", 'above = 85\nsuffers = ["heat"]', "suffers is ['heat']"),
+        ("above = 85", 'above = 85\nquiet = "yes"', "true or false"),
+        ('metric = "temp_c"\nabove = 85\nclear = 82', 'all_of = ["gone"]', "there is no such rule"),
+        ('metric = "temp_c"\nabove = 85\nclear = 82', "all_of = []", "name of a rule"),
+        ('metric = "temp_c"\nabove = 85\nclear = 82', 'share_of = "hot"', "needs above"),
+        ('metric = "temp_c"\nabove = 85\nclear = 82', 'share_of = "hot"\nabove = 2\nclear = 0.1', "outside 0 to 1"),
+        ('metric = "temp_c"\nabove = 85\nclear = 82', 'any_of = ["hot"]', "made of others itself"),
+    ],
+)
+def test_says_what_is_wrong_with_the_new_kinds(was: str, becomes: str, says: str) -> None:
+    assert was in GOOD
+    assert any(says in text for text in problems(GOOD.replace(was, becomes)))
+
+
+def test_scope_by_tag_holder_and_time_of_week() -> None:
+    site = small_site("id=r3 kind=rack parent=h1 tags=prod,old".replace(",", "_"), "id=r4 kind=rack parent=h1 tags=old")
+    base = GOOD.replace('kind = "gpu"', 'kind = "rack"').replace("temp_c", "supply_temp_c").replace("hold_s = 60", "hold_s = 0")
+
+    def fires(more: str, now: datetime) -> list[str]:
+        rules = parse_rules(base.replace("hold_s = 0", f"hold_s = 0\n{more}"), Path("r.toml"))
+        state = State(site)
+        column = np.full(site.count("rack"), 89.0)
+        state.absorb(Frame("rack", now, site.all_rows("rack"), {"supply_temp_c": column}), now)
+        return [alert.asset for alert in step(rules, site, state, begin(rules, site, now), now).alerts()]
+
+    assert fires('tag = "old"', START) == ["r4"]
+    assert fires('inside = "h1"', START) == ["r1", "r2", "r3", "r4"]
+    assert fires('inside = "nowhere"', START) == []
+    assert fires('during = "thu 00:00-12:00"', START) == ["r1", "r2", "r3", "r4"]  # 2026-01-01 is a Thursday
+    assert fires('during = "thu 12:00-24:00"', START) == []
+
+
+def test_a_folder_of_rules_is_one_set(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(GOOD)
+    (tmp_path / "b.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"b\.toml:3: rule 'hot' stands twice \(first at .*a\.toml:3\)"):
+        load_rules(tmp_path)
+    (tmp_path / "b.toml").write_text(GOOD.replace('"hot"', '"other"'))
+    assert [rule.name for rule in load_rules(tmp_path).rules] == ["hot", "other"]

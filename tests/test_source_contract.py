@@ -133,7 +133,8 @@ async def test_blanks_are_no_values_and_a_mig_instance_is_not_its_gpu(fixtures):
     assert frame.values["xid_code"].tolist() == [0] * 7 + [79]
     assert frame.values["throttle_code"].tolist() == [4, 4, 4, 4, 64, 4, 1, 1]
     assert frame.values["ecc_corrected_count"].tolist() == [0, 0, 3, 0, 0, 0, 0, 0]
-    assert one.unmapped == 2  # the instance and the mystery
+    assert one.unmapped == 1  # the mystery; the instance's readings are known, its GPU's own count
+    assert one.unmapped_names == ("DCGM_FI_DEV_MYSTERY",)
 
 
 async def test_a_gpu_is_found_by_its_uuid_wherever_it_sits_and_never_taken_for_another(fixtures):
@@ -144,6 +145,9 @@ async def test_a_gpu_is_found_by_its_uuid_wherever_it_sits_and_never_taken_for_a
         (frame,) = await close_after(one, one.poll(NOW))
     assert frame.rows.tolist() == [0, 1, 3, 4, 5, 6, 7]  # 2 is another card than the site says
     np.testing.assert_allclose(frame.values["power_w"][:2], [661.02, 652.417])
+    told = sorted((event.asset, event.code) for event in one.take_events())
+    assert told == [("gpu0", "gpu/moved"), ("gpu1", "gpu/moved"), ("gpu2", "gpu/replaced")]
+    assert one.take_events() == []
 
 
 async def test_npu_pages_with_seconds_for_milliseconds_are_dated_by_the_page_or_not_at_will(shared_data, tmp_path):

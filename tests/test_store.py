@@ -1,15 +1,18 @@
 """The embedded store against the contract, with its own limits as they are and made so small that every one is met."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small import small_site
 from store_contract import StoreContract
-from store_model import at, gpus
+from store_model import BAD, SUSPECT, Model, at, gpus, same_series
 
-from ingest.stores import compact, journal, merge, names, open_store, parts, query, segments
-from ingest.stores.query import Query
-from twin.ports import Series, Store
+from ingest.stores import open_store
+from ingest.stores.embedded import compact, journal, merge, names, parts, query, segments, stretch
+from ingest.stores.embedded.query import Query
+from twin.ports import How, Series, Store
 from twin.site import Site
 
 
@@ -27,7 +30,8 @@ class TestSegmentStoreWithTinyLimits(StoreContract):
         for module, name, value in (
             (journal, "BIG", 2), (parts, "CELLS", 5), (compact, "MAX_CELLS", 20), (compact, "SPARSE_CELLS", 40),
             (merge, "AT_LEAST", 3), (names, "MAX_ELEMENTS", 6), (names, "BLOCK", 3), (query, "WINDOW_CELLS", 100),
-            (segments, "PORTION", 7), (merge, "SMALL_CELLS", {"raw": 12, "minute": 200, "hour": 200}),
+            (segments, "PORTION", 7), (merge, "SMALL_CELLS", {"raw": 12, "minute": 200, "hour": 200}), (query, "FEW", 3),
+            (stretch, "AT_LEAST", 2), (stretch, "CHUNK_CELLS", 5), (stretch, "HELD_CELLS", 12), (segments, "LEAST_ROWS", 1),
         ):  # fmt: skip
             monkeypatch.setattr(module, name, value)
 
@@ -63,3 +67,77 @@ class TestSegmentStoreWithTinyLimits(StoreContract):
         assert moved
         reader.close()
         writer.close()
+
+
+def test_hours_that_are_over_become_one_part_and_say_the_same(tmp_path: Path) -> None:
+    """Nodes that are read each by itself, one with gaps, one with doubts, and one value that comes late; a reader of one GPU
+    then opens one chunk a metric where it opened one for every ten minutes."""
+    site, model, rng = small_site(), Model(), np.random.default_rng(8)
+    store = open_store(tmp_path, site)
+    for s in range(600, 600 + 4 * 3600, 60):
+        frames = []
+        for node in range(4):
+            rows = list(range(4 * node, 4 * node + 4))
+            grade = {"power_w": np.array([0, 0, BAD, SUSPECT], dtype=np.uint8)} if node == 2 else {}
+            if not (node == 1 and rng.random() < 0.2):
+                frames.append(gpus(site, s + 3.5 * (node == 3), rng.normal(500, 50, 4).round(2), rows, quality=grade))
+        store.append(frames)
+        model.append(site, frames)
+        store.maintain(at(s))
+    late = [gpus(site, 4000, [1.25], [9])]
+    store.append(late)
+    model.append(site, late)
+    for k in range(20):
+        store.maintain(at(5 * 3600 + 600 * k))
+    store.close()
+    book = sqlite3.connect(tmp_path / "raw-20261120.db")
+    parts_of_day = book.execute("SELECT t1 - t0 FROM part WHERE dead IS NULL AND kind = 'gpu' ORDER BY t0").fetchall()
+    book.close()
+    assert sum(span > 6000e6 for (span,) in parts_of_day) == 2, "no block of hours was stretched"
+    for reader in (open_store(tmp_path, site), open_store(tmp_path, site, readonly=True)):
+        for asked in ([9], [3, 10, 15], list(range(16))):
+            for step in (None, 7.0, 60.0, 3600.0):
+                found = reader.series("gpu", ["power_w"], at(0), at(20_000), step, rows=np.array(asked, dtype=np.int32))
+                same_series(
+                    found, *model.series(site, "gpu", ["power_w"], at(0), at(20_000), step, How.MEAN, asked), exact=False
+                )
+        reader.close()
+
+
+def test_an_answer_that_is_kept_holds_until_something_is_appended_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time nothing is read but the minute that changed; a late value and a reader's view of it count at once."""
+    monkeypatch.setattr(segments, "LEAST_ROWS", 1)
+    site = small_site()
+    store = open_store(tmp_path, site)
+    reader = open_store(tmp_path, site, readonly=True)
+    asked: list[tuple[int, int]] = []
+    answer = Query.answer
+
+    def noting(query: Query) -> Series:
+        asked.append((query._ask.start, query._ask.end))
+        return answer(query)
+
+    monkeypatch.setattr(Query, "answer", noting)
+    store.append([gpus(site, s, np.arange(16.0) + s) for s in range(0, 600, 20)])
+    start, end = at(-7), at(593)  # whole minutes
+
+    def ask(of: Store) -> float:
+        asked.clear()
+        return float(of.series("gpu", ["power_w"], start, end, 60.0).values["power_w"][5, 1])
+
+    for of in (store, reader):
+        before = ask(of)
+        assert len(asked) == 1
+        assert (ask(of), asked) == (before, [])
+    store.append([gpus(site, 315, [1000.0], [1])])
+    for of in (store, reader):
+        assert ask(of) != before
+        assert [round((b - a) / 60e6) for a, b in asked] == [1]
+    for until in (1300, 8000):
+        for _ in range(9):
+            store.maintain(at(until))
+        assert ask(reader) == ask(store) != before
+    for of in (reader, store):
+        of.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ingest.stores import open_records
-from ingest.stores.codec import Codec, places_of
+from ingest.stores.embedded.codec import Codec, places_of
 from twin.errors import ConfigError
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)

@@ -21,7 +21,8 @@ import pytest
 from small import small_site
 from store_model import MEMORY
 
-from ingest.stores import Retention, StoreError, open_store, segments
+from ingest.stores import Retention, StoreError, open_store
+from ingest.stores.embedded import segments
 from twin.errors import ConfigError
 from twin.frame import Frame, Origin
 from twin.ports import How
@@ -268,7 +269,7 @@ def test_a_run_that_fails_at_its_end_did_not_happen(
     for k in range(100):
         store.append(frames(site, k))
     with monkeypatch.context() as broken:
-        broken.setattr(f"ingest.stores.{where}", fails)
+        broken.setattr(f"ingest.stores.embedded.{where}", fails)
         with pytest.raises(StoreError, match="the disk said no"):
             store.maintain(at(200))
     for again in range(3):
@@ -351,7 +352,7 @@ def test_a_later_schema_is_refused_and_so_is_rubbish(tmp_path: Path, site: Site)
 
 
 def test_a_query_too_large_to_read_is_refused(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.stores.query.MAX_READ_CELLS", 1000)
+    monkeypatch.setattr("ingest.stores.embedded.query.MAX_READ_CELLS", 1000)
     *_, now = filled(tmp_path / "s", site, 0.5, Retention())
     store = open_store(tmp_path / "s", site)
     with pytest.raises(ValueError, match="steps of whole minutes or hours"):

@@ -3,7 +3,6 @@
 import ast
 import math
 import string
-import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.alerts import Phase
-from analytics.rules import DEFAULT_RULES
+from analytics.rules import load_rules
 from energy.guard import RULES
 from twin.errors import SourceError
 from twin.frame import Frame, Origin, frame_of
@@ -246,7 +245,7 @@ def template_names(text: str) -> set[tuple[str, str]]:
 def spoken() -> set[str]:
     """Every English sentence or word that a face may show: labels, messages in the code, rules, and words asked for."""
     found = set(labels()) | {text for _, text in RULES.values()}
-    found |= {rule["summary"] for rule in tomllib.loads(DEFAULT_RULES.read_text())["rule"]}
+    found |= {rule.summary for rule in load_rules().rules}
     files = [file for package in ("twin", "ingest", "analytics", "energy", "ui") for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 30, "the packages have moved"
     for file in files:

@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from twin.estimate import Solution
 from twin.flow import Flow
-from twin.site import Site
+from twin.frame import Floats
+from twin.site import Links, Site
+from twin.solution import Solution
 
 TOLERANCE_FRAC = 1e-6  # of what goes into the asset; beside it a milliwatt
 MAX_VIOLATIONS = 100
@@ -32,15 +34,15 @@ def violations(site: Site, solution: Solution) -> list[Violation]:
     """Everything in ``solution`` that is not conserved, largest first, at most ``MAX_VIOLATIONS``.
 
     Power in = power out + loss and heat in = heat out at every asset; the chain carries exactly IT and cooling; the
-    facility is IT, cooling and losses; the plant gets the heat of IT, air handlers and CDU pumps. What is unknown (NaN) is
-    left out: what nobody claims cannot be wrong.
+    facility is IT, cooling, losses and house; the plant gets the heat of IT, air handlers and CDU pumps. What is unknown
+    (NaN) is left out: what nobody claims cannot be wrong.
     """
     s, t = solution, solution.totals
     electric_w = float(s.cooling.electric.sum())
     whole = {
         "power of the chain against IT, cooling and loss": (s.power.total_w, t.it_w + electric_w + float(s.power.loss.sum())),
         "needs in the chain against IT and cooling": (float(s.power.own.sum()), t.it_w + electric_w),
-        "facility against IT, cooling and loss": (t.facility_w, t.it_w + t.cooling_w + t.loss_w),
+        "facility against IT, cooling, loss and house": (t.facility_w, t.it_w + t.cooling_w + t.loss_w + t.house_w),
         "heat to the plant against what makes it": (s.cooling.heat.total_w, t.it_w + s.cooling.indoor_w),
     }
     found = [*flow_violations(site, s.power, "power"), *flow_violations(site, s.cooling.heat, "heat")]
@@ -69,3 +71,15 @@ def flow_violations(site: Site, flow: Flow, what: str) -> list[Violation]:
     return [
         Violation(site.ids[i], name, float(gap[i])) for name, gap in gaps.items() for i in np.flatnonzero(np.abs(gap) > allowed)
     ]
+
+
+def block_gap_w(links: Links, own_w: Floats, loss_w: Floats, into_w: Floats) -> Floats:
+    """Largest gap in each step of a chunk of solved ``links`` [W]: |power in - need - loss - what its targets take| over
+    assets.
+
+    All float64[assets, t]; adds up the links again, as ``flow_violations`` does for one moment. NaN where something is unknown.
+    """
+    n = len(own_w)
+    passed = csr_array((links.share, (links.source, links.target)), shape=(n, n)) @ into_w
+    gap: Floats = np.abs(into_w - own_w - loss_w - passed).max(axis=0, initial=0.0)
+    return np.asarray(np.maximum(gap, -loss_w.min(axis=0, initial=0.0)))

@@ -38,8 +38,11 @@ class Cooling:
     described: bool
 
 
-def solve_cooling(site: Site, state: State, params: Params, now: datetime, demand: Demand) -> Cooling:
-    """Heat of ``demand`` up the ``cools`` links, then the machines' power.
+def solve_cooling(
+    site: Site, state: State, params: Params, now: datetime, demand: Demand, known_w: Floats | None = None
+) -> Cooling:
+    """Heat of ``demand`` up the ``cools`` links, then the machines' power; ``known_w``: float64[N], power of halls' air
+    handlers and of machines where it is known better than by the model (NaN: it is not; None: of none).
 
     All of IT's power becomes heat. Of what stands in something that a CDU or loop cools, ``liquid_frac`` goes there; of what
     other machines cool, all goes there; the rest goes into the room's air. Air handlers and CDU pumps add their own power.
@@ -48,17 +51,21 @@ def solve_cooling(site: Site, state: State, params: Params, now: datetime, deman
     p, n = params.plant, len(site.ids)
     reached = is_target(site, "cools")
     at = carrier(site, demand.position, reached)
-    direct = np.where(_by_liquid(site)[at], p.liquid_frac, reached[at] * 1.0)
+    known = np.full(n, np.nan) if known_w is None else known_w
+    liquid = np.full(n, p.liquid_frac)
+    liquid[site.of_kind("rack")] = params.learned.column(site, "rack:liquid_frac", p.liquid_frac)
+    direct = np.where(_by_liquid(site)[at], liquid[at], reached[at] * 1.0)
     places = np.concatenate([site.of_kind("site"), site.of_kind("hall")])
     is_room = np.zeros(n, dtype=np.bool_)
     is_room[places] = True
     room = carrier(site, demand.position, is_room)
     air = spread(site, room, demand.power_w * (1 - direct))
-    electric = air * p.air_fan_frac
+    electric = _better(air * p.air_fan_frac, known, site.of_kind("hall"))
     cdus = site.of_kind("cdu")
     design = carry(site.links["cools"], spread(site, at, demand.nominal_w * direct)).into
     pumps = np.zeros(n)
     pumps[cdus] = _cdu_pumps_w(site, state, params, now, design[cdus])
+    pumps = _better(pumps, known, cdus)
     own = spread(site, at, demand.power_w * direct) + pumps
     own += spread(site, carrier(site, places, reached), (air + electric)[places])
     electric += pumps
@@ -68,9 +75,18 @@ def solve_cooling(site: Site, state: State, params: Params, now: datetime, deman
     described = any(site.count(kind) for kind in _REJECTS)
     if described:
         _share_out(site, state, params, now, plant, electric)
+        loose = site.of_kind("pump")[site.within("pump", "cdu") < 0]
+        electric = _better(electric, known, np.concatenate([loose, *(site.of_kind(kind) for kind in _REJECTS)]))
     machines = places_of(electric)
     of_hall = spread(site, carrier(site, machines, is_room), electric[machines])[site.of_kind("hall")]
     return Cooling(heat, electric, of_hall, indoor_w, plant, assumed, described)
+
+
+def _better(values: Floats, known: Floats, at: Ints) -> Floats:
+    """``values`` with what is ``known`` at positions ``at`` in their place."""
+    made = values.copy()
+    made[at] = np.where(np.isnan(known[at]), values[at], known[at])
+    return made
 
 
 def _by_liquid(site: Site) -> Bools:
@@ -85,8 +101,10 @@ def _by_liquid(site: Site) -> Bools:
 def _cdu_pumps_w(site: Site, state: State, params: Params, now: datetime, design_heat_w: Floats) -> Floats:
     rated = site.number("cdu", "rated_w")
     rated = np.where(np.isnan(rated), design_heat_w * params.plant.cdu_pump_frac, rated)
-    speed = state.column("cdu", "pump_speed_frac", now)
-    return affine_power_w(np.where(np.isnan(speed), params.plant.cdu_speed_frac, speed), rated)
+    read = state.column("cdu", "pump_speed_frac", now)
+    speed = np.where(np.isnan(read), params.plant.cdu_speed_frac, read)
+    base, cubic = (params.learned.column(site, f"cdu:pump_{name}_frac", np.nan) for name in ("base", "cubic"))
+    return np.where(np.isnan(base), affine_power_w(speed, rated), base * rated + affine_power_w(speed, cubic * rated))
 
 
 def _plant(site: Site, state: State, params: Params, now: datetime, heat_w: float, design_w: float) -> tuple[PlantPower, bool]:
@@ -121,9 +139,12 @@ def _share_out(site: Site, state: State, params: Params, now: datetime, plant: P
     pumps = site.of_kind("pump")[site.within("pump", "cdu") < 0]
     fans = np.concatenate([site.of_kind("tower"), site.of_kind("drycooler")])
     speed = state.column("pump", "pump_speed_frac", now)[site.row_of[pumps]]
-    _divide(site, pumps, float(plant.pumps_w), affine_power_w(speed, _rated(site, pumps)), electric)
+    p, rated = params.plant, _rated(site, pumps)
+    turning = p.pump_base_frac * rated + affine_power_w(speed, p.pump_cubic_frac * rated)
+    _divide(site, pumps, float(plant.pumps_w), turning, electric)
     speed = np.concatenate([state.column(kind, "fan_speed_frac", now) for kind in ("tower", "drycooler")])
-    turned = fan_power_w(speed, _rated(site, fans), params.plant.fan_exponent)
+    rated = _rated(site, fans)
+    turned = p.fan_base_frac * rated + fan_power_w(speed, (p.fan_full_frac - p.fan_base_frac) * rated, p.fan_exponent)
     _divide(site, fans, float(plant.fans_w), turned, electric)
     chillers = site.of_kind("chiller")
     _divide(site, chillers, float(plant.chillers_w), np.full(len(chillers), np.nan), electric)

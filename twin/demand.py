@@ -1,15 +1,19 @@
 """What IT draws: from GPU readings (or their utilisation) to node, rack and hall, with what was heard and what was guessed."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from twin.frame import Floats, Ints
-from twin.params import NodeParams, Params
+from twin.kinds import KINDS
+from twin.params import NodeParams, Params, Stage
 from twin.physics.node import delivered_power_w, supplied_power_w, utilised_power_w
 from twin.site import Bools, Site
 from twin.state import State
+
+KIND_RACK = list(KINDS).index("rack")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +24,8 @@ class Demand:
     ``position``: global; ``power_w``: filled where silent; ``nominal_w``: at full load; ``swing_w``: full less idle, what there
     is to hear (0 for what draws steadily); ``heard_frac``: how much of it gave a fresh reading; ``measured_w``: the part of
     ``power_w`` that a power meter or sensor also reads; ``metered``: power is that of its own (or its rack's) meter, so it
-    says nothing about the model; ``sigma_w``: standard uncertainty. ``node_w``: float64[nodes], NaN where the node is silent.
+    says nothing about the model; ``by_rack``: it is that of its rack's; ``sigma_w``: standard uncertainty. ``node_w``:
+    float64[nodes], NaN where the node is silent.
     """
 
     position: Ints
@@ -30,6 +35,7 @@ class Demand:
     heard_frac: Floats
     measured_w: Floats
     metered: Bools
+    by_rack: Bools
     sigma_w: Floats
     node_w: Floats
 
@@ -64,6 +70,7 @@ def it_demand(site: Site, state: State, params: Params, now: datetime, meter_w: 
     swing = nominal - idle
     rack = _rack_of(site, position)
     inside, reading, weak = rack >= 0, np.full(len(rack), np.nan), np.zeros(len(rack), dtype=np.bool_)
+    by_rack = metered & (site.kind_of[position] == KIND_RACK)
     if inside.any():
         reading[inside] = meter_w[rack[inside]]
         weak[inside] = _share(site, rack, swing * heard, swing)[rack[inside]] < params.heard_floor_frac
@@ -71,9 +78,10 @@ def it_demand(site: Site, state: State, params: Params, now: datetime, meter_w: 
         power[by_meter] = (reading * nominal)[by_meter] / _sum(site, rack, nominal)[rack[by_meter]]
         sigma[by_meter], heard[by_meter] = power[by_meter] * params.doubt.meter, 1.0
         metered |= by_meter
+        by_rack |= by_meter
     power, sigma = _filled(power, nominal, swing, sigma)
     measured = np.where(np.isnan(reading), measured, power)
-    return Demand(position, power, nominal, swing, heard, measured, metered, sigma, nodes.power_w)
+    return Demand(position, power, nominal, swing, heard, measured, metered, by_rack, sigma, nodes.power_w)
 
 
 def _sum(site: Site, rack: Ints, values: Floats) -> Floats:
@@ -124,9 +132,12 @@ def _nodes(site: Site, state: State, params: Params, now: datetime) -> _Part:
     bare = count == 0
     heard = np.where(bare, ~np.isnan(cpu) & rated, heard)
     rest = utilised_power_w(np.where(np.isnan(cpu), p.cpu_util_frac, cpu), rest_idle, rest_full)
-    power = _through_supply(np.where(bare, 0.0, gpus) + rest, p)
+    power = through_supply(np.where(bare, 0.0, gpus) + rest, p.stages)
     power = np.where(heard > 0, power, np.nan)
     sigma = np.hypot(gpus_sigma, doubt.rest * (power - np.where(bare, 0.0, gpus)))
+    if doubt.node:  # calibrated: what is left is known, but where a GPU's power follows from its utilisation
+        guessed = _per_node(home[known], (doubt.gpu_util * seen * np.isnan(reading))[known], n)
+        sigma = np.hypot(doubt.node * power, guessed)
 
     meter = state.column("node", "power_w", now)
     metered = np.isnan(power) & ~np.isnan(meter)
@@ -135,8 +146,8 @@ def _nodes(site: Site, state: State, params: Params, now: datetime) -> _Part:
     return _Part(
         site.of_kind("node"),
         power,
-        _through_supply(full + rest_full, p),
-        _through_supply(idle + rest_idle, p),
+        through_supply(full + rest_full, p.stages),
+        through_supply(idle + rest_idle, p.stages),
         heard,
         measured,
         metered,
@@ -148,8 +159,16 @@ def _per_node(home: Ints, values: Floats, n: int) -> Floats:
     return np.bincount(home, weights=values, minlength=n).astype(np.float64, copy=False)
 
 
-def _through_supply(load_w: Floats, p: NodeParams) -> Floats:
-    for stage in p.stages:
+def rest_w(site: Site, p: NodeParams) -> Floats:
+    """float64[nodes]: what ``rest_idle_frac`` and ``rest_full_frac`` are shares of: all of a node but its GPUs in full [W]."""
+    home, n = site.within("gpu", "node"), site.count("node")
+    full = _per_node(home, site.number("gpu", "rated_w", p.gpu_w), n)
+    return _rest(site, replace(p, rest_full_frac=1.0), full, np.bincount(home, minlength=n).astype(np.float64))[1]
+
+
+def through_supply(load_w: Floats, stages: Sequence[Stage]) -> Floats:
+    """Power into a node's supply [W] that delivers ``load_w`` through ``stages``."""
+    for stage in stages:
         load_w = supplied_power_w(load_w, stage.constant_w, stage.efficiency_frac)
     return load_w
 
@@ -158,16 +177,17 @@ def _rest(site: Site, p: NodeParams, gpu_full: Floats, gpus: Floats) -> tuple[Fl
     """Everything in a node but its GPUs, behind the supply: idle, full [W], and whether the node has a rating.
 
     ``rated_w`` of the node (at its power inlet) less the supply's loss and its GPUs is what the rest draws in full; idle
-    keeps the default's share of that.
+    keeps the default's share of that. Calibrated shares of it win (``rest_idle_frac``, ``rest_full_frac``).
     """
     fixed = p.memory_w + p.nic_w * np.maximum(gpus, 1) + p.storage_w + p.other_w
     idle, full = fixed + p.cpu_idle_w, fixed + p.cpu_full_w
     inlet = site.number("node", "rated_w")
-    for stage in reversed(p.stages):
+    for stage in reversed(p.plate_stages or p.stages):
         inlet = delivered_power_w(inlet, stage.constant_w, stage.efficiency_frac)
     rated = ~np.isnan(inlet)
-    given = np.maximum(inlet - gpu_full, 0.0)
-    return np.where(rated, given * idle / full, idle), np.where(rated, given, full), rated
+    given = np.where(rated, np.maximum(inlet - gpu_full, 0.0), full)
+    idle_frac = idle / full if p.rest_idle_frac is None else p.rest_idle_frac
+    return given * idle_frac, given * p.rest_full_frac, rated
 
 
 def _steady(site: Site, state: State, params: Params, now: datetime, kind: str) -> _Part:

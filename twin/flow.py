@@ -64,6 +64,13 @@ def is_target(site: Site, relation: str) -> Bools:
     return hit
 
 
+def is_source(site: Site, relation: str) -> Bools:
+    """bool[N]: assets that a link of ``relation`` goes out from."""
+    hit = np.zeros(len(site.ids), dtype=np.bool_)
+    hit[site.links[relation].source] = True
+    return hit
+
+
 def carrier(site: Site, positions: Ints, reached: Bools) -> Ints:
     """int32[n]: for each of ``positions`` the nearest asset at or above it (by ``parent``) that is ``reached``; itself where
     there is none. A node without a feed of its own draws from the feed of its rack."""

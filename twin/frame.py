@@ -18,6 +18,9 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 
+TOLD = "told"  # band of a forecast that a service outside made
+
+
 class Origin(StrEnum):
     """Who says so."""
 
@@ -41,7 +44,8 @@ class Frame:
 
     ``rows``: int32[n], positions in the site's table of that kind, each at most once; ``values``: metric -> float64[n],
     NaN where nothing was read; ``quality``: metric -> uint8[n], only for metrics that have a value that is not good;
-    ``band``: "" for the value itself (of a forecast: its median), "p10" or "p90" for an edge of its interval;
+    ``band``: "" for the value itself (of a forecast: its median), "p10" or "p90" for an edge of its interval,
+    ``TOLD`` for a forecast that came from outside;
     ``issued``: when a forecast was made (None: at ``time``). Arrays are handed over: nobody writes to them afterwards.
     """
 

@@ -55,6 +55,43 @@ class Jobs:
         return int(self.gpus[self.state == state].sum())
 
 
+class NodeState(IntEnum):
+    """How a scheduler treats a node. From ``DRAINED`` on it gives it no work."""
+
+    IDLE = 0
+    MIXED = 1
+    ALLOCATED = 2
+    RESERVED = 3
+    DRAINED = 4
+    DOWN = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cluster:
+    """What one queue can give out: columns over n nodes, p partitions and r reservations. Times are seconds since 1970 UTC.
+
+    ``rows``: int32[n], row of each node in the site's table, -1 where the site does not know it; ``partition_nodes`` and
+    ``reservation_nodes``: pairs int32[m, 2] (position of the partition or reservation, position of the node).
+    """
+
+    nodes: Sequence[str]
+    rows: Ints
+    state: Bytes
+    gpus: Ints
+    gpus_used: Ints
+    partitions: Sequence[str]
+    partition_up: Bytes
+    partition_nodes: Ints
+    reservations: Sequence[str]
+    reservation_start_s: Floats
+    reservation_end_s: Floats
+    reservation_nodes: Ints
+
+    def count(self, state: NodeState) -> int:
+        """Nodes in ``state``."""
+        return int(np.count_nonzero(self.state == state))
+
+
 def no_jobs() -> Jobs:
     """An empty table."""
     f, i, b = np.empty(0), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.uint8)

@@ -46,6 +46,8 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("queue", ("site",), "a cluster's job scheduler"),
     ("task", ("site",), "something icctwin runs on a timer"),
     ("process", ("site",), "a running process of icctwin"),
+    ("crah", ("site", "hall", "row"), "a computer-room air handler or air conditioner"),
+    ("heatreuse", ("site",), "a consumer of waste heat, such as a district-heating exchanger"),
 )
 KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc in _ROWS})
 
@@ -55,6 +57,8 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "rated_w": "design power of the asset [W]",
         "rated_va": "rating of a power device [VA]",
         "rated_kgps": "design mass flow [kg/s]",
+        "rated_heat_w": "heat that a cooling machine carries at design [W]",
+        "liquid_frac": "share of a rack's heat that its liquid takes",
         "x_m": "position east of the site's origin [m]",
         "y_m": "position north of the site's origin [m]",
         "z_m": "height above the floor [m]",

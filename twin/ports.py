@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from twin.event import Event
 from twin.frame import Floats, Frame, Ints, Origin
-from twin.job import Jobs
+from twin.job import Cluster, Jobs
 
 
 class Clock(Protocol):
@@ -42,6 +43,45 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """A source that also tells of events; asked after each poll, whether that succeeded or not."""
+
+    def take_events(self) -> Sequence[Event]:
+        """What happened since this was last asked; each event is given once."""
+        ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A source that can name what it could not place."""
+
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Names of series that belong to no known asset or metric, a bounded number of them."""
+        ...
+
+
+@runtime_checkable
+class Manifold(Protocol):
+    """A source of many endpoints that share its health: it is up while one of them answers."""
+
+    @property
+    def targets(self) -> int:
+        """How many endpoints there are."""
+        ...
+
+    @property
+    def targets_down(self) -> int:
+        """How many of them failed at the last poll."""
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Endpoint (or the list that endpoints come from) -> what is wrong with it."""
         ...
 
 
@@ -156,4 +196,13 @@ class Queue(Protocol):
 
     async def jobs(self, now: datetime) -> Jobs:
         """Pending, running and lately ended jobs. ``SourceError`` where the scheduler does not answer."""
+        ...
+
+
+@runtime_checkable
+class Capacity(Protocol):
+    """A queue that also tells what it can give out."""
+
+    async def cluster(self, now: datetime) -> Cluster:
+        """Nodes, partitions and reservations. ``SourceError`` where the scheduler does not answer."""
         ...

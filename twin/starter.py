@@ -54,6 +54,19 @@ every_s = 1
 # targets = ["http://127.0.0.1:9100/metrics"]
 # mapping = "node_exporter"
 # node = {node}
+#
+## The weather (Open-Meteo) and the grid, where the site has an asset of these kinds:
+# [[source]]
+# name = "sky"
+# type = "weather"
+# latitude = 31.23
+# longitude = 121.47
+#
+## What others push (line protocol, remote write, OTLP); docs/sources.md says how:
+# [[source]]
+# name = "push"
+# type = "push"
+# token_file = "secrets/push-token"
 
 [wall]
 host = "127.0.0.1"

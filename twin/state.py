@@ -14,6 +14,7 @@ from twin.metrics import metric
 from twin.site import Bools, Site
 
 Key = tuple[str, str, Origin, str]  # kind, metric, origin, band
+_BAD = int(Quality.BAD)
 REPLAY_S = 60.0  # how far behind the newest claim of a clock that ran ahead a claim counts as late or repeated
 
 
@@ -97,7 +98,7 @@ def _wins(old: Column, frame: Frame, name: str, time_s: float, claimed: Floats |
         had_claim_s = np.maximum(claimed[frame.rows], had_s)
         newer |= (time_s == had_s) & (frame.time_s > had_claim_s)
         newer &= (frame.time_s > had_claim_s) | (had_claim_s - frame.time_s > REPLAY_S)
-    return (newer | ((time_s == had_s) & (grade < had_quality))) & ~np.isnan(frame.values[name]) & (grade < Quality.BAD)
+    return (newer | ((time_s == had_s) & (grade < had_quality))) & ~np.isnan(frame.values[name]) & (grade < _BAD)
 
 
 def _merged(old: Column, frame: Frame, name: str, time_s: float, take: Bools) -> Column:

@@ -6,6 +6,7 @@ place of the running one; what is wrong with it is said, and the old one goes on
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -24,20 +25,27 @@ from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
+from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
+from ingest.spool_log import open_log
 from ingest.stores.records import open_records
-from ingest.stores.segments import Retention, open_store
+from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
 from twin.message import Message
-from twin.params import Params
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
+from ui.eventlog import EventLog
+from ui.gate import PushGate
+from ui.oncall.book import Book
+from ui.oncall.service import OnCall
+from ui.oncall.wiring import Delivery, read_oncall
 from ui.tasks import Alarm, Health, RealClock, Task
 from ui.view import Live
 
@@ -45,10 +53,12 @@ log = logging.getLogger(__name__)
 
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
-    "collect", "estimate", "alerts", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger", "save-alerts"
+    "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
+    "save-alerts", "reread", "calibrate",
 )  # fmt: skip
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
+CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
 HISTORY_BATCH = 50  # steps of made-up history appended at once
 
 
@@ -65,30 +75,49 @@ class Centre:
         self.config, self.clock, self._wait = config, clock, wait
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
         opened = open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
         self.state = State(self.site)
         kept = config.store
-        retention = Retention(kept.raw_days * DAY_S, kept.minute_days * DAY_S, kept.hour_days * DAY_S, kept.max_bytes)
-        self.store = open_store(kept.path, self.site, retention=retention)
+        self.store = open_kept(kept, self.site)
         self.records = open_records(kept.path / "records.db")
-        for frame in self.store.latest(now - REMEMBERED):
+        for frame in self._remembered(now - REMEMBERED):
             self.state.absorb(frame, now)
-        self.spool = Spool(self.store.append, threading.Lock())
+        waits = open_log(kept.path / "spool", self.site)
+        self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
         sources = [source for one in opened for source in one.sources]
-        self.collector = Collector(self.site, sources, clock, self.publish)
+        self.events = EventLog(self.records)
+        detector = Detector(self.site, self.events.past())
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        inlets = [inlet for one in opened for inlet in one.inlets]
+        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
-        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), Params())
+        self.book = Book(kept.path / "oncall.db")
+        oncall = OnCall(self.site, self.book, self.records, told, now)
+        self.live.oncall = oncall
+        params = params_of(adoption_file(config.site.assets), self.site)
+        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall)
+        self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
+
+    def _remembered(self, since: datetime) -> Sequence[Frame]:
+        """The newest values of before the start; a store on a server may be away, and then life begins without them."""
+        try:
+            return self.store.latest(since)
+        except SourceError as error:
+            log.error("the newest values of before are not known: %s", error)
+            return ()
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -96,6 +125,7 @@ class Centre:
         with self._lock:
             for frame in frames:
                 self.state.absorb(frame, now)
+        self.duties.oncall.heard(frames)
         self.spool.put(frames)
 
     def _table(self) -> tuple[Task, ...]:
@@ -103,7 +133,8 @@ class Centre:
         return (
             Task("collect", self._collect, 1),
             Task("estimate", duties.estimate, 1, 0.15),
-            Task("alerts", duties.alerts, 2, 0.30),
+            Task("alerts", duties.alerts, 0.5, 0.30),
+            Task("notify", self._notify, 0.5, 0.40),
             Task("flush", self._flush, 1, 0.40),
             Task("jobs", duties.jobs, 5, 0.45),
             Task("self", self._self, 5, 0.50),
@@ -113,6 +144,8 @@ class Centre:
             Task("forecasts", duties.forecasts, 3600, 5),
             Task("ledger", duties.ledger, 900, 120),
             Task("save-alerts", duties.save_alerts, 60, 60),
+            Task("calibrate", self._calibrate, DAY_S, CALIBRATE_AT_S),
+            Task("reread", self._reread, 5, 3),
         )
 
     async def _collect(self, now: datetime) -> None:
@@ -120,12 +153,26 @@ class Centre:
         if self._wait:
             await self.collector.drain()
 
+    async def _notify(self, now: datetime) -> None:
+        self.delivery.events(now)
+        await self.delivery.tick(now)
+        if self._wait:
+            await self.delivery.drain()
+
+    async def _reread(self, now: datetime) -> None:
+        await self.delivery.reread(now, self.duties.use_rules)
+
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
+        self.events.flush()
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+
+    def _calibrate(self, now: datetime) -> None:
+        """Propose what the last day tells; adopt it only where the configuration says so."""
+        self.duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
         """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
@@ -134,7 +181,7 @@ class Centre:
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
-                    self.state.absorb(frame, now)
+                    self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
@@ -143,25 +190,32 @@ class Centre:
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
+        self.gate.open(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+        self.gate.shut()
         if self._alarm:
             self._alarm.stop()
         asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
+        asyncio.run_coroutine_threadsafe(self.delivery.close(), loop).result()
         self.close()
 
     def close(self) -> None:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
         self.duties.save_alerts(self.clock.now())
-        if self.spool.waiting:
-            log.error("%d values are lost: the store refuses them", self.spool.waiting)
+        self.spool.close()
+        if self.spool.behind:
+            log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
+        if lost := self.spool.waiting - self.spool.behind:
+            log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
         self.records.close()
+        self.book.close()
 
 
 class _Run:
@@ -223,6 +277,7 @@ class _Run:
             config = load_config(self._path)
             open_sources(config, site_of(config, TASK_NAMES))
             load_rules(config.alerts.rules or DEFAULT_RULES)
+            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
         except ConfigError as error:
             log.error("the new configuration is refused, the old one goes on:\n%s", error)
             why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
@@ -262,6 +317,11 @@ def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
         actions[number]()
 
     return {number: signal.signal(number, handler) for number in actions}
+
+
+def environment() -> Mapping[str, str]:
+    """Where secrets are that a configuration names with ``env:``."""
+    return os.environ
 
 
 def open_sources(config: Config, site: Site) -> list[Opened]:

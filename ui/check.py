@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from analytics.rules import DEFAULT_RULES, load_rules
-from ingest.stores import open_store
+from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
-from twin.ports import Queue, Source
+from twin.ports import Manifold, Naming, Queue, Source
 from twin.site import Site
-from ui.app import TASK_NAMES, open_sources
-from ui.config import Config, site_of
+from ui.app import TASK_NAMES, environment, open_sources
+from ui.config import Config, StoreSection, site_of
+from ui.oncall.file import OnCallFile
+from ui.oncall.wiring import read_oncall
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAIT_S = 10  # for each answer
+MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
+MAX_TROUBLES = 20  # failing endpoints of one source
 
 Row = dict[str, object]
 
@@ -23,15 +28,23 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     site = site_of(config, TASK_NAMES)
     opened = open_sources(config, site)
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+    told = read_oncall(config.alerts.oncall, site.timezone, environment())
+    told.calendars(now)
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
+        _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told)),
     ]
     for one in opened:
-        rows += [await _asked("source", source.name, _read(source, now)) for source in one.sources]
+        for source in one.sources:
+            rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
     return [*rows, _store(config, site)]
+
+
+def _people(file: OnCallFile) -> str:
+    return f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
 
 
 async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
@@ -44,12 +57,42 @@ async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
         return _row(what, name, f"no answer within {WAIT_S} s; the endpoint or the network is slow", ok=False)
 
 
-async def _read(source: Source, now: datetime) -> str:
-    try:
-        frames = await source.poll(now)
-    finally:
-        await source.close()
-    return f"{sum(frame.samples for frame in frames)} values, {source.unmapped} series belong to nothing known"
+async def _source_rows(source: Source, now: datetime) -> list[Row]:
+    """A row for ``source``, and one for each endpoint that fails of one that has many."""
+    facts: Row = {}
+
+    async def read() -> str:
+        try:
+            frames = await source.poll(now)
+        finally:
+            await source.close()
+        facts.update(_facts(source, sum(frame.samples for frame in frames)))
+        return _told(source, facts)
+
+    row = await _asked("source", source.name, read())
+    row.update(facts)
+    troubles = source.troubles if isinstance(source, Manifold) else {}
+    shown = list(troubles.items())[:MAX_TROUBLES] if row["ok"] else []
+    rows = [row, *(_row("target", f"{source.name}: {name}"[:100], why, ok=False) for name, why in shown)]
+    if len(troubles) > len(shown) and shown:
+        rows.append(_row("target", source.name, f"{len(troubles) - len(shown)} more of its targets fail", ok=False))
+    return rows
+
+
+def _facts(source: Source, values: int) -> Row:
+    names = list(source.unmapped_names) if isinstance(source, Naming) else []
+    return {"values": values, "values_per_s": values / source.every_s, "unmapped": source.unmapped, "unmapped_names": names}
+
+
+def _told(source: Source, facts: Row) -> str:
+    said = f"{facts['values']} values every {source.every_s:g} s ({facts['values_per_s']:.4g}/s)"
+    if isinstance(source, Manifold):
+        said += f" of {source.targets - source.targets_down} of {source.targets} targets"
+    names = source.unmapped_names if isinstance(source, Naming) else ()
+    if not source.unmapped:
+        return f"{said}, every series has its place"
+    listed = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+    return f"{said}, {source.unmapped} series belong to nothing known{': ' + listed if listed else ''}"
 
 
 async def _jobs(queue: Queue, now: datetime) -> str:
@@ -58,18 +101,30 @@ async def _jobs(queue: Queue, now: datetime) -> str:
 
 def _store(config: Config, site: Site) -> Row:
     """Written to, if nobody does; a running icctwin holds it, and then reading it is what can be tried."""
-    path = config.store.path
+    kept = config.store
     try:
-        open_store(path, site).close()
+        if kept.type != "embedded":
+            return _row("store", kept.place, _asked_once(kept, site))
+        open_kept(kept, site).close()
     except ConfigError as error:
         try:
-            open_store(path, site, readonly=True).close()
+            open_kept(kept, site, readonly=True).close()
         except (ConfigError, SourceError):
-            return _row("store", str(path), error.problems[0].what, ok=False)
-        return _row("store", str(path), "can be read; another icctwin writes it")
+            return _row("store", kept.place, error.problems[0].what, ok=False)
+        return _row("store", kept.place, "can be read; another icctwin writes it")
     except SourceError as error:
-        return _row("store", str(path), str(error), ok=False)
-    return _row("store", str(path), "can be written")
+        return _row("store", kept.place, str(error), ok=False)
+    return _row("store", kept.place, "can be written")
+
+
+def _asked_once(kept: StoreSection, site: Site) -> str:
+    """A store on a server: an empty append opens nothing, so a question is asked."""
+    store = open_kept(kept, site)
+    try:
+        store.series("site", ["it_power_w"], EPOCH, EPOCH + timedelta(hours=1), 3600.0)
+    finally:
+        store.close()
+    return "answers"
 
 
 def _row(what: str, name: str, says: str, *, ok: bool = True) -> Row:

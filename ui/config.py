@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from energy.levers import LEVERS
 from energy.plan import Mode
 from ingest.registry import SOURCES, source_module
+from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
+from ui.lines import line_of
 
 
 class _Section(BaseModel):
@@ -39,14 +41,8 @@ class SiteSection(_Section):
         return value
 
 
-class StoreSection(_Section):
+class StoreSection(_Section, StoreOptions):
     """``[store]``: where values are kept and for how long."""
-
-    path: Path = Path("var/store")
-    raw_days: float = Field(14, gt=0)
-    minute_days: float = Field(90, gt=0)
-    hour_days: float = Field(3650, gt=0)
-    max_bytes: int = Field(50_000_000_000, ge=10_000_000)
 
 
 class WallSection(_Section):
@@ -57,9 +53,11 @@ class WallSection(_Section):
 
 
 class AlertSection(_Section):
-    """``[alerts]``: the rule file; none means the rules that ship."""
+    """``[alerts]``: the rule file or a folder of them (none: the rules that ship), and the on-call file (none: nobody is
+    told)."""
 
     rules: Path | None = None
+    oncall: Path | None = None
 
 
 class EnergySection(_Section):
@@ -74,6 +72,12 @@ class EnergySection(_Section):
             if lever not in LEVERS:
                 raise ValueError(f"no lever {lever!r}; levers are {', '.join(LEVERS)}")
         return value
+
+
+class TwinSection(_Section):
+    """``[twin]``: whether what the daily calibration finds sound is put in force by itself, or waits for a person."""
+
+    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Config:
     wall: WallSection
     alerts: AlertSection
     energy: EnergySection
+    twin: TwinSection
     sources: Sequence[SourceSection]
 
 
@@ -108,6 +113,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "wall": WallSection,
     "alerts": AlertSection,
     "energy": EnergySection,
+    "twin": TwinSection,
 }
 MAX_SOURCES = 10_000
 
@@ -202,23 +208,3 @@ class _Reader:
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
-
-
-def line_of(lines: Sequence[str], place: tuple[str | int, ...]) -> int:
-    """Line (from 1) on which ``place`` (section, number of the entry, key) stands, as near as the text tells."""
-    section, rest = place[0], place[1:]
-    number = rest[0] if rest and isinstance(rest[0], int) else 0
-    key = next((part for part in rest if isinstance(part, str)), None)
-    found, count = 1, -1
-    inside = False
-    for i, line in enumerate(lines, 1):
-        text = line.strip()
-        if text.startswith("["):
-            head = text.strip("[] ").split("]")[0].strip()
-            inside = head == section or head.startswith(f"{section}.")
-            count += inside
-            if inside and count == number:
-                found = i
-        elif inside and count == number and key and text.split("=")[0].strip() == key:
-            return i
-    return found

@@ -5,7 +5,8 @@ Each duty is short and owns one field of ``Live``; none owns a clock or a thread
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,20 +19,23 @@ from energy.act import Desk
 from energy.guard import Limits, guard
 from energy.levers import LEVERS, Lever, Outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
+from twin.adopt import in_force, load_adoptions
 from twin.errors import SourceError
 from twin.estimate import estimate
 from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, joined
 from twin.params import Params
 from twin.ports import Queue
+from ui import calibrating
 from ui.foresight import FIRST, Foresight
+from ui.oncall.service import TABLE, OnCall
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
-KEPT_STATES = 2  # dumps of the alert table
-ALERT_LOG, ALERT_STATE, PLANS = "alert", "alert-state", "plan"
+CALIBRATE_OVER = timedelta(days=1)
+PLANS = "plan"
 
 Publish = Callable[[Sequence[Frame]], None]
 
@@ -40,7 +44,15 @@ class Duties:
     """The work of the tasks over one ``Live``. Each method is called by one task at a time."""
 
     def __init__(
-        self, live: Live, publish: Publish, rules: Rules, queues: Sequence[Queue], desk: Desk, limits: Limits, params: Params
+        self,
+        live: Live,
+        publish: Publish,
+        rules: Rules,
+        queues: Sequence[Queue],
+        desk: Desk,
+        limits: Limits,
+        params: Params,
+        oncall: OnCall,
     ) -> None:
         self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
         self._limits, self._params = limits, params
@@ -48,7 +60,7 @@ class Duties:
         self._process = psutil.Process()
         self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
-        self._unsaved = False
+        self.oncall = oncall
         self.rules = rules
         self._table = self._remembered(rules)
         live.alerts = self._table.alerts()
@@ -59,35 +71,38 @@ class Duties:
         """What physics expects of this moment, beside what the meters say."""
         self._publish(estimate(self._live.site, self._live.state, self._params, now))
 
+    def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
+        """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
+        live = self._live
+        report = calibrating.calibrate(live.site, live.store, self._params, now, CALIBRATE_OVER, "task calibrate")
+        if adopt_into is not None and any(one.sound for one in report.fits):
+            report = calibrating.adopt(adopt_into, report, now)
+            self._params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+        calibrating.note(live.records, report, now)
+
     # alerts
 
     def alerts(self, now: datetime) -> None:
-        """One step of the alert life cycle; what began or ended is written down before anyone is shown it."""
+        """One step of the alert life cycle, and of who is told; what began or ended is kept before anyone is shown it."""
         live = self._live
-        table = alerting.step(self.rules, live.site, live.state, self._table, now)
-        changes = table.changes
-        for alert in changes:
-            live.records.append(ALERT_LOG, now, _alert_record(alert))
-        self._unsaved |= bool(changes or table.lost)
-        self._table = table
-        live.alerts = table.alerts()
+        table = alerting.step(self.rules, live.site, live.state, self._table, now, live.forecasts)
+        self._table = self.oncall.step(table, now)
+        live.alerts = self._table.alerts()
+
+    def use_rules(self, rules: Rules) -> None:
+        """Judge by ``rules`` from the next step on; what still has a rule goes on as it stands."""
+        self.rules = rules
 
     def save_alerts(self, now: datetime) -> None:
-        """Write the alert table down where it changed, so that a restart neither fires twice nor forgets. Only the newest are
-        kept: what happened stands in the log."""
-        if self._unsaved:
-            self._live.records.append(ALERT_STATE, now, {"dump": self._table.dump()})
-            self._live.records.trim(ALERT_STATE, KEPT_STATES)
-            self._unsaved = False
+        """Keep the alert table as it stands: what changed is kept at once, this brings its counters and times up to date."""
+        self.oncall.save(self._table)
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live
         now = live.clock.now()
-        found = live.records.read(ALERT_STATE, limit=1, newest=True)
-        if not found:
-            return alerting.begin(rules, live.site, now)
         try:
-            return alerting.restore(rules, live.site, found[0][2]["dump"])
+            kept = self.oncall.book.read(TABLE)
+            return alerting.restore(rules, live.site, kept) if kept else alerting.begin(rules, live.site, now)
         except SourceError as error:
             log.error("the alerts of before the start are lost: %s", error)
             return alerting.begin(rules, live.site, now)
@@ -155,6 +170,7 @@ class Duties:
         with self._process.oneshot():
             cpu_frac = self._process.cpu_percent() / 100
             rss_bytes = float(self._process.memory_info().rss)
+        pages = self.oncall.health(now.timestamp())
         frame = frame_of(
             "process",
             now,
@@ -165,22 +181,11 @@ class Duties:
             store_bytes=float(self._live.store.size_bytes()),
             spool_waiting_count=waiting,
             spool_dropped_count=dropped,
+            pages_waiting_count=pages["pages_waiting_count"],
+            pages_waiting_s=pages["pages_waiting_s"],
+            pages_dead_count=pages["pages_dead_count"],
         )
         self._publish([frame])
-
-
-def _alert_record(alert: alerting.Alert) -> dict[str, object]:
-    return {
-        "key": alert.key,
-        "rule": alert.rule,
-        "asset": alert.asset,
-        "severity": alert.severity,
-        "phase": alert.phase,
-        "value": _plain(alert.value),
-        "limit": _plain(alert.limit),
-        "summary": str(alert.summary),
-        "runbook": alert.runbook,
-    }
 
 
 def _plain(value: object) -> object:

@@ -3,14 +3,18 @@
 Top level, all optional but ``metric``::
 
     about = "what exporter, which version"
+    extends = "dcgm"                 # another table, whose entries hold too but for those that this one has anew
     node_labels = ["Hostname"]       # labels that name the node: its hostname, id or address, a port after it is ignored
-    skip = { GPU_I_ID = ".+" }       # series with such labels are left out, and counted as unmapped
+    skip = { source = "test" }       # series with such labels are left out, and counted as unmapped
+    prefer = { GPU_I_ID = "" }       # of the series of one asset those with such labels count alone, where there are any
     ignore = ["go_.*"]               # names that nobody wants: not counted as unmapped
     blanks = [[2147483632, 2147483635]]  # closed ranges of exposed values that mean "no value"
 
     [assets.gpu]                     # how a series finds its asset, tried in this order: attribute = labels
-    uuid = ["UUID", "gpu_uuid"]      # id, uuid, hostname, name, address: unique in the whole site
+    uuid = ["UUID", "{bus}/{slot}"]  # id, uuid, hostname, name, address: unique in the whole site; of several labels: {...}
     index = ["gpu"]                  # index, device: unique within the node
+
+    [assets.queue]                   # none: a series without such a label speaks of the asset that the source names
 
     [[metric]]
     kind = "node"
@@ -24,8 +28,14 @@ Each ``[[metric]]`` says how one metric comes about; in this order:
     label -> regular expression for the whole value ("" where the series lacks the label): all must match, none may.
 ``rate``
     true: the growth of each series per second; no value at first sight and after a reset.
+``wrap``
+    with ``rate``: the number at which a counter begins at 0 again (4294967296 for 32 bits): a fall by more than half of it
+    is a wrap and not a restart.
 ``combine``
     what becomes of several series of one asset: ``first`` (default), ``sum``, ``mean``, ``min``, ``max``.
+``weight``
+    with ``combine = "sum"``: label -> regular expression whose first group is the whole number that a series counts with (0
+    where it does not match), as a share of ``weight_of``; a series without the label counts whole.
 ``share``
     as ``where``: what these series sum to, over what all series of the entry sum to.
 ``minus``, ``over``
@@ -45,10 +55,11 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping as Map
+from collections.abc import Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -77,7 +88,10 @@ class Entry(BaseModel):
     where: dict[str, str] = {}
     without: dict[str, str] = {}
     rate: bool = False
+    wrap: float = Field(default=0.0, ge=0)
     combine: Literal["first", "sum", "mean", "min", "max"] = "first"
+    weight: dict[str, str] = Field(default={}, max_length=1)
+    weight_of: float = Field(default=1.0, gt=0)
     share: dict[str, str] = {}
     minus: str = ""
     over: str = ""
@@ -89,6 +103,14 @@ class Entry(BaseModel):
     @cached_property
     def _patterns(self) -> tuple["Patterns", "Patterns", "Patterns"]:
         return compiled(self.where), compiled(self.without), compiled(self.share)
+
+    def weigh(self, labels: Labels) -> float:
+        """What a series with ``labels`` counts with in a sum."""
+        for label, pattern in self.weight.items():
+            if labels.get(label):
+                found = re.fullmatch(pattern, labels[label])
+                return int(found[1]) / self.weight_of if found and found[1].isdecimal() else 0.0
+        return 1.0
 
     @property
     def plain(self) -> bool:
@@ -111,24 +133,41 @@ class Mapping(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: str = ""
+    extends: str = ""
     node_labels: _Names = ()
     skip: dict[str, str] = {}
+    prefer: dict[str, str] = {}
     ignore: _Names = ()
     blanks: tuple[tuple[float, float], ...] = ()
     assets: dict[str, dict[str, _Names]] = {}
     metric: tuple[Entry, ...] = Field(min_length=1, max_length=MAX_ENTRIES)
 
     @cached_property
-    def _patterns(self) -> tuple["Patterns", re.Pattern[str]]:
-        return compiled(self.skip), re.compile("|".join(f"(?:{name})" for name in self.ignore) or "(?!)")
+    def names(self) -> frozenset[str]:
+        """Every name of a series that an entry takes."""
+        used = {name for entry in self.metric for name in (*entry.series, entry.minus, entry.over)}
+        return frozenset(used - {""})
+
+    @cached_property
+    def _patterns(self) -> tuple["Patterns", re.Pattern[str], "Patterns"]:
+        ignored = re.compile("|".join(f"(?:{name})" for name in self.ignore) or "(?!)")
+        return compiled(self.skip), ignored, compiled(self.prefer)
 
     def skips(self, labels: Labels) -> bool:
         """Whether a series with ``labels`` is left out whatever its name."""
         return matches_any(self._patterns[0], labels)
 
+    def prefers(self, labels: Labels) -> bool:
+        """Whether a series with ``labels`` counts before others of its asset."""
+        return matches_all(self._patterns[2], labels)
+
     def ignores(self, name: str) -> bool:
         """Whether it is known that nobody wants series of this name."""
         return self._patterns[1].fullmatch(name) is not None
+
+    def finds(self, kind: str) -> bool:
+        """Whether it says which asset of ``kind`` a series belongs to."""
+        return kind == "node" or kind in self.assets
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,34 +192,77 @@ def matches_any(patterns: Patterns, labels: Labels) -> bool:
     return any(pattern.fullmatch(labels.get(label, "")) for label, pattern in patterns.rows)
 
 
-def known_mappings() -> list[str]:
-    """Names of the tables that come with icctwin."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+def known_mappings(folder: Path = FOLDER) -> list[str]:
+    """Names of the tables that come with icctwin, for one family of sources."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+M = TypeVar("M", bound=Mapping)
+
+
+def best_mapping(names: Set[str]) -> tuple[str, Mapping] | None:
+    """The table that comes with icctwin and takes most of these names of series, by its name; None where none takes any."""
+    tables = {name: _shipped(name) for name in known_mappings()}
+    found = max(tables, key=lambda name: len(tables[name].names & names))
+    return (found, tables[found]) if tables[found].names & names else None
+
+
+@cache
+def _shipped(name: str) -> Mapping:
+    return load_mapping(name)
 
 
 def load_mapping(name: str) -> Mapping:
-    """The table of that name, or in the TOML file of that path. ``ConfigError`` with every problem, file and entry."""
-    known = known_mappings()
-    path = FOLDER / f"{name}.toml" if name in known else Path(name)
+    """The exporter's table of that name, or in the TOML file of that path. ``ConfigError`` with every problem."""
+    return load_table(name, Mapping, FOLDER)
+
+
+def load_table(name: str, shape: type[M], folder: Path) -> M:
+    """A table of ``shape`` by its name in ``folder``, or by the path of a file. ``ConfigError`` with every problem, file and
+    entry."""
+    known = known_mappings(folder)
+    path = folder / f"{name}.toml" if name in known else Path(name)
+    table = read_toml(path)
+    base = table.get("extends")
+    if base:
+        if base not in known:
+            raise ConfigError([Problem(str(path), f"extends: {base!r} comes not with icctwin; tables are {', '.join(known)}")])
+        table = _extended(read_toml(folder / f"{base}.toml"), table)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ConfigError([Problem(str(path), f"is over {MAX_BYTES} bytes; no mapping is that long")])
-        table = tomllib.loads(data.decode("utf-8"))
-    except OSError as error:
-        what = f"cannot be read ({error.strerror}); mapping is {', '.join(known)} or the path of a TOML file"
-        raise ConfigError([Problem(str(path), what)]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), f"is not TOML ({error})")]) from None
-    try:
-        mapping = Mapping.model_validate(table)
+        mapping = shape.model_validate(table)
     except ValidationError as error:
         raise ConfigError([_said(path, table, dict(one)) for one in error.errors()]) from None
     problems = _check(path, mapping)
     if problems:
         raise ConfigError(problems)
     return mapping
+
+
+def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``own`` and what it does not say anew of ``base``."""
+    entries = own.get("metric", ())
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return own  # wrong in shape, which is said of it alone
+    anew = {(entry.get("kind"), entry.get("metric")) for entry in entries}
+    kept = [entry for entry in base["metric"] if (entry["kind"], entry["metric"]) not in anew]
+    lists = {name: [*base.get(name, ()), *own.get(name, ())] for name in ("node_labels", "ignore", "blanks")}
+    tables = {name: {**base.get(name, {}), **own.get(name, {})} for name in ("skip", "prefer", "assets")}
+    return {**base, **own, **lists, **tables, "metric": [*entries, *kept]}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A table as it stands in its file; ``ConfigError`` where that is no TOML file of at most ``MAX_BYTES``."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ConfigError([Problem(str(path), f"is over {MAX_BYTES} bytes; no mapping is that long")])
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); mapping is auto, {', '.join(known_mappings())} or the path of a TOML file"
+        raise ConfigError([Problem(str(path), what)]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), f"is not TOML ({error})")]) from None
 
 
 def _said(path: Path, table: Map[str, Any], error: Map[str, Any]) -> Problem:
@@ -208,7 +290,8 @@ def _check(path: Path, mapping: Mapping) -> list[Problem]:
 
 
 def _check_top(mapping: Mapping) -> list[str]:
-    found = _check_patterns("skip", mapping.skip) + _check_patterns("ignore", dict(enumerate(mapping.ignore, 1)))
+    found = _check_patterns("skip", mapping.skip) + _check_patterns("prefer", mapping.prefer)
+    found += _check_patterns("ignore", dict(enumerate(mapping.ignore, 1)))
     for low, high in mapping.blanks:
         if not low <= high:
             found.append(f"blanks: [{low:g}, {high:g}] is no range; write [lowest, highest]")
@@ -230,9 +313,15 @@ def _check_entry(mapping: Mapping, entry: Entry) -> list[str]:
         found.append(f"scale {entry.scale:g}, offset {entry.offset:g}: both must be finite and scale not 0")
     for name in ("where", "without", "share"):
         found += _check_patterns(name, getattr(entry, name))
+    wrong = _check_patterns("weight", entry.weight)
+    found += wrong
+    if entry.weight and not wrong and (entry.combine != "sum" or not all(re.compile(p).groups for p in entry.weight.values())):
+        found.append('weight counts in sums: write combine = "sum", and a group (in brackets) that is the number')
+    if entry.wrap and not entry.rate:
+        found.append("wrap is of counters that become rates: write rate = true")
     if entry.share and (entry.minus or entry.over or entry.combine != "first"):
         found.append("share divides sums by itself: leave out minus, over and combine")
-    if entry.kind != "node" and not entry.asset and not mapping.assets.get(entry.kind):
+    if not entry.asset and not mapping.finds(entry.kind):
         found.append(f"nothing says which {entry.kind} a series belongs to; add [assets.{entry.kind}] or asset")
     return found
 

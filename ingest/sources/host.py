@@ -237,6 +237,7 @@ class HostSource:
                     "rx_bps": 8 * self._rates.of(f"port rx {device}", nic.bytes_recv, clock_s),
                     "tx_bps": 8 * self._rates.of(f"port tx {device}", nic.bytes_sent, clock_s),
                     "error_count": float(nic.errin + nic.errout),
+                    "discard_count": float(nic.dropout),
                 }
             downs = _word(self._sys / "class/net" / device / "carrier_down_count")
             if downs.isdecimal():

@@ -1,117 +1,137 @@
 """Scrapes exposition endpoints: GPUs' dcgm-exporter, node_exporter, anything with ``/metrics`` and a mapping table.
 
-Each target is a source of its own, with a ``source`` asset of its own, so that one dead exporter is seen as one.
+Each configured target is a source of its own, with a ``source`` asset of its own, so that one dead exporter is seen as one.
+Targets that a discovery finds share the source that has the discovery: which of them fail, its reasons say.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Self
 
-import aiohttp
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from yarl import URL
 
-from ingest.mappings import Mapping, known_mappings, load_mapping
+from ingest.mappings import Mapping, load_mapping
 from ingest.mappings.assets import Assets
-from ingest.mappings.bind import Binding
 from ingest.registry import Opened
-from ingest.sources.exposition import Garbage, Page, Reader
-from ingest.wire import MAX_BODY_BYTES, TIMEOUT_S, Answer, fetch, new_session, read_secret
-from twin.errors import ConfigError, Problem, SourceError
-from twin.frame import Floats, Frame
+from ingest.sources.discovery import Discovery, file_directory, http_directory
+from ingest.sources.scrape import Door, ScrapeOptions, Scraper, Target
+from twin.errors import ConfigError, Problem
+from twin.event import Event
+from twin.frame import Frame
 from twin.site import Site
 
 MAX_TARGETS = 20_000
-# As Prometheus asks: OpenMetrics before the text format; no protobuf, and names that need no quotes.
-ACCEPT = (
-    "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
-    "text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
-)
-_OPENMETRICS = "application/openmetrics-text"
-_TEXT = ("text/plain", "")
-_SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token")
-_YEAR_S = 31_536_000.0  # a timestamp below it is of 1970
-_BORN_S = 1e9  # September 2001: no exporter is older
 
-_Targets = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+_Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
-class Options(BaseModel):
+class Options(ScrapeOptions):
     """What a ``[[source]]`` of type ``prometheus`` may say.
 
-    ``targets``: URLs or ``host:port`` (``http`` and ``/metrics`` are then meant); ``mapping``: the name of a table that
-    comes with icctwin or the path of one's own; ``node``: id of the node that the target speaks of, where its labels and
-    its host do not tell; ``honour_timestamps``: whether the page's timestamps count, not the time of reading. A secret
-    belongs into ``bearer_token_file``, never into the configuration.
+    ``targets``: URLs or ``host:port`` (``scheme`` and ``metrics_path`` are then meant, with ``params`` as query); ``file_sd``,
+    ``http_sd``: paths (``*`` in their last part) and URLs that list targets as Prometheus' own discoveries do, read anew
+    every ``refresh_s``; ``through``: URL of an exporter that reads the targets for us (``?target=``), as ipmi_exporter does;
+    ``mapping``: the name of a table that comes with icctwin, the path of one's own, or "auto": the one that knows most names
+    of the page; ``node``: id of the node that the target speaks of, where its labels and its host do not tell;
+    ``assets``: kind -> id of the one asset that its series of this kind speak of (the queue of a slurm exporter, the storage of
+    a Ceph cluster); ``labels``: of all targets, one of which may name their node (node, hostname, host, nodename, instance);
+    ``honour_timestamps``: whether the page's timestamps count, not the time of reading. A secret belongs into
+    ``bearer_token_file`` or ``password_file``, never into the configuration.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    targets: _Targets = Field(min_length=1, max_length=MAX_TARGETS)
-    mapping: str
+    targets: _Texts = Field(default=(), max_length=MAX_TARGETS)
+    file_sd: _Texts = Field(default=(), max_length=100)
+    http_sd: _Texts = Field(default=(), max_length=100)
+    refresh_s: float = Field(default=60.0, ge=1, le=86400)
+    scheme: str = Field(default="http", pattern="^https?$")
+    metrics_path: str = Field(default="/metrics", pattern="^/")
+    params: dict[str, str] = Field(default={})
+    through: str = ""
     node: str = ""
-    every_s: float = Field(default=15.0, ge=0.1, le=3600)
-    timeout_s: float = Field(default=TIMEOUT_S, gt=0, le=300)
-    headers: dict[str, str] = {}
-    bearer_token_file: Path | None = None
-    ca_file: Path | None = None
-    max_body_bytes: int = Field(default=MAX_BODY_BYTES, gt=0)
-    honour_timestamps: bool = True
+    assets: dict[str, str] = Field(default={})
+    labels: dict[str, str] = Field(default={})
 
-    @field_validator("targets")
+    @property
+    def discovers(self) -> bool:
+        """Whether targets may come and go."""
+        return bool(self.file_sd or self.http_sd)
+
+    @field_validator("targets", "http_sd")
     @classmethod
     def _are_urls(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         for target in targets:
             target_url(target)
         return targets
 
-    @field_validator("mapping", "bearer_token_file", "ca_file")
+    @field_validator("through")
     @classmethod
-    def _beside_the_configuration(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
-        folder = (info.context or {}).get("folder")
-        if folder is None or value is None or value in known_mappings():
-            return value
-        return type(value)(folder / value)
+    def _is_url(cls, value: str) -> str:
+        if value:
+            target_url(value)
+        return value
 
-    @field_validator("headers")
+    @field_validator("file_sd")
     @classmethod
-    def _hold_no_secret(cls, headers: dict[str, str]) -> dict[str, str]:
-        for name in headers:
-            if name.lower() in _SECRET_HEADERS:
-                raise ValueError(f"{name} is a secret and must not stand in a configuration; use bearer_token_file")
-        return headers
+    def _files_beside_the_configuration(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        folder = (info.context or {}).get("folder")
+        return value if folder is None else tuple(str(Path(folder) / one) for one in value)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if self.node and len(self.targets) > 1:
-            raise ValueError(f"node names one node, but there are {len(self.targets)} targets; give each a source of its own")
-        _names("x", self)
+        if not self.targets and not self.discovers:
+            raise ValueError("nothing to read; give targets, file_sd or http_sd")
+        if self.node and (len(self.targets) > 1 or self.discovers):
+            many = "a discovery" if self.discovers else f"{len(self.targets)} targets"
+            raise ValueError(f"node names one node, but there are {many}; give each node a source of its own")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file belong together; give both or none")
+        if self.username and self.bearer_token_file:
+            raise ValueError("username and bearer_token_file exclude each other; leave one")
+        if self.password_file and not self.username:
+            raise ValueError("password_file without username; give both")
+        if not self.discovers:
+            _names("x", self)
         return self
 
+    def target(self, text: str, labels: dict[str, str] | None = None) -> Target:
+        """The target that ``text`` means; ``labels`` may name another scheme, path and parameters (``__scheme__`` ...), as
+        in Prometheus. ``ValueError`` where it is none."""
+        said = {**self.labels, **(labels or {})}
+        scheme, path = said.get("__scheme__", self.scheme), said.get("__metrics_path__", self.metrics_path)
+        given = {name.removeprefix("__param_"): value for name, value in said.items() if name.startswith("__param_")}
+        plain = {name: value for name, value in said.items() if not name.startswith("__")}
+        url = target_url(text, scheme, path, {**self.params, **given})
+        host = url.host or ""
+        if self.through:
+            url = target_url(self.through, scheme, path, {**self.params, **given}).update_query(target=text)
+        return Target(url, host, plain)
 
-def target_url(target: str) -> URL:
+
+def target_url(target: str, scheme: str = "http", path: str = "/metrics", params: dict[str, str] | None = None) -> URL:
     """URL of a target as configured; ``ValueError`` where it is none or holds a password."""
-    url = URL(target if "://" in target else f"http://{target}")
+    url = URL(target if "://" in target else f"{scheme}://{target}")
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{target!r} is neither host:port nor an http or https URL")
     if url.user or url.password:
-        raise ValueError("a target holds a user or password, a secret that must not stand here; use bearer_token_file")
-    return url if url.path not in ("", "/") else url.with_path("/metrics").with_query(url.query)
+        raise ValueError("a target holds a user or password, a secret that must not stand here; use password_file")
+    return (url if url.path not in ("", "/") else url.with_path(path).with_query(url.query)).update_query(params or {})
 
 
 def _names(name: str, options: Options) -> list[str]:
     """One id a target: the source's name where there is one target, else with host and port, and path where these repeat."""
     if len(options.targets) == 1:
         return [name]
-    urls = [target_url(target) for target in options.targets]
-    places = [f"{url.host_subcomponent}:{url.port}" for url in urls]
-    often = Counter(places)
-    names = [f"{name}/{at}{url.path_qs if often[at] > 1 else ''}" for at, url in zip(places, urls, strict=True)]
+    if options.through:
+        places = list(options.targets)
+        names = [f"{name}/{place}" for place in places]
+    else:
+        urls = [options.target(target).url for target in options.targets]
+        places = [f"{url.host_subcomponent}:{url.port}" for url in urls]
+        often = Counter(places)
+        names = [f"{name}/{at}{url.path_qs if often[at] > 1 else ''}" for at, url in zip(places, urls, strict=True)]
     twice = [one for one, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"target {twice[0].partition('/')[2]} stands {names.count(twice[0])} times; leave one")
@@ -119,20 +139,17 @@ def _names(name: str, options: Options) -> list[str]:
 
 
 def source_ids(name: str, options: Options) -> Sequence[str]:
-    """Ids of the ``source`` assets, one a target."""
-    return _names(name, options)
+    """Ids of the ``source`` assets, one a target; one for all that a discovery finds."""
+    return [name] if options.discovers else _names(name, options)
 
 
 def build(name: str, options: Options, site: Site) -> Opened:
     """One source a target. ``ConfigError`` for a mapping that is wrong and for assets that the site does not have."""
     where = f"source {name}"
-    try:
-        mapping = load_mapping(options.mapping)
-    except ConfigError as error:
-        raise ConfigError([Problem(f"{where}: {one.where}", one.what) for one in error.problems]) from None
+    mapping = _mapping(where, options)
     problems = [
         Problem(where, f"mapping {options.mapping}: the site has no {entry.kind} {entry.asset!r}")
-        for entry in mapping.metric
+        for entry in (mapping.metric if mapping else ())
         if entry.asset and (entry.asset not in site.position or site.kind(entry.asset) != entry.kind)
     ]
     node = None
@@ -141,29 +158,44 @@ def build(name: str, options: Options, site: Site) -> Opened:
             node = site.row(options.node)
         else:
             known = site.ids_of("node")
-            shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-            problems.append(Problem(where, f"node {options.node!r} is no node of the site; known: {shown or 'none'}"))
+            listed = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+            problems.append(Problem(where, f"node {options.node!r} is no node of the site; known: {listed or 'none'}"))
+    given = {}
+    for kind, asset in options.assets.items():
+        if asset in site.position and site.kind(asset) == kind:
+            given[kind] = site.row(asset)
+        else:
+            problems.append(Problem(where, f"assets.{kind}: the site has no {kind} {asset!r}"))
     if problems:
         raise ConfigError(problems)
-    assets = Assets(site)
+    assets, door = Assets(site), Door(options)
+
+    def scraper(named: str, target: Target) -> Scraper:
+        return Scraper(named, target, options, mapping, site, assets, door, node, given)
+
+    if options.discovers:
+        directories = [file_directory(pattern) for pattern in options.file_sd]
+        directories += [http_directory(URL(url), door) for url in options.http_sd]
+        fixed = [options.target(text) for text in options.targets]
+        return Opened([Discovery(name, options.every_s, options.refresh_s, options.target, directories, fixed, scraper, door)])
     targets = zip(source_ids(name, options), options.targets, strict=True)
-    return Opened([PrometheusSource(one, target_url(target), options, mapping, site, assets, node) for one, target in targets])
+    return Opened([PrometheusSource(one, options.every_s, scraper(one, options.target(text)), door) for one, text in targets])
+
+
+def _mapping(where: str, options: Options) -> Mapping | None:
+    if options.mapping == "auto":
+        return None
+    try:
+        return load_mapping(options.mapping)
+    except ConfigError as error:
+        raise ConfigError([Problem(f"{where}: {one.where}", one.what) for one in error.problems]) from None
 
 
 class PrometheusSource:
-    """Scrapes one target. See ``twin.ports.Source``."""
+    """Scrapes one target. See ``twin.ports.Source`` and ``twin.ports.Eventful``."""
 
-    def __init__(
-        self, name: str, url: URL, options: Options, mapping: Mapping, site: Site, assets: Assets, node: int | None
-    ) -> None:
-        self._name, self._url, self._options = name, url, options
-        self._mapping, self._site, self._assets = mapping, site, assets
-        self._fixed = node is not None
-        self._node = node if node is not None else assets.node(url.host or "")
-        self._session: aiohttp.ClientSession | None = None
-        self._reader = Reader(openmetrics=False)
-        self._learning: asyncio.Task[Page] | None = None
-        self._binding: Binding | None = None
+    def __init__(self, name: str, every_s: float, scraper: Scraper, door: Door) -> None:
+        self._name, self._every_s, self._scraper, self._door = name, every_s, scraper, door
 
     @property
     def name(self) -> str:
@@ -173,74 +205,27 @@ class PrometheusSource:
     @property
     def every_s(self) -> float:
         """Seconds between two scrapes."""
-        return self._options.every_s
+        return self._every_s
 
     @property
     def unmapped(self) -> int:
         """Series of the last page that belong to no known asset or metric."""
-        return self._binding.unmapped if self._binding else 0
+        return self._scraper.unmapped
+
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Names of such series, a bounded number of them."""
+        return self._scraper.unmapped_names
 
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Scrape once. ``SourceError`` where the endpoint does not answer with a whole, well-formed page."""
-        options = self._options
-        if self._session is None:
-            self._session = new_session(options.every_s, options.ca_file)
-        headers = {"Accept": ACCEPT, "User-Agent": "icctwin", **options.headers}
-        if options.bearer_token_file:
-            headers["Authorization"] = f"Bearer {read_secret(options.bearer_token_file)}"
-        clock_s = perf_counter()
-        answer = await fetch(self._session, self._url, headers, options.timeout_s, options.max_body_bytes)
-        return self.frames(await self._page(answer), now, clock_s)
+        return await self._scraper.scrape(now)
 
-    def frames(self, page: Page, now: datetime, clock_s: float) -> list[Frame]:
-        """Frames of a page that was asked for at ``clock_s`` of a clock that never jumps."""
-        series, binding = page.layout.series, self._binding
-        if binding is None or binding.series is not series:
-            binding = Binding(self._mapping, self._site, self._assets, series, self._node, self._fixed)
-            if self._binding is not None:
-                binding.inherit(self._binding)
-            self._binding = binding
-        if binding.empty:
-            what = f"none of its {len(series)} series belongs to an asset of the site"
-            raise SourceError(f"{self._url}: {what}; set node, or hostname of the node to what the exporter calls it")
-        times_s = page.times_s if self._options.honour_timestamps else None
-        if times_s is not None and not self._reader.openmetrics:
-            times_s = in_seconds(times_s)
-        return binding.frames(page.values, times_s, now, clock_s, self.every_s, self._name)
-
-    async def _page(self, answer: Answer) -> Page:
-        """The page that came, read the fast way or, in a thread, the slow one."""
-        if answer.content_type not in (_OPENMETRICS, *_TEXT):
-            raise SourceError(f"{self._url}: sends {answer.content_type}, no exposition page; is the path right?")
-        if self._learning is not None and not self._learning.done():
-            raise SourceError(f"{self._url}: its last page is still being read; it is large and changes much: raise every_s")
-        self._learning = None
-        if self._reader.openmetrics != (answer.content_type == _OPENMETRICS):
-            self._reader = Reader(answer.content_type == _OPENMETRICS)
-        page = self._reader.read(answer.text)
-        if page is not None:
-            return page
-        self._learning = asyncio.create_task(asyncio.to_thread(self._reader.learn, answer.text))
-        self._learning.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be waiting
-        try:
-            # shielded: when the poll runs out of time the thread goes on, and what it learns serves the next poll
-            return await asyncio.shield(self._learning)
-        except Garbage as error:
-            raise SourceError(f"{self._url}: the page is refused: {error}") from None
+    def take_events(self) -> Sequence[Event]:
+        """What was found of the assets themselves: moved, replaced, renamed."""
+        return self._scraper.take_events()
 
     async def close(self) -> None:
         """Let go of the connection and wait for a page that is still being read."""
-        if self._learning is not None:
-            await asyncio.gather(self._learning, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-
-def in_seconds(times_s: Floats) -> Floats:
-    """Times of a text page, whose timestamps are milliseconds: those which some exporters send as seconds put right.
-
-    Such a one lies in 1970 when read as milliseconds; it is taken as seconds where that makes it later than 2001.
-    """
-    with np.errstate(invalid="ignore"):
-        return np.where((times_s < _YEAR_S) & (times_s * 1000 >= _BORN_S), times_s * 1000, times_s)
+        await self._scraper.close()
+        await self._door.close()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.segments import SegmentStore, open_store
+from ingest.stores.embedded.segments import SegmentStore, open_store
 from twin.frame import Floats, Frame
 from twin.load import Row, build_site
 from twin.site import Site

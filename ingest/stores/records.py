@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
 from typing import Any
 
-from ingest.stores.files import SCHEMA, StoreError, connect, connect_reading, micros, moment, told
+from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, micros, moment, told
+from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
 
 MAX_BYTES = 1_000_000  # of one record as JSON

@@ -22,8 +22,11 @@ BENCHES: Mapping[str, str] = MappingProxyType(
     {
         "demo": "ui.benches.demo:bench_demo",
         "store": "ui.benches.parts:bench_store",
-        "ingest": "ui.benches.parts:bench_ingest",
+        "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "plan": "ui.benches.parts:bench_plan",
+        "twin": "ui.benches.twin:bench_twin",
+        "alerts": "ui.benches.alerts:bench_alerts",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -29,7 +29,7 @@ LISTENERS = 2  # walls that watch the demo, one in each language
 def bench_demo(options: argparse.Namespace) -> Result:
     """``icctwin demo`` as its own process with two walls open: processor, memory, store, and age of a reading at the wall."""
     with tempfile.TemporaryDirectory(prefix="icctwin-bench-") as folder:
-        port = _free_port()
+        port = free_port()
         words = ["demo", "--gpus", str(options.gpus), "--port", str(port), "--keep", folder]
         began_s = time.monotonic()
         child = subprocess.Popen([sys.executable, "-m", "ui", *words])  # noqa: S603 - our own program
@@ -140,7 +140,8 @@ def _wait_until_live(child: "subprocess.Popen[bytes]", port: int) -> None:
     raise SourceError(f"the demo was not ready within {START_S:g} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     import socket
 
     with socket.socket() as probe:

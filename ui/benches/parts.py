@@ -15,16 +15,16 @@ def bench_store(options: argparse.Namespace) -> Result:
     return bench.bench_store(np.random.Generator(np.random.PCG64(1)), gpus=options.gpus)
 
 
-def bench_ingest(options: argparse.Namespace) -> Result:
-    """Reading the pages of exporters."""
-    from ingest import bench
-
-    return bench.bench_ingest(np.random.Generator(np.random.PCG64(1)))
-
-
 def bench_forecast(options: argparse.Namespace) -> Result:
     """The forecast procedure on recorded series, beside its baselines."""
-    from analytics.judge import bench
+    from analytics.forecast_bench import bench
     from ui.commands import tell
 
     return bench(recorded(""), time.process_time, tell=tell, rng=np.random.Generator(np.random.PCG64(6)))
+
+
+def bench_plan(options: argparse.Namespace) -> Result:
+    """Shifting of jobs on recorded grids and prices, beside perfect foresight."""
+    from energy.shift.bench import bench
+
+    return bench(recorded("energy"), np.random.Generator(np.random.PCG64(1)), time.process_time)

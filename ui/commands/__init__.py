@@ -9,7 +9,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-GROUPS = ("ui.commands.centre", "ui.commands.foresee", "ui.commands.measure")
+GROUPS = (
+    "ui.commands.centre",
+    "ui.commands.foresee",
+    "ui.commands.calibrate",
+    "ui.commands.shift",
+    "ui.commands.discover",
+    "ui.commands.store",
+    "ui.commands.twin",
+    "ui.commands.oncall",
+    "ui.commands.measure",
+)
 
 
 def add_command(

@@ -47,11 +47,18 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         commands,
         "import",
         bring,
-        "turn an export of NetBox into assets and links",
+        "turn an export of NetBox into assets and links, or a prometheus.yml into sources",
         "icctwin import racks.csv devices.csv power-feeds.csv --out my-centre",
     )
-    parser.add_argument("files", type=Path, nargs="+", help="NetBox exports: CSV, or JSON of its REST API")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where assets.csv and links.csv go")
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="NetBox exports (CSV, or JSON of its REST API), or one prometheus.yml"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where assets.csv and links.csv go; sources go to its site.toml (none: they are printed)",
+    )
     parser.add_argument(
         "--gpus-per-node", type=between(0, 64), default=0, help="GPUs of a server whose record does not say (default: 0)"
     )
@@ -118,6 +125,12 @@ def init(options: argparse.Namespace) -> int:
 
 def bring(options: argparse.Namespace) -> int:
     """NetBox's exports become assets.csv and links.csv; what could not be mapped is listed with its reason."""
+    if any(path.suffix in (".yml", ".yaml") for path in options.files):
+        from ui.commands.scrape import bring_scrape_configs
+
+        return bring_scrape_configs(options.files, options.out, as_json=options.json)
+    if options.out is None:
+        raise ConfigError([Problem("--out", "name the folder where assets.csv and links.csv go")])
     from twin.load import build_site
     from twin.netbox import read_netbox
     from twin.tables import write_table

@@ -121,6 +121,10 @@ class AlertOut(BaseModel):
     since: datetime
     fired: datetime | None
     resolved: datetime | None
+    owner: str
+    page: str
+    cause: str
+    folded: int
 
     @classmethod
     def of(cls, alert: Alert) -> "AlertOut":

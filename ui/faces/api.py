@@ -179,7 +179,7 @@ def _add_values(router: APIRouter, pulse: Pulse) -> None:
         step_s: Annotated[float | None, Query(ge=1, description="none: about 500 steps")] = None,
         how: How = How.MEAN,
         origin: Origin = Origin.MEASURED,
-        band: Annotated[str, Query(pattern="^(p10|p90)?$")] = "",
+        band: Annotated[str, Query(pattern="^(p10|p90|told)?$")] = "",
     ) -> SeriesOut:
         """Values over time in ``[start, end)``, in steps of ``step_s`` (null where nothing believable was read)."""
         wanted = _known_metrics(_known_kind(kind), metrics)

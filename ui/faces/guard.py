@@ -1,6 +1,7 @@
 """What every answer carries and every question must keep to: security headers, a bound on bodies, the origin of sockets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,12 +20,17 @@ _HEADERS = {
 class Guard:
     """ASGI middleware, outermost. ``hashes``: of the inline scripts that the page may run; ``sockets``: paths of the
     websockets that there are (Dash brings one of its own, without bounds, that nothing here uses); ``origins``: web origins
-    beside the server's own whose pages may open them."""
+    beside the server's own whose pages may open them; ``large``: path -> how large a body it takes, where that is more."""
 
     def __init__(
-        self, app: ASGIApp, hashes: Sequence[str] = (), sockets: Sequence[str] = (), origins: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        hashes: Sequence[str] = (),
+        sockets: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        large: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self.app = app
+        self.app, self.large = app, large
         self.sockets = frozenset(sockets)
         self.origins = frozenset(origins)
         # plotly and React set styles from script, which is what 'unsafe-inline' of style-src is for; scripts stay strict
@@ -63,25 +69,26 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        body = await _body(Headers(scope=scope), receive)
+        limit = self.large.get(scope["path"], BODY_BYTES)
+        body = await _body(Headers(scope=scope), receive, limit)
         if body is None:
-            refusal = JSONResponse({"detail": f"The body is larger than {BODY_BYTES} bytes; send less."}, 413)
+            refusal = JSONResponse({"detail": f"The body is larger than {limit} bytes; send less."}, 413)
             await refusal(scope, receive, dressed)
         else:
             await self.app(scope, _replayed(body, receive) if body else receive, dressed)
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes | None:
+async def _body(headers: Headers, receive: Receive, limit: int) -> bytes | None:
     """The whole body, read before anyone else sees it; None where it is too large."""
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > BODY_BYTES:
+    if not length.isdigit() or int(length) > limit:
         return None
     parts, size, more = [], 0, length != "0" or "transfer-encoding" in headers
     while more:
         message = await receive()
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY_BYTES:
+        if size > limit:
             return None
         more = message.get("more_body", False)
     return b"".join(parts)

@@ -15,10 +15,16 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
 from ui.faces.api import add_api
+from ui.faces.api_alerts import add_alert_api
+from ui.faces.api_calibration import add_calibration
+from ui.faces.api_events import add_events
 from ui.faces.api_forecast import add_forecast_api
+from ui.faces.api_push import LARGE, add_push
+from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.push import Pulse
+from ui.faces.twin_page import add_twin_page
 from ui.faces.wall import add_wall
 from ui.own import newest_word_age_s
 from ui.view import Live
@@ -42,6 +48,11 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     _add_health(server, pulse)
     add_api(server, pulse)
     add_forecast_api(server, pulse)
+    add_events(server, pulse)
+    add_push(server, pulse)
+    add_twin_page(server, add_twin(server, pulse))
+    add_calibration(server, pulse)
+    add_alert_api(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
@@ -49,7 +60,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins))
+    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
     return server
 
 

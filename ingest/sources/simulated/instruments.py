@@ -274,7 +274,11 @@ class Instruments:
         }
         first = np.zeros(1, dtype=np.int32)
         frames = [Frame("meter", self._time, first, {k: np.array([v]) for k, v in values.items()}, source=self._name)]
-        halls_w = summed(plant.fleet.rack_hall, plant.rack_w, plant.fleet.count("hall"))
+        halls = plant.fleet.count("hall")
+        halls_w = summed(plant.fleet.rack_hall, plant.rack_w, halls)
+        for kind, drawn_w in (("switch", plant.switch_w), ("storage", plant.storage_w)):
+            loose = (site.within(kind, "hall") >= 0) & (site.within(kind, "rack") < 0)  # what stands beside the racks is IT too
+            halls_w += summed(site.within(kind, "hall")[loose].astype(np.intp), drawn_w[loose], halls)
         frames.append(self._frame("hall", {"power_w": np.rint(halls_w * power.gain["hall"])}))
         single: dict[str, dict[str, float]] = {
             "pv": {"power_w": round(power.pv_w)},

@@ -1,0 +1,210 @@
+"""Shifting as it must be done: slot by slot, each decision from what was known when it fell, and again at the next slot.
+
+A job waits only while the forecast says that later is cheaper and such waiting has paid before: the same question is put to the
+last ``SHADOW_DAYS`` days, whose outcome is known by now, and where the answer would have cost more than running at once the
+job is left alone. A job never waits past the moment from which it must run to be in time.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from energy.shift import Work
+from energy.shift.decompose import cheapest, decompose
+from twin.frame import Floats, Ints
+from twin.site import Bools
+
+SHADOW_DAYS, LEAST_SHADOWS = 28, 7
+RESERVE = 6  # slots before its deadline that a job plans to be done, where capacity is shared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """``running`` and ``at_once``: bool[n, t], the slots of each job as shifted and as it would have run without; ``trusted``:
+    bool[n], the forecast was acted on; ``cost`` and ``cost_at_once``: power times the signal as it truly was."""
+
+    running: Bools
+    at_once: Bools
+    trusted: Bools
+    cost: float
+    cost_at_once: float
+
+    @property
+    def saved_frac(self) -> float:
+        """Share of the cost at once that shifting saved; below 0 where it cost more."""
+        return 1 - self.cost / self.cost_at_once if self.cost_at_once else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """A signal and what was foreseen of it: ``truth`` float64[t]; ``seen`` float[t, h], at each slot what it and the next were
+    expected to be (NaN: nothing was); ``day``: slots of 24 hours; ``delay``: slots after which the truth is known."""
+
+    truth: Floats
+    seen: Floats
+    day: int
+    delay: int = 0
+    _gains: dict[tuple[int, ...], float] = field(default_factory=dict, repr=False)
+
+    def shadow(self, begin: int, offset: int, length: int, window: int, interruptible: bool) -> float:
+        """What shifting would have saved, in the signal's unit, a job that could run from ``begin`` on and usually starts
+        ``offset`` slots later."""
+        key = (begin, offset, length, window, int(interruptible))
+        if key not in self._gains:
+            usual = self.truth[begin + offset : begin + offset + length].sum()
+            if window <= self.day:
+                chosen = choose(self, begin, begin + window, length, interruptible)
+            else:  # decided once: slot by slot saves a little more and costs ten times the time
+                chosen = [begin + slot for slot in _choice(self.seen[begin, :window], length, interruptible)]
+            self._gains[key] = float(usual - self.truth[chosen].sum())
+        return self._gains[key]
+
+
+def replay(work: Work, past: Past, capacity: Floats | None = None, every: int = 1, nominal: Ints | None = None) -> Replayed:
+    """Run ``work`` under ``past``. ``capacity``: float64[t], GPUs (None: no limit); ``every``: slots between two looks at what
+    waits, under a capacity; ``nominal``: int32[n], slot in which each would start without shifting (None: ``earliest``).
+    What is not done at the end of the signal stays undone in both columns."""
+    usual = work.earliest if nominal is None else nominal
+    shapes = zip(work.earliest, usual, work.length, work.due, work.interruptible, strict=True)
+    trusted = np.array([trust(past, *shape) for shape in shapes], dtype=np.bool_)
+    # what is left alone starts when it would have started anyway
+    mine = replace(work, earliest=np.where(trusted, work.earliest, usual).astype(np.int32))
+    plain = replace(work, earliest=usual)
+    slots = len(past.truth)
+    if capacity is None:
+        running, at_once = _each_alone(mine, past, trusted), _straight(plain, slots)
+    else:
+        running, at_once = _together(mine, past, trusted, capacity, every), in_turn(plain, capacity)
+    cost, cost_at_once = (float(work.power_w @ (chosen @ past.truth)) for chosen in (running, at_once))
+    return Replayed(running, at_once, trusted, cost, cost_at_once)
+
+
+def trust(past: Past, earliest: int, nominal: int, length: int, due: int, interruptible: bool) -> bool:
+    """Whether shifting would have paid for such a job in the last days, as far as was known at ``earliest``."""
+    window = due - earliest
+    if window <= length:
+        return False
+    gain, cases = 0.0, 0
+    first = -(-(window + past.delay) // past.day)
+    for begin in range(earliest - first * past.day, earliest - (first + SHADOW_DAYS) * past.day, -past.day):
+        if begin < 0 or np.isnan(past.seen[begin, 0]):
+            break
+        gain += past.shadow(begin, nominal - earliest, length, window, interruptible)
+        cases += 1
+    return cases >= LEAST_SHADOWS and gain > 0
+
+
+def _choice(seen: Floats, length: int, interruptible: bool) -> list[int]:
+    """Slots that look cheapest now; the first ones where too little is foreseen."""
+    if len(seen) < length or np.isnan(seen).any():
+        return list(range(length))
+    if interruptible:
+        return [int(slot) for slot in np.argpartition(seen, length - 1)[:length]]
+    sums = np.concatenate(([0.0], np.cumsum(seen, dtype=np.float64)))
+    start = int((sums[length:] - sums[:-length]).argmin())
+    return list(range(start, start + length))
+
+
+def choose(past: Past, begin: int, due: int, length: int, interruptible: bool) -> list[int]:
+    """The slots in which a job runs that nobody else's work holds up, each decided when it came."""
+    chosen: list[int] = []
+    for t in range(begin, len(past.truth)):
+        left = length - len(chosen)
+        if not _now(past.seen[t, : max(due - t, 0)], left, due - t, interruptible):
+            continue
+        span = 1 if interruptible else min(left, len(past.truth) - t)
+        chosen += range(t, t + span)
+        if span == left:
+            break
+    return chosen
+
+
+def _now(seen: Floats, left: int, window: int, interruptible: bool) -> bool:
+    """Whether a job with ``left`` slots to run and ``window`` to do it in runs in this one."""
+    if window <= left or len(seen) < left or np.isnan(seen[0]):
+        return True
+    if interruptible:
+        return int(np.count_nonzero(seen < seen[0])) < left
+    sums = np.concatenate(([0.0], np.cumsum(seen, dtype=np.float64)))
+    values = sums[left:] - sums[:-left]
+    return bool(values[0] <= values.min())
+
+
+def _each_alone(work: Work, past: Past, trusted: Bools) -> Bools:
+    running = np.zeros((len(work), len(past.truth)), dtype=np.bool_)
+    for j in range(len(work)):
+        begin, length = int(work.earliest[j]), int(work.length[j])
+        if trusted[j]:
+            running[j, choose(past, begin, int(work.due[j]), length, bool(work.interruptible[j]))] = True
+        else:
+            running[j, begin : begin + length] = True
+    return running
+
+
+def _straight(work: Work, slots: int) -> Bools:
+    t = np.arange(slots)
+    return np.asarray((t >= work.earliest[:, None]) & (t < (work.earliest + work.length)[:, None]))
+
+
+def in_turn(work: Work, capacity: Floats) -> Bools:
+    """First come, first served, at the first room: what runs without shifting."""
+    running = np.zeros((len(work), len(capacity)), dtype=np.bool_)
+    _soonest(work, np.argsort(work.earliest, kind="stable"), capacity.copy(), running)
+    return running
+
+
+def _together(work: Work, past: Past, trusted: Bools, capacity: Floats, every: int) -> Bools:
+    """All that waits is planned anew every ``every`` slots; what the plan has for the slots until then is done."""
+    slots = len(capacity)
+    running, left, rest = np.zeros((len(work), slots), dtype=np.bool_), work.length.copy(), capacity.copy()
+    for t in range(0, slots, every):
+        waiting = np.flatnonzero((work.earliest < t + every) & (left > 0))
+        if not len(waiting):
+            continue
+        ahead = min(past.seen.shape[1], slots - t)
+        window = rest[t : t + ahead].copy()
+        begin = np.maximum(work.earliest[waiting] - t, 0).astype(np.int32)
+        # others will come that want the same slots: what waits keeps some of its time back
+        due, soonest = work.due[waiting] - t, begin + left[waiting]
+        due = np.maximum(np.minimum(np.maximum(due - RESERVE, soonest), due), 0).astype(np.int32)
+        now = Work(work.gpus[waiting], work.power_w[waiting], left[waiting], begin, due, work.interruptible[waiting])
+        chosen = _plan(now, past.seen[t, :ahead].astype(np.float64), window, trusted[waiting])
+        for k, j in enumerate(waiting.tolist()):
+            upto = every if work.interruptible[j] and trusted[j] else (ahead if chosen[k, :every].any() else 0)
+            done = t + np.flatnonzero(chosen[k, :upto])
+            running[j, done] = True
+            rest[done] -= work.gpus[j]
+            left[j] -= len(done)
+    return running
+
+
+def _plan(now: Work, price: Floats, capacity: Floats, trusted: Bools) -> Bools:
+    """What runs when: first those that are not to wait, one after the other, then the others where it is cheapest. Where that
+    would make one late, all go as soon as they can, most urgent first, unless even so as many are late."""
+    chosen = np.zeros((len(now), len(price)), dtype=np.bool_)
+    known = not np.isnan(price).any()
+    waits = trusted & known
+    _soonest(now, np.flatnonzero(~waits), capacity, chosen)
+    rows = np.flatnonzero(waits)
+    if len(rows):
+        part = now.only(rows)
+        best = decompose(part, price, np.maximum(capacity, 0.0))
+        chosen[rows] = best.running
+        if best.late.any():
+            urgent = np.zeros_like(best.running)
+            _soonest(part, np.argsort(part.due, kind="stable"), capacity, urgent)
+            after = np.arange(len(price)) >= part.due[:, None]
+            late = ~urgent.any(axis=1) | (urgent & after).any(axis=1)
+            if late.sum() < best.late.sum():
+                chosen[rows] = urgent
+    return chosen
+
+
+def _soonest(now: Work, order: np.ndarray, rest: Floats, chosen: Bools) -> None:
+    """Place the jobs of ``order`` one by one at their first room, in one go; what is placed leaves ``rest``."""
+    whole = Work(now.gpus, now.power_w, now.length, now.earliest, now.due, np.zeros(len(now), dtype=np.bool_))
+    for j in order.tolist():
+        slots = cheapest(whole, j, rest, np.arange(len(rest), dtype=np.float64), len(rest))
+        if slots is not None:
+            chosen[j, slots] = True
+            rest[slots] -= now.gpus[j]

@@ -1,0 +1,139 @@
+"""What a bound page is made of, and the arithmetic that turns its numbers into the columns of frames."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.mappings import Entry
+from twin.errors import SourceError
+from twin.frame import Floats, Frame, Ints
+from twin.site import Bools
+
+MAX_TIMES = 256  # distinct timestamps of one page
+_LATEST_S = 253_402_300_799.0  # end of 9999
+
+Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Samples ``of`` a page (positions), the ``slot`` (position in the frame's rows) that each belongs to, and what each
+    counts with in a sum (None: whole)."""
+
+    of: Positions
+    slot: Positions
+    weight: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that is more than one scaled sample an asset."""
+
+    entry: Entry
+    column: int
+    main: Term
+    minus: Term | None
+    over: Term | None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Those that there are."""
+        return tuple(term for term in (self.main, self.minus, self.over) if term)
+
+
+@dataclass(slots=True)
+class Block:
+    """What a page says of one kind: the table of its frame (metric-major) and how its cells come about.
+
+    ``of``: for each cell its sample, one past the last where it has none; times ``scale`` plus ``offset`` gives the cell.
+    """
+
+    kind: str
+    rows: Ints
+    metrics: list[str]
+    of: Positions
+    scale: Floats
+    offset: Floats
+    derived: list[Derived]
+
+    def table(self, padded: Floats, values: Floats, rates: Floats, known: Bools | None) -> Floats:
+        """float64[metrics, rows]: the cells of a page of ``values``; ``padded`` are these, blanks as NaN, and a NaN after."""
+        table: Floats = padded[self.of] * self.scale + self.offset
+        for one in self.derived:
+            table[one.column] = derive(one, rates if one.entry.rate else values, known, len(self.rows))
+        return table
+
+
+def derive(one: Derived, values: Floats, known: Bools | None, n: int) -> Floats:
+    """float64[n]: one column, as its entry declares it."""
+    entry = one.entry
+    how = "sum" if entry.share else entry.combine
+    column = _combine(one.main, values, known, n, how)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if one.minus:
+            column = column - _combine(one.minus, values, known, n, how)
+        if one.over:
+            below = _combine(one.over, values, known, n, how)
+            column = np.where(below == 0, np.nan, column / below)
+    if entry.complement:
+        column = 1 - column
+    return column * entry.scale + entry.offset
+
+
+def _combine(term: Term, values: Floats, known: Bools | None, n: int, how: str) -> Floats:
+    """float64[n]: one value a slot; NaN where there is none. A sum or mean with an unknown part (NaN) is unknown."""
+    of, slot, weight = term.of, term.slot, term.weight
+    if known is not None:
+        here = known[of]
+        of, slot, weight = of[here], slot[here], weight if weight is None else weight[here]
+    parts = values[of] if weight is None else values[of] * weight
+    if how in ("sum", "mean"):
+        total = np.bincount(slot, weights=parts, minlength=n)
+        count = np.bincount(slot, minlength=n)
+        return np.where(count > 0, total / np.maximum(count, 1) if how == "mean" else total, np.nan)
+    column = np.full(n, np.nan)
+    if how == "first":
+        column[slot] = parts
+    else:
+        (np.fmax if how == "max" else np.fmin).at(column, slot, parts)
+    return column
+
+
+def rates_of(was: tuple[Floats, Floats] | None, is_: Floats, time_s: Floats, wrap: Floats, max_gap_s: float) -> Floats:
+    """float64[n]: growth per second of counters that stood at ``was`` (values, times) and now, at ``time_s``, at ``is_``.
+    NaN at first sight, after a restart and after more than ``max_gap_s``; a fall by more than half of ``wrap`` (0: it has
+    none) is a counter that began anew at its end."""
+    if was is None:
+        return np.full(len(is_), np.nan)
+    gone_s = time_s - was[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        grown = is_ - was[0]
+        wrapped = (wrap > 0) & (grown < -wrap / 2)
+        grown = np.where(wrapped, grown + wrap, grown)
+        good = (gone_s > 0) & (gone_s <= max_gap_s) & (grown >= 0)
+        return np.where(good, grown / gone_s, np.nan)
+
+
+def by_time(block: Block, table: Floats, times_s: Floats, now: datetime, source: str) -> list[Frame]:
+    """The table split into frames by the time of its cells; a derived cell is as new as its newest part."""
+    sample_s = np.append(np.where(np.isnan(times_s), now.timestamp(), times_s), -np.inf)
+    when = sample_s[block.of]
+    for one in block.derived:
+        for term in one.terms:
+            np.maximum.at(when[one.column], term.slot, sample_s[term.of])
+    stamps = np.unique(when[when > -np.inf])
+    if len(stamps) > MAX_TIMES:
+        raise SourceError(f"{source}: {len(stamps)} different timestamps on one page; set honour_timestamps = false")
+    if len(stamps) and not (stamps[0] >= 0 and stamps[-1] <= _LATEST_S):
+        raise SourceError(f"{source}: a timestamp that is no date; set honour_timestamps = false")
+    frames = []
+    for stamp in stamps.tolist():
+        here = when == stamp
+        rows = here.any(axis=0)
+        columns = here.any(axis=1)
+        part = np.where(here, table, np.nan)[:, rows]
+        values = {metric: part[i] for i, metric in enumerate(block.metrics) if columns[i]}
+        frames.append(Frame(block.kind, datetime.fromtimestamp(stamp, UTC), block.rows[rows], values, source=source))
+    return frames

@@ -1,0 +1,106 @@
+"""OpenTelemetry metrics over HTTP (``ExportMetricsServiceRequest``, protobuf or JSON). Gauges, cumulative sums, and of
+histograms and summaries their count and sum (``name_count``, ``name_sum``) are taken; labels are the attributes of resource and
+point.
+
+Source: opentelemetry.io/docs/specs/otlp and opentelemetry-proto.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+
+from ingest.push import MAX_SAID, MAX_SAMPLES, Batch, Refused, Series
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+_DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+_NO_VALUE = 1  # DataPointFlags: no recorded value
+
+Attributes = tuple[tuple[str, str], ...]
+
+
+def read(plain: bytes, content_type: str) -> Batch:
+    """The samples of an unpacked body. ``Refused`` for a content type or a body that is none."""
+    kind = content_type.partition(";")[0].strip().lower()
+    request = ExportMetricsServiceRequest()
+    try:
+        if kind == PROTOBUF:
+            request.ParseFromString(plain)
+        elif kind == JSON:
+            json_format.Parse(plain, request, ignore_unknown_fields=True)
+        else:
+            raise Refused(415, f"Content-Type {content_type[:80]!r} is not read; send {PROTOBUF} or {JSON}.")
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, f"The body is no ExportMetricsServiceRequest ({str(error)[:80]}).") from None
+    keys: list[Hashable] = []
+    times: list[int] = []
+    values: list[float] = []
+    batch = Batch(keys, np.empty(0), np.empty(0), _describe)
+    for group in request.resource_metrics:
+        resource = _attributes(group.resource.attributes)
+        for scope in group.scope_metrics:
+            for metric in scope.metrics:
+                for name, attributes, time_ns, value in _points(metric, batch):
+                    keys.append((name, resource, attributes))
+                    times.append(time_ns)
+                    values.append(value)
+                if len(keys) > MAX_SAMPLES:
+                    raise Refused(413, f"Over {MAX_SAMPLES} points at once; send smaller batches.")
+    batch.times_s, batch.values = np.array(times, dtype=np.float64) / 1e9, np.array(values, dtype=np.float64)
+    return batch
+
+
+def answer(left_out: int, sentence: str, content_type: str) -> tuple[bytes, str]:
+    """The body and content type of a response: what was left out, in the encoding that the request came in."""
+    said = ExportMetricsServiceResponse()
+    if left_out:
+        said.partial_success.CopyFrom(ExportMetricsPartialSuccess(rejected_data_points=left_out, error_message=sentence))
+    if content_type.partition(";")[0].strip().lower() == JSON:
+        return json_format.MessageToJson(said).encode(), JSON
+    return said.SerializeToString(), PROTOBUF
+
+
+def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, Attributes, int, float]]:
+    """(name, attributes, time [ns], value) of each point of ``metric`` that can be read."""
+    shape = metric.WhichOneof("data")
+    data = getattr(metric, shape) if shape else None
+    if data is None:
+        return
+    if shape in ("sum", "histogram", "exponential_histogram") and data.aggregation_temporality == _DELTA:
+        batch.left_out += len(data.data_points)
+        if len(batch.faults) < MAX_SAID:
+            batch.faults.append(f"{metric.name}: sums are taken cumulative, not as deltas; set the exporter's temporality")
+        return
+    for point in data.data_points:
+        if point.flags & _NO_VALUE:
+            continue
+        attributes, time_ns = _attributes(point.attributes), point.time_unix_nano
+        if shape in ("gauge", "sum"):
+            yield metric.name, attributes, time_ns, float(getattr(point, point.WhichOneof("value") or "as_double"))
+        else:
+            yield f"{metric.name}_count", attributes, time_ns, float(point.count)
+            yield f"{metric.name}_sum", attributes, time_ns, float(point.sum)
+
+
+def _attributes(pairs: Iterable[Any]) -> Attributes:
+    """Names and values as text; what is a list or a map is not."""
+    found = []
+    for pair in pairs:
+        kind = pair.value.WhichOneof("value")
+        if kind in ("string_value", "bool_value", "int_value", "double_value"):
+            value = getattr(pair.value, kind)
+            found.append((pair.key, str(value).lower() if kind == "bool_value" else str(value)))
+    return tuple(found)
+
+
+def _describe(key: Any) -> Series:
+    name, resource, attributes = key
+    return name, dict((*resource, *attributes))

@@ -1,0 +1,265 @@
+"""Turns batches of pushed samples into frames.
+
+A sample that is a metric as it stands becomes a frame at once: what is acknowledged has been handed on. A metric that is made
+of several samples or of their growth (sums, shares, rates) waits until its moment is whole: until the same sender has come to a
+later one, or for ``SETTLE_S``. Series are known by their key; a label set that never repeats costs one look and, past
+``MAX_SERIES``, everything is learnt anew.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from ingest.mappings import Mapping as Table
+from ingest.mappings.assets import Assets
+from ingest.mappings.bind import Binding
+from ingest.mappings.identity import Identities
+from ingest.push import Batch, Refused, Series
+from twin.event import Event
+from twin.frame import Floats, Frame, Ints
+from twin.site import Bools, Site
+
+MAX_SERIES = 1_000_000
+MAX_WAITING = 2_000_000  # samples that wait for their moment to be whole; at the bound the oldest moment is taken as it is
+MAX_SENDERS = 50_000
+MAX_NAMES = 50
+MAX_TOLD = 10_000  # findings of assets that are not told again
+SETTLE_S = 2.0
+_SENDERS = ("instance", "host", "hostname", "host.name", "service.instance.id", "node", "nodename")
+_EARLIEST_S, _LATEST_S = 0.0, 253_402_300_799.0  # 1970 to the end of 9999
+
+
+class _Cell(NamedTuple):
+    """Where a series goes as it stands: ``column`` of all (kind, metric), row, scale, offset; ``rank`` among those that say
+    the same."""
+
+    column: int
+    row: int
+    scale: float
+    offset: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of one series; ``sender`` is where its moments become whole, None where it is part of nothing."""
+
+    series: Series
+    cells: tuple[_Cell, ...]
+    reader: int
+    sender: str | None
+
+
+@dataclass(slots=True)
+class _Sender:
+    """Moments of one sender that are not whole yet, and the bindings that its last whole one had, by table."""
+
+    waiting: dict[float, dict[Hashable, float]] = field(default_factory=dict)
+    touched: dict[float, datetime] = field(default_factory=dict)  # when a moment was first heard of
+    bindings: dict[int, tuple[tuple[Hashable, ...], Binding]] = field(default_factory=dict)
+
+
+class Pushed:
+    """The series of one receiver; not safe from two threads at once. ``unmapped`` and ``unmapped_names`` are since start."""
+
+    def __init__(self, name: str, tables: Sequence[Table], site: Site, node: int | None, given: Mapping[str, int]) -> None:
+        self._name, self._site, self._node, self._given = name, site, node, given
+        self._assets = Assets(site)
+        # a page comes from its node; what is pushed must say whose it is
+        tables = [table.model_copy(update={"node_labels": (*table.node_labels, *_SENDERS)}) for table in tables]
+        plain = [table.model_copy(update={"metric": tuple(e for e in table.metric if e.plain)}) for table in tables]
+        self._parts = [table.model_copy(update={"metric": tuple(e for e in table.metric if not e.plain)}) for table in tables]
+        self._tables, self._plain = tables, plain
+        self._reader_of = {name: i for i in reversed(range(len(tables))) for name in tables[i].names}
+        self._spelt = {name.lower(): name for name in self._reader_of}  # OpenTelemetry's names have no case
+        columns = dict.fromkeys((e.kind, e.metric) for table in plain for e in table.metric)
+        self._columns = {column: i for i, column in enumerate(columns)}
+        self._column_names = list(columns)
+        kinds = list(dict.fromkeys(kind for kind, _ in columns))
+        self._kind_of_column = np.array([kinds.index(kind) for kind, _ in columns], dtype=np.float64)
+        self._told: set[tuple[str, str, str]] = set()
+        self.unmapped = 0
+        self.unmapped_names: dict[str, None] = {}
+        self._forget()
+
+    def take(self, batch: Batch, now: datetime) -> list[Frame]:
+        """Frames of what stands for itself in ``batch``; the rest waits. ``Refused`` for times that are no dates."""
+        times_s = batch.times_s
+        if len(times_s) and not (times_s.min() >= _EARLIEST_S and times_s.max() <= _LATEST_S):
+            raise Refused(400, "A time of the body is no date; is the precision right?")
+        known = [self._lookup(key, batch) for key in batch.keys]
+        values = batch.values
+        found: list[tuple[int, _Cell]] = []
+        for i, one in enumerate(known):
+            if one is None:
+                continue
+            found += [(i, cell) for cell in one.cells]
+            if one.sender is not None and values[i] == values[i]:
+                self._wait(one.sender, float(times_s[i]), batch.keys[i], float(values[i]), now)
+        made = self._frames(found, values, times_s, self._blank(known, values))
+        return made + self.settle(now) if self._waiting > MAX_WAITING else made
+
+    def settle(self, now: datetime) -> list[Frame]:
+        """Frames of the moments that are whole by ``now``."""
+        made: list[Frame] = []
+        for sender in self._senders.values():
+            newest = max(sender.waiting, default=0.0)
+            for time_s in sorted(sender.waiting):
+                old = (now - sender.touched[time_s]).total_seconds() >= SETTLE_S
+                if old or time_s < newest or self._waiting > MAX_WAITING:
+                    made += self._whole(sender, time_s)
+        return made
+
+    def events(self, now: datetime) -> list[Event]:
+        """What was found of the assets themselves since this was last asked."""
+        found = [event for one in self._identities for event in one.events(now, self._name, None)]
+        new = [event for event in found if (event.asset, event.code, event.meaning) not in self._told]
+        if len(self._told) > MAX_TOLD:
+            self._told = set()  # some may then be told twice
+        self._told |= {(event.asset, event.code, event.meaning) for event in new}
+        return new
+
+    def _forget(self) -> None:
+        """Begin anew; moments that are not whole are lost, counters have no last reading."""
+        self._known: dict[Hashable, _Known | None] = {}
+        self._senders: dict[str, _Sender] = {}
+        self._waiting = 0
+        self._identities = [
+            Identities(table, self._site, self._assets, self._node, False, self._given) for table in self._tables
+        ]
+
+    def _lookup(self, key: Hashable, batch: Batch) -> _Known | None:
+        try:
+            return self._known[key]
+        except KeyError:
+            if len(self._known) >= MAX_SERIES:
+                self._forget()
+            found = self._known[key] = self._learn(batch.describe(key))
+            return found
+
+    def _learn(self, series: Series) -> _Known | None:
+        name, labels = series
+        if name not in self._reader_of:
+            name = self._spelt.get(name.lower(), name)
+        reader = self._reader_of.get(name)
+        if reader is None:
+            if not any(table.ignores(name) for table in self._tables):
+                self._miss(name)
+            return None
+        table, identities = self._tables[reader], self._identities[reader]
+        if table.skips(labels):
+            self._miss(name)
+            return None
+        cells = []
+        for entry in self._plain[reader].metric:
+            if name in entry.series and entry.takes(labels):
+                row = identities.row(entry, labels)
+                if row is not None:
+                    rank = entry.series.index(name) + 1000 * (bool(table.prefer) and not table.prefers(labels))
+                    column = self._columns[entry.kind, entry.metric]
+                    cells.append(_Cell(column, row, entry.scale, entry.offset, rank))
+        part = any(
+            name in (*e.series, e.minus, e.over) and e.takes(labels) and identities.row(e, labels) is not None
+            for e in self._parts[reader].metric
+        )
+        if not cells and not part:
+            self._miss(name)
+            return None
+        sender = next((labels[label] for label in table.node_labels if labels.get(label)), "")
+        return _Known((name, labels), tuple(cells), reader, sender if part else None)
+
+    def _miss(self, name: str) -> None:
+        self.unmapped += 1
+        if len(self.unmapped_names) < MAX_NAMES:
+            self.unmapped_names[name] = None
+
+    def _blank(self, known: Sequence[_Known | None], values: Floats) -> Bools:
+        """bool[n]: values that mean "none": NaN, and what the table of the series calls blank."""
+        blank = np.isnan(values)
+        ranges = [table.blanks for table in self._tables]
+        for low, high in {one for some in ranges for one in some}:
+            inside = (values >= low) & (values <= high)
+            for i in np.flatnonzero(inside).tolist():
+                one = known[i]
+                blank[i] |= one is not None and (low, high) in ranges[one.reader]
+        return blank
+
+    def _frames(self, found: Sequence[tuple[int, _Cell]], values: Floats, times_s: Floats, blank: Bools) -> list[Frame]:
+        """One frame for each kind and time; of two samples for one cell the one of lower rank counts, then the later one."""
+        if not found:
+            return []
+        at = np.array([i for i, _ in found], dtype=np.intp)
+        table = np.array([cell for _, cell in found], dtype=np.float64)
+        keep = ~blank[at]
+        at, table = at[keep], table[keep]
+        column, row = table[:, 0].astype(np.intp), table[:, 1].astype(np.int32)
+        value, when = values[at] * table[:, 2] + table[:, 3], times_s[at]
+        order = np.lexsort((np.arange(len(at)), -table[:, 4]))  # what counts most is written last
+        made: list[Frame] = []
+        _, of = np.unique(np.stack([self._kind_of_column[column], when]), axis=1, return_inverse=True)
+        of = of.reshape(-1)[order]
+        for number in range(int(of.max()) + 1 if len(of) else 0):
+            take = order[of == number]
+            made.append(self._frame(column[take], row[take], value[take], float(when[take[0]])))
+        return made
+
+    def _frame(self, column: Ints, row: Ints, value: Floats, time_s: float) -> Frame:
+        columns, c = np.unique(column, return_inverse=True)
+        rows, r = np.unique(row, return_inverse=True)
+        cells = np.full((len(columns), len(rows)), np.nan)
+        cells[c, r] = value
+        names = [self._column_names[i] for i in columns.tolist()]
+        when = datetime.fromtimestamp(time_s, UTC)
+        return Frame(names[0][0], when, rows, {n: cells[i] for i, (_, n) in enumerate(names)}, source=self._name)
+
+    def _wait(self, name: str, time_s: float, key: Hashable, value: float, now: datetime) -> None:
+        if name not in self._senders and len(self._senders) >= MAX_SENDERS:
+            self._forget()
+        sender = self._senders.setdefault(name, _Sender())
+        moment = sender.waiting.setdefault(time_s, {})
+        sender.touched.setdefault(time_s, now)
+        self._waiting += key not in moment
+        moment[key] = value
+
+    def _whole(self, sender: _Sender, time_s: float) -> list[Frame]:
+        moment = sender.waiting.pop(time_s)
+        del sender.touched[time_s]
+        self._waiting -= len(moment)
+        made: list[Frame] = []
+        by_reader: dict[int, list[Hashable]] = {}
+        for key in moment:
+            known = self._known.get(key)
+            if known is not None:  # None: everything was forgotten meanwhile
+                by_reader.setdefault(known.reader, []).append(key)
+        for reader, keys in by_reader.items():
+            binding = self._binding(sender, reader, tuple(sorted(keys, key=hash)))
+            values = np.array([moment[key] for key in sender.bindings[reader][0]])
+            times_s = np.full(len(values), time_s)
+            # a rate is over the senders' own times; MAX_GAP intervals are not known here, so a gap of five minutes ends it
+            for frame in binding.frames(values, times_s, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
+                dense = _dense(frame)
+                made += [dense] if dense else []
+        return made
+
+    def _binding(self, sender: _Sender, reader: int, keys: tuple[Hashable, ...]) -> Binding:
+        had = sender.bindings.get(reader)
+        if had is not None and had[0] == keys:
+            return had[1]
+        series = [known.series for key in keys if (known := self._known[key]) is not None]
+        binding = Binding(self._parts[reader], self._site, self._assets, series, self._node, False, self._given)
+        if had is not None:
+            binding.inherit(had[1])
+        sender.bindings[reader] = keys, binding
+        return binding
+
+
+def _dense(frame: Frame) -> Frame | None:
+    """``frame`` without the metrics and assets of which it says nothing."""
+    values = {name: column for name, column in frame.values.items() if not np.isnan(column).all()}
+    if not values:
+        return None
+    rows = ~np.isnan(np.stack(list(values.values()))).all(axis=0)
+    return Frame(frame.kind, frame.time, frame.rows[rows], {n: c[rows] for n, c in values.items()}, source=frame.source)

@@ -1,0 +1,330 @@
+"""The spool's log: what arrived, on disk before anyone says so, until the store has it.
+
+Append-only files of records, each with a checksum. Bytes are numbered through all files (a file is called by the number of its
+first), so that what still waits is a few ranges of numbers. A file is self-contained: assets stand in it by id, for the site's
+tables may be edited before it is read. What a killed process had handed to the system is there; ``sync`` makes it outlive the
+machine too.
+"""
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import zstandard
+
+from twin.errors import ConfigError, Problem
+from twin.frame import Bytes, Floats, Frame, Ints, Origin
+from twin.site import Site
+
+FILE_BYTES = 16 * 2**20  # of one file, before it is packed
+MAX_RECORD_BYTES = 256 * 2**20
+_HEAD = struct.Struct("<IIII")  # length, checksum, type, values
+_SHAPE, _ROWS, _BATCH = 1, 2, 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = -(2**62)
+
+
+class Span(NamedTuple):
+    """Bytes ``[start, end)`` of the log and how many values they hold."""
+
+    start: int
+    end: int
+    samples: int
+
+
+class _Shape(NamedTuple):
+    """What a frame speaks of, without assets and time; ``graded``: the metrics that have a quality."""
+
+    kind: str
+    origin: str
+    band: str
+    source: str
+    metrics: tuple[str, ...]
+    graded: tuple[str, ...]
+
+
+class SpoolLog:
+    """One thread writes, one reads. Raises ``OSError`` where the disk says no: what was written before still counts."""
+
+    def __init__(self, folder: Path, site: Site, file_bytes: int = FILE_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._site, self._file_bytes = folder, site, file_bytes
+        self._fd = -1
+        self._base = 0
+        self._open_file: tuple[int, _Reader] | None = None
+        bases = self.bases()
+        self.end = 0
+        if bases:
+            self.end = bases[-1] + self._whole_bytes(bases[-1])
+        self._begin_file()
+
+    def bases(self) -> list[int]:
+        """Number of the first byte of each file, oldest first."""
+        return sorted({int(path.name.split("-")[1].split(".")[0]) for path in self.folder.glob("log-*")})
+
+    def size_bytes(self) -> int:
+        """On disk."""
+        return sum(entry.stat().st_size for entry in os.scandir(self.folder))
+
+    def write(self, frames: Sequence[Frame]) -> Span:
+        """Append ``frames`` as one record; on return they outlive this process. ``OSError`` where the disk says no."""
+        if self._fd < 0 or self.end - self._base >= self._file_bytes:
+            self._begin_file()
+        start = self.end
+        pieces: list[bytes] = []
+        batch, samples = self._packed(frames, pieces)
+        pieces.append(_record(_BATCH, batch, samples))
+        data = b"".join(pieces)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.write(self._fd, data[done:] if done else data)
+        except OSError:
+            os.ftruncate(self._fd, start - self._base)  # half a record is none
+            self._forget_names()
+            raise
+        self.end = start + len(data)
+        return Span(start, self.end, samples)
+
+    def sync(self) -> None:
+        """Let what was written outlive the machine."""
+        if self._fd >= 0:
+            os.fdatasync(self._fd)
+
+    def read(self, span: Span, max_samples: int) -> tuple[list[Frame], Span]:
+        """Whole records from the start of ``span`` on, until ``max_samples`` are reached; and the span that they were. What a
+        failing disk made unreadable is left out: the span is then longer than its frames."""
+        frames: list[Frame] = []
+        samples, at = 0, span.start
+        while at < span.end and samples < max_samples:
+            reader = self._reader(at)
+            if reader is None:
+                later = [base for base in self.bases() if base > at]
+                at = min(later[0] if later else span.end, span.end)
+                continue
+            found = reader.batch(at)
+            if found is None:
+                at = min(reader.end, span.end)
+                continue
+            at, some, count = found
+            frames += some
+            samples += count
+        return frames, Span(span.start, min(at, span.end), samples)
+
+    def spans(self, start: int) -> list[Span]:
+        """What lies from ``start`` on, a span for each file."""
+        found = []
+        for base in self.bases():
+            reader = self._reader(base)
+            if reader is not None and reader.end > start:
+                found.append(Span(max(base, start), reader.end, reader.samples_from(start)))
+        return found
+
+    def drop_before(self, number: int) -> None:
+        """Delete files all of whose bytes come before ``number``."""
+        bases = self.bases()
+        for base, after in pairwise(bases):
+            if after <= number:
+                self._forget(base)
+        if bases and bases[-1] == self._base and number >= self.end > self._base + self._file_bytes // 4:
+            self._begin_file()
+            self._forget(bases[-1])
+
+    def pack(self) -> None:
+        """Compress files that are full; worth it where a store stays away."""
+        for base in self.bases():
+            plain = self._path(base)
+            if base != self._base and plain.exists():
+                packed = plain.with_suffix(".zst")
+                half = plain.with_suffix(".tmp")
+                half.write_bytes(zstandard.ZstdCompressor(level=1, write_checksum=True).compress(plain.read_bytes()))
+                half.rename(packed)
+                plain.unlink()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _path(self, base: int) -> Path:
+        return self.folder / f"log-{base:016d}.log"
+
+    def _begin_file(self) -> None:
+        self.close()
+        fd = os.open(self._path(self.end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd, self._base = fd, self.end
+        self._forget_names()
+
+    def _forget_names(self) -> None:
+        self._shapes: dict[_Shape, int] = {}
+        self._rows: dict[tuple[str, bytes], int] = {}
+
+    def _forget(self, base: int) -> None:
+        if self._open_file and self._open_file[0] == base:
+            self._open_file = None
+        for suffix in (".log", ".zst"):
+            self._path(base).with_suffix(suffix).unlink(missing_ok=True)
+
+    def _whole_bytes(self, base: int) -> int:
+        """Bytes of a file up to the first record that is not whole: what a killed process left half is cut off."""
+        reader = _Reader(self._data(base), base, self._site)
+        plain = self._path(base)
+        if plain.exists():
+            os.truncate(plain, reader.end - base)
+        return reader.end - base
+
+    def _data(self, base: int) -> bytes:
+        plain = self._path(base)
+        if plain.exists():
+            return plain.read_bytes()
+        return zstandard.ZstdDecompressor().decompress(plain.with_suffix(".zst").read_bytes())
+
+    def _reader(self, at: int) -> "_Reader | None":
+        bases = [base for base in self.bases() if base <= at]
+        if not bases:
+            return None
+        base = bases[-1]
+        if self._open_file is None or self._open_file[0] != base or self._open_file[1].end <= at:
+            self._open_file = (base, _Reader(self._data(base), base, self._site))
+        return self._open_file[1] if at < self._open_file[1].end else None
+
+    def _packed(self, frames: Sequence[Frame], names: list[bytes]) -> tuple[bytes, int]:
+        """A batch; what it names for the first time goes to ``names``."""
+        heads = np.empty((len(frames), 4), dtype=np.int64)
+        columns: list[bytes] = []
+        samples = 0
+        for i, frame in enumerate(frames):
+            metrics = tuple(frame.values)
+            graded = tuple(name for name in metrics if name in frame.quality) if frame.quality else ()
+            shape = _Shape(frame.kind, frame.origin.value, frame.band, frame.source, metrics, graded)
+            if shape not in self._shapes:
+                self._shapes[shape] = len(self._shapes)
+                names.append(_record(_SHAPE, json.dumps([self._shapes[shape], *shape]).encode()))
+            key = (frame.kind, frame.rows.tobytes())
+            if key not in self._rows:
+                self._rows[key] = len(self._rows)
+                here = self._site.of_kind(frame.kind)
+                ids = [self._site.ids[int(here[row])] for row in frame.rows]
+                names.append(_record(_ROWS, json.dumps([self._rows[key], ids]).encode()))
+            issued = _NEVER if frame.issued is None else _micros(frame.issued)
+            heads[i] = (self._shapes[shape], self._rows[key], _micros(frame.time), issued)
+            columns.extend(np.ascontiguousarray(column, dtype=np.float64).tobytes() for column in frame.values.values())
+            columns.extend(np.ascontiguousarray(frame.quality[name], dtype=np.uint8).tobytes() for name in graded)
+            samples += len(frame.rows) * len(metrics)
+        return b"".join([len(frames).to_bytes(4, "little"), heads.tobytes(), *columns]), samples
+
+
+class _Reader:
+    """One file in memory: where its records stand, and what their names mean. ``end``: number of the byte after its last whole
+    record."""
+
+    def __init__(self, data: bytes, base: int, site: Site) -> None:
+        self._data, self._base, self._site = data, base, site
+        self._shapes: dict[int, _Shape] = {}
+        self._rows: dict[int, list[str]] = {}
+        self._batches: list[tuple[int, int, int, int]] = []  # number, place, length, values
+        at, first = 0, 0
+        for place, length, kind, samples in _records(data):
+            payload = data[place : place + length]
+            if kind == _SHAPE:
+                number, frame_kind, origin, band, source, metrics, graded = json.loads(payload)
+                self._shapes[number] = _Shape(frame_kind, origin, band, source, tuple(metrics), tuple(graded))
+            elif kind == _ROWS:
+                number, ids = json.loads(payload)
+                self._rows[number] = ids
+            else:
+                self._batches.append((base + first, place, length, samples))
+                first = place + length
+            at = place + length
+        self.end = base + at
+        self._next = 0
+
+    def samples_from(self, start: int) -> int:
+        """Values of the batches that begin at ``start`` or later."""
+        return sum(samples for number, _, _, samples in self._batches if number >= start)
+
+    def batch(self, at: int) -> tuple[int, list[Frame], int] | None:
+        """The first batch that begins at ``at`` or later: the number after it, its frames, its values."""
+        if self._next >= len(self._batches) or self._batches[self._next][0] != at:
+            self._next = next((i for i, one in enumerate(self._batches) if one[0] >= at), len(self._batches))
+        if self._next == len(self._batches):
+            return None
+        _, place, length, samples = self._batches[self._next]
+        self._next += 1
+        return self._base + place + length, list(self._frames(place)), samples
+
+    def _frames(self, place: int) -> Iterator[Frame]:
+        data = self._data
+        count = int.from_bytes(data[place : place + 4], "little")
+        heads = np.frombuffer(data, dtype=np.int64, count=4 * count, offset=place + 4).reshape(count, 4)
+        at = place + 4 + 32 * count
+        for shape_id, rows_id, time, issued in heads.tolist():
+            if shape_id not in self._shapes or rows_id not in self._rows:
+                return  # the record that names it was spoilt
+            shape, ids = self._shapes[shape_id], self._rows[rows_id]
+            n = len(ids)
+            values: dict[str, Floats] = {}
+            quality: dict[str, Bytes] = {}
+            for name in shape.metrics:
+                values[name] = np.frombuffer(data, dtype=np.float64, count=n, offset=at)
+                at += 8 * n
+            for name in shape.graded:
+                quality[name] = np.frombuffer(data, dtype=np.uint8, count=n, offset=at)
+                at += n
+            rows, take = self._place(shape.kind, ids)
+            if take is not None:
+                values = {name: column[take] for name, column in values.items()}
+                quality = {name: column[take] for name, column in quality.items()}
+            if len(rows):
+                when, made = _moment(time), None if issued == _NEVER else _moment(issued)
+                origin = Origin(shape.origin)
+                yield Frame(shape.kind, when, rows, values, origin, shape.source, shape.band, quality, made)
+
+    def _place(self, kind: str, ids: Sequence[str]) -> tuple[Ints, Ints | None]:
+        """Rows of ``ids`` in the site as it is now, and which of them it still has (None: all)."""
+        site = self._site
+        known = [i for i, one in enumerate(ids) if one in site.position and site.kind(one) == kind]
+        rows = np.array([site.row(ids[i]) for i in known], dtype=np.int32)
+        return rows, None if len(known) == len(ids) else np.array(known, dtype=np.int32)
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(place, length, type, values) of each whole record; one that was spoilt is left out, one that was cut is the end."""
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, checksum, kind, samples = _HEAD.unpack_from(data, at)
+        place = at + _HEAD.size
+        if length > MAX_RECORD_BYTES or place + length > len(data) or kind not in (_SHAPE, _ROWS, _BATCH):
+            return
+        at = place + length
+        if zlib.crc32(memoryview(data)[place:at]) == checksum:
+            yield place, length, kind, samples
+
+
+def _record(kind: int, payload: bytes, samples: int = 0) -> bytes:
+    return _HEAD.pack(len(payload), zlib.crc32(payload), kind, samples) + payload
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(time_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def open_log(folder: Path, site: Site) -> SpoolLog:
+    """The log in ``folder``, made where there is none; ``ConfigError`` where that cannot be."""
+    try:
+        return SpoolLog(folder, site)
+    except OSError as error:
+        what = f"the spool cannot be opened ({error.strerror or error}); free space, mend the disk or name another [store] path"
+        raise ConfigError([Problem(str(folder), what)]) from error

@@ -1,0 +1,55 @@
+"""``icctwin check`` says of each source whether it is reached, how much it gives, and what of it nobody can place."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from ui.check import Row, reach
+from ui.config import load_config
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+PAGE = """DCGM_FI_DEV_GPU_TEMP{gpu="0"} 50
+DCGM_FI_DEV_POWER_USAGE{gpu="0"} 400
+mystery{gpu="0"} 1
+DCGM_FI_DEV_GPU_TEMP{gpu="9"} 1
+"""
+
+
+async def rows_of(folder: Path, sources: str) -> dict[str, Row]:
+    (folder / "assets.csv").write_text("id,kind,parent,index\nhall,hall,,\nrack,rack,hall,\nnode,node,rack,\ng0,gpu,node,0\n")
+    (folder / "token").write_text("s3cret")
+    path = folder / "site.toml"
+    path.write_text(f'[site]\nname = "x"\n[store]\npath = "store"\n{sources}')
+    return {str(row["name"]): row for row in await reach(load_config(path), NOW)}
+
+
+async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=PAGE, headers={"Content-Type": "text/plain"})
+
+    app = web.Application()
+    app.router.add_get("/metrics", page)
+    async with TestServer(app, host="127.0.0.1") as server:
+        at = f"127.0.0.1:{server.port}"
+        (tmp_path / "targets.json").write_text(json.dumps([{"targets": [at, "127.0.0.1:1"], "labels": {"node": "node"}}]))
+        source = '[[source]]\nname = "{}"\ntype = "prometheus"\nevery_s = 2\nmapping = "auto"\n{}\n'
+        rows = await rows_of(
+            tmp_path,
+            source.format("one", f'targets = "{at}"\nnode = "node"')
+            + source.format("dead", 'targets = "127.0.0.1:1"\nnode = "node"')
+            + source.format("many", 'file_sd = "targets.json"')
+            + '[[source]]\nname = "push"\ntype = "push"\ntoken_file = "token"\n',
+        )
+    one = rows["one"]
+    assert (one["ok"], one["values"], one["values_per_s"], one["unmapped"]) == (True, 2, 1.0, 2)
+    assert one["unmapped_names"] == ["mystery", "DCGM_FI_DEV_GPU_TEMP"]
+    assert "2 values every 2 s (1/s), 2 series belong to nothing known: mystery, DCGM_FI_DEV_GPU_TEMP" in str(one["says"])
+    assert (rows["dead"]["ok"], "no connection" in str(rows["dead"]["says"])) == (False, True)
+    assert "of 1 of 2 targets" in str(rows["many"]["says"])
+    (target,) = [row for name, row in rows.items() if name.startswith("many: ")]
+    assert (target["what"], target["ok"]) == ("target", False)
+    assert rows["push"]["ok"]
+    assert "s3cret" not in json.dumps(list(rows.values()))

@@ -1,0 +1,125 @@
+"""Scheduling policies: textbook cases, and properties of any queue."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twin.sim.schedule import NO_ROOM, TOO_LARGE, Policy, Schedule, schedule
+from twin.sim.trace import Trace, checked, trace_of
+
+SLOTS = 10
+# (submit, run, limit, slots): a holds 6 of 10 until 100; b asks for 8 and heads the queue; c is short and small; d is long and
+# small; e is long and larger than what b leaves over.
+QUEUE = [("a", 0, 100, 100, 6), ("b", 1, 50, 50, 8), ("c", 2, 90, 95, 4), ("d", 3, 500, 500, 2), ("e", 4, 500, 500, 3)]
+
+
+def trace(rows: list[tuple[str, float, float, float, int]], **more: object) -> Trace:
+    ids, submit, run, limit, nodes = zip(*rows, strict=True)
+    columns = [np.array(c, dtype=np.float64) for c in (submit, run, limit)]
+    return trace_of(ids, columns[0], columns[1], limit_s=columns[2], nodes=np.array(nodes), **more)
+
+
+def starts(policy: Policy, jobs: Trace, **more: float) -> dict[str, float]:
+    made = schedule(jobs, policy, jobs.nodes, SLOTS, 1e6, **more)  # type: ignore[arg-type]
+    return dict(zip(jobs.ids, made.start_s.tolist(), strict=True))
+
+
+def test_first_come_first_served_makes_all_wait_for_the_head() -> None:
+    assert starts(Policy.FCFS, trace(QUEUE)) == {"a": 0, "b": 100, "c": 150, "d": 150, "e": 150}
+
+
+def test_easy_fills_gaps_but_never_delays_the_head() -> None:
+    """c ends by b's start (2 + 95 <= 100); d and e do not, but d fits beside b (10 - 8 = 2 over), e does not."""
+    found = starts(Policy.EASY, trace(QUEUE))
+    assert found == {"a": 0, "b": 100, "c": 2, "d": 92, "e": 150}  # d once c has gone
+
+
+def test_easy_delays_the_third_but_conservative_does_not() -> None:
+    """EASY protects the head alone. x heads and waits for a; y is next; z is long and, beside x, delays y."""
+    rows = [("a", 0, 100, 100, 6), ("x", 1, 100, 100, 5), ("y", 2, 10, 10, 9), ("z", 3, 300, 300, 4)]
+    easy, careful = starts(Policy.EASY, trace(rows)), starts(Policy.CONSERVATIVE, trace(rows))
+    assert easy["x"] == careful["x"] == 100
+    assert easy["z"] == 3
+    assert easy["y"] == 303
+    assert careful["y"] == 200
+    assert careful["z"] == 210
+
+
+def test_priority_goes_before_arrival() -> None:
+    rows = [("a", 0, 100, 100, 10), ("low", 1, 10, 10, 10), ("high", 2, 10, 10, 10)]
+    assert starts(Policy.PRIORITY, trace(rows, priority=np.array([0.0, 1.0, 9.0]))) == {"a": 0, "high": 100, "low": 110}
+
+
+def test_recorded_starts_are_kept_and_what_does_not_fit_is_counted() -> None:
+    jobs = trace([("a", 0, 100, 100, 6), ("b", 1, 50, 50, 8), ("c", 2, 5, 5, 11)], start_s=np.array([5.0, 50.0, 60.0]))
+    made = schedule(jobs, Policy.RECORDED, jobs.nodes, SLOTS, 1e6)
+    assert made.start_s[0] == 5
+    assert np.isnan(made.start_s[1:]).all()
+    assert made.left_out == {NO_ROOM: (1, "b"), TOO_LARGE: (1, "c")}
+
+
+def test_a_power_cap_holds_jobs_back() -> None:
+    jobs = trace([("a", 0, 100, 100, 2), ("b", 0, 100, 100, 2), ("c", 0, 100, 100, 2)])
+    free = schedule(jobs, Policy.EASY, jobs.nodes, SLOTS, 1e6, np.full(3, 50.0), 100.0)
+    assert sorted(free.start_s.tolist()) == [0, 0, 100]
+
+
+def overlap(made: Schedule) -> int:
+    """The most jobs that ever hold one slot at a time."""
+    worst = 0
+    for slot in np.unique(made.slot):
+        jobs = made.job[made.slot == slot]
+        edges = sorted([(made.start_s[j], 1) for j in jobs] + [(made.end_s[j], -1) for j in jobs], key=lambda e: (e[0], e[1]))
+        worst = max(worst, int(np.cumsum([step for _, step in edges]).max()))
+    return worst
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40), st.integers(1, SLOTS)), min_size=1, max_size=25),
+    st.sampled_from(list(Policy)),
+)
+def test_no_slot_is_held_twice_and_nobody_starts_early(rows: list[tuple[int, int, int]], policy: Policy) -> None:
+    jobs = trace([(str(i), s, r, r + 5, n) for i, (s, r, n) in enumerate(rows)])
+    made = schedule(jobs, policy, jobs.nodes, SLOTS, 1e6)
+    ran = ~np.isnan(made.start_s)
+    assert ran.all() or policy is Policy.RECORDED
+    assert (made.start_s[ran] >= jobs.submit_s[ran]).all()
+    np.testing.assert_array_equal(made.end_s[ran] - made.start_s[ran], jobs.run_s[ran])
+    assert np.array_equal(np.bincount(made.job, minlength=len(jobs))[ran], jobs.nodes[ran])
+    assert overlap(made) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40), st.integers(1, SLOTS)), min_size=2, max_size=20))
+def test_easy_starts_the_first_that_waits_no_later_than_fcfs_does(rows: list[tuple[int, int, int]]) -> None:
+    """With exact limits, the first job that must wait under fcfs is not delayed by backfilling."""
+    jobs = trace([(str(i), s, r, r, n) for i, (s, r, n) in enumerate(rows)])
+    plain, easy = (schedule(jobs, p, jobs.nodes, SLOTS, 1e6).start_s for p in (Policy.FCFS, Policy.EASY))
+    waits = np.flatnonzero(plain > jobs.submit_s)
+    if len(waits):
+        assert easy[waits[0]] <= plain[waits[0]]
+
+
+def test_impossible_rows_are_named_and_counted() -> None:
+    jobs = trace_of(
+        ["ok", "no time", "backwards", "asks nothing", "hot", "u", "nan"],
+        np.array([0.0, 0, 10, 0, 0, 0, np.nan]),
+        np.array([5.0, 0, 5, 5, 5, 5, 5]),
+        start_s=np.array([np.nan, np.nan, 3.0, np.nan, np.nan, np.nan, np.nan]),
+        nodes=np.array([1, 1, 1, 0, 1, 1, 1]),
+        node_w=np.array([400.0, 400, 400, 400, -3, 400, 400]),
+        gpu_util_frac=np.array([np.nan] * 5 + [1.7, np.nan]),
+    )
+    kept = checked(jobs)
+    assert list(kept.ids) == ["ok"]
+    assert sum(count for count, _ in kept.refused.values()) == 6
+    assert kept.refused["it starts before it was submitted"] == (1, "row backwards")
+    assert kept.refused["its power is negative or over 100 kW a node"] == (1, "row hot")
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_an_empty_queue_is_no_schedule(policy: Policy) -> None:
+    none = trace_of([], np.empty(0), np.empty(0))
+    assert len(schedule(none, policy, none.nodes, SLOTS, 1e6).job) == 0

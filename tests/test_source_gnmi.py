@@ -1,0 +1,193 @@
+"""gNMI against a real gRPC server made of the published protocol, which answers with recorded notifications."""
+
+import asyncio
+import json
+from base64 import b64encode
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import grpc
+import pytest
+from devices import NOW, columns, endless, free_port, garbage, opened, poll, refused, silent, tcp
+from google.protobuf import json_format
+from pygnmi.spec.v080 import gnmi_pb2 as gnmi
+from pygnmi.spec.v080 import gnmi_pb2_grpc
+
+NS = 10**9
+T0 = round(NOW.timestamp())
+
+
+class Switch(gnmi_pb2_grpc.gNMIServicer):
+    """Answers a ONCE subscription with ``responses`` (as JSON) and a Get with their updates."""
+
+    def __init__(self, responses=(), *, sync=True, wait_s=0.0, user=""):
+        self.responses, self.sync, self.wait_s, self.user = list(responses), sync, wait_s, user
+        self.asked = []
+
+    async def Subscribe(self, requests, context):
+        await self._admit(context)
+        async for request in requests:
+            self.asked.append(request.subscribe)
+            break
+        await asyncio.sleep(self.wait_s)
+        for one in self.responses:
+            yield json_format.ParseDict(one, gnmi.SubscribeResponse())
+        if self.sync:
+            yield gnmi.SubscribeResponse(sync_response=True)
+
+    async def Get(self, request, context):
+        await self._admit(context)
+        self.asked.append(request)
+        found = [json_format.ParseDict(one["update"], gnmi.Notification()) for one in self.responses]
+        return gnmi.GetResponse(notification=found)
+
+    async def Capabilities(self, request, context):
+        models = [gnmi.ModelData(name="openconfig-interfaces", organization="OpenConfig", version="3.0.0")]
+        return gnmi.CapabilityResponse(supported_models=models, gNMI_version="0.7.0")
+
+    async def _admit(self, context):
+        said = dict(context.invocation_metadata())
+        if self.user and (said.get("username"), said.get("password")) != (self.user, "secret"):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+
+
+@asynccontextmanager
+async def serving(switch, port=0):
+    server = grpc.aio.server()
+    gnmi_pb2_grpc.add_gNMIServicer_to_server(switch, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+def path(*names):
+    """``("interfaces", ("interface", {"name": "Ethernet1"}), …)`` as JSON of a path."""
+    return {"elem": [{"name": n} if isinstance(n, str) else {"name": n[0], "key": n[1]} for n in names]}
+
+
+def update(at_s, *updates, prefix=()):
+    said = [{"path": path(*where), "val": value} for where, value in updates]
+    return {"update": {"timestamp": str(at_s * NS), "prefix": path(*prefix), "update": said}}
+
+
+def interface(name):
+    return "interfaces", ("interface", {"name": name})
+
+
+def counters(seconds, octets):
+    """What an Arista and a Nokia say of the same: leaves one by one, and one JSON of a container with 64-bit numbers as
+    text."""
+    one = interface("Ethernet1")
+    tree = {"openconfig-interfaces:in-octets": str(octets), "out-octets": str(2 * octets), "in-errors": "3", "out-errors": "4",
+            "in-discards": 5, "out-discards": "6"}  # fmt: skip
+    ietf = json.dumps(tree).encode()
+    return [
+        update(T0 + seconds, ((*one, "state", "oper-status"), {"stringVal": "UP"}),
+               ((*one, "state", "counters", "in-octets"), {"uintVal": str(octets)}),
+               ((*one, "state", "counters", "in-errors"), {"uintVal": "1"})),
+        update(T0 + seconds, (("counters",), {"jsonIetfVal": b64encode(ietf).decode()}),
+               (("oper-status",), {"stringVal": "openconfig-interfaces:LOWER_LAYER_DOWN"}),
+               prefix=(*interface("Ethernet2"), "state")),
+        update(T0 + seconds, (("qos", "interfaces", ("interface", {"interface-id": "Ethernet1"}), "output", "queues",
+                               ("queue", {"name": "3"}), "state", "dropped-pkts"), {"uintVal": "7"}),
+               (("qos", "interfaces", ("interface", {"interface-id": "Ethernet1"}), "output", "queues",
+                 ("queue", {"name": "4"}), "state", "dropped-pkts"), {"uintVal": "8"})),
+        update(T0 + seconds, ((*one, "openconfig-if-ethernet:ethernet", "state", "counters", "in-mac-pause-frames"),
+        {"uintVal": "99"}),
+               (("openconfig-platform:components", ("component", {"name": "CM-1"}), "state", "temperature", "instant"),
+                {"decimalVal": {"digits": "204", "precision": 1}}),
+               (("openconfig-platform:components", ("component", {"name": "AP-1"}), "state", "temperature", "instant"),
+                {"decimalVal": {"digits": "343", "precision": 1}})),
+    ]  # fmt: skip
+
+
+def source(port, **options):
+    return opened("gnmi", targets={f"127.0.0.1:{port}": "sw"}, tls=False, **{"timeout_s": 2, **options}).sources[0]
+
+
+async def test_openconfig_gives_ports_queues_pauses_and_the_hottest_component():
+    switch = Switch(counters(0, 1000))
+    async with serving(switch) as port:
+        one = source(port)
+        first = await poll(one)
+        switch.responses = counters(10, 6000)
+        then = await poll(one, NOW + timedelta(seconds=11))
+        await one.close()
+    nan = pytest.approx([float("nan")] * 2, nan_ok=True)
+    assert columns(first["port"]) == {
+        "up_flag": [1, 0],
+        "rx_bps": nan,
+        "tx_bps": nan,
+        "error_count": [1, 7],
+        "discard_count": pytest.approx([float("nan"), 11], nan_ok=True),
+        "queue_drop_count": pytest.approx([15, float("nan")], nan_ok=True),
+        "pause_rx_count": pytest.approx([99, float("nan")], nan_ok=True),
+    }
+    assert columns(first["switch"]) == {"temp_c": [34.3]}
+    assert then["port"].time == NOW + timedelta(seconds=10)  # the switch's own
+    assert columns(then["port"])["rx_bps"] == [4000, 4000]
+    assert columns(then["port"])["tx_bps"] == pytest.approx([float("nan"), 8000], nan_ok=True)
+    asked = switch.asked[0]
+    assert asked.mode == gnmi.SubscriptionList.ONCE
+    assert [e.name for e in asked.subscription[1].path.elem] == ["interfaces", "interface", "state", "counters"]
+
+
+async def test_sonic_counters_are_read_by_get_with_their_target():
+    table = {f"Ethernet{i}": {"SAI_PORT_STAT_PFC_3_RX_PKTS": str(10 * i), "SAI_PORT_STAT_PFC_4_RX_PKTS": "5",
+                              "SAI_PORT_STAT_IF_IN_ERRORS": "1", "OTHER": "9"} for i in (1, 2)}  # fmt: skip
+    body = b64encode(json.dumps(table).encode()).decode()
+    switch = Switch([update(T0, (("COUNTERS", "Ethernet*"), {"jsonIetfVal": body}))])
+    async with serving(switch) as port:
+        one = source(port, mapping="sonic")
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames["port"]) == {"error_count": [1, 1], "pause_rx_count": [15, 25]}
+    assert switch.asked[0].prefix.target == "COUNTERS_DB"
+    assert one.unmapped == 2
+
+
+async def test_a_login_is_sent_and_asked_for(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    async with serving(Switch(counters(0, 1), user="icct")) as port:
+        one = source(port)
+        assert "check user and password_file" in await refused(one.poll(NOW))
+        await one.close()
+        one = source(port, user="icct", password_file=secret)
+        assert "port" in await poll(one)
+        await one.close()
+
+
+async def test_a_sick_switch_is_one_clear_error_and_the_next_poll_recovers(monkeypatch):
+    bad = [update(T0, ((*interface("Ethernet1"), "state"), {"jsonVal": "e3t7"}))]  # {{{
+    none = [update(T0, ((*interface("Ethernet77"), "state", "oper-status"), {"stringVal": "UP"}))]
+    for switch, says in (
+        (Switch(counters(0, 1), sync=False), "before it is whole"),
+        (Switch(counters(0, 1), wait_s=5), "slow"),
+        (Switch(bad), "cannot be read"),
+        (Switch(none), "none of its 1 points"),
+    ):
+        async with serving(switch) as port:
+            one = source(port, timeout_s=0.5)
+            assert says in await refused(one.poll(NOW))
+            await one.close()
+    monkeypatch.setattr("ingest.sources.gnmi.MAX_MESSAGE_BYTES", 100_000)
+    long = update(T0, ((*interface("Ethernet1"), "state", "description"), {"stringVal": "x" * 200_000}))
+    async with serving(Switch([long])) as port:
+        one = source(port)
+        assert "its answer is too large" in await refused(one.poll(NOW))
+        await one.close()
+    for answer in (silent, garbage, endless):
+        async with tcp(answer) as port:
+            one = source(port, timeout_s=0.5)
+            assert f"127.0.0.1:{port}" in await refused(one.poll(NOW))
+            await one.close()
+    port = free_port()
+    one = source(port)
+    assert "UNAVAILABLE" in await refused(one.poll(NOW))
+    async with serving(Switch(counters(0, 1)), port):
+        assert "port" in await poll(one)
+    await one.close()

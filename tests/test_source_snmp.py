@@ -1,0 +1,240 @@
+"""SNMP against a real snmpd of Debian, v2c and v3, and against its own objects that play a PDU, a UPS and a switch's
+sensors."""
+
+import asyncio
+import shutil
+import socket
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+from devices import NOW, action, columns, free_port, opened, poll, refused, site
+
+from twin.frame import Origin
+
+pytestmark = pytest.mark.server
+RARITAN, UPS, SENSORS = "1.3.6.1.4.1.13742.6", "1.3.6.1.2.1.33.1", "1.3.6.1.2.1.99.1.1.1"
+# snmpd hands the trees of these to a program that speaks pass_persist, so that they answer as a recorded device does
+WALKS = {
+    RARITAN: [
+        # decimal digits of inlet 1: RMS current 3, RMS voltage 0, active power 0, active energy 0; then what it measures
+        *((f"{RARITAN}.3.3.4.1.7.1.1.{kind}", "gauge", digits) for kind, digits in ((1, 3), (4, 0), (5, 0), (8, 0))),
+        *((f"{RARITAN}.5.2.3.1.4.1.1.{kind}", "gauge", value) for kind, value in ((1, 680), (4, 233), (5, 138), (8, 5000))),
+    ],
+    UPS: [
+        (f"{UPS}.2.4.0", "integer", 87),
+        *((f"{UPS}.3.3.1.{column}.{line}", "integer", value) for column, value in ((3, 230), (4, 125), (5, 2700)) for line
+        in (1, 2)), (f"{UPS}.4.1.0", "integer", 5),
+        *((f"{UPS}.4.4.1.{column}.{line}", "integer", value + line) for column, value in ((4, 2500), (5, 40)) for line in
+        (1, 2)),
+    ],
+    SENSORS: [
+        # type 8 is celsius; scales milli (8) and units (9); precision 1; status ok (1), unavailable (2)
+        *((f"{SENSORS}.{column}.{row}", "integer", value)
+          for row, values in ((1, (8, 9, 1, 415, 1)), (2, (8, 8, 0, 52_300, 1)), (3, (8, 9, 0, 99, 2)), (4, (4, 9, 0, 12, 1)))
+          for column, value in enumerate(values, 1)),
+    ],
+}  # fmt: skip
+PASS = """#!/usr/bin/env python3
+import sys
+walk = {walk!r}
+def key(oid):
+    return tuple(int(part) for part in oid.strip(".").split("."))
+rows = sorted((key(oid), oid, kind, value) for oid, kind, value in walk)
+held = {{}}
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    command = line.strip()
+    if not command:  # one follows each set
+        continue
+    if command == "PING":
+        print("PONG", flush=True)
+        continue
+    oid = key(sys.stdin.readline())
+    if command == "set":
+        kind, _, value = sys.stdin.readline().strip().partition(" ")
+        held[oid] = value
+        print("DONE", flush=True)
+        continue
+    found = next((row for row in rows if (row[0] == oid if command == "get" else row[0] > oid)), None)
+    if found is None:
+        print("NONE", flush=True)
+    else:
+        print("." + found[1], found[2], held.get(found[0], found[3]), sep="\\n", flush=True)
+"""
+
+
+@asynccontextmanager
+async def snmpd(tmp_path, walks=WALKS):
+    """A real snmpd on a free port of loopback."""
+    program = shutil.which("snmpd") or shutil.which("snmpd", path="/usr/sbin")
+    if program is None:
+        pytest.skip("snmpd is not installed (Debian: apt-get install snmpd)")
+    port = free_port(socket.SOCK_DGRAM)
+    lines = [f"agentAddress udp:127.0.0.1:{port}", "rocommunity public 127.0.0.1", "rwcommunity writer 127.0.0.1",
+             'createUser icct SHA-256 "auth-pass-phrase" AES "priv-pass-phrase"', "rwuser icct priv"]  # fmt: skip
+    for i, (tree, walk) in enumerate(walks.items()):
+        script = tmp_path / f"pass{i}.py"
+        script.write_text(PASS.format(walk=walk))
+        script.chmod(0o755)
+        lines.append(f"pass_persist .{tree} {script}")
+    (tmp_path / "snmpd.conf").write_text("\n".join(lines) + "\n")
+    arguments = ("-f", "-LE", "0", "-C", "-c", str(tmp_path / "snmpd.conf"), "-p", str(tmp_path / "snmpd.pid"))
+    quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, env={"SNMP_PERSISTENT_DIR": str(tmp_path / "var")}, **quiet
+    )
+    try:
+        for _ in range(100):  # it answers to nobody before it is ready: its socket tells
+            if any(c.laddr.port == port for c in psutil.net_connections("udp4")):
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def source(port, asset, mapping, of=None, **options):
+    return opened("snmp", of, targets={f"127.0.0.1:{port}": asset}, mapping=mapping, timeout_s=5, **options)
+
+
+async def polled(centre):
+    try:
+        return await poll(centre.sources[0])
+    finally:
+        await centre.sources[0].close()
+
+
+async def test_the_machines_own_interfaces_agree_with_it_over_v2c_and_v3(tmp_path):
+    nic = next((name for name, stats in psutil.net_if_stats().items() if name != "lo" and stats.isup), "lo")
+    of = site(
+        {"id": "nic", "kind": "port", "parent": "sw", "device": nic},
+        {"id": "lo", "kind": "port", "parent": "sw", "device": "lo"},
+    )
+    auth, priv = tmp_path / "auth", tmp_path / "priv"
+    auth.write_text("auth-pass-phrase")
+    priv.write_text("priv-pass-phrase")
+    async with snmpd(tmp_path) as port:
+        v2c = await polled(source(port, "sw", "if_mib", of))
+        v3 = await polled(source(port, "sw", "if_mib", of, user="icct", auth_file=auth, priv_file=priv))
+        auth.write_text("not the pass phrase")
+        stranger = source(port, "sw", "if_mib", of, user="icct", auth_file=auth, priv_file=priv).sources[0]
+        says = await refused(stranger.poll(NOW))
+        await stranger.close()
+    assert says.startswith(f"127.0.0.1:{port}: ")
+    for frames in (v2c, v3):
+        up = dict(zip([of.ids_of("port")[row] for row in frames["port"].rows], columns(frames["port"])["up_flag"], strict=True))
+        assert up == {"nic": 1, "lo": 1}
+        assert columns(frames["switch"]) == {
+            "temp_c": [pytest.approx(52.3)],
+            "up_flag": [1],
+        }  # milli and precision; what is unavailable is left out
+
+
+async def test_counters_become_rates(tmp_path):
+    of = site({"id": "lo", "kind": "port", "parent": "sw", "device": "lo"})
+    async with snmpd(tmp_path) as port:
+        one = source(port, "sw", "if_mib", of).sources[0]
+        first = await poll(one)
+        await asyncio.sleep(0.2)
+        then = await poll(one)
+        await one.close()
+    assert columns(first["port"])["rx_bps"] == pytest.approx([float("nan")], nan_ok=True)
+    assert columns(then["port"])["rx_bps"][0] >= 0
+
+
+async def test_a_raritan_pdu_is_read_with_its_decimal_digits(tmp_path):
+    async with snmpd(tmp_path) as port:
+        frames = await polled(source(port, "pdu", "raritan"))
+    assert columns(frames["pdu"]) == {
+        "power_w": [138],
+        "energy_j": [5000 * 3600],
+        "voltage_v": [233],
+        "current_a": [pytest.approx(0.68)],
+    }
+
+
+async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):
+    async with snmpd(tmp_path) as port:
+        frames = await polled(source(port, "ups", "ups_mib"))
+    assert columns(frames["ups"]) == {
+        "power_w": [5400],
+        "loading_frac": [pytest.approx(0.42)],
+        "loss_w": [5400 - 5003],
+        "voltage_v": [230],
+        "current_a": [12.5],
+        "charge_frac": [pytest.approx(0.87)],
+        "on_battery_flag": [1],
+    }
+
+
+async def test_an_object_is_set_within_bounds_in_its_own_type_and_read_back(tmp_path):
+    tree = "1.3.6.1.4.1.99999.1"
+    mapping = tmp_path / "m.toml"
+    mapping.write_text(
+        f'device = "cdu"\n[scalars]\nsetpoint = "{tree}.1.0"\n'
+        '[[metric]]\nkind = "cdu"\nmetric = "supply_temp_setpoint_c"\nseries = "setpoint"\nscale = 0.1\n'
+        '[[set]]\nkind = "cdu"\nmetric = "supply_temp_setpoint_c"\nlow = 18\nhigh = 40\n'
+    )
+    community = tmp_path / "community"
+    community.write_text("writer")
+    async with snmpd(tmp_path, {tree: [(f"{tree}.1.0", "integer", 300)]}) as port:
+        centre = source(port, "cdu", str(mapping), community_file=community)
+        order = action("cdu", "supply_temp_setpoint_c", 30.7)
+        frame = await centre.actuators["cdu"].apply(order, NOW)
+        assert (frame.origin, columns(frame)) == (Origin.COMMANDED, {"supply_temp_setpoint_c": [pytest.approx(30.7)]})
+        assert "takes 18 to 40" in await refused(
+            centre.actuators["cdu"].apply(action("cdu", "supply_temp_setpoint_c", 41), NOW)
+        )
+        await centre.sources[0].close()
+        reader = source(port, "cdu", str(mapping))  # may read, not write
+        assert "refuses with" in await refused(reader.actuators["cdu"].apply(action("cdu", "supply_temp_setpoint_c", 31), NOW))
+        await reader.sources[0].close()
+
+
+async def test_a_sick_agent_is_one_clear_error(tmp_path):
+    async with snmpd(tmp_path) as port:
+        wrong = tmp_path / "community"
+        wrong.write_text("wrong")
+        one = opened(
+            "snmp", targets={f"127.0.0.1:{port}": "sw"}, mapping="if_mib", timeout_s=1.5, community_file=wrong
+        ).sources[0]
+        says = await refused(one.poll(NOW))  # whichever runs out first: the agent's silence or the poll's time
+        assert "version and community or user" in says or "no whole answer within" in says
+        await one.close()
+        one = source(port, "pdu", "apc_pdu").sources[0]  # another device: it has none of these
+        assert await one.poll(NOW) == []
+        await one.close()
+    for answer in (None, b"\x30\x82\xff\xff garbage", b"\x00" * 60_000):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            peer.setblocking(False)
+            port = peer.getsockname()[1]
+            one = opened("snmp", targets={f"127.0.0.1:{port}": "sw"}, mapping="if_mib", timeout_s=1.5).sources[0]
+
+            async def talk(peer=peer, answer=answer):
+                loop = asyncio.get_running_loop()
+                while answer is not None:
+                    _, whom = await loop.sock_recvfrom(peer, 65_536)
+                    await loop.sock_sendto(peer, answer, whom)
+
+            task = asyncio.create_task(talk())
+            assert f"127.0.0.1:{port}" in await refused(one.poll(NOW))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await one.close()
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path):
+    for more, says in (
+        ({"user": "u", "community_file": tmp_path}, "leave one"),
+        ({"user": "u", "priv_file": tmp_path}, "needs auth_file"),
+        ({"auth_file": tmp_path}, "needs user"),
+        ({"targets": {"h:x": "sw"}}, "is no port"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            opened("snmp", **{"targets": {"h": "sw"}, "mapping": "if_mib", **more})

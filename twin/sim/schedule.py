@@ -1,0 +1,244 @@
+"""Which job runs when and where: a queue before a machine of equal slots, driven by events.
+
+A slot is a node, or a single GPU where a trace has jobs of less than a node. Policies:
+
+- ``fcfs``: first come, first served; who does not fit makes all wait.
+- ``easy``: as fcfs, but a job behind may start if it does not delay the first one (Lifka, "The ANL/IBM SP scheduling
+  system", 1995; with the run times that jobs ask for as the estimate).
+- ``priority``: by priority, then by submission, with the backfilling of ``easy`` (what Slurm's multifactor plug-in does).
+- ``conservative``: every job in the window has a reservation, none may be delayed (Feitelson & Weil, 1998).
+- ``recorded``: as the trace says; what does not fit then is left out and counted.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from twin.frame import Floats, Ints
+from twin.sim.trace import Trace
+
+WINDOW = 500  # waiting jobs that backfilling looks at, as Slurm's bf_max_job_test
+RESERVED = 50  # waiting jobs that hold a reservation under ``conservative``
+NO_ROOM = "it did not fit when it was recorded to start"
+TOO_LARGE = "it asks for more than the site has"
+
+
+class Policy(StrEnum):
+    """Who may start next."""
+
+    FCFS = "fcfs"
+    EASY = "easy"
+    PRIORITY = "priority"
+    CONSERVATIVE = "conservative"
+    RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """Per job: ``start_s`` (NaN: not within the horizon), ``end_s``. ``job``/``slot``: int32[m], who holds which slot.
+    ``left_out``: reason -> (how many jobs, the first one's id)."""
+
+    start_s: Floats
+    end_s: Floats
+    job: Ints
+    slot: Ints
+    left_out: dict[str, tuple[int, str]]
+
+
+class _Machine:
+    """Free slots, who holds which, and what power is left under a cap. First fit: the lowest free slots."""
+
+    def __init__(self, slots: int, spare_w: float) -> None:
+        self.free = np.ones(slots, dtype=np.bool_)
+        self.count, self.spare_w = slots, spare_w
+        self.held: dict[int, Ints] = {}
+        self.job: list[Ints] = []
+        self.slot: list[Ints] = []
+
+    def take(self, job: int, wanted: int, power_w: float) -> None:
+        slots = np.flatnonzero(self.free)[:wanted].astype(np.int32)
+        self.free[slots] = False
+        self.count -= wanted
+        self.spare_w -= power_w
+        self.held[job] = slots
+        self.job.append(np.full(wanted, job, dtype=np.int32))
+        self.slot.append(slots)
+
+    def give(self, job: int, power_w: float) -> None:
+        slots = self.held.pop(job)
+        self.free[slots] = True
+        self.count += len(slots)
+        self.spare_w += power_w
+
+
+class _Run:
+    """One run of a policy over a trace."""
+
+    def __init__(self, trace: Trace, policy: Policy, wanted: Ints, slots: int, power_w: Floats, spare_w: float) -> None:
+        n = len(trace)
+        self.policy, self.trace, self.wanted, self.power_w = policy, trace, wanted, power_w
+        self.slots = slots
+        self.machine = _Machine(slots, spare_w)
+        self.start, self.end = np.full(n, np.nan), np.full(n, np.nan)
+        self.limit = np.where(np.isnan(trace.limit_s), trace.run_s, np.maximum(trace.limit_s, 1.0))
+        self.ends: list[tuple[float, int]] = []  # heap of real ends
+        self.expected: list[tuple[float, int]] = []  # sorted: when running jobs end at the latest
+        self.queue: list[int] = []  # sorted by rank
+        self.rank = [(-p, s, i) for i, (p, s) in enumerate(zip(trace.priority.tolist(), trace.submit_s.tolist(), strict=True))]
+        self.left_out: dict[str, tuple[int, str]] = {}
+
+    def refuse(self, job: int, reason: str) -> None:
+        count, first = self.left_out.get(reason, (0, self.trace.ids[job]))
+        self.left_out[reason] = (count + 1, first)
+
+    def fits(self, job: int) -> bool:
+        return bool(self.wanted[job] <= self.machine.count and self.power_w[job] <= self.machine.spare_w)
+
+    def begin(self, job: int, now: float) -> None:
+        self.machine.take(job, int(self.wanted[job]), float(self.power_w[job]))
+        self.start[job], self.end[job] = now, now + self.trace.run_s[job]
+        heapq.heappush(self.ends, (float(self.end[job]), job))
+        insort(self.expected, (now + float(self.limit[job]), job))
+
+    def finish(self, job: int) -> None:
+        self.machine.give(job, float(self.power_w[job]))
+        entry = (float(self.start[job]) + float(self.limit[job]), job)
+        del self.expected[bisect_left(self.expected, entry)]
+
+    def enqueue(self, job: int) -> None:
+        if self.policy is Policy.PRIORITY:
+            insort(self.queue, job, key=lambda j: self.rank[j])
+        else:
+            self.queue.append(job)
+
+    def serve(self, now: float) -> None:
+        """Start whoever may start at ``now``."""
+        if self.policy is Policy.CONSERVATIVE:
+            self._reserve(now)
+            return
+        head = 0
+        while head < len(self.queue) and self.fits(self.queue[head]):
+            self.begin(self.queue[head], now)
+            head += 1
+        del self.queue[:head]
+        if self.queue and self.policy is not Policy.FCFS and self.machine.count:
+            self._backfill(now)
+
+    def _shadow(self, job: int, now: float) -> tuple[float, int]:
+        """When ``job`` can start at the latest, and how many slots it then leaves over."""
+        slots, spare_w = self.machine.count, self.machine.spare_w
+        for end, other in self.expected:
+            slots += int(self.wanted[other])
+            spare_w += float(self.power_w[other])
+            if slots >= self.wanted[job] and spare_w >= self.power_w[job]:
+                return max(end, now), slots - int(self.wanted[job])
+        return np.inf, 0
+
+    def _backfill(self, now: float) -> None:
+        behind = np.array(self.queue[1 : WINDOW + 1], dtype=np.int64)
+        if not len(behind) or self.wanted[behind].min() > self.machine.count:
+            return
+        shadow, extra = self._shadow(self.queue[0], now)
+        started: set[int] = set()
+        short = now + self.limit[behind] <= shadow
+        for job, brief, wanted in zip(behind.tolist(), short.tolist(), self.wanted[behind].tolist(), strict=True):
+            if wanted > self.machine.count or not (brief or wanted <= extra) or not self.fits(job):
+                continue
+            self.begin(job, now)
+            started.add(job)
+            extra -= 0 if brief else wanted
+            if not self.machine.count:
+                break
+        if started:
+            self.queue = [job for job in self.queue if job not in started]
+
+    def _reserve(self, now: float) -> None:
+        """Give the first ``RESERVED`` their earliest place in the profile of free slots, in order; start those whose is now."""
+        times, free = [now], [self.machine.count]
+        for end, job in self.expected:
+            at = max(end, now)
+            if at > times[-1]:
+                times.append(at)
+                free.append(free[-1])
+            free[-1] += int(self.wanted[job])
+        started: set[int] = set()
+        for job in self.queue[:RESERVED]:
+            at = _earliest(times, free, int(self.wanted[job]), float(self.limit[job]))
+            _occupy(times, free, at, at + float(self.limit[job]), int(self.wanted[job]))
+            if at <= now and self.fits(job):
+                self.begin(job, now)
+                started.add(job)
+        if started:
+            self.queue = [job for job in self.queue if job not in started]
+
+
+def _earliest(times: list[float], free: list[int], wanted: int, run: float) -> float:
+    """The first time from which ``wanted`` slots are free for ``run`` seconds."""
+    at = 0
+    for i, here in enumerate(free):
+        if here < wanted:
+            at = i + 1
+        elif times[i] >= times[min(at, len(times) - 1)] + run:
+            break
+    return times[at] if at < len(times) else np.inf
+
+
+def _occupy(times: list[float], free: list[int], start: float, end: float, wanted: int) -> None:
+    if not np.isfinite(start):
+        return
+    for edge in (start, end):
+        i = bisect_left(times, edge)
+        if i == len(times) or times[i] != edge:
+            times.insert(i, edge)
+            free.insert(i, free[i - 1] if i else free[0])
+    for i in range(bisect_left(times, start), bisect_left(times, end)):
+        free[i] -= wanted
+
+
+def schedule(
+    trace: Trace, policy: Policy, wanted: Ints, slots: int, end_s: float, power_w: Floats | None = None, spare_w: float = np.inf
+) -> Schedule:
+    """Run ``policy`` over ``trace`` until ``end_s``.
+
+    ``wanted``: int32[n] slots of each job, of ``slots`` in all; ``power_w``: what each job adds, held under ``spare_w`` [W]: a
+    job that would pass it waits as one without room. A job larger than the machine (or than the power) is left out and counted.
+    """
+    added = np.zeros(len(trace)) if power_w is None else np.maximum(power_w, 0.0)
+    run = _Run(trace, policy, wanted, slots, added, spare_w)
+    recorded = policy is Policy.RECORDED
+    when = np.where(np.isnan(trace.start_s), trace.submit_s, trace.start_s) if recorded else trace.submit_s
+    arrivals = np.argsort(when, kind="stable")
+    arrivals = arrivals[when[arrivals] < end_s].tolist()
+    at = 0
+    while at < len(arrivals) or run.ends:
+        arrive = float(when[arrivals[at]]) if at < len(arrivals) else np.inf
+        now = min(arrive, run.ends[0][0] if run.ends else np.inf)
+        if now >= end_s:
+            break
+        while run.ends and run.ends[0][0] <= now:
+            run.finish(heapq.heappop(run.ends)[1])
+        while at < len(arrivals) and when[arrivals[at]] <= now:
+            _arrive(run, arrivals[at], now, recorded)
+            at += 1
+        run.serve(now)
+    none = np.empty(0, dtype=np.int32)
+    held = run.machine
+    return Schedule(run.start, run.end, np.concatenate([none, *held.job]), np.concatenate([none, *held.slot]), run.left_out)
+
+
+def _arrive(run: _Run, job: int, now: float, recorded: bool) -> None:
+    if run.wanted[job] > run.slots or run.power_w[job] > run.machine.spare_w + _running_w(run):
+        run.refuse(job, TOO_LARGE)
+    elif not recorded:
+        run.enqueue(job)
+    elif run.fits(job):
+        run.begin(job, now)
+    else:
+        run.refuse(job, NO_ROOM)
+
+
+def _running_w(run: _Run) -> float:
+    return float(sum(run.power_w[job] for job in run.machine.held)) if np.isfinite(run.machine.spare_w) else np.inf

@@ -1,0 +1,240 @@
+"""What holds from one moment of a scenario to the next: speeds, valves, flows, what still runs, what is ordered."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twin.frame import Floats, Ints
+from twin.params import Params
+from twin.physics.hydraulics import opening_frac, parallel_flow_kgps
+from twin.sim.circuit import REJECTORS, Circuit, secondary_kgps
+from twin.sim.network import Network, solve_network
+from twin.sim.scenario import Change, Fault, Scenario
+from twin.site import Bools, Site
+
+SPARE_FRAC = 0.15  # of a CDU's coolant that may leak before its pumps draw air; assumed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
+    ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
+    NaN: free). Loops: ``loop_max_frac`` (what its pumps can move over design). Rooms: ``room_frac``. Plants: ``alive`` (kind
+    -> share), ``goal_c``. ``lost``: bool[N], power devices that are out."""
+
+    branch_wpk: Floats
+    branch_frac: Floats
+    speed_frac: Floats
+    running_frac: Floats
+    setpoint_c: Floats
+    conductance_frac: Floats
+    stuck_frac: Floats
+    loop_max_frac: Floats
+    room_frac: Floats
+    alive: dict[str, Floats]
+    goal_c: Floats
+    lost: Bools
+
+
+class Settings:
+    """The settings of a scenario over its run."""
+
+    def __init__(self, site: Site, circuit: Circuit, scenario: Scenario, params: Params) -> None:
+        self.site, self.circuit, self.scenario, self.params = site, circuit, scenario, params
+        self.of_cdu = [np.flatnonzero(site.parent[site.of_kind("pump")] == at) for at in circuit.station_at.tolist()]
+        self.of_loop = [np.flatnonzero(site.parent[site.of_kind("pump")] == at) for at in circuit.loop_at.tolist()]
+        self.faults = _with_ends_of_leaks(scenario.faults, site, circuit, params)
+
+    def moments(self) -> list[float]:
+        """Times since the beginning [s] at which something changes, in order, 0 first."""
+        takeover = self.params.loops.takeover_s
+        times = {0.0}
+        for fault in self.faults:
+            times |= {fault.start_s, fault.end_s}
+            if fault.what == "trip" and self.site.kind(fault.asset) == "pump":
+                times.add(fault.start_s + takeover)
+        times |= {change.start_s for change in self.scenario.changes}
+        return sorted(t for t in times if math.isfinite(t))
+
+    def at(self, time_s: float, sound: bool = False) -> Setting:
+        """What holds at ``time_s`` after the beginning; ``sound``: without any fault.
+
+        ``ConfigError`` where the pressures of a CDU do not settle.
+        """
+        site, circuit = self.site, self.circuit
+        faults = [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
+        out = np.zeros(len(site.ids), dtype=np.bool_)
+        for fault in faults:
+            out[site.position[fault.asset]] |= fault.what == "trip"
+        speed, running = self._station_pumps(faults, out, time_s)
+        flow = self._branch_flows(faults, speed, running, time_s)
+        design = secondary_kgps(circuit.branch_wpk)
+        stations = len(circuit.station_at)
+        conductance, stuck = np.ones(stations), np.full(stations, np.nan)
+        for fault in faults:
+            here = circuit.station_at == site.position[fault.asset]
+            if fault.what == "foul":
+                conductance[here] = 1 - fault.value
+        for at, position in self._valves(faults, time_s):
+            stuck[circuit.station_at == at] = position  # of a CDU's facility side
+        setpoint, goal = self._orders(time_s)
+        return Setting(
+            circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
+            self._loop_limits(out, faults, time_s), self._rooms(out),
+            {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
+            goal, out,
+        )  # fmt: skip
+
+    def _alive(self, out: Bools, at: Ints) -> float:
+        return float(np.mean(~out[at])) if len(at) else 0.0
+
+    def _station_pumps(self, faults: Sequence[Fault], out: Bools, time_s: float) -> tuple[Floats, Floats]:
+        """Speed and share running of each CDU's pumps. One of several stands by and takes over after ``takeover_s``."""
+        site, n = self.site, len(self.circuit.station_at)
+        speed, running = np.full(n, self.params.plant.cdu_speed_frac), np.ones(n)
+        for change in self._changes("pump_speed_frac", time_s):
+            hit = [change.asset in ("cdu", site.ids[at]) for at in self.circuit.station_at.tolist()]
+            speed[np.array(hit, dtype=np.bool_)] = change.value
+        pumps = site.of_kind("pump")
+        tripped = {f.asset: f.start_s for f in faults if f.what == "trip"}
+        for s, mine in enumerate(self.of_cdu):
+            at = int(self.circuit.station_at[s])
+            if out[at] and site.kind(site.ids[at]) == "cdu":
+                running[s] = 0.0
+            elif len(mine):
+                dead = [tripped[site.ids[pumps[i]]] for i in mine.tolist() if site.ids[pumps[i]] in tripped]
+                duty = max(len(mine) - 1, 1)
+                ready = sum(time_s >= start + self.params.loops.takeover_s for start in dead) if len(mine) > 1 else 0
+                left = len(mine) - len(dead)
+                running[s] = min(duty - len(dead) + min(ready, len(mine) - duty), left) / duty if left > 0 else 0.0
+        return speed, np.maximum(running, 0.0)
+
+    def _branch_flows(self, faults: Sequence[Fault], speed: Floats, running: Floats, time_s: float) -> Floats:
+        """float64[b]: flow of each branch [kg/s] from the pressures of all stations' networks."""
+        site, circuit, p = self.site, self.circuit, self.params.loops
+        stations = len(circuit.station_at)
+        if not stations:
+            return np.empty(0)
+        opening = np.ones(len(circuit.rack))
+        racks = site.of_kind("rack")[circuit.rack]
+        for asset, position in self._valves(faults, time_s):
+            hit = racks == asset
+            opening[hit] = float(opening_frac(position, p.rangeability_ratio))
+        design = secondary_kgps(circuit.branch_wpk)
+        total = secondary_kgps(circuit.station_wpk)
+        head = p.secondary_pa * p.branch_frac
+        fixed, valve = head * (1 - p.valve_frac) / design**2, head * p.valve_frac / design**2
+        branch = fixed + np.divide(valve, opening**2, out=np.full(len(design), np.inf), where=opening > 0)
+        pipe = p.secondary_pa * (1 - p.branch_frac) / total**2
+        nominal = self.params.plant.cdu_speed_frac
+        at_full = p.secondary_pa / nominal**2  # head of the design point at rated speed
+        share = np.maximum(running, 1e-9)
+        pump = (p.shutoff_ratio - 1) * at_full / (total / nominal * share) ** 2
+        stopped = (running <= 0) | (speed <= 0)
+        gain = np.where(stopped, 0.0, p.shutoff_ratio * at_full * speed**2)
+        s = np.arange(stations, dtype=np.int32)
+        ground, mid, supply = 3 * s, 3 * s + 1, 3 * s + 2
+        network = Network(
+            3 * stations,
+            np.concatenate([ground, mid, supply[circuit.station]]).astype(np.int32),
+            np.concatenate([mid, supply, ground[circuit.station]]).astype(np.int32),
+            np.concatenate([np.where(stopped, np.inf, pump), pipe, branch]),
+            np.concatenate([gain, np.zeros(stations + len(branch))]),
+            np.concatenate([np.ones(stations, dtype=np.bool_), np.zeros(stations + len(branch), dtype=np.bool_)]),
+            ground.astype(np.int32),
+        )
+        flow, _ = solve_network(network, "secondary loops")
+        return np.maximum(flow[2 * stations :], 0.0)
+
+    def _valves(self, faults: Sequence[Fault], time_s: float) -> list[tuple[int, float]]:
+        """(position of the rack, CDU or loop, travel) of valves that stand elsewhere than open or where control puts them."""
+        site = self.site
+        said: list[tuple[str, float]] = []
+        for change in self._changes("position_frac", time_s):
+            whole = change.asset == "valve" and change.asset not in site.position
+            said += [(asset, change.value) for asset in (site.ids_of("valve") if whole else [change.asset])]
+        said += [(f.asset, f.value) for f in faults if f.what == "stuck"]
+        found = []
+        for asset, position in said:
+            at = site.position[asset]
+            if site.kind(asset) == "valve":
+                at = int(site.parent[at])
+            found.append((at, position))
+        return found
+
+    def _loop_limits(self, out: Bools, faults: Sequence[Fault], time_s: float) -> Floats:
+        """What each loop's pumps can move over its design flow; a loop without its own is moved by those above or below."""
+        site, p = self.site, self.params.loops
+        pumps = site.of_kind("pump")
+        limit = np.full(len(self.circuit.loop_at), np.inf)
+        for i, (mine, at) in enumerate(zip(self.of_loop, self.circuit.loop_at.tolist(), strict=True)):
+            if at >= 0 and out[at]:
+                limit[i] = 0.0
+            elif len(mine):
+                left = int(np.count_nonzero(~out[pumps[mine]]))
+                # each of n pumps is made for 1.5/n of the flow: with one out of two, three quarters are left to the others
+                each = 1.5 / len(mine)
+                limit[i] = float(parallel_flow_kgps(left, 1.0, each, p.primary_pa, p.shutoff_ratio, 1.0))
+        for at, position in self._valves(faults, time_s):
+            here = self.circuit.loop_at == at
+            limit[here] = np.minimum(limit[here], 1.5) * float(opening_frac(position, p.rangeability_ratio))
+        return limit
+
+    def _rooms(self, out: Bools) -> Floats:
+        """Share of each room's air handlers that run; 1 where there is none."""
+        site = self.site
+        at, room = site.of_kind("crah"), site.within("crah", "hall")
+        alive = (
+            np.bincount(room, weights=~out[at] * 1.0, minlength=site.count("hall")) if len(at) else np.zeros(site.count("hall"))
+        )
+        return np.where(self.circuit.room_crah > 0, alive / np.maximum(self.circuit.room_crah, 1), 1.0)
+
+    def _orders(self, time_s: float) -> tuple[Floats, Floats]:
+        """Setpoints of stations and plants. A plant whose own is not ordered follows its most demanding CDU."""
+        circuit, site = self.circuit, self.site
+        setpoint = np.full(len(circuit.station_at), self.params.plant.supply_c)
+        goal = circuit.goal_c.copy()
+        ordered = np.zeros(len(goal), dtype=np.bool_)
+        changes = self._changes("supply_temp_setpoint_c", time_s)
+        for change in changes:
+            hit = np.array([change.asset in ("cdu", site.ids[at]) for at in circuit.station_at.tolist()], dtype=np.bool_)
+            setpoint[hit] = change.value
+            roots = circuit.loop_at[circuit.plant_loop]
+            own = np.array([at >= 0 and change.asset in ("loop", site.ids[at]) for at in roots.tolist()], dtype=np.bool_)
+            goal[own], ordered[own] = change.value, True
+        if changes and len(setpoint):
+            shift = setpoint - self.params.plant.supply_c
+            plant = circuit.loop_plant[circuit.station_loop]
+            lowest = np.full(len(goal), np.inf)
+            np.minimum.at(lowest, plant, shift)
+            follows = ~ordered & np.isfinite(lowest)
+            goal[follows] += lowest[follows]
+        return setpoint, goal
+
+    def _changes(self, metric: str, time_s: float) -> list[Change]:
+        return [c for c in self.scenario.changes if c.metric == metric and c.start_s <= time_s]
+
+
+def _with_ends_of_leaks(faults: Sequence[Fault], site: Site, circuit: Circuit, params: Params) -> list[Fault]:
+    """A leak empties its CDU: its pumps stop when ``SPARE_FRAC`` of the coolant is gone, unless the leak ends before."""
+    p, found = params.loops, list(faults)
+    held_s = p.rack_s + p.return_s + p.supply_s
+    for fault in faults:
+        if fault.what == "leak":
+            for s in leaking_stations(fault, site, circuit):
+                held_kg = held_s * float(secondary_kgps(circuit.station_wpk[s]))
+                dry_s = fault.start_s + SPARE_FRAC * held_kg / fault.value
+                if dry_s < fault.end_s:
+                    asset = site.ids[int(circuit.station_at[s])]
+                    found.append(replace(fault, asset=asset, what="trip", start_s=dry_s))
+    return found
+
+
+def leaking_stations(fault: Fault, site: Site, circuit: Circuit) -> list[int]:
+    """Stations that lose coolant by ``fault``: the CDU itself, or those of the rack."""
+    at = site.position[fault.asset]
+    if site.kind(fault.asset) == "rack":
+        return [int(s) for s in np.unique(circuit.station[site.of_kind("rack")[circuit.rack] == at])]
+    return [int(s) for s in np.flatnonzero(circuit.station_at == at)]

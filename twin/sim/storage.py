@@ -1,0 +1,49 @@
+"""Between the centre and the grid: photovoltaics and a battery that keeps what is taken in below a cap."""
+
+import numpy as np
+
+from twin.frame import Floats
+from twin.params import Params
+from twin.sim.outlook import Outlook
+from twin.site import Site
+
+
+class Storage:
+    """The site's battery (all of kind ``battery`` together) and photovoltaics.
+
+    The battery acts only under a ``cap_w`` on what the grid gives: it delivers what is above, as far as power (``rated_w``) and
+    charge reach, and charges from what is left below. It begins full.
+    """
+
+    def __init__(self, site: Site, outlook: Outlook, params: Params, cap_w: float) -> None:
+        rated = site.number("battery", "rated_w")
+        self.power_w = float(np.nansum(rated))
+        self.full_j = self.power_w * params.loops.battery_s
+        self.charge_j = self.full_j
+        self.kept_frac = params.loops.battery_frac
+        self.cap_w, self.outlook, self.params = cap_w, outlook, params
+        self.has_pv = site.count("pv") > 0
+
+    def settle(self, facility_w: Floats, time_s: Floats, step_s: float) -> dict[str, Floats]:
+        """Columns over one chunk: what photovoltaics give, what goes into the battery (from it: negative), what the grid
+        gives."""
+        pv = np.nan_to_num(self.outlook.at("pv_w", time_s, self.params))
+        battery, charge = np.zeros(len(time_s)), np.full(len(time_s), np.nan)
+        if self.power_w > 0:
+            charge[:] = self.charge_j / self.full_j
+            for t, need in enumerate((facility_w - pv - self.cap_w).tolist() if np.isfinite(self.cap_w) else ()):
+                battery[t] = self._step(need, step_s)
+                charge[t] = self.charge_j / self.full_j
+        return {"pv_w": pv, "battery_w": battery, "charge_frac": charge, "grid_power_w": facility_w - pv + battery}
+
+    def _step(self, need_w: float, step_s: float) -> float:
+        """Power into the battery [W] when the centre needs ``need_w`` more than the cap; losses count at charging."""
+        if need_w != need_w:  # unknown: the battery rests
+            return 0.0
+        if need_w > 0:
+            given = min(need_w, self.power_w, self.charge_j / step_s)
+            self.charge_j -= given * step_s
+            return -given
+        taken = min(-need_w, self.power_w, (self.full_j - self.charge_j) / (step_s * self.kept_frac))
+        self.charge_j += taken * step_s * self.kept_frac
+        return taken

@@ -1,0 +1,58 @@
+"""``icctwin import prometheus.yml``: what a Prometheus scrapes, as sources of ours."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from twin.errors import ConfigError, Problem
+from ui.commands import say, tell
+
+
+def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bool) -> int:
+    """Print the sources that ``files`` scrape as TOML, or add them to ``out``'s site.toml; what is left out is said."""
+    from ingest.scrape_configs import read_scrape_configs
+
+    found = [read_scrape_configs(path) for path in files]
+    sources = [source for one in found for source in one.sources]
+    left_out = [str(problem) for one in found for problem in one.left_out]
+    if out is not None:
+        add_sources(out / "site.toml", sources)
+    if as_json:
+        say(json.dumps({"sources": sources, "left_out": left_out}))
+        return 0
+    if out is None:
+        say(sources_toml(sources).strip())
+    else:
+        say(f"{len(sources)} sources added to {out / 'site.toml'}")
+    for line in left_out:
+        tell(f"left out: {line}")
+    return 0
+
+
+def sources_toml(sources: Sequence[dict[str, object]]) -> str:
+    """``[[source]]`` tables."""
+    document = tomlkit.document()
+    tables = tomlkit.aot()
+    for source in sources:
+        tables.append(tomlkit.item(source))
+    document.append("source", tables)
+    return tomlkit.dumps(document)
+
+
+def add_sources(path: Path, sources: Sequence[dict[str, object]]) -> None:
+    """Append ``sources`` to the configuration ``path``, which keeps its comments; refused where a name is taken."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        there = tomlkit.parse(text).get("source", [])
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); make one with icctwin init"
+        raise ConfigError([Problem(str(path), what)]) from None
+    except (UnicodeDecodeError, TOMLKitError) as error:
+        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from None
+    taken = {str(one.get("name")) for one in there} & {str(source["name"]) for source in sources}
+    if taken:
+        raise ConfigError([Problem(str(path), f"has a source {name!r} already; rename one") for name in sorted(taken)])
+    path.write_text(text.rstrip("\n") + "\n\n" + sources_toml(sources), encoding="utf-8")

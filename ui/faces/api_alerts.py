@@ -1,0 +1,287 @@
+"""``/api/v1/alerts/…``, ``/api/v1/oncall/…`` and ``/api/v2/alerts``: what is open, who took it, what is quiet, how it went; and
+the alerts of others in.
+
+Reading is open as the rest of the API is. Whoever changes something shows the token of the on-call file as bearer; where none
+is set, only this machine may, and no page of another origin: a request must be JSON, which a browser asks about first.
+"""
+
+import hmac
+import ipaddress
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from analytics.oncall.keep import plain
+from analytics.oncall.others import names_of, other_of
+from analytics.oncall.report import noise, times
+from analytics.rule import Rule, Severity
+from ui.faces.answers import Failure
+from ui.faces.push import Pulse
+from ui.oncall.picture import series_picture
+from ui.oncall.service import ALERT_LOG, AUDIT, INCIDENTS, OnCall
+from ui.view import Live
+from ui.words import LANGUAGES, words
+
+MAX_PAGE = 10_000
+MAX_LOG = 50_000  # records looked at for a report
+MAX_IN = 1000  # alerts of one request
+MAX_SPAN_DAYS = 92
+_ORDER = list(Severity)
+
+
+class AckIn(BaseModel):
+    """Who takes an incident, and what they say."""
+
+    by: str = Field(min_length=1, max_length=100)
+    note: str = Field("", max_length=500)
+
+
+class SilenceIn(BaseModel):
+    """What is to be quiet, who says so and why, and until when; ``start`` none: from now on."""
+
+    matchers: list[str] = Field(min_length=1, max_length=20)
+    author: str = Field(min_length=1, max_length=100)
+    reason: str = Field(min_length=1, max_length=500)
+    start: AwareDatetime | None = None
+    end: AwareDatetime
+
+
+class ForeignAlert(BaseModel):
+    """An alert as Alertmanager's API v2 takes it, and as its webhook gives it."""
+
+    labels: dict[str, str] = Field(max_length=100)
+    annotations: dict[str, str] = Field(default_factory=dict, max_length=100)
+    startsAt: AwareDatetime | None = None
+    endsAt: AwareDatetime | None = None
+    generatorURL: str = Field("", max_length=2000)
+
+
+class ForeignPage(BaseModel):
+    """The webhook payload of version 4, as much of it as is read."""
+
+    version: str = "4"
+    receiver: str = Field("", max_length=200)
+    alerts: list[ForeignAlert] = Field(max_length=MAX_IN)
+
+
+def add_alert_api(server: FastAPI, pulse: Pulse) -> None:
+    """Serve it on ``server``."""
+    live = pulse.live
+
+    def may(request: Request) -> None:
+        _may(request, _oncall(live).file.token)
+
+    router = APIRouter(responses={422: {"model": Failure}, 503: {"model": Failure}})
+    guarded = APIRouter(
+        responses={401: {"model": Failure}, 403: {"model": Failure}, 422: {"model": Failure}}, dependencies=[Depends(may)]
+    )
+    _add_reading(router, live)
+    _add_reports(router, live)
+    _add_saying(guarded, live)
+    _add_hearing(guarded, live)
+    server.include_router(router)
+    server.include_router(guarded)
+
+
+def _oncall(live: Live) -> OnCall:
+    if live.oncall is None:
+        raise HTTPException(503, "Nobody is on call yet; the centre is still starting.")
+    return live.oncall
+
+
+def _may(request: Request, token: str) -> None:
+    """Whether this request may change something; 401 or 403 with one sentence where not."""
+    if token:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            raise HTTPException(401, "Show the token of the on-call file: Authorization: Bearer …")
+    elif not _local(request.client.host if request.client else ""):
+        raise HTTPException(403, "From another machine this needs a token; set token in [delivery] of the on-call file.")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "A page of another origin may not do this.")
+    if request.method == "POST" and not request.headers.get("content-type", "").startswith("application/json"):
+        raise HTTPException(403, "Send it as application/json.")
+
+
+def _local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "testclient"
+
+
+def _add_reading(router: APIRouter, live: Live) -> None:
+    @router.get("/api/v1/oncall")
+    def desk() -> dict[str, Any]:
+        """What is open: groups of alerts by severity, who was told, who took it; who has duty; how delivery does."""
+        oncall, now_s = _oncall(live), live.clock.now().timestamp()
+        groups = [
+            {
+                "incident": group.incident,
+                "labels": dict(group.labels),
+                "severity": group.severity.value,
+                "summary": group.summary,
+                "opened": _time(group.opened_s),
+                "told": _time(group.told_s),
+                "channels": list(group.channels),
+                "pages": group.number,
+                "acknowledged": _time(group.acked_s),
+                "acknowledged_by": group.acked_by,
+                "note": group.note,
+                "alerts": list(group.told)[:100],
+                "count": len(group.told),
+                "folded": sum(signal.folded for signal in group.shown.values()),
+            }
+            for group in sorted(oncall.desk.groups.values(), key=lambda group: (_ORDER.index(group.severity), group.opened_s))
+        ]
+        duty = {
+            name: {"people": list(people), "until": _time(until_s)} for name, (people, until_s) in oncall.duty(now_s).items()
+        }
+        return {"time": _time(now_s), "groups": groups, "duty": duty, "delivery": oncall.health(now_s)}
+
+    @router.get("/api/v1/oncall/silences")
+    def silences() -> list[dict[str, Any]]:
+        """Silences, maintenance windows and reservations that are known, with who and why."""
+        now_s = live.clock.now().timestamp()
+        found = []
+        for one in _oncall(live).quiet_windows()[:MAX_PAGE]:
+            shown = one.as_json()
+            found.append(shown | {"start": _time(one.start_s), "end": _time(one.end_s), "active": one.active(now_s)})
+        return found
+
+    @router.get("/api/v1/alerts/{key}/picture.png", response_class=Response)
+    def the_picture(key: str, lang: str = "en") -> Response:
+        """The last hours of what an alert is about, as PNG; 404 where there is no such alert or nothing to draw."""
+        found = next((alert for alert in live.alerts if alert.key == key), None)
+        drawn = None
+        if found is not None:
+            labels = {"kind": found.kind, "metric": found.metric, "asset": found.asset}
+            about = {"limit": found.limit, "since_s": found.since.timestamp()}
+            said = words(lang if lang in LANGUAGES else "en")
+            drawn = series_picture(live.store, live.site, key, labels, live.clock.now(), about, said)
+        if drawn is None:
+            raise HTTPException(404, "There is no such alert, or nothing to draw of it.")
+        return Response(drawn, media_type="image/png", headers={"cache-control": "no-store"})
+
+    @router.get("/api/v1/oncall/rules")
+    def rules() -> list[dict[str, Any]]:
+        """The rules in force, with source, reason and runbook page."""
+        return [_rule(rule) for rule in _oncall(live).rules]
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    shown: dict[str, Any] = plain(rule)
+    return {key: value for key, value in shown.items() if value not in (None, "", [], 0.0) and key != "during"}
+
+
+def _add_reports(router: APIRouter, live: Live) -> None:
+    days = Annotated[float, Query(gt=0, le=MAX_SPAN_DAYS)]
+
+    @router.get("/api/v1/oncall/timeline")
+    def timeline(days: days = 1.0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000) -> list[dict[str, Any]]:
+        """What began, was taken and ended, the newest first: alerts and incidents in one list."""
+        start = live.clock.now() - timedelta(days=days)
+        rows = []
+        for topic in (ALERT_LOG, INCIDENTS):
+            found = live.records.read(topic, start=start, limit=limit, newest=True)
+            rows += [{"time": when, "topic": topic, "number": number, **record} for number, when, record in found]
+        rows.sort(key=lambda row: (row["time"], row["number"]), reverse=True)
+        return [row | {"time": row["time"].isoformat()} for row in rows[:limit]]
+
+    @router.get("/api/v1/oncall/audit")
+    def audit(limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100) -> list[dict[str, Any]]:
+        """Who acknowledged, silenced and reloaded what, the newest first."""
+        found = live.records.read(AUDIT, limit=limit, newest=True)
+        return [{"time": when.isoformat(), **record} for _, when, record in reversed(found)]
+
+    @router.get("/api/v1/oncall/report")
+    async def report(days: days = 30.0, lang: str = "en") -> dict[str, Any]:
+        """How well it went: mean times to acknowledge and to resolve, what fires most, what nobody takes, what flaps, with
+        proposals."""
+        return await run_in_threadpool(_report, live, days, lang)
+
+
+def _report(live: Live, days: float, lang: str) -> dict[str, Any]:
+    said = words(lang if lang in LANGUAGES else "en")
+    start = live.clock.now() - timedelta(days=days)
+    incidents = [record for _, _, record in live.records.read(INCIDENTS, start=start, limit=MAX_LOG, newest=True)]
+    log = [(when, record) for _, when, record in live.records.read(ALERT_LOG, start=start, limit=MAX_LOG, newest=True)]
+    opened, acked = Counter[str](), Counter[str]()
+    for record in incidents:
+        counter = {"opened": opened, "acknowledged": acked}.get(record["what"])
+        if counter is not None:
+            counter.update(record["rules"])
+    found = noise([row for row in log if row[1]["asset"] != "*"], acked, opened, days * 86400.0)
+    rows = []
+    for one in found:
+        row = plain(one)
+        row["proposal"] = said.sentence(one.proposal) if one.proposal else ""
+        rows.append(row)
+    return {"days": days, "times": plain(times(incidents)), "noise": rows, "records": len(log)}
+
+
+def _add_saying(router: APIRouter, live: Live) -> None:
+    @router.post("/api/v1/oncall/incidents/{incident:path}/acknowledge")
+    def acknowledge(incident: str, said: AckIn) -> dict[str, str]:
+        """Take an incident: repeats and escalation end."""
+        if not _oncall(live).acknowledge(incident, said.by, said.note, live.clock.now()):
+            raise HTTPException(404, "No incident of that name is open; /api/v1/oncall lists them.")
+        return {"incident": incident, "by": said.by}
+
+    @router.post("/api/v1/oncall/silences", status_code=201)
+    def silence(said: SilenceIn) -> dict[str, Any]:
+        """Keep something quiet, with who, why and until when."""
+        now = live.clock.now()
+        start = max(said.start or now, now - timedelta(minutes=5))
+        try:
+            return _oncall(live).silence(said.matchers, said.author, said.reason, start, said.end, now).as_json()
+        except ValueError as error:
+            raise HTTPException(422, f"{error}.") from None
+
+    @router.delete("/api/v1/oncall/silences/{name}")
+    def end_silence(name: str, by: Annotated[str, Query(min_length=1, max_length=100)]) -> dict[str, str]:
+        """End a silence now."""
+        if not _oncall(live).end_silence(name, by, live.clock.now()):
+            raise HTTPException(404, "There is no silence of that name; /api/v1/oncall/silences lists them.")
+        return {"id": name, "by": by}
+
+
+def _add_hearing(router: APIRouter, live: Live) -> None:
+    @router.post("/api/v2/alerts")
+    def alerts(given: Annotated[list[ForeignAlert], Field(max_length=MAX_IN)], request: Request) -> dict[str, int]:
+        """Alerts as Prometheus sends them to an Alertmanager."""
+        return _heard(live, given, f"alertmanager:{request.client.host if request.client else '?'}")
+
+    @router.post("/api/v1/oncall/webhook")
+    def webhook(given: ForeignPage) -> dict[str, int]:
+        """Alerts as an Alertmanager's or Grafana's webhook sends them."""
+        return _heard(live, given.alerts, f"webhook:{given.receiver}")
+
+
+def _heard(live: Live, given: list[ForeignAlert], origin: str) -> dict[str, int]:
+    oncall, now = _oncall(live), live.clock.now()
+    names, now_s = names_of(live.site), now.timestamp()
+    said = [
+        other_of(
+            live.site, names, origin, one.labels, one.annotations, _seconds(one.startsAt, now_s), _seconds(one.endsAt), now_s,
+            one.generatorURL,
+        )
+        for one in given
+        if one.labels.get("origin") is None  # what we sent to an Alertmanager comes back from it
+    ]  # fmt: skip
+    oncall.hear(said, now)
+    return {"taken": len(said), "unknown": sum(not one.asset for one in said)}
+
+
+def _seconds(when: datetime | None, missing: float = float("nan")) -> float:
+    return missing if when is None or when.year < 1970 else when.timestamp()
+
+
+def _time(time_s: float) -> str | None:
+    return datetime.fromtimestamp(time_s, UTC).isoformat() if time_s == time_s and abs(time_s) != float("inf") else None

@@ -1,0 +1,153 @@
+"""The courier: takes pages out of the book and hands them to channels, each channel in its own turn.
+
+A channel that is slow, busy or dead holds up nobody but itself. ``tick`` starts what is due and returns; ``drain`` waits for
+what was started, as a virtual clock needs it."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from analytics.oncall.desk import Event, Page
+from analytics.oncall.keep import page_of
+from analytics.oncall.outbox import GIVE_UP_S, Pace, Send, next_send, retry_s
+from twin.errors import SourceError
+from twin.ports import Clock
+from ui.faces.notify import Channel, ChannelOptions, Parcel
+from ui.faces.notify.post import Post, Undelivered
+from ui.faces.notify.said import Said, say
+from ui.oncall.book import Book
+from ui.words import words
+
+log = logging.getLogger(__name__)
+
+MAX_IN_A_TURN = 20  # messages of one channel before it looks at the clock again
+
+
+class Painter(Protocol):
+    """Makes the picture of a page's first series, None where there is none."""
+
+    def __call__(self, page: Page, language: str) -> bytes | None:
+        """PNG, texts in ``language``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A channel as it is configured."""
+
+    channel: Channel
+    options: ChannelOptions
+    pace: Pace
+
+
+class Courier:
+    """Delivers. ``lines``: channel name -> how; ``outside``: URL under which people reach icctwin; ``told``: called with the
+    name of a channel, whether it took a message, and what it said."""
+
+    def __init__(
+        self,
+        book: Book,
+        lines: Mapping[str, Line],
+        post: Post,
+        clock: Clock,
+        rng: np.random.Generator,
+        *,
+        timezone: str = "UTC",
+        outside: str = "",
+        fallback: str = "",
+        paint: Painter | None = None,
+        told: Callable[[str, bool, str], None] | None = None,
+    ) -> None:
+        self._book, self.lines, self._post, self._clock, self._rng = book, lines, post, clock, rng
+        self._timezone, self._outside, self._fallback, self._paint, self._told = timezone, outside, fallback, paint, told
+        self._sent: dict[str, deque[float]] = {name: deque(maxlen=1000) for name in lines}
+        self._rest_s: dict[str, float] = {}  # channel -> when it may be tried again after a failure
+        self._fails: dict[str, int] = {}
+        self._turns: dict[str, asyncio.Task[None]] = {}
+
+    async def tick(self) -> None:
+        """Start a turn for each channel that has something due and none under way."""
+        now_s = self._clock.now().timestamp()
+        for name in self._book.channels():
+            turn = self._turns.get(name)
+            if (turn is None or turn.done()) and self._rest_s.get(name, 0.0) <= now_s:
+                if turn is not None and not turn.cancelled() and (error := turn.exception()):
+                    log.error("channel %s failed in a way that it should not", name, exc_info=error)
+                self._turns[name] = asyncio.create_task(self._turn(name), name=f"notify {name}")
+
+    async def drain(self) -> None:
+        """Wait for the turns under way."""
+        if turns := [turn for turn in self._turns.values() if not turn.done()]:
+            await asyncio.gather(*turns)
+
+    async def close(self) -> None:
+        """End the turns under way (what they did not finish stays in the book) and let go of connections."""
+        for turn in self._turns.values():
+            turn.cancel()
+        await asyncio.gather(*self._turns.values(), return_exceptions=True)
+        await self._post.close()
+
+    async def _turn(self, name: str) -> None:
+        line = self.lines.get(name)
+        for _ in range(MAX_IN_A_TURN):
+            now_s = self._clock.now().timestamp()
+            rows = self._book.waiting(name)
+            if line is None:  # a reload took the channel away
+                self._book.dead([row.number for row in rows], now_s, f"there is no channel {name!r} any more", self._fallback)
+                return
+            what = next_send(rows, self._sent[name], line.pace, now_s)
+            if not isinstance(what, Send):
+                self._rest_s[name] = min(what, now_s + 1.0)  # something more urgent may come meanwhile
+                return
+            if not await self._deliver(name, line, what, now_s):
+                return
+
+    async def _deliver(self, name: str, line: Line, what: Send, now_s: float) -> bool:
+        """One message; whether the channel may go on at once."""
+        numbers = list(what.numbers)
+        try:
+            pages = [page_of(text) for text in self._book.texts(numbers)]
+        except SourceError as error:
+            self._book.dead(numbers, now_s, str(error))
+            return True
+        if not line.options.resolves and all(page.event is Event.RESOLVE for page in pages):
+            self._book.sent(numbers, now_s)
+            return True
+        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, self._say(line, pages), now_s)
+        try:
+            self._sent[name].append(now_s)
+            await line.channel.deliver(parcel, self._post)
+        except Undelivered as error:
+            self._failed(name, numbers, pages, error)
+            return False
+        self._fails[name] = 0
+        self._book.sent(numbers, self._clock.now().timestamp())
+        if self._told:
+            self._told(name, True, "")
+        return True
+
+    def _say(self, line: Line, pages: list[Page]) -> Said:
+        options = line.options
+        drawn = self._paint(pages[-1], options.language) if self._paint and options.pictures and len(pages) == 1 else None
+        return say(pages, words(options.language), self._timezone, self._outside, drawn)
+
+    def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:
+        now_s = self._clock.now().timestamp()
+        if error.hopeless or now_s - pages[0].made_s > GIVE_UP_S:
+            log.error("channel %s: %d pages are given up: %s", name, len(numbers), error)
+            self._book.dead(numbers, now_s, str(error), "" if name == self._fallback else self._fallback)
+        else:
+            fails = self._fails.get(name, 0)
+            self._fails[name] = fails + 1
+            rest_s = retry_s(fails, error.retry_after_s, self._rng)
+            self._rest_s[name] = now_s + rest_s
+            level = logging.DEBUG if fails else logging.WARNING  # once; how it goes on is a metric and an alert
+            log.log(level, "channel %s: %s; tried again in %.0f s", name, error, rest_s)
+            self._book.failed(numbers, now_s, str(error))  # due at once: the channel's own rest keeps it back
+        if self._told:
+            self._told(name, False, str(error))

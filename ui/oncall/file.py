@@ -1,0 +1,393 @@
+"""The on-call file (``[alerts] oncall`` of a configuration): channels, people, schedules, escalations, routes, maintenance.
+
+Read and checked as a whole, every problem at once with its line; a file that is refused changes nothing. Secrets are named,
+never written: ``env:NAME`` or ``file:path``."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from analytics.oncall.labels import parse_matchers
+from analytics.oncall.policy import WORSE_OF_THE_SAME, Escalation, Inhibition, Level, Policy, Route
+from analytics.oncall.schedule import Schedule, read_schedule
+from analytics.oncall.silence import Silence, calendar_windows
+from analytics.week import ALWAYS, parse_week
+from twin.errors import ConfigError, Problem
+from ui.faces.notify import CHANNELS, ChannelOptions, channel_module
+from ui.faces.notify.post import Post
+from ui.lines import line_of
+from ui.oncall.courier import Line
+from ui.words import LANGUAGES
+
+MAX_ENTRIES = 500  # of each list
+MAX_CALENDAR_BYTES = 2_000_000
+MAX_SECRET_BYTES = 10_000
+WEEK_S = 7 * 86400.0
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Delivery(_Entry):
+    """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
+    URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
+    programs and people must show to acknowledge and silence from other machines; flapping as in
+    ``analytics.oncall.policy.Policy``."""
+
+    allow: tuple[str, ...] = ()
+    outside: str = ""
+    fallback: str = ""
+    token: str | None = Field(default=None, pattern=r"^(env|file):.+")
+    flap_count: int = Field(default=4, ge=2, le=100)
+    flap_window_s: float = Field(default=3600.0, gt=0, le=86400)
+    flap_quiet_s: float = Field(default=1800.0, gt=0, le=86400)
+
+
+class PersonEntry(_Entry):
+    """``[[person]]``: by which channels somebody is reached."""
+
+    name: str = Field(min_length=1)
+    channels: tuple[str, ...] = Field(min_length=1)
+
+
+class ScheduleEntry(_Entry):
+    """``[[schedule]]``: an iCalendar file whose events are named after people."""
+
+    name: str = Field(min_length=1)
+    calendar: Path
+
+
+class MaintenanceEntry(_Entry):
+    """``[[maintenance]]``: an iCalendar file; while an event lasts, what ``match`` picks is quiet."""
+
+    name: str = Field(min_length=1)
+    calendar: Path
+    match: tuple[str, ...] = ()
+
+    @field_validator("match")
+    @classmethod
+    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_matchers(value)
+        return value
+
+
+class LevelEntry(_Entry):
+    """One level of an escalation."""
+
+    after_s: float = Field(ge=0, le=WEEK_S)
+    channels: tuple[str, ...] = ()
+    schedule: str = ""
+
+
+class EscalationEntry(_Entry):
+    """``[[escalation]]``."""
+
+    name: str = Field(min_length=1)
+    levels: tuple[LevelEntry, ...] = Field(min_length=1)
+    rounds: int = Field(default=1, ge=1, le=20)
+    again_s: float = Field(default=1800.0, gt=0, le=WEEK_S)
+
+    @field_validator("levels")
+    @classmethod
+    def _rising(cls, value: tuple[LevelEntry, ...]) -> tuple[LevelEntry, ...]:
+        if any(one.after_s >= other.after_s for one, other in pairwise(value)):
+            raise ValueError("after_s must grow from level to level")
+        return value
+
+
+class RouteEntry(_Entry):
+    """``[[route]]``; without ``match`` it takes everything."""
+
+    name: str = Field(min_length=1)
+    match: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    escalation: str = ""
+    group_by: tuple[str, ...] = ("alertname", "hall")
+    wait_s: float = Field(default=0.4, ge=0, le=3600)
+    interval_s: float = Field(default=300.0, ge=1, le=86400)
+    repeat_s: float = Field(default=14400.0, ge=60, le=WEEK_S)
+    further: bool = False
+    during: str = ""
+
+    @field_validator("match")
+    @classmethod
+    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_matchers(value)
+        return value
+
+    @field_validator("during")
+    @classmethod
+    def _week(cls, value: str) -> str:
+        parse_week(value) if value else None
+        return value
+
+
+class InhibitEntry(_Entry):
+    """``[[inhibit]]``."""
+
+    source: tuple[str, ...] = Field(min_length=1)
+    target: tuple[str, ...] = Field(min_length=1)
+    equal: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("source", "target")
+    @classmethod
+    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_matchers(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class OnCallFile:
+    """The whole file, checked. ``token``: empty where none is asked for; ``paths``: every file that it was made of."""
+
+    policy: Policy
+    delivery: Delivery = field(default_factory=Delivery)
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    schedules: tuple[ScheduleEntry, ...] = ()
+    maintenance: tuple[MaintenanceEntry, ...] = ()
+    token: str = ""
+    paths: tuple[Path, ...] = ()
+
+    def calendars(self, now: datetime) -> tuple[list[Schedule], list[Silence]]:
+        """Turns of duty and maintenance windows of the days around ``now``; ``ConfigError`` with every problem."""
+        schedules, windows, problems = [], [], []
+        zone = self.policy.timezone
+        for one in self.schedules:
+            try:
+                schedules.append(read_schedule(one.name, calendar_text(one.calendar), self.policy.people, now, zone))
+            except (ValueError, OSError) as error:
+                problems.append(Problem(str(one.calendar), f"{error}; write an iCalendar file"))
+        for window in self.maintenance:
+            try:
+                text = calendar_text(window.calendar)
+                windows += calendar_windows(window.name, window.match, text, now, zone)
+            except (ValueError, OSError) as error:
+                problems.append(Problem(str(window.calendar), f"{error}; write an iCalendar file"))
+        if problems:
+            raise ConfigError(problems)
+        return schedules, windows
+
+
+def calendar_text(path: Path) -> bytes:
+    """The calendar in ``path``; ``ValueError`` where it is too large."""
+    if path.stat().st_size > MAX_CALENDAR_BYTES:
+        raise ValueError(f"the calendar has {path.stat().st_size} bytes, at most {MAX_CALENDAR_BYTES} are read")
+    return path.read_bytes()
+
+
+def no_oncall(timezone: str) -> OnCallFile:
+    """Nobody is told; alerts live, fold and are shown all the same."""
+    return OnCallFile(Policy(timezone=timezone))
+
+
+_E = TypeVar("_E", bound=_Entry)
+_LISTS: Mapping[str, type[_Entry]] = {
+    "person": PersonEntry,
+    "schedule": ScheduleEntry,
+    "maintenance": MaintenanceEntry,
+    "escalation": EscalationEntry,
+    "route": RouteEntry,
+    "inhibit": InhibitEntry,
+}
+
+
+def load_oncall(path: Path, timezone: str, environment: Mapping[str, str]) -> OnCallFile:
+    """The on-call file in ``path``; ``ConfigError`` with every problem found."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name an existing on-call file")]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from error
+    return _Reader(path, text, timezone, environment).read(raw)
+
+
+class _Reader:
+    def __init__(self, path: Path, text: str, timezone: str, environment: Mapping[str, str]) -> None:
+        self._path, self._lines, self._timezone = path, text.splitlines(), timezone
+        self._environment = environment
+        self._problems: list[Problem] = []
+
+    def read(self, raw: dict[str, Any]) -> OnCallFile:
+        delivery = self._entry(Delivery, ("delivery",), raw.pop("delivery", {})) or Delivery()
+        channels = raw.pop("channel", [])
+        lists = {name: self._list(name, model, raw.pop(name, [])) for name, model in _LISTS.items()}
+        for name in raw:
+            known = ", ".join(("delivery", "channel", *_LISTS))
+            self._problem((name,), f"no section {name!r}; sections are {known}")
+        post = Post(delivery.allow)
+        lines = dict(
+            filter(None, (self._channel(i, entry, post) for i, entry in enumerate(self._entries("channel", channels))))
+        )
+        token = self._secret(delivery.token, ("delivery", "token")) if delivery.token else ""
+        policy = self._policy(delivery, lists)
+        self._references(delivery, lists, {str(one.get("name")) for one in channels if isinstance(one, dict)})
+        if self._problems:
+            raise ConfigError(self._problems)
+        schedules = tuple(self._near(one) for one in lists["schedule"])
+        maintenance = tuple(self._near(one) for one in lists["maintenance"])
+        paths = (self._path, *(one.calendar for one in (*schedules, *maintenance)))
+        return OnCallFile(policy, delivery, lines, schedules, maintenance, token, paths)
+
+    def _near(self, entry: Any) -> Any:
+        """A calendar's path is meant from the file's place."""
+        return entry.model_copy(update={"calendar": (self._path.parent / entry.calendar).resolve()})
+
+    def _entries(self, name: str, entries: Any) -> list[Any]:
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            self._problem((name,), f"{name}s are a list: write [[{name}]] with two brackets")
+            return []
+        if len(entries) > MAX_ENTRIES:
+            self._problem((name,), f"{len(entries)} entries; the most is {MAX_ENTRIES}")
+        return entries[:MAX_ENTRIES]
+
+    def _list(self, name: str, model: type[_Entry], entries: Any) -> list[Any]:
+        made = [self._entry(model, (name, i), entry) for i, entry in enumerate(self._entries(name, entries))]
+        found = [one for one in made if one is not None]
+        names = [str(getattr(one, "name", i)) for i, one in enumerate(found)]
+        for twice in sorted({one for one in names if names.count(one) > 1}):
+            self._problem((name,), f"two {name}s are named {twice!r}; rename one")
+        return found
+
+    def _entry(self, model: type[_E], place: tuple[str | int, ...], values: Any) -> _E | None:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            self._refused(place, error)
+            return None
+
+    def _channel(self, i: int, entry: dict[str, Any], post: Post) -> tuple[str, Line] | None:
+        options = dict(entry)
+        name, kind, place = options.pop("name", None), options.pop("type", None), ("channel", i)
+        if not isinstance(name, str) or not name:
+            self._problem(place, 'a channel without a name; write name = "…"')
+            return None
+        if kind not in CHANNELS:
+            self._problem((*place, "type"), f"channel {name!r}: no type {kind!r}; types are {', '.join(CHANNELS)}")
+            return None
+        module = channel_module(kind)
+        try:
+            checked = module.Options.model_validate(options)
+        except ValidationError as error:
+            self._refused(place, error)
+            return None
+        if checked.language not in LANGUAGES:
+            self._problem((*place, "language"), f"no language {checked.language!r}; languages are {', '.join(LANGUAGES)}")
+        secrets = self._secrets(checked, place)
+        if secrets is None:
+            return None
+        url = secrets.get("url") or getattr(checked, "url", "")
+        try:
+            if url and kind != "apprise":
+                post.check(url)
+            return name, Line(module.build(name, checked, secrets), checked, module.PACE)
+        except ValueError as error:
+            self._problem((*place, "url" if "scheme" in str(error) or "allow" in str(error) else "secret"), f"{name}: {error}")
+        except ConfigError as error:
+            self._problem(place, f"{name}: {error.problems[0].what}")
+        return None
+
+    def _secrets(self, options: ChannelOptions, place: tuple[str | int, ...]) -> dict[str, str] | None:
+        found: dict[str, str] = {}
+        for name, about in type(options).model_fields.items():
+            value = getattr(options, name)
+            if isinstance(value, str) and _is_secret(about.annotation, about.metadata):
+                found[name] = self._secret(value, (*place, name))
+        return found if all(found.values()) else None
+
+    def _secret(self, where: str, place: tuple[str | int, ...]) -> str:
+        """What a secret's place holds, "" (and a problem) where it holds nothing. The secret itself is never said."""
+        kind, _, name = where.partition(":")
+        if kind == "env":
+            value = self._environment.get(name, "")
+            if not value.strip():
+                self._problem(place, f"the environment has no {name}; set it, or name a file as file:path")
+            return value.strip()
+        path = self._path.parent / name
+        try:
+            if path.stat().st_size > MAX_SECRET_BYTES:
+                raise OSError(None, f"larger than {MAX_SECRET_BYTES} bytes")
+            value = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self._problem(place, f"the secret in {path} cannot be read ({getattr(error, 'strerror', None) or error})")
+            return ""
+        if not value:
+            self._problem(place, f"the secret in {path} is empty")
+        return value
+
+    def _policy(self, delivery: Delivery, lists: Mapping[str, Sequence[Any]]) -> Policy:
+        routes = tuple(
+            Route(
+                one.name,
+                parse_matchers(one.match),
+                one.channels,
+                one.escalation,
+                one.group_by,
+                one.wait_s,
+                one.interval_s,
+                one.repeat_s,
+                one.further,
+                parse_week(one.during) if one.during else ALWAYS,
+            )
+            for one in lists["route"]
+        )
+        escalations = {
+            one.name: Escalation(
+                one.name, tuple(Level(x.after_s, x.channels, x.schedule) for x in one.levels), one.rounds, one.again_s
+            )
+            for one in lists["escalation"]
+        }
+        own = tuple(Inhibition(parse_matchers(x.source), parse_matchers(x.target), x.equal) for x in lists["inhibit"])
+        return Policy(
+            routes,
+            escalations,
+            {one.name: one.channels for one in lists["person"]},
+            (*WORSE_OF_THE_SAME, *own),
+            delivery.fallback,
+            delivery.flap_count,
+            delivery.flap_window_s,
+            delivery.flap_quiet_s,
+            self._timezone,
+        )
+
+    def _references(self, delivery: Delivery, lists: Mapping[str, Sequence[Any]], channels: set[str]) -> None:
+        """Every name that an entry uses must be there."""
+        there = {"channel": channels} | {name: {one.name for one in lists[name]} for name in ("schedule", "escalation")}
+        uses: list[tuple[tuple[str | int, ...], str, str]] = []
+        if delivery.fallback:
+            uses.append((("delivery", "fallback"), "channel", delivery.fallback))
+        for name in ("person", "route"):
+            for i, one in enumerate(lists[name]):
+                uses += [((name, i, "channels"), "channel", channel) for channel in one.channels]
+                if getattr(one, "escalation", ""):
+                    uses.append(((name, i, "escalation"), "escalation", one.escalation))
+        for i, one in enumerate(lists["escalation"]):
+            for level in one.levels:
+                uses += [(("escalation", i, "levels"), "channel", channel) for channel in level.channels]
+                uses += [(("escalation", i, "levels"), "schedule", level.schedule)] if level.schedule else []
+        for place, kind, name in uses:
+            if name not in there[kind]:
+                known = ", ".join(sorted(there[kind])) or "none"
+                self._problem(place, f"there is no {kind} {name!r}; there are: {known}")
+
+    def _refused(self, place: tuple[str | int, ...], error: ValidationError) -> None:
+        for one in error.errors(include_input=False):
+            key = ".".join(str(part) for part in one["loc"]) or "it"
+            self._problem((*place, *one["loc"]), f"{key}: {one['msg'].removeprefix('Value error, ')}")
+
+    def _problem(self, place: tuple[str | int, ...], what: str) -> None:
+        self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+
+
+def _is_secret(annotation: Any, metadata: Sequence[Any]) -> bool:
+    """Whether a field's type is ``ui.faces.notify.Secret``, or that or None."""
+    marks = [*metadata, *(mark for inner in get_args(annotation) for mark in getattr(inner, "__metadata__", ()))]
+    return any(isinstance(mark, StringConstraints) and str(mark.pattern).startswith("^(env:") for mark in marks)

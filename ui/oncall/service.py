@@ -1,0 +1,236 @@
+"""Being on call: one step after each step of the alerts, what people say to it, and what is kept.
+
+Everything that may be asked for from another thread is behind one lock; a step takes it for as long as it thinks and writes.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from threading import RLock  # noqa: TID251 - faces speak to it from their own threads; starts no thread
+
+import numpy as np
+
+from analytics.alerts import Alert, AlertTable, Phase
+from analytics.oncall.cause import Explained, explain
+from analytics.oncall.desk import Ack, Desk, Happened, Told
+from analytics.oncall.desk import step as desk_step
+from analytics.oncall.keep import desk_of, desk_text, page_text, plain
+from analytics.oncall.labels import Signal, signal_of
+from analytics.oncall.others import Other, Others, other_signals
+from analytics.oncall.schedule import FRESH_S, Schedule
+from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence
+from analytics.rule import Rule
+from twin.errors import ConfigError, SourceError
+from twin.frame import Frame, Ints, Origin
+from twin.ports import Records
+from twin.site import Site
+from ui.oncall.book import Book
+from ui.oncall.file import OnCallFile
+
+log = logging.getLogger(__name__)
+
+ALERT_LOG, INCIDENTS, AUDIT = "alert", "incident", "oncall-audit"
+MAX_ACKS = 1000  # that wait for the next step
+MAX_WRITTEN = 20  # alerts written down one by one in one step
+MAX_NAMED = 50  # assets named in one record of folded alerts
+TABLE, DESK = "alert-table", "desk"
+
+
+class OnCall:
+    """The desk of one centre. ``book``: what survives a kill; ``records``: history and audit."""
+
+    def __init__(self, site: Site, book: Book, records: Records, file: OnCallFile, now: datetime) -> None:
+        self.site, self.book, self.file = site, book, file
+        self._records, self._lock = records, RLock()
+        self._acks: list[Ack] = []
+        self._dirty = False
+        self._read_by: Ints = np.full(len(site.ids), -1, dtype=np.int32)
+        self._schedules: list[Schedule] = []
+        self._windows: list[Silence] = []
+        self._calendars_s = -np.inf
+        self.reservations: list[Silence] = []
+        self.others = Others()
+        self.desk = self._remembered()
+        self.signals: tuple[Signal, ...] = ()
+        self.rules: tuple[Rule, ...] = ()
+        self.use(file, now)
+
+    def _remembered(self) -> Desk:
+        try:
+            kept = self.book.read(DESK)
+            return desk_of(kept) if kept else Desk()
+        except SourceError as error:
+            log.error("who was told what before the start is lost: %s", error)
+            return Desk()
+
+    def use(self, file: OnCallFile, now: datetime) -> None:
+        """From now on go by ``file``; ``ConfigError`` where its calendars cannot be read, and the old one stays."""
+        schedules, windows = file.calendars(now)
+        with self._lock:
+            self.file, self._schedules, self._windows = file, schedules, windows
+            self._calendars_s = now.timestamp()
+
+    # one step
+
+    def step(self, table: AlertTable, now: datetime) -> AlertTable:
+        """Explain, decide who is told, and keep it; gives the table with what explains what."""
+        now_s = now.timestamp()
+        with self._lock:
+            self._freshen(now)
+            self.others, self.rules = self.others.at(now_s), table.rules.rules
+            seen = explain(table, self.others, self._read_by)
+            self.signals = tuple(self._signals(seen))
+            told = self._decide(now, now_s)
+            changes = seen.table.changes
+            if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
+                states = {DESK: desk_text(told.desk)}
+                if changes or table.lost:
+                    states[TABLE] = table.dump()
+                pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
+                self.book.keep(states, pages)
+                self._dirty = False
+            self.desk = told.desk
+        self._write(changes, told.happened, now)
+        return seen.table
+
+    def save(self, table: AlertTable) -> None:
+        """Keep everything as it stands."""
+        with self._lock:
+            self.book.keep({TABLE: table.dump(), DESK: desk_text(self.desk)})
+
+    def _differs(self, desk: Desk) -> bool:
+        return desk.groups.keys() != self.desk.groups.keys() or desk.duty != self.desk.duty or desk.begun != self.desk.begun
+
+    def _decide(self, now: datetime, now_s: float) -> Told:
+        duty = {one.name: one.on_duty(now_s) for one in self._schedules}
+        policy = self.file.policy
+        holds = frozenset(route.name for route in policy.routes if route.during.holds(now, policy.timezone))
+        acks, self._acks = self._acks, []
+        windows = [one for one in (*self._windows, *self.reservations) if one.active(now_s)]
+        return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
+
+    def _signals(self, seen: Explained) -> Iterable[Signal]:
+        told = {key for group in self.desk.groups.values() for key in group.told}
+        for alert in seen.table.alerts():
+            # of what another alert explains only that matters which somebody was told of: a storm has thousands
+            if alert.phase is not Phase.PENDING and (not alert.cause or alert.key in told):
+                yield signal_of(self.site, alert, seen.pending)
+        yield from other_signals(self.site, self.others, seen.others, seen.pending)
+
+    def _freshen(self, now: datetime) -> None:
+        """Calendars say what comes for two weeks only."""
+        if now.timestamp() - self._calendars_s > FRESH_S:
+            self._calendars_s = now.timestamp()
+            try:
+                self._schedules, self._windows = self.file.calendars(now)
+            except ConfigError as error:
+                log.error("the calendars cannot be read again, the turns known go on: %s", error)
+
+    def _write(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
+        """History. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its like: a storm
+        would take many seconds to write one by one."""
+        written = 0
+        folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        for alert in changes:
+            if alert.cause or written >= MAX_WRITTEN:
+                folded[alert.cause, alert.rule, alert.phase].append(alert.asset)
+            else:
+                written += 1
+                self._records.append(ALERT_LOG, now, alert_record(alert))
+        for (cause, rule, phase), assets in folded.items():
+            named = {"cause": cause, "rule": rule, "phase": phase, "count": len(assets), "assets": assets[:MAX_NAMED]}
+            self._records.append(ALERT_LOG, now, {"key": f"{rule}:*", "asset": "*", **named})
+        for one in happened:
+            group = one.group
+            record = {"what": one.what, "incident": group.incident, "at_s": one.at_s, "severity": group.severity.value}
+            rules = sorted({key.partition(":")[0] for key in group.told})[:MAX_NAMED]
+            record |= {"summary": group.summary, "rules": rules, "by": group.acked_by, "opened_s": group.opened_s}
+            self._records.append(INCIDENTS, now, record)
+
+    # what is heard
+
+    def heard(self, frames: Sequence[Frame]) -> None:
+        """Remember which source reads which asset, so that what it reads is not thought broken when it is the source."""
+        for frame in frames:
+            at = self.site.position.get(frame.source, -1)
+            if at >= 0 and frame.kind != "source" and frame.origin is Origin.MEASURED:
+                self._read_by[self.site.of_kind(frame.kind)[frame.rows]] = at
+
+    def hear(self, said: Sequence[Other], now: datetime) -> None:
+        """Alerts of others."""
+        with self._lock:
+            self.others = self.others.heard(said, now.timestamp())
+
+    def health(self, now_s: float) -> dict[str, float]:
+        """How delivery does, as metrics of our own process."""
+        waiting, dead, oldest_s = self.book.counts()
+        age_s = max(0.0, now_s - oldest_s) if np.isfinite(oldest_s) else 0.0
+        return {"pages_waiting_count": float(waiting), "pages_waiting_s": age_s, "pages_dead_count": float(dead)}
+
+    # what people say
+
+    def acknowledge(self, incident: str, by: str, note: str, now: datetime) -> bool:
+        """Take an incident; False where none of that name is open. Told at the next step."""
+        with self._lock:
+            if all(group.incident != incident for group in self.desk.groups.values()) or len(self._acks) >= MAX_ACKS:
+                return False
+            self._acks.append(Ack(incident, by.strip()[:100], now.timestamp(), note.strip()[:500]))
+        self.audit("acknowledge", by, now, incident=incident, note=note[:500])
+        return True
+
+    def silence(
+        self, matchers: Sequence[str], author: str, reason: str, start: datetime, end: datetime, now: datetime
+    ) -> Silence:
+        """Keep something quiet; ``ValueError`` with one sentence where something is missing."""
+        with self._lock:
+            if len(self.desk.silences) >= MAX_SILENCES:
+                raise ValueError(f"there are {MAX_SILENCES} silences already; end some")
+            last = max((int(one.id.rpartition("-")[2]) for one in self.desk.silences), default=0)
+            name = f"silence-{max(last + 1, int(now.timestamp()))}"
+            made = make_silence(name, matchers, author, reason, start.timestamp(), end.timestamp(), Quiet.SILENCE)
+            self.desk = replace(self.desk, silences=(*self.desk.silences, made))
+            self._dirty = True
+        self.audit("silence", author, now, **made.as_json())
+        return made
+
+    def end_silence(self, name: str, by: str, now: datetime) -> bool:
+        """End a silence now; False where there is none of that name."""
+        with self._lock:
+            kept = tuple(one for one in self.desk.silences if one.id != name)
+            if len(kept) == len(self.desk.silences):
+                return False
+            self.desk, self._dirty = replace(self.desk, silences=kept), True
+        self.audit("end-silence", by, now, id=name)
+        return True
+
+    def quiet_windows(self) -> list[Silence]:
+        """Silences, maintenance and reservations that are known, those of people first."""
+        with self._lock:
+            return [*self.desk.silences, *self._windows, *self.reservations]
+
+    def duty(self, now_s: float) -> Mapping[str, tuple[tuple[str, ...], float]]:
+        """Schedule -> who has duty and when that changes next."""
+        with self._lock:
+            return {one.name: (one.on_duty(now_s), one.next_change(now_s)) for one in self._schedules}
+
+    def audit(self, what: str, by: str, now: datetime, **about: object) -> None:
+        """Write down who did what."""
+        self._records.append(AUDIT, now, {"what": what, "by": by[:100], **plain(about)})
+
+
+def alert_record(alert: Alert) -> dict[str, object]:
+    """What is written down of an alert that begins or ends."""
+    return {
+        "key": alert.key,
+        "rule": alert.rule,
+        "asset": alert.asset,
+        "severity": alert.severity.value,
+        "phase": alert.phase.value,
+        "value": plain(alert.value),
+        "limit": plain(alert.limit),
+        "summary": str(alert.summary),
+        "runbook": alert.runbook,
+        "folded": alert.folded,
+    }

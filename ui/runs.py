@@ -1,0 +1,134 @@
+"""Runs of the offline twin for commands, benches and the API: what they are given, read and joined."""
+
+import argparse
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ingest.traces import TRACES, read_trace
+from ingest.traces.power_csv import read_lines
+from ingest.traces.rows import seconds
+from twin.errors import ConfigError, Problem
+from twin.params import Params
+from twin.sim.examples import example_jobs
+from twin.sim.fleet import fleet_of
+from twin.sim.outlook import Line, Outlook, outlook_of
+from twin.sim.schedule import Policy
+from twin.sim.telemetry import Telemetry
+from twin.sim.trace import Trace, checked
+from twin.sim.whatif import Comparison, compare
+from twin.simulate import Trajectory, simulate
+from twin.site import Site
+from ui.config import load_config, site_of
+from ui.progress import Bar
+from ui.scenario import Written, read_scenario
+from ui.tasks import RealClock
+from ui.trajectory import ParquetSink
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that a run needs."""
+
+    site: Site
+    work: Trace | Telemetry
+    outlook: Outlook
+    written: Written
+    start_s: float
+    horizon_s: float
+    step_s: float
+
+
+def prepare(options: argparse.Namespace) -> Prepared:
+    """Read all that the options of a command name. ``ConfigError`` with what is wrong."""
+    if options.format == "help" or (options.trace and options.format not in TRACES):
+        known = "; ".join(f"{name}: {what}" for name, (_, what) in TRACES.items())
+        raise ConfigError([Problem("--format", f"no format {options.format!r}; formats are {known}")])
+    site = site_of(load_config(options.config), ())
+    written = _with_policy(read_scenario(options.scenario, Params()), options.policy)
+    lines = {name: line for path in options.outlook for name, line in _lines(path).items()}
+    work: Trace | Telemetry | None = None
+    if options.trace:
+        reading = read_trace(options.trace, options.format)
+        lines = {**reading.lines, **lines}
+        work = checked(reading.work) if isinstance(reading.work, Trace) else reading.work
+    start_s = _start_s(options.start, work)
+    hours = options.hours if options.hours is not None else (_end_s(work) - start_s) / 3600
+    if not (math.isfinite(hours) and 0 < hours <= 10 * 8784):
+        raise ConfigError([Problem("--hours", f"{hours:g} h; write a number above 0, of ten years at most")])
+    if work is None:
+        rng = np.random.Generator(np.random.PCG64(options.seed))
+        work = example_jobs(fleet_of(site, written.params), hours * 3600, start_s, rng)
+    return Prepared(site, work, outlook_of(lines), written, start_s, hours * 3600, options.step)
+
+
+def _lines(path: Path) -> dict[str, Line]:
+    try:
+        return read_lines(path)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name a CSV file with --outlook")]) from error
+
+
+def _with_policy(written: Written, policy: str | None) -> Written:
+    if policy is None:
+        return written
+    if policy not in list(Policy):
+        raise ConfigError([Problem("--policy", f"no policy {policy!r}; policies are {', '.join(Policy)}")])
+    return replace(written, scenario=replace(written.scenario, policy=Policy(policy)))
+
+
+def _start_s(text: str | None, work: Trace | Telemetry | None) -> float:
+    """The beginning: as asked, of the trace, or this hour."""
+    if text is not None:
+        start_s = seconds(text)
+        if math.isnan(start_s):
+            raise ConfigError([Problem("--start", f"{text!r} is no time; write ISO 8601, as in 2026-11-01T00:00:00Z")])
+        return start_s
+    if isinstance(work, Telemetry):
+        return float(work.time_s[0])
+    if work is not None and len(work):
+        return float(work.submit_s[0])
+    return RealClock().now().timestamp() // 3600 * 3600
+
+
+def _end_s(work: Trace | Telemetry | None) -> float:
+    """When a recording ends: its last value, or the last end of a job (as recorded, else after its submission)."""
+    if isinstance(work, Telemetry):
+        return float(work.time_s[-1])
+    if work is None or not len(work):
+        return math.nan
+    begun = np.where(np.isnan(work.start_s), work.submit_s, work.start_s)
+    return float((begun + work.run_s).max())
+
+
+def run(prepared: Prepared, out: Path | None, tables: list[str]) -> Trajectory:
+    """One run; with ``out`` its tables as Parquet beside it."""
+    p, bar = prepared, Bar("simulating")
+    about = (p.site, p.work, p.written.params, p.outlook, p.horizon_s, p.step_s)
+    if out is None:
+        return simulate(*about, start_s=p.start_s, scenario=p.written.scenario, progress=bar)
+    with ParquetSink(out, tables) as sink:
+        return simulate(*about, start_s=p.start_s, scenario=p.written.scenario, sink=sink, progress=bar)
+
+
+def compared(prepared: Prepared, base: Path | None, members: int, seed: int) -> Comparison:
+    """The scenario beside ``base`` (None: the plain run)."""
+    p = prepared
+    other = read_scenario(base, Params())
+    plain = other if base else replace(other, scenario=replace(other.scenario, policy=p.written.scenario.policy))
+    return compare(
+        p.site,
+        p.work,
+        plain.params,
+        p.outlook,
+        p.horizon_s,
+        p.step_s,
+        scenarios=(plain.scenario, p.written.scenario),
+        rng=np.random.Generator(np.random.PCG64(seed)),
+        members=members,
+        start_s=p.start_s,
+        other_params=p.written.params,
+        progress=Bar("comparing"),
+    )
