@@ -208,6 +208,9 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
         "emissions of the budget's period so far over what was planned until now",
     ),
     ("site", "overdue_reverts_count", 0, 1e6, 300, "", "actions of ours whose former value could not be restored"),
+    ("site", "forecast_error_ratio", 0, 1e6, 7200, "", "error of forecasts of IT power as they came, over the daily naive's"),
+    ("site", "forecast_coverage_frac", 0, 1, 7200, "", "share of IT power as it came inside the forecasts' 80 % interval"),
+    ("site", "forecast_drift_ratio", 0, 1e6, 7200, "", "summed surplus of the worst forecast's errors over its alarm limit"),
     # what a sensor says less what everything else says it should (smoothed over a minute), and that over its expected spread
     (
         _METERED,

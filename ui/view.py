@@ -1,12 +1,13 @@
 """What every face shows, worked out once: the same number on the wall, in the API and in a report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from analytics.accuracy import Accuracy
 from analytics.alerts import Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
@@ -48,6 +49,7 @@ class Live:
     forecasts: tuple[Forecast, ...] = ()
     findings: tuple[Finding, ...] = ()
     causes: tuple[Explanation, ...] = ()
+    accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in

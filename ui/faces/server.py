@@ -19,6 +19,7 @@ from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
+from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
@@ -48,6 +49,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     pulse = Pulse(live, server.version)
     _add_health(server, pulse)
     add_api(server, pulse)
+    add_forecast_api(server, pulse)
     add_events(server, pulse)
     add_push(server, pulse)
     add_twin_page(server, add_twin(server, pulse))
