@@ -16,6 +16,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from ingest.push import Batch
+from twin.errors import Problem
 from twin.frame import Frame
 from twin.ports import Actuator, Queue, Source
 from twin.site import Site
@@ -89,3 +90,16 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 def source_module(type_name: str) -> SourceModule:
     """The module that reads sources of ``type_name``; imported only now, so that a source nobody uses costs nothing."""
     return importlib.import_module(SOURCES[type_name])
+
+
+def set_twice(opened: Sequence[tuple[str, Opened]]) -> list[Problem]:
+    """A problem for each asset that more than one source (name, what it gives) would set: an order must go one way."""
+    sets: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, one in opened:
+        for asset in one.actuators:
+            other = sets.setdefault(asset, name)
+            if other != name:
+                what = f"would set {asset}, as source {other} does; an order goes one way: say orders = false at one of them"
+                problems.append(Problem(f"source {name}", what))
+    return problems

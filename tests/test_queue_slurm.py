@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,10 @@ class Cluster:
         raise AssertionError("Slurm did not come up")
 
     def stop(self):
+        if self._started:
+            with suppress(subprocess.SubprocessError, AssertionError):  # a step would outlive its slurmd
+                self.run("scancel", "--user=root")
+                self._await(lambda: not self.run("squeue", "-h", "-t", "running,completing"))
         for process in reversed(self._started):
             process.terminate()
         for process in self._started:

@@ -20,7 +20,7 @@ from energy.act import Desk
 from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.events import Detector
-from ingest.registry import Opened, source_module
+from ingest.registry import Opened, set_twice, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
 from ingest.stores.registry import open_kept
@@ -330,23 +330,17 @@ def environment() -> Mapping[str, str]:
 
 def open_sources(config: Config, site: Site) -> list[Opened]:
     """Every source of ``config``, bound to ``site``; nothing is read yet. ``ConfigError`` with the problems of all of them."""
-    opened: list[Opened] = []
+    opened: list[tuple[str, Opened]] = []
     problems: list[Problem] = []
-    sets: dict[str, str] = {}  # asset -> the source that sets it
     for section in config.sources:
         try:
-            opened.append(source_module(section.type).build(section.name, section.options, site))
+            opened.append((section.name, source_module(section.type).build(section.name, section.options, site)))
         except ConfigError as error:
             problems += error.problems
-            continue
-        for asset in opened[-1].actuators:
-            other = sets.setdefault(asset, section.name)
-            if other != section.name:
-                what = f"would set {asset}, as source {other} does; an order goes one way: say orders = false at one of them"
-                problems.append(Problem(f"source {section.name}", what))
+    problems += set_twice(opened)
     if problems:
         raise ConfigError(problems)
-    return opened
+    return [one for _, one in opened]
 
 
 def serve(
