@@ -10,11 +10,35 @@ from math import gcd
 
 import numpy as np
 
-from analytics.models import CannotFit, Model
 from twin.frame import Floats, Ints
 
 QUANTILES = (0.1, 0.5, 0.9)
 PEAK_WITHIN_S = 3600.0
+RELIABILITY_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How the procedure did from past moments of the same series, beside the seasonal naive forecast of one day.
+
+    ``mase``: mean absolute error over that of the in-sample daily seasonal naive (Hyndman & Koehler 2006);
+    ``pinball_vs_naive_frac``: mean pinball loss at 0.1, 0.5, 0.9 over that of the naive, whose intervals are the quantiles of
+    its own past errors by lead; ``coverage_80_frac``: share of truths inside p10-p90; ``origins``: from how many past moments
+    it was judged. With none, and where the series is constant, the figures are NaN.
+    """
+
+    model: str
+    mase: float
+    naive_mase: float
+    pinball_vs_naive_frac: float
+    coverage_80_frac: float
+    origins: int
+
+
+def unscored(model: str) -> Score:
+    """Of a forecast that could not be judged."""
+    nothing = float("nan")
+    return Score(model, nothing, nothing, nothing, nothing, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,42 +58,19 @@ class Rolling:
         return int(self.truth.shape[1])
 
 
-def past_origins(n: int, horizon: int, first: int, day: int, most: int) -> Ints:
-    """int32[k]: at most ``most`` origins in ``[first, n - horizon]``, the newest last, at varied hours of the day.
+def past_origins(newest: int, first: int, day: int, most: int, base: int = 0) -> Ints:
+    """int32[k]: at most ``most`` origins in ``[first, newest]``, in order, at varied hours of the day.
 
-    They lie as far apart as ``most`` of them allow, at most 41 hours, with a spacing that shares no divisor with the day."""
-    newest = n - horizon
+    They lie as far apart as ``most`` of them allow, at most 41 hours, with a spacing that shares no divisor with the day, and
+    on multiples of it counted from ``-base``: a series that has grown meets most of its former origins again."""
     if newest < first:
         return np.empty(0, dtype=np.int32)
     apart = max(1, min((newest - first) // max(most - 1, 1), round(41 / 24 * day)))
     while gcd(apart, day) > 1:
         apart -= 1
-    count = min(most, (newest - first) // apart + 1)
-    return (newest - apart * np.arange(count)[::-1]).astype(np.int32)
-
-
-def roll(
-    values: Floats, filled: Floats, origins: Ints, horizon: int, day: int, models: Sequence[Model], history: int
-) -> Rolling:
-    """What ``models`` say at ``origins``, each from the ``history`` steps before it. ``values``: float64[n], NaN where nothing
-    was measured; ``filled``: the same without NaN, made from the past alone. An origin at n gives a truth of NaN."""
-    k = len(origins)
-    truth, scale = np.full((k, horizon), np.nan), np.full(k, np.nan)
-    said = {model.name: np.full((k, horizon), np.nan) for model in models}
-    for i, origin in enumerate(int(o) for o in origins):
-        known = values[origin : origin + horizon]
-        truth[i, : len(known)] = known
-        past = filled[max(0, origin - history) : origin]
-        scale[i] = naive_scale(past, day)
-        for model in models:
-            if len(past) >= model.least(horizon, day):
-                try:
-                    path = model.fit_predict(past, horizon, day)
-                except CannotFit:
-                    continue
-                if np.isfinite(path).all():
-                    said[model.name][i] = path
-    return Rolling(origins, truth, said, scale)
+    last = newest - (newest + base) % apart
+    count = min(most, (last - first) // apart + 1) if last >= first else 0
+    return (last - apart * np.arange(count)[::-1]).astype(np.int32)
 
 
 def naive_scale(history: Floats, day: int) -> float:
@@ -115,3 +116,27 @@ def peak_hit(truth: Floats, said: Floats, day: int) -> float:
                 apart = abs(int(real.argmax()) - int(foreseen.argmax()))
                 hits.append(min(apart, day - apart) <= within)
     return float(np.mean(hits)) if hits else float("nan")
+
+
+def brier(probability: Floats, came: "np.ndarray") -> float:
+    """Mean squared difference of probabilities and what came, 0 or 1 (Brier, Monthly Weather Review 78 (1950) 1)."""
+    known = np.isfinite(probability)
+    return float(((probability[known] - came[known]) ** 2).mean()) if known.any() else float("nan")
+
+
+def reliability(probability: Floats, came: "np.ndarray") -> tuple[Floats, Floats, Ints]:
+    """(mean probability, share that came, count) in ``RELIABILITY_BINS`` equal bins of probability; NaN in empty bins."""
+    known = np.isfinite(probability)
+    bins = np.minimum((probability[known] * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    count = np.bincount(bins, minlength=RELIABILITY_BINS)
+    with np.errstate(invalid="ignore"):
+        said = np.bincount(bins, weights=probability[known], minlength=RELIABILITY_BINS) / count
+        was = np.bincount(bins, weights=came[known].astype(np.float64), minlength=RELIABILITY_BINS) / count
+    return said, was, count.astype(np.int32)
+
+
+def reliability_gap(probability: Floats, came: "np.ndarray") -> float:
+    """Mean distance of probability and frequency over bins, by their count: the expected calibration error."""
+    said, was, count = reliability(probability, came)
+    full = count > 0
+    return float((np.abs(said - was)[full] * count[full]).sum() / count.sum()) if full.any() else float("nan")

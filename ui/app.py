@@ -35,6 +35,7 @@ from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
+from ui.findings import Findings
 from ui.gate import PushGate
 from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate",
+    "save-alerts", "reread", "calibrate", "findings",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -104,7 +105,7 @@ class Centre:
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
-        self.gate = PushGate(inlets, self.collector.push, clock)
+        self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         queues = [queue for one in opened for queue in one.queues]
@@ -149,7 +150,7 @@ class Centre:
         return self.thinking.duties
 
     def _table(self) -> tuple[Task, ...]:
-        led = self.thinking.led
+        led, findings = self.thinking.led, Findings(self.live)
         table = (
             ("ingest", Task("collect", self._collect, 1)),
             ("tasks", Task("estimate", led(Duties.estimate), 1, 0.15)),
@@ -159,6 +160,7 @@ class Centre:
             ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
             ("all", Task("self", self._self, 5, 0.50)),
             ("keep", Task("store", self.store.maintain, 10, 5)),
+            ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
@@ -330,11 +332,18 @@ def open_sources(config: Config, site: Site) -> list[Opened]:
     """Every source of ``config``, bound to ``site``; nothing is read yet. ``ConfigError`` with the problems of all of them."""
     opened: list[Opened] = []
     problems: list[Problem] = []
+    sets: dict[str, str] = {}  # asset -> the source that sets it
     for section in config.sources:
         try:
             opened.append(source_module(section.type).build(section.name, section.options, site))
         except ConfigError as error:
             problems += error.problems
+            continue
+        for asset in opened[-1].actuators:
+            other = sets.setdefault(asset, section.name)
+            if other != section.name:
+                what = f"would set {asset}, as source {other} does; an order goes one way: say orders = false at one of them"
+                problems.append(Problem(f"source {section.name}", what))
     if problems:
         raise ConfigError(problems)
     return opened

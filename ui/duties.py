@@ -5,14 +5,14 @@ Each duty is short and owns one field of ``Live``; none owns a clock or a thread
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 from analytics import alerts as alerting
-from analytics.forecast import Forecast, forecast_series
+from analytics.forecast import Forecast
 from analytics.rules import Rules
 from energy import ledger
 from energy.act import Desk
@@ -24,23 +24,19 @@ from twin.errors import SourceError
 from twin.estimate import estimate
 from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, joined
-from twin.message import Message
-from twin.metrics import metric
 from twin.params import Params
-from twin.ports import How, Queue
+from twin.ports import Capacity, Queue
 from ui import calibrating
+from ui.foresight import FIRST, Foresight
 from ui.oncall.service import TABLE, OnCall
+from ui.queued import Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 
-STEP_S = 3600.0
-HORIZON = 24
-HISTORY = timedelta(days=120)  # 84 days to learn from, and the days before them to be judged on
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 CALIBRATE_OVER = timedelta(days=1)
-TARGETS = (("site", "it_power_w"), ("site", "facility_power_w"), ("weather", "wet_bulb_c"))
-PLANS, FORECASTS = "plan", "forecast"
+PLANS = "plan"
 
 Publish = Callable[[Sequence[Frame]], None]
 
@@ -62,10 +58,12 @@ class Duties:
     ) -> None:
         """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
-        self._limits, self._params = limits, params
+        self._limits, self.params = limits, params  # params: in force, replaced as a whole by an adoption
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
+        self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
+        self._work = Work()
         self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
@@ -75,15 +73,15 @@ class Duties:
 
     def estimate(self, now: datetime) -> None:
         """What physics expects of this moment, beside what the meters say."""
-        self._publish(estimate(self._live.site, self._live.state, self._params, now))
+        self._publish(estimate(self._live.site, self._live.state, self.params, now))
 
     def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
-        report = calibrating.calibrate(live.site, live.store, self._params, now, CALIBRATE_OVER, "task calibrate")
+        report = calibrating.calibrate(live.site, live.store, self.params, now, CALIBRATE_OVER, "task calibrate")
         if adopt_into is not None and any(one.sound for one in report.fits):
             report = calibrating.adopt(adopt_into, report, now)
-            self._params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+            self.params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
         calibrating.note(live.records, report, now)
 
     # alerts
@@ -124,49 +122,24 @@ class Duties:
         for queue in self._queues:
             try:
                 self._jobs[queue.name] = await queue.jobs(now)
+                if isinstance(queue, Capacity):
+                    await self._capacity(queue.name, queue, now)
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
+        self._publish(self._work.frames(self._live.site, self._jobs, now))
+
+    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:
+        """What the queue can give out, as readings; what it keeps for maintenance is quiet."""
+        cluster = await queue.cluster(now)
+        self._publish(capacity_frames(self._live.site, name, cluster, now))
+        self.oncall.reserved(name, reservations_of(self._live.site, cluster))
 
     # forecasts
 
     def forecasts(self, now: datetime) -> None:
-        """The next day of what matters, by the hour, kept in the store beside what then comes."""
-        made: list[Forecast] = []
-        for kind, name in TARGETS:
-            result = self._forecast(kind, name, now)
-            if isinstance(result, Message):
-                log.info("no forecast of %s %s: %s", kind, name, result)
-                continue
-            made.append(result)
-            self._publish(list(result.frames()))
-            score = {slot: _plain(getattr(result.score, slot)) for slot in result.score.__slots__}
-            self._live.records.append(FORECASTS, now, {"kind": kind, "metric": name, **score})
-        self._live.forecasts = tuple(made)
-
-    def _forecast(self, kind: str, name: str, now: datetime) -> Forecast | Message:
-        if self._live.site.count(kind) == 0:
-            return Message("The site has no {kind}", {"kind": kind})
-        end_s = now.timestamp() // STEP_S * STEP_S
-        end = datetime.fromtimestamp(end_s, UTC)
-        series = self._live.store.series(kind, [name], end - HISTORY, end, STEP_S, How.MEAN, np.array([0], dtype=np.int32))
-        values = series.values[name][:, 0]
-        known = np.flatnonzero(~np.isnan(values))
-        if len(known) == 0:
-            return Message("There is no history yet")
-        first = known[0]
-        limits = metric(kind, name)
-        return forecast_series(
-            series.time_s[first:],
-            values[first:],
-            now,
-            HORIZON,
-            STEP_S,
-            kind=kind,
-            metric=name,
-            low=limits.low,
-            high=limits.high,
-        )
+        """The next day of what matters."""
+        self._foresight.run(now)
 
     # energy
 
@@ -238,7 +211,7 @@ def _plain(value: object) -> object:
 
 
 def _outlook(forecasts: Sequence[Forecast]) -> Outlook:
-    by_name: dict[str, Forecast] = {forecast.metric: forecast for forecast in forecasts}
+    by_name: dict[str, Forecast] = {f.metric: f for f in forecasts if (f.kind, f.metric) in FIRST}
     if not by_name:
         return Outlook(*(np.empty(0) for _ in range(4)))
     time_s = next(iter(by_name.values())).time_s

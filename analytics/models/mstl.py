@@ -8,6 +8,7 @@ import numpy as np
 
 from analytics.models import CannotFit, Model
 from analytics.models.autoregression import continue_remainder
+from analytics.models.coarse import coarsely, hours_least
 from twin.frame import Floats
 
 WEEKS = 8  # of history that it looks at
@@ -21,7 +22,7 @@ def _fit_predict(history: Floats, horizon: int, day: int) -> Floats:
     recent = history[-WEEKS * week :]
     jump = {"seasonal_jump": max(1, day // 12), "trend_jump": day, "low_pass_jump": day}
     try:
-        parts = MSTL(recent, periods=(day, week), iterate=2, stl_kwargs=jump).fit()
+        parts = MSTL(recent, periods=(day, week), iterate=1, stl_kwargs=jump).fit()
     except (ValueError, np.linalg.LinAlgError) as error:
         raise CannotFit(str(error)) from error
     seasonal: Floats = np.asarray(parts.seasonal, dtype=np.float64)
@@ -34,4 +35,4 @@ def _fit_predict(history: Floats, horizon: int, day: int) -> Floats:
     return out
 
 
-MODELS = (Model("mstl", lambda horizon, day: 15 * day if day >= 4 else 2**31, _fit_predict),)
+MODELS = (Model("mstl", hours_least(lambda horizon, day: 15 * day if day >= 4 else 2**31), coarsely(_fit_predict)),)

@@ -38,8 +38,8 @@ def _last(history: Floats, horizon: int, day: int) -> Floats:
 
 
 MODELS = (
-    Model(PERSISTENCE, lambda horizon, day: 1, _last, baseline=True),
-    Model(NAIVE_DAY, lambda horizon, day: day, _day, baseline=True),
+    Model(PERSISTENCE, lambda horizon, day: 1, _last, baseline=True, near=True),
+    Model(NAIVE_DAY, lambda horizon, day: day, _day, baseline=True, near=True),
     Model(NAIVE_WEEK, lambda horizon, day: 7 * day, _week, baseline=True),
     Model("mean_day", lambda horizon, day: 3 * day, _day_mean),
     Model("mean_week", lambda horizon, day: 14 * day, _week_mean),

@@ -10,9 +10,10 @@ from ui.benches import Result, recorded
 
 def bench_forecast(options: argparse.Namespace) -> Result:
     """The forecast procedure on recorded series, beside its baselines."""
-    from analytics.recorded import bench
+    from analytics.forecast_bench import bench
+    from ui.commands import tell
 
-    return bench(recorded("analytics/load"), time.process_time)
+    return bench(recorded(""), time.process_time, tell=tell, rng=np.random.Generator(np.random.PCG64(6)))
 
 
 def bench_plan(options: argparse.Namespace) -> Result:

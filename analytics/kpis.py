@@ -1,0 +1,224 @@
+"""KPIs of an AI computing centre, each with the field's definition and its source; energy's own (PUE, carbon) are
+``energy.kpi``.
+
+Pure functions of columns. A figure that was not measured is NaN and says over how much it was taken; nothing is extrapolated.
+``DEFINITIONS`` says in a sentence what each figure is and who defined it, for faces to show beside the number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from scipy.stats import chi2
+
+from twin.frame import Floats, Ints
+from twin.job import Jobs, JobState
+
+NOTHING = float("nan")
+SIZE_CLASSES = (1, 8, 64, 512, 4096)  # GPUs: a device, a node, and each a factor of eight; the last has no upper end
+MAX_TASK_KINDS = 256  # of the mix that fragmentation is taken over: the most frequent sizes
+
+DEFINITIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "gpu_util_frac": "mean over GPUs and time of the share of time with at least one kernel resident"
+        " (NVML utilization.gpu, DCGM_FI_DEV_GPU_UTIL): busy, not how busy",
+        "sm_active_frac": "mean share of SM cycles with at least one warp (DCGM_FI_PROF_SM_ACTIVE)",
+        "mfu_frac": "achieved model FLOP/s over peak FLOP/s, without recomputation (Chowdhery et al. 2022, PaLM, appendix B)",
+        "tensor_mfu_frac": "share of cycles with an active tensor pipe (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE): an upper bound of MFU"
+        " where the framework reports no tokens",
+        "ettr_frac": "effective training time ratio: productive runtime over available wall time of a job, without what is"
+        " replayed since the last checkpoint and without restarts (Kokolis et al. 2025, arXiv 2410.21680)",
+        "goodput_frac": "scheduling x runtime x program goodput (Google Cloud, ML Productivity Goodput, 2024)",
+        "speedup_frac": "linear speed-up: throughput on N GPUs over N/N0 times the throughput on N0",
+        "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
+        "mtti_h": "wall time of a job per interruption, with the exact Poisson interval (Garwood 1936)",
+        "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
+        " weighted by the GPU-hours asked for",
+        "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023)",
+        "tokens_per_s": "tokens over the window's seconds",
+        "tokens_per_j": "tokens over the energy of the GPUs that made them; times IT over facility energy for the centre",
+        "straggler_ratio": "step time over the step time with every rank at the peers' median (Lin et al., OSDI 2025)",
+        "utilisation_frac": "算力利用率: GPU-hours allocated to jobs over GPU-hours in service (as CAICT uses the word; the"
+        " share that was busy is gpu_util_frac)",
+        "rack_fill_frac": "上架率: racks in use over racks built (MIIT 2021, three-year plan for new data centres)",
+        "effective_flops": "有效算力: peak FLOP/s of the GPUs in service times availability times MFU, named with whose MFU",
+        "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR)",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A count over an exposure: exposure per event with its interval, in the unit of the exposure. ``low`` and ``high`` hold
+    the truth with the confidence asked for; with no event ``value`` and ``high`` are infinite and ``low`` still says
+    something."""
+
+    value: float
+    low: float
+    high: float
+    events: int
+
+
+def exposure_per_event(exposure_h: float, events: int, confidence_frac: float = 0.9) -> Rate:
+    """Hours (of GPUs, nodes, jobs) per event; exact Poisson interval: F. Garwood, Biometrika 28 (1936) 437."""
+    if exposure_h < 0 or events < 0 or not 0 < confidence_frac < 1:
+        raise ValueError(
+            f"{events} events in {exposure_h} h at {confidence_frac}: pass counts and hours from 0, confidence in 0-1"
+        )
+    tail = (1 - confidence_frac) / 2
+    most = float(chi2.ppf(1 - tail, 2 * events + 2)) / 2
+    least = float(chi2.ppf(tail, 2 * events)) / 2 if events else 0.0
+    infinite = float("inf")
+    return Rate(
+        exposure_h / events if events else infinite, exposure_h / most, exposure_h / least if least else infinite, events
+    )
+
+
+def known_mean(values: Floats, weight: Floats | None = None) -> tuple[float, float]:
+    """(mean, share known) of float64 of any shape; ``weight`` broadcasts over it, GPU-seconds say."""
+    weights = np.broadcast_to(np.ones(()) if weight is None else weight, values.shape)
+    known = np.isfinite(values)
+    total, seen = float(weights.sum()), float(weights[known].sum())
+    if seen <= 0:
+        return NOTHING, 0.0
+    return float((values[known] * weights[known]).sum() / seen), seen / total
+
+
+def flops_per_token(parameters: float, layers: float, width: float, sequence: float) -> float:
+    """Forward and backward FLOP of one token of a dense transformer: 6 N + 12 L d s (Chowdhery et al. 2022, appendix B).
+    ``width``: heads times head size. Of a mixture of experts, ``parameters`` are those active for a token."""
+    return 6 * parameters + 12 * layers * width * sequence
+
+
+def mfu_frac(tokens_per_s: float, flop_per_token: float, gpus: int, peak_flops: float) -> float:
+    """Model FLOP utilisation from what the framework reports; ``peak_flops``: of one GPU, dense, at the precision trained
+    in."""
+    peak = gpus * peak_flops
+    return tokens_per_s * flop_per_token / peak if peak > 0 else NOTHING
+
+
+def ettr_frac(productive_s: Floats, available_s: Floats, gpus: Ints) -> float:
+    """Effective training time ratio over runs, weighted by their GPU time: float64[n] productive and available wall time."""
+    known = np.isfinite(productive_s) & np.isfinite(available_s) & (available_s > 0)
+    weight = gpus[known] * available_s[known]
+    if not weight.sum() > 0:
+        return NOTHING
+    if (productive_s[known] > available_s[known] * (1 + 1e-9)).any():
+        raise ValueError("a run was productive for longer than it lasted; give both in seconds of wall time")
+    return float((gpus[known] * productive_s[known]).sum() / weight.sum())
+
+
+def expected_ettr_frac(
+    interruptions_per_s: float, restart_s: float, checkpoint_s: float, every_s: float | None = None
+) -> float:
+    """What the ratio can be: 1 - c/D - lambda (u + D/2), checkpoints of ``checkpoint_s`` each ``every_s`` (None: the best,
+    after J. W. Young, CACM 17 (1974) 530: D = sqrt(2 c / lambda)). First order: meant for lambda D well below 1; never below
+    0."""
+    if interruptions_per_s <= 0:
+        return 1.0 if every_s is None else max(0.0, 1 - checkpoint_s / every_s)
+    interval_s = float(np.sqrt(2 * checkpoint_s / interruptions_per_s)) if every_s is None else every_s
+    lost = (checkpoint_s / interval_s if interval_s > 0 else 0.0) + interruptions_per_s * (restart_s + interval_s / 2)
+    return max(0.0, 1 - lost)
+
+
+def goodput_frac(scheduling_frac: float, runtime_frac: float, program_frac: float) -> float:
+    """ML productivity goodput: GPUs allocated over GPUs there are, productive over allocated time, MFU over its ideal."""
+    return scheduling_frac * runtime_frac * program_frac
+
+
+def speedup_frac(throughput: float, gpus: int, base_throughput: float, base_gpus: int) -> float:
+    """Linear speed-up, 1 where ``gpus`` do as much each as ``base_gpus`` did."""
+    ideal = base_throughput * gpus / base_gpus if base_gpus > 0 else 0.0
+    return throughput / ideal if ideal > 0 else NOTHING
+
+
+def straggler_ratio(step_s: Floats) -> float:
+    """How much longer steps take for the slowest rank: ``step_s`` is float64[steps, ranks], each rank's own time, all ranks
+    waiting for the last. 1 is none; NaN where no step has all its ranks."""
+    whole = step_s[np.isfinite(step_s).all(axis=1)] if step_s.size else step_s
+    if not whole.size:
+        return NOTHING
+    return float(whole.max(axis=1).sum() / np.median(whole, axis=1).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Queue wait of the jobs of ``[least, most]`` GPUs (``most`` 0: no upper end)."""
+
+    least: int
+    most: int
+    jobs: int
+    p50_s: float
+    p95_s: float
+    gpu_weighted_mean_s: float
+
+
+def queue_waits(jobs: Jobs) -> list[Wait]:
+    """Waits by size class, then of all jobs. Only jobs that started count: those still waiting would bias a mean down, and
+    are ``queue.waiting_count``."""
+    wait_s = jobs.start_s - jobs.submit_s
+    started = np.isfinite(wait_s) & (wait_s >= 0) & (jobs.gpus > 0)
+    ends = [*(low - 1 for low in SIZE_CLASSES[1:]), 0]
+    classes = [*zip(SIZE_CLASSES, ends, strict=True), (1, 0)]
+    return [_wait(jobs, wait_s, started & (jobs.gpus >= a) & ((jobs.gpus <= b) | (b == 0)), a, b) for a, b in classes]
+
+
+def _wait(jobs: Jobs, wait_s: Floats, take: "np.ndarray", least: int, most: int) -> Wait:
+    mine = wait_s[take]
+    if not len(mine):
+        return Wait(least, most, 0, NOTHING, NOTHING, NOTHING)
+    asked = np.where(np.isfinite(jobs.limit_s[take]) & (jobs.limit_s[take] > 0), jobs.limit_s[take], 1.0) * jobs.gpus[take]
+    p50, p95 = np.percentile(mine, [50, 95])
+    return Wait(least, most, len(mine), float(p50), float(p95), float((mine * asked).sum() / asked.sum()))
+
+
+def fragmentation_frac(idle_gpus: Ints, sizes: Ints, node_gpus: int) -> float:
+    """Share of idle GPUs that the next task cannot use, expected over the mix of tasks (FGD, ATC 2023, for whole GPUs).
+
+    ``idle_gpus``: int32[nodes]; ``sizes``: int32[jobs], GPUs that observed jobs asked for, the mix; ``node_gpus``: GPUs of a
+    node. A task larger than a node asks for whole nodes, as gangs are placed. 0 with nothing idle, NaN with no mix."""
+    total = int(idle_gpus.sum())
+    asked = sizes[sizes > 0]
+    if not len(asked):
+        return NOTHING
+    if total == 0:
+        return 0.0
+    kinds, count = np.unique(np.minimum(asked, node_gpus), return_counts=True)
+    most = np.argsort(count)[-MAX_TASK_KINDS:]
+    kinds, count = kinds[most], count[most]
+    stranded = np.array([int(idle_gpus[idle_gpus < kind].sum()) for kind in kinds])
+    return float((stranded * count).sum() / (count.sum() * total))
+
+
+def tokens_per_j(tokens: float, gpu_energy_j: float, facility_over_it: float = 1.0) -> float:
+    """Tokens per joule of the GPUs, or of the facility with its PUE as ``facility_over_it``."""
+    energy = gpu_energy_j * facility_over_it
+    return tokens / energy if energy > 0 else NOTHING
+
+
+def utilisation_frac(jobs: Jobs, gpus: int, start_s: float, end_s: float) -> float:
+    """GPU time that jobs held in ``[start_s, end_s)`` over the GPU time there was; jobs still running count up to ``end_s``."""
+    if not (gpus > 0 and end_s > start_s):
+        return NOTHING
+    began = np.isfinite(jobs.start_s)
+    running = np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))
+    until = np.where(np.isfinite(jobs.end_s) & ~running, jobs.end_s, end_s)
+    held_s = np.clip(np.minimum(until, end_s) - np.maximum(jobs.start_s, start_s), 0, None)
+    return float((held_s[began] * jobs.gpus[began]).sum() / (gpus * (end_s - start_s)))
+
+
+def availability_frac(able: Floats) -> float:
+    """Share of GPU time able to work: ``able`` is float64[t, gpus], 1 able, 0 not, NaN unheard of. Silence is not health: what
+    was not heard counts as not able."""
+    return float(np.nan_to_num(able, nan=0.0).mean()) if able.size else NOTHING
+
+
+def rack_fill_frac(used_racks: int, built_racks: int) -> float:
+    """Racks in use over racks built."""
+    return used_racks / built_racks if built_racks > 0 else NOTHING
+
+
+def effective_flops(peak_flops: float, gpus: int, available_frac: float, mfu: float) -> float:
+    """FLOP/s that the centre gives to models: peak times availability times MFU."""
+    return peak_flops * gpus * available_frac * mfu

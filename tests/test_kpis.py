@@ -1,0 +1,97 @@
+"""KPIs against published numbers, by hand, and where nothing was measured."""
+
+import numpy as np
+import pytest
+from test_known import jobs
+
+from analytics import kpis
+from twin.job import JobState, no_jobs
+
+NAN = float("nan")
+
+
+def test_llama_3_s_interruptions() -> None:
+    """Llama 3 405B: 16,384 H100 for 54 days with 419 unexpected interruptions: 50.7 thousand GPU-hours each."""
+    rate = kpis.exposure_per_event(16_384 * 54 * 24, 419)
+    assert rate.value == pytest.approx(50_677, rel=1e-3)
+    assert 46_500 < rate.low < rate.value < rate.high < 55_300
+
+
+def test_titan_s_double_bit_errors() -> None:
+    """Titan: 100,820 GPU-years with 4,826 double-bit errors, one in 20.9 GPU-years."""
+    assert kpis.exposure_per_event(100_820, 4_826).value == pytest.approx(20.9, abs=0.05)
+
+
+def test_no_event_still_says_something() -> None:
+    """The rule of three: with none seen, 3.0 expected is the most at 95 %, one-sided (Hanley & Lippman-Hand 1983)."""
+    rate = kpis.exposure_per_event(300.0, 0, confidence_frac=0.9)
+    assert rate.low == pytest.approx(300 / 2.996, rel=1e-3)
+    assert np.isinf([rate.value, rate.high]).all()
+    with pytest.raises(ValueError, match="from 0"):
+        kpis.exposure_per_event(-1, 0)
+
+
+def test_palm_s_utilisation() -> None:
+    """PaLM 540B: 46.2 % on 6,144 TPU v4 (275 TFLOP/s) at 238.3 k tokens/s, with 118 layers of 48 heads of 256, sequence 2,048
+    (Chowdhery et al. 2022, table 3 and appendix B)."""
+    flop = kpis.flops_per_token(540.35e9, 118, 48 * 256, 2048)
+    assert kpis.mfu_frac(238_300, flop, 6_144, 275e12) == pytest.approx(0.462, abs=0.005)
+    assert np.isnan(kpis.mfu_frac(1.0, flop, 0, 275e12))
+
+
+def test_effective_training_time() -> None:
+    gpus = np.array([8, 16], dtype=np.int32)
+    assert kpis.ettr_frac(np.array([90.0, 50]), np.array([100.0, 100]), gpus) == pytest.approx((8 * 90 + 16 * 50) / 2400)
+    with pytest.raises(ValueError, match="productive for longer"):
+        kpis.ettr_frac(np.array([101.0]), np.array([100.0]), gpus[:1])
+    best = kpis.expected_ettr_frac(1 / 10_000, 0.0, 50.0)  # Young: D = 1000 s, 5 % + 5 % lost
+    assert best == pytest.approx(0.9)
+    others = [kpis.expected_ettr_frac(1 / 10_000, 0.0, 50.0, every) for every in (500.0, 2000.0)]
+    assert max(others) < best
+
+
+def test_waits_by_size_class_count_only_who_started() -> None:
+    run, wait = JobState.RUNNING, JobState.PENDING
+    table = jobs((run, 1, 0, 1, 2), (run, 4, 0, 3, 1), (run, 64, 0, 10, 1), (wait, 512, 0, NAN, 1))
+    found = {(one.least, one.most): one for one in kpis.queue_waits(table)}
+    assert (found[1, 7].jobs, found[1, 7].p50_s) == (2, 2 * 3600)
+    assert found[64, 511].p95_s == 36_000
+    assert found[512, 4095].jobs == 0
+    assert found[1, 0].gpu_weighted_mean_s == pytest.approx(3600 * (1 * 2 + 3 * 4 + 10 * 64) / 70)
+
+
+def test_fragmentation_by_hand() -> None:
+    """Idle 8 + 3 + 1; of the tasks half want 8 (4 are stranded), half want 2 (1 is stranded)."""
+    idle, sizes = np.array([8, 3, 1], dtype=np.int32), np.array([8, 16, 2, 2], dtype=np.int32)
+    assert kpis.fragmentation_frac(idle, sizes, 8) == pytest.approx((0.5 * 4 + 0.5 * 1) / 12)
+    assert kpis.fragmentation_frac(idle * 0, sizes, 8) == 0
+    assert np.isnan(kpis.fragmentation_frac(idle, sizes[:0], 8))
+
+
+def test_utilisation_counts_what_lies_in_the_window() -> None:
+    table = jobs((JobState.RUNNING, 4, -5, -2, 9), (JobState.PENDING, 4, 0, NAN, 1))
+    assert kpis.utilisation_frac(table, 8, 0.0, 7200.0) == pytest.approx(0.5)
+    assert kpis.utilisation_frac(no_jobs(), 8, 0.0, 7200.0) == 0
+    assert np.isnan(kpis.utilisation_frac(table, 0, 0.0, 7200.0))
+
+
+def test_silence_is_not_availability_and_nothing_is_nothing() -> None:
+    assert kpis.availability_frac(np.array([[1.0, 1], [NAN, 0]])) == 0.5
+    mean, seen = kpis.known_mean(np.array([0.5, NAN, 1.0]))
+    assert (mean, seen) == (0.75, pytest.approx(2 / 3))
+    assert np.isnan(kpis.known_mean(np.array([NAN]))[0])
+
+
+def test_a_straggler_is_what_all_wait_for() -> None:
+    steps = np.full((10, 8), 2.0)
+    steps[:, 3] = 3.0
+    assert kpis.straggler_ratio(steps) == pytest.approx(1.5)
+    assert np.isnan(kpis.straggler_ratio(np.full((2, 3), NAN)))
+
+
+def test_ratios() -> None:
+    assert kpis.speedup_frac(3_600.0, 1_024, 1_000.0, 256) == pytest.approx(0.9)
+    assert kpis.tokens_per_j(1e6, 2e6, 1.25) == pytest.approx(0.4)
+    assert kpis.goodput_frac(0.95, 0.9, 0.5) == pytest.approx(0.4275)
+    assert kpis.effective_flops(1e15, 100, 0.98, 0.4) == pytest.approx(3.92e16)
+    assert kpis.rack_fill_frac(45, 60) == 0.75
