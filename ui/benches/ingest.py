@@ -67,7 +67,7 @@ def _served(port: int) -> tuple[int, int]:
 
 def _ours(nodes: int, port: int, load: psutil.Process, folder: Path, seconds: float) -> Result:
     words = [sys.executable, "-m", "ui.benches.ingest_process", "--nodes", str(nodes), "--port", str(port)]
-    words += ["--warm", str(WARM_S), "--seconds", str(seconds), "--folder", str(folder)]
+    words += ["--warm", str(WARM_S), "--seconds", str(seconds + WARM_S), "--folder", str(folder)]  # it outlives our window
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own program
         window = _window(port, load, psutil.Process(child.pid), seconds, had=0)
         assert child.stdout is not None  # noqa: S101 - a pipe was asked for
