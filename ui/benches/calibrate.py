@@ -25,7 +25,7 @@ def bench_calibrate(options: argparse.Namespace) -> Result:
     figures = {f"kestrel_{name}": value for name, value in model.items()}
     against = {f"kestrel_{name}_{which}": value for name, scores in jobs.items() for which, value in scores.items()}
     figures |= {"plant_cvrmse_frac": plant["cvrmse_frac"], "plant_nmbe_frac": plant["nmbe_frac"]}
-    tick_s, conditions = _tick(10_000)
+    tick_s, conditions = tick(10_000)
     return {
         "bench": "calibrate",
         "figures": {**figures, "estimate_10k_gpu_s": tick_s},
@@ -34,7 +34,7 @@ def bench_calibrate(options: argparse.Namespace) -> Result:
     }
 
 
-def _tick(gpus: int) -> tuple[float, Result]:
+def tick(gpus: int) -> tuple[float, Result]:
     """Processor time of one estimate [s], the median of ``TICKS``, on a simulated centre in which everything speaks."""
     import asyncio
 

@@ -12,8 +12,6 @@ import numpy as np
 import psutil
 
 from ingest.sources.simulated.layout import demo_rows
-from twin.estimate import estimate
-from twin.frame import Frame
 from twin.load import build_site
 from twin.params import Params
 from twin.sim.examples import FRONTIER_ORDERS, FRONTIER_PARAMS, example_jobs, frontier_site
@@ -22,8 +20,8 @@ from twin.sim.outlook import Line, Outlook, outlook_of
 from twin.sim.scenario import Scenario
 from twin.simulate import simulate
 from twin.site import Site
-from twin.state import State
 from ui.benches import Result
+from ui.benches.calibrate import tick
 from ui.trajectory import ParquetSink
 
 DAY_S, WEEK_S = 86400.0, 7 * 86400.0
@@ -51,7 +49,7 @@ def bench_twin(options: argparse.Namespace) -> Result:
         "frontier_day_1s_cpu_s": day_1s,
         "frontier_day_1s_rss_bytes": float(max(peak, rss)),
         "week_100k_gpu_60s_cpu_s": week,
-        "estimate_10k_gpu_s": _tick_s(rng),
+        "estimate_10k_gpu_s": tick(10_000)[0],
     }
     for gpus in SIZES:
         sized = build_site("size", "UTC", *demo_rows(gpus))
@@ -94,22 +92,3 @@ def _peak_rss(process: psutil.Process) -> int:
     import resource
 
     return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, process.memory_info().rss)
-
-
-def _tick_s(rng: np.random.Generator) -> float:
-    """Processor seconds of one ``estimate`` of 10,000 GPUs with all loops, the median of seven."""
-    site = build_site("10k", "UTC", *demo_rows(10_000))
-    state = State(site)
-    columns = {
-        "gpu": {"power_w": (300.0, 900.0), "util_frac": (0.2, 1.0)},
-        "node": {"cpu_util_frac": (0.1, 0.6)},
-        "rack": {"power_w": (40e3, 85e3)},
-        "cdu": {"supply_temp_c": (29.0, 31.0), "return_temp_c": (38.0, 42.0), "flow_kgps": (10.0, 20.0)},
-        "weather": {"wet_bulb_c": (10.0, 12.0)},
-    }
-    for kind, metrics in columns.items():
-        n = site.count(kind)
-        values = {name: rng.uniform(low, high, n) for name, (low, high) in metrics.items()}
-        state.absorb(Frame(kind, _START, site.all_rows(kind), values), _START)
-    estimate(site, state, Params(), _START)
-    return float(np.median([_timed(lambda: estimate(site, state, Params(), _START))[1] for _ in range(7)]))
