@@ -21,8 +21,11 @@ from ui.app import Centre
 from ui.benches.pages import killed
 from ui.config import load_config
 from ui.faces.server import build_server
+from ui.faces.wall_text import wall_text
 from ui.oncall.file import load_oncall
 from ui.tasks import VirtualClock
+from ui.view import view
+from ui.words import words
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 RULES = """
@@ -148,6 +151,11 @@ async def test_a_storm_is_one_page_and_a_kill_at_any_moment_tells_nothing_twice(
             await run.kill()
         assert told(receiver) == [("/hook", "firing", 1, "c1 moves 1.0 kg/s")]
         assert receiver.taken[0].body["alerts"][0]["annotations"]["explains"] == "8"
+        await run.at(0.5, 8, 1.0)
+        shown = view(run.centre.live, run.clock.time)
+        assert [(row.key, row.folded) for row in shown.alerts] == [("slow:c1", 8)]
+        assert shown.centre.alerts_critical.value == 1
+        assert "(+8)" in str(wall_text(shown, words("zh"))["l.alerts"])
         for after_s in (60, 60, 600):
             await run.at(after_s)
             await run.kill()
