@@ -243,7 +243,7 @@ def bench(folder: Path, site: Site, rng: np.random.Generator, cpu_s: Callable[[]
         bench_disks(folder / "disks" / "smart-intervals.parquet", rng),
         bench_cause(site, np.random.Generator(np.random.PCG64(CAUSE_SEED)), cpu_s),
     ]
-    figures = {name: value for part, _ in parts for name, value in part.items()}
+    figures = {name: value for part, _ in parts for name, value in part.items() if not math.isnan(value)}
     figures |= {
         "event_f1": figures["event_f1_pump"],
         "vus_pr": figures["vus_pr_pump"],
@@ -258,5 +258,5 @@ def bench(folder: Path, site: Site, rng: np.random.Generator, cpu_s: Callable[[]
         "cpu_s": cpu_s() - start_s,
         "headline": "pump loop; lead_s: disks",
     }
-    against = {name: value for _, part in parts for name, value in part.items()}
+    against = {name: value for _, part in parts for name, value in part.items() if not math.isnan(value)}
     return {"bench": "detect", "figures": figures, "against": against, "conditions": conditions}
