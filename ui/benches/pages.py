@@ -12,6 +12,7 @@ import socket
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -150,8 +151,6 @@ def _storm_rules() -> Rules:
         below("node_up", "node", "up_flag", 0.0, suffers=power),
     ]
     racks = [below("rack_power", "rack", "power_w", 5.0, suffers=power)]
-    from dataclasses import replace
-
     return Rules((replace(tripped, breaks=Domain.POWER, suffers=power), *gpus, *nodes, *racks))
 
 
@@ -337,14 +336,14 @@ def killed(kills: int) -> dict[str, float]:
 
 
 def _firing(time_s: float, start_s: float, end_s: float) -> list[Signal]:
-    """Incident k begins in minute k and lasts for twenty; none begins after ``end_s``."""
+    """Incident k begins in minute k and lasts for twenty; none after ``end_s``."""
     found = []
     minute = int((time_s - start_s) // 60)
     for k in range(max(0, minute - 20), minute + 1):
         since_s = start_s + 60.0 * k
         if since_s <= min(time_s, end_s) and time_s < since_s + 1200.0:
-            labels = {"alertname": "drill", "asset": f"a{k}", "severity": "critical"}
-            found.append(Signal(f"drill:a{k}", labels, Severity.CRITICAL, Message("drill {k}", {"k": k}), since_s))
+            labels, said = {"alertname": "drill", "asset": f"a{k}", "severity": "critical"}, f"drill {k}"
+            found.append(Signal(f"drill:a{k}", labels, Severity.CRITICAL, Message(said), since_s))
     return found
 
 
