@@ -29,6 +29,7 @@ MEMORY = timedelta(days=2)  # how far back records are read at a start; longer t
 MAX_RECORDS = 20_000  # read at a start; more cannot be when the guard limits the rate
 MAX_WAITING = 100  # plans that wait for a person; the oldest goes first
 REMIND = timedelta(hours=1)  # how often it is recorded that a value still cannot be restored
+BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
 MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
 
 
@@ -235,7 +236,8 @@ class Desk:
         here = entry.value if actual is None else actual
         step = metric(self._site.kind(action.asset), action.metric).step or 0.0
         aim = entry.before if abs(entry.before - here) <= step else here + (step if entry.before > here else -step)
-        back = replace(action, value=aim, key=f"{action.key}/back/{aim:g}")
+        # an order of its own, with time of its own: a device refuses one whose time is over
+        back = replace(action, value=aim, until=max(action.until, now + BACK_FOR), key=f"{action.key}/back/{aim:g}")
         moving = replace(entry, value=aim, sent=now, stuck=False)
         if not entry.stuck:  # a further try to move what does not move is no news
             self._step(Stage.REVERTING, moving, now)

@@ -98,6 +98,10 @@ class Collector:
         now = self._clock.now()
         self._deliver(self._position[inlet.name], inlet.take(batch, now), at_once=True)
 
+    def refused(self, inlet: Inlet) -> None:
+        """Count something that was pushed into ``inlet`` and not taken, or not all of it."""
+        self._errors[self._position[inlet.name]] += 1
+
     async def drain(self) -> None:
         """Wait for the polls under way; each ends within its own time."""
         while self._polls:

@@ -140,12 +140,12 @@ class Detector:
         """The events in ``frame``; none in one that is older than what was seen, in forecasts and in bad values."""
         if frame.origin is not Origin.MEASURED:
             return []
-        found: dict[tuple[int, str], Event] = {}  # two metrics may tell of one thing
+        found: dict[tuple[int, str], Event] = {}  # two metrics may tell of one thing: the first of a family counts
         for name, column in frame.values.items():
             watch = _WATCHED.get((frame.kind, name))
             if watch is not None:
                 for row, said in self._look(frame, name, column, watch):
-                    found.setdefault((row, said.code), said)
+                    found.setdefault((row, said.family), said)
         return list(found.values())
 
     def _look(self, frame: Frame, name: str, column: Floats, watch: _Watch) -> list[tuple[int, Event]]:

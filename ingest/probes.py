@@ -16,6 +16,7 @@ from yarl import URL
 
 from ingest.mappings import best_mapping
 from ingest.rest import Rest
+from ingest.sources.device import library
 from ingest.wire import Tls, fetch, new_session
 from twin.errors import ConfigError, SourceError
 
@@ -91,7 +92,7 @@ async def _redfish(host: str, port: int, given: Given) -> Answer:
 
 
 _SYS_OBJECT_ID, _SYS_DESCR = "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.1.0"
-_UPS_MODEL, _RPDU2 = "1.3.6.1.2.1.33.1.1.2.0", "1.3.6.1.4.1.318.1.1.26.1.0"
+_UPS_MODEL = "1.3.6.1.2.1.33.1.1.2.0"
 _MAPPINGS = (
     ("1.3.6.1.4.1.13742.", "raritan", "pdu"),
     ("1.3.6.1.4.1.318.1.3.4.", "apc_pdu", "pdu"),
@@ -100,15 +101,15 @@ _MAPPINGS = (
 
 
 async def _snmp(host: str, port: int, given: Given) -> Answer:
-    from ingest.sources.snmp import Agent, SnmpOptions, SnmpReach, SnmpTable, text_of
+    from ingest.sources.snmp import SnmpOptions, SnmpReach, SnmpTable, text_of
 
     target = _at(host, port)
     said_so = {"targets": target, "mapping": "x", "community_file": given.community_file, "timeout_s": given.timeout_s}
     options = SnmpOptions.model_validate(said_so)
     entry = {"kind": "switch", "metric": "up_flag", "series": "none", "asset": "none"}
-    scalars = {"id": _SYS_OBJECT_ID, "descr": _SYS_DESCR, "ups": _UPS_MODEL, "rpdu2": _RPDU2}
-    agent = Agent.of(options, "discover")
-    reach = SnmpReach(target, SnmpTable.model_validate({"scalars": scalars, "metric": [entry]}), agent)
+    scalars = {"id": _SYS_OBJECT_ID, "descr": _SYS_DESCR, "ups": _UPS_MODEL}
+    table = SnmpTable.model_validate({"scalars": scalars, "metric": [entry]})
+    reach = SnmpReach(target, table, options, library("gufo.snmp", "discover"), library("gufo.snmp.aio", "discover"))
     try:
         raw = await reach.objects(list(scalars.values()))
     except SourceError:
@@ -125,8 +126,6 @@ async def _snmp(host: str, port: int, given: Given) -> Answer:
 
 
 async def _modbus(host: str, port: int, given: Given) -> Answer:
-    from ingest.sources.device import library
-
     client = library("pymodbus.client", "discover").AsyncModbusTcpClient(
         host, port=port, timeout=given.timeout_s, retries=0, reconnect_delay=0
     )
@@ -146,8 +145,6 @@ async def _modbus(host: str, port: int, given: Given) -> Answer:
 
 
 async def _mqtt(host: str, port: int, given: Given) -> Answer:
-    from ingest.sources.device import library
-
     lib = library("aiomqtt", "discover")
     topics: set[str] = set()
     try:
@@ -168,8 +165,6 @@ async def _mqtt(host: str, port: int, given: Given) -> Answer:
 
 
 async def _gnmi(host: str, port: int, given: Given) -> Answer:
-    from ingest.sources.device import library
-
     grpc, aio = library("grpc", "discover"), library("grpc.aio", "discover")
     messages = library("pygnmi.spec.v080.gnmi_pb2", "discover")
     stubs = library("pygnmi.spec.v080.gnmi_pb2_grpc", "discover")

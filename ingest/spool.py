@@ -144,9 +144,9 @@ class Spool:
         if frames and not self._took(frames):
             return False
         with self._lock:
-            self._behind.popleft()
-            if done.end < span.end:
-                self._behind.appendleft(Span(done.end, span.end, span.samples - done.samples))
+            now = self._behind.popleft()  # it may have grown meanwhile
+            if done.end < now.end:
+                self._behind.appendleft(Span(done.end, now.end, now.samples - done.samples))
         self.stored += done.samples
         return True
 

@@ -216,7 +216,8 @@ class SpoolLog:
                 names.append(_record(_ROWS, json.dumps([self._rows[key], ids]).encode()))
             issued = _NEVER if frame.issued is None else _micros(frame.issued)
             heads[i] = (self._shapes[shape], self._rows[key], _micros(frame.time), issued)
-            columns.extend(np.ascontiguousarray(column, dtype=np.float64).tobytes() for column in frame.values.values())
+            if metrics:
+                columns.append(np.concatenate(list(frame.values.values()), dtype=np.float64).tobytes())
             columns.extend(np.ascontiguousarray(frame.quality[name], dtype=np.uint8).tobytes() for name in graded)
             samples += len(frame.rows) * len(metrics)
         return b"".join([len(frames).to_bytes(4, "little"), heads.tobytes(), *columns]), samples

@@ -194,7 +194,7 @@ def test_never_flips_within_the_band(values: list[float], firing: bool) -> None:
         assert run.table.changes == ()
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(readings)
 def test_a_restart_after_every_step_is_no_restart(steps: list[tuple[float | None, float]]) -> None:
     rules = (HOT, replace(HOT, name="warm", hold_s=0.0, keep_firing_s=30.0), SILENT, replace(GREW, metric="pcie_replay_count"))

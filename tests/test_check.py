@@ -51,5 +51,10 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     assert "of 1 of 2 targets" in str(rows["many"]["says"])
     (target,) = [row for name, row in rows.items() if name.startswith("many: ")]
     assert (target["what"], target["ok"]) == ("target", False)
-    assert rows["push"]["ok"]
+    assert (rows["push"]["ok"], "takes what is pushed" in str(rows["push"]["says"])) == (True, True)
+    (tmp_path / "token").unlink()
+    (tmp_path / "next").mkdir()
+    pushed = '[[source]]\nname = "push"\ntype = "push"\ntoken_file = "nowhere"\n'
+    rows = await rows_of(tmp_path / "next", pushed)
+    assert (rows["push"]["ok"], "cannot be read" in str(rows["push"]["says"])) == (False, True)
     assert "s3cret" not in json.dumps(list(rows.values()))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -56,8 +57,11 @@ def test_what_if_a_pump_trips(site: str, tmp_path: Path, capsys: pytest.CaptureF
     plan = tmp_path / "trip.toml"
     plan.write_text('gpu_cap_frac = 0.9\n[[fault]]\nasset = "h1-a-cdu1"\nwhat = "trip"\nstart_s = 1800\n')
     words = ["what-if", "--config", site, "--scenario", str(plan), "--hours", "1", "--step", "5", "--members", "2"]
+    words += ["--picture", str(tmp_path / "trip.svg")]
     assert main([*words, "--json"]) == 0
     said = answer(capsys)
+    drawn = ElementTree.parse(tmp_path / "trip.svg").getroot()
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}path")) == 12
     rows = {row["name"]: row for row in said["rows"]}  # type: ignore[attr-defined]
     assert rows["time_to_limit_s"]["base"] is None
     assert 20 < rows["time_to_limit_s"]["other"] < 120

@@ -109,7 +109,7 @@ async def test_points_become_frames_by_place_and_word_and_what_is_no_word_is_cou
     plant.held["state", ""] = "PURPLE"
     frames = {frame.kind: frame for frame in await source.poll(NOW)}
     assert columns(frames["cdu"])["leak_flag"] == pytest.approx([float("nan")], nan_ok=True)
-    assert source.unmapped == 1
+    assert (source.unmapped, source.unmapped_names) == (1, ("state = PURPLE",))
 
 
 async def test_an_asset_that_the_configuration_names_for_a_devices_own_number_is_taken():
@@ -211,3 +211,29 @@ def test_every_metric_that_can_be_set_is_of_a_kind_that_exists():
     }
     assert shipped <= settable
     assert {kind for kind, _ in shipped} <= set(KINDS)
+
+
+def test_one_asset_is_set_by_one_source_alone(tmp_path):
+    from ui.app import open_sources
+    from ui.config import load_config, site_of
+
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\nc,cdu,h\n")
+    text = '[site]\nname = "t"\nassets = "assets.csv"\n'
+    for i, more in enumerate(("", "orders = false\n", "")):
+        text += f'[[source]]\nname = "s{i}"\ntype = "modbus"\nmapping = "cdu"\ntargets = {{ "10.0.0.{i}" = "c" }}\n{more}'
+    (tmp_path / "site.toml").write_text(text)
+    config = load_config(tmp_path / "site.toml")
+    with pytest.raises(ConfigError) as caught:
+        open_sources(config, site_of(config, ()))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "source s2: would set c, as source s0 does; an order goes one way: say orders = false at one of them"
+    ]
+
+
+def test_orders_name_the_assets_that_may_be_ordered():
+    targets = {"h": "cdu"}
+    assert set(opened("modbus", targets=targets, mapping="cdu", orders=False).actuators) == set()
+    assert set(opened("modbus", targets=targets, mapping="cdu", orders=["cdu"]).actuators) == {"cdu"}
+    assert opened("mqtt", targets="h", mapping="bms").actuators == {}
+    with pytest.raises(ConfigError, match="orders: the site has no asset 'nobody'"):
+        opened("mqtt", targets="h", mapping="bms", orders=["nobody"])

@@ -193,7 +193,7 @@ def test_a_silent_rack_with_a_meter_has_its_reading_and_no_residual() -> None:
     racks, rest = find(frames, "rack", "power_w"), find(frames, "rack", "residual_w")
     assert racks[2] == pytest.approx(9000)
     assert np.isnan(rest[2]), "the model took this meter's word: it cannot differ from it"
-    assert rest[0] == pytest.approx(7000 - model[0]), "nothing but the model speaks of this rack beside its meter"
+    assert rest[0] == pytest.approx(7000 - model[0], abs=0.06), "nothing but the model speaks of this rack beside its meter"
     assert abs(racks[0] - 7000) < 0.05 * abs(model[0] - 7000), "the meter is better than the model"
     assert model[1] < racks[1] < 7000, "what the model got wrong there it gets wrong here too"
     assert one(frames, "heard_frac") == 1
@@ -256,7 +256,7 @@ def test_measured_totals_need_every_meter() -> None:
     assert one(frames, "coverage_frac") == 1
     np.testing.assert_array_equal(find(frames, "hall", "it_power_w", Origin.MEASURED), [17_000, 8000])
     model = solve(CENTRE, state, PARAMS, NOW).totals.it_w
-    assert one(frames, "residual_w") == pytest.approx(25_000 - model), "against physics alone"
+    assert one(frames, "residual_w") == pytest.approx(25_000 - model, abs=0.06), "against physics alone"
     assert abs(one(frames, "it_power_w") - 25_000) < 0.05 * abs(model - 25_000)
     silent = np.array([8000.0, NAN, 8000.0])
     state = heard(CENTRE)
@@ -334,7 +334,7 @@ def test_cdu_residual_from_flow_and_temperatures() -> None:
     tell(state, "cdu", heat_w=15_000.0)
     frames = run(state)
     residual, heat = find(frames, "cdu", "residual_w")[0], find(frames, "cdu", "heat_w")[0]
-    assert residual == pytest.approx(15_000 - expected)
+    assert residual == pytest.approx(15_000 - expected, abs=0.06)
     assert heat == pytest.approx(15_000, abs=0.1 * abs(residual)), "a unit's own meter is better than a share of power"
     low, high = (find(frames, "cdu", "heat_w", band=band)[0] for band in ("p10", "p90"))
     assert low < heat < high
@@ -355,7 +355,7 @@ def test_the_band_is_the_root_sum_square_with_the_common_share() -> None:
         assert 40_000 - one(frames, "it_power_w", band="p10") == pytest.approx(Z80 * expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(random_centres())
 def test_every_frame_is_in_the_table_in_range_and_in_order(made: tuple[Site, State]) -> None:
     site, state = made
@@ -374,7 +374,7 @@ def test_every_frame_is_in_the_table_in_range_and_in_order(made: tuple[Site, Sta
         assert np.isnan([low, middle, high]).all() or low <= middle <= high
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0.3, 1.0), st.integers(0, 2**32 - 1))
 def test_silence_at_random_hardly_moves_the_total(share: float, seed: int) -> None:
     """Against counting silence as zero, which would lose (1 - share) of the power."""

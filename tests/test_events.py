@@ -85,6 +85,13 @@ def test_a_flap_that_two_metrics_show_is_one_event() -> None:
     assert (event.code, event.asset, event.time) == ("link/down", "p1", at(1))
 
 
+def test_an_xid_is_told_once_and_its_repetition_by_the_count_beside_the_sticky_gauge() -> None:
+    detector, told = Detector(small_site()), []
+    for second, xid, count in ((0, 0, 0), (1, 79, 1), (2, 79, 1), (3, 79, 2), (4, 79, 0)):
+        told += detector.see(frame_of("gpu", at(second), 0, xid_code=xid, xid_count=count))
+    assert [(event.code, event.time) for event in told] == [("xid/79", at(1)), ("xid/counted", at(3))]
+
+
 def test_bad_and_modelled_values_are_no_events() -> None:
     detector = Detector(small_site())
     bad = {"xid_code": np.array([Quality.BAD], dtype=np.uint8)}

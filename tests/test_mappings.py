@@ -2,7 +2,7 @@
 
 import csv
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from ingest.mappings import FOLDER, best_mapping, known_mappings, load_mapping
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding
+from ingest.push import line_protocol
+from ingest.push.series import Pushed
 from ingest.sources.exposition import Reader
 from twin.errors import ConfigError
 from twin.load import Row, build_site
@@ -166,7 +168,36 @@ def test_a_page_gives_its_golden_values(fixtures, name):
 
 
 def test_each_mapping_that_ships_is_shown_by_a_page():
-    assert set(known_mappings()) == (set(GOLDEN) - {"node-infiniband"}) | {"dcgm", "node_exporter"}
+    pushed = {"telegraf"}  # below
+    assert set(known_mappings()) == (set(GOLDEN) - {"node-infiniband"}) | {"dcgm", "node_exporter"} | pushed
+
+
+def test_what_telegraf_pushes_gives_its_golden_values(fixtures):
+    site = build_site("s", "UTC", [Row("test", row) for row in ASSETS])
+    pushed = Pushed("x", [load_mapping("telegraf")], site, None, {})
+    batch = line_protocol.read((fixtures / "push" / "telegraf.lp").read_bytes(), "ns", NOW)
+    assert batch.left_out == 0
+    later = NOW + timedelta(seconds=60)
+    values = {
+        (site.ids_of(frame.kind)[row], metric): float(column[i])
+        for frame in [*pushed.take(batch, NOW), *pushed.settle(later)]
+        for metric, column in frame.values.items()
+        for i, row in enumerate(frame.rows.tolist())
+        if not math.isnan(column[i])
+    }
+    assert values == pytest.approx(
+        {
+            **{("gpu0", "power_w"): 652.4, ("gpu0", "power_cap_w"): 700, ("gpu0", "temp_c"): 61, ("gpu0", "util_frac"): 0.97},
+            **{("gpu0", "mem_copy_util_frac"): 0.4, ("gpu0", "sm_clock_hz"): 1.98e9, ("gpu0", "mem_clock_hz"): 2.619e9},
+            **{("gpu0", "mem_used_bytes"): 66000 * MIB, ("gpu0", "mem_free_bytes"): 15000 * MIB},
+            **{("gpu1", "power_w"): 512, ("gpu1", "temp_c"): 66, ("gpu1", "util_frac"): 0.12},
+            **{("node", "cpu_util_frac"): 0.25, ("node", "load1_ratio"): 17.5, ("node", "uptime_s"): 345600},
+            **{("node", "mem_total_bytes"): 5.4e11, ("node", "mem_used_bytes"): 4e10, ("node", "power_w"): 6420},
+            **{("node", "inlet_temp_c"): 24, ("node", "net_rx_bps"): 800, ("node", "net_tx_bps"): 0},
+            **{("hsn", "rx_bps"): 800, ("hsn", "tx_bps"): 0, ("hsn", "error_count"): 3},
+        }
+    )
+    assert list(pushed.unmapped_names) == ["net_bytes_recv"], "of the port called all"
 
 
 def test_the_recommended_counters_are_those_that_the_mapping_reads(shared_data):

@@ -253,6 +253,8 @@ def test_maintenance_comes_from_calendars_and_reservations() -> None:
     assert any(w.matchers == parse_matchers(["rack=r9"]) for w in windows)  # an event that names nothing: the window's own
     maint = {"name": "fw", "nodes": ["r1", "n.2"], "start_s": 0.0, "end_s": 9.0, "flags": ["MAINT", "IGNORE_JOBS"]}
     (window,) = reservation_windows("slurm", [maint, {**maint, "name": "jobs", "flags": ["FLEX"]}])
+    (named,) = reservation_windows("slurm", [{**maint, "name": "fw-maint", "flags": []}], ["*maint*"])
+    assert named.matchers == window.matchers
     assert window.matchers[0].fits({"node": "n.2"})
     assert not window.matchers[0].fits({"node": "nx2"})
 

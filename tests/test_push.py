@@ -55,7 +55,7 @@ class Field:
         opened = module.build("push", module.Options(token_file=tmp_path / "token", **options), of)
         self.clock, self.state, self.stored, self.events = VirtualClock(NOW), State(of), [], []
         self.collector = Collector(of, opened.sources, self.clock, self.publish, self.events.extend)
-        self.gate = PushGate(opened.inlets, self.collector.push, self.clock)
+        self.gate = PushGate(opened.inlets, self.collector.push, self.collector.refused, self.clock)
         live = live_of(of, Hands())
         live.gate = self.gate
         server = FastAPI()
@@ -256,6 +256,7 @@ BAD = {
     "no OTLP": ("/v1/metrics", b"\x0a\xff", {"Content_Type": "application/x-protobuf"}, 400, "ExportMetricsServiceRequest"),
     "JSON that is none": ("/v1/metrics", b"{", {"Content_Type": "application/json"}, 400, "ExportMetricsServiceRequest"),
     "another type": ("/v1/metrics", b"", {"Content_Type": "text/plain"}, 415, "text/plain"),
+    "too many times": ("/api/v2/write", b"".join(b"a b=1 %d\n" % i for i in range(5001)), {}, 413, "different times"),
     "too many": ("/api/v2/write", b"a b=1\n" * 11, {}, 413, "Over 10 values"),
 }
 
@@ -272,6 +273,7 @@ async def test_a_body_that_is_none_is_one_sentence_and_the_next_one_is_taken(tmp
         assert says in answer.json()["message"]
         good = await field.post("/api/v2/write", b"DCGM_FI_DEV,gpu=1,Hostname=r1n1 GPU_TEMP=61.5\n")
         assert good.status_code == 204
+        assert field.collector.health(NOW).values["errors_count"].tolist()[-1] == 1
 
 
 async def test_good_lines_beside_a_bad_one_are_taken_and_the_answer_says_which_are_not(tmp_path):

@@ -260,3 +260,33 @@ def test_a_flat_plate_steady_state_is_that_of_the_exchanger() -> None:
     leak = 1 + PARAMS.loops.leak_per_k * (float(made.series["return_c"][-1]) - 38.0)
     rise = float(made.series["return_c"][-1]) - float(made.series["supply_c"][-1])
     assert rise == pytest.approx(1.5e5 * leak / wpk, rel=0.01)
+
+
+def test_a_cdu_that_stops_takes_no_facility_water_from_its_neighbour() -> None:
+    links = [line for line in LINKS if line != "from=c to=r2"]
+    two = build_site(
+        "x",
+        "UTC",
+        rows(*ASSETS, "id=c2 kind=cdu parent=h"),
+        rows(*(f"{line} relation=cools" for line in [*links, "from=w to=c2", "from=c2 to=r2"])),
+    )
+    sound = run(two, 5.0).series["return_c"][-1]
+    tripped = run(two, 5.0, faults=[Fault("c", "trip", 1800.0)])
+    off = {one["asset"] for one in tripped.limits if one["what"] == "switched off"}
+    assert off == {"r1"}
+    assert tripped.summary["supply_max_c"] == pytest.approx(30.0, abs=0.5)
+    assert tripped.series["it_power_w"][-1] == pytest.approx(5e4, rel=0.01)
+    assert sound == pytest.approx(40.0, abs=0.5)
+
+
+def test_a_starved_loop_ends_alike_whatever_the_step() -> None:
+    """One of two pumps is out and all valves stand open: the flow there is is shared, at 5 s as at 60 s."""
+    ends = [run(plant("ch"), 20.0, step_s, faults=[Fault("p1", "trip", 600.0)]).series for step_s in (5.0, 60.0)]
+    assert ends[0]["supply_c"][-1] > 30.2
+    for name in ("supply_c", "return_c", "pumps_w"):
+        assert ends[0][name][-1] == pytest.approx(float(ends[1][name][-1]), rel=1e-3), name
+
+
+def test_an_air_handler_in_no_hall_is_named() -> None:
+    made = run(plant(more=("id=roof kind=crah",), links=("from=w to=roof",)), hours=0.1)
+    assert any("roof stands in no hall" in note for note in made.notes)

@@ -150,17 +150,14 @@ async def test_a_gpu_is_found_by_its_uuid_wherever_it_sits_and_never_taken_for_a
     assert one.take_events() == []
 
 
-async def test_npu_pages_with_seconds_for_milliseconds_are_dated_by_the_page_or_not_at_will(shared_data, tmp_path):
+async def test_npu_pages_with_seconds_for_milliseconds_are_dated_by_the_page_or_not_at_will(shared_data):
     text = (shared_data / "prometheus" / "ascend-npu-exporter.txt").read_text()
-    mapping = tmp_path / "npu.toml"
-    mapping.write_text(
-        '[assets.gpu]\nindex = ["id"]\n[[metric]]\nkind = "gpu"\nmetric = "temp_c"\nseries = "npu_chip_info_temperature"\n'
-    )
     async with Endpoint(page_of(text)) as endpoint:
         for honour, time in ((True, datetime(2020, 11, 26, 14, 46, 40, tzinfo=UTC)), (False, NOW)):
-            one = source(endpoint.url, str(mapping), node="node", honour_timestamps=honour)
+            one = source(endpoint.url, "ascend", node="node", honour_timestamps=honour)
             (frame,) = await close_after(one, one.poll(NOW))
             assert (frame.time, len(frame.rows)) == (time, 8)
+            assert {"power_w", "temp_c", "util_frac", "mem_used_bytes", "unhealthy_flag"} <= columns(frame).keys()
 
 
 async def test_samples_of_different_times_are_frames_of_different_times():

@@ -110,7 +110,7 @@ async def test_json_is_read_by_its_members_and_orders_are_read_back(tmp_path):
     mapping = tmp_path / "m.toml"
     mapping.write_text(JSON)
     async with broker() as port, device(port) as plant:
-        centre = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3)
+        centre = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3, orders=["cdu"])
         one, held = centre.sources[0], {"setpoint": 30.0}
         stamp = (NOW - timedelta(seconds=3)).timestamp()
 
@@ -189,7 +189,7 @@ async def test_sparkplug_speaks_by_alias_after_birth_dies_and_is_asked_to_be_bor
         {"name": "Setpoint", "alias": 3, "datatype": 3, "int_value": 300},
     )
     async with broker() as port, device(port) as edge:
-        centre = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3)
+        centre = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3, orders=["cdu"])
         one = centre.sources[0]
         asked, orders = [], asyncio.Queue()
 
@@ -275,6 +275,9 @@ class Bms:
         body = {"value": value, "timestamp": stamp, "quality": quality}
         await self._client.publish(f"BMS/v1/PUB/Value/{place}", json.dumps(body), retain=True)
 
+    async def raw(self, topic, text):
+        await self._client.publish(topic, text)
+
     async def obey(self):
         await self._client.subscribe("BMS/v1/ICCTWIN/#")
         async for message in self._client.messages:
@@ -290,7 +293,9 @@ async def bus(**options):
         bms = Bms(client)
         await bms.publish_metadata()
         task = asyncio.create_task(bms.obey())
-        centre = opened("mqtt", targets=f"127.0.0.1:{port}", mapping="bms", timeout_s=3, integration="ICCTWIN", **options)
+        centre = opened(
+            "mqtt", targets=f"127.0.0.1:{port}", mapping="bms", timeout_s=3, integration="ICCTWIN", orders=["cdu"], **options
+        )
         try:
             yield bms, centre
         finally:
@@ -308,6 +313,13 @@ async def test_the_bms_bus_is_read_by_its_metadata_in_our_units_and_holds_at_its
         await bms.say("Rack/RackLeakDetect/h1/r1/leak", 1)
         await bms.say("Rack/RackPower/h1/r1/p", 120.5)
         await bms.say("Pump/PumpSpeed/h1/p1/s", 55, quality=0)  # not trustworthy: not taken
+        for topic, strange in (
+            ("Metadata/CDU/X/y", "[]"),
+            ("Value/CDU/LiquidTemperature/h1/cdu/ts", "{}"),
+            ("Metadata/CDU", "{}"),
+            ("z", "1"),
+        ):
+            await bms.raw(f"BMS/v1/PUB/{topic}", strange)
         frames = await poll(one)
         assert columns(frames["cdu"]) == {
             "supply_temp_c": [31.5],
@@ -367,7 +379,7 @@ async def test_a_sick_broker_is_one_clear_error_and_a_restarted_one_is_listened_
             assert f"127.0.0.1:{port}" in await refused(one.poll(NOW))
             await one.close()
     port = free_port()
-    one = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3).sources[0]
+    one = opened("mqtt", targets=f"127.0.0.1:{port}", mapping=str(mapping), timeout_s=3, orders=["cdu"]).sources[0]
     assert "is the broker running" in await refused(one.poll(NOW))
     for value in (30, 31):
         async with broker(port), device(port) as plant:

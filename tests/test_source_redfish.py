@@ -15,15 +15,17 @@ LPM = 1 / 60
 
 
 class Mockup:
-    """A folder of ``index.json``s as a service: sessions, ETags with 304, PATCH of set points, a stream of events."""
+    """A folder (or one file) of ``index.json``s as a service: sessions, ETags with 304, PATCH of set points, a stream of
+    events."""
 
-    def __init__(self, folder, *, user=""):
-        self.bodies = {
-            "/redfish/v1" + ("/" + str(path.parent.relative_to(folder)) if path.parent != folder else ""): json.loads(
-                path.read_text()
-            )
-            for path in Path(folder).rglob("index.json")
-        }
+    def __init__(self, where, *, user=""):
+        if Path(where).is_file():
+            self.bodies = json.loads(Path(where).read_text())
+        else:
+            self.bodies = {
+                ("/redfish/v1/" + path.parent.relative_to(where).as_posix()).removesuffix("/."): json.loads(path.read_text())
+                for path in Path(where).rglob("index.json")
+            }
         self.user, self.sessions, self.requests, self.full = user, {}, [], 0
         self.events = asyncio.Queue()
         app = web.Application()
@@ -131,6 +133,72 @@ async def test_the_dmtfs_cooling_unit_gives_its_golden_frames_and_its_failed_pum
     assert all(event.meaning.startswith("over: ") for event in over)
 
 
+async def test_connectors_add_up_and_a_wet_tray_is_a_leak(fixtures):
+    async with Mockup(fixtures / "redfish" / "cdu.json") as service:
+        one = cdu(service).sources[0]
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames["cdu"]) == {
+        "supply_temp_c": [31.5],
+        "return_temp_c": [41.5],
+        "flow_kgps": [pytest.approx(630 * LPM)],
+        "heat_w": [403_000],
+        "supply_temp_setpoint_c": [30],
+        "power_w": [4100],
+        "leak_flag": [1],
+        "pump_speed_frac": [pytest.approx(0.65)],
+    }
+
+
+async def test_a_metric_report_is_read_by_its_metrics(fixtures, tmp_path):
+    metric = '[[metric]]\nkind = "cdu"\nmetric = "heat_w"\nscale = 1000\nseries = "MetricReport.HeatkW"\n'
+    path = '[[resource]]\npath = "TelemetryService/MetricReports/*"\n'
+    (tmp_path / "m.toml").write_text(f'device = "cdu"\n{path}{metric}where = {{ id = "Cooling" }}\n')
+    async with Mockup(fixtures / "redfish" / "cdu.json") as service:
+        one = cdu(service, mapping=str(tmp_path / "m.toml")).sources[0]
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames["cdu"]) == {"heat_w": [412_500]}
+    assert one.unmapped_names == ("MetricReport.Mode",)
+
+
+ROOT = "/redfish/v1/PowerEquipment"
+
+
+@pytest.mark.parametrize(("asset", "bodies", "wanted"), [
+    ("pdu", {
+        "RackPDUs/1/Metrics": {"@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
+                               "PowerWatts": {"Reading": 6438}, "EnergykWh": {"Reading": 56_438}},
+        "RackPDUs/1/Mains/AC1": {"@odata.type": "#Circuit.v1_8_0.Circuit",
+                                 "PolyPhaseCurrentAmps": {"Line1": {"Reading": 5.19}, "Line2": {"Reading": 6.25}},
+                                 "PolyPhaseVoltage": {"Line1ToNeutral": {"Reading": 202}, "Line2ToNeutral": {"Reading": 204}}},
+    }, {"power_w": [6438], "energy_j": [56_438 * 3.6e6], "current_a": [6.25], "voltage_v": [203]}),
+    ("rack", {
+        f"PowerShelves/{n}/Metrics": {"@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
+                                      "PowerWatts": {"Reading": 15_000 + n}, "EnergykWh": {"Reading": 10 * n}} for n in (1, 2)
+    }, {"power_w": [30_003], "energy_j": [30 * 3.6e6]}),
+])  # fmt: skip
+async def test_rack_pdus_and_power_shelves_are_read_by_their_metrics_and_mains(asset, bodies, wanted, tmp_path):
+    tree = {"/redfish/v1": {"PowerEquipment": link("PowerEquipment")}}
+    for path, body in bodies.items():  # every resource linked from the one above it, numbered ones as members
+        here, place = ROOT, path.split("/")
+        for i, step in enumerate(place):
+            above = tree.setdefault(here, {})
+            here = f"{here}/{step}"
+            if i and place[i - 1] in ("RackPDUs", "PowerShelves", "Mains"):
+                members = above.setdefault("Members", [])
+                members += [] if {"@odata.id": here} in members else [{"@odata.id": here}]
+            else:
+                above[step] = {"@odata.id": here}
+        tree[here] = body
+    (tmp_path / "tree.json").write_text(json.dumps(tree))
+    async with Mockup(tmp_path / "tree.json") as service:
+        one = opened("redfish", targets={service.url: asset}, events=False).sources[0]
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames[asset]) == wanted
+
+
 async def test_the_dmtfs_liquid_cooled_server_is_read_by_its_new_subsystems(shared_data):
     async with Mockup(shared_data / "redfish" / "public-liquid-cooled-server") as service:
         one = opened("redfish", targets={service.url: "node"}, events=False).sources[0]
@@ -194,8 +262,8 @@ async def test_a_real_ilo_of_the_new_kind_is_read_by_its_thermal_metrics(real):
     assert columns(frames["node"]) == {"inlet_temp_c": [19], "temp_c": [42]}
 
 
-async def test_what_did_not_change_is_not_sent_again_and_paths_are_looked_up_once(shared_data):
-    async with Mockup(shared_data / "redfish" / "public-cooling-unit") as service:
+async def test_what_did_not_change_is_not_sent_again_and_paths_are_looked_up_once(fixtures):
+    async with Mockup(fixtures / "redfish" / "cdu.json") as service:
         one = cdu(service).sources[0]
         await poll(one)
         first, service.full, service.requests = service.full, 0, []
@@ -204,29 +272,29 @@ async def test_what_did_not_change_is_not_sent_again_and_paths_are_looked_up_onc
     assert first > 10
     assert service.full == 0  # all 304
     assert len(service.requests) < first
-    assert columns(frames["cdu"])["supply_temp_c"] == [30]
+    assert columns(frames["cdu"])["supply_temp_c"] == [31.5]
 
 
-async def test_orders_keep_to_the_services_own_bounds_and_are_read_back(shared_data):
-    async with Mockup(shared_data / "redfish" / "public-cooling-unit") as service:
+async def test_orders_keep_to_the_services_own_bounds_and_are_read_back(fixtures):
+    async with Mockup(fixtures / "redfish" / "cdu.json") as service:
         centre = cdu(service)
         try:
             frame = await centre.actuators["cdu"].apply(action("cdu", "supply_temp_setpoint_c", 31), NOW)
             assert (frame.origin, columns(frame)) == (Origin.COMMANDED, {"supply_temp_setpoint_c": [31]})
-            connector = service.bodies["/redfish/v1/ThermalEquipment/CDUs/1/SecondaryCoolantConnectors/1"]
+            connector = service.bodies["/redfish/v1/ThermalEquipment/CDUs/A/SecondaryCoolantConnectors/1"]
             assert connector["SupplyTemperatureControlCelsius"]["SetPoint"] == 31
             connector["SupplyTemperatureControlCelsius"]["AllowableMax"] = 31.5
             says = await refused(centre.actuators["cdu"].apply(action("cdu", "supply_temp_setpoint_c", 32), NOW))
-            assert "takes 10 to 31.5" in says
+            assert "takes 20 to 31.5" in says
             assert connector["SupplyTemperatureControlCelsius"]["SetPoint"] == 31
         finally:
             await centre.sources[0].close()
 
 
-async def test_a_session_is_opened_once_renewed_when_it_ends_and_given_back(shared_data, tmp_path):
+async def test_a_session_is_opened_once_renewed_when_it_ends_and_given_back(fixtures, tmp_path):
     secret = tmp_path / "password"
     secret.write_text("secret\n")
-    async with Mockup(shared_data / "redfish" / "public-cooling-unit", user="icct") as service:
+    async with Mockup(fixtures / "redfish" / "cdu.json", user="icct") as service:
         one = cdu(service, user="icct", password_file=secret).sources[0]
         await poll(one)
         await poll(one)
@@ -245,20 +313,20 @@ async def test_a_session_is_opened_once_renewed_when_it_ends_and_given_back(shar
         await one.close()
 
 
-async def test_streamed_events_are_told_once_with_their_asset(shared_data):
+async def test_streamed_events_are_told_once_with_their_asset(fixtures):
     sent = {
         "@odata.type": "#Event.v1_7_0.Event",
         "Events": [
             {
                 "MessageId": "Environmental.1.2.LeakDetectorStateCritical",
-                "Message": "Leak detector 'Moisture' reports a leak.",
+                "Message": "Leak detector 'Tray' reports a leak.",
                 "MessageSeverity": "Critical",
                 "EventTimestamp": "2026-11-25T11:59:58Z",
-                "OriginOfCondition": {"@odata.id": "/redfish/v1/ThermalEquipment/CDUs/1/LeakDetection/LeakDetectors/Moisture"},
+                "OriginOfCondition": {"@odata.id": "/redfish/v1/ThermalEquipment/CDUs/A/LeakDetection/LeakDetectors/Tray"},
             }
         ],
     }
-    async with Mockup(shared_data / "redfish" / "public-cooling-unit") as service:
+    async with Mockup(fixtures / "redfish" / "cdu.json") as service:
         service.bodies["/redfish/v1/EventService"]["ServerSentEventUri"] = "/sse"
         one = opened("redfish", targets={service.url: "cdu"}).sources[0]
         try:
@@ -282,7 +350,8 @@ async def test_streamed_events_are_told_once_with_their_asset(shared_data):
 async def test_a_gpu_is_found_by_its_number_on_the_baseboard_and_its_power_limit_set(tmp_path):
     board = "Systems/HGX_Baseboard_0"
     bodies = {".": {"Systems": link("Systems")}, "Systems": links(board), board: {"Processors": link(f"{board}/Processors")},
-              f"{board}/Processors": links(*(f"{board}/Processors/GPU_{i}" for i in range(2)))}  # fmt: skip
+              f"{board}/Processors": {**links(f"{board}/Processors/GPU_0"), "Members@odata.nextLink": "/redfish/v1/page2"},
+              "page2": links(f"{board}/Processors/GPU_1")}  # fmt: skip
     for i in range(2):
         at = f"{board}/Processors/GPU_{i}"
         bodies[at] = {"EnvironmentMetrics": link(f"{at}/EnvironmentMetrics")}

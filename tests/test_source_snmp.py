@@ -13,6 +13,7 @@ from devices import NOW, action, columns, free_port, opened, poll, refused, site
 from twin.frame import Origin
 
 pytestmark = pytest.mark.server
+APC = "1.3.6.1.4.1.318.1.1"
 RARITAN, UPS, SENSORS = "1.3.6.1.4.1.13742.6", "1.3.6.1.2.1.33.1", "1.3.6.1.2.1.99.1.1.1"
 # snmpd hands the trees of these to a program that speaks pass_persist, so that they answer as a recorded device does
 WALKS = {
@@ -27,6 +28,20 @@ WALKS = {
         in (1, 2)), (f"{UPS}.4.1.0", "integer", 5),
         *((f"{UPS}.4.4.1.{column}.{line}", "integer", value + line) for column, value in ((4, 2500), (5, 40)) for line in
         (1, 2)),
+    ],
+    f"{APC}.26": [
+        # hundredths of a kilowatt, tenths of a kilowatt-hour; three phases in tenths of an ampere, the third not measured
+        (f"{APC}.26.4.3.1.5.1", "integer", 57),
+        (f"{APC}.26.4.3.1.9.1", "integer", 170_982),
+        *((f"{APC}.26.6.3.1.{column}.{phase}", "integer", value)
+          for column, values in ((5, (28, 31, -1)), (6, (228, 230, -1))) for phase, value in enumerate(values, 1)),
+    ],
+    f"{APC}.1": [
+        (f"{APC}.1.2.2.1.0", "gauge", 100),
+        (f"{APC}.1.3.2.1.0", "gauge", 231),
+        (f"{APC}.1.4.1.1.0", "integer", 2),
+        (f"{APC}.1.4.2.3.0", "gauge", 37),
+        (f"{APC}.1.4.2.4.0", "gauge", 6),
     ],
     SENSORS: [
         # type 8 is celsius; scales milli (8) and units (9); precision 1; status ok (1), unavailable (2)
@@ -172,6 +187,25 @@ async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):
     }
 
 
+async def test_apcs_pdus_and_upses_are_read_by_their_own_mib(tmp_path):
+    async with snmpd(tmp_path) as port:
+        pdu = await polled(source(port, "pdu", "apc_pdu"))
+        ups = await polled(source(port, "ups", "apc_ups"))
+    assert columns(pdu["pdu"]) == {
+        "power_w": [570],
+        "energy_j": [170_982 * 360_000],
+        "voltage_v": [229],
+        "current_a": [pytest.approx(3.1)],
+    }
+    assert columns(ups["ups"]) == {
+        "charge_frac": [1],
+        "voltage_v": [231],
+        "current_a": [6],
+        "loading_frac": [0.37],
+        "on_battery_flag": [0],
+    }
+
+
 async def test_an_object_is_set_within_bounds_in_its_own_type_and_read_back(tmp_path):
     tree = "1.3.6.1.4.1.99999.1"
     mapping = tmp_path / "m.toml"
@@ -197,7 +231,7 @@ async def test_an_object_is_set_within_bounds_in_its_own_type_and_read_back(tmp_
 
 
 async def test_a_sick_agent_is_one_clear_error(tmp_path):
-    async with snmpd(tmp_path) as port:
+    async with snmpd(tmp_path, {}) as port:
         wrong = tmp_path / "community"
         wrong.write_text("wrong")
         one = opened(

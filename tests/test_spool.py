@@ -3,6 +3,7 @@
 ``ICCTWIN_KILLS`` sets how often the process is killed.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -165,6 +166,51 @@ def test_a_full_disk_keeps_frames_in_memory_and_says_so(tmp_path: Path, caplog: 
     pid, reading = in_child(live)
     assert everything(reading) == b"done"
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_read_only_disk_is_said_once_and_loses_nothing_while_memory_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Away()
+    spool = spool_at(tmp_path, store, max_samples=20 * 32)
+
+    def refuses(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as readonly:
+        readonly.setattr("ingest.spool_log.os.write", refuses)
+        store.here = False
+        for k in range(30):
+            spool.put([frame(k)])
+            assert not spool.flush()
+    assert [record.message for record in caplog.records].count(
+        "the store refuses; what is measured waits on disk: the store is away"
+    ) == 1
+    assert sum("Read-only file system" in record.message for record in caplog.records) == 1
+    assert (spool.waiting, spool.dropped) == (20 * 32, 10 * 32)
+    store.here = True
+    spool.put([frame(30)])
+    assert spool.flush()
+    assert store.took == list(range(11, 31))
+
+
+def test_a_slow_store_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """While the store takes its time over one batch, others arrive; what does not fit into memory waits on disk."""
+    store = Away()
+    spool = spool_at(tmp_path, store, max_samples=3 * 32)
+    seconds = iter(range(100, 120))
+
+    def slow(frames: Sequence[Frame]) -> None:
+        store.append(frames)
+        for k in [k for _, k in zip(range(10), seconds, strict=False)]:
+            spool.put([frame(k)])
+
+    spool._append = slow
+    spool.put([frame(99)])
+    while spool.waiting:
+        assert spool.flush()
+    assert sorted(store.took) == list(range(99, 120))
+    assert spool.dropped == 0
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_start(tmp_path: Path) -> None:

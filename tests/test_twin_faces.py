@@ -92,7 +92,7 @@ async def test_the_page_in_both_languages(ask: httpx.AsyncClient) -> None:
     answer = await ask.get("/twin?case=cdu-lost")
     assert answer.status_code == 200
     assert "Time to the first limit" in answer.text
-    assert "<polyline" in answer.text
+    assert answer.text.count("<path") == 12, "six panels of two lines"
     assert "<script" not in answer.text
     chinese = (await ask.get("/twin?case=cdu-lost&lang=zh")).text
     assert "到首个限值的时间" in chinese

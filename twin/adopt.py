@@ -20,6 +20,7 @@ from twin.errors import ConfigError, Problem
 from twin.fit import Fit
 from twin.frame import Floats
 from twin.learned import LEARNABLE, Learned
+from twin.liquid import TURBULENT_EXPONENT
 from twin.losses import CHAIN
 from twin.params import LossCurve, Params
 from twin.site import Site
@@ -34,11 +35,19 @@ LEAST_MODEL_FRAC = 0.02  # nor an exchanger's or a rack's heat better known, awa
 _LEARNT: Mapping[str, tuple[Mapping[str, str], str]] = {
     "flow": ({"flow_per_speed_kgps": "cdu:flow_per_speed_kgps"}, "cdu:flow_sigma_frac"),
     "pump": ({"base_frac": "cdu:pump_base_frac", "rise_frac": "cdu:pump_cubic_frac"}, ""),
-    "exchanger": ({"conductance_wpk": "cdu:conductance_wpk"}, "cdu:conductance_sigma_frac"),
+    "loop pump": (
+        {"base_frac": "pump:base_frac", "rise_frac": "pump:rise_frac", "exponent_ratio": "pump:exponent_ratio"},
+        "",
+    ),
+    "exchanger": (
+        {"conductance_wpk": "cdu:conductance_wpk", "conductance_exponent": "cdu:conductance_exponent"},
+        "cdu:conductance_sigma_frac",
+    ),
     "flow share": ({"flow_share_frac": "rack:flow_share_frac"}, "rack:flow_share_sigma_frac"),
     "liquid share": ({"liquid_frac": "rack:liquid_frac"}, "rack:liquid_sigma_frac"),
     "supply sensor": ({"supply_temp_offset_k": "rack:supply_temp_offset_k"}, "rack:supply_temp_sigma_k"),
 }
+_LEFT_OUT = {"exponent_ratio": 3.0, "conductance_exponent": TURBULENT_EXPONENT}  # of a fit that went without this parameter
 Entry = dict[str, Any]
 
 
@@ -137,11 +146,9 @@ def _with(site: Site, params: Params, columns: dict[str, Floats], one: Entry) ->
         plant = replace(
             plant, fan_base_frac=base, fan_full_frac=base + rise, fan_exponent=values.get("exponent_ratio", plant.fan_exponent)
         )
-    elif name == "pumps of loops" and values:
-        plant = replace(plant, pump_base_frac=values.get("base_frac", 0.0), pump_cubic_frac=values["rise_frac"])
     elif name == "house" and values:
         return replace(params, house_w=values["house_w"])
-    elif name not in ("fans", "pumps of loops", "house"):
+    elif name not in ("fans", "house"):
         raise KeyError(f"no fit is called {name!r}")
     return replace(params, plant=plant)
 
@@ -150,7 +157,7 @@ def _learn(
     site: Site, columns: dict[str, Floats], one: Entry, keys: Mapping[str, str], sigma_key: str, values: Mapping[str, float]
 ) -> None:
     row = site.row(one["asset"])
-    found = {key: values.get(name, 0.0) for name, key in keys.items()} if values else {}
+    found = {key: values.get(name, _LEFT_OUT.get(name, 0.0)) for name, key in keys.items()} if values else {}
     if sigma_key and one["sigma_frac"] is not None:
         kelvin, modelled = sigma_key.endswith("_k"), "conductance" in sigma_key or "liquid" in sigma_key
         least = LEAST_SIGMA_K if kelvin else LEAST_MODEL_FRAC if modelled else LEAST_SIGMA_FRAC

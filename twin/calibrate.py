@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from twin.cooling import rack_liquid_frac
 from twin.demand import rest_w, through_supply
 from twin.fit import Fit, Index, Knob, Record, best_fit, fit
 from twin.frame import Floats
 from twin.history import History
-from twin.liquid import exchanger_clean_wpk, main_cooler, thinned_frac
+from twin.liquid import TURBULENT_EXPONENT, exchanger_clean_wpk, main_cooler, thinned_frac
 from twin.losses import CHAIN
 from twin.params import Params, Stage
 from twin.physics.cdu import carried_heat_w, exchanged_heat_w
@@ -22,6 +23,7 @@ from twin.physics.coolant import pg25_heat_jpkgk, water_heat_jpkgk
 from twin.physics.node import utilised_power_w
 
 MOST_NODES = 64  # whose GPUs are read back; spread evenly over the site
+PUMP = {"pump:base_frac": 0.0, "pump:rise_frac": 1.0, "pump:exponent_ratio": 3.0}  # the affinity laws
 CURVE = ("no_load_frac", "linear_frac", "square_frac")
 _RISE_K = 2.0  # of a stream, below which its heat is mostly the error of two sensors
 
@@ -159,10 +161,12 @@ def _pumps(h: History, params: Params) -> Iterator[Fit]:
             yield _by_speed(h, "pump", asset, power[:, [c]], speed[:, [c]], rated_w[[c]], base, cubic, None)
     loose = np.flatnonzero(site.within("pump", "cdu") < 0).astype(np.int32)
     power, speed = h.columns("pump", ["power_w", "pump_speed_frac"], loose)
-    p = params.plant
-    if np.isfinite(power).any() and np.isfinite(speed).any():
-        rated = site.number("pump", "rated_w")[loose]
-        yield _by_speed(h, "pumps of loops", "", power, speed, rated, p.pump_base_frac, p.pump_cubic_frac, None)
+    rated, ids = site.number("pump", "rated_w")[loose], site.ids_of("pump")
+    present = [params.learned.column(site, key, value)[loose] for key, value in PUMP.items()]
+    for i, row in enumerate(loose.tolist()):
+        if np.isfinite(power[:, i] + speed[:, i]).any() and rated[i] > 0:
+            base, rise, exponent = (float(column[i]) for column in present)
+            yield _by_speed(h, "loop pump", ids[row], power[:, [i]], speed[:, [i]], rated[[i]], base, rise, exponent)
 
 
 def _fans(h: History, params: Params) -> Iterator[Fit]:
@@ -207,30 +211,38 @@ def _proportional(h: History, target: Floats, to: Floats, now: float) -> Record:
 
 
 def _exchangers(h: History, params: Params) -> Iterator[Fit]:
-    """UA of each CDU's exchanger: heat into the secondary's water from both inlets."""
+    """UA of each CDU's exchanger and how it goes with flow: heat out of the secondary's water from both inlets."""
     site = h.site
-    rated = site.number("cdu", "rated_kgps")
+    rated, now = site.number("cdu", "rated_kgps"), exchanger_clean_wpk(site, params)
+    exponent = params.learned.column(site, "cdu:conductance_exponent", TURBULENT_EXPONENT)
     names = ("supply_temp_c", "return_temp_c", "flow_kgps", "primary_supply_temp_c", "primary_flow_kgps")
-    supply, back, flow, cold, primary = h.columns("cdu", names)
-    now = exchanger_clean_wpk(site, params)
+    columns = h.columns("cdu", names)
     for c, asset in enumerate(site.ids_of("cdu")):
-        hot = flow[:, c] * pg25_heat_jpkgk((supply[:, c] + back[:, c]) / 2)
-        sound = (hot > 0) & (primary[:, c] > 0) & (back[:, c] - supply[:, c] > _RISE_K) & (rated[c] > 0)
-        if not sound.any():
-            continue
-        mean_c = (supply[:, c] + back[:, c]) / 2
-        heat = carried_heat_w(flow[:, c], pg25_heat_jpkgk(mean_c), back[:, c] - supply[:, c])
-        cp = water_heat_jpkgk(np.where(cold[:, c] > 0, cold[:, c], np.nan))
-        streams = (back[:, c], cold[:, c], hot, primary[:, c] * cp)
-        ends = tuple(np.where(sound, stream, np.nan) for stream in streams)
-        thin = thinned_frac(flow[:, c] / rated[c], primary[:, c] / rated[c])
+        if rated[c] > 0 and now[c] > 0:
+            yield from _exchanger(h, asset, [column[:, c] for column in columns], rated[c], (float(now[c]), float(exponent[c])))
 
-        def _passed(x: Floats, ends: tuple[Floats, ...] = ends, thin: Floats = thin) -> Floats:
-            back_c, cold_c, hot_wpk, cold_wpk = ends
-            return exchanged_heat_w(back_c, cold_c, hot_wpk, cold_wpk, x[0] * thin)
 
-        knob = Knob("conductance_wpk", float(now[c]), 1e-3 * float(now[c]), 50 * float(now[c]))
-        yield fit("exchanger", asset, [knob], Record(h.time_s, np.where(sound, heat, np.nan), _passed, _passed(now[[c]])))
+def _exchanger(
+    h: History, asset: str, read: Sequence[Floats], rated_kgps: float, present: tuple[float, float]
+) -> Iterator[Fit]:
+    supply, back, flow, cold, primary = read
+    cp = pg25_heat_jpkgk((supply + back) / 2)
+    sound = (flow > 0) & (primary > 0) & (cold > 0) & (back - supply > _RISE_K)
+    if not sound.any():
+        return
+    heat = np.where(sound, carried_heat_w(flow, cp, back - supply), np.nan)
+    streams = (back, cold, flow * cp, primary * water_heat_jpkgk(np.where(sound, cold, np.nan)))
+    back_c, cold_c, hot_wpk, cold_wpk = (np.where(sound, stream, np.nan) for stream in streams)
+
+    def _passed(x: Floats) -> Floats:
+        power = x[1] if len(x) > 1 else TURBULENT_EXPONENT
+        thin = thinned_frac(flow / rated_kgps, primary / rated_kgps, power)
+        return exchanged_heat_w(back_c, cold_c, hot_wpk, cold_wpk, x[0] * thin)
+
+    record = Record(h.time_s, heat, _passed, _passed(np.array(present)))
+    conductance = Knob("conductance_wpk", present[0], 1e-3 * present[0], 50 * present[0])
+    knobs = (conductance, Knob("conductance_exponent", 0.5, 0.0, 1.2, 0.8))
+    yield best_fit("exchanger", asset, [knobs, knobs[:1]], lambda _: record)
 
 
 def _racks(h: History, params: Params) -> Iterator[Fit]:
@@ -240,7 +252,7 @@ def _racks(h: History, params: Params) -> Iterator[Fit]:
     flow, supply, back, power = h.columns("rack", ["flow_kgps", "supply_temp_c", "return_temp_c", "power_w"])
     whole, at_cdu = h.columns("cdu", ["flow_kgps", "supply_temp_c"])
     share = learned.column(site, "rack:flow_share_frac", np.nan)
-    liquid = learned.column(site, "rack:liquid_frac", params.plant.liquid_frac)
+    liquid = rack_liquid_frac(site, params)
     offset = learned.column(site, "rack:supply_temp_offset_k", 0.0)
     heat = carried_heat_w(flow, pg25_heat_jpkgk((supply + back) / 2), back - supply)
     even = 1 / np.maximum(np.bincount(home[home >= 0], minlength=site.count("cdu")), 1)

@@ -53,21 +53,24 @@ def solve_cooling(
     at = carrier(site, demand.position, reached)
     known = np.full(n, np.nan) if known_w is None else known_w
     liquid = np.full(n, p.liquid_frac)
-    liquid[site.of_kind("rack")] = params.learned.column(site, "rack:liquid_frac", p.liquid_frac)
+    liquid[site.of_kind("rack")] = rack_liquid_frac(site, params)
     direct = np.where(_by_liquid(site)[at], liquid[at], reached[at] * 1.0)
     places = np.concatenate([site.of_kind("site"), site.of_kind("hall")])
     is_room = np.zeros(n, dtype=np.bool_)
     is_room[places] = True
     room = carrier(site, demand.position, is_room)
     air = spread(site, room, demand.power_w * (1 - direct))
-    electric = _better(air * p.air_fan_frac, known, site.of_kind("hall"))
+    electric = _better(
+        _handlers(site, air * p.air_fan_frac), known, np.concatenate([site.of_kind(k) for k in ("hall", "crah")])
+    )
+    fans = spread(site, carrier(site, places_of(electric), is_room), electric[places_of(electric)])
     cdus = site.of_kind("cdu")
     design = carry(site.links["cools"], spread(site, at, demand.nominal_w * direct)).into
     pumps = np.zeros(n)
     pumps[cdus] = _cdu_pumps_w(site, state, params, now, design[cdus])
     pumps = _better(pumps, known, cdus)
     own = spread(site, at, demand.power_w * direct) + pumps
-    own += spread(site, carrier(site, places, reached), (air + electric)[places])
+    own += spread(site, carrier(site, places, reached), (air + fans)[places])
     electric += pumps
     indoor_w = float(electric.sum())
     heat = carry(site.links["cools"], own)
@@ -80,6 +83,23 @@ def solve_cooling(
     machines = places_of(electric)
     of_hall = spread(site, carrier(site, machines, is_room), electric[machines])[site.of_kind("hall")]
     return Cooling(heat, electric, of_hall, indoor_w, plant, assumed, described)
+
+
+def rack_liquid_frac(site: Site, params: Params) -> Floats:
+    """float64[racks]: share of each rack's heat that its liquid takes: calibrated, else its own, else ``liquid_frac``."""
+    return params.learned.column(site, "rack:liquid_frac", site.number("rack", "liquid_frac", params.plant.liquid_frac))
+
+
+def _handlers(site: Site, room_w: Floats) -> Floats:
+    """float64[N]: air handlers' power with that of each hall (``room_w``, float64[N]) shared out over the CRAHs in it."""
+    made, crahs, hall = room_w.copy(), site.of_kind("crah"), site.within("crah", "hall")
+    halls = site.of_kind("hall")
+    mine = hall >= 0
+    weight = site.number("crah", "rated_w", 1.0)
+    whole = np.bincount(hall[mine], weights=weight[mine], minlength=len(halls))
+    made[crahs[mine]] = room_w[halls][hall[mine]] * weight[mine] / whole[hall[mine]]
+    made[halls[whole > 0]] = 0.0
+    return made
 
 
 def _better(values: Floats, known: Floats, at: Ints) -> Floats:
@@ -139,11 +159,13 @@ def _share_out(site: Site, state: State, params: Params, now: datetime, plant: P
     pumps = site.of_kind("pump")[site.within("pump", "cdu") < 0]
     fans = np.concatenate([site.of_kind("tower"), site.of_kind("drycooler")])
     speed = state.column("pump", "pump_speed_frac", now)[site.row_of[pumps]]
-    p, rated = params.plant, _rated(site, pumps)
-    turning = p.pump_base_frac * rated + affine_power_w(speed, p.pump_cubic_frac * rated)
-    _divide(site, pumps, float(plant.pumps_w), turning, electric)
+    base, rise, exponent = (
+        params.learned.column(site, f"pump:{name}", default)[site.row_of[pumps]]
+        for name, default in (("base_frac", 0.0), ("rise_frac", 1.0), ("exponent_ratio", 3.0))
+    )
+    _divide(site, pumps, float(plant.pumps_w), _rated(site, pumps) * (base + rise * speed**exponent), electric)
     speed = np.concatenate([state.column(kind, "fan_speed_frac", now) for kind in ("tower", "drycooler")])
-    rated = _rated(site, fans)
+    p, rated = params.plant, _rated(site, fans)
     turned = p.fan_base_frac * rated + fan_power_w(speed, (p.fan_full_frac - p.fan_base_frac) * rated, p.fan_exponent)
     _divide(site, fans, float(plant.fans_w), turned, electric)
     chillers = site.of_kind("chiller")

@@ -29,7 +29,7 @@ __all__ = ["SOURCE", "Z80", "Solution", "Totals", "estimate", "measured_totals",
 
 SOURCE = "estimate"
 Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 is ± Z80 standard uncertainties
-_PLANT = ("pump", "chiller", "tower", "drycooler")
+_PLANT = ("pump", "chiller", "tower", "drycooler", "crah")
 _OF_WEATHER = ("cooling_power_w", "facility_power_w", "pue_ratio")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 
 from twin.flow import MAX_DEPTH, Flow
 from twin.frame import Floats, Ints
@@ -40,16 +40,16 @@ def gains(flow: Flow, carrier: Ints, slope_frac: Floats, lost_w: Floats) -> Thro
     slope = slope_frac[local]
     above, below = index[links.source], index[links.target]
     step = csr_matrix(((1 + slope[above]) * links.share, (above, below)), shape=(size, size))
-    start = np.zeros((size, k + lost_w.shape[1] + 1))
-    start[index[carrier], np.arange(k)] = 1 + slope[index[carrier]]
-    start[:, k:-1] = lost_w[local]
-    start[:, -1] = (flow.loss - slope_frac * flow.out)[local]
-    solved, added = start, start
+    own = csr_matrix((1 + slope[index[carrier]], (index[carrier], np.arange(k))), shape=(size, k))
+    fixed_w = (flow.loss - slope_frac * flow.out)[local, None]
+    added = hstack([own, csr_matrix(np.hstack([lost_w[local], fixed_w]))], format="csr")  # sparse: most loads hang on few feeds
+    total = added
     for _ in range(MAX_DEPTH):
         added = step @ added
-        if not added.any():
+        if not added.nnz:
             break
-        solved = solved + added
+        total = total + added
+    solved = total.toarray()
     root = np.ones(size, dtype=np.bool_)
     root[index[links.target]] = False
     into, lifts, fixed = solved[:, :k], solved[:, k:-1], solved[:, -1]

@@ -19,9 +19,13 @@ LEARNABLE = MappingProxyType(
         "rack:liquid_frac": "share of the rack's power that leaves by its liquid",
         "rack:liquid_sigma_frac": "expected spread of the rack's heat, as a share of the heat",
         "cdu:conductance_wpk": "UA of the clean exchanger at design flows",
+        "cdu:conductance_exponent": "how UA goes with flow on each side",
         "cdu:conductance_sigma_frac": "expected spread of the heat that the exchanger passes, as a share",
         "cdu:flow_per_speed_kgps": "secondary flow at full pump speed",
         "cdu:flow_sigma_frac": "expected spread of that flow, as a share",
+        "pump:base_frac": "power of a loop's pump at no speed, over its rating",
+        "pump:rise_frac": "what full speed adds to that",
+        "pump:exponent_ratio": "power of speed by which it does",
         "cdu:pump_base_frac": "power of the CDU at no speed, over its rating",
         "cdu:pump_cubic_frac": "power of the CDU by the cube of speed, over its rating",
     }

@@ -22,6 +22,7 @@ from twin.reconcile import Reconciled, reconcile
 from twin.site import Site
 from twin.state import State
 
+TURBULENT_EXPONENT = 0.8
 MOST_LOADS = 2500  # sources of heat solved at once; a larger site has heat as the model has it, and no heat residuals
 
 
@@ -77,7 +78,8 @@ def _lagged(state: State, params: Params, now: datetime, steady_w: Floats) -> Fl
     gone_s = now.timestamp() - was.time_s
     known = (gone_s >= 0) & (gone_s < 5 * params.rack_lag_s)
     part = -np.expm1(-np.where(known, gone_s, np.inf) / params.rack_lag_s)
-    return np.where(known, was.value + part * (steady_w - was.value), steady_w)
+    delayed: Floats = np.where(known, was.value + part * (steady_w - was.value), steady_w)
+    return np.asarray(np.round(delayed, 1), dtype=np.float64)
 
 
 def main_cooler(site: Site, source: str, target: str) -> Ints:
@@ -271,7 +273,8 @@ def _cdus(site: Site, state: State, params: Params, now: datetime, home: Ints) -
 def exchanger_wpk(site: Site, params: Params, flow_kgps: Floats, primary_kgps: Floats) -> Floats:
     """float64[cdus]: UA [W/K] of each CDU's exchanger at these flows; turbulent on both sides, see ``thinned_frac``."""
     rated = site.number("cdu", "rated_kgps")
-    return exchanger_clean_wpk(site, params) * thinned_frac(flow_kgps / rated, primary_kgps / rated)
+    exponent = params.learned.column(site, "cdu:conductance_exponent", TURBULENT_EXPONENT)
+    return exchanger_clean_wpk(site, params) * thinned_frac(flow_kgps / rated, primary_kgps / rated, exponent)
 
 
 def exchanger_clean_wpk(site: Site, params: Params) -> Floats:
@@ -281,11 +284,11 @@ def exchanger_clean_wpk(site: Site, params: Params) -> Floats:
     return params.learned.column(site, "cdu:conductance_wpk", design)
 
 
-def thinned_frac(secondary_frac: Floats, primary_frac: Floats) -> Floats:
+def thinned_frac(secondary_frac: Floats, primary_frac: Floats, exponent: Floats | float = TURBULENT_EXPONENT) -> Floats:
     """Share of its design UA that an exchanger has at shares of design flow, with equal resistance on both sides at design.
 
-    1/UA = ½ (x₁^-0.8 + x₂^-0.8) / UA_design: film coefficients go with flow to the power 0.8 (Dittus-Boelter, Incropera
-    equation 8.60); fouling and the wall are in UA_design.
+    1/UA = ½ (x₁^-n + x₂^-n) / UA_design: film coefficients go with flow to the power 0.8 (Dittus-Boelter, Incropera equation
+    8.60), UA by less as the wall and fouling add to it; calibration finds n where flows vary enough.
     """
-    thin = np.maximum(secondary_frac, 1e-6) ** -0.8 + np.maximum(primary_frac, 1e-6) ** -0.8
+    thin = np.maximum(secondary_frac, 1e-6) ** -np.asarray(exponent) + np.maximum(primary_frac, 1e-6) ** -np.asarray(exponent)
     return np.asarray(2.0 / thin)

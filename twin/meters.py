@@ -14,7 +14,7 @@ from twin.physics.coolant import pg25_heat_jpkgk
 from twin.site import Bools, Site
 from twin.state import State
 
-COOLING_KINDS = ("cdu", "pump", "chiller", "tower", "drycooler")
+COOLING_KINDS = ("cdu", "pump", "chiller", "tower", "drycooler", "crah")
 
 
 class Known(NamedTuple):

@@ -72,7 +72,7 @@ def suffix(name: str) -> str:
 _INF = float("inf")
 _TERA = 1e12
 # kinds | name | low | high | max age [s] | flags ("counter" or "step=…") | what it is
-_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler"
+_METERED = "site hall node rack pdu ups transformer meter cdu loop pump chiller tower drycooler crah"
 _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     # power, wherever a meter sits; positive is power into the asset
     ("gpu", "power_w", 0, 3e3, 90, "", "electrical power into the GPU board"),
@@ -178,7 +178,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("pdu ups transformer", "loading_frac", 0, 3, 90, "", "apparent power over rating"),
     ("pdu ups transformer", "loss_w", 0, 5e7, 90, "", "power lost in the device"),
     ("pdu ups meter", "voltage_v", 0, 1e6, 90, "", "line voltage"),
-    ("pdu ups meter", "imbalance_frac", 0, 3, 90, "", "largest deviation of a phase's current from the mean, over the mean"),
+    ("pdu ups meter", "imbalance_ratio", 0, 3, 90, "", "largest deviation of a phase's current from the mean, over the mean"),
     ("pdu ups meter", "current_a", 0, 1e5, 90, "", "line current"),
     ("ups battery", "charge_frac", 0, 1, 300, "", "state of charge"),
     ("pdu ups meter", "breaker_open_flag", 0, 1, 90, "", "a breaker of the device is open: tripped or switched off"),
@@ -198,7 +198,15 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("site", "loss_power_w", 0, 1e10, 90, "", "power lost between the grid and the racks"),
     ("site", "facility_power_w", 0, 1e10, 90, "", "power the centre takes in: from the grid, its own generation and storage"),
     ("site", "pue_ratio", 1, 10, 90, "", "facility power over IT power (momentary; ISO/IEC 30134-2 asks for a year)"),
-    ("site", "carbon_budget_frac", 0, 100, 7200, "", "emissions of the budget's period so far over what was planned until now"),
+    (
+        "site",
+        "carbon_budget_ratio",
+        0,
+        100,
+        7200,
+        "",
+        "emissions of the budget's period so far over what was planned until now",
+    ),
     ("site", "overdue_reverts_count", 0, 1e6, 300, "", "actions of ours whose former value could not be restored"),
     ("site", "forecast_error_ratio", 0, 1e6, 7200, "", "error of forecasts of IT power as they came, over the daily naive's"),
     ("site", "forecast_coverage_frac", 0, 1, 7200, "", "share of IT power as it came inside the forecasts' 80 % interval"),

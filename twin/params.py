@@ -103,8 +103,7 @@ class PlantParams:
     - ``range_k``: OCP, ΔT of 10 K or less at 1.5 L/min/kW. ``cdu_ntu`` (2 K of approach at design), ``exchanger_k``: assumed.
     - ``pump_frac``: assumed; ASHRAE 90.1 appendix G (22 + 19 W/gpm) is 0.016 at 10 K, warm-water loops have less to pass.
       ``least_pump_speed_frac``: assumed.
-    - ``pump_base_frac``, ``pump_cubic_frac``: power of a loop's pump at no speed and by the cube of speed, over its rating;
-      ``fan_base_frac``, ``fan_full_frac``: of a fan at no speed and at full speed. The affinity laws until calibrated.
+    - ``fan_base_frac``, ``fan_full_frac``: power of a fan at no and at full speed, over its rating. 0 and 1 until calibrated.
     - ``tower_fan_frac``: 40.2 gpm/hp at 95/85/75 °F, ASHRAE 90.1 table 6.8.1-7. ``dry_fan_frac``, ``dry_approach_k``: assumed.
     - ``fan_exponent``: assumed, between the ceiling of ASHRAE 90.1-2016 6.5.5.2.1 (1.74) and the cube.
     - ``carnot_frac``: COP 6.3 (ASHRAE 90.1, large centrifugal, 0.56 kW/ton) at 6.7 °C leaving and 35 °C condenser water.
@@ -123,8 +122,6 @@ class PlantParams:
     exchanger_k: float = 2.0
     pump_frac: float = 0.012
     least_pump_speed_frac: float = 0.4
-    pump_base_frac: float = 0.0
-    pump_cubic_frac: float = 1.0
     fan_base_frac: float = 0.0
     fan_full_frac: float = 1.0
     tower_fan_frac: float = 0.0127

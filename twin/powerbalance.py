@@ -16,7 +16,7 @@ from twin.reconcile import LIMIT_RATIO, Meters, Reconciled, reconcile
 from twin.site import Bools, Site
 from twin.state import State
 
-MACHINES = ("cdu", "pump", "chiller", "tower", "drycooler")
+MACHINES = ("cdu", "pump", "chiller", "tower", "drycooler", "crah")
 COMMON = 3 + len(CHAIN)  # factors in common: IT by model, cooling, IT by meter alone, the losses of each kind of device
 MOST_TOGETHER = (
     600  # loads solved at once, as work grows with the cube; above, each hall by itself, the site's own meters left out

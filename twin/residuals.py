@@ -14,7 +14,8 @@ from twin.solution import Solution
 from twin.state import State
 
 Residuals = Mapping[str, Mapping[str, Floats]]  # kind -> metric -> float64[n] by row
-_OF_POWER = ("node", "rack", "pdu", "ups", "transformer", "meter", "pump", "chiller", "tower", "drycooler")
+_OF_POWER = ("node", "rack", "pdu", "ups", "transformer", "meter", "pump", "chiller", "tower", "drycooler", "crah")
+_DIGITS = {"w": 1, "k": 4, "kgps": 4}  # kept: what nobody reads would only fill the store
 _UNIT = {"heat": "w", "primary_heat": "w", "supply_temp": "k", "return_temp": "k", "flow": "kgps"}
 
 
@@ -26,8 +27,8 @@ def residuals(
 
     def put(kind: str, name: str, score: str, residual: Floats, spread: Floats) -> None:
         if np.isfinite(residual).any():
-            smooth = _smoothed(state, params, now, kind, name, residual)
-            made.setdefault(kind, {}).update({name: smooth, score: smooth / np.where(spread > 0, spread, np.nan)})
+            smooth = np.round(_smoothed(state, params, now, kind, name, residual), _DIGITS[name.rsplit("_", 1)[1]])
+            made.setdefault(kind, {}).update({name: smooth, score: np.round(smooth / np.where(spread > 0, spread, np.nan), 2)})
 
     b = s.balance
     if b is not None:

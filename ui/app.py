@@ -8,18 +8,12 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
-from typing import Any
-
-import uvicorn
 
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.act import Desk
@@ -29,7 +23,6 @@ from ingest.events import Detector
 from ingest.registry import Opened, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
-from ingest.stores.records import open_records
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
@@ -42,11 +35,16 @@ from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
+from ui.findings import Findings
 from ui.gate import PushGate
+from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
+from ui.roles import Part
+from ui.shared import Shared, check_part, remembered
 from ui.tasks import Alarm, Health, RealClock, Task
+from ui.thinking import Thinking, some_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -54,8 +52,9 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate",
+    "save-alerts", "reread", "calibrate", "findings",
 )  # fmt: skip
+WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
 CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
@@ -70,9 +69,17 @@ class Centre:
     """
 
     def __init__(
-        self, config: Config, clock: Clock, *, live: Live | None = None, wait: bool = False, pace_s: float = 0.0
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        live: Live | None = None,
+        wait: bool = False,
+        pace_s: float = 0.0,
+        part: Part = WHOLE,
     ) -> None:
-        self.config, self.clock, self._wait = config, clock, wait
+        check_part(config, part)
+        self.config, self.clock, self._wait, self.part = config, clock, wait, part
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
@@ -81,43 +88,42 @@ class Centre:
         self._lock = threading.Lock()
         self.state = State(self.site)
         kept = config.store
-        self.store = open_kept(kept, self.site)
-        self.records = open_records(kept.path / "records.db")
-        for frame in self._remembered(now - REMEMBERED):
+        self.store = open_kept(kept, self.site, readonly=not part.writes)
+        self.shared = Shared(config, self.site, part, self.hear)
+        self.records = self.shared.records
+        for frame in remembered(self.store, now - REMEMBERED):
             self.state.absorb(frame, now)
-        waits = open_log(kept.path / "spool", self.site)
+        waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
-        sources = [source for one in opened for source in one.sources]
+        sections = [section.name for section in config.sources]
+        sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events = EventLog(self.records)
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
-        inlets = [inlet for one in opened for inlet in one.inlets]
-        self.gate = PushGate(inlets, self.collector.push, clock)
+        inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
+        self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
-        desk = Desk(self.site, self.records, actuators, now)
         queues = [queue for one in opened for queue in one.queues]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
         self.live.oncall = oncall
         params = params_of(adoption_file(config.site.assets), self.site)
-        self.duties = Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall)
+
+        def anew() -> Duties:
+            oncall.recall()
+            desk = Desk(self.site, self.records, actuators, clock.now())
+            return Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall, part.process)
+
+        self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
         self._alarm: Alarm | None = None
-
-    def _remembered(self, since: datetime) -> Sequence[Frame]:
-        """The newest values of before the start; a store on a server may be away, and then life begins without them."""
-        try:
-            return self.store.latest(since)
-        except SourceError as error:
-            log.error("the newest values of before are not known: %s", error)
-            return ()
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -126,41 +132,58 @@ class Centre:
             for frame in frames:
                 self.state.absorb(frame, now)
         self.duties.oncall.heard(frames)
-        self.spool.put(frames)
+        if self.part.writes:
+            self.spool.put(frames)
+        self.shared.tell(frames)
+
+    def hear(self, frames: Sequence[Frame]) -> None:
+        """What another process of this centre measured or worked out, and keeps."""
+        now = self.clock.now()
+        with self._lock:
+            for frame in frames:
+                self.state.absorb(frame, now)
+        self.duties.oncall.heard(frames)
+
+    @property
+    def duties(self) -> Duties:
+        """Of the process that leads."""
+        return self.thinking.duties
 
     def _table(self) -> tuple[Task, ...]:
-        duties = self.duties
-        return (
-            Task("collect", self._collect, 1),
-            Task("estimate", duties.estimate, 1, 0.15),
-            Task("alerts", duties.alerts, 0.5, 0.30),
-            Task("notify", self._notify, 0.5, 0.40),
-            Task("flush", self._flush, 1, 0.40),
-            Task("jobs", duties.jobs, 5, 0.45),
-            Task("self", self._self, 5, 0.50),
-            Task("store", self.store.maintain, 10, 5),
-            Task("reverts", duties.reverts, 60, 30),
-            Task("plans", duties.plans, 300, 60),
-            Task("forecasts", duties.forecasts, 3600, 5),
-            Task("ledger", duties.ledger, 900, 120),
-            Task("save-alerts", duties.save_alerts, 60, 60),
-            Task("calibrate", self._calibrate, DAY_S, CALIBRATE_AT_S),
-            Task("reread", self._reread, 5, 3),
+        led, findings = self.thinking.led, Findings(self.live)
+        table = (
+            ("ingest", Task("collect", self._collect, 1)),
+            ("tasks", Task("estimate", led(Duties.estimate), 1, 0.15)),
+            ("all", Task("alerts", self.thinking.alerts, 0.5, 0.30)),
+            ("tasks", Task("notify", led(self._notify), 0.5, 0.40)),
+            ("keep", Task("flush", self._flush, 1, 0.40)),
+            ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
+            ("all", Task("self", self._self, 5, 0.50)),
+            ("keep", Task("store", self.store.maintain, 10, 5)),
+            ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
+            ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
+            ("tasks", Task("plans", led(Duties.plans), 300, 60)),
+            ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
+            ("tasks", Task("ledger", led(Duties.ledger), 900, 120)),
+            ("tasks", Task("save-alerts", led(Duties.save_alerts), 60, 60)),
+            ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S)),
+            ("tasks", Task("reread", led(self._reread), 5, 3)),
         )
+        return some_of(table, self.part.roles)
 
     async def _collect(self, now: datetime) -> None:
         await self.collector.tick(now)
         if self._wait:
             await self.collector.drain()
 
-    async def _notify(self, now: datetime) -> None:
+    async def _notify(self, duties: Duties, now: datetime) -> None:
         self.delivery.events(now)
         await self.delivery.tick(now)
         if self._wait:
             await self.delivery.drain()
 
-    async def _reread(self, now: datetime) -> None:
-        await self.delivery.reread(now, self.duties.use_rules)
+    async def _reread(self, duties: Duties, now: datetime) -> None:
+        await self.delivery.reread(now, duties.use_rules)
 
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
@@ -170,9 +193,9 @@ class Centre:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
 
-    def _calibrate(self, now: datetime) -> None:
+    def _calibrate(self, duties: Duties, now: datetime) -> None:
         """Propose what the last day tells; adopt it only where the configuration says so."""
-        self.duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
+        duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
     def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
         """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
@@ -191,6 +214,7 @@ class Centre:
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
         self.gate.open(loop)
+        self.shared.start(loop)
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
@@ -199,22 +223,25 @@ class Centre:
         self.gate.shut()
         if self._alarm:
             self._alarm.stop()
-        asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
+        if self.thinking.leads(self.clock.now()):
+            asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
         asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
         asyncio.run_coroutine_threadsafe(self.delivery.close(), loop).result()
+        self.shared.stop(loop)
         self.close()
 
     def close(self) -> None:
         """Keep what was measured and close the store; no task may run any more."""
         self._flush(self.clock.now())
-        self.duties.save_alerts(self.clock.now())
+        if self.shared.leading:
+            self.duties.save_alerts(self.clock.now())
         self.spool.close()
         if self.spool.behind:
             log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
         if lost := self.spool.waiting - self.spool.behind:
             log.error("%d values are lost: store and spool refuse them", lost)
         self.store.close()
-        self.records.close()
+        self.shared.close()
         self.book.close()
 
 
@@ -257,7 +284,7 @@ class _Run:
     def _live_on(self) -> None:
         start = self.centre.clock.now()
         for opened in self.centre.opened:
-            if opened.history is not None:
+            if opened.history is not None and "ingest" in self.centre.part.roles:
                 self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
         if self._over.is_set():
             return
@@ -285,38 +312,15 @@ class _Run:
             return
         old.stop(self._loop)
         try:
-            self.centre = Centre(config, old.clock, live=self.live)
+            self.centre = Centre(config, old.clock, live=self.live, part=old.part)
         except (ConfigError, SourceError) as error:
             log.error("the new configuration does not start, the old one goes on: %s", error)
-            self.centre = Centre(old.config, old.clock, live=self.live)
+            self.centre = Centre(old.config, old.clock, live=self.live, part=old.part)
             self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
         self.centre.start(self._loop, self._speed)
         if config.wall != old.config.wall:
             self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
         log.warning("the configuration was read again")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound before anything else starts, so that a taken port costs nothing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        why = f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or choose another port"
-        raise ConfigError([Problem("[wall]", why)]) from error
-    return listener
-
-
-def _handle(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:
-    """Call these on these signals; gives the handlers that were there."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        actions[number]()
-
-    return {number: signal.signal(number, handler) for number in actions}
 
 
 def environment() -> Mapping[str, str]:
@@ -328,61 +332,60 @@ def open_sources(config: Config, site: Site) -> list[Opened]:
     """Every source of ``config``, bound to ``site``; nothing is read yet. ``ConfigError`` with the problems of all of them."""
     opened: list[Opened] = []
     problems: list[Problem] = []
+    sets: dict[str, str] = {}  # asset -> the source that sets it
     for section in config.sources:
         try:
             opened.append(source_module(section.type).build(section.name, section.options, site))
         except ConfigError as error:
             problems += error.problems
+            continue
+        for asset in opened[-1].actuators:
+            other = sets.setdefault(asset, section.name)
+            if other != section.name:
+                what = f"would set {asset}, as source {other} does; an order goes one way: say orders = false at one of them"
+                problems.append(Problem(f"source {section.name}", what))
     if problems:
         raise ConfigError(problems)
     return opened
 
 
-class Server(uvicorn.Server):
-    """uvicorn whose end is ours to decide: its own handlers would end the process before the store is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
 def serve(
-    config: Config, *, speed: float = 1.0, demo: bool = False, seconds: float | None = None, path: Path | None = None
+    config: Config,
+    *,
+    speed: float = 1.0,
+    demo: bool = False,
+    seconds: float | None = None,
+    path: Path | None = None,
+    part: Part = WHOLE,
 ) -> int:
-    """Run a centre and its faces until SIGTERM or SIGINT (or for ``seconds``); SIGHUP reads ``path`` again. Gives the exit
-    status: 1 where the centre itself broke."""
-    from ui.faces.server import build_server
-
-    listener = _listen(config.wall.host, config.wall.port)
-    clock = RealClock(speed)
-    centre = Centre(config, clock)
+    """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
+    reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
+    listener = listen(config.wall.host, config.wall.port) if "wall" in part.roles else None
+    centre = Centre(config, RealClock(speed), part=part)
     centre.live.demo, centre.live.speed = demo, speed
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    server = Server(
-        uvicorn.Config(
-            build_server(centre.live),
-            log_level="warning",
-            ws_max_size=65536,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=3,
-        )
-    )
+    server, over = faces(centre.live) if listener else None, threading.Event()
 
     def end() -> None:
-        server.should_exit = True
+        over.set()
+        if server:
+            server.should_exit = True
 
     run = _Run(centre, loop, speed, path, end)
     timer = threading.Timer(seconds, end) if seconds else None
-    handlers = _handle({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
+    handlers = handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
     try:
         run.begin()
         if timer:
             timer.start()
-        log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
-        server.run(sockets=[listener])
+        if listener and server:
+            log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
+            server.run(sockets=[listener])
+        else:
+            log.warning("%s runs", part.name)
+            over.wait()
     finally:
         if timer:
             timer.cancel()
@@ -390,7 +393,8 @@ def serve(
         loop.call_soon_threadsafe(loop.stop)
         ingest.join()
         loop.close()
-        listener.close()
+        if listener:
+            listener.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return int(run.broke)

@@ -1,10 +1,12 @@
 """``icctwin check``: reaches everything that a configuration names, and says of each how it went."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from analytics.oncall.schedule import Schedule
 from analytics.rules import DEFAULT_RULES, load_rules
+from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
 from twin.ports import Manifold, Naming, Queue, Source
@@ -15,6 +17,7 @@ from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+WEEK_S = 7 * 86400.0
 WAIT_S = 10  # for each answer
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
@@ -29,22 +32,33 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     opened = open_sources(config, site)
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    told.calendars(now)
+    schedules, _ = told.calendars(now)
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
-        _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told)),
+        _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
     ]
     for one in opened:
+        pushed = {inlet.name for inlet in one.inlets}
+        rows += [_inlet(inlet) for inlet in one.inlets]
         for source in one.sources:
-            rows += await _source_rows(source, now)
+            if source.name not in pushed:
+                rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
+        for source in one.sources:  # a queue may have opened its source's connection again
+            await source.close()
     return [*rows, _store(config, site)]
 
 
-def _people(file: OnCallFile) -> str:
-    return f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
+def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:
+    said = f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
+    for one in schedules:
+        gaps = one.unmanned(now_s, now_s + WEEK_S)
+        if gaps:
+            hours = sum(end_s - start_s for start_s, end_s in gaps) / 3600
+            said += f"; nobody has duty by {one.name} for {hours:.0f} h of the next week"
+    return said
 
 
 async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
@@ -55,6 +69,14 @@ async def _asked(what: str, name: str, answer: Awaitable[str]) -> Row:
         return _row(what, name, str(error), ok=False)
     except TimeoutError:
         return _row(what, name, f"no answer within {WAIT_S} s; the endpoint or the network is slow", ok=False)
+
+
+def _inlet(inlet: Inlet) -> Row:
+    try:
+        inlet.opens("")
+    except SourceError as error:
+        return _row("source", inlet.name, str(error), ok=False)
+    return _row("source", inlet.name, "takes what is pushed with its token, while icctwin is up")
 
 
 async def _source_rows(source: Source, now: datetime) -> list[Row]:

@@ -1,22 +1,27 @@
 """The configuration of a centre (``site.toml``): read, checked against the registries, every problem at once with its line."""
 
+import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from energy.levers import LEVERS
 from energy.plan import Mode
+from ingest.broker import Address
 from ingest.registry import SOURCES, source_module
+from ingest.shard import MAX_SHARDS
 from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
 from ui.lines import line_of
+from ui.roles import part_names
 
 
 class _Section(BaseModel):
@@ -74,6 +79,38 @@ class EnergySection(_Section):
         return value
 
 
+class ClusterSection(_Section):
+    """``[cluster]``: what several processes of one centre share. ``broker``: ``mqtt://host:1883`` or ``mqtts://host:8883``
+    for live frames; ``postgres``: ``host=… dbname=… user=…`` for alerts, plans and audit; ``shards``: how many ingest
+    processes there are."""
+
+    broker: str = Field("", pattern=r"^(mqtts?://[^@/]+)?$")
+    broker_user: str = ""
+    broker_password_file: Path | None = None
+    ca_file: Path | None = None
+    postgres: str = ""
+    postgres_password_file: Path | None = None
+    shards: int = Field(0, ge=0, le=MAX_SHARDS)
+
+    @field_validator("postgres")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        if "password" in value or "@" in value:
+            raise ValueError("holds a password, a secret that must not stand here; write host=… dbname=… user=… and "
+                             "postgres_password_file")  # fmt: skip
+        return value
+
+    @property
+    def address(self) -> Address | None:
+        """Where the broker is."""
+        if not self.broker:
+            return None
+        url = urlsplit(self.broker)
+        port = url.port or (8883 if url.scheme == "mqtts" else 1883)
+        tls = (self.ca_file or Path(ssl.get_default_verify_paths().cafile or "")) if url.scheme == "mqtts" else None
+        return Address(url.hostname or "", port, self.broker_user, self.broker_password_file, tls)
+
+
 class TwinSection(_Section):
     """``[twin]``: whether what the daily calibration finds sound is put in force by itself, or waits for a person."""
 
@@ -103,6 +140,7 @@ class Config:
     wall: WallSection
     alerts: AlertSection
     energy: EnergySection
+    cluster: ClusterSection
     twin: TwinSection
     sources: Sequence[SourceSection]
 
@@ -113,6 +151,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "wall": WallSection,
     "alerts": AlertSection,
     "energy": EnergySection,
+    "cluster": ClusterSection,
     "twin": TwinSection,
 }
 MAX_SOURCES = 10_000
@@ -139,7 +178,8 @@ def build_rows(config: Config, tasks: Sequence[str]) -> list[Row]:
         for asset in source.asset_ids
     ]
     rows += [Row("(icctwin's own)", {"id": f"task/{name}", "kind": "task"}) for name in tasks]
-    return [*rows, Row("(icctwin's own)", {"id": "icctwin", "kind": "process"})]
+    processes = ["icctwin", *(f"icctwin/{name}" for name in part_names(config.cluster.shards))]
+    return [*rows, *(Row("(icctwin's own)", {"id": name, "kind": "process"}) for name in processes)]
 
 
 def site_of(config: Config, tasks: Sequence[str]) -> Site:

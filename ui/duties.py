@@ -25,10 +25,11 @@ from twin.estimate import estimate
 from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, joined
 from twin.params import Params
-from twin.ports import Queue
+from twin.ports import Capacity, Queue
 from ui import calibrating
 from ui.foresight import FIRST, Foresight
 from ui.oncall.service import TABLE, OnCall
+from ui.queued import Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,17 @@ class Duties:
         limits: Limits,
         params: Params,
         oncall: OnCall,
+        process: str = "icctwin",
     ) -> None:
+        """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
-        self._limits, self._params = limits, params
+        self._limits, self.params = limits, params  # params: in force, replaced as a whole by an adoption
         self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
         self._process = psutil.Process()
         self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
-        self.oncall = oncall
+        self._work = Work()
+        self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
         live.alerts = self._table.alerts()
@@ -69,15 +73,15 @@ class Duties:
 
     def estimate(self, now: datetime) -> None:
         """What physics expects of this moment, beside what the meters say."""
-        self._publish(estimate(self._live.site, self._live.state, self._params, now))
+        self._publish(estimate(self._live.site, self._live.state, self.params, now))
 
     def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
-        report = calibrating.calibrate(live.site, live.store, self._params, now, CALIBRATE_OVER, "task calibrate")
+        report = calibrating.calibrate(live.site, live.store, self.params, now, CALIBRATE_OVER, "task calibrate")
         if adopt_into is not None and any(one.sound for one in report.fits):
             report = calibrating.adopt(adopt_into, report, now)
-            self._params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+            self.params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
         calibrating.note(live.records, report, now)
 
     # alerts
@@ -97,6 +101,10 @@ class Duties:
         """Keep the alert table as it stands: what changed is kept at once, this brings its counters and times up to date."""
         self.oncall.save(self._table)
 
+    def recall(self) -> None:
+        """Show the alerts that the process which leads has kept."""
+        self._live.alerts = self._remembered(self.rules).alerts()
+
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live
         now = live.clock.now()
@@ -114,9 +122,18 @@ class Duties:
         for queue in self._queues:
             try:
                 self._jobs[queue.name] = await queue.jobs(now)
+                if isinstance(queue, Capacity):
+                    await self._capacity(queue.name, queue, now)
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
+        self._publish(self._work.frames(self._live.site, self._jobs, now))
+
+    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:
+        """What the queue can give out, as readings; what it keeps for maintenance is quiet."""
+        cluster = await queue.cluster(now)
+        self._publish(capacity_frames(self._live.site, name, cluster, now))
+        self.oncall.reserved(name, reservations_of(self._live.site, cluster))
 
     # forecasts
 
@@ -174,7 +191,7 @@ class Duties:
         frame = frame_of(
             "process",
             now,
-            0,
+            self._process_row,
             source="icctwin",
             cpu_frac=cpu_frac,
             rss_bytes=rss_bytes,

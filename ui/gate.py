@@ -16,10 +16,17 @@ RETRY_S = "5"
 
 
 class PushGate:
-    """See ``twin.push.Gate``. ``take`` is called on the loop that ``open`` was given, one batch at a time."""
+    """See ``twin.push.Gate``. ``take`` is called on the loop that ``open`` was given, one batch at a time, and so is
+    ``refused`` for each request that is not taken, or not all of it."""
 
-    def __init__(self, inlets: Sequence[Inlet], take: Callable[[Inlet, Batch], Awaitable[None]], clock: Clock) -> None:
-        self._inlets, self._take, self._clock = inlets, take, clock
+    def __init__(
+        self,
+        inlets: Sequence[Inlet],
+        take: Callable[[Inlet, Batch], Awaitable[None]],
+        refused: Callable[[Inlet], None],
+        clock: Clock,
+    ) -> None:
+        self._inlets, self._take, self._refused, self._clock = inlets, take, refused, clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working = asyncio.Semaphore(MAX_AT_ONCE)
         self._in_line = 0
@@ -41,7 +48,13 @@ class PushGate:
             self._in_line += 1
             try:
                 async with self._working:
-                    return await self._work(inlet, push)
+                    answer = await self._work(inlet, push)
+                if answer.status >= 400:
+                    self._count(inlet)
+                return answer
+            except Refused:
+                self._count(inlet)
+                raise
             finally:
                 self._in_line -= 1
         except Refused as refusal:
@@ -61,6 +74,10 @@ class PushGate:
         if faults:
             raise Refused(503, f"{faults[0]}.")
         raise Refused(401, "No push source has this token.")
+
+    def _count(self, inlet: Inlet) -> None:
+        if (loop := self._loop) is not None:
+            loop.call_soon_threadsafe(self._refused, inlet)
 
     async def _work(self, inlet: Inlet, push: Push) -> PushAnswer:
         batch, answer = await asyncio.to_thread(_read, push, self._clock.now())

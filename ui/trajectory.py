@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from twin.errors import ConfigError, Problem
 
@@ -36,7 +37,7 @@ class ParquetSink:
 
     def write(self, table: str, columns: Mapping[str, Any]) -> None:
         """Append one chunk. ``ConfigError`` where the file cannot be written."""
-        block = pa.table({name: _column(name, values, columns) for name, values in columns.items()})
+        block = pa.Table.from_arrays([_column(*column, columns) for column in columns.items()], names=list(columns))
         try:
             if table not in self._writers:
                 self._writers[table] = pq.ParquetWriter(self.file(table), block.schema, compression="zstd")
@@ -53,9 +54,21 @@ class ParquetSink:
 
 
 def _column(name: str, values: Any, columns: Mapping[str, Any]) -> pa.Array:
-    if name != "asset" or "time_s" not in columns:
-        return pa.array(values)
-    rows = len(columns["time_s"])
-    steps = rows // max(len(values), 1)
-    index = np.tile(np.arange(len(values), dtype=np.int32), steps)
-    return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(list(values), type=pa.string()))
+    """A column as Arrow's. Made from buffers: ``pa.array`` would first import pandas, which costs more than a short run."""
+    if isinstance(values, list):
+        words = _words(values)
+        if name != "asset" or "time_s" not in columns:
+            return words
+        steps = len(columns["time_s"]) // max(len(values), 1)
+        return pa.DictionaryArray.from_arrays(_numbers(np.tile(np.arange(len(values), dtype=np.int32), steps)), words)
+    return _numbers(np.ascontiguousarray(values))
+
+
+def _numbers(values: NDArray[Any]) -> pa.Array:
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _words(values: list[str]) -> pa.Array:
+    coded = [value.encode() for value in values]
+    offsets = np.cumsum([0, *map(len, coded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(coded), pa.py_buffer(offsets), pa.py_buffer(b"".join(coded)))

@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 
 from analytics.accuracy import Accuracy
 from analytics.alerts import Alert, Phase, Severity
+from analytics.cause import Explanation
+from analytics.finding import Finding
 from analytics.forecast import Forecast
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
@@ -45,6 +47,8 @@ class Live:
     alerts: tuple[Alert, ...] = ()
     jobs: Jobs = field(default_factory=no_jobs)
     forecasts: tuple[Forecast, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
@@ -97,7 +101,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """A firing alert."""
+    """A firing alert that no other explains; ``folded``: how many it explains itself."""
 
     key: str
     severity: Severity
@@ -108,6 +112,7 @@ class AlertRow:
     value: Number
     limit: Number
     runbook: str
+    folded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,7 @@ def as_json(view: View) -> dict[str, Any]:
 def view(live: Live, now: datetime, past: Past | None = None) -> View:
     """What there is to show at ``now``; ``past`` gives the numbers that are means over a day."""
     state, firing = live.state, tuple(a for a in live.alerts if a.phase is Phase.FIRING)
+    causes = tuple(alert for alert in firing if not alert.cause)
     sources, tasks = source_rows(state, now), task_rows(state, now)
     waiting = queues(state, now)
     return View(
@@ -173,7 +179,7 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         timezone=live.site.timezone,
         demo=live.demo,
         speed=live.speed,
-        centre=_centre(state, firing, past, now),
+        centre=_centre(state, causes, past, now),
         gpus=gpus(state, live.jobs, {a.asset for a in firing if a.severity is Severity.CRITICAL}, waiting, now),
         queues=waiting,
         peak=_peak(live.forecasts, now),
@@ -181,7 +187,7 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         racks=racks(state, now),
         machines=machines(state, now),
         jobs=job_rows(live.jobs, waiting.jobs_running, now),
-        alerts=tuple(_alert(alert, now) for alert in sorted(firing, key=_newest_first)[:MAX_ALERTS]),
+        alerts=tuple(_alert(alert, now) for alert in sorted(causes, key=_newest_first)[:MAX_ALERTS]),
         sources=sources,
         tasks=tasks,
         plans=tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans[:MAX_PLANS]),
@@ -268,6 +274,7 @@ def _alert(alert: Alert, now: datetime) -> AlertRow:
         value=alert.value,
         limit=alert.limit,
         runbook=alert.runbook,
+        folded=alert.folded,
     )
 
 

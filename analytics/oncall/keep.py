@@ -9,8 +9,9 @@ from typing import Any
 
 from analytics.oncall.desk import Desk, Event, Group, Page
 from analytics.oncall.labels import Signal
+from analytics.oncall.others import Other, Others
 from analytics.oncall.silence import from_json
-from analytics.rule import Severity
+from analytics.rule import Domain, Severity
 from twin.errors import SourceError
 from twin.message import Message
 
@@ -83,6 +84,26 @@ def desk_of(text: str) -> Desk:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(f"what was kept of the pages cannot be read ({error}); they start anew") from error
+
+
+def others_text(others: Others) -> str:
+    """The alerts of others as JSON."""
+    return json.dumps([plain(one) for one in others.known.values()], ensure_ascii=False, allow_nan=False)
+
+
+def others_of(text: str) -> Others:
+    """What ``others_text`` gave; ``SourceError`` where ``text`` is none."""
+    try:
+        found = [_other(one) for one in json.loads(text)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(f"what was kept of the alerts of others cannot be read ({error}); they are told again") from error
+    return Others({one.key: one for one in found})
+
+
+def _other(kept: dict[str, Any]) -> Other:
+    ended_s = math.nan if kept["ended_s"] is None else kept["ended_s"]
+    breaks = Domain(kept["breaks"]) if kept["breaks"] else None
+    return Other(**kept | {"ended_s": ended_s, "severity": Severity(kept["severity"]), "breaks": breaks})
 
 
 def _group(kept: dict[str, Any]) -> Group:

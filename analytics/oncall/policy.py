@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analytics.oncall.labels import Matcher, Signal, all_fit, parse_matchers
+from analytics.oncall.labels import OURS, Matcher, Signal, all_fit, parse_matchers
 from analytics.week import ALWAYS, Week
 
 MAX_ROUTES = 500
@@ -70,6 +70,8 @@ class Inhibition:
 WORSE_OF_THE_SAME = (
     Inhibition(parse_matchers(["severity=critical"]), parse_matchers(["severity=~warning|info"]), ("asset", "metric")),
     Inhibition(parse_matchers(["severity=warning"]), parse_matchers(["severity=info"]), ("asset", "metric")),
+    # what a device tells as an event, a rule on its readings mostly says as well, and until it is over
+    Inhibition(parse_matchers([f"origin={OURS}"]), parse_matchers(["origin=event"]), ("asset",)),
 )
 
 

@@ -1,5 +1,6 @@
 """What is kept quiet for a while: silences of people, maintenance windows of calendars and of the queue's reservations."""
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -110,13 +111,15 @@ def calendar_windows(name: str, matchers: Sequence[str], text: bytes, now: datet
     return windows
 
 
-def reservation_windows(queue: str, reservations: Iterable[Mapping[str, Any]]) -> list[Silence]:
+def reservation_windows(queue: str, reservations: Iterable[Mapping[str, Any]], names: Sequence[str] = ()) -> list[Silence]:
     """Maintenance windows from the queue's reservations: ``name``, ``nodes`` (ids of assets), ``start_s``, ``end_s``,
-    ``flags``. Only those flagged for maintenance count: a reservation for jobs is no reason to be quiet."""
+    ``flags``. Only those flagged for maintenance count, and those whose name fits one of ``names`` (globs): a reservation
+    for jobs is no reason to be quiet."""
     windows = []
     for one in reservations:
         nodes = [str(node) for node in one["nodes"]]
-        if "MAINT" not in {str(flag).upper() for flag in one["flags"]} or not nodes:
+        flagged = "MAINT" in {str(flag).upper() for flag in one.get("flags", ())}
+        if not nodes or not (flagged or any(fnmatch.fnmatchcase(str(one["name"]), name) for name in names)):
             continue
         matcher = Matcher("node", "=~", "|".join(map(_quoted, nodes)))
         said = f"reservation {one['name']}"

@@ -119,12 +119,14 @@ class Entry(BaseModel):
 
     def takes(self, labels: Labels) -> bool:
         """Whether a series with ``labels`` is meant."""
+        if not self.where and not self.without:
+            return True
         where, without, _ = self._patterns
         return matches_all(where, labels) and not matches_any(without, labels)
 
     def shares(self, labels: Labels) -> bool:
         """Whether a series counts in the numerator of ``share`` (always, where the entry has none)."""
-        return matches_all(self._patterns[2], labels)
+        return not self.share or matches_all(self._patterns[2], labels)
 
 
 class Mapping(BaseModel):

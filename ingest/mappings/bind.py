@@ -41,6 +41,16 @@ class _Draft:
                 self.names[name] = None
 
 
+@dataclass(slots=True)
+class _BlockOf:
+    """What is the same for all series with one set of labels; ``rows``: by kind and the asset that the entry names."""
+
+    key: frozenset[tuple[str, str]]
+    skipped: bool
+    preferred: bool
+    rows: dict[tuple[str, str], int | None] = field(default_factory=dict)
+
+
 class Binding:
     """The series of a page, bound. ``unmapped``: how many belong to no known asset or metric, some of whose names are
     ``unmapped_names``.
@@ -120,29 +130,39 @@ class Binding:
                 if name:
                     roles[name].append((number, role, 0))
         seen = set()
+        blocks: dict[int, _BlockOf] = {}  # many series of a page share one dict of labels
         for at, (name, labels) in enumerate(self.series):
             wanted = roles.get(name)
             if wanted is None:
                 draft.leave(name, not mapping.ignores(name))
-            elif mapping.skips(labels) or _key((name, labels)) in seen:
+                continue
+            block = blocks.get(id(labels))
+            if block is None:
+                block = blocks[id(labels)] = _BlockOf(frozenset(labels.items()), mapping.skips(labels), mapping.prefers(labels))
+            if block.skipped or (name, block.key) in seen:
                 draft.leave(name)
             else:
-                seen.add(_key((name, labels)))
-                self._place(at, name, labels, wanted, draft)
+                seen.add((name, block.key))
+                self._place(at, name, labels, block, wanted, draft)
         return draft
 
-    def _place(self, at: int, name: str, labels: Labels, wanted: Sequence[tuple[int, str, int]], draft: _Draft) -> None:
+    def _place(
+        self, at: int, name: str, labels: Labels, block: "_BlockOf", wanted: Sequence[tuple[int, str, int]], draft: _Draft
+    ) -> None:
         meant = placed = False
         for number, role, rank in wanted:
             entry = self._mapping.metric[number]
             if not entry.takes(labels):
                 continue
             meant = True
-            row = self._identities.row(entry, labels)
+            key = entry.kind, entry.asset
+            if key not in block.rows:
+                block.rows[key] = self._identities.row(entry, labels)
+            row = block.rows[key]
             if row is None:
                 continue
             placed = True
-            if self._mapping.prefer and not self._mapping.prefers(labels):
+            if not block.preferred:
                 rank += _OTHERS
             if entry.share:
                 draft.terms[number, "over"].append((rank, at, row))

@@ -7,8 +7,8 @@ explains. On top, all optional::
 
     device = "cdu"                # kinds of asset that a target can be: a [[metric]] of such a kind speaks of the target itself
 
-    [words.DetectorState]         # states of a point (text, or a device's own number) as numbers of ours; one that is not
-    here is OK = 0                        # no value, and counted as unmapped
+    [words.DetectorState]         # states of a point (text, or a device's own number) as numbers of ours; one that is
+    OK = 0                        # not here is no value, and counted as unmapped
     Critical = 1
 
     [[set]]                       # what may be ordered
@@ -34,7 +34,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from ingest.mappings import Entry, Labels
 from ingest.mappings import Mapping as Table
 from ingest.mappings.assets import Assets
-from ingest.mappings.bind import Binding, Series
+from ingest.mappings.bind import MAX_NAMES, Binding, Series
 from ingest.mappings.identity import Identities
 from twin.errors import SourceError
 from twin.event import Event
@@ -186,6 +186,7 @@ class Bound:
         self._binding: Binding | None = None
         self._read: Sequence[Series] = ()
         self.unmapped = 0
+        self.unmapped_names: Sequence[str] = ()
         self.events: list[Event] = []  # what the readings said of the assets themselves, until somebody takes it
 
     def frames(self, read: Points, now: datetime, clock_s: float, every_s: float, source: str) -> list[Frame]:
@@ -208,6 +209,8 @@ class Bound:
             for (name, _), value, number in zip(read.series, read.values, values.tolist(), strict=True)
         ]
         self.unmapped = binding.unmapped + sum(strange)
+        unknown = [f"{name} = {value}" for (name, _), value, odd in zip(read.series, read.values, strange, strict=True) if odd]
+        self.unmapped_names = (*binding.unmapped_names, *unknown[:MAX_NAMES])
         made = binding.frames(values, read.times_s, now, clock_s, every_s, source)
         return [frame for frame in made if frame.samples]
 

@@ -44,7 +44,7 @@ class Identities:
         for (kind, row), card in self._cards.items() if before else ():
             was = before._cards.get((kind, row), card) if before else card
             if was != card:
-                asset = self._site.ids_of(kind)[row]
+                asset = self._id(kind, row)
                 new.append((asset, f"{kind}/replaced", f"Another one sits in its place: {card} where {was} was"))
         return [Event(now, asset, code, meaning, source) for asset, code, meaning in dict.fromkeys(new)]
 
@@ -69,12 +69,11 @@ class Identities:
         site, keys = self._site, self._mapping.assets[kind]
         places: dict[str, Sequence[str]] = {name: where for name, where in keys.items() if name in NODE_WIDE}
         place = self._assets.find(kind, places, labels, node) if node is not None and places else None
-        ids = site.ids_of(kind)
         if row is None:
             if place is not None:
                 expected = site.text(kind, _UNIQUE)[place]
                 what = f"Another one sits in its place: {card}, the site expects {expected}; its values are left out"
-                self._findings[ids[place], f"{kind}/replaced", what] = None
+                self._findings[self._id(kind, place), f"{kind}/replaced", what] = None
             return
         self._cards[kind, row] = card
         home = int(site.within(kind, "node")[row])
@@ -82,8 +81,11 @@ class Identities:
             if said:
                 self._renamed[said] = home
                 what = f"It calls itself {said}, which no node of the site is called; set its hostname"
-                self._findings[site.ids_of("node")[home], "node/renamed", what] = None
+                self._findings[self._id("node", home), "node/renamed", what] = None
         elif place != row and (place is not None or node != home):
-            there = site.ids_of("node")[node] if node is not None else "elsewhere"
+            there = self._id("node", node) if node is not None else "elsewhere"
             what = f"{card} reports from {there}, which is not where the site has it; its values are this asset's"
-            self._findings[ids[row], f"{kind}/moved", what] = None
+            self._findings[self._id(kind, row), f"{kind}/moved", what] = None
+
+    def _id(self, kind: str, row: int) -> str:
+        return self._site.ids[int(self._site.of_kind(kind)[row])]

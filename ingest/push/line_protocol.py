@@ -10,6 +10,7 @@ from line_protocol_parser import LineFormatError, parse_line
 
 from ingest.push import MAX_SAID, MAX_SAMPLES, Batch, Refused, Series
 
+_SEPARATOR = "\0"  # which no line can hold: the parser reads C strings
 PRECISIONS = {"ns": 1e9, "n": 1e9, "us": 1e6, "u": 1e6, "µ": 1e6, "ms": 1e3, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 
 
@@ -38,11 +39,11 @@ def read(body: bytes, precision: str, now: datetime) -> Batch:
         except LineFormatError as error:
             _leave(batch, f"line {number}: {str(error).rstrip('.')}: {line[:80]}")
             continue
-        tags = tuple(sorted(found["tags"].items()))
+        head = _SEPARATOR.join([found["measurement"], *(part for pair in sorted(found["tags"].items()) for part in pair)])
         time_s = now_s if found["time"] is None else found["time"] / per_s
         for name, value in found["fields"].items():
             if not isinstance(value, str):
-                keys.append((found["measurement"], name, tags))
+                keys.append(f"{head}{_SEPARATOR}{name}")
                 times.append(time_s)
                 values.append(float(value))
         if len(keys) > MAX_SAMPLES:
@@ -68,5 +69,5 @@ def _leave(batch: Batch, sentence: str) -> None:
 
 
 def _describe(key: Any) -> Series:
-    measurement, name, tags = key
-    return f"{measurement}_{name}", dict(tags)
+    measurement, *tags, name = key.split(_SEPARATOR)
+    return f"{measurement}_{name}", dict(zip(tags[::2], tags[1::2], strict=True))

@@ -5,6 +5,7 @@ point.
 Source: opentelemetry.io/docs/specs/otlp and opentelemetry-proto.
 """
 
+import struct
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -16,13 +17,16 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, NumberDataPoint
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from ingest.push import MAX_SAID, MAX_SAMPLES, Batch, Refused, Series
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+_LENGTHS = struct.Struct(">II")  # of resource and name, at the front of a key
 _NO_VALUE = 1  # DataPointFlags: no recorded value
+_NO_ATTRIBUTES = ("start_time_unix_nano", "time_unix_nano", "as_double", "as_int", "exemplars", "flags")
 
 Attributes = tuple[tuple[str, str], ...]
 
@@ -45,11 +49,12 @@ def read(plain: bytes, content_type: str) -> Batch:
     values: list[float] = []
     batch = Batch(keys, np.empty(0), np.empty(0), _describe)
     for group in request.resource_metrics:
-        resource = _attributes(group.resource.attributes)
+        resource = group.resource.SerializeToString()
         for scope in group.scope_metrics:
             for metric in scope.metrics:
                 for name, attributes, time_ns, value in _points(metric, batch):
-                    keys.append((name, resource, attributes))
+                    # bytes, as they are hashed once; of a tuple each time
+                    keys.append(_LENGTHS.pack(len(resource), len(name.encode())) + resource + name.encode() + attributes)
                     times.append(time_ns)
                     values.append(value)
                 if len(keys) > MAX_SAMPLES:
@@ -68,8 +73,9 @@ def answer(left_out: int, sentence: str, content_type: str) -> tuple[bytes, str]
     return said.SerializeToString(), PROTOBUF
 
 
-def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, Attributes, int, float]]:
-    """(name, attributes, time [ns], value) of each point of ``metric`` that can be read."""
+def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, bytes, int, float]]:
+    """(name, attributes as a point without more, time [ns], value) of each point of ``metric`` that can be read; it is used up
+    by that."""
     shape = metric.WhichOneof("data")
     data = getattr(metric, shape) if shape else None
     if data is None:
@@ -82,10 +88,15 @@ def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, Attributes, int, f
     for point in data.data_points:
         if point.flags & _NO_VALUE:
             continue
-        attributes, time_ns = _attributes(point.attributes), point.time_unix_nano
+        time_ns = point.time_unix_nano
         if shape in ("gauge", "sum"):
-            yield metric.name, attributes, time_ns, float(getattr(point, point.WhichOneof("value") or "as_double"))
+            value = float(getattr(point, point.WhichOneof("value") or "as_double"))
+            for field in _NO_ATTRIBUTES:
+                point.ClearField(field)
+            # what is left are its attributes: known by their bytes, only new ones are decoded
+            yield metric.name, point.SerializeToString(), time_ns, value
         else:
+            attributes = NumberDataPoint(attributes=point.attributes).SerializeToString()
             yield f"{metric.name}_count", attributes, time_ns, float(point.count)
             yield f"{metric.name}_sum", attributes, time_ns, float(point.sum)
 
@@ -102,5 +113,8 @@ def _attributes(pairs: Iterable[Any]) -> Attributes:
 
 
 def _describe(key: Any) -> Series:
-    name, resource, attributes = key
-    return name, dict((*resource, *attributes))
+    ours, named = _LENGTHS.unpack_from(key)
+    start = _LENGTHS.size + ours
+    resource = _attributes(Resource.FromString(key[_LENGTHS.size : start]).attributes)
+    attributes = _attributes(NumberDataPoint.FromString(key[start + named :]).attributes)
+    return key[start : start + named].decode(), dict((*resource, *attributes))

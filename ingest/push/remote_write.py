@@ -16,7 +16,7 @@ from ingest.push import MAX_SAMPLES, Batch, Refused, Series
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
 _F = descriptor_pb2.FieldDescriptorProto
 # message -> (field, number, type, message of it, repeated). Labels of 1.0 are declared as bytes, which is the same on the wire:
-# a series is then known by the bytes of its labels, and only new ones are decoded.
+# a series is then known by its own bytes without its samples, and only the labels of new ones are decoded.
 _MESSAGES: dict[str, Sequence[tuple[str, int, int, str, bool]]] = {
     "Label": (("name", 1, _F.TYPE_STRING, "", False), ("value", 2, _F.TYPE_STRING, "", False)),
     "Sample": (("value", 1, _F.TYPE_DOUBLE, "", False), ("timestamp", 2, _F.TYPE_INT64, "", False)),
@@ -77,12 +77,15 @@ def read(plain: bytes, version: str) -> tuple[Batch, int]:
     values: list[float] = []
     histograms = 0
     for series in request.timeseries:
-        key = tuple(series.labels) if version == V1 else _spelt(series.labels_refs, symbols)
-        histograms += len(series.histograms)
+        n = len(keys)
         for sample in series.samples:
-            keys.append(key)
             times.append(sample.timestamp)
             values.append(sample.value)
+        histograms += len(series.histograms)
+        for name in ("samples", "histograms", "exemplars"):
+            series.ClearField(name)
+        key = series.SerializeToString() if version == V1 else _spelt(series.labels_refs, symbols)
+        keys += [key] * (len(values) - n)
         if len(keys) > MAX_SAMPLES:
             raise Refused(413, f"Over {MAX_SAMPLES} samples at once; send smaller batches.")
     describe = _describe if version == V1 else _told
@@ -102,7 +105,9 @@ def _spelt(refs: Sequence[int], symbols: Sequence[str]) -> tuple[str, ...]:
 
 def _describe(key: Any) -> Series:
     labels = {}
-    for part in key:
+    series: Any = MESSAGES["Series1"]()
+    series.ParseFromString(key)
+    for part in series.labels:
         label: Any = MESSAGES["Label"]()
         try:
             label.ParseFromString(part)

@@ -16,6 +16,7 @@ import numpy as np
 from ingest.mappings import Mapping as Table
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding
+from ingest.mappings.columns import Positions
 from ingest.mappings.identity import Identities
 from ingest.push import Batch, Refused, Series
 from twin.event import Event
@@ -25,6 +26,7 @@ from twin.site import Bools, Site
 MAX_SERIES = 1_000_000
 MAX_WAITING = 2_000_000  # samples that wait for their moment to be whole; at the bound the oldest moment is taken as it is
 MAX_SENDERS = 50_000
+MAX_MOMENTS = 5000  # different times in one request: each is a frame, and the present waits for them
 MAX_NAMES = 50
 MAX_TOLD = 10_000  # findings of assets that are not told again
 SETTLE_S = 2.0
@@ -48,7 +50,7 @@ class _Known:
     """What is known of one series; ``sender`` is where its moments become whole, None where it is part of nothing."""
 
     series: Series
-    cells: tuple[_Cell, ...]
+    cells: tuple[int, ...]  # numbers of its cells
     reader: int
     sender: str | None
 
@@ -86,20 +88,31 @@ class Pushed:
         self._forget()
 
     def take(self, batch: Batch, now: datetime) -> list[Frame]:
-        """Frames of what stands for itself in ``batch``; the rest waits. ``Refused`` for times that are no dates."""
+        """Frames of what stands for itself in ``batch``; the rest waits. ``Refused`` for times that are none or too many."""
         times_s = batch.times_s
         if len(times_s) and not (times_s.min() >= _EARLIEST_S and times_s.max() <= _LATEST_S):
             raise Refused(400, "A time of the body is no date; is the precision right?")
-        known = [self._lookup(key, batch) for key in batch.keys]
+        if len(times_s) > MAX_MOMENTS and len(np.unique(times_s)) > MAX_MOMENTS:
+            raise Refused(413, f"Over {MAX_MOMENTS} different times at once; send history in smaller batches.")
+        new = [key for key in dict.fromkeys(batch.keys) if key not in self._known]
+        if len(self._known) + len(new) > MAX_SERIES:
+            self._forget()
+            new = list(dict.fromkeys(batch.keys))
+        for key in new:
+            self._known[key] = self._learn(batch.describe(key))
+        known = list(map(self._known.get, batch.keys))
         values = batch.values
-        found: list[tuple[int, _Cell]] = []
+        at: list[int] = []
+        cells: list[int] = []
         for i, one in enumerate(known):
             if one is None:
                 continue
-            found += [(i, cell) for cell in one.cells]
+            for cell in one.cells:
+                at.append(i)
+                cells.append(cell)
             if one.sender is not None and values[i] == values[i]:
                 self._wait(one.sender, float(times_s[i]), batch.keys[i], float(values[i]), now)
-        made = self._frames(found, values, times_s, self._blank(known, values))
+        made = self._frames(at, cells, values, times_s, self._blank(known, values)) if cells else []
         return made + self.settle(now) if self._waiting > MAX_WAITING else made
 
     def settle(self, now: datetime) -> list[Frame]:
@@ -125,20 +138,13 @@ class Pushed:
     def _forget(self) -> None:
         """Begin anew; moments that are not whole are lost, counters have no last reading."""
         self._known: dict[Hashable, _Known | None] = {}
+        self._cells: list[_Cell] = []
+        self._cell_table = np.empty((0, len(_Cell._fields)))
         self._senders: dict[str, _Sender] = {}
         self._waiting = 0
         self._identities = [
             Identities(table, self._site, self._assets, self._node, False, self._given) for table in self._tables
         ]
-
-    def _lookup(self, key: Hashable, batch: Batch) -> _Known | None:
-        try:
-            return self._known[key]
-        except KeyError:
-            if len(self._known) >= MAX_SERIES:
-                self._forget()
-            found = self._known[key] = self._learn(batch.describe(key))
-            return found
 
     def _learn(self, series: Series) -> _Known | None:
         name, labels = series
@@ -166,10 +172,13 @@ class Pushed:
             for e in self._parts[reader].metric
         )
         if not cells and not part:
-            self._miss(name)
+            if any(name in (*e.series, e.minus, e.over) and e.takes(labels) for e in table.metric):
+                self._miss(name)  # meant, but of no asset that the site has
             return None
         sender = next((labels[label] for label in table.node_labels if labels.get(label)), "")
-        return _Known((name, labels), tuple(cells), reader, sender if part else None)
+        first = len(self._cells)
+        self._cells += cells
+        return _Known((name, labels), tuple(range(first, len(self._cells))), reader, sender if part else None)
 
     def _miss(self, name: str) -> None:
         self.unmapped += 1
@@ -187,26 +196,29 @@ class Pushed:
                 blank[i] |= one is not None and (low, high) in ranges[one.reader]
         return blank
 
-    def _frames(self, found: Sequence[tuple[int, _Cell]], values: Floats, times_s: Floats, blank: Bools) -> list[Frame]:
-        """One frame for each kind and time; of two samples for one cell the one of lower rank counts, then the later one."""
-        if not found:
-            return []
-        at = np.array([i for i, _ in found], dtype=np.intp)
-        table = np.array([cell for _, cell in found], dtype=np.float64)
+    def _frames(self, of: Sequence[int], cells: Sequence[int], values: Floats, times_s: Floats, blank: Bools) -> list[Frame]:
+        """One frame for each kind and time, of samples ``of`` that go to ``cells``; of two for one cell the one of lower rank
+        counts, then the later one."""
+        if len(self._cell_table) < len(self._cells):
+            new = np.array(self._cells[len(self._cell_table) :], dtype=np.float64)
+            self._cell_table = np.concatenate([self._cell_table, new])
+        at = np.array(of, dtype=np.intp)
+        table = self._cell_table[cells]
         keep = ~blank[at]
         at, table = at[keep], table[keep]
         column, row = table[:, 0].astype(np.intp), table[:, 1].astype(np.int32)
         value, when = values[at] * table[:, 2] + table[:, 3], times_s[at]
         order = np.lexsort((np.arange(len(at)), -table[:, 4]))  # what counts most is written last
-        made: list[Frame] = []
-        _, of = np.unique(np.stack([self._kind_of_column[column], when]), axis=1, return_inverse=True)
-        of = of.reshape(-1)[order]
-        for number in range(int(of.max()) + 1 if len(of) else 0):
-            take = order[of == number]
-            made.append(self._frame(column[take], row[take], value[take], float(when[take[0]])))
-        return made
+        _, group = np.unique(self._kind_of_column[column] + 1j * when, return_inverse=True)
+        together = order[np.argsort(group[order], kind="stable")]
+        cuts = np.flatnonzero(np.diff(group[together])) + 1
+        return [
+            self._frame(column[take], row[take], value[take], float(when[take[0]]))
+            for take in np.split(together, cuts)
+            if len(take)
+        ]
 
-    def _frame(self, column: Ints, row: Ints, value: Floats, time_s: float) -> Frame:
+    def _frame(self, column: Positions, row: Ints, value: Floats, time_s: float) -> Frame:
         columns, c = np.unique(column, return_inverse=True)
         rows, r = np.unique(row, return_inverse=True)
         cells = np.full((len(columns), len(rows)), np.nan)
@@ -217,7 +229,7 @@ class Pushed:
 
     def _wait(self, name: str, time_s: float, key: Hashable, value: float, now: datetime) -> None:
         if name not in self._senders and len(self._senders) >= MAX_SENDERS:
-            self._forget()
+            self._senders, self._waiting = {}, 0  # a name that never repeats; their moments are lost
         sender = self._senders.setdefault(name, _Sender())
         moment = sender.waiting.setdefault(time_s, {})
         sender.touched.setdefault(time_s, now)
@@ -237,9 +249,8 @@ class Pushed:
         for reader, keys in by_reader.items():
             binding = self._binding(sender, reader, tuple(sorted(keys, key=hash)))
             values = np.array([moment[key] for key in sender.bindings[reader][0]])
-            times_s = np.full(len(values), time_s)
-            # a rate is over the senders' own times; MAX_GAP intervals are not known here, so a gap of five minutes ends it
-            for frame in binding.frames(values, times_s, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
+            # a rate is over the senders' own times; their interval is not known here, so a gap of five minutes ends it
+            for frame in binding.frames(values, None, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
                 dense = _dense(frame)
                 made += [dense] if dense else []
         return made

@@ -75,6 +75,11 @@ class BmsDecoder:
         self._orders: dict[str, float] = {}  # topic -> value in the bus' unit
         self._sent_s: dict[str, float] = {}
 
+    @property
+    def metadata_count(self) -> int:
+        """Points that are explained so far."""
+        return len(self._metas)
+
     def filters(self) -> Sequence[str]:
         """What the BMS publishes."""
         return ("BMS/v1/PUB/Metadata/#", "BMS/v1/PUB/Value/#")

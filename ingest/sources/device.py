@@ -49,7 +49,8 @@ class DeviceOptions(BaseModel):
 
     ``targets``: an address, a list of addresses, or a table address -> id of the asset that it is; where no asset is named
     it is the one whose ``address`` in the site is the target's host. ``mapping``: the name of a table that comes with
-    icctwin or the path of one's own; ``places``: label -> value -> id of an asset, for what a device numbers in its own way.
+    icctwin or the path of one's own; ``places``: label -> value -> id of an asset, for what a device numbers
+    in its own way; ``orders``: whether what its mapping lets be set may be ordered here, or for which assets alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +60,7 @@ class DeviceOptions(BaseModel):
     every_s: float = Field(default=10.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=5.0, gt=0, le=300)
     places: dict[str, dict[str, str]] = {}
+    orders: bool | tuple[str, ...] = True
 
     @field_validator("mapping")
     @classmethod
@@ -166,6 +168,11 @@ class DeviceSource:
     def unmapped(self) -> int:
         """Points of the last reading that belong to no known asset or metric."""
         return self._bound.unmapped
+
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Names of such points, a bounded number of them. See ``twin.ports.Naming``."""
+        return self._bound.unmapped_names
 
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Read once. ``SourceError`` where the target does not answer whole and in time."""
@@ -286,7 +293,8 @@ def open_targets(
         source = DeviceSource(source_name, target, reach, bound, options)
         sources.append(source)
         for asset, settings in _settable(table, site, home).items():
-            actuators[asset] = DeviceActuator(source, reach, bound, site, settings)
+            if options.orders is True or (options.orders and asset in options.orders):
+                actuators[asset] = DeviceActuator(source, reach, bound, site, settings)
     return Opened(sources, actuators=actuators)
 
 
@@ -304,6 +312,8 @@ def _strange(table: DeviceTable, options: DeviceOptions, site: Site) -> list[str
         for entry in table.metric
         if entry.asset and (entry.asset not in site.position or site.kind(entry.asset) != entry.kind)
     ]
+    if not isinstance(options.orders, bool):
+        found += [f"orders: the site has no asset {asset!r}" for asset in options.orders if asset not in site.position]
     for label, values in options.places.items():
         found += [f"places.{label}: the site has no asset {asset!r}" for asset in values.values() if asset not in site.position]
     return found

@@ -163,7 +163,7 @@ class Discovery:
         """Scrape every target. ``SourceError`` where not one of them answers, or none is known."""
         if self._due is None or now >= self._due:
             await self._look_up()
-            self._due = now + self._refresh
+            self._due = now + self._refresh if self._scrapers else None  # nothing known: look again at the next poll
         if not self._scrapers:
             why = "; ".join(self._sick.values()) or "its directories are empty"
             raise SourceError(f"{self._name}: no target is known; {why}")

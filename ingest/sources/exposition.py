@@ -101,9 +101,11 @@ class _Asked:
 
     def get(self, part: str) -> Sample | None:
         """The sample that a line with this part and nothing unusual gives; None where the reference reads it otherwise."""
-        found = self._new.get(part) or self._old.get(part) or _probe(self._form.format(part, _PROBE))
-        if found is not None:
-            self._new[part] = found
+        found = self._new.get(part)
+        if found is None:
+            found = self._old.get(part) or _probe(self._form.format(part, _PROBE))
+            if found is not None:
+                self._new[part] = found
         return found
 
 
@@ -157,19 +159,24 @@ class Reader:
         values: list[float] = []
         times: list[float | None] = []
         for number, line in enumerate(lines, 1):
-            stripped = line.strip()
-            plain.append(bool(stripped) and not stripped.startswith("#"))
-            if not plain[-1]:
-                if stripped not in asked and stripped not in self._comments:
-                    _ask(stripped, number)
-                self._comments.add(stripped)
-                continue
+            if not line[:1].isalpha():  # else it is no comment, whatever it is
+                stripped = line.strip()
+                if not stripped or stripped.startswith("#"):
+                    plain.append(False)
+                    if stripped not in asked and stripped not in self._comments:
+                        _ask(stripped, number)
+                    self._comments.add(stripped)
+                    continue
+            plain.append(True)
             found = self._split(line)
-            prefix, sample = found if found else ("", _ask(stripped, number)[0])
-            prefixes.append(prefix)
-            series.append((sample.name, sample.labels))
-            values.append(_number(sample.value))
-            times.append(None if sample.timestamp is None else _number(sample.timestamp))
+            if found is None:
+                sample = _ask(line.strip(), number)[0]
+                stamp = None if sample.timestamp is None else _number(sample.timestamp)
+                found = "", (sample.name, sample.labels), _number(sample.value), stamp
+            prefixes.append(found[0])
+            series.append(found[1])
+            values.append(found[2])
+            times.append(found[3])
         stamped = any(time is not None for time in times)
         layout = Layout(series)
         if all(prefixes):
@@ -178,21 +185,25 @@ class Reader:
             layout = Layout(series, plain, other, prefixes, at=at, stamped=stamped).finish(lines)
         return Page(layout, np.array(values), np.array(times, dtype=np.float64) if stamped else None)
 
-    def _split(self, line: str) -> tuple[str, Sample] | None:
-        """Prefix and sample of a text line of the usual shape, name and labels as the reference takes them; else None."""
+    def _split(self, line: str) -> tuple[str, Series, float, float | None] | None:
+        """Prefix, series, value and time [s] of a text line of the usual shape, name and labels as the reference takes them;
+        else None."""
         end = line.rfind("}") + 1
         start = line.find("{") if end else line.find(" ")
         end = end or start
-        tail = _TAIL.fullmatch(line, max(end, 0))
-        if start <= 0 or tail is None or not line.startswith(" ", end):
+        if start <= 0 or not line.startswith(" ", end):
             return None
         name, block = self._names.get(line[:start]), self._blocks.get(line[start:end])
         if name is None or block is None:
             return None
-        value, time = tail.groups()
+        rest, time = line[end + 1 :], None
+        if rest.split() != [rest]:
+            tail = _TAIL.fullmatch(line, end)
+            if tail is None:
+                return None
+            rest, time = tail.groups()
         try:
-            stamp = None if time is None else _float(time) / 1000
-            return line[: end + 1], Sample(name.name, block.labels, _float(value), stamp)
+            return line[: end + 1], (name.name, block.labels), _float(rest), None if time is None else _float(time) / 1000
         except ValueError:
             return None
 

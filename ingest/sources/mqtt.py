@@ -47,6 +47,8 @@ PORT, TLS_PORT = 1883, 8883
 MAX_PAYLOAD_BYTES = 2**18  # of one message; a larger one is left out and counted
 FIRST_S = 1.0  # how long a first poll waits for what the broker has retained
 SETTLE_S = 0.2  # ... and for it to end
+QUIET_S = 0.5  # of a bus that has said all that it retains
+MAX_WAITS = 10  # times the timeout, that reading a whole bus may take
 
 
 class MqttTable(DeviceTable):
@@ -73,10 +75,12 @@ class MqttOptions(DeviceOptions):
 
     ``user`` and ``password_file``; ``tls`` with ``ca_file``, ``cert_file`` and ``key_file``; ``client_id``: how the broker
     knows us; ``integration``: our name on a BMS event bus, where we are to publish there; ``rebirth``: whether to ask a
-    Sparkplug node that speaks of metrics that it never named to introduce itself again.
+    Sparkplug node that speaks of metrics that it never named to introduce itself again. ``orders`` names the assets that may be
+    ordered over this broker, for it is not known which of the site's are behind it.
     """
 
     every_s: float = Field(default=5.0, ge=0.1, le=3600)
+    orders: bool | tuple[str, ...] = False
     user: str = ""
     password_file: Path | None = None
     tls: bool = False
@@ -136,11 +140,16 @@ async def bus_of(
         raise ConfigError([Problem(target, str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()]) from None
     table = load_table("bms", MqttTable, FOLDER / "mqtt")
     reach = MqttReach(target, table, options, library("aiomqtt", "discover"))
+    decoder = reach.decoder
     try:
         await reach.last(datetime.fromtimestamp(0, UTC))
+        loop, heard = asyncio.get_running_loop(), -1
+        ends_s = loop.time() + MAX_WAITS * timeout_s
+        while isinstance(decoder, BmsDecoder) and decoder.metadata_count != heard and loop.time() < ends_s:
+            heard = decoder.metadata_count
+            await asyncio.sleep(QUIET_S)  # until nothing more of what is retained comes
     finally:
         await reach.close()
-    decoder = reach.decoder
     if not isinstance(decoder, BmsDecoder) or not decoder.objects():
         raise SourceError(f"{target}: a broker, but it retains no metadata of a BMS event bus (BMS/v1/PUB/Metadata/#)")
     return decoder
@@ -235,7 +244,7 @@ class MqttReach:
                 async for message in client.messages:
                     self._heard_s = loop.time()
                     self._take(str(message.topic), message.payload)
-        except (self._lib.MqttError, OSError, ValueError) as error:
+        except (self._lib.MqttError, OSError, ValueError, SourceError) as error:
             self._why = " ".join(str(error).split()) or type(error).__name__
         finally:
             self._client = None
@@ -248,7 +257,7 @@ class MqttReach:
             return
         try:
             self.decoder.take(topic, payload, self._heard_s)
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError):
             self._cache.strange(topic)
 
     async def _send(self) -> None:

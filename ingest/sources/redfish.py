@@ -41,6 +41,7 @@ from twin.site import Site
 ROOT = "/redfish/v1/"
 REDISCOVER_S = 900.0
 MAX_RESOURCES = 2000  # of one target
+MAX_PAGES = 100  # of one collection
 AT_ONCE = 2  # a controller has one slow processor
 MAX_BODY_BYTES = 4 * 2**20
 
@@ -210,7 +211,14 @@ class RedfishReach:
         if not isinstance(body, dict):
             return []
         uuid = str(body.get("UUID") or here.uuid)
-        return [Resource(path, here.kind if step == "*" else step, uuid, {}) for path in members(body, step)]
+        paths = members(body, step)
+        for _ in range(MAX_PAGES if step == "*" else 0):
+            following = body.get("Members@odata.nextLink")
+            body = await self._body(following) if isinstance(following, str) else None
+            if not isinstance(body, dict):
+                break
+            paths += members(body, step)
+        return [Resource(path, here.kind if step == "*" else step, uuid, {}) for path in paths]
 
     async def _body(self, path: str) -> Any:
         """The resource at ``path``, None where there is none; asked for with the ETag that it had."""

@@ -14,12 +14,16 @@ What a mapping (``ingest.mappings.device``) says beside its ``[[metric]]``s, by 
 
 Each point of a table has the labels ``index`` (all of its index) and ``index1``, ``index2``, … (its parts). ``[[set]]``
 writes with the type that the object has when it is read.
+
+Reading is gufo-snmp's (compiled; a sixth of pysnmp's processor time for a whole poll), which sets nothing; setting is pysnmp's.
 """
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Self
@@ -27,9 +31,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ingest.mappings.bind import Series
-from ingest.mappings.device import MAX_POINTS, DeviceTable, Points, Value, points
+from ingest.mappings.device import MAX_POINTS, Bound, DeviceTable, Points, Value, points
 from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.snmp_set import Setter
 from ingest.wire import read_secret
 from twin.errors import SourceError
 from twin.site import Site
@@ -146,200 +151,159 @@ def source_ids(name: str, options: SnmpOptions) -> Sequence[str]:
 
 def build(name: str, options: SnmpOptions, site: Site) -> Opened:
     """One source a target. ``ConfigError`` for a mapping that is wrong and assets that the site does not have."""
-    agent = Agent.of(options, f"source {name}")
-    return open_targets(name, options, site, "snmp", SnmpTable, lambda target, table, *_: SnmpReach(target, table, agent))
+    where = f"source {name}"
+    lib, aio = library("gufo.snmp", where), library("gufo.snmp.aio", where)
 
+    def reach(target: str, table: SnmpTable, bound: Bound, source: str) -> SnmpReach:
+        setter = Setter.of(target, options, where) if table.settings else None
+        return SnmpReach(target, table, options, lib, aio, setter)
 
-@dataclass
-class Agent:
-    """The one SNMP engine of a ``[[source]]``, made at the first poll and closed with the last of its targets."""
-
-    lib: ModuleType
-    error: type[Exception]  # the library's base of errors
-    options: SnmpOptions
-    engine: Any = None
-    users: int = 0
-    secrets: tuple[str, ...] = ()
-    auth: Any = None
-
-    @classmethod
-    def of(cls, options: SnmpOptions, where: str) -> Self:
-        """One for ``options``; ``ConfigError`` at ``where`` while the library is missing."""
-        lib, error = library("pysnmp.hlapi.v3arch.asyncio", where), library("pysnmp.error", where).PySnmpError
-        return cls(lib, error, options)
-
-    def take(self) -> Any:
-        """The engine, for one more target."""
-        if self.engine is None:
-            self.engine = self.lib.SnmpEngine()
-        self.users += 1
-        return self.engine
-
-    def give(self) -> None:
-        """One target less."""
-        self.users -= 1
-        if self.users == 0 and self.engine is not None:
-            self.engine.close_dispatcher()
-            self.engine = None
-
-    def credentials(self) -> Any:
-        """Who asks; secrets are read anew each time, so that they may be rotated."""
-        options, lib = self.options, self.lib
-        files = (options.community_file, options.auth_file, options.priv_file)
-        secrets = tuple(read_secret(file) if file else "" for file in files)
-        if self.auth is not None and secrets == self.secrets:
-            return self.auth
-        community, auth, priv = secrets
-        if not options.user:
-            self.auth = lib.CommunityData(f"c{abs(hash(community))}", community or "public", mpModel=1)
-        else:
-            self.auth = lib.UsmUserData(
-                options.user,
-                auth or None,
-                priv or None,
-                authProtocol=getattr(lib, AUTH[options.auth]) if auth else lib.USM_AUTH_NONE,
-                privProtocol=getattr(lib, PRIV[options.priv]) if priv else lib.USM_PRIV_NONE,
-            )
-        self.secrets = secrets
-        return self.auth
-
-
-AUTH = {
-    "MD5": "USM_AUTH_HMAC96_MD5",
-    "SHA": "USM_AUTH_HMAC96_SHA",
-    "SHA224": "USM_AUTH_HMAC128_SHA224",
-    "SHA256": "USM_AUTH_HMAC192_SHA256",
-    "SHA384": "USM_AUTH_HMAC256_SHA384",
-    "SHA512": "USM_AUTH_HMAC384_SHA512",
-}
-PRIV = {
-    "DES": "USM_PRIV_CBC56_DES",
-    "AES": "USM_PRIV_CFB128_AES",
-    "AES192": "USM_PRIV_CFB192_AES",
-    "AES256": "USM_PRIV_CFB256_AES",
-}
+    return open_targets(name, options, site, "snmp", SnmpTable, reach)
 
 
 class SnmpReach:
     """One agent. See ``ingest.sources.device.Reach``."""
 
-    def __init__(self, target: str, table: SnmpTable, agent: Agent) -> None:
-        self._target, self._table, self._agent = target, table, agent
-        self._place = host_port(target, PORT)
-        self._transport: Any = None
-        self._rows: dict[str, int] = {}  # how many each table had, so that a request asks for no more than it needs
+    def __init__(
+        self,
+        target: str,
+        table: SnmpTable,
+        options: SnmpOptions,
+        lib: ModuleType,
+        aio: ModuleType,
+        setter: Setter | None = None,
+    ) -> None:
+        self._target, self._table, self._options, self._setter = target, table, options, setter
+        self._lib, self._aio = lib, aio
+        self._session: Any = None
+        self._secrets: tuple[str, ...] = ()
 
     async def read(self, now: datetime) -> Points:
         """All scalars and tables of the mapping."""
         found: list[tuple[str, dict[str, str], Value]] = []
-        names = list(self._table.scalars)
-        for start in range(0, len(names), AT_ONCE):
-            some = names[start : start + AT_ONCE]
-            values = await self._get([oid_of(self._table.scalars[name]) for name in some])
-            found += [(name, {}, plain(value)) for name, value in zip(some, values, strict=True) if value is not None]
+        scalars = self._table.scalars
+        values = await self.objects(list(scalars.values()))
+        found += [(name, {}, plain(value)) for name, value in zip(scalars, values, strict=True) if value is not None]
         for table in self._table.table:
-            rows = await self._walk(table.asked(), self._rows.get(table.oid, REPETITIONS))
-            self._rows[table.oid] = max((len(column) for column in rows.values()), default=0)
+            rows = {name: await self._walk(oid) for name, oid in table.asked().items()}
             found += _points_of(table, rows)
         return points(found)
 
     async def write(self, series: Series, value: float) -> None:
         """SET the object of ``series``, in the type that it has."""
-        lib, oid = self._agent.lib, self._table.oid(series)
-        (held,) = await self._get([oid])
-        if held is None:
-            raise SourceError(f"{self._target}: there is no object {_dotted(oid)} to set")
-        if not isinstance(held, int | lib.Integer):
-            raise SourceError(f"{self._target}: object {_dotted(oid)} is no number and is not set")
-        await self._ask(lib.set_cmd, lib.ObjectType(lib.ObjectIdentity(oid), type(held)(round(value))))
+        if self._setter is None:
+            raise SourceError(f"{self._target}: its mapping lets nothing be set")
+        await self._setter.set(self._table.oid(series), value)
 
     async def objects(self, oids: Sequence[str]) -> list[Any]:
         """The objects at these OIDs as the agent gives them; None for each that it does not have."""
-        return await self._get([oid_of(oid) for oid in oids])
+        found: dict[str, Any] = {}
+        wanted = [dotted(oid_of(oid)) for oid in oids]
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            found |= await self._asked(partial(_many, some))
+        return [found.get(oid) for oid in wanted]
 
     async def close(self) -> None:
-        """Let go of the socket."""
-        if self._transport is not None:
-            self._transport = None
-            self._agent.give()
+        """Let go of the sockets."""
+        self._session = None
+        if self._setter is not None:
+            self._setter.close()
 
-    async def _get(self, oids: Sequence[Oid]) -> list[Any]:
-        """The objects at ``oids``; None for each that the agent does not have."""
-        lib = self._agent.lib
-        binds = await self._ask(lib.get_cmd, *(lib.ObjectType(lib.ObjectIdentity(oid)) for oid in oids))
-        missing = (lib.NoSuchObject, lib.NoSuchInstance, lib.EndOfMibView, lib.Null)
-        return [None if isinstance(value, missing) else value for _, value in binds]
+    async def _walk(self, column: Oid) -> dict[Oid, Any]:
+        """A column's values by index."""
 
-    async def _walk(self, columns: Mapping[str, Oid], rows_expected: int) -> dict[str, dict[Oid, Any]]:
-        """Each column's values by index, all columns walked side by side."""
-        lib = self._agent.lib
-        rows: dict[str, dict[Oid, Any]] = {name: {} for name in columns}
-        ahead = dict(columns)
-        count = 0
-        while ahead:
-            some = dict(list(ahead.items())[:AT_ONCE])
-            objects = [lib.ObjectType(lib.ObjectIdentity(oid)) for oid in some.values()]
-            binds = await self._ask(lib.bulk_cmd, 0, min(rows_expected + 1, REPETITIONS), *objects)
-            count += len(binds)
-            if count > MAX_POINTS:
-                raise SourceError(f"{self._target}: more than {MAX_POINTS} objects in one table; map less of it")
-            for at, (name, oid) in enumerate(some.items()):
-                last = _kept(rows[name], columns[name], oid, binds[at :: len(some)], lib.EndOfMibView)
-                if last is None:
-                    del ahead[name]
-                else:
-                    ahead[name] = last
-        return rows
+        async def walked(session: Any) -> dict[Oid, Any]:
+            rows: dict[Oid, Any] = {}
+            last = column
+            async for text, value in session.getbulk(dotted(column), REPETITIONS):
+                oid = oid_of(text)
+                if oid <= last:  # an agent that goes back would never end
+                    break
+                rows[oid[len(column) :]] = value
+                last = oid
+                if len(rows) > MAX_POINTS:
+                    raise SourceError(f"{self._target}: more than {MAX_POINTS} objects in one table; map less of it")
+            return rows
 
-    async def _ask(self, command: Any, *wanted: Any) -> Sequence[tuple[Any, Any]]:
-        """One request; ``SourceError`` where the agent does not answer or says no."""
-        lib, agent = self._agent.lib, self._agent
-        auth = agent.credentials()
-        if self._transport is None:
-            timeout_s = agent.options.timeout_s / (2 + RETRIES)
+        found: dict[Oid, Any] = await self._asked(walked)
+        return found
+
+    async def _asked(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+        """What ``ask`` gets of the session, asked once more where a datagram was lost; ``SourceError`` where the agent does not
+        answer or what it says is no SNMP."""
+        lib = self._lib
+        for left in range(RETRIES, -1, -1):
             try:
-                self._transport = await lib.UdpTransportTarget.create(self._place, timeout=timeout_s, retries=RETRIES)
-            except (OSError, agent.error) as error:
-                raise SourceError(f"{self._target}: is no address that can be asked ({error})") from None
-            agent.take()
+                return await ask(await self._opened())
+            except TimeoutError:
+                self._session = None  # a late answer must not be taken for the next one's
+                if not left:
+                    hint = "is it the right address, version and community or user?"
+                    raise SourceError(f"{self._target}: no answer; {hint}") from None
+            except lib.NoSuchInstance:
+                return {}
+            except lib.SnmpAuthError as error:
+                self._session = None
+                raise SourceError(
+                    f"{self._target}: refuses the user ({line(error)}); check user, auth_file and priv_file"
+                ) from None
+            except (lib.SnmpError, OSError, ValueError) as error:
+                self._session = None
+                raise SourceError(f"{self._target}: broken SNMP ({type(error).__name__}: {line(error)})") from None
+        return {}
+
+    async def _opened(self) -> Any:
+        """The session, opened anew where a secret was changed."""
+        options = self._options
+        files = (options.community_file, options.auth_file, options.priv_file)
+        secrets = tuple(read_secret(file) if file else "" for file in files)
+        if self._session is not None and secrets == self._secrets:
+            return self._session
+        self._secrets = secrets
+        host, port = host_port(self._target, PORT)
         try:
-            wrong, status, index, binds = await command(
-                agent.engine, auth, self._transport, lib.ContextData(), *wanted, lookupMib=False
-            )
-        except agent.error as error:
-            raise SourceError(f"{self._target}: broken SNMP ({type(error).__name__}: {_line(error)})") from None
-        if wrong:
-            late = "imeout" in type(wrong).__name__ + str(wrong)
-            hint = "; is it the right address, version and community or user?" if late else ""
-            raise SourceError(f"{self._target}: {_line(wrong)}{hint}")
-        if status:
-            raise SourceError(f"{self._target}: refuses with {status.prettyPrint()} at object {int(index)}")
-        return list(binds)
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise SourceError(f"{self._target}: its name has no address ({error.strerror or error})") from None
+        session = self._aio.SnmpSession(
+            addr=found[0][4][0],
+            port=port,
+            community=secrets[0] or "public",
+            user=self._user(*secrets[1:]) if options.user else None,
+            timeout=options.timeout_s / (2 + RETRIES),
+            max_repetitions=REPETITIONS,
+        )
+        if options.user:
+            await session.refresh()  # asks who the agent is, as version 3 wants it
+        self._session = session
+        return session
+
+    def _user(self, auth: str, priv: str) -> Any:
+        lib, options = self._lib, self._options
+        keys = {"auth_key": getattr(lib, AUTH_KEYS[options.auth])(auth.encode())} if auth else {}
+        keys |= {"priv_key": getattr(lib, PRIV_KEYS[options.priv])(priv.encode())} if priv else {}
+        return lib.User(options.user, **keys)
+
+
+AUTH_KEYS = {"MD5": "Md5Key", "SHA": "Sha1Key"} | {f"SHA{n}": f"Sha{n}Key" for n in (224, 256, 384, 512)}
+PRIV_KEYS = {"DES": "DesKey", "AES": "Aes128Key", "AES192": "Aes192Key", "AES256": "Aes256Key"}
+
+
+async def _many(oids: Sequence[str], session: Any) -> dict[str, Any]:
+    found: dict[str, Any] = await session.get_many(oids)
+    return found
 
 
 def plain(value: Any) -> Value:
     """A number where it is one, or the text of one; else text."""
-    try:
-        return float(int(value))
-    except (TypeError, ValueError):
-        pass
-    text = bytes(value).decode("utf-8", "replace").strip("\0 ") if hasattr(value, "asOctets") else str(value.prettyPrint())
+    if isinstance(value, int | float):
+        return float(value)
+    text = value.decode("utf-8", "replace").strip("\0 ") if isinstance(value, bytes) else str(value)
     try:
         return float(text)
     except ValueError:
         return text
-
-
-def _kept(rows: dict[Oid, Any], column: Oid, asked: Oid, binds: Sequence[tuple[Any, Any]], end: type) -> Oid | None:
-    """Put what belongs to ``column`` into ``rows``; the OID to go on from, None where the column has ended."""
-    last = asked
-    for name, value in binds:
-        oid = tuple(name)
-        if oid[: len(column)] != column or isinstance(value, end) or oid <= last:  # an agent that goes back would never end
-            return None
-        rows[oid[len(column) :]] = value
-        last = oid
-    return last if binds else None
 
 
 def _points_of(table: Columns, rows: Mapping[str, Mapping[Oid, Any]]) -> Iterator[tuple[str, dict[str, str], Value]]:
@@ -365,9 +329,11 @@ def text_of(value: Any) -> str:
     return f"{said:g}" if isinstance(said, float) else said or ""
 
 
-def _dotted(oid: Oid) -> str:
+def dotted(oid: Oid) -> str:
+    """An OID as text."""
     return ".".join(map(str, oid))
 
 
-def _line(error: object) -> str:
+def line(error: object) -> str:
+    """An error in one line."""
     return " ".join(str(error).split())

@@ -34,7 +34,8 @@ from ingest.mappings import FOLDER, known_mappings, read_toml
 from ingest.mappings.device import Inside
 from ingest.registry import Opened
 from ingest.sources.device import beside, host_port, library
-from ingest.sources.snmp import AUTH, PRIV, Oid, oid_of, text_of
+from ingest.sources.snmp import Oid, oid_of
+from ingest.sources.snmp_set import AUTH, PRIV
 from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem, SourceError
 from twin.event import Event, Severity
@@ -268,4 +269,6 @@ class TrapSource:
 
 
 def _shown(value: Any) -> str:
-    return "".join(ch if ch.isprintable() else "?" for ch in text_of(value))[:MAX_TEXT]
+    """What pysnmp gives, as text for people."""
+    said = bytes(value).decode("utf-8", "replace").strip("\0 ") if hasattr(value, "asOctets") else str(value.prettyPrint())
+    return "".join(ch if ch.isprintable() else "?" for ch in said)[:MAX_TEXT]

@@ -10,7 +10,7 @@ from influxdb_client.domain.dbrp_create import DBRPCreate
 from influxdb_client.rest import ApiException
 from influxdb_client.service.dbr_ps_service import DBRPsService
 
-from ingest.stores.influxdb import Dialect, dialect_of
+from ingest.stores.influxdb import dialect_of
 from ingest.stores.registry import StoreOptions, server_of
 from ingest.stores.server import Server, said_no
 from twin.errors import ConfigError, Problem
@@ -122,6 +122,3 @@ def _third(options: StoreOptions, server: Server) -> Iterator[str]:
         if "already exists" not in str(error):
             raise
     yield f"database {quote(options.database)}: {options.raw_days:g} days; InfluxDB 3 makes no rollups by itself"
-
-
-__all__ = ["Dialect", "provision"]

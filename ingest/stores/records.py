@@ -46,11 +46,7 @@ class FileRecords:
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         """See ``twin.ports.Records``. ``ValueError`` for what is no JSON object or larger than ``MAX_BYTES``; ``StoreError``
         where the disk says no."""
-        text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        if len(text.encode()) > MAX_BYTES:
-            raise ValueError(
-                f"a record of {topic!r} of {len(text.encode()):,} bytes; the limit is {MAX_BYTES:,}: keep less in it"
-            )
+        text = record_text(topic, record)
         with self._lock, told(self._path):
             sql = "INSERT INTO record(topic, time, text) VALUES (?, ?, ?)"
             number = self._con.execute(sql, (topic, micros(time), text)).lastrowid
@@ -94,6 +90,14 @@ class FileRecords:
         """Let go of the file."""
         with self._lock:
             self._con.close()
+
+
+def record_text(topic: str, record: Mapping[str, Any]) -> str:
+    """``record`` as JSON; ``ValueError`` where it is none, or larger than ``MAX_BYTES``."""
+    text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"a record of {topic!r} of {len(text.encode()):,} bytes; the limit is {MAX_BYTES:,}: keep less in it")
+    return text
 
 
 def open_records(path: Path, *, readonly: bool = False) -> FileRecords:

@@ -13,7 +13,7 @@ from twin.errors import Problem, SiteError
 from twin.flow import carrier, is_target
 from twin.frame import Floats, Ints
 from twin.params import Params
-from twin.physics.cdu import needed_cold_c
+from twin.physics.cdu import effectiveness_frac
 from twin.physics.coolant import pg25_heat_jpkgk, water_heat_jpkgk
 from twin.site import Bools, Site
 
@@ -119,7 +119,8 @@ class _Compiler:
                 load[parent[i]] += load[i]
         self._check_pumps(parent, flow)
         machines = self._machines(roots)
-        goals = self._goals(loop, plant, room_loop, room_crah, len(roots))
+        cold = self._cold_c(station_heat, station_wpk, primary_wpk)
+        goals = self._goals(cold, plant[loop], plant, room_loop, room_crah, len(roots))
         return Circuit(
             rack, station, share, liquid[rack], branch_wpk, np.array(stations, dtype=np.int32), loop, station_heat, station_wpk,
             primary_wpk, np.array(self.loops, dtype=np.int32), parent, plant, np.maximum(flow, 1e-6), rack_room, room_loop, air,
@@ -167,6 +168,9 @@ class _Compiler:
         loop = np.full(len(halls), -1, dtype=np.int32)
         crahs = np.zeros(len(halls), dtype=np.int32)
         for at, room in zip(site.of_kind("crah").tolist(), site.within("crah", "hall").tolist(), strict=True):
+            if room < 0:
+                self.assumed.append(f"{site.ids[at]} stands in no hall and is left out; give it the hall whose air it cools")
+                continue
             loop[room] = self._loop_of(at)
             crahs[room] += 1
         open_ = [row for row in range(len(halls)) if loop[row] < 0]
@@ -223,15 +227,25 @@ class _Compiler:
                 each.append(np.array(sorted(s for s in seen if self.kind(s) == kind), dtype=np.int32))
         return found
 
-    def _goals(self, loop: Ints, plant: Ints, room_loop: Ints, crahs: Ints, plants: int) -> Floats:
-        """Supply temperature that each plant holds [°C]: what its CDUs need at design, colder where air handlers ask."""
+    def _cold_c(self, heat_w: Floats, secondary_wpk: Floats, primary_wpk: Floats) -> Floats:
+        """float64[s]: facility water that each CDU needs to hold its supply at design heat and flows [°C].
+
+        Q = e·C_s·(supply + Q/C_s - cold), e the exchanger's effectiveness on the secondary stream (Incropera, table 11.3).
+        """
         p = self.params.plant
-        goal = np.full(plants, float(needed_cold_c(p.supply_c, p.range_k, p.cdu_ntu)))
-        wet = np.isin(np.arange(plants), plant[loop])
-        goal[~wet] = p.chilled_c
+        least, most = np.minimum(primary_wpk, secondary_wpk), np.maximum(primary_wpk, secondary_wpk)
+        reach = effectiveness_frac(p.cdu_ntu * primary_wpk / least, least / most) * least / secondary_wpk
+        rise = heat_w / secondary_wpk
+        return np.asarray(p.supply_c + rise - rise / reach)
+
+    def _goals(self, cold_c: Floats, home: Ints, plant: Ints, room_loop: Ints, crahs: Ints, plants: int) -> Floats:
+        """Supply temperature that each plant holds [°C]: what its most demanding CDU needs, colder where air handlers ask."""
+        goal = np.full(plants, np.inf)
+        np.minimum.at(goal, home, cold_c)
         for room in np.flatnonzero(crahs > 0).tolist():
-            goal[plant[room_loop[room]]] = min(goal[plant[room_loop[room]]], p.chilled_c)
-        return goal
+            at = plant[room_loop[room]]
+            goal[at] = min(goal[at], self.params.plant.chilled_c)
+        return np.where(np.isfinite(goal), goal, self.params.plant.chilled_c)
 
 
 def primary_kgps(capacity_wpk: Floats) -> Floats:

@@ -64,7 +64,8 @@ class Machines:
             family = circuit.loop_plant == root
             if plant.open[root] and not self.loop_w[family].any():
                 self.loop_w[i] = float(circuit.plant_heat_w[root]) * p.pump_frac
-        crahs, room = site.of_kind("crah"), site.within("crah", "hall")
+        room = site.within("crah", "hall")
+        crahs, room = site.of_kind("crah")[room >= 0], room[room >= 0]
         fans = np.bincount(room, weights=np.nan_to_num(rated[crahs]), minlength=len(circuit.room_heat_w)) if len(crahs) else 0.0
         self.room_w = np.where(np.asarray(fans) > 0, fans, circuit.room_heat_w * p.air_fan_frac)
         self.at, self.share = self._places(rated)
@@ -128,7 +129,7 @@ class Machines:
 
     def _rejection(self, i: int, record: Record, air: Air, setting: Setting) -> tuple[Floats, Floats, Floats, Floats]:
         """Fans, chillers [W], water [kg/s] and heat to the air outside [W] of one plant."""
-        p, q, plant = self.params.plant, self.params.loops, self.plant
+        c, p, q, plant = self.c, self.params.plant, self.params.loops, self.plant
         w, chilled = record.plant_wpk[:, i], record.chilled_w[:, i]
         warm = record.plant_return_c[:, i] - np.divide(record.reused_w[:, i], w, out=np.zeros(len(w)), where=w > 0)
         free_w = w * np.maximum(warm - record.free_c[:, i], 0.0)
@@ -136,7 +137,10 @@ class Machines:
         wanted = record.free_c[:, i] - p.exchanger_k
         towers, alive = plant.towers[i] > 0, float(setting.alive["chiller"][i])
         if towers:
-            air_frac = tower.air_frac(wanted - air.wet_bulb_c, air.wet_bulb_c, span)
+            cells = float(setting.alive["tower"][i]) * float(c.loop_wpk[c.plant_loop[i]])  # water that the cells are made for
+            crowded = np.maximum(w / cells, 1.0) if cells > 0 else np.ones(len(w))
+            needed = tower.air_frac(wanted - air.wet_bulb_c, air.wet_bulb_c, span)
+            air_frac = np.minimum(crowded * needed, 1.0)
             condenser = air.wet_bulb_c + tower.approach_k(air.wet_bulb_c, span, 1.0) + span
             assumed, there = p.tower_fan_frac, "tower"
         else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.frame import Floats, Ints
 from twin.sim.trace import Trace
@@ -157,17 +158,20 @@ class _Run:
 
     def _reserve(self, now: float) -> None:
         """Give the first ``RESERVED`` their earliest place in the profile of free slots, in order; start those whose is now."""
-        times, free = [now], [self.machine.count]
-        for end, job in self.expected:
-            at = max(end, now)
-            if at > times[-1]:
-                times.append(at)
-                free.append(free[-1])
-            free[-1] += int(self.wanted[job])
+        window = self.queue[:RESERVED]
+        if not window or min(int(self.wanted[job]) for job in window) > self.machine.count:
+            return  # places are found anew at each event, so that nothing is lost by not finding them now
+        ends = np.array([max(end, now) for end, _ in self.expected])
+        freed = self.wanted[[job for _, job in self.expected]] if self.expected else np.empty(0, dtype=np.int32)
+        times, first = np.unique(np.concatenate([[now], ends]), return_index=True)
+        total = self.machine.count + np.concatenate([[0], np.cumsum(freed)])
+        last = np.concatenate([first[1:] - 1, [len(ends)]])
+        profile = _Profile(times, total[last].astype(np.int64))
         started: set[int] = set()
-        for job in self.queue[:RESERVED]:
-            at = _earliest(times, free, int(self.wanted[job]), float(self.limit[job]))
-            _occupy(times, free, at, at + float(self.limit[job]), int(self.wanted[job]))
+        for job in window:
+            wanted, limit = int(self.wanted[job]), float(self.limit[job])
+            at = profile.earliest(wanted, limit)
+            profile.occupy(at, at + limit, wanted)
             if at <= now and self.fits(job):
                 self.begin(job, now)
                 started.add(job)
@@ -175,27 +179,31 @@ class _Run:
             self.queue = [job for job in self.queue if job not in started]
 
 
-def _earliest(times: list[float], free: list[int], wanted: int, run: float) -> float:
-    """The first time from which ``wanted`` slots are free for ``run`` seconds."""
-    at = 0
-    for i, here in enumerate(free):
-        if here < wanted:
-            at = i + 1
-        elif times[i] >= times[min(at, len(times) - 1)] + run:
-            break
-    return times[at] if at < len(times) else np.inf
+class _Profile:
+    """Free slots over time: ``free[i]`` from ``times[i]`` to the next."""
 
+    def __init__(self, times: Floats, free: NDArray[np.int64]) -> None:
+        self.times, self.free = times, free
 
-def _occupy(times: list[float], free: list[int], start: float, end: float, wanted: int) -> None:
-    if not np.isfinite(start):
-        return
-    for edge in (start, end):
-        i = bisect_left(times, edge)
-        if i == len(times) or times[i] != edge:
-            times.insert(i, edge)
-            free.insert(i, free[i - 1] if i else free[0])
-    for i in range(bisect_left(times, start), bisect_left(times, end)):
-        free[i] -= wanted
+    def earliest(self, wanted: int, run: float) -> float:
+        """The first time from which ``wanted`` slots are free for ``run`` seconds; inf where that never comes."""
+        enough = self.free >= wanted
+        good, bad = np.flatnonzero(enough), np.flatnonzero(~enough)
+        ends = np.append(self.times[bad], np.inf)[np.searchsorted(bad, good)]
+        fitting = np.flatnonzero(ends >= self.times[good] + run)
+        return float(self.times[good[fitting[0]]]) if len(fitting) else np.inf
+
+    def occupy(self, start: float, end: float, wanted: int) -> None:
+        """Take ``wanted`` slots from ``start`` to ``end``."""
+        if not np.isfinite(start):
+            return
+        for edge in (start, end):
+            i = int(np.searchsorted(self.times, edge))
+            if i == len(self.times) or self.times[i] != edge:
+                self.times = np.insert(self.times, i, edge)
+                self.free = np.insert(self.free, i, self.free[max(i - 1, 0)])
+        first, last = np.searchsorted(self.times, [start, end])
+        self.free[first:last] -= wanted
 
 
 def schedule(

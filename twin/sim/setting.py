@@ -14,6 +14,7 @@ from twin.sim.network import Network, solve_network
 from twin.sim.scenario import Change, Fault, Scenario
 from twin.site import Bools, Site
 
+_PIPES = 1.0  # what the pipes of a loop take at design head over its design flow; assumed
 SPARE_FRAC = 0.15  # of a CDU's coolant that may leak before its pumps draw air; assumed
 
 
@@ -176,7 +177,7 @@ class Settings:
                 left = int(np.count_nonzero(~out[pumps[mine]]))
                 # each of n pumps is made for 1.5/n of the flow: with one out of two, three quarters are left to the others
                 each = 1.5 / len(mine)
-                limit[i] = float(parallel_flow_kgps(left, 1.0, each, p.primary_pa, p.shutoff_ratio, 1.0))
+                limit[i] = float(parallel_flow_kgps(left, 1.0, each, p.primary_pa, p.shutoff_ratio, _PIPES))
         for at, position in self._valves(faults, time_s):
             here = self.circuit.loop_at == at
             limit[here] = np.minimum(limit[here], 1.5) * float(opening_frac(position, p.rangeability_ratio))
@@ -185,7 +186,8 @@ class Settings:
     def _rooms(self, out: Bools) -> Floats:
         """Share of each room's air handlers that run; 1 where there is none."""
         site = self.site
-        at, room = site.of_kind("crah"), site.within("crah", "hall")
+        room = site.within("crah", "hall")
+        at, room = site.of_kind("crah")[room >= 0], room[room >= 0]
         alive = (
             np.bincount(room, weights=~out[at] * 1.0, minlength=site.count("hall")) if len(at) else np.zeros(site.count("hall"))
         )

@@ -64,7 +64,8 @@ class Water:
         self.buffer_c = goal.copy()
         self.supply_c = np.full(self.stations, params.plant.supply_c)
         self.return_c, self.branch_c = self.supply_c + 5.0, np.full(len(c.rack), params.plant.supply_c + 5.0)
-        self.reach = np.full(self.stations, 0.5)
+        self.reach = np.full(self.stations, 0.5)  # where the valves of CDUs stand, as what they would let through
+        self.passing = self.reach  # what they do let through, where the loop has less
         self.chilled_w = np.zeros(len(goal))
         self.setting: Setting | None = None
 
@@ -92,6 +93,7 @@ class Water:
         """What part of its possible cooling each CDU reaches over its facility flow, and the inverse, on even grids."""
         c, p = self.c, self.params
         self.most_wpk = p.loops.valve_ratio * c.primary_wpk
+        self.live_wpk = self.most_wpk * (self.flow_wpk > 0)  # a CDU without flow shuts its facility valve
         share = np.linspace(0.0, 1.0, GRID)[None, :]
         primary = np.maximum(share * self.most_wpk[:, None], _TINY)
         secondary = np.maximum(self.flow_wpk, _TINY)[:, None]
@@ -262,7 +264,8 @@ class Water:
             stuck = ~np.isnan(s.stuck_frac)
             share = np.where(stuck, s.stuck_frac, share)
             self.reach = np.where(stuck, self._lookup(self.reach_table, share), self.reach)
-        return share * self.most_wpk
+        self.passing = self.reach
+        return share * self.live_wpk
 
     def _air(self, room: Floats, h: float) -> tuple[Floats, Floats, Floats, float]:
         """Rooms, into whose air ``room`` [W] goes: heat to water [W], water they take [W/K], share of air, and all that went
@@ -299,7 +302,7 @@ class Water:
         for child, parent in self.levels:
             ratio[child] = np.minimum(ratio[child], ratio[parent])
         primary *= ratio[c.station_loop]
-        self.reach = self._lookup(self.reach_table, primary / self.most_wpk)
+        self.passing = self._lookup(self.reach_table, primary / self.most_wpk)
         own *= ratio
         return self._gathered(own), own
 
@@ -323,7 +326,7 @@ class Water:
         """Racks, return, exchanger and supply of every CDU, implicitly; heat to facility water [W]."""
         if not self.stations:
             return np.empty(0)
-        at, e = self.c.station, self.reach
+        at, e = self.c.station, self.passing
         still = self.branch_c * f.kept + f.heating * q
         alpha = self.return_c * f.return_kept + f.return_mix * np.bincount(
             at, weights=f.weight * still, minlength=self.stations

@@ -21,9 +21,11 @@ Result = dict[str, Any]
 BENCHES: Mapping[str, str] = MappingProxyType(
     {
         "demo": "ui.benches.demo:bench_demo",
-        "store": "ui.benches.parts:bench_store",
+        "store": "ui.benches.store:bench_store",
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
+        "calibrate": "ui.benches.calibrate:bench_calibrate",
+        "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",

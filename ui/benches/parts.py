@@ -8,13 +8,6 @@ import numpy as np
 from ui.benches import Result, recorded
 
 
-def bench_store(options: argparse.Namespace) -> Result:
-    """The embedded store alone."""
-    from ingest.stores import bench
-
-    return bench.bench_store(np.random.Generator(np.random.PCG64(1)), gpus=options.gpus)
-
-
 def bench_forecast(options: argparse.Namespace) -> Result:
     """The forecast procedure on recorded series, beside its baselines."""
     from analytics.forecast_bench import bench

@@ -12,6 +12,7 @@ from pathlib import Path
 GROUPS = (
     "ui.commands.centre",
     "ui.commands.foresee",
+    "ui.commands.detect",
     "ui.commands.calibrate",
     "ui.commands.shift",
     "ui.commands.discover",

@@ -12,7 +12,7 @@ from ui.commands import add_command, between, config_option, json_option, say, t
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``demo``, ``up``, ``check``, ``init`` and ``import``."""
+    """``demo``, ``up``, ``ingest``, ``check``, ``init`` and ``import``."""
     parser = add_command(
         commands, "demo", demo, "a seeded centre, everything embedded, live on a wall", "icctwin demo --gpus 1024"
     )
@@ -29,6 +29,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
     parser = add_command(commands, "up", up, "run a real centre", "icctwin up --config site.toml")
     config_option(parser)
+    parser.add_argument(
+        "--role", default="all", help="all, or some of ingest,tasks,wall: what this process of several does (default: all)"
+    )
+    parser.add_argument("--shard", default="1/1", help="which part of the sources an ingest process reads (default: 1/1)")
+
+    parser = add_command(
+        commands,
+        "ingest",
+        ingest,
+        "read a part of the sources: one process of several, the same as up --role ingest",
+        "icctwin ingest --shard 2/3 --config site.toml",
+    )
+    config_option(parser)
+    parser.add_argument("--shard", default="1/1", help="which part of the sources it reads (default: 1/1)")
 
     parser = add_command(
         commands,
@@ -81,10 +95,22 @@ def demo(options: argparse.Namespace) -> int:
 
 def up(options: argparse.Namespace) -> int:
     """A real centre, until it is told to stop (SIGTERM, Ctrl-C); SIGHUP reads the configuration again."""
+    from ingest.shard import read_shard
     from ui.app import serve
     from ui.config import load_config
+    from ui.roles import Part, read_roles
 
-    return serve(load_config(options.config), path=options.config)
+    try:
+        part = Part(read_roles(options.role), read_shard(options.shard))
+    except ValueError as error:
+        raise ConfigError([Problem("--role and --shard", str(error))]) from error
+    return serve(load_config(options.config), path=options.config, part=part)
+
+
+def ingest(options: argparse.Namespace) -> int:
+    """One of several processes that read the sources."""
+    options.role = "ingest"
+    return up(options)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -61,6 +61,7 @@ def _common(parser: argparse.ArgumentParser, hours: float | None) -> None:
         "--outlook", type=Path, action="append", default=[], metavar="FILE", help="CSV of weather or grid; may be repeated"
     )
     parser.add_argument("--start", metavar="TIME", help="ISO 8601 (default: the trace's beginning, else this hour)")
+    parser.add_argument("--picture", type=Path, metavar="F.svg", help="draw what came of it")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same made-up jobs and draws (default: 1)")
 
 
@@ -76,7 +77,9 @@ def simulate(options: argparse.Namespace) -> int:
     from ui.runs import prepare, run
 
     prepared = prepare(options)
-    _show(options, run(prepared, options.out, _tables(options)))
+    trajectory = run(prepared, options.out, _tables(options))
+    _draw(options, [trajectory])
+    _show(options, trajectory)
     return 0
 
 
@@ -94,6 +97,7 @@ def what_if(options: argparse.Namespace) -> int:
     from ui.runs import compared, prepare
 
     comparison = compared(prepare(options), options.base, options.members, options.seed)
+    _draw(options, [comparison.other, comparison.base])
     rows = [{name: getattr(row, name) for name in row.__slots__} for row in comparison.rows]
     if options.json:
         both = {"base": comparison.base, "other": comparison.other}
@@ -106,6 +110,22 @@ def what_if(options: argparse.Namespace) -> int:
         say(f"{row.name:<28}{_short(row.base):>15}{_short(row.other):>15}{_short(row.difference):>13}   {band}")
     _lists(comparison.other)
     return 0
+
+
+def _draw(options: argparse.Namespace, runs: list[Any]) -> None:
+    """The picture, where one is asked for."""
+    if options.picture is None:
+        return
+    from ui.picture import picture
+    from ui.words import words
+
+    title = " / ".join(run.scenario for run in runs)
+    try:
+        options.picture.write_text(picture(words("en"), runs, title), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            [Problem(str(options.picture), f"cannot be written ({error.strerror}); name a writable place")]
+        ) from error
 
 
 def _tables(options: argparse.Namespace) -> list[str]:

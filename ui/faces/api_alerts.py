@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from analytics.oncall.keep import plain
+from analytics.oncall.labels import OURS
 from analytics.oncall.others import names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity
@@ -32,6 +33,7 @@ MAX_LOG = 50_000  # records looked at for a report
 MAX_IN = 1000  # alerts of one request
 MAX_SPAN_DAYS = 92
 _ORDER = list(Severity)
+_FORWARDED = {"forwarded", "x-forwarded-for", "x-real-ip"}  # a proxy on this machine speaks for somebody elsewhere
 
 
 class AckIn(BaseModel):
@@ -100,7 +102,7 @@ def _may(request: Request, token: str) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise HTTPException(401, "Show the token of the on-call file: Authorization: Bearer …")
-    elif not _local(request.client.host if request.client else ""):
+    elif not _local(request.client.host if request.client else "") or _FORWARDED.intersection(request.headers.keys()):
         raise HTTPException(403, "From another machine this needs a token; set token in [delivery] of the on-call file.")
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
@@ -273,7 +275,7 @@ def _heard(live: Live, given: list[ForeignAlert], origin: str) -> dict[str, int]
             one.generatorURL,
         )
         for one in given
-        if one.labels.get("origin") is None  # what we sent to an Alertmanager comes back from it
+        if one.labels.get("origin") != OURS  # what we sent to an Alertmanager comes back from it
     ]  # fmt: skip
     oncall.hear(said, now)
     return {"taken": len(said), "unknown": sum(not one.asset for one in said)}

@@ -60,7 +60,8 @@ def add_push(server: FastAPI, pulse: Pulse) -> None:
         """OpenTelemetry metrics, protobuf or JSON."""
         return await push(request, "otlp", "")
 
-    @server.api_route("/ping", methods=["GET", "HEAD"], status_code=204)
+    @server.head("/ping", include_in_schema=False)
+    @server.get("/ping", status_code=204)
     async def ping() -> Response:
         """For Influx clients that look before they write."""
         return Response(status_code=204)

@@ -18,11 +18,13 @@ from ui.faces.api import add_api
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
+from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
+from ui.faces.oncall import add_oncall
 from ui.faces.push import Pulse
 from ui.faces.twin_page import add_twin_page
 from ui.faces.wall import add_wall
@@ -53,6 +55,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_twin_page(server, add_twin(server, pulse))
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
+    add_oncall(server)
+    add_findings(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from twin.errors import ConfigError
-from twin.frame import Floats
 from twin.metrics import suffix
 from twin.sim.whatif import Comparison, Row
 from twin.site import Site
 from ui.faces.api_twin import Busy, Runner, WhatIfIn
+from ui.picture import panel_svg, panels
 from ui.scenario import ChangeIn, FaultIn, ScenarioIn
 from ui.words import Words, words
 
@@ -150,20 +150,5 @@ def _limits(w: Words, made: Comparison) -> str:
 
 
 def _chart(w: Words, made: Comparison) -> str:
-    """IT power and the hottest chip of both runs, as drawn lines."""
-    parts = []
-    for name, label in (("it_power_w", "IT power"), ("junction_c", "Hottest chip")):
-        base, other = made.base.series[name], made.other.series[name]
-        top = max(float(column.max()) for column in (base, other)) or 1.0
-        if not top > 0:
-            continue
-        lines = _line(base, top, "#8b949e") + _line(other, top, "#58a6ff")
-        highest = _text(f"{w(label)}, {w.quantity(top, suffix(name))}")
-        parts.append(f'<p>{highest}</p><svg viewBox="0 0 1000 160" role="img" aria-label="{highest}">{lines}</svg>')
-    return "".join(parts)
-
-
-def _line(column: Floats, top: float, colour: str) -> str:
-    step = 1000 / max(len(column) - 1, 1)
-    points = " ".join(f"{i * step:.1f},{155 - value / top * 145:.1f}" for i, value in enumerate(column.tolist()))
-    return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>'
+    """Both runs as drawn lines."""
+    return "".join(panel_svg(w, panel) for panel in panels((made.other, made.base)))

@@ -134,6 +134,8 @@ def _alert(row: AlertRow, words: Words) -> dict[str, Any]:
     said = words.sentence(row.summary)
     if row.asset not in said:
         said = f"{row.asset}: {said}"
+    if row.folded:
+        said = f"{said}  (+{row.folded})"
     return _row(row.severity.value, [MARKS[row.severity], said, words.age(row.lasting.value)])
 
 

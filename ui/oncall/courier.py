@@ -6,7 +6,7 @@ what was started, as a virtual clock needs it."""
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,8 +46,8 @@ class Line:
 
 
 class Courier:
-    """Delivers. ``lines``: channel name -> how; ``outside``: URL under which people reach icctwin; ``told``: called with the
-    name of a channel, whether it took a message, and what it said."""
+    """Delivers. ``lines``: channel name -> how; ``outside``: URL under which people reach icctwin; ``fallback``: the channel
+    for what another gave up, "" for none; ``paint``: makes pictures."""
 
     def __init__(
         self,
@@ -61,10 +61,9 @@ class Courier:
         outside: str = "",
         fallback: str = "",
         paint: Painter | None = None,
-        told: Callable[[str, bool, str], None] | None = None,
     ) -> None:
         self._book, self.lines, self._post, self._clock, self._rng = book, lines, post, clock, rng
-        self._timezone, self._outside, self._fallback, self._paint, self._told = timezone, outside, fallback, paint, told
+        self._timezone, self._outside, self._fallback, self._paint = timezone, outside, fallback, paint
         self._sent: dict[str, deque[float]] = {name: deque(maxlen=1000) for name in lines}
         self._rest_s: dict[str, float] = {}  # channel -> when it may be tried again after a failure
         self._fails: dict[str, int] = {}
@@ -118,7 +117,8 @@ class Courier:
         if not line.options.resolves and all(page.event is Event.RESOLVE for page in pages):
             self._book.sent(numbers, now_s)
             return True
-        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, self._say(line, pages), now_s)
+        said = await self._say(line, pages)
+        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s)
         try:
             self._sent[name].append(now_s)
             await line.channel.deliver(parcel, self._post)
@@ -127,13 +127,12 @@ class Courier:
             return False
         self._fails[name] = 0
         self._book.sent(numbers, self._clock.now().timestamp())
-        if self._told:
-            self._told(name, True, "")
         return True
 
-    def _say(self, line: Line, pages: list[Page]) -> Said:
-        options = line.options
-        drawn = self._paint(pages[-1], options.language) if self._paint and options.pictures and len(pages) == 1 else None
+    async def _say(self, line: Line, pages: list[Page]) -> Said:
+        options, drawn = line.options, None
+        if self._paint and options.pictures and len(pages) == 1:
+            drawn = await asyncio.to_thread(self._paint, pages[0], options.language)  # reads the store
         return say(pages, words(options.language), self._timezone, self._outside, drawn)
 
     def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:
@@ -149,5 +148,3 @@ class Courier:
             level = logging.DEBUG if fails else logging.WARNING  # once; how it goes on is a metric and an alert
             log.log(level, "channel %s: %s; tried again in %.0f s", name, error, rest_s)
             self._book.failed(numbers, now_s, str(error))  # due at once: the channel's own rest keeps it back
-        if self._told:
-            self._told(name, False, str(error))

@@ -38,13 +38,15 @@ class _Entry(BaseModel):
 class Delivery(_Entry):
     """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
     URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
-    programs and people must show to acknowledge and silence from other machines; flapping as in
+    programs and people must show to acknowledge and silence from other machines; ``maintenance_reservations``: globs of names
+    of a queue's reservations that are maintenance; flapping as in
     ``analytics.oncall.policy.Policy``."""
 
     allow: tuple[str, ...] = ()
     outside: str = ""
     fallback: str = ""
     token: str | None = Field(default=None, pattern=r"^(env|file):.+")
+    maintenance_reservations: tuple[str, ...] = ("*maint*",)
     flap_count: int = Field(default=4, ge=2, le=100)
     flap_window_s: float = Field(default=3600.0, gt=0, le=86400)
     flap_quiet_s: float = Field(default=1800.0, gt=0, le=86400)

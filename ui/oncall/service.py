@@ -16,11 +16,11 @@ from analytics.alerts import Alert, AlertTable, Phase
 from analytics.oncall.cause import Explained, explain
 from analytics.oncall.desk import Ack, Desk, Happened, Told
 from analytics.oncall.desk import step as desk_step
-from analytics.oncall.keep import desk_of, desk_text, page_text, plain
+from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
 from analytics.oncall.schedule import FRESH_S, Schedule
-from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence
+from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence, reservation_windows
 from analytics.rule import Rule
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
@@ -35,7 +35,7 @@ ALERT_LOG, INCIDENTS, AUDIT = "alert", "incident", "oncall-audit"
 MAX_ACKS = 1000  # that wait for the next step
 MAX_WRITTEN = 20  # alerts written down one by one in one step
 MAX_NAMED = 50  # assets named in one record of folded alerts
-TABLE, DESK = "alert-table", "desk"
+TABLE, DESK, OTHERS = "alert-table", "desk", "others"
 
 
 class OnCall:
@@ -50,20 +50,27 @@ class OnCall:
         self._schedules: list[Schedule] = []
         self._windows: list[Silence] = []
         self._calendars_s = -np.inf
-        self.reservations: list[Silence] = []
+        self._reservations: dict[str, list[Silence]] = {}
         self.others = Others()
         self.desk = self._remembered()
+        self._others_dirty = False
         self.signals: tuple[Signal, ...] = ()
         self.rules: tuple[Rule, ...] = ()
         self.use(file, now)
 
     def _remembered(self) -> Desk:
         try:
-            kept = self.book.read(DESK)
+            others, kept = self.book.read(OTHERS), self.book.read(DESK)
+            self.others = others_of(others) if others else Others()
             return desk_of(kept) if kept else Desk()
         except SourceError as error:
             log.error("who was told what before the start is lost: %s", error)
             return Desk()
+
+    def recall(self) -> None:
+        """Go on from what is kept, as the process that led before left it."""
+        with self._lock:
+            self.desk = self._remembered()
 
     def use(self, file: OnCallFile, now: datetime) -> None:
         """From now on go by ``file``; ``ConfigError`` where its calendars cannot be read, and the old one stays."""
@@ -86,6 +93,8 @@ class OnCall:
             changes = seen.table.changes
             if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
                 states = {DESK: desk_text(told.desk)}
+                if self._others_dirty:
+                    states[OTHERS], self._others_dirty = others_text(self.others), False
                 if changes or table.lost:
                     states[TABLE] = table.dump()
                 pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
@@ -98,7 +107,7 @@ class OnCall:
     def save(self, table: AlertTable) -> None:
         """Keep everything as it stands."""
         with self._lock:
-            self.book.keep({TABLE: table.dump(), DESK: desk_text(self.desk)})
+            self.book.keep({TABLE: table.dump(), DESK: desk_text(self.desk), OTHERS: others_text(self.others)})
 
     def _differs(self, desk: Desk) -> bool:
         return desk.groups.keys() != self.desk.groups.keys() or desk.duty != self.desk.duty or desk.begun != self.desk.begun
@@ -108,7 +117,7 @@ class OnCall:
         policy = self.file.policy
         holds = frozenset(route.name for route in policy.routes if route.during.holds(now, policy.timezone))
         acks, self._acks = self._acks, []
-        windows = [one for one in (*self._windows, *self.reservations) if one.active(now_s)]
+        windows = [one for one in (*self._windows, *self._reserved()) if one.active(now_s)]
         return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
 
     def _signals(self, seen: Explained) -> Iterable[Signal]:
@@ -162,12 +171,22 @@ class OnCall:
         """Alerts of others."""
         with self._lock:
             self.others = self.others.heard(said, now.timestamp())
+            self._dirty = self._others_dirty = True
 
     def health(self, now_s: float) -> dict[str, float]:
         """How delivery does, as metrics of our own process."""
         waiting, dead, oldest_s = self.book.counts()
         age_s = max(0.0, now_s - oldest_s) if np.isfinite(oldest_s) else 0.0
         return {"pages_waiting_count": float(waiting), "pages_waiting_s": age_s, "pages_dead_count": float(dead)}
+
+    def reserved(self, queue: str, reservations: Iterable[Mapping[str, object]]) -> None:
+        """What a queue keeps for maintenance is quiet."""
+        with self._lock:
+            names = self.file.delivery.maintenance_reservations
+            self._reservations[queue] = reservation_windows(queue, reservations, names)
+
+    def _reserved(self) -> list[Silence]:
+        return [one for windows in self._reservations.values() for one in windows]
 
     # what people say
 
@@ -208,7 +227,7 @@ class OnCall:
     def quiet_windows(self) -> list[Silence]:
         """Silences, maintenance and reservations that are known, those of people first."""
         with self._lock:
-            return [*self.desk.silences, *self._windows, *self.reservations]
+            return [*self.desk.silences, *self._windows, *self._reserved()]
 
     def duty(self, now_s: float) -> Mapping[str, tuple[tuple[str, ...], float]]:
         """Schedule -> who has duty and when that changes next."""

@@ -1,7 +1,7 @@
 """Joins the on-call file, the book, the courier and the rules of a running centre, and reads them again when they change."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from analytics.oncall.desk import Page
 from analytics.oncall.others import Other, names_of, other_of
-from analytics.oncall.silence import reservation_windows
 from analytics.rules import DEFAULT_RULES, Rules, load_rules
 from twin.errors import ConfigError, SourceError
 from twin.message import Message
@@ -134,10 +133,6 @@ class Delivery:
     def _last_event(self, records: Records) -> int:
         found = records.read(EVENTS, limit=1, newest=True)
         return found[-1][0] if found else 0
-
-    def reserved(self, queue: str, reservations: Iterable[Mapping[str, object]]) -> None:
-        """Maintenance windows of a queue."""
-        self._oncall.reservations = reservation_windows(queue, reservations)
 
 
 def event_alert(site: Site, names: Mapping[str, str], when: datetime, record: Mapping[str, object]) -> Other:

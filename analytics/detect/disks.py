@@ -1,0 +1,171 @@
+"""Which disk will fail within a month, from SMART attributes: a boosted model whose score can only rise as counters rise.
+
+Rows are intervals of a drive's life in which no attribute changed (``read_intervals``). A drive is judged whenever an attribute
+changed and once a week between. Features: each count, and what it grew by in a week and in a month, with the number of
+changes. The model is monotone in all of them, so that it cannot learn a drive's model from a pattern of counts; drive models
+of which hardly any healthy drive is on record are left out, as their very attributes would give the answer away. Trained
+before a date, judged after.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from twin.errors import ConfigError, Problem
+from twin.frame import Floats
+from twin.site import Bools
+
+COUNTS = ("smart_5", "smart_10", "smart_187", "smart_188", "smart_189", "smart_196", "smart_197", "smart_198")
+RULE = ("smart_5", "smart_187", "smart_188", "smart_197", "smart_198")  # Backblaze's five attributes that speak of failure
+HORIZON_DAYS, WEEK_DAYS = 30.0, 7.0
+LOOK_BACK_DAYS = (8.0, 31.0)
+MOST_FAILED = 0.5  # of the drives of a model, from which on its healthy ones are taken to be missing from the record
+MOST_HEALTHY_ROWS = 120_000  # rows of healthy drives learnt from
+RATES = (0.001, 0.01, 0.05)
+_EPOCH = date(2013, 1, 1).toordinal()
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drives:
+    """Looks at drives, as columns over n looks. ``drive``: int64[n]; ``day``: float64[n] since 2013; ``features``: float32[n,
+    k]; ``rule``: float64[n], how many of the five attributes are above 0; ``left_days``: float64[n] to the failure, inf where
+    there is none. Over drives: ``failed`` bool, ``end`` (last day), ``model`` int64 into ``models``; ``whole``: bool over
+    models, its healthy drives are on record too."""
+
+    drive: Positions
+    day: Floats
+    features: NDArray[np.float32]
+    rule: Floats
+    left_days: Floats
+    failed: Bools
+    end: Floats
+    model: Positions
+    models: tuple[str, ...]
+    whole: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """At one false-alarm rate: share of failing drives caught within the horizon, the share of healthy drives ever alarmed that
+    was reached, and the median lead of those caught [days]."""
+
+    found_frac: float
+    false_frac: float
+    lead_days: float
+
+
+def read_drives(path: Path, rng: np.random.Generator, healthy_share: float = 0.25) -> Drives:
+    """Looks at all failing drives and a share of the healthy ones. ``ConfigError`` where the file is not what it should be."""
+    names = ["serial_number", "model", "min_date", "min_hours", "tstart", "tstop", "fails", *COUNTS]
+    try:
+        table = pq.read_table(path, columns=names).to_pandas()
+    except (OSError, KeyError, ValueError) as error:
+        raise ConfigError([Problem(str(path), f"is not the record of drives it should be ({error})")]) from None
+    failed_serials = set(table.loc[table.fails > 0, "serial_number"])
+    serials = table.serial_number.unique()
+    by_drive = table.groupby("serial_number").agg(model=("model", "first"), failed=("fails", "max")).groupby("model").failed
+    share = by_drive.mean()
+    kept = {s for s, u in zip(serials, rng.random(len(serials)), strict=True) if u < healthy_share} | failed_serials
+    table = table[table.serial_number.isin(kept)].sort_values(["serial_number", "tstart"], kind="stable")
+    serial, drive = np.unique(table.serial_number.to_numpy(dtype=str), return_inverse=True)
+    first = np.array([date.fromisoformat(d).toordinal() - _EPOCH for d in table.min_date], dtype=np.float64)
+    start, stop = (
+        first + (table[c].to_numpy(np.float64) - table.min_hours.to_numpy(np.float64)) / 24 for c in ("tstart", "tstop")
+    )
+    row, day = _looks(start, stop)
+    features, rule = _features(table[list(COUNTS)].to_numpy(np.float64), drive, start, row, day)
+    end, failed = np.zeros(len(serial)), np.zeros(len(serial))
+    np.maximum.at(end, drive, stop)
+    np.maximum.at(failed, drive, table.fails.to_numpy(np.float64))
+    models, code = np.unique(table.model.to_numpy(dtype=str), return_inverse=True)
+    model = np.zeros(len(serial), dtype=np.int64)
+    model[drive] = code
+    left = np.where(failed[drive[row]] > 0, end[drive[row]] - day, np.inf)
+    return Drives(
+        drive[row],
+        day,
+        features,
+        rule,
+        left,
+        failed > 0,
+        end,
+        model,
+        tuple(models.tolist()),
+        share[models].to_numpy() <= MOST_FAILED,
+    )
+
+
+def _looks(start: Floats, stop: Floats) -> tuple[Positions, Floats]:
+    """(interval, day) of each look: at the start of every interval and weekly within."""
+    weeks = np.maximum(1, np.ceil((stop - start) / WEEK_DAYS)).astype(np.int64)
+    row = np.repeat(np.arange(len(start)), weeks)
+    nth = np.arange(len(row)) - np.repeat(np.cumsum(weeks) - weeks, weeks)
+    return row, start[row] + WEEK_DAYS * nth
+
+
+def _features(
+    counts: Floats, drive: Positions, start: Floats, row: Positions, day: Floats
+) -> tuple[NDArray[np.float32], Floats]:
+    """What was known at each look: counts, what they grew by, how often they changed; and the rule's number."""
+    key = drive * 1e5 + start
+    first = np.searchsorted(drive, drive[row])
+    now = counts[row]
+    columns = [np.log1p(np.maximum(now, 0))]
+    for back in LOOK_BACK_DAYS:
+        then = np.maximum(np.searchsorted(key, drive[row] * 1e5 + (day - back), side="right") - 1, first)
+        columns += [np.log1p(np.maximum(now - counts[then], 0)), (row - then)[:, None].astype(np.float64)]
+    five = np.nan_to_num(now[:, [COUNTS.index(name) for name in RULE]])
+    rule = (five > 0).sum(axis=1) + 0.1 * np.log1p(five.sum(axis=1)) / 12
+    return np.concatenate(columns, axis=1).astype(np.float32), rule
+
+
+def train(drives: Drives, before_day: float, models: Bools, rng: np.random.Generator) -> HistGradientBoostingClassifier:
+    """Learn from drives of ``models`` (bool over models) what was known before ``before_day``: no look from the last month,
+    whose outcome was not known then."""
+    known = (drives.day < before_day - HORIZON_DAYS) & models[drives.model[drives.drive]]
+    failing = known & (drives.left_days <= HORIZON_DAYS) & (drives.end[drives.drive] < before_day)
+    healthy = np.flatnonzero(known & ~(drives.failed[drives.drive] & (drives.left_days <= 2 * HORIZON_DAYS)))
+    healthy = rng.choice(healthy, min(len(healthy), MOST_HEALTHY_ROWS), replace=False)
+    rows = np.concatenate([np.flatnonzero(failing), healthy])
+    looks = np.bincount(drives.drive[failing], minlength=len(drives.failed))
+    weight = np.concatenate(
+        [1 / looks[drives.drive[failing]], np.full(len(healthy), 3 * np.count_nonzero(looks) / len(healthy))]
+    )
+    model = HistGradientBoostingClassifier(
+        max_iter=120,
+        learning_rate=0.08,
+        max_leaf_nodes=8,
+        min_samples_leaf=200,
+        l2_regularization=10.0,
+        monotonic_cst=[1] * drives.features.shape[1],
+        random_state=0,
+    )
+    return model.fit(drives.features[rows], np.arange(len(rows)) < np.count_nonzero(failing), sample_weight=weight)
+
+
+def caught(drives: Drives, score: Floats, start_day: float, end_day: float, models: Bools, rate: float) -> tuple[Caught, int]:
+    """How many of the drives that fail in ``[start_day, end_day)`` are caught when the limit lets ``rate`` of the healthy
+    drives ever alarm in that time; and how many fail."""
+    n = len(drives.failed)
+    judged = (drives.day >= start_day) & (drives.day < end_day) & models[drives.model[drives.drive]]
+    healthy, failing = np.full(n, -np.inf), np.full(n, -np.inf)
+    rows = judged & ~drives.failed[drives.drive]
+    np.maximum.at(healthy, drives.drive[rows], score[rows])
+    healthy = np.sort(healthy[np.isfinite(healthy)])
+    limit = healthy[min(int(np.ceil((1 - rate) * len(healthy))), len(healthy) - 1)]
+    near = judged & (drives.left_days <= HORIZON_DAYS)
+    np.maximum.at(failing, drives.drive[near], score[near])
+    dying = drives.failed & (drives.end >= start_day) & (drives.end < end_day) & models[drives.model]
+    lead = np.full(n, -1.0)
+    alarmed = near & (score > limit)
+    np.maximum.at(lead, drives.drive[alarmed], drives.left_days[alarmed])
+    hit = dying & (failing > limit)
+    median = float(np.median(lead[hit])) if hit.any() else float("nan")
+    count = int(np.count_nonzero(dying))
+    return Caught(float(hit.sum() / max(count, 1)), float((healthy > limit).mean()), median), count

@@ -1,0 +1,242 @@
+"""The live detectors: every few seconds from the state of the centre to findings, streaming, in memory that does not grow.
+
+Each asset is held against its own past (``baseline``), its siblings and peers, and physics (``checks``); a question is answered
+yes when its strength has been over its limit for its hold time, and stays so until it has been under its clear level as long. A
+value that is stale moves nothing. Work and memory are a few arrays over all assets a question.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from scipy.stats import norm
+
+from analytics.detect import checks, gpu
+from analytics.detect.baseline import Baseline, Growth, Repeats
+from analytics.detect.outcomes import Outcomes
+from analytics.detect.told import HAZARD_ACTIONS, QUESTIONS, Question
+from analytics.finding import Finding
+from twin.frame import Floats
+from twin.job import Jobs
+from twin.message import Message
+from twin.site import Bools, Site
+from twin.state import State
+
+MAX_FINDINGS = 500  # told at once, the strongest; ``Watch.hidden`` counts the rest
+MAX_SCORE = 30.0
+RECENT_S, DAY_S = 300.0, 86400.0
+STUCK = ("supply_temp_c", "return_temp_c", "flow_kgps", "power_w")  # of racks
+_FLOORS = {
+    "rack_supply": 0.12,
+    "rack_flow": 0.012,
+    "rack_power": 0.012,
+    "rack_return": 0.35,
+    "pump_wear": 0.02,
+    "fouling": 0.04,
+}
+_COUNTERS = (
+    "ecc_corrected_count", "ecc_uncorrected_count", "remapped_rows_count", "nvlink_error_count", "pcie_replay_count",
+)  # fmt: skip
+
+
+class _Life:
+    """Where one question stands with each of n assets."""
+
+    def __init__(self, question: Question, n: int) -> None:
+        self.question = question
+        self.on = np.zeros(n, dtype=np.bool_)
+        self.since_s, self.calm_s = np.full(n, np.nan), np.full(n, np.nan)
+        self.strength = np.zeros(n)
+
+    def update(self, strength: Floats, now_s: float) -> None:
+        """``strength``: float64[n], NaN where nothing can be said."""
+        question, known = self.question, np.isfinite(strength)
+        above, below = known & (strength >= question.limit), known & (strength < question.clear)
+        self.strength = np.where(known, strength, self.strength)
+        self.since_s = np.where(above & np.isnan(self.since_s), now_s, self.since_s)
+        self.since_s = np.where(known & ~above & ~self.on, np.nan, self.since_s)
+        self.on |= above & (now_s - self.since_s >= question.hold_s)
+        self.calm_s = np.where(below & np.isnan(self.calm_s), now_s, np.where(known & ~below, np.nan, self.calm_s))
+        over = self.on & below & (now_s - self.calm_s >= question.hold_s)
+        self.on &= ~over
+        self.since_s = np.where(over, np.nan, self.since_s)
+
+
+class Watch:
+    """The detectors of one site. ``step`` is called by one task; ``hidden``: findings beyond ``MAX_FINDINGS``."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.hidden = site, 0
+        self.outcomes = Outcomes()
+        self._cdu = checks.cooler_of_rack(site)
+        racks, pumps, gpus, ports = (site.count(kind) for kind in ("rack", "pump", "gpu", "port"))
+        sizes = {"rack": racks, "pump": pumps, "cdu": site.count("cdu"), "gpu": gpus}
+        self._baselines = {name: Baseline(sizes[QUESTIONS[name].kind], floor) for name, floor in _FLOORS.items()}
+        self._baselines["gpu_hot"] = Baseline(gpus, 3.0)
+        self._repeats = {name: Repeats(racks) for name in STUCK}
+        self._read_s = {name: np.full(racks, -np.inf) for name in STUCK}
+        self._growth = {name: Growth(gpus, DAY_S) for name in _COUNTERS}
+        self._links = {name: Growth(ports, RECENT_S) for name in ("link_down_count", "error_count")}
+        self._brake = np.zeros(gpus)
+        self._duty = np.zeros(pumps, dtype=np.bool_)
+        self._lives: dict[tuple[str, str, str], _Life] = {}
+        self._xid, self._was_s = np.zeros(gpus), np.nan
+
+    def step(self, state: State, jobs: Jobs, now: datetime) -> tuple[Finding, ...]:
+        """What is found at ``now``, the strongest first. Times must not go back."""
+        now_s = now.timestamp()
+        after_s = 0.0 if np.isnan(self._was_s) else now_s - self._was_s
+        self._was_s = now_s
+        self._racks(state, now)
+        self._plant(state, now)
+        self._gpus(state, jobs, now, after_s)
+        self._links_and_sources(state, now, after_s)
+        return self._told(now)
+
+    def _ask(self, name: str, strength: Floats, now: datetime, kind: str = "", metric: str = "") -> Bools:
+        """Move the life of a question on; which assets it holds for."""
+        question = QUESTIONS[name]
+        key = (name, kind or question.kind, metric or question.metric)
+        if key not in self._lives:
+            self._lives[key] = _Life(question, len(strength))
+        self._lives[key].update(strength, now.timestamp())
+        return self._lives[key].on
+
+    def _racks(self, state: State, now: datetime) -> None:
+        site, cdu = self.site, self._cdu
+        residuals = {
+            "rack_supply": checks.rack_supply_k(site, state, cdu, now),
+            "rack_flow": checks.rack_flow(site, state, cdu, now),
+            "rack_power": checks.rack_power(site, state, now),
+        }
+        blamed = np.zeros(site.count("rack"), dtype=np.bool_)
+        for name, residual in residuals.items():
+            z = np.abs(self._baselines[name].update(residual))
+            self._ask(name, z, now)
+            blamed |= np.nan_to_num(z) > QUESTIONS[name].clear
+        rise = self._baselines["rack_return"].update(np.where(blamed, np.nan, checks.rack_rise_k(state, now)))
+        self._ask("rack_return", np.abs(rise), now)
+        for name in STUCK:
+            column = state.newest("rack", name)
+            fresh = column.time_s > self._read_s[name]
+            self._read_s[name] = column.time_s
+            self._ask("sensor_stuck", self._repeats[name].update(column.value, fresh), now, metric=name)
+
+    def _plant(self, state: State, now: datetime) -> None:
+        z = self._baselines["pump_wear"].update(checks.pump_head(self.site, state, now))
+        self._ask("pump_wear", np.maximum(-z, 0.0), now)
+        speed, power = state.column("pump", "pump_speed_frac", now), state.column("pump", "power_w", now)
+        on_duty = (speed > checks.ON_DUTY) & (power > 0)
+        worn = self._lives["pump_wear", "pump", "diff_pressure_pa"].on
+        self._duty = (self._duty | (on_duty & worn)) & ~(on_duty & ~worn)
+        self._ask("pump_stopped", np.where(np.isfinite(power), (self._duty & (power <= 0)).astype(np.float64), np.nan), now)
+        z = self._baselines["fouling"].update(checks.exchanger(state, now))
+        self._ask("fouling", np.maximum(-z, 0.0), now)
+        for kind in ("rack", "cdu"):
+            self._ask("leak", state.column(kind, "leak_flag", now), now, kind=kind)
+
+    def _gpus(self, state: State, jobs: Jobs, now: datetime, after_s: float) -> None:
+        site = self.site
+        lag = checks.lag_behind_gang(site, state, jobs, now)
+        percent = -100 * np.expm1(lag)
+        self._ask("straggler", np.where(np.isfinite(lag), percent, 0.0), now)
+        z = self._baselines["gpu_hot"].update(checks.gpu_resistance(site, state, now))
+        self._ask("gpu_hot", z, now)
+        xid, power = state.column("gpu", "xid_code", now), state.column("gpu", "power_w", now)
+        self._ask("gpu_lost", np.where(np.isfinite(xid), ((xid == 79) & np.isnan(power)).astype(np.float64), np.nan), now)
+        grown = {name: g.update(state.column("gpu", name, now), after_s) for name, g in self._growth.items()}
+        braked = gpu.braked(state.column("gpu", "throttle_code", now))
+        self._brake += (1 - np.exp(-after_s / DAY_S)) * (braked - self._brake)
+        past = (
+            np.array([self.outcomes.excluded.get(asset, 0) for asset in site.ids_of("gpu")]) if self.outcomes.excluded else 0.0
+        )
+        self._xid = xid
+        hazard = gpu.hazard(
+            np.where(xid == 79, np.nan, xid),
+            grown["remapped_rows_count"],
+            state.column("gpu", "row_remap_failure_flag", now),
+            grown["ecc_corrected_count"],
+            grown["ecc_uncorrected_count"],
+            grown["nvlink_error_count"],
+            grown["pcie_replay_count"],
+            self._brake,
+            np.broadcast_to(past, len(xid)),
+            np.full(len(xid), np.nan),
+        )
+        self._ask("gpu_hazard", np.where(np.isfinite(xid), hazard, np.nan), now)
+
+    def _links_and_sources(self, state: State, now: datetime, after_s: float) -> None:
+        for name, question in (("link_down_count", "link_flap"), ("error_count", "link_errors")):
+            grown = self._links[name].update(state.column("port", name, now), after_s)
+            self._ask(question, grown, now)
+        self._ask("node_down", 1 - state.column("node", "up_flag", now), now)
+        newest = state.newest("source", "up_flag")
+        heard = np.isfinite(newest.value)
+        self._ask("source_silent", np.where(heard, 1 - newest.value, np.nan), now)
+
+    def _told(self, now: datetime) -> tuple[Finding, ...]:
+        found: list[tuple[float, str, str, str, int]] = []
+        for (name, kind, metric), life in self._lives.items():
+            found += [(_score(life, row), name, kind, metric, row) for row in np.flatnonzero(life.on).tolist()]
+        found.sort(key=lambda one: (-one[0], one[1:]))
+        self.hidden = max(0, len(found) - MAX_FINDINGS)
+        return tuple(self._finding(*one, now) for one in found[:MAX_FINDINGS])
+
+    def _finding(self, score: float, name: str, kind: str, metric: str, row: int, now: datetime) -> Finding:
+        life = self._lives[name, kind, metric]
+        question = life.question
+        asset, strength = self.site.ids[int(self.site.of_kind(kind)[row])], float(life.strength[row])
+        words: dict[str, float | int | str] = {
+            "asset": asset,
+            "metric": metric,
+            "strength": strength,
+            "percent": 100 * strength,
+        }
+        action, confidence = question.action, self.outcomes.confidence(name)
+        if name == "gpu_hazard":
+            words["reason"], action = self._why(row)
+            confidence *= strength / (strength + question.limit)
+        return Finding(
+            sort=question.sort,
+            question=name,
+            kind=kind,
+            asset=asset,
+            metric=metric,
+            score=score,
+            confidence=confidence,
+            since=datetime.fromtimestamp(float(life.since_s[row]), UTC),
+            seen=now,
+            summary=Message(question.summary, words),
+            evidence=(Message(question.evidence, words),),
+            action=Message(action),
+            cost_wrong=Message(question.cost_wrong),
+            lead_s=question.lead_s,
+        )
+
+    def _why(self, row: int) -> tuple[str, str]:
+        """The strongest reason for a GPU's hazard, and what to do about it."""
+        grown = {name: float(g.grown[row]) for name, g in self._growth.items()}
+        code = int(self._xid[row]) if np.isfinite(self._xid[row]) else 0
+        if code in gpu.XIDS:
+            _, what, todo = gpu.XIDS[code]
+            return f"XID {code}, {what}", HAZARD_ACTIONS[todo]
+        name = max(grown, key=lambda name: grown[name])
+        return f"{name} grew by {grown[name]:.0f} within a day", HAZARD_ACTIONS["drain"]
+
+
+def _score(life: _Life, row: int) -> float:
+    """-log10 of how often an hour a healthy asset would be as far off, by the normal tail where strength is in spreads."""
+    question, strength = life.question, float(life.strength[row])
+    if question.name == "sensor_stuck":
+        return min(strength, MAX_SCORE)
+    if question.name == "gpu_hazard":
+        return min(2.0 + 4.0 * strength, MAX_SCORE)
+    if question.limit <= 1.5 or question.name == "link_errors":
+        return 6.0
+    tail = float(-(norm.logsf(strength) + np.log(2)) / np.log(10))
+    return float(np.clip(tail - np.log10(360.0), 0.0, MAX_SCORE))
+
+
+def strongest(findings: Sequence[Finding], most: int) -> tuple[Finding, ...]:
+    """The first ``most`` by confidence and score, for a small panel."""
+    return tuple(sorted(findings, key=lambda f: (-f.confidence * min(f.score, 6.0), f.key))[:most])

@@ -1,0 +1,344 @@
+"""Seeded faults on a site's graph, with the findings they would leave: what the search for causes is judged on.
+
+The consequences are written fault by fault, from what such faults do in a plant, and know nothing of ``analytics.spread``:
+which assets show what, how often, and after how long. On top come findings that mean nothing, a root that itself says nothing,
+a sensor that lies more loudly than anything true, polls that blur the order, and a second fault elsewhere.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analytics.cause import Sign
+from twin.kinds import KINDS
+from twin.site import Site
+
+POLL_S = 15.0  # a finding is seen up to so much later than it began
+SILENT_ROOT, LIAR, SECOND = 0.15, 0.5, 0.4  # how often
+NOISE = 3.0  # findings that mean nothing, in the mean
+_KIND = tuple(KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """``at``: which assets, seen from the root; ``metric``; ``p``: of each to show it; ``after_s``: from-to."""
+
+    at: str
+    metric: str
+    p: float
+    after_s: tuple[float, float] = (0.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Findings and the truth. ``deviation``: how far each is off, for whoever ranks by that; ``roots``: the assets at fault;
+    ``liars``: those whose sensor lies and that are well."""
+
+    signs: Sequence[Sign]
+    deviation: Mapping[str, float]
+    roots: Sequence[str]
+    liars: Sequence[str]
+
+
+# kind of root and name -> what it does. "self" comes first; the rest is seen from the root.
+FAULTS: Mapping[str, tuple[str, tuple[Effect, ...]]] = {
+    "pump stops, standby takes over": (
+        "cdu-pump",
+        (
+            Effect("self", "power_w", 1.0),
+            Effect("parent", "flow_kgps", 0.5, (5, 20)),
+            Effect("sibling", "pump_speed_frac", 0.9, (5, 30)),
+        ),
+    ),
+    "pump stops for good": (
+        "cdu-pump",
+        (
+            Effect("self", "power_w", 1.0),
+            Effect("parent", "flow_kgps", 0.95, (5, 30)),
+            Effect("parent", "supply_temp_c", 0.6, (60, 200)),
+            Effect("cooled by parent", "return_temp_c", 0.85, (30, 240)),
+            Effect("gpus cooled by parent", "temp_c", 0.15, (60, 400)),
+        ),
+    ),
+    "heat exchanger fouls": (
+        "cdu",
+        (
+            Effect("self", "supply_temp_c", 1.0),
+            Effect("self", "primary_flow_kgps", 0.7, (0, 60)),
+            Effect("cooled", "supply_temp_c", 0.7, (20, 300)),
+            Effect("gpus cooled", "temp_c", 0.08, (120, 600)),
+        ),
+    ),
+    "rack leaks": (
+        "rack",
+        (
+            Effect("self", "leak_flag", 1.0),
+            Effect("self", "flow_kgps", 0.7, (0, 60)),
+            Effect("cooler", "flow_kgps", 0.3, (20, 120)),
+            Effect("gpus in", "temp_c", 0.5, (60, 400)),
+        ),
+    ),
+    "rack manifold clogs": (
+        "rack",
+        (
+            Effect("self", "return_temp_c", 1.0),
+            Effect("self", "flow_kgps", 0.9, (0, 30)),
+            Effect("gpus in", "temp_c", 0.7, (30, 300)),
+        ),
+    ),
+    "loop pump stops": (
+        "loop-pump",
+        (
+            Effect("self", "power_w", 1.0),
+            Effect("parent", "flow_kgps", 0.9, (5, 30)),
+            Effect("cooled by parent", "primary_flow_kgps", 0.8, (10, 90)),
+            Effect("cooled by parent", "supply_temp_c", 0.7, (60, 300)),
+        ),
+    ),
+    "chiller trips": (
+        "chiller",
+        (
+            Effect("self", "power_w", 1.0),
+            Effect("cooled", "supply_temp_c", 0.6, (60, 300)),
+            Effect("partner cools", "power_w", 0.6, (30, 200)),
+        ),
+    ),
+    "tower fan stops": (
+        "tower",
+        (
+            Effect("self", "fan_speed_frac", 1.0),
+            Effect("cooled", "power_w", 0.5, (60, 400)),
+            Effect("cooled", "return_temp_c", 0.3, (60, 400)),
+        ),
+    ),
+    "pdu trips": (
+        "pdu",
+        (
+            Effect("self", "voltage_v", 1.0),
+            Effect("partner feeds", "loading_frac", 0.85, (0, 10)),
+            Effect("fed", "power_w", 0.3, (0, 20)),
+        ),
+    ),
+    "ups fails": (
+        "ups",
+        (
+            Effect("self", "voltage_v", 1.0),
+            Effect("fed", "voltage_v", 0.7, (0, 10)),
+            Effect("partner feeds", "loading_frac", 0.7, (0, 20)),
+        ),
+    ),
+    "transformer trips": (
+        "transformer",
+        (
+            Effect("self", "power_w", 1.0),
+            Effect("fed", "on_battery_flag", 0.95, (0, 8)),
+            Effect("fed", "power_w", 0.6, (0, 20)),
+        ),
+    ),
+    "leaf switch fails": (
+        "leaf",
+        (
+            Effect("self", "up_flag", 1.0),
+            Effect("parts", "up_flag", 0.9, (0, 20)),
+            Effect("connected", "net_rx_bps", 0.85, (0, 30)),
+        ),
+    ),
+    "spine switch fails": (
+        "spine",
+        (
+            Effect("self", "up_flag", 1.0),
+            Effect("parts", "up_flag", 0.9, (0, 20)),
+            Effect("parts of connected", "error_count", 0.25, (0, 60)),
+        ),
+    ),
+    "link flaps": (
+        "port",
+        (Effect("self", "link_down_count", 1.0), Effect("self", "error_count", 0.8, (0, 30)), Effect("parent", "temp_c", 0.0)),
+    ),
+    "node goes down": (
+        "node",
+        (
+            Effect("self", "up_flag", 1.0),
+            Effect("gpus in", "power_w", 0.9, (0, 30)),
+            Effect("parent", "power_w", 0.2, (10, 60)),
+        ),
+    ),
+    "gpu memory fails": (
+        "gpu",
+        (Effect("self", "xid_code", 1.0), Effect("self", "util_frac", 0.8, (0, 20)), Effect("self", "power_w", 0.6, (0, 30))),
+    ),
+    "gpu cold plate clogs": (
+        "gpu",
+        (
+            Effect("self", "temp_c", 1.0),
+            Effect("self", "throttle_code", 0.7, (10, 120)),
+            Effect("self", "sm_clock_hz", 0.7, (10, 120)),
+        ),
+    ),
+}
+
+
+def seeded(site: Site, rng: np.random.Generator, now_s: float = 1.8e9) -> Case:
+    """One case: one fault or two, and what else is found around it."""
+    graph = _Graph(site)
+    signs: dict[str, Sign] = {}
+    off: dict[str, float] = {}
+    roots: list[str] = []
+    for _ in range(2 if rng.random() < SECOND else 1):
+        kind, effects = list(FAULTS.values())[int(rng.integers(len(FAULTS)))]
+        root = int(rng.choice(graph.roots(kind)))
+        if site.ids[root] in roots:
+            continue
+        roots.append(site.ids[root])
+        _play(graph, rng, root, effects, now_s + rng.uniform(0, 300), signs, off)
+    for _ in range(int(rng.poisson(NOISE))):
+        asset = site.ids[int(rng.integers(len(site.ids)))]
+        _say(rng, asset, str(rng.choice(("temp_c", "power_w", "flow_kgps"))), now_s + rng.uniform(-100, 500), signs, off, 1.0)
+    liars = []
+    if rng.random() < LIAR:
+        kind = str(rng.choice(("cdu", "rack", "loop", "ups")))
+        liar = site.ids[int(rng.choice(site.of_kind(kind)))]
+        if liar not in roots:
+            liars.append(liar)
+            name = "loading_frac" if kind == "ups" else "supply_temp_c"
+            _say(rng, liar, name, now_s + rng.uniform(-100, 300), signs, off, 6.0)
+    return Case(list(signs.values()), off, roots, liars)
+
+
+def _play(
+    graph: "_Graph",
+    rng: np.random.Generator,
+    root: int,
+    effects: Sequence[Effect],
+    start_s: float,
+    signs: dict[str, Sign],
+    off: dict[str, float],
+) -> None:
+    silent = rng.random() < SILENT_ROOT and any(effect.at != "self" and effect.p > 0.5 for effect in effects)
+    for effect in effects:
+        if effect.at == "self" and silent:
+            continue
+        for at in graph.at(effect.at, root):
+            if rng.random() < effect.p:
+                after_s = rng.uniform(*effect.after_s)
+                _say(rng, graph.site.ids[at], effect.metric, start_s + after_s, signs, off, 2.0)
+
+
+def _say(
+    rng: np.random.Generator,
+    asset: str,
+    metric: str,
+    at_s: float,
+    signs: dict[str, Sign],
+    off: dict[str, float],
+    size: float,
+) -> None:
+    key = f"{metric}:{asset}"
+    if key not in signs:
+        signs[key] = Sign(key, asset, metric, at_s + rng.uniform(0, POLL_S))
+        off[key] = size * float(rng.lognormal(0.0, 0.6))
+
+
+class _Graph:
+    """Who is where, seen from an asset, as global positions."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._down: dict[str, dict[int, list[int]]] = {}
+        self._up: dict[str, dict[int, list[int]]] = {}
+        for relation, links in site.links.items():
+            down, up = self._down.setdefault(relation, defaultdict(list)), self._up.setdefault(relation, defaultdict(list))
+            for source, target in zip(links.source.tolist(), links.target.tolist(), strict=True):
+                down[source].append(target)
+                up[target].append(source)
+        self._parts: dict[int, list[int]] = defaultdict(list)
+        for child, parent in enumerate(site.parent.tolist()):
+            self._parts[parent].append(child)
+
+    def roots(self, kind: str) -> list[int]:
+        """Where a fault of this kind may strike."""
+        site = self.site
+        if kind in ("cdu-pump", "loop-pump"):
+            return [p for p in site.of_kind("pump").tolist() if self.kind(int(site.parent[p])) == kind.removesuffix("-pump")]
+        if kind in ("leaf", "spine"):
+            wanted = "rack" if kind == "leaf" else "hall"
+            return [s for s in site.of_kind("switch").tolist() if self.kind(int(site.parent[s])) == wanted]
+        return [int(i) for i in site.of_kind(kind)]
+
+    def kind(self, at: int) -> str:
+        """Kind of the asset at a global position."""
+        return _KIND[int(self.site.kind_of[at])]
+
+    def at(self, which: str, root: int) -> list[int]:
+        """The assets that ``which`` names, seen from ``root``."""
+        parent = int(self.site.parent[root])
+        direct = {
+            "self": lambda: [root],
+            "parent": lambda: [parent],
+            "sibling": lambda: [i for i in self._parts[parent] if i != root and self.kind(i) == self.kind(root)],
+            "parts": lambda: self._ports(root),
+            "cooled": lambda: self._down["cools"][root],
+            "cooled by parent": lambda: self._down["cools"][parent],
+            "cooler": lambda: self._up["cools"][root],
+            "fed": lambda: self._down["feeds"][root],
+            "connected": lambda: self._down["connects"][root],
+            "parts of connected": lambda: [p for i in self._down["connects"][root] for p in self._ports(i)],
+            "partner feeds": lambda: self._partners("feeds", root),
+            "partner cools": lambda: self._partners("cools", root),
+            "gpus in": lambda: self._gpus([root]),
+            "gpus cooled": lambda: self._gpus(self._down["cools"][root]),
+            "gpus cooled by parent": lambda: self._gpus(self._down["cools"][parent]),
+        }
+        return direct[which]()
+
+    def _ports(self, at: int) -> list[int]:
+        return [i for i in self._parts[at] if self.kind(i) == "port"]
+
+    def _partners(self, relation: str, root: int) -> list[int]:
+        shared = {p for target in self._down[relation][root] for p in self._up[relation][target]}
+        return sorted(shared - {root})
+
+    def _gpus(self, places: Sequence[int]) -> list[int]:
+        found, open_ = [], list(places)
+        for here in open_:
+            open_ += self._parts[here]
+            if self.kind(here) == "gpu":
+                found.append(here)
+        return found
+
+
+def by_deviation(case: Case) -> list[str]:
+    """The rule "largest deviation": assets by how far they are off."""
+    most: dict[str, float] = {}
+    for sign in case.signs:
+        most[sign.asset] = max(most.get(sign.asset, 0.0), case.deviation[sign.key])
+    return sorted(most, key=lambda asset: (-most[asset], asset))
+
+
+def by_upstream(site: Site, case: Case) -> list[str]:
+    """The rule "nearest upstream": from each sign to the most upstream asset above it that shows a sign too, over places and
+    links; those by how many signs lead there."""
+    showing = {site.position[sign.asset] for sign in case.signs}
+    above: dict[int, set[int]] = defaultdict(set)
+    for links in site.links.values():
+        for source, target in zip(links.source.tolist(), links.target.tolist(), strict=True):
+            if target in showing or source in showing:
+                above[target].add(source)
+    votes: dict[int, int] = defaultdict(int)
+    for at in sorted(showing):
+        here, seen = at, {at}
+        while True:
+            up = (above[here] | {int(site.parent[here])}) & showing - seen
+            if not up:
+                break
+            here = min(up)
+            seen.add(here)
+        votes[here] += 1
+    return [site.ids[i] for i in sorted(votes, key=lambda i: (-votes[i], i))]
+
+
+def accuracy_at(k: int, ranked: Sequence[str], roots: Sequence[str]) -> float:
+    """AC@k of one case: share of the roots among the first k, of as many as fit there (Pham et al., RCAEval 2024)."""
+    return len(set(ranked[:k]) & set(roots)) / min(k, len(roots))

@@ -1,0 +1,197 @@
+"""Live frames between the processes of one centre, over an MQTT broker: each hears what the others measured or worked out.
+
+What goes over the broker is only the present: it is sent once, at most once, and what a slow broker leaves waiting too long is
+dropped, oldest first, and counted. History goes to the store.
+"""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+from ingest.wire import read_secret
+from twin.errors import ConfigError, Problem, SourceError
+from twin.frame import Bytes, Floats, Frame, Origin
+from twin.site import Site
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 64  # batches
+MAX_BATCH_BYTES = 64 * 2**20  # after unpacking
+AGAIN_S = 1.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the broker is, and who asks."""
+
+    host: str
+    port: int = 1883
+    user: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+
+class Codec:
+    """Frames to bytes and back, between processes that hold the same site: rows are sent as they are, with a mark of the site
+    that they are rows of."""
+
+    def __init__(self, site: Site) -> None:
+        self._mark = blake2b("\0".join(site.ids).encode(), digest_size=8).hexdigest()
+        self._press = zstandard.ZstdCompressor(level=-3)
+        self._loosen = zstandard.ZstdDecompressor()
+
+    def pack(self, frames: Sequence[Frame]) -> bytes:
+        """``frames`` as one message."""
+        heads, columns = [], []
+        for one in frames:
+            issued = None if one.issued is None else _micros(one.issued)
+            grades = [name for name in one.quality if name in one.values]
+            head = [
+                one.kind,
+                _micros(one.time),
+                len(one.rows),
+                list(one.values),
+                grades,
+                one.origin.value,
+                one.source,
+                one.band,
+            ]
+            heads.append([*head, issued])
+            columns.append(np.ascontiguousarray(one.rows, dtype=np.int32).tobytes())
+            columns.extend(np.ascontiguousarray(column, dtype=np.float64).tobytes() for column in one.values.values())
+            columns.extend(np.ascontiguousarray(one.quality[name], dtype=np.uint8).tobytes() for name in grades)
+        said = json.dumps([self._mark, heads], separators=(",", ":")).encode()
+        return self._press.compress(b"".join([len(said).to_bytes(4, "little"), said, *columns]))
+
+    def unpack(self, message: bytes) -> list[Frame]:
+        """Undo ``pack``. ``SourceError`` for what is no such message, or of another site."""
+        try:
+            data = self._loosen.decompress(message, max_output_size=MAX_BATCH_BYTES)
+            at = 4 + int.from_bytes(data[:4], "little")
+            mark, heads = json.loads(data[4:at])
+            if mark != self._mark:
+                raise SourceError("a process sends frames of another site; give all processes the same tables")
+            frames = []
+            for kind, time, n, metrics, grades, origin, source, band, issued in heads:
+                rows = np.frombuffer(data, dtype=np.int32, count=n, offset=at)
+                at += 4 * n
+                values: dict[str, Floats] = {}
+                for name in metrics:
+                    values[name] = np.frombuffer(data, dtype=np.float64, count=n, offset=at)
+                    at += 8 * n
+                quality: dict[str, Bytes] = {}
+                for name in grades:
+                    quality[name] = np.frombuffer(data, dtype=np.uint8, count=n, offset=at)
+                    at += n
+                made = None if issued is None else _moment(issued)
+                frames.append(Frame(kind, _moment(time), rows, values, Origin(origin), source, band, quality, made))
+        except (zstandard.ZstdError, ValueError, TypeError, KeyError) as error:
+            raise SourceError(f"a message on the broker is no batch of frames ({error})") from None
+        return frames
+
+
+class Broker:
+    """Says what this process has to say and hears the others, from ``start`` to ``close``. ``put`` is for any thread.
+
+    ``sent``, ``heard`` and ``dropped`` are batches. A broker that is away is tried again every second."""
+
+    def __init__(self, address: Address, site: Site, me: str, take: Callable[[Sequence[Frame]], None]) -> None:
+        try:
+            import aiomqtt
+        except ImportError as error:
+            what = "aiomqtt is not installed; make field, or pip install 'icctwin[field]'"
+            raise ConfigError([Problem("[cluster] broker", what)]) from error
+        self._mqtt = aiomqtt
+        self._address, self._me, self._take, self._codec = address, me, take, Codec(site)
+        self._base = f"icctwin/{site.name}/frames"
+        self._waiting: deque[list[Frame]] = deque(maxlen=MAX_WAITING)
+        self.sent = self.heard = self.dropped = 0
+        self.connected = False
+        self._life: asyncio.Task[None] | None = None
+
+    def put(self, frames: Sequence[Frame]) -> None:
+        """Tell the others of ``frames``, soon."""
+        if frames:
+            if len(self._waiting) == MAX_WAITING:
+                self.dropped += 1
+            self._waiting.append(list(frames))
+
+    async def start(self) -> None:
+        """Begin to listen and to talk, on this loop."""
+        self._life = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Let go."""
+        if self._life is not None:
+            self._life.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._life
+            self._life = None
+
+    async def _run(self, every_s: float = 0.2) -> None:
+        while True:
+            try:
+                await self._connected(every_s)
+            except (self._mqtt.MqttError, SourceError, OSError) as error:
+                if self.connected:
+                    log.warning("the broker at %s:%d is away: %s", self._address.host, self._address.port, error)
+                self.connected = False
+            await asyncio.sleep(AGAIN_S)
+
+    async def _connected(self, every_s: float) -> None:
+        at = self._address
+        secret = read_secret(at.password_file) if at.password_file else None
+        tls = self._mqtt.TLSParameters(ca_certs=str(at.ca_file)) if at.ca_file else None
+        async with self._mqtt.Client(
+            at.host, at.port, username=at.user or None, password=secret, identifier=f"icctwin-{self._me}", tls_params=tls
+        ) as client:
+            self.connected = True
+            await client.subscribe(f"{self._base}/#", qos=0)
+            talking = asyncio.create_task(self._talk(client, every_s))
+            try:
+                async for message in client.messages:
+                    if not message.topic.matches(f"{self._base}/{self._me}"):
+                        self._hear(bytes(message.payload))
+            finally:
+                talking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await talking
+
+    async def _talk(self, client: "object", every_s: float) -> None:
+        while True:
+            frames: list[Frame] = []
+            while self._waiting:
+                frames += self._waiting.popleft()
+            if frames:
+                await client.publish(f"{self._base}/{self._me}", self._codec.pack(frames), qos=0)  # type: ignore[attr-defined]
+                self.sent += 1
+            await asyncio.sleep(every_s)
+
+    def _hear(self, payload: bytes) -> None:
+        try:
+            frames = self._codec.unpack(payload)
+        except SourceError as error:
+            self.dropped += 1
+            log.error("%s", error)
+            return
+        self.heard += 1
+        self._take(frames)
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(time_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time_us)

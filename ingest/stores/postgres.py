@@ -1,0 +1,131 @@
+"""Records in PostgreSQL, shared by the processes of a centre, and the lock by which one of them leads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
+from typing import Any
+
+from ingest.stores.errors import StoreError
+from ingest.stores.records import MAX_LIMIT, record_text
+from ingest.wire import read_secret
+from twin.errors import ConfigError, Problem
+
+WAIT_S = 5
+_SCHEMA_SQL = """
+CREATE TABLE IF NOT EXISTS icctwin_record(number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic TEXT NOT NULL,
+  time TIMESTAMPTZ NOT NULL, text TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS icctwin_record_topic ON icctwin_record(topic, number);
+CREATE INDEX IF NOT EXISTS icctwin_record_time ON icctwin_record(topic, time);
+"""
+
+
+class Session:
+    """One connection, made anew when it broke. ``where``: ``host=… dbname=… user=…`` without a password."""
+
+    def __init__(self, where: str, password_file: Path | None) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            what = "psycopg is not installed; make field, or pip install 'icctwin[cluster]'"
+            raise ConfigError([Problem("[cluster] postgres", what)]) from error
+        self._psycopg, self._where, self._password_file = psycopg, where, password_file
+        self._lock = Lock()
+        self._con: Any = None
+
+    def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement, durable on return; ``StoreError`` where the server does not take it."""
+        with self._lock:
+            try:
+                return self._asked(sql, values)
+            except self._psycopg.Error as error:
+                self._let_go()
+                what = " ".join(str(error).split())
+                raise StoreError(f"PostgreSQL ({self._where}): {what}; is it running, and may we write there?") from None
+
+    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if self._con is None:
+            secret: dict[str, Any] = {"password": read_secret(self._password_file)} if self._password_file else {}
+            self._con = self._psycopg.connect(self._where, autocommit=True, connect_timeout=WAIT_S, **secret)
+        cursor = self._con.execute(sql, values or None)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def _let_go(self) -> None:
+        if self._con is not None:
+            self._con.close()
+            self._con = None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._let_go()
+
+
+class PostgresRecords:
+    """``twin.ports.Records`` in one table. Any number of processes append and read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        session.ask(_SCHEMA_SQL)
+
+    def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
+        """See ``twin.ports.Records``. ``ValueError`` for what is no JSON object or too large."""
+        text = record_text(topic, record)
+        sql = "INSERT INTO icctwin_record(topic, time, text) VALUES (%s, %s, %s) RETURNING number"
+        return int(self._session.ask(sql, (topic, time, text))[0][0])
+
+    def read(
+        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+    ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
+        """See ``twin.ports.Records``. ``limit`` is at most ``MAX_LIMIT``."""
+        if not 0 < limit <= MAX_LIMIT:
+            raise ValueError(f"a limit of {limit} records; use 1 to {MAX_LIMIT:,} and ask again from where it ended")
+        where, values = ["topic = %s"], list[Any]([topic])
+        for bound, sign in ((start, ">="), (end, "<")):
+            if bound is not None:
+                where.append(f"time {sign} %s")
+                values.append(bound)
+        order = "DESC" if newest else "ASC"
+        sql = f"SELECT number, time, text FROM icctwin_record WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT %s"
+        rows = self._session.ask(sql, [*values, limit])
+        found = [(int(number), time.astimezone(UTC), json.loads(text)) for number, time, text in rows]
+        return found[::-1] if newest else found
+
+    def trim(self, topic: str, keep: int) -> None:
+        """See ``twin.ports.Records``."""
+        sql = (
+            "DELETE FROM icctwin_record WHERE topic = %s AND number <= "
+            "(SELECT number FROM icctwin_record WHERE topic = %s ORDER BY number DESC LIMIT 1 OFFSET %s)"
+        )
+        self._session.ask(sql, (topic, topic, keep))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
+
+
+class Leader:
+    """One of all processes that ask leads, until it stops, dies or loses the server: a lock of PostgreSQL's that lives as
+    long as its session does. The session must be the leader's own."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
+        self._key = int.from_bytes(blake2b(f"icctwin {name}".encode(), digest_size=8).digest(), "big", signed=True)
+        self._pid = 0  # of the server's process that holds the lock for us; a new session is another
+
+    def leads(self) -> bool:
+        """Whether this process leads now; asks the server, so a lock that was lost is noticed."""
+        try:
+            if self._pid and self._session.ask("SELECT pg_backend_pid()")[0][0] == self._pid:
+                return True
+            got, pid = self._session.ask("SELECT pg_try_advisory_lock(%s), pg_backend_pid()", [self._key])[0]
+            self._pid = int(pid) if got else 0
+        except StoreError:
+            self._pid = 0
+        return self._pid != 0
+
+    def close(self) -> None:
+        """Stop leading."""
+        self._session.close()

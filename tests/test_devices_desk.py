@@ -1,0 +1,52 @@
+"""The whole way of an order: the desk's plan to two cooling units over Modbus, read back, undone, or taken back where one
+is deaf."""
+
+from devices import opened
+from energy_house import NOW, SETPOINT, MemoryRecords
+from test_energy_act import GOOD, LATE, SITE, Plant, state, yes
+from test_source_modbus import CDU, device, server
+
+from energy.act import Desk, Stage
+from energy.plan import Mode
+
+
+async def held(one):
+    (frame,) = await one.poll(NOW)
+    return frame.values[SETPOINT].round(3).tolist()
+
+
+async def deaf(function, start, address, count, registers, values):
+    if values is not None:
+        values[0] = 300
+
+
+async def run(second):
+    """What the desk says of a plan of +1 K for both units, what both then hold, and what after the plan's end."""
+    first = device({"input": CDU, "holding": {0: 455, 1: 300}})
+    other = device({"input": CDU, "holding": {0: 455, 1: 300}}, action=second)
+    async with server(first) as one, server(other) as two:
+        centre = opened("modbus", SITE, targets={f"127.0.0.1:{one}": "c1", f"127.0.0.1:{two}": "c2"}, mapping="cdu")
+        desk, records = Desk(SITE, MemoryRecords(), centre.actuators, NOW), Plant()
+        try:
+            outcome = await desk.decide(GOOD, yes(), Mode.AUTO, state(records), NOW)
+            during = [await held(source) for source in centre.sources]
+            records.values = {"c1": during[0][0], "c2": during[1][0]}
+            await desk.revert_due(state(records, LATE), LATE)
+            return outcome, during, [await held(source) for source in centre.sources]
+        finally:
+            for source in centre.sources:
+                await source.close()
+
+
+async def test_a_plan_is_carried_out_over_modbus_and_undone_at_its_end():
+    outcome, during, after = await run(None)
+    assert outcome.stage is Stage.DONE, outcome.why
+    assert during == [[31], [31]]
+    assert after == [[30], [30]]
+
+
+async def test_where_one_unit_is_deaf_the_other_is_taken_back_at_once():
+    outcome, during, _ = await run(deaf)
+    assert outcome.stage is Stage.FAILED
+    assert "was told 31 and says 30" in str(outcome.why)
+    assert during == [[30], [30]]

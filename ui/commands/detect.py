@@ -1,0 +1,98 @@
+"""Commands that look for what is odd: detect anomalies in any table, and judge a detector by labels."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from twin.errors import ConfigError, Problem, SourceError
+from ui.commands import add_command, between, config_option, json_option, say, tell
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``detect``."""
+    parser = add_command(
+        commands, "detect", detect, "score each row of any table for anomalies", "icctwin detect --input f.csv --out o.csv"
+    )
+    parser.add_argument("--input", type=Path, help="CSV with columns time,<metric>,…; one metric or many")
+    parser.add_argument("--out", type=Path, help="CSV with columns time,score,alarm,metric; an alarm is near score 1")
+    parser.add_argument("--score", type=Path, help="CSV with labels (start,end or time,anomaly): judge the detector by them")
+    parser.add_argument(
+        "--calibrate",
+        type=between(1, 1_000_000),
+        help="rows at the start to learn from, when all was well (default: 15 %% of one metric; of many, 400 or a fifth)",
+    )
+    parser.add_argument(
+        "--cards", action="store_true", help="print what each detector was measured to do, and where it is weak"
+    )
+    parser.add_argument(
+        "--outcome",
+        metavar="KEY=VERDICT",
+        help="say what became of a finding of --config: confirmed, drained, reset, replaced, repaired, false_alarm",
+    )
+    config_option(parser)
+    json_option(parser)
+
+
+def detect(options: argparse.Namespace) -> int:
+    """A table in, scores and alarms out; with ``--score`` the figures against labels."""
+    import numpy as np
+
+    from analytics.detect import table
+    from twin.message import Message
+
+    if options.cards:
+        return _cards(options.json)
+    if options.outcome:
+        return _outcome(options.outcome, options.config)
+    if not options.input or not (options.out or options.score):
+        raise ConfigError([Problem("detect", "needs --input, and --out or --score (or --cards, or --outcome)")])
+    read = table.read_table(options.input)
+    if read.left_out:
+        tell(f"not looked at: {', '.join(read.left_out)}")
+    made = table.detect(read, options.calibrate)
+    if isinstance(made, Message):
+        raise SourceError(f"{options.input}: {made}")
+    if options.out:
+        table.write_detected(options.out, read, made)
+    result: dict[str, float | str | None] = {
+        "rows": len(read.time_s), "calibrated": made.calibrated, "method": made.method, "alarm_rows": int(made.alarm.sum())
+    }  # fmt: skip
+    if options.score:
+        truth = table.read_labels(options.score, read.time_s)
+        rng = np.random.Generator(np.random.PCG64(1))
+        judged = table.judge(read, made, truth, rng)
+        result |= {name: value if math.isfinite(value) else None for name, value in judged.items()}
+    say(json.dumps(result) if options.json else "\n".join(f"{name:<24} {_short(value)}" for name, value in result.items()))
+    return 0
+
+
+def _outcome(said: str, config: Path) -> int:
+    """Write an outcome down; the running centre learns from it within minutes."""
+    from analytics.detect.outcomes import note
+    from ingest.stores.records import open_records
+    from ui.config import load_config
+    from ui.tasks import RealClock
+
+    key, _, verdict = said.rpartition("=")
+    records = open_records(load_config(config).store.path / "records.db")
+    try:
+        note(records, key, verdict, RealClock().now())
+    finally:
+        records.close()
+    say(f"noted: {key} {verdict}")
+    return 0
+
+
+def _cards(as_json: bool) -> int:
+    from analytics.detect.cards import CARDS
+
+    if as_json:
+        say(json.dumps([card.plain() for card in CARDS]))
+        return 0
+    say("\n\n".join(card.text() for card in CARDS))
+    return 0
+
+
+def _short(value: float | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

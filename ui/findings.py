@@ -1,0 +1,53 @@
+"""The task of the live detectors: looks at the state, writes down what began and ended, and explains what is found together."""
+
+from datetime import datetime
+
+from analytics.alerts import Phase
+from analytics.cause import Explanation, Spread, explain, sign_of, spread_of
+from analytics.detect import outcomes
+from analytics.detect.live import Watch
+from analytics.finding import Finding, record_of
+from ui.view import Live
+
+TOPIC = "finding"
+KEPT = 20_000  # records of what began and ended
+LEARN_EVERY_S = 300.0
+FEWEST_TO_EXPLAIN = 2
+
+
+class Findings:
+    """Owns ``Live.findings`` and ``Live.causes``. ``step`` is called by one task at a time."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._watch = Watch(live.site)
+        self._spread: Spread | None = None  # made when there is something to explain
+        self._known: dict[str, Finding] = {}
+        self._learnt_s = float("-inf")
+
+    def step(self, now: datetime) -> None:
+        """What is found now. A finding is written down when it begins and when it is over."""
+        live = self._live
+        if now.timestamp() - self._learnt_s >= LEARN_EVERY_S:
+            self._watch.outcomes = outcomes.read(live.records)
+            self._learnt_s = now.timestamp()
+        found = self._watch.step(live.state, live.jobs, now)
+        by_key = {finding.key: finding for finding in found}
+        began = [finding for key, finding in by_key.items() if key not in self._known]
+        over = [finding for key, finding in self._known.items() if key not in by_key]
+        for finding, phase in [*((f, "began") for f in began), *((f, "over") for f in over)]:
+            live.records.append(TOPIC, now, {"phase": phase, **record_of(finding)})
+        if began or over:
+            live.records.trim(TOPIC, KEPT)
+        self._known = by_key
+        live.findings = found
+        live.causes = self._causes(found)
+
+    def _causes(self, found: tuple[Finding, ...]) -> tuple[Explanation, ...]:
+        firing = [alert for alert in self._live.alerts if alert.phase is Phase.FIRING]
+        signs = [*map(sign_of, found), *map(sign_of, firing)]
+        if len(signs) < FEWEST_TO_EXPLAIN:
+            return ()
+        if self._spread is None or self._spread.site is not self._live.site:
+            self._spread = spread_of(self._live.site)
+        return explain(self._spread, signs)
