@@ -73,7 +73,17 @@ def bench(
         "step_s": HOUR_S,
         "horizon_steps": DAY,
     }
-    return {"bench": "forecast", "figures": figures | near | known, "against": against | near_against, "conditions": conditions}
+    return {
+        "bench": "forecast",
+        "figures": _measured(figures | near | known),
+        "against": _measured(against | near_against),
+        "conditions": conditions,
+    }
+
+
+def _measured(figures: dict[str, float]) -> dict[str, float]:
+    """Only what could be measured: JSON knows no NaN, and a figure that is not one is none."""
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
 def _chosen(recording: Recording) -> str:
