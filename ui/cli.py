@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +16,8 @@ EXIT_DONE, EXIT_NO, EXIT_USAGE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 done, 1 the world or the data said no, 2 wrong usage or configuration."""
+    # before numpy is loaded: our matrices are small, and threads for them take the other cores' time and give none back
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 - read by a library, not by us
     parser = build_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(
