@@ -114,7 +114,7 @@ class Judge:
         part = PARTS.get(frame.kind)
         if part is not None and "power_w" in frame.values and self._site.count(part.kind):
             parts_w = self._sum_w(part.kind, frame.kind, frame.time_s)[frame.rows]
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 over = parts_w > frame.values["power_w"] * (1 + part.share_frac) + part.beside_w
             marks[names.index("power_w")][over] = Quality.SUSPECT
 

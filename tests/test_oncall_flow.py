@@ -116,7 +116,7 @@ class Run:
         self.centre.publish([Frame("gpu", now, site.all_rows("gpu"), {"temp_c": temp}, source="s")])
         self.centre.publish([Frame("cdu", now, site.all_rows("cdu"), {"flow_kgps": np.array([flow])})])
         self.centre.duties.alerts(now)
-        await self.centre._notify(now)
+        await self.centre._notify(self.centre.duties, now)
 
     async def close(self) -> None:
         await self.centre.delivery.close()
@@ -257,13 +257,13 @@ async def test_rules_are_read_again_when_they_change_and_kept_when_they_are_wron
     with receiving(receivers.anything) as receiver, centre(tmp_path, receiver) as run:
         await run.at(1, hot=1)
         (tmp_path / "rules.toml").write_text(RULES.replace("temp_c", "temperature"))
-        await run.centre._reread(run.clock.time)
+        await run.centre._reread(run.centre.duties, run.clock.time)
         assert "no metric 'temperature'" in str(run.centre.live.notices[0])
         assert "rules.toml:5" in str(run.centre.live.notices[0])
         await run.at(1, hot=1)
         assert len(receiver.taken) == 1  # the old rules went on
         (tmp_path / "rules.toml").write_text(RULES.replace("above = 85", "above = 95").replace("clear = 80", "clear = 91"))
-        await run.centre._reread(run.clock.time)
+        await run.centre._reread(run.centre.duties, run.clock.time)
         assert run.centre.live.notices == ()
         await run.at(1, hot=1)
         assert told(receiver)[-1][1] == "resolved"

@@ -150,5 +150,6 @@ def _values(one: dict[str, Any]) -> str:
 
 
 def _refusal(one: dict[str, Any], say: Words) -> str:
-    why = say.sentence(Message(one["why"]["text"], one["why"]["params"]))
+    text, params = one["why"]["text"], one["why"]["params"]
+    why = say.sentence(Message(text, params))
     return f'<tr><td>{escape(one["name"])} {escape(one["asset"])}</td><td class="why no">{escape(why)}</td></tr>'

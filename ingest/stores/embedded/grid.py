@@ -65,6 +65,8 @@ class Piece:
 
     def within(self, edges: Times) -> "Piece":
         """What lies inside ``edges``: start and end of increasing half-open intervals, one after the other."""
+        if not self.times.size:
+            return self
         if len(edges) == 2 and int(self.times[:, 0].min()) >= edges[0] and int(self.times[:, -1].max()) < edges[1]:
             return self
         held = np.searchsorted(edges, self.times, side="right") % 2 == 1
@@ -108,6 +110,7 @@ class Piece:
 def resolved(ranks: Sequence[Sequence[Piece]]) -> list[Piece]:
     """All pieces, where of several that speak of the same asset and time only the one of the latest rank still does.
     Within a rank no cell stands twice."""
+    ranks = [[piece for piece in rank if piece.times.size] for rank in ranks]
     if _follow_each_other(ranks):
         return [piece for rank in ranks for piece in rank]
     axes = [np.unique(np.concatenate([piece.times.ravel() for piece in rank])) for rank in ranks if rank]
