@@ -112,7 +112,7 @@ def test_a_silent_source_goes_stale_raises_an_alert_and_recovers(tmp_path: Path)
 
 def test_history_gives_a_forecast_with_its_score_and_a_restart_finds_everything_again(tmp_path: Path) -> None:
     clock = VirtualClock(START)
-    centre = Centre(load_config(_config(tmp_path, "false", history_days=14)), clock, wait=True, pace_s=60)
+    centre = Centre(load_config(_config(tmp_path, "false", history_days=15)), clock, wait=True, pace_s=60)
     for opened in centre.opened:
         assert opened.history is not None
         centre.make_history(opened.history(START))

@@ -32,7 +32,7 @@ name = "sim"
 type = "simulated"
 gpus = {gpus}
 seed = {seed}
-history_days = 14
+history_days = 15
 leave_out = ["{corner}"]
 
 [[source]]
