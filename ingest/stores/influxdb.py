@@ -46,7 +46,7 @@ _FOLD = {How.MEAN: "mean", How.MIN: "min", How.MAX: "max", How.LAST: "last"}
 
 class InfluxStore:
     """``twin.ports.Store`` on an InfluxDB. ``database`` is version 2's bucket. What is kept for how long is the server's
-    matter (``icctwin store init`` sets it up); where raw values are gone, steps are read from its hourly rollups."""
+    matter (``icctwin store init`` sets it up). Its rollups are for dashboards: here steps are folded from raw values alone."""
 
     def __init__(
         self, server: Server, site: Site, database: str, dialect: Dialect | None, org: str = "", readonly: bool = False
