@@ -1,16 +1,12 @@
 """Real senders push into a real ``icctwin up``: Prometheus and vmagent, the Influx client, the OpenTelemetry SDK."""
 
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,32 +20,10 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+from processes import free_port, get_json, until
 
 pytestmark = pytest.mark.server
 TOKEN = "s3cret"
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return json.loads(answer.read())
-
-
-def _until(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if answer := found():
-                return answer
-        except (urllib.error.URLError, ConnectionError):
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"not seen within {seconds} s: {what}")
 
 
 @contextmanager
@@ -72,7 +46,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         rows += [f"{node},node,rack,,{node}", f"{node}-gpu,gpu,{node},0,"]
     (folder / "assets.csv").write_text("\n".join([*rows, ""]))
     (folder / "token").write_text(TOKEN)
-    port = _port()
+    port = free_port()
     config = folder / "site.toml"
     config.write_text(
         f"""
@@ -91,12 +65,12 @@ token_file = "token"
     command = [sys.executable, "-m", "ui", "--log-level", "warning", "up", "--config", str(config)]
     with _running(command, folder / "log"):
         url = f"http://127.0.0.1:{port}"
-        _until("the API", lambda: _get(f"{url}/healthz"))
+        until("the API", lambda: get_json(f"{url}/healthz"))
         yield url
 
 
 def _seen(centre: str, kind: str, metric: str, asset: str) -> float | None:
-    page = _get(f"{centre}/api/v1/state?kind={kind}&metric={metric}")
+    page = get_json(f"{centre}/api/v1/state?kind={kind}&metric={metric}")
     if metric not in page["metrics"]:
         return None
     value = page["metrics"][metric]["value"][page["assets"].index(asset)]
@@ -109,8 +83,8 @@ def test_the_influx_client_writes(centre: str) -> None:
         point = Point("DCGM_FI_DEV").tag("Hostname", "influx").tag("gpu", "0").field("GPU_TEMP", 61.5).field("XID_ERRORS", 79)
         now = time.time_ns()
         client.write_api(write_options=SYNCHRONOUS).write("any", record=point.time(now, WritePrecision.NS))
-    _until("the reading", lambda: _seen(centre, "gpu", "temp_c", "influx-gpu") == 61.5)
-    (event,) = _until("the event", lambda: _get(f"{centre}/api/v1/events?code=xid/79"))
+    until("the reading", lambda: _seen(centre, "gpu", "temp_c", "influx-gpu") == 61.5)
+    (event,) = until("the event", lambda: get_json(f"{centre}/api/v1/events?code=xid/79"))
     assert (event["asset"], event["severity"], event["source"]) == ("influx-gpu", "critical", "push")
 
 
@@ -128,7 +102,7 @@ def test_the_opentelemetry_sdk_exports(centre: str) -> None:
     meter.create_observable_gauge("DCGM_FI_DEV_POWER_USAGE", [lambda _: [Observation(412.5, {"gpu": 0})]])
     assert provider.force_flush()
     provider.shutdown()
-    _until("the reading", lambda: _seen(centre, "gpu", "power_w", "otlp-gpu") == 412.5)
+    until("the reading", lambda: _seen(centre, "gpu", "power_w", "otlp-gpu") == 412.5)
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -173,9 +147,9 @@ scrape_configs:
 
 def _sends(centre: str, node: str) -> None:
     """What a sender of the page gives: readings as they stand, and the rate of a counter."""
-    _until("the GPU's reading", lambda: _seen(centre, "gpu", "temp_c", f"{node}-gpu") == 55)
-    _until("the node's memory", lambda: _seen(centre, "node", "mem_total_bytes", node) == 8e9)
-    rate = _until("the rate", lambda: _seen(centre, "node", "net_rx_bps", node))
+    until("the GPU's reading", lambda: _seen(centre, "gpu", "temp_c", f"{node}-gpu") == 55)
+    until("the node's memory", lambda: _seen(centre, "node", "mem_total_bytes", node) == 8e9)
+    rate = until("the rate", lambda: _seen(centre, "node", "net_rx_bps", node))
     assert rate == pytest.approx(8000, rel=0.2)
 
 
@@ -187,7 +161,7 @@ def test_a_real_prometheus_writes_to_us(centre: str, exporter: str, tmp_path: Pa
     config = tmp_path / "prometheus.yml"
     write = f"remote_write: [{{url: '{centre}/api/v1/write', authorization: {{credentials_file: '{tmp_path / 'token'}'}}}}]\n"
     config.write_text(_scrape(exporter, "prometheus") + write)
-    listen = f"--web.listen-address=127.0.0.1:{_port()}"
+    listen = f"--web.listen-address=127.0.0.1:{free_port()}"
     command = [program, f"--config.file={config}", listen, f"--storage.tsdb.path={tmp_path / 'data'}"]
     with _running(command, tmp_path / "log"):
         _sends(centre, "prometheus")
@@ -203,7 +177,7 @@ def test_a_real_vmagent_writes_to_us(centre: str, exporter: str, tmp_path: Path)
     command = [
         program,
         f"-promscrape.config={config}",
-        f"-httpListenAddr=127.0.0.1:{_port()}",
+        f"-httpListenAddr=127.0.0.1:{free_port()}",
         f"-remoteWrite.tmpDataPath={tmp_path / 'data'}",
         f"-remoteWrite.url={centre}/api/v1/write",
         f"-remoteWrite.bearerToken={TOKEN}",
@@ -213,6 +187,6 @@ def test_a_real_vmagent_writes_to_us(centre: str, exporter: str, tmp_path: Path)
 
 
 def test_what_is_pushed_shows_in_the_health_of_its_source(centre: str) -> None:
-    (source,) = _get(f"{centre}/api/v1/sources")
+    (source,) = get_json(f"{centre}/api/v1/sources")
     assert (source["id"], os.path.basename(source["status"])) == ("push", "up")
     assert source["samples"]["value"] > 0

@@ -9,10 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from processes import free_port, get_json, until
 
 from ingest.stores import open_store
 from ui.app import TASK_NAMES
@@ -43,32 +41,9 @@ runbook = "None: this is a test."
 """
 
 
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return json.loads(answer.read())
-
-
-def _until(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if answer := found():
-                return answer
-        except (urllib.error.URLError, ConnectionError):
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"not seen within {seconds} s: {what}")
-
-
 @pytest.fixture
 def node_exporter() -> Iterator[int]:
-    port = _port()
+    port = free_port()
     child = subprocess.Popen([str(EXPORTER), f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
     yield port
     child.terminate()
@@ -116,7 +91,7 @@ path = "store"
 [alerts]
 rules = "rules.toml"
 [wall]
-port = {_port()}
+port = {free_port()}
 [[source]]
 name = "os"
 type = "prometheus"
@@ -146,20 +121,22 @@ def test_from_real_exporters_to_store_wall_and_alert(config: Path) -> None:
     with (config.parent / "log").open("w") as log:
         child = subprocess.Popen([*icctwin, "up", "--config", str(config)], stderr=log)
     try:
-        _until("ready", lambda: _get(f"{base}/readyz")["ready"])
-        fires = _until("the alert", lambda: [a for a in _get(f"{base}/api/v1/view")["alerts"] if a["asset"] == "gpu"])
+        until("ready", lambda: get_json(f"{base}/readyz")["ready"])
+        fires = until("the alert", lambda: [a for a in get_json(f"{base}/api/v1/view")["alerts"] if a["asset"] == "gpu"])
         assert fires[0]["summary"]["sentence"].startswith("gpu is at 25")
-        sources = {row["id"]: row["status"] for row in _get(f"{base}/api/v1/sources")}
+        sources = {row["id"]: row["status"] for row in get_json(f"{base}/api/v1/sources")}
         assert sources == {"os": "up", "gpus": "up"}
 
         config.with_name("rules.toml").write_text(RULES.replace("above = 20", "above = 20\nclaer = 3"))
         child.send_signal(signal.SIGHUP)
-        _until("the refusal", lambda: any("claer" in notice["sentence"] for notice in _get(f"{base}/api/v1/view")["notices"]))
-        assert _get(f"{base}/api/v1/view")["alerts"], "the old rules stay"
+        until(
+            "the refusal", lambda: any("claer" in notice["sentence"] for notice in get_json(f"{base}/api/v1/view")["notices"])
+        )
+        assert get_json(f"{base}/api/v1/view")["alerts"], "the old rules stay"
 
         config.with_name("rules.toml").write_text(RULES.replace("above = 20", "above = 90").replace("clear = 15", "clear = 80"))
         child.send_signal(signal.SIGHUP)
-        _until("the new rules", lambda: not _get(f"{base}/api/v1/view")["alerts"])
+        until("the new rules", lambda: not get_json(f"{base}/api/v1/view")["alerts"])
     finally:
         child.send_signal(signal.SIGTERM)
         status = child.wait(30)
