@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import get_json, until
 from servers import data_folder, free_port, needs, victoria_metrics
 from small import small_site
 from store_model import shuffled_site
-from test_real_field import _get, _until
 
 from ingest.broker import Codec
 from ingest.shard import read_shard, shard_of
@@ -149,7 +149,7 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
     first, second = (Leader(Session(database, None), "x") for _ in range(2))
     assert (first.leads(), second.leads(), first.leads()) == (True, False, True)
     first.close()
-    assert _until("the second leads", second.leads, 10)
+    assert until("the second leads", second.leads, 10)
     assert not first.leads()
     for each in (first, second, one, other):
         each.close()
@@ -192,7 +192,7 @@ def mosquitto() -> Iterator[int]:
         (folder / "m.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
         child = subprocess.Popen([str(MOSQUITTO), "-c", str(folder / "m.conf")], stderr=subprocess.DEVNULL)
         try:
-            _until("mosquitto listens", lambda: _listens(port), 20)
+            until("mosquitto listens", lambda: _listens(port), 20)
             yield port
         finally:
             child.terminate()
@@ -234,14 +234,14 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
         running = {name: subprocess.Popen(command) for name, command in commands.items()}
         try:
             power = "/api/v1/state?kind=gpu&metric=power_w"
-            assert _until("all GPUs on the wall", lambda: _fresh(wall, power) == NODES * 8, 90)
+            assert until("all GPUs on the wall", lambda: _fresh(wall, power) == NODES * 8, 90)
             began = datetime.now(UTC)
             time.sleep(1.5 * EVERY_S)
             running["ingest-1"].kill()
             running["ingest-1"].wait(10)
             running["ingest-1"] = subprocess.Popen(commands["ingest-1"])
             replaced = time.monotonic()
-            assert _until("all GPUs on the wall again", lambda: _oldest_s(wall, power) < time.monotonic() - replaced, 90)
+            assert until("all GPUs on the wall again", lambda: _oldest_s(wall, power) < time.monotonic() - replaced, 90)
             time.sleep(EVERY_S)
             ended = datetime.now(UTC)
         finally:
@@ -267,9 +267,9 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
 
 def _oldest_s(port: int, path: str) -> float:
     """Age of the oldest of the newest values, as whoever looks at the wall has it."""
-    return float(max(_get(f"http://127.0.0.1:{port}{path}")["metrics"]["power_w"]["age_s"]))
+    return float(max(get_json(f"http://127.0.0.1:{port}{path}")["metrics"]["power_w"]["age_s"]))
 
 
 def _fresh(port: int, path: str) -> int:
-    answer = _get(f"http://127.0.0.1:{port}{path}")
+    answer = get_json(f"http://127.0.0.1:{port}{path}")
     return sum(answer["metrics"]["power_w"]["fresh"])
