@@ -17,6 +17,7 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.keep",
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.measure",

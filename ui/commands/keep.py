@@ -1,0 +1,67 @@
+"""Commands that keep a centre: ``backup`` and ``restore``."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ui.commands import add_command, config_option, json_option, say, tell
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``backup`` and ``restore``."""
+    parser = add_command(
+        commands,
+        "backup",
+        backup,
+        "copy configuration, store and records of a centre into one file, also while it runs",
+        "icctwin backup --config site.toml --out centre-2026-11-25.tar.zst",
+    )
+    config_option(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write; it must not exist")
+    json_option(parser)
+
+    parser = add_command(
+        commands,
+        "restore",
+        restore,
+        "put a backup back into a new folder, every byte checked",
+        "icctwin restore centre-2026-11-25.tar.zst --into my-centre",
+    )
+    parser.add_argument("file", type=Path, help="what icctwin backup wrote")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="a folder that does not exist or is empty")
+    json_option(parser)
+
+
+def backup(options: argparse.Namespace) -> int:
+    """One file that holds the centre."""
+    from importlib.metadata import version
+
+    from ui.backup import backup as back_up
+    from ui.tasks import RealClock
+
+    taken = back_up(options.config, options.out, RealClock().now(), version("icctwin"))
+    size = options.out.stat().st_size
+    if options.json:
+        said = {"files": len(taken.files), "bytes": size, "left_out": list(taken.left_out)}
+        say(json.dumps(said, ensure_ascii=False))
+        return 0
+    say(f"{len(taken.files)} files of {sum(taken.files.values()):,} bytes are in {options.out} ({size:,} bytes)")
+    for what in taken.left_out:
+        tell(f"left out: {what}")
+    return 0
+
+
+def restore(options: argparse.Namespace) -> int:
+    """The centre of a backup, ready to start."""
+    from ui.backup import restore as put_back
+
+    done = put_back(options.file, options.into)
+    if options.json:
+        said = {"config": str(done.config), "time": done.time.isoformat(), "files": done.files, "notes": list(done.notes)}
+        say(json.dumps(said, ensure_ascii=False))
+        return 0
+    say(f"{done.files} files as of {done.time:%Y-%m-%d %H:%M} UTC are in {options.into}; start with: "
+        f"icctwin up --config {done.config}")  # fmt: skip
+    for note in done.notes:
+        tell(note)
+    return 0
