@@ -145,7 +145,7 @@ class Config:
     sources: Sequence[SourceSection]
 
 
-_SECTIONS: Mapping[str, type[_Section]] = {
+SECTIONS: Mapping[str, type[_Section]] = {
     "site": SiteSection,
     "store": StoreSection,
     "wall": WallSection,
@@ -195,9 +195,9 @@ class _Reader:
 
     def read(self, raw: dict[str, Any]) -> Config:
         entries = raw.pop("source", [])
-        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in _SECTIONS.items()}
+        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
         for name in raw:
-            known = ", ".join((*_SECTIONS, "[source]"))
+            known = ", ".join((*SECTIONS, "[source]"))
             self._problem((name,), f"no section {name!r}; sections are {known}")
         if not isinstance(entries, list):
             self._problem(("source",), "sources are a list; write [[source]] with two brackets")

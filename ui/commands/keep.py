@@ -1,4 +1,4 @@
-"""Commands that keep a centre: ``backup`` and ``restore``."""
+"""Commands that keep a centre and its papers: ``backup``, ``restore`` and ``reference``."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from ui.commands import add_command, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``backup`` and ``restore``."""
+    """``backup``, ``restore`` and ``reference``."""
     parser = add_command(
         commands,
         "backup",
@@ -30,6 +30,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("file", type=Path, help="what icctwin backup wrote")
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="a folder that does not exist or is empty")
     json_option(parser)
+
+    parser = add_command(
+        commands,
+        "reference",
+        reference,
+        "write the reference of configuration, metrics, commands and alerts, as Markdown",
+        "icctwin reference --out docs/reference",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the pages go (default: all to stdout)")
 
 
 def backup(options: argparse.Namespace) -> int:
@@ -64,4 +73,18 @@ def restore(options: argparse.Namespace) -> int:
         f"icctwin up --config {done.config}")  # fmt: skip
     for note in done.notes:
         tell(note)
+    return 0
+
+
+def reference(options: argparse.Namespace) -> int:
+    """What may be configured, measured, typed and warned of, as this version has it."""
+    from ui.reference import pages
+
+    for name, text in pages().items():
+        if options.out is None:
+            say(text)
+            continue
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / name).write_text(text, encoding="utf-8")
+        say(str(options.out / name))
     return 0
