@@ -124,10 +124,8 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     folder = path.parent.resolve()
     named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
     named.append(adoption_file(config.site.assets))
-    secrets: list[Path] = []
-    for model in (config.store, config.cluster, *(source.options for source in config.sources)):
-        for name, value in _paths(model):
-            (secrets if name.endswith("_file") else named).append(value)
+    secrets = secret_paths(config)
+    named += [value for name, value in _named(config) if not name.endswith("_file")]
     inside: dict[str, Path] = {}
     left_out = [f"{secret}: a secret or a certificate; bring it yourself" for secret in secrets]
     for one in named:
@@ -139,6 +137,16 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
         found = sorted(f for f in one.rglob("*") if f.is_file()) if one.is_dir() else [one]
         inside |= {str(f.relative_to(folder)): f for f in found}
     return inside, left_out
+
+
+def secret_paths(config: Config) -> list[Path]:
+    """Files that hold secrets or certificates: whatever an option that ends in ``_file`` names."""
+    return list(dict.fromkeys(value for name, value in _named(config) if name.endswith("_file")))
+
+
+def _named(config: Config) -> Iterator[tuple[str, Path]]:
+    for model in (config.store, config.cluster, *(source.options for source in config.sources)):
+        yield from _paths(model)
 
 
 def _paths(model: BaseModel) -> Iterator[tuple[str, Path]]:

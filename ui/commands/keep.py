@@ -1,4 +1,4 @@
-"""Commands that keep a centre and its papers: ``backup``, ``restore`` and ``reference``."""
+"""Commands that keep a centre and its papers: ``doctor``, ``backup``, ``restore`` and ``reference``."""
 
 import argparse
 import json
@@ -8,7 +8,17 @@ from ui.commands import add_command, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``backup``, ``restore`` and ``reference``."""
+    """``doctor``, ``backup``, ``restore`` and ``reference``."""
+    parser = add_command(
+        commands,
+        "doctor",
+        doctor,
+        "look whether this machine and this installation can carry a centre",
+        "icctwin doctor --config site.toml",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="look at what this configuration needs as well")
+    json_option(parser)
+
     parser = add_command(
         commands,
         "backup",
@@ -39,6 +49,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "icctwin reference --out docs/reference",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pages go (default: all to stdout)")
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """A row for each thing looked at; exit 1 where one is bad."""
+    from ui.doctor import Health, examine
+
+    rows = list(examine(options.config))
+    well = all(row.health is not Health.BAD for row in rows)
+    if options.json:
+        say(json.dumps({"ok": well, "rows": [row._asdict() for row in rows]}))
+    else:
+        for row in rows:
+            say(f"{row.health:<5} {row.what:<14} {row.says}")
+    return 0 if well else 1
 
 
 def backup(options: argparse.Namespace) -> int:
