@@ -30,10 +30,19 @@ _SECRET_WORDS = ("token", "secret", "password", "apikey", "api_key", "auth")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: ``text`` is the decoded body, ``content_type`` the bare lower-case MIME type ("" where not given)."""
+    """What came back: the plain body, its bare lower-case MIME type ("" where not given), and the URL as shown."""
 
-    text: str
+    body: bytes
     content_type: str
+    where: str
+
+    @property
+    def text(self) -> str:
+        """The body decoded. ``SourceError`` where it is not UTF-8."""
+        try:
+            return self.body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.where}: byte {error.start} of the page is not UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,7 @@ async def fetch(
     """GET ``url`` once, whole or not at all.
 
     ``SourceError`` for a refused or broken connection, no answer within ``timeout_s``, a status other than 200, a redirect
-    to another origin, a body over ``max_body_bytes`` (reading stops there) and a body that is not UTF-8.
+    to another origin and a body over ``max_body_bytes`` (reading stops there).
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -201,9 +210,5 @@ async def _answer(response: aiohttp.ClientResponse, url: URL, max_body_bytes: in
         if len(body) > max_body_bytes:
             what = f"the page is over {max_body_bytes} bytes; raise max_body_bytes if it is meant to be"
             raise SourceError(f"{shown(url)}: {what}")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{shown(url)}: byte {error.start} of the page is not UTF-8") from None
     content_type = response.content_type.lower() if "Content-Type" in response.headers else ""
-    return Answer(text, content_type)
+    return Answer(bytes(body), content_type, shown(url))

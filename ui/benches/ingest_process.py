@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 import ingest.collect as collecting
+from ingest import gather
 from ingest.collect import Collector
 from ingest.mappings import bind
 from ingest.registry import source_module
@@ -77,7 +78,7 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
     stages, clock = Stages(), RealClock()
     site, sources = build(nodes, port, folder)
     exposition.Reader.read = stages.timed("parse", exposition.Reader.read)  # type: ignore[method-assign]
-    bind.Binding.frames = stages.timed("map", bind.Binding.frames)  # type: ignore[method-assign]
+    vars(gather)["mapped"] = stages.timed("map", vars(gather)["mapped"])
     store = open_store(folder / "store", site)
     append, maintain = stages.timed("append", store.append), stages.timed("compact", store.maintain)
     spool = Spool(append, threading.Lock(), disk=open_log(folder / "spool", site))
