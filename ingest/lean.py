@@ -15,13 +15,11 @@ import cramjam
 import httptools
 from yarl import URL
 
-from ingest.wire import CONNECT_TIMEOUT_S, MAX_HEADER_BYTES, Answer, shown
+from ingest.wire import CONNECT_TIMEOUT_S, MAX_HEADER_BYTES, REDIRECTS, UTF8, Answer, bad_status, over_limit, redirected, shown
 from twin.errors import SourceError
 
 READ_BYTES = 64 * 2**10
 UNPACK_BYTES = 256 * 2**10  # to begin with; as large as the largest page once it was seen
-_REDIRECTS = (301, 302, 303, 307, 308)
-_UTF8 = (None, "utf-8", "utf8", "us-ascii")
 
 
 class NotLean(Exception):
@@ -67,7 +65,7 @@ class Line:
     """A connection to the server of ``url``, for one request at a time; opened when it is wanted and kept."""
 
     def __init__(self, url: URL, buffers: Buffers, max_body_bytes: int) -> None:
-        self._url, self._buffers, self._limit = url, buffers, max_body_bytes
+        self._url, self._buffers, self._limit, self._shown = url, buffers, max_body_bytes, shown(url)
         self._open: _Connection | None = None
         self._asked: tuple[Mapping[str, str], bytes] = {}, b""
 
@@ -88,14 +86,12 @@ class Line:
             done = True
             return answer
         except TimeoutError:
-            raise SourceError(
-                f"{shown(self._url)}: no whole answer within {timeout_s:g} s; it or the network is slow"
-            ) from None
+            raise SourceError(f"{self._shown}: no whole answer within {timeout_s:g} s; it or the network is slow") from None
         except ConnectionResetError:
-            raise SourceError(f"{shown(self._url)}: the connection broke before the body was whole") from None
+            raise SourceError(f"{self._shown}: the connection broke before the body was whole") from None
         except OSError as error:
             why = f"no connection ({error.strerror or error}); is it running and the address right?"
-            raise SourceError(f"{shown(self._url)}: {why}") from None
+            raise SourceError(f"{self._shown}: {why}") from None
         finally:
             if not done:
                 self.close()  # what is on its way must not be taken for the next answer
@@ -113,15 +109,17 @@ class Line:
         status, reason, head, body = await line.ask(self._asked[1])
         if line.closed:
             self._open = None
-        where = shown(self._url)
-        if status in _REDIRECTS:
-            raise NotLean
+        if status in REDIRECTS:
+            target = self._url.join(URL(head.get(b"location", b"").decode("latin-1")))
+            if target.origin() == self._url.origin():
+                raise NotLean
+            raise SourceError(redirected(self._url, target))
         if status != 200:
-            raise SourceError(f"{where}: status {status} {reason}".rstrip() + "; 200 is expected")
+            raise SourceError(bad_status(self._url, status, reason))
         kind, charset = _content_type(head.get(b"content-type", b""))
-        if charset not in _UTF8:
-            raise SourceError(f"{where}: charset {charset}; only UTF-8 is read")
-        return Answer(self._plain(body, head.get(b"content-encoding", b"").lower()), kind, where)
+        if charset not in UTF8:
+            raise SourceError(f"{self._shown}: charset {charset}; only UTF-8 is read")
+        return Answer(self._plain(body, head.get(b"content-encoding", b"").lower()), kind, self._shown)
 
     def _plain(self, body: bytes, encoding: bytes) -> bytes:
         if encoding in (b"", b"identity"):
@@ -133,7 +131,7 @@ class Line:
         except OverflowError:
             raise SourceError(over_limit(self._url, self._limit)) from None
         except ValueError as error:
-            raise SourceError(f"{shown(self._url)}: the body is not whole gzip ({error})") from None
+            raise SourceError(f"{self._shown}: the body is not whole gzip ({error})") from None
 
     async def _connect(self) -> "_Connection":
         loop, url = asyncio.get_running_loop(), self._url
@@ -257,11 +255,6 @@ class _Connection(asyncio.BufferedProtocol):
             self._answer.set_exception(error)
 
 
-def over_limit(url: URL, limit: int) -> str:
-    """The sentence for a page that is too large."""
-    return f"{shown(url)}: the page is over {limit} bytes; raise max_body_bytes if it is meant to be"
-
-
 def _request(url: URL, headers: Mapping[str, str]) -> bytes:
     """``NotLean`` for headers that cannot be sent so: the full client says what is wrong with them."""
     host = url.host_port_subcomponent or ""
@@ -273,10 +266,10 @@ def _request(url: URL, headers: Mapping[str, str]) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _content_type(header: bytes) -> tuple[str, str | None]:
+def _content_type(header: bytes) -> tuple[str, str]:
     """MIME type ("" where there is none) and charset, both in lower case."""
     if not header:
-        return "", None
+        return "", "utf-8"
     message = Message()
     message["Content-Type"] = header.decode("latin-1")
-    return message.get_content_type(), message.get_content_charset()
+    return message.get_content_type(), message.get_content_charset("utf-8")

@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 64 * 2**20  # after decompression
 MAX_REDIRECTS = 3  # and only to the same scheme, host and port
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_SECRET_BYTES = 16 * 2**10
+REDIRECTS = (301, 302, 303, 307, 308)
+UTF8 = ("utf-8", "utf8", "us-ascii")
 _CHUNK_BYTES = 2**16
 _SECRET_WORDS = ("token", "secret", "password", "apikey", "api_key", "auth")
 
@@ -131,6 +133,24 @@ def shown(url: URL) -> str:
     return str(url.update_query(hidden)) if hidden else str(url)
 
 
+# what is said of an answer, whoever fetched it
+
+
+def bad_status(url: URL, status: int, reason: str) -> str:
+    """Of a status that is not 200."""
+    return f"{shown(url)}: status {status} {reason}".rstrip() + "; 200 is expected"
+
+
+def redirected(url: URL, target: URL) -> str:
+    """The sentence for a server that sends us to another."""
+    return f"{shown(url)}: redirects to another server ({target.origin()}), not followed; give its URL"
+
+
+def over_limit(url: URL, limit: int) -> str:
+    """The sentence for a page that is too large."""
+    return f"{shown(url)}: the page is over {limit} bytes; raise max_body_bytes if it is meant to be"
+
+
 async def fetch_json(
     session: aiohttp.ClientSession,
     url: URL,
@@ -189,26 +209,25 @@ async def _follow(
         async with session.get(
             here, headers=headers, allow_redirects=False, timeout=no_limit, server_hostname=server_name
         ) as response:
-            if response.status not in (301, 302, 303, 307, 308):
+            if response.status not in REDIRECTS:
                 return await _answer(response, url, max_body_bytes)
             target = here.join(URL(response.headers.get("Location", "")))
             if target.origin() != url.origin():
-                raise SourceError(f"{shown(url)}: redirects to another server ({target.origin()}), not followed; give its URL")
+                raise SourceError(redirected(url, target))
             here = target
     raise SourceError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
 
 async def _answer(response: aiohttp.ClientResponse, url: URL, max_body_bytes: int) -> Answer:
     if response.status != 200:
-        raise SourceError(f"{shown(url)}: status {response.status} {response.reason or ''}".rstrip() + "; 200 is expected")
+        raise SourceError(bad_status(url, response.status, response.reason or ""))
     charset = (response.charset or "utf-8").lower()
-    if charset not in ("utf-8", "utf8", "us-ascii"):
+    if charset not in UTF8:
         raise SourceError(f"{shown(url)}: charset {charset}; only UTF-8 is read")
     body = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
         if len(body) > max_body_bytes:
-            what = f"the page is over {max_body_bytes} bytes; raise max_body_bytes if it is meant to be"
-            raise SourceError(f"{shown(url)}: {what}")
+            raise SourceError(over_limit(url, max_body_bytes))
     content_type = response.content_type.lower() if "Content-Type" in response.headers else ""
     return Answer(bytes(body), content_type, shown(url))
