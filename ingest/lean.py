@@ -75,18 +75,19 @@ class Line:
         if headers != self._asked[0]:
             self._asked = headers, _request(self._url, headers)
         kept, done = self._open, False
+        until_s = asyncio.get_running_loop().time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                try:
-                    answer = await self._ask()
-                except ConnectionResetError:
-                    if kept is None or self._open is not kept or kept.answered:
-                        raise
-                    answer = await self._ask()  # the server had closed what we kept: that is no failure
+            try:
+                answer = await self._ask(until_s)
+            except ConnectionResetError:
+                if kept is None or self._open is not kept or kept.answered:
+                    raise
+                answer = await self._ask(until_s)  # the server had closed what we kept: that is no failure
             done = True
             return answer
         except TimeoutError:
-            raise SourceError(f"{self._shown}: no whole answer within {timeout_s:g} s; it or the network is slow") from None
+            what = f"no whole answer within {timeout_s:g} s; it or the network is slow"
+            raise SourceError(f"{self._shown}: {what}") from None
         except ConnectionResetError:
             raise SourceError(f"{self._shown}: the connection broke before the body was whole") from None
         except OSError as error:
@@ -102,11 +103,11 @@ class Line:
             self._open.close()
             self._open = None
 
-    async def _ask(self) -> Answer:
+    async def _ask(self, until_s: float) -> Answer:
         line = self._open
         if line is None or line.closed:
-            line = self._open = await self._connect()
-        status, reason, head, body = await line.ask(self._asked[1])
+            line = self._open = await self._connect(until_s)
+        status, reason, head, body = await line.ask(self._asked[1], until_s)
         if line.closed:
             self._open = None
         if status in REDIRECTS:
@@ -133,9 +134,9 @@ class Line:
         except ValueError as error:
             raise SourceError(f"{self._shown}: the body is not whole gzip ({error})") from None
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self, until_s: float) -> "_Connection":
         loop, url = asyncio.get_running_loop(), self._url
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout_at(min(until_s, loop.time() + CONNECT_TIMEOUT_S)):
             _, made = await loop.create_connection(
                 lambda: _Connection(self._buffers.read, url, self._limit),
                 url.raw_host or "",
@@ -153,6 +154,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[int, str, dict[bytes, bytes], bytes]] | None = None
+        self._late: asyncio.TimerHandle | None = None
         self._head: dict[bytes, bytes] = {}
         self._reason = ""
         self._parts: list[bytes] = []
@@ -160,14 +162,20 @@ class _Connection(asyncio.BufferedProtocol):
         self._in_body = False
         self.closed = False
 
-    async def ask(self, request: bytes) -> tuple[int, str, dict[bytes, bytes], bytes]:
-        """Status, reason, headers (lower case) and body as sent. ``ConnectionResetError`` where it ends before that."""
+    async def ask(self, request: bytes, until_s: float) -> tuple[int, str, dict[bytes, bytes], bytes]:
+        """Status, reason, headers (lower case) and body as sent. ``ConnectionResetError`` where it ends before that,
+        ``TimeoutError`` at ``until_s`` of the loop's clock."""
         if self._transport is None or self.closed:
             raise ConnectionResetError
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        self._late = loop.call_at(until_s, self._fail, TimeoutError())  # a tenth of what asyncio.timeout takes
         self._head, self._parts, self._size, self._head_bytes, self._in_body = {}, [], 0, 0, False
         self._transport.write(request)
-        return await self._answer
+        try:
+            return await self._answer
+        finally:
+            self._late.cancel()
 
     @property
     def answered(self) -> bool:

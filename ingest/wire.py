@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -30,8 +30,7 @@ _CHUNK_BYTES = 2**16
 _SECRET_WORDS = ("token", "secret", "password", "apikey", "api_key", "auth")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back: the plain body, its bare lower-case MIME type ("" where not given), and the URL as shown."""
 
     body: bytes

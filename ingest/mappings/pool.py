@@ -4,7 +4,6 @@ What mapping costs, it costs a call of numpy and hardly a number: a thousand pag
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,8 +16,7 @@ from twin.frame import Floats, Frame, Ints
 from twin.site import Bools
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class Reading(NamedTuple):
     """A page that was read and bound, and not mapped yet: float64[n] ``values`` of the series of ``binding``, read ``now``.
     ``clock_s``, ``every_s`` and ``source``: as ``Binding.frames`` takes them."""
 

@@ -142,7 +142,7 @@ class Scraper:
         node: int | None,
         given: Map[str, int],
     ) -> None:
-        self._name, self.target, self._options = name, target, options
+        self._name, self.target, self._options, self._shown = name, target, options, shown(target.url)
         self._given = given
         self._mapping, self._site, self._assets, self._door = mapping, site, assets, door
         self._fixed = node is not None
@@ -177,7 +177,7 @@ class Scraper:
 
     def _bound(self, page: Page, now: datetime, clock_s: float) -> Reading | list[Frame]:
         """A page that was asked for at ``clock_s`` of a clock that never jumps."""
-        series, binding, url = page.layout.series, self._binding, shown(self.target.url)
+        series, binding, url = page.layout.series, self._binding, self._shown
         if len(series) > self._options.max_samples:
             what = f"{len(series)} samples on the page, over max_samples = {self._options.max_samples}"
             raise SourceError(f"{url}: {what}; a label that never repeats? Drop it in the exporter, or raise the limit")
@@ -219,7 +219,7 @@ class Scraper:
             found = best_mapping({name for name, _ in series})
             if found is None:
                 what = "no mapping that comes with icctwin knows any of its names; write one and name it as mapping"
-                raise SourceError(f"{shown(self.target.url)}: {what}")
+                raise SourceError(f"{self._shown}: {what}")
             self.mapping_name, self._mapping = found
         binding = Binding(self._mapping, self._site, self._assets, series, self._node, self._fixed, self._given)
         if self._binding is not None:
@@ -230,7 +230,7 @@ class Scraper:
 
     async def _page(self, answer: Answer) -> Page:
         """The page that came, read the fast way or, in a thread, the slow one."""
-        url = shown(self.target.url)
+        url = self._shown
         if answer.content_type not in (_OPENMETRICS, *_TEXT):
             raise SourceError(f"{url}: sends {answer.content_type}, no exposition page; is the path right?")
         if self._learning is not None and not self._learning.done():

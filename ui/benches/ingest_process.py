@@ -30,6 +30,7 @@ from twin.frame import Frame
 from twin.load import Row, build_site
 from twin.site import Site
 from ui.benches.exporters import GPUS
+from ui.memory import look_seldom
 from ui.tasks import RealClock
 
 MAPPINGS = Path(bind.__file__).parent
@@ -77,6 +78,7 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
     """Live for ``warm_s + seconds``; figures of the last ``seconds``."""
     stages, clock = Stages(), RealClock()
     site, sources = build(nodes, port, folder)
+    look_seldom()  # as the commands do
     exposition.Reader.read = stages.timed("parse", exposition.Reader.read)  # type: ignore[method-assign]
     vars(gather)["mapped"] = stages.timed("map", vars(gather)["mapped"])
     store = open_store(folder / "store", site)
