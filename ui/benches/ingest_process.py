@@ -1,4 +1,4 @@
-"""The ingest process of the ingest bench: collector, judge, spool and embedded store as ``icctwin up`` runs them, alone.
+"""The ingest process of the ingest bench: collector, judge, state, spool and embedded store as ``icctwin up`` runs them, alone.
 
 Prints one JSON object: processor seconds by stage. What remains of the whole when parsing, judging, spooling and storing are
 taken off is the fetch: HTTP, unpacking and the event loop.
@@ -29,6 +29,7 @@ from ingest.stores import open_store
 from twin.frame import Frame
 from twin.load import Row, build_site
 from twin.site import Site
+from twin.state import State
 from ui.benches.exporters import GPUS
 from ui.memory import look_seldom
 from ui.tasks import RealClock
@@ -85,9 +86,16 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
     append, maintain = stages.timed("append", store.append), stages.timed("compact", store.maintain)
     spool = Spool(append, threading.Lock(), disk=open_log(folder / "spool", site))
     put = stages.timed("spool", spool.put)
-    stored = [0]
+    state, stored = State(site), [0]
+
+    def show(frames: Sequence[Frame], now: datetime) -> None:
+        for frame in frames:
+            state.absorb(frame, now)
+
+    absorb = stages.timed("state", show)
 
     def publish(frames: Sequence[Frame]) -> None:
+        absorb(frames, clock.now())
         put(frames)
         stored[0] += sum(frame.samples for frame in frames)
 
@@ -121,6 +129,7 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
         "rss_bytes": peak,
         "stages_s": spent,
         "down": len(collector.reasons),
+        "failed_polls": int(collector.health(clock.now()).values["errors_count"].sum()),
         "why": next(iter(collector.reasons.values()), ""),
         "dropped": spool.dropped,
     }
