@@ -98,6 +98,12 @@ class Piece:
             grades = None if self.quality is None else self.quality[rows]
             yield Piece(self.pos[rows], times[None, :], np.zeros(len(rows), dtype=np.int32), planes, grades)
 
+    def marks(self) -> "Piece | None":
+        """The qualities as a piece of their own; None where all is good."""
+        if self.quality is None:
+            return None
+        return Piece(self.pos, self.times, self.axis, {"mark": np.where(self.quality > 0, self.quality, np.nan)})
+
     def believed(self) -> "Piece":
         """The same without bad values; of a rollup, without what turned out to hold none."""
         if self.quality is not None:
