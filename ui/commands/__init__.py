@@ -21,6 +21,8 @@ GROUPS = (
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.measure",
+    "ui.commands.account",
+    "ui.commands.respond",
 )
 
 
