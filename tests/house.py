@@ -177,6 +177,8 @@ BARE = {
     "value": "in the unit of its metric, which stands beside it",
     "values": "in the unit of their metric, which stands beside them",
     "column": "in the unit of its metric, which stands beside it",
+    "past_days": "columns of several quantities, as the docstring says",
+    "span_days": "columns of several quantities, as the docstring says",
     "before": "in the unit of its metric, which stands beside it",
     "current": "in the unit of its metric, which stands beside it",
     "p10": "a quantile, in the unit that its owner's name carries",
