@@ -17,7 +17,7 @@ from analytics.rules import Rules
 from energy import ledger
 from energy.act import Desk
 from energy.guard import Limits, guard
-from energy.levers import LEVERS, Lever, Outlook, open_lever
+from energy.levers import LEVERS, Lever, Outlook, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
 from twin.adopt import in_force, load_adoptions
 from twin.errors import SourceError
@@ -213,7 +213,7 @@ def _plain(value: object) -> object:
 def _outlook(forecasts: Sequence[Forecast]) -> Outlook:
     by_name: dict[str, Forecast] = {f.metric: f for f in forecasts if (f.kind, f.metric) in FIRST}
     if not by_name:
-        return Outlook(*(np.empty(0) for _ in range(4)))
+        return no_outlook()
     time_s = next(iter(by_name.values())).time_s
 
     def column(name: str) -> Floats:

@@ -246,7 +246,7 @@ class SlurmOrders:
         given = {_OPTIONS[name]: value for name, value in body.items() if name in _OPTIONS}
         if "StartTime" in given:
             given["StartTime"] = datetime.fromtimestamp(given["StartTime"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
-        pairs = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
+        pairs = [f"{name}={value:.0f}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
         lines = [("scontrol", "update", f"JobId={job}", *pairs)] if pairs else []
         if "hold" in body:  # a job is let go last: it would start before it has its begin time
             lines = [("scontrol", "hold", job), *lines] if body["hold"] else [*lines, ("scontrol", "release", job)]
