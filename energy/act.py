@@ -127,8 +127,19 @@ class Desk:
         """Undo what has reached its end (``all_now``: everything in force); a setpoint by at most the metric's step a call.
 
         Call it every minute or so, also when all modes are back at advise: what was begun must end."""
-        outcomes = [*await self._setpoints.revert_due(state, now, all_now)]
-        return [*outcomes, *await self._ordering.revert_due(now, all_now)]
+        return [*await self.revert_setpoints(state, now, all_now), *await self.revert_orders(now, all_now)]
+
+    async def revert_setpoints(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
+        """The same, of setpoints."""
+        return await self._setpoints.revert_due(state, now, all_now)
+
+    async def revert_orders(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
+        """The same, of orders to schedulers; ``but_begins``: begin times stay, which release themselves."""
+        return await self._ordering.revert_due(now, all_now, but_begins)
+
+    async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
+        """Let go of jobs that bear a note of ours and wait, and of which no record is left."""
+        await self._ordering.release_strays(queue, jobs, now)
 
     async def follow(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """Look at a queue's jobs as just read: what an owner took out is let go, what a person changed is left alone, and what

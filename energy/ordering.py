@@ -75,10 +75,22 @@ class Ordering:
         said = Message("{done} of {total} orders are in force", {"done": done, "total": total}) if done < total else None
         return Outcome(stage, said)
 
-    async def revert_due(self, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
-        """Take back what has reached its end (``all_now``: everything)."""
+    async def revert_due(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
+        """Take back what has reached its end (``all_now``: everything; ``but_begins``: without begin times)."""
         due = [entry for entry in self._memory.ordered.values() if all_now or entry.stuck or entry.until <= now]
-        return await self._back(due, now, None)
+        return await self._back([one for one in due if not (but_begins and one.verb is Verb.BEGIN)], now, None)
+
+    async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
+        """See ``energy.act.Desk.release_strays``."""
+        terms = jobs.terms
+        waits = (jobs.state == JobState.PENDING) & (terms.noted == 1) & ((terms.begin_s > now.timestamp()) | (terms.held == 1))
+        known = {target for name, target in self._memory.ordered if name == queue}
+        lost = [
+            Ordered("stray", queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now, now)
+            for i in np.flatnonzero(waits).tolist()
+            if jobs.ids[i] not in known
+        ]
+        await self._back(lost, now, Message("It bears a note of ours, and no record says why"))
 
     async def follow(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """See ``energy.act.Desk.follow``."""

@@ -63,7 +63,7 @@ async def test_a_begin_time_is_set_once_said_to_the_owner_and_taken_back(slurm, 
     slurm.wait_for(lambda: shown(slurm, job, "%T") == "RUNNING")
     assert shown(slurm, job, "%k") == MARK
     late = await queue.order(orders(Verb.BEGIN, [job], until.timestamp(), note), now)
-    assert list(late.results) == [Result.FAILED]  # Slurm moves no job that runs
+    assert list(late.results) == [Result.GONE]
     assert shown(slurm, job, "%T") == "RUNNING"
 
 

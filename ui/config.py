@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -66,9 +66,11 @@ class AlertSection(_Section):
 
 
 class EnergySection(_Section):
-    """``[energy]``: how far each lever may go; what is not named stays in advise."""
+    """``[energy]``: how far each lever may go (what is not named stays in advise), and the metric of the grid that work is
+    shifted by."""
 
     modes: Mapping[str, Mode] = {}
+    signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
 
     @field_validator("modes")
     @classmethod

@@ -106,8 +106,8 @@ def _comment_same(job: _Job, ask: _Ask) -> bool:
 
 
 def _begin_same(job: _Job, ask: _Ask) -> bool:
-    if job.state == JobState.RUNNING:
-        return not ask.value > ask.now_s + NEAR_S  # it may start: and has
+    if job.state != JobState.PENDING:
+        return not ask.value > ask.now_s + NEAR_S and _comment_same(job, ask)  # it may start: and has
     if is_held(job.raw) or not _comment_same(job, ask):
         return False
     if (wanted_s := ask.begin_s(job)) > ask.now_s + NEAR_S:
@@ -116,6 +116,8 @@ def _begin_same(job: _Job, ask: _Ask) -> bool:
 
 
 def _begin_body(job: _Job, ask: _Ask) -> dict[str, Any]:
+    if job.state != JobState.PENDING:
+        return _note(job, ask)
     return {**({"hold": False} if is_held(job.raw) else {}), "begin_time": ask.begin_s(job), **_note(job, ask)}
 
 
@@ -125,7 +127,7 @@ def _no_read(job: _Job) -> float:
 
 _WAITS, _RUNS, _STANDS = JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED
 _HOW: Mapping[Verb, _How] = {
-    Verb.BEGIN: _How(lambda job: job.begin_s, _begin_same, _begin_body, (_WAITS, _RUNS)),
+    Verb.BEGIN: _How(lambda job: job.begin_s, _begin_same, _begin_body, (_WAITS, _RUNS, _STANDS)),
     Verb.HOLD: _How(
         lambda job: float(is_held(job.raw)),
         lambda job, ask: is_held(job.raw) and _comment_same(job, ask),
@@ -220,6 +222,8 @@ class SlurmOrders:
         if job is None:
             return Receipt(Result.GONE, why="there is no such job any more")
         if job.state not in how.states:
+            return Receipt(Result.GONE, how.read(job), why=f"it is {job.state.name.lower()}")
+        if orders.verb is Verb.BEGIN and job.state != JobState.PENDING and not orders.undo:
             return Receipt(Result.GONE, how.read(job), why=f"it is {job.state.name.lower()}")
         if not orders.undo and not job.agreed:
             return Receipt(Result.REFUSED, how.read(job), why="its owner has not agreed, or not any more")
