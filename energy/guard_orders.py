@@ -165,7 +165,7 @@ def _in_time(case: Case) -> Found:
                 if row < 0 or not delays[i] or math.isnan(jobs.deadline_s[row]):
                     continue
                 ran_s = case.now.timestamp() - float(jobs.start_s[row]) if jobs.state[row] == JobState.RUNNING else 0.0
-                end_s = float(table.values[i]) + float(jobs.limit_s[row]) - max(ran_s, 0.0)
+                end_s = float(table.values[i]) + float(jobs.lasts_s[row]) - max(ran_s, 0.0)
                 if not end_s <= jobs.deadline_s[row]:
                     yield {"job": table.targets[i], "late_s": end_s - float(jobs.deadline_s[row])}
 
@@ -223,7 +223,7 @@ def _consequence(case: Case) -> Found:
 
 def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
     jobs, now_s = queue.jobs, case.now.timestamp()
-    rows = np.flatnonzero((jobs.state <= JobState.RUNNING) & (jobs.limit_s > 0) & (jobs.gpus > 0))
+    rows = np.flatnonzero((jobs.state <= JobState.RUNNING) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
     planned = np.nan_to_num(jobs.terms.begin_s, nan=0.0)
     for i, row in _rows(queue, table):
         if row >= 0:
@@ -235,8 +235,8 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
         if not len(mine) or not math.isfinite(usable):
             continue
         was_s, then_s = (_starts(jobs, mine, begin_s, int(usable), now_s) for begin_s in (without, planned))
-        ends_s = then_s + jobs.limit_s[mine]
-        late = (ends_s > jobs.deadline_s[mine] + LATE_S) & ~(was_s + jobs.limit_s[mine] > jobs.deadline_s[mine] + LATE_S)
+        ends_s = then_s + jobs.lasts_s[mine]
+        late = (ends_s > jobs.deadline_s[mine] + LATE_S) & ~(was_s + jobs.lasts_s[mine] > jobs.deadline_s[mine] + LATE_S)
         moved = jobs.deferrable[mine] == 1
         slack_s = LATE_S + OTHERS_FRAC * np.maximum(was_s - now_s, 0)
         pushed = ~moved & (then_s > was_s + slack_s)
@@ -250,7 +250,7 @@ def _starts(jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s
     runs = (jobs.state[rows] == JobState.RUNNING) & ~(begins_s > now_s)  # what is to be paused waits again
     arrival_s = np.where(runs, now_s - 1.0, np.maximum(begins_s, now_s))  # who runs has its place already
     began_s = np.where(runs, np.nan_to_num(jobs.start_s[rows], nan=now_s), now_s)
-    run_s = np.where(runs, np.maximum(began_s + jobs.limit_s[rows] - now_s, 1.0), jobs.limit_s[rows])
+    run_s = np.where(runs, np.maximum(began_s + jobs.lasts_s[rows] - now_s, 1.0), jobs.lasts_s[rows])
     order = np.lexsort((np.nan_to_num(jobs.submit_s[rows], nan=now_s), arrival_s))
     wanted = np.minimum(jobs.gpus[rows][order], gpus).astype(np.int32)
     trace = trace_of([str(i) for i in order.tolist()], arrival_s[order], run_s[order], limit_s=run_s[order])

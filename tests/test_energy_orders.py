@@ -51,7 +51,7 @@ class Scheduler:
         return Jobs(
             ids, ids, ids, ids, np.full(self.n, JobState.PENDING, np.uint8), np.ones(self.n, np.int32), np.full(self.n, T), nan,
             nan, np.full(self.n, HOUR), nan, np.array([i not in self.off for i in ids], dtype=np.uint8),
-            np.empty(0, np.int32), np.empty(0, np.int32), Terms(begins, flags[0], none, flags[1]),
+            np.empty(0, np.int32), np.empty(0, np.int32), Terms(begins, flags[0], none, flags[1], nan),
         )  # fmt: skip
 
     async def order(self, table, now):

@@ -50,7 +50,7 @@ def jobs(*columns, state=JobState.PENDING):
         np.full(n, t - 60.0),
         np.where(running, t - 2 * HOUR, np.nan), nan, HOUR * np.array(limit, dtype=np.float64),
         np.array([np.nan if d is None else t + d * HOUR for d in due]), flags, np.empty(0, np.int32), np.empty(0, np.int32),
-        Terms(nan, none, running.astype(np.uint8) & flags, none),
+        Terms(nan, none, running.astype(np.uint8) & flags, none, nan),
     )  # fmt: skip
 
 

@@ -149,6 +149,7 @@ async def test_nodes_are_drained_with_a_reason_and_never_taken_from_a_person(slu
     ("icctwin:deadline=+1.5h;interruptible", 1000 + 5400.0, True, False), ("icctwin:on", np.nan, True, False),
     ("icctwin:off;deadline=+1h", np.nan, False, False), ("icctwin:deadline=soon", np.nan, False, False),
     ("notmine/icctwin:on", np.nan, False, False), ("icctwin:on;fast", np.nan, False, False),
+    ("icctwin:on;runs=2h", np.nan, True, False), ("icctwin:on;runs=long", np.nan, False, False),
     ("mine [icctwin: waits; icctwin:on]", np.nan, False, False),
 ])  # fmt: skip
 def test_what_a_comment_agrees_to(comment, deadline_s, agreed, interruptible):

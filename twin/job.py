@@ -54,6 +54,11 @@ class Jobs:
         """What owners have agreed to; to nothing where the queue does not say."""
         return no_terms(len(self)) if self.agreed is None else self.agreed
 
+    @property
+    def lasts_s(self) -> Floats:
+        """float64[n]: how long each runs: as long as its owner expects, at most its limit; NaN where neither is known."""
+        return np.fmin(self.limit_s, self.terms.runs_s)
+
     def count(self, state: JobState) -> int:
         """Jobs in ``state``."""
         return int(np.count_nonzero(self.state == state))

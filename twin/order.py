@@ -132,19 +132,21 @@ class Terms:
     """What owners have agreed to and how the scheduler treats their jobs: columns over the n jobs of a ``Jobs`` table.
 
     ``begin_s``: earliest start (s since 1970, NaN: none); ``held``: 1 where somebody holds it; ``interruptible``: 1 where it
-    may be paused; ``noted``: 1 where words of ours stand at it.
+    may be paused; ``noted``: 1 where words of ours stand at it; ``runs_s``: how long the owner expects it to run (NaN: to its
+    limit).
     """
 
     begin_s: Floats
     held: Bytes
     interruptible: Bytes
     noted: Bytes
+    runs_s: Floats
 
 
 def no_terms(n: int) -> Terms:
     """Nothing is known of ``n`` jobs."""
     none = np.zeros(n, dtype=np.uint8)
-    return Terms(np.full(n, np.nan), none, none, none)
+    return Terms(np.full(n, np.nan), none, none, none, np.full(n, np.nan))
 
 
 def joined_terms(parts: Sequence[Terms]) -> Terms:

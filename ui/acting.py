@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,11 +26,19 @@ from ui.view import Live
 
 log = logging.getLogger(__name__)
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
-SLOT_S = 3600.0  # of the signal that work is shifted by
-HORIZON = 48  # slots
-PAST = timedelta(days=100)
 
 Publish = Callable[[Sequence[Frame]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How the signal is cut: slots of ``slot_s``, so many of them ahead (``horizon``) and in the past; a day has 24 hours
+    unless a recorded one is replayed faster."""
+
+    slot_s: float = 3600.0
+    horizon: int = 48
+    past: int = 2400
+    day_s: float = 86_400.0
 
 
 class Acting:
@@ -45,13 +53,17 @@ class Acting:
         folder: Path,
         signal: str = "carbon_gco2_per_kwh",
         limits: Limits | None = None,
+        slots: Slots | None = None,
+        levers: Mapping[str, Lever] | None = None,
     ) -> None:
-        """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by."""
+        """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by, cut
+        into ``slots``; ``levers``: all of ``LEVERS`` where not given."""
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
         self.switch = Switch(live.records, folder)
-        self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
+        self._slots = slots or Slots()
+        self._levers = levers or {name: open_lever(name) for name in LEVERS}
         self._queues: dict[str, QueueNow] = {}
         self._signal: SignalAhead | None = None
         self._stopped = False
@@ -97,15 +109,16 @@ class Acting:
 
     def _foreseen(self, now: datetime) -> SignalAhead | None:
         """The signal as it is foreseen; made anew with each slot."""
-        begin_s = now.timestamp() // SLOT_S * SLOT_S
+        slots, name = self._slots, self._metric
+        begin_s = now.timestamp() // slots.slot_s * slots.slot_s
         if self._signal is None or self._signal.begin_s != begin_s:
             self._signal = None
             if self._live.site.count("grid"):
                 end = datetime.fromtimestamp(begin_s, UTC)
-                rows = np.zeros(1, dtype=np.int32)
-                series = self._live.store.series("grid", (self._metric,), end - PAST, end, SLOT_S, rows=rows)
-                values = series.values[self._metric][:, 0]
-                self._signal = signal_ahead(self._metric, series.time_s, values, SLOT_S, now, HORIZON)
+                start = end - timedelta(seconds=slots.past * slots.slot_s)
+                series = self._live.store.series("grid", (name,), start, end, slots.slot_s, rows=np.zeros(1, dtype=np.int32))
+                values = series.values[name][:, 0]
+                self._signal = signal_ahead(name, series.time_s, values, slots.slot_s, now, slots.horizon, slots.day_s)
         return self._signal
 
     # what is in force

@@ -62,9 +62,9 @@ class JobShift:
     def _of_queue(self, queue: QueueNow, signal: SignalAhead, now_s: float) -> Moved:
         jobs = queue.jobs
         runs = (jobs.state == JobState.RUNNING) & (jobs.deferrable == 1) & (jobs.terms.interruptible == 1)
-        runs &= (now_s - jobs.start_s >= self.least_run_s) & (jobs.limit_s > 0) & (jobs.gpus > 0)
+        runs &= (now_s - jobs.start_s >= self.least_run_s) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
         rows = np.flatnonzero(runs).astype(np.int32)
-        left_s = jobs.start_s[rows] + jobs.limit_s[rows] - now_s
+        left_s = jobs.start_s[rows] + jobs.lasts_s[rows] - now_s
         worth = left_s > 2 * self.restart_s  # what is nearly done is left to end
         rows, left_s = rows[worth], left_s[worth]
         # a job that starts anew has its whole limit again before it, whatever it had done

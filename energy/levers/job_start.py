@@ -82,12 +82,12 @@ class JobStart:
     def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime) -> Moved:
         jobs, now_s = queue.jobs, now.timestamp()
         terms = jobs.terms
-        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.limit_s > 0) & (jobs.gpus > 0)
+        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
         waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
         # a begin time that its owner has set is the owner's
         waits &= (terms.noted == 1) | ~(terms.begin_s > now_s)
         rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)
-        free = movable(queue, rows, jobs.limit_s[rows], signal, now_s, self.longest_wait_s)
+        free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
         ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
@@ -179,7 +179,7 @@ def _moved(
             continue
         length, first = int(free.work.length[k]), int(usual[k])
         begin_s[i] = _time_s(signal, slot)
-        energy_kwh[i] = free.work.power_w[k] * jobs.limit_s[row] / 3.6e6
+        energy_kwh[i] = free.work.power_w[k] * jobs.lasts_s[row] / 3.6e6
         base[i] = float(signal.ahead[first : first + length].mean())
         saves[i] = signal.gain(slot, length, first)
         said[i] = note(signal, slot, saves[i, 0] / base[i] if base[i] else 0.0, jobs.ids[row])

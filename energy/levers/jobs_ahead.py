@@ -92,7 +92,7 @@ def room(queue: QueueNow, moving: Ints, signal: SignalAhead, now_s: float) -> li
     others = np.ones(len(jobs), dtype=np.bool_)
     others[moving] = False
     left = [np.full(slots, min(free, 1e9)) for free in usable]
-    ends_s = np.where(np.isnan(jobs.limit_s), math.inf, jobs.start_s + jobs.limit_s)
+    ends_s = np.where(np.isnan(jobs.lasts_s), math.inf, jobs.start_s + jobs.lasts_s)
     for j in np.flatnonzero(others & np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))).tolist():
         over = (ends_s[j] - signal.begin_s) / signal.step_s
         left[pool[j]][: slots if not over < slots else max(math.ceil(over), 1)] -= jobs.gpus[j]
@@ -108,7 +108,7 @@ def _seated(jobs: Jobs, rows: Ints, rest: Floats, signal: SignalAhead, now_s: fl
     if not len(rows):
         return
     slots = len(rest)
-    limit_s = np.where(np.isnan(jobs.limit_s[rows]), slots * signal.step_s, jobs.limit_s[rows])
+    limit_s = np.where(np.isnan(jobs.lasts_s[rows]), slots * signal.step_s, jobs.lasts_s[rows])
     length = np.clip(np.ceil(limit_s / signal.step_s), 1, slots).astype(np.int32)
     begin_s = np.fmax(jobs.terms.begin_s[rows], now_s)
     earliest = np.clip((begin_s - signal.begin_s) // signal.step_s, 0, slots - 1).astype(np.int32)

@@ -23,7 +23,7 @@ _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 class JobRecord:
     """One job on its way into the columns. ``held``: (node's name, numbers of its GPUs; None: all that it has); ``begin_s``:
     earliest start; ``stopped``: somebody holds it back; ``interruptible``: it may be paused; ``noted``: words of ours stand
-    at it."""
+    at it; ``runs_s``: how long its owner expects it to run."""
 
     id: str
     name: str
@@ -42,6 +42,7 @@ class JobRecord:
     stopped: bool = False
     interruptible: bool = False
     noted: bool = False
+    runs_s: float = _NAN
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
         deferrable=flags("deferrable"),
         rows=np.array(rows, dtype=np.int32),
         job_of=np.array(job_of, dtype=np.int32),
-        agreed=Terms(floats("begin_s"), *(flags(name) for name in ("stopped", "interruptible", "noted"))),
+        agreed=Terms(floats("begin_s"), flags("stopped"), flags("interruptible"), flags("noted"), floats("runs_s")),
     )
 
 
