@@ -135,10 +135,11 @@ class Acting:
             self._stopped = halted is not None
             for queue in self._queues.values():
                 if queue.name in self._steered:
-                    await self.desk.follow(queue.name, queue.jobs, now)
+                    # schedulers take their time: each order is judged by the clock as it then stands
+                    await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
                     if self._stopped:
-                        await self.desk.release_strays(queue.name, queue.jobs, now)
-            await self.desk.revert_orders(now, all_now=self._stopped)
+                        await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
+            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
 
     async def _heard(self, now: datetime) -> None:
         for said in self.switch.news():

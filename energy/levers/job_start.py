@@ -4,6 +4,10 @@ All that may move is placed together, under what the cluster has room for; then 
 pays: where the 80 % interval of its gain (the spread of the same move's errors in the last weeks) reaches below zero it is left
 alone.
 No job is planned past the slot from which it must run to be in time, nor past ``longest_wait_s``.
+
+Where nodes are free a job starts before anybody can look at it. Who wants it looked at submits it with a begin time a few
+minutes ahead (``--begin=now+10minutes``, or by the site's submit plugin for marked jobs): such a short one is taken as "until
+you have looked", and a job that does not move is let go at once. Were icctwin dead, the job would start all the same.
 """
 
 import hashlib
@@ -29,6 +33,7 @@ from twin.state import State
 
 NAME = "job_start"
 SWITCH_FRAC = 0.02  # of the signal: a begin time that stands is changed for no less
+GRACE_S = 900.0  # a begin time of its owner that lies no further ahead is there to have the job looked at
 EXPIRES_S = 600.0
 NO_EFFECT = Effect(0.0, 0.0, 0.0, 0.0)  # on power: work in another hour is the same work
 WHAT = {
@@ -60,6 +65,7 @@ class JobStart:
     """Gives waiting jobs a begin time."""
 
     longest_wait_s: float = LONGEST_WAIT_S
+    grace_s: float = GRACE_S
 
     @property
     def name(self) -> str:
@@ -84,13 +90,13 @@ class JobStart:
         terms = jobs.terms
         waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
         waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
-        # a begin time that its owner has set is the owner's
-        waits &= (terms.noted == 1) | ~(terms.begin_s > now_s)
+        # a begin time that its owner has set further ahead is the owner's
+        waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + self.grace_s)
         rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)
         free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
-        ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
+        ours = (terms.begin_s > now_s) | ((terms.noted == 1) & (terms.held == 1))
         later = dict(zip(free.rows.tolist(), range(len(free.rows)), strict=True))
         picked: list[tuple[int, int, int]] = []  # row, slot to start in (0: now), position in ``free``
         for row in rows.tolist():

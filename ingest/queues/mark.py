@@ -1,8 +1,8 @@
 """How an owner says that a job may wait, in the job's own comment, and what icctwin says there in return.
 
 ``icctwin:deadline=2026-12-01T06:00Z;runs=2h;interruptible`` agrees; ``icctwin:off`` takes that back, also where a partition, a
-QOS or an account agrees for all its jobs. What icctwin says stands behind the owner's own words in brackets, and goes when it has
-nothing more to say.
+QOS or an account agrees for all its jobs. What icctwin says stands behind the owner's own words in brackets, and goes when it
+has nothing more to say.
 """
 
 import math

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ingest.queues.mark import with_note
@@ -178,13 +178,16 @@ class SlurmOrders:
         """Carry ``orders`` out, ``AT_ONCE`` at a time."""
         limit = asyncio.Semaphore(AT_ONCE)
         of_jobs = orders.verb in OF_JOBS
+        began_s = asyncio.get_running_loop().time()
         listed = await self._listed() if of_jobs and not self._rest else None
 
         async def bounded(i: int) -> Receipt:
             async with limit:
                 try:
                     if of_jobs:
-                        return await self._of_job(orders, i, now, listed)
+                        # a thousand orders take seconds: "now" is when each is written
+                        gone = timedelta(seconds=asyncio.get_running_loop().time() - began_s)
+                        return await self._of_job(orders, i, now + gone, listed)
                     value, text = float(orders.values[i]), orders.texts[i]
                     return await order_node(self._rest, self._commands, orders.verb, orders.targets[i], value, text)
                 except SourceError as error:
