@@ -78,7 +78,8 @@ class Ordering:
     async def revert_due(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
         """Take back what has reached its end (``all_now``: everything; ``but_begins``: without begin times)."""
         due = [entry for entry in self._memory.ordered.values() if all_now or entry.stuck or entry.until <= now]
-        return await self._back([one for one in due if not (but_begins and one.verb is Verb.BEGIN)], now, None)
+        stays = {name for name, queue in self._queues.items() if but_begins and queue.releases_itself}
+        return await self._back([one for one in due if not (one.verb is Verb.BEGIN and one.queue in stays)], now, None)
 
     async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """See ``energy.act.Desk.release_strays``."""

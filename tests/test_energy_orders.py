@@ -42,6 +42,7 @@ class Scheduler:
     dies_at: int = 0
     after: bool = False
     deaf: bool = False
+    releases_itself: bool = True
 
     def jobs(self):
         ids = [str(i) for i in range(self.n)]

@@ -213,6 +213,11 @@ class Capacity(Protocol):
 class Steerable(Protocol):
     """A queue that takes orders."""
 
+    @property
+    def releases_itself(self) -> bool:
+        """Whether a begin time starts its job without us; where not, it is taken back when we stop."""
+        ...
+
     async def order(self, orders: Orders, now: datetime) -> Receipts:
         """Write each order and read it back. What cannot be done of one is its receipt's; never half a table unsaid."""
         ...

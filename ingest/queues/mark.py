@@ -41,7 +41,7 @@ def mark_of(comment: str, submit_s: float) -> Mark:
     if "off" in said:
         return Mark(off=True)
     deadline, runs = said.get("deadline", ""), said.get("runs", "")
-    deadline_s, runs_s = _time(deadline, submit_s), _span(runs)
+    deadline_s, runs_s = _time(deadline, submit_s), span_s(runs)
     wrong = [word[:40] for word in said if word not in _WORDS]
     wrong += [f"{name}={text[:40]}" for name, text, value in (("deadline", deadline, deadline_s), ("runs", runs, runs_s))
               if name in said and math.isnan(value)]  # fmt: skip
@@ -50,14 +50,15 @@ def mark_of(comment: str, submit_s: float) -> Mark:
     return Mark(True, False, deadline_s, "interruptible" in said and not deadline.startswith("+"), runs_s)
 
 
-def _span(text: str) -> float:
+def span_s(text: str) -> float:
+    """``90m``, ``2h`` in seconds; NaN for what is none."""
     found = _SPAN.fullmatch(text)
     return float(found[1]) * _SECONDS[found[2]] if found else math.nan
 
 
 def _time(text: str, submit_s: float) -> float:
     if text.startswith("+"):
-        return submit_s + _span(text[1:])
+        return submit_s + span_s(text[1:])
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -15,6 +15,8 @@ from twin.site import Site
 class Scheduler(ABC):
     """One cluster. See ``twin.ports.Source``. It is asked once in ``every_s`` at most, however often its queue is."""
 
+    releases_itself = True  # a begin time starts its job without us
+
     def __init__(self, name: str, queue: str, site: Site, every_s: float) -> None:
         self._name, self._queue, self._site, self._every_s = name, queue, site, every_s
         self._places = Places(site)
@@ -72,6 +74,11 @@ class ScheduledQueue:
     def name(self) -> str:
         """Id of the queue's asset."""
         return self._queue
+
+    @property
+    def releases_itself(self) -> bool:
+        """Whether a begin time starts its job without us."""
+        return self._scheduler.releases_itself
 
     async def jobs(self, now: datetime) -> Jobs:
         """Pending, running and lately ended jobs."""
