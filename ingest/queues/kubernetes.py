@@ -2,7 +2,7 @@
 
 The API server is asked in pages, with a token; to read it needs the right to list jobs, pods, nodes (and Kueue's workloads and
 clusterqueues), to take orders the right to get and patch what is ordered. It is asked over the HTTP client that every source
-here shares: five paths and a merge patch need no generated client, and one way of limits, certificates and time-outs serves all.
+here shares: five paths and a merge patch need no generated client, and one way of limits, certificates, time-outs serves all.
 """
 
 import asyncio
