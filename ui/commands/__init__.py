@@ -21,6 +21,7 @@ GROUPS = (
     "ui.commands.report",
     "ui.commands.twin",
     "ui.commands.oncall",
+    "ui.commands.act",
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",
