@@ -11,7 +11,7 @@ from twin.frame import Floats
 from twin.params import Params
 from twin.physics.coldplate import seconds_to_limit_s
 from twin.sim.chain import Chain, Power
-from twin.sim.circuit import Circuit, primary_kgps, secondary_kgps
+from twin.sim.circuit import Circuit
 from twin.sim.outlook import Outlook
 from twin.sim.record import Record
 from twin.sim.setting import Setting
@@ -183,7 +183,7 @@ class Margins:
         c = self.c
         ids = [self.site.ids[at] for at in c.station_at.tolist()]
         cold = record.loop_c[:, c.station_loop] if len(ids) else np.empty((len(time_s), 0))
-        flow = np.broadcast_to(secondary_kgps(self.water.flow_wpk), record.station_w.shape)
+        flow = np.broadcast_to(self.water.flow_wpk / c.station_jpkgk, record.station_w.shape)
         primary = record.primary_wpk
         warm = cold + np.divide(record.station_w, primary, out=np.zeros_like(primary), where=primary > 0)
         return {
@@ -195,7 +195,7 @@ class Margins:
             "flow_kgps": flow.ravel(),
             "primary_supply_temp_c": cold.ravel(),
             "primary_return_temp_c": warm.ravel(),
-            "primary_flow_kgps": primary_kgps(primary).ravel(),
+            "primary_flow_kgps": (primary / c.loop_jpkgk[c.station_loop]).ravel(),
         }
 
     def rack_table(self, time_s: Floats, rack_w: Floats, record: Record) -> Mapping[str, Any]:

@@ -13,10 +13,13 @@ from scipy.sparse import csr_array
 from twin.frame import Floats
 from twin.params import Params
 from twin.physics.cdu import effectiveness_frac
+from twin.physics.crah import coil_heat_w, needed_air_frac
+from twin.physics.node import leaking_power_w
 from twin.sim.circuit import Circuit
 from twin.sim.record import Fixed, Record, empty_record
 from twin.sim.reject import Air, Plant
 from twin.sim.setting import Setting
+from twin.site import Bools
 
 STEP_S = 60.0  # longest step of the water; longer ones are divided
 GRID = 65  # points of an exchanger's curve
@@ -41,12 +44,8 @@ class Water:
         self.leg_jpk = p.leg_s * c.loop_wpk
         self.buffer_jpk = p.buffer_s * c.loop_wpk[c.plant_loop]
         self.room_jpk = np.maximum(c.room_heat_w, 1.0) / p.air_rise_k * p.air_s
-        self.stations, self.loops, self.rooms, self.racks = (
-            len(c.station_at),
-            len(c.loop_at),
-            len(c.room_loop),
-            len(c.rack_room),
-        )
+        self.stations, self.loops = len(c.station_at), len(c.loop_at)
+        self.rooms, self.racks = len(c.room_loop), len(c.rack_room)
         self.cooled_room, self.room_taken = c.room_crah > 0, (c.room_loop >= 0) * 1.0
         self.any_cooled, self.room_design_w = bool(self.cooled_room.any()), np.maximum(c.room_heat_w, 1.0)
         self.room_of, self.room_at = np.flatnonzero(c.room_loop >= 0), c.room_loop[c.room_loop >= 0]
@@ -76,7 +75,7 @@ class Water:
         self.flow_wpk = np.bincount(c.station, weights=setting.branch_wpk, minlength=self.stations).astype(np.float64)
         self._curves(setting)
         self.any_stuck = bool((~np.isnan(setting.stuck_frac)).any())
-        self.limit_wpk = setting.loop_max_frac * c.loop_wpk
+        self.limit_wpk = setting.open.loop_wpk
         self.spun_w = self.pump_w * setting.speed_frac**3 * setting.running_frac
         self.reference_c = self.params.plant.supply_c + self.params.plant.range_k * 0.8  # leakage counts from here
         if first:
@@ -223,7 +222,7 @@ class Water:
         """One step; ``part``: of the recorded one."""
         c, k = self.c, self.params.loops.leak_per_k
         if self.stations:
-            factor = self.on * (k * self.branch_c + (1 - k * self.reference_c))
+            factor = leaking_power_w(self.on, self.branch_c, self.reference_c, k)
             if (self.branch_c + rise).max() > self.params.loops.junction_trip_c:
                 self.on[self.branch_c + rise > self.params.loops.junction_trip_c] = 0.0
                 self.tripped = True
@@ -277,15 +276,15 @@ class Water:
             heat = (room + fans) * self.room_taken
             return heat, heat / self.params.plant.range_k, share, float(heat.sum())
         water = self.loop_supply_c[np.maximum(c.room_loop, 0)]
-        head = np.maximum(self.room_c - water, 0.5)
         goal = room + self.room_jpk * (self.room_c - self.params.loops.room_c) / 120.0
-        blown = np.clip(goal / (self.coil_wpk * head), _LEAST_AIR_FRAC, 1.0) * s.room_frac
+        asked = needed_air_frac(goal, self.room_c, water, self.coil_wpk)
+        blown = np.maximum(asked, _LEAST_AIR_FRAC) * s.room_frac
         share = np.where(self.cooled_room, blown, share)
         fans = np.where(self.cooled_room, self.fan_w * share**self.params.plant.fan_exponent, fans)
         g = share * self.coil_wpk
         new = (self.room_c + h / self.room_jpk * (room + fans + g * water)) / (1 + h * g / self.room_jpk)
         self.room_c = np.where(self.cooled_room, new, self.room_c)
-        heat = np.where(self.cooled_room, g * (self.room_c - water), room + fans) * self.room_taken
+        heat = np.where(self.cooled_room, coil_heat_w(self.room_c, water, share, self.coil_wpk), room + fans) * self.room_taken
         air_w = float(((room + fans) * self.room_taken).sum())
         return heat, np.maximum(heat, 0.0) / self.params.plant.range_k, share, air_w
 
@@ -298,12 +297,23 @@ class Water:
         flow = self._gathered(own)
         if (flow <= self.limit_wpk).all():
             return flow, own
-        ratio = np.minimum(self.limit_wpk / flow, 1.0)
+        short = flow > self.limit_wpk
         for child, parent in self.levels:
-            ratio[child] = np.minimum(ratio[child], ratio[parent])
-        primary *= ratio[c.station_loop]
+            short[child] |= short[parent]
+        return self._clipped(primary, rooms, short)
+
+    def _clipped(self, primary: Floats, rooms: Floats, short: Bools) -> tuple[Floats, Floats]:
+        """Flow of each loop where those that are ``short`` give each consumer what it has with all valves open."""
+        c, given = self.c, self.setting.open if self.setting else None
+        if given is None:
+            raise ValueError("water without a setting; call begin first")
+        primary[:] = np.where(short[c.station_loop], np.minimum(primary, given.station_wpk), primary)
         self.passing = self._lookup(self.reach_table, primary / self.most_wpk)
-        own *= ratio
+        own = np.bincount(c.station_loop, weights=primary, minlength=self.loops).astype(np.float64)
+        own += _LEAST_FLOW * c.loop_wpk * ~short  # bypasses shut first
+        if len(self.room_of):
+            taken = np.where(short[self.room_at], np.minimum(rooms, given.room_wpk)[self.room_of], rooms[self.room_of])
+            own += np.bincount(self.room_at, weights=taken, minlength=self.loops)
         return self._gathered(own), own
 
     def _gathered(self, own: Floats) -> Floats:
