@@ -23,7 +23,7 @@ class Setting:
     """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
     ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
     NaN: free). Facility: ``open`` (what facility water gives at most). Rooms: ``room_frac``. Plants: ``alive`` (kind
-    -> share), ``goal_c``. ``lost``: bool[N], power devices that are out."""
+    -> share), ``goal_c``."""
 
     branch_wpk: Floats
     branch_frac: Floats
@@ -36,7 +36,6 @@ class Setting:
     room_frac: Floats
     alive: dict[str, Floats]
     goal_c: Floats
-    lost: Bools
 
 
 class Settings:
@@ -60,17 +59,31 @@ class Settings:
         times |= {change.start_s for change in self.scenario.changes}
         return sorted(t for t in times if math.isfinite(t))
 
-    def at(self, time_s: float, sound: bool = False) -> Setting:
-        """What holds at ``time_s`` after the beginning; ``sound``: without any fault.
+    def tripped(self, time_s: float, sound: bool = False) -> Bools:
+        """bool[N]: what is out at ``time_s`` by a fault of its own."""
+        out = np.zeros(len(self.site.ids), dtype=np.bool_)
+        for fault in self._faults(time_s, sound):
+            out[self.site.position[fault.asset]] |= fault.what == "trip"
+        return out
+
+    def _faults(self, time_s: float, sound: bool) -> list[Fault]:
+        return [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
+
+    def at(self, time_s: float, sound: bool = False, dead_since_s: Floats | None = None) -> Setting:
+        """What holds at ``time_s`` after the beginning; ``sound``: without any fault; ``dead_since_s``: float64[N], since when
+        a machine has had no power, inf for those that have.
 
         ``ConfigError`` where the pressures of a CDU do not settle.
         """
         site, circuit = self.site, self.circuit
-        faults = [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
-        out = np.zeros(len(site.ids), dtype=np.bool_)
+        faults = self._faults(time_s, sound)
+        since_s = np.full(len(site.ids), np.inf) if dead_since_s is None else dead_since_s.copy()
         for fault in faults:
-            out[site.position[fault.asset]] |= fault.what == "trip"
-        speed, running = self._station_pumps(faults, out, time_s)
+            if fault.what == "trip":
+                at = site.position[fault.asset]
+                since_s[at] = min(since_s[at], fault.start_s)
+        out = np.isfinite(since_s)
+        speed, running = self._station_pumps(since_s, time_s)
         flow = self._branch_flows(faults, speed, running, time_s)
         design = circuit.branch_kgps
         stations = len(circuit.station_at)
@@ -86,13 +99,13 @@ class Settings:
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
             self._open(out, faults, time_s, stuck), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
-            goal, out,
+            goal,
         )  # fmt: skip
 
     def _alive(self, out: Bools, at: Ints) -> float:
         return float(np.mean(~out[at])) if len(at) else 0.0
 
-    def _station_pumps(self, faults: Sequence[Fault], out: Bools, time_s: float) -> tuple[Floats, Floats]:
+    def _station_pumps(self, since_s: Floats, time_s: float) -> tuple[Floats, Floats]:
         """Speed and share running of each CDU's pumps. One of several stands by and takes over after ``takeover_s``."""
         site, n = self.site, len(self.circuit.station_at)
         speed, running = np.full(n, self.params.plant.cdu_speed_frac), np.ones(n)
@@ -100,13 +113,12 @@ class Settings:
             hit = [change.asset in ("cdu", site.ids[at]) for at in self.circuit.station_at.tolist()]
             speed[np.array(hit, dtype=np.bool_)] = change.value
         pumps = site.of_kind("pump")
-        tripped = {f.asset: f.start_s for f in faults if f.what == "trip"}
         for s, mine in enumerate(self.of_cdu):
             at = int(self.circuit.station_at[s])
-            if out[at] and site.kind(site.ids[at]) == "cdu":
+            if np.isfinite(since_s[at]) and site.kind(site.ids[at]) == "cdu":
                 running[s] = 0.0
             elif len(mine):
-                dead = [tripped[site.ids[pumps[i]]] for i in mine.tolist() if site.ids[pumps[i]] in tripped]
+                dead = [start for start in since_s[pumps[mine]].tolist() if math.isfinite(start)]
                 duty = max(len(mine) - 1, 1)
                 ready = sum(time_s >= start + self.params.loops.takeover_s for start in dead) if len(mine) > 1 else 0
                 left = len(mine) - len(dead)
