@@ -259,6 +259,10 @@ def _missed(rule: Rule, track: Track, look: Look, credit_s: float) -> Track:
 
 def _lived(rule: Rule, track: Track, look: Look, judged: Floats, credit_s: float) -> Track:
     """The track of a rule on a value."""
+    if rule.armed and not track.armed.all():
+        seen = judged <= track.clear if rule.rising else judged >= track.clear
+        if (seen & ~track.armed).any():
+            track = replace(track, armed=track.armed | seen)
     low, high = look.bounds(judged)
     reached = high >= track.edge if rule.rising else low <= track.edge
     may_be = high > 0 if rule.codes or rule.bits else reached
@@ -279,5 +283,5 @@ def _condition(rule: Rule, track: Track, judged: Floats) -> tuple[Bools, Bools]:
         hit: Bools = np.isin(whole, rule.codes) if rule.codes else (whole & rule.bits) != 0
         return hit & track.meant, ~hit & ~np.isnan(judged)
     if rule.rising:
-        return judged >= track.limit, judged <= track.clear
-    return judged <= track.limit, judged >= track.clear
+        return (judged >= track.limit) & track.armed, judged <= track.clear
+    return (judged <= track.limit) & track.armed, judged >= track.clear
