@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Phase, begin, step
-from analytics.oncall.cause import explain
+from analytics.oncall.folding import fold
 from analytics.oncall.desk import Desk, Event
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.labels import signal_of
@@ -226,14 +226,10 @@ class _Ours:
         """A minute."""
         for frame in frames:
             self.state.absorb(frame, now)
-        seen = explain(step(self.rules, self.site, self.state, self.table, now), Others(), self.read_by)
+        seen = fold(step(self.rules, self.site, self.state, self.table, now), Others(), self.read_by)
         self.table = seen.table
         told = {key for group in self.desk.groups.values() for key in group.told}
-        signals = [
-            signal_of(self.site, alert, seen.pending)
-            for alert in seen.table.alerts()
-            if alert.phase is not Phase.PENDING and (not alert.cause or alert.key in told)
-        ]
+        signals = [signal_of(self.site, alert, seen.pending) for alert in seen.table.spoken(told)]
         result = desk_step(self.policy, self.desk, signals, now.timestamp(), windows=_work(now))
         self.desk = result.desk
         for page in result.pages:
