@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Phase, begin, step
-from analytics.oncall.folding import fold
 from analytics.oncall.desk import Desk, Event
 from analytics.oncall.desk import step as desk_step
+from analytics.oncall.folding import fold
 from analytics.oncall.labels import signal_of
 from analytics.oncall.others import Others
 from analytics.oncall.policy import Policy, Route

@@ -13,9 +13,9 @@ from threading import RLock  # noqa: TID251 - faces speak to it from their own t
 import numpy as np
 
 from analytics.alerts import Alert, AlertTable
-from analytics.oncall.folding import Folded, fold
 from analytics.oncall.desk import Ack, Desk, Happened, Told
 from analytics.oncall.desk import step as desk_step
+from analytics.oncall.folding import Folded, fold
 from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
