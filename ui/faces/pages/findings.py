@@ -1,5 +1,6 @@
 """``/findings``: what the detectors find now, why, and what to do about it, in the reader's language."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -129,16 +130,33 @@ def _task_age_s(live: Live, now: datetime) -> float:
     return run.age_s if run is not None else float("inf")
 
 
+def _in(message: Message, words: Words) -> str:
+    """A finding's sentence; the reason that some name is a sentence of its own."""
+    reason = message.params.get("reason")
+    if not isinstance(reason, str):
+        return words.sentence(message)
+    xid = re.fullmatch(r"XID (\d+), (.+)", reason)
+    grew = re.fullmatch(r"(\w+) grew by (\d+) within a day", reason)
+    if xid:
+        said = f"XID {xid[1]}, {words(xid[2])}"
+    elif grew:
+        said = words.sentence(Message("{name} grew by {n} within a day", {"name": words(grew[1]), "n": grew[2]}))
+    else:
+        said = words(reason)
+    template, params = message.text, {**message.params, "reason": said}
+    return words.sentence(Message(template, params))
+
+
 def _finding(one: Finding, now: datetime, words: Words) -> Cell:
-    evidence = "；".join(words.sentence(part) for part in one.evidence)
+    evidence = "；".join(_in(part, words) for part in one.evidence)
     state = "critical" if one.sort is Sort.FAILURE and one.confidence >= SURE else "warning"
     since = {"n": words.age((now - one.since).total_seconds()), "u": "", "f": "ok"}
-    said: list[str | Cell] = [one.asset, words.sentence(one.summary), evidence, words.sentence(one.action)]
+    said: list[str | Cell] = [one.asset, _in(one.summary, words), evidence, words.sentence(one.action)]
     return row(state, [*said, plain(words, one.confidence, "frac"), since])
 
 
 def _past(time: datetime, record: dict[str, Any], words: Words) -> Cell:
     spoken = record.get("summary") or {}
     template, params = spoken.get("template", ""), spoken.get("params", {})
-    said = words.sentence(Message(template, params)) if template else ""
+    said = _in(Message(template, params), words) if template else ""
     return row("", [when(time, "stamp"), str(record.get("asset", "")), said, words(str(record.get("phase", "")))])
