@@ -21,6 +21,7 @@ from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_push import LARGE, add_push
+from ui.faces.api_scene import SCENE_SOCKET, add_scene
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
@@ -52,7 +53,9 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_forecast_api(server, pulse)
     add_events(server, pulse)
     add_push(server, pulse)
-    add_twin_page(server, add_twin(server, pulse))
+    runner = add_twin(server, pulse)
+    add_twin_page(server, runner)
+    add_scene(server, pulse, runner)
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
     add_oncall(server)
@@ -64,7 +67,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
+    sockets = (SOCKET, SCENE_SOCKET)
+    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=sockets, origins=tuple(origins), large=LARGE)
     return server
 
 
