@@ -26,9 +26,11 @@ from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
+from ui.faces.pages.overview import add_overview
+from ui.faces.pages.scene import add_scene_page
 from ui.faces.push import Pulse
+from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
-from ui.faces.wall import add_wall
 from ui.own import newest_word_age_s
 from ui.view import Live
 
@@ -47,7 +49,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     """The application that uvicorn serves. ``origins``: other web origins whose pages may open the wall's websocket, such
     as ``https://noc.example.org`` where a proxy serves it under another name."""
     server = FastAPI(title="icctwin", version=_version(), docs_url=None, redoc_url=None)
-    pulse = Pulse(live, server.version)
+    pulse = server.state.pulse = Pulse(live, server.version)
+    add_static(server)
     _add_health(server, pulse)
     add_api(server, pulse)
     add_forecast_api(server, pulse)
@@ -56,19 +59,20 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     runner = add_twin(server, pulse)
     add_twin_page(server, runner)
     add_scene(server, pulse, runner)
+    add_scene_page(server, pulse)
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
-    wall = add_wall(server, pulse)
+    add_overview(server, pulse)
 
-    async def live_socket(socket: WebSocket, lang: str = "en") -> None:
-        await pulse.serve(socket, lang)
+    async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
+        await pulse.serve(socket, lang, page)
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
     sockets = (SOCKET, SCENE_SOCKET)
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=sockets, origins=tuple(origins), large=LARGE)
+    server.add_middleware(Guard, sockets=sockets, origins=tuple(origins), large=LARGE)
     return server
 
 
