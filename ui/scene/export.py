@@ -4,7 +4,9 @@ here only.
 Colours are the bytes of a frame by the same tables as in the browser, so that a report shows what a page shows.
 """
 
+import base64
 import importlib
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from twin.errors import ConfigError, Problem
 from twin.frame import Bytes, Floats
+from twin.kinds import KINDS
+from twin.site import Bools
 from ui.scene.geometry import Geometry
 from ui.scene.ramps import WATER, table_of
 from ui.scene.sizes import Level
@@ -25,7 +29,15 @@ MEDIA: Mapping[str, str] = MappingProxyType({"glb": "model/gltf-binary", "usdc":
 _CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))])
 _FACES = np.array([[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]])
 _TUBE_SIDES = 8
+_NODE = list(KINDS).index("node")
 _GROUND = "#0b1117"  # of the dark theme
+
+
+def drawing() -> Any:
+    """pyvista, told to keep its remarks on missing screens to itself; ``ConfigError`` without the extra."""
+    logger = needed("vtkmodules.vtkCommonCore", "pyvista").vtkLogger
+    logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)
+    return needed("pyvista", "pyvista")
 
 
 def needed(module: str, package: str) -> Any:
@@ -46,9 +58,9 @@ def exported(geometry: Geometry, frame: bytes, form: str) -> bytes:
         if form == "usdc":
             _write_usd(geometry, colours, path)
         else:
-            pyvista = needed("pyvista", "pyvista")
+            pyvista = drawing()
             plotter = pyvista.Plotter(off_screen=True)
-            add_meshes(pyvista, plotter, geometry, colours, WATER[water], Level.GPU)
+            add_meshes(pyvista, plotter, geometry, colours, WATER[water], shown_boxes(geometry, Level.GPU))
             _write_glb(plotter, path)
             plotter.close()
         return path.read_bytes()
@@ -76,11 +88,11 @@ def shown_boxes(geometry: Geometry, level: Level) -> NDArray[np.int64]:
     return np.flatnonzero(take)
 
 
-def box_mesh(pyvista: Any, geometry: Geometry, which: NDArray[np.int64], colours: Bytes, flat: bool) -> Any:
-    """Boxes as one mesh, each face with its colour; ``flat``: nodes are trays, so that their GPUs are seen."""
+def box_mesh(pyvista: Any, geometry: Geometry, which: NDArray[np.int64], colours: Bytes) -> Any:
+    """Boxes as one mesh, each with its colour; nodes whose GPUs are shown are trays under them."""
     centre, size = geometry.centre[which].astype(np.float64), geometry.size[which].astype(np.float64)
-    if flat:
-        node = geometry.level[which] == Level.NODE
+    if (geometry.level[which] == Level.GPU).any():
+        node = geometry.kind[which] == _NODE
         centre[node, 2] -= 0.42 * size[node, 2]
         size[node, 2] *= 0.16
     points = (centre[:, None, :] + _CORNERS[None] * size[:, None, :]).reshape(-1, 3)
@@ -111,13 +123,12 @@ def pipe_mesh(pyvista: Any, geometry: Geometry, colours: Bytes) -> Any:
     return pyvista.merge(parts) if parts else None
 
 
-def add_meshes(pyvista: Any, plotter: Any, geometry: Geometry, colours: Bytes, water: Bytes, level: Level) -> None:
-    """Boxes and pipes into a plotter, lit from where the browser's shader has its light."""
-    which = shown_boxes(geometry, level)
+def add_meshes(pyvista: Any, plotter: Any, geometry: Geometry, colours: Bytes, water: Bytes, which: NDArray[np.int64]) -> None:
+    """These boxes, and all pipes (of a whole scene), into a plotter."""
     if len(which):
-        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours), level >= Level.GPU)
+        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours))
         plotter.add_mesh(mesh, scalars="rgb", rgb=True, lighting=True, ambient=0.55, diffuse=0.45, specular=0.0)
-    tubes = pipe_mesh(pyvista, geometry, water)
+    tubes = pipe_mesh(pyvista, geometry, water) if (geometry.level[which] == Level.HALL).any() else None
     if tubes is not None:
         plotter.add_mesh(tubes, scalars="rgb", rgb=True, smooth_shading=True, ambient=0.5, diffuse=0.5)
 
@@ -130,13 +141,24 @@ def _with_plates(geometry: Geometry, colours: Bytes) -> Bytes:
 
 
 def _write_glb(plotter: Any, path: Path) -> None:
-    """VTK writes glTF as text with its numbers inside; the binary form is that text and those numbers in one file."""
-    vtk = needed("vtkmodules.vtkIOExport", "vtk")
-    plotter.render()
-    writer = vtk.vtkGLTFExporter()
-    writer.SetRenderWindow(plotter.render_window)
-    writer.SetFileName(str(path))
-    writer.Update()
+    """VTK writes glTF as text with its numbers inside; the binary form (glTF 2.0, chapter 4.4) is the same as two chunks."""
+    text = path.with_suffix(".gltf")
+    plotter.export_gltf(str(text), inline_data=True)
+    told = json.loads(text.read_text(encoding="utf-8"))
+    data, starts = b"", []
+    for buffer in told["buffers"]:
+        starts.append(len(data))
+        raw = base64.b64decode(buffer["uri"].partition(",")[2])
+        data += raw + b"\0" * (-len(raw) % 4)
+    for view in told["bufferViews"]:
+        view["byteOffset"] = starts[view["buffer"]] + view.get("byteOffset", 0)
+        view["buffer"] = 0
+    told["buffers"] = [{"byteLength": len(data)}]
+    head = json.dumps(told, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 4)
+    chunks = [(head, b"JSON"), (data, b"BIN\0")]
+    body = b"".join(len(chunk).to_bytes(4, "little") + kind + chunk for chunk, kind in chunks)
+    path.write_bytes(b"glTF" + (2).to_bytes(4, "little") + (12 + len(body)).to_bytes(4, "little") + body)
 
 
 def _write_usd(geometry: Geometry, colours: Bytes, path: Path) -> None:
@@ -174,19 +196,31 @@ def picture(
 ) -> None:
     """Draw ``view`` (``site``, ``plan`` or ``rack``, as the page calls them) into a PNG; ``asset``: what to look at, "" the
     whole. ``ConfigError`` for an asset or view that there is not, and without the extra."""
-    pyvista = needed("pyvista", "pyvista")
+    pyvista = drawing()
     head, tints, water = bytes_of(geometry, frame)
     box = _looked_at(geometry, view, asset)
-    level = Level.GPU if box is not None and geometry.level[box] >= Level.RACK else Level.RACK
-    level = Level.RACK if view == "plan" else level
+    near = box is not None and geometry.level[box] >= Level.RACK and view != "plan"
+    which = shown_boxes(geometry, Level.GPU if near else Level.RACK)
+    if view == "rack" and box is not None:
+        which = which[_inside(geometry, which, box)]
     plotter = pyvista.Plotter(off_screen=True, window_size=size_px)
     plotter.set_background(_GROUND)
-    add_meshes(pyvista, plotter, geometry, table_of(head)[tints], WATER[water], level)
+    add_meshes(pyvista, plotter, geometry, table_of(head)[tints], WATER[water], which)
     _aim(plotter, geometry, view, box, size_px)
     for i, line in enumerate(_caption(geometry, head)):
         plotter.add_text(line, position=(14, 14 + 26 * i), font_size=10, color="#e6edf3")
     plotter.screenshot(str(path))
     plotter.close()
+
+
+def _inside(geometry: Geometry, which: NDArray[np.int64], box: int) -> Bools:
+    """bool[n]: which boxes stand in ``box``."""
+    here = geometry.parent[which]
+    found = here == box
+    while (here >= 0).any():
+        here = np.where(here >= 0, geometry.parent[np.maximum(here, 0)], -1)
+        found |= here == box
+    return found
 
 
 def _looked_at(geometry: Geometry, view: str, asset: str) -> int | None:
@@ -221,7 +255,7 @@ def _aim(plotter: Any, geometry: Geometry, view: str, box: int | None, size_px: 
     elif view == "rack":
         _straight(plotter, middle, (0, -1, 0), (0, 0, 1), float(max(span[2], span[0] / wide)) * 0.54)
     else:
-        reach = max(float(np.linalg.norm(span)) * (1.0 if box is None else 1.6), 2.0)
+        reach = max(float(np.linalg.norm(span)) * (1.35 if box is None else 2.0), 2.0)
         from_ = middle + reach * np.array([-0.45, -0.75, 0.5])
         plotter.camera_position = [tuple(from_), tuple(middle), (0, 0, 1)]
 

@@ -9,13 +9,11 @@ from html import escape
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from twin.kinds import KINDS
 from ui.faces.pages import page_of
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.pages.texts import Table
 from ui.faces.push import Feed, Pulse
 from ui.faces.twin_page import cases_of
-from ui.scene.sizes import LOOKS
 from ui.view import Live, View
 from ui.words import Words, words
 
@@ -46,12 +44,37 @@ NAMES = {
     "dew_point_margin_k": "Margin to the dew point",
     "alerts": "Alerts",
 }
+KIND_NAMES = {
+    "hall": "Hall",
+    "row": "Row",
+    "rack": "Rack",
+    "node": "Node",
+    "gpu": "GPU",
+    "switch": "Switch",
+    "storage": "Storage",
+    "pdu": "PDU",
+    "ups": "UPS",
+    "transformer": "Transformer",
+    "cdu": "CDU",
+    "loop": "Loop",
+    "pump": "Pump",
+    "chiller": "Chiller",
+    "tower": "Cooling tower",
+    "drycooler": "Dry cooler",
+    "valve": "Valve",
+    "battery": "Battery",
+    "pv": "Photovoltaics",
+    "meter": "Meter",
+    "crah": "Air handler",
+    "heatreuse": "Heat reuse",
+    "grid": "Grid",
+}
 # What the page's scripts say beside what the markup marks.
 LABELS = (
     *NAMES.values(),
-    *(kind for kind in KINDS if kind in LOOKS),
-    "best",
-    "residual",
+    *KIND_NAMES.values(),
+    "measured or modelled",
+    "measured less modelled",
     "info",
     "warning",
     "critical",
@@ -91,8 +114,8 @@ _VIEWS = (("site", "3D"), ("plan", "Plan"), ("rack", "Rack"))
 _MODES = (("beside", "beside the present"), ("difference", "as a difference"))
 _SPANS = (("1", "1 h"), ("24", "24 h"), ("168", "7 d"))
 _HELP = (
-    "Drag to turn, wheel to come nearer, double-click to fly; W A S D walk, Q and E go down and up, / searches, F flies to what is "
-    "picked, Esc lets go of it."
+    "Drag to turn, wheel to come nearer, double-click to fly; W A S D walk, Q and E go down and up, / searches, F flies to "
+    "what is picked, Esc lets go of it."
 )
 
 
@@ -110,7 +133,7 @@ def add_scene_page(server: FastAPI, pulse: Pulse) -> None:
     async def scene(request: Request, embed: bool = False) -> HTMLResponse:
         said, mine = words(language_of(request)), cases_of(pulse.live.site)
         told = {name: {"label": case.label, "scenario": case.scenario.model_dump(mode="json")} for name, case in mine.items()}
-        end = _data("scene-cases", told) + _data("scene-labels", NAMES)
+        end = _data("scene-cases", told) + _data("scene-labels", NAMES | KIND_NAMES)
         labels = (*LABELS, *(case.label for case in mine.values()))
         made = shell(page, said, body=body() + end, scripts=("scene.js",), styles=("scene.css",), labels=labels)
         return HTMLResponse(made.replace("<html ", '<html data-embed="1" ', 1) if embed else made)
@@ -131,7 +154,8 @@ def body() -> str:
     spans = "".join(f'<option value="{hours}"{" selected" if hours == "24" else ""}>{text}</option>' for hours, text in _SPANS)
     tools = (
         f'<div class="switch" role="group" aria-label="View" data-a="View">{views}</div>'
-        f"{_select('scene-colour', 'Colour')}{_select('scene-origin', 'Values')}{_select('scene-lead', 'Hours ahead', bare=True)}"
+        f"{_select('scene-colour', 'Colour')}{_select('scene-origin', 'Values')}"
+        f"{_select('scene-lead', 'Hours ahead', bare=True)}"
         '<div class="search"><input id="scene-search" type="search" role="combobox" autocomplete="off" aria-expanded="false" '
         'aria-controls="scene-found" aria-label="Search an asset" data-a="Search an asset">'
         '<ul id="scene-found" role="listbox" aria-label="Assets found" data-a="Assets found"></ul></div>'
@@ -139,7 +163,8 @@ def body() -> str:
         f"{_select('scene-case', 'What if')}"
         f'<select id="scene-mode" aria-label="How the scenario is shown" data-a="How the scenario is shown">{modes}</select>'
         f"{_button('scene-picture', 'Picture')}"
-        '<a id="scene-glb" href="/api/v1/scene.glb" download>glTF</a><a id="scene-usdc" href="/api/v1/scene.usdc" download>USD</a>'
+        '<a id="scene-glb" href="/api/v1/scene.glb" download>glTF</a>'
+        '<a id="scene-usdc" href="/api/v1/scene.usdc" download>USD</a>'
     )
     stage = (
         '<canvas id="scene-canvas" tabindex="0" role="application" aria-label="The centre in three dimensions" '
@@ -157,7 +182,8 @@ def body() -> str:
         f'<select id="scene-span" aria-label="Span of the slider" data-a="Span of the slider">{spans}</select>'
     )
     return (
-        f'<div id="scene" class="scene"><div class="tools" role="toolbar" aria-label="The scene" data-a="The scene">{tools}</div>'
+        '<div id="scene" class="scene">'
+        f'<div class="tools" role="toolbar" aria-label="The scene" data-a="The scene">{tools}</div>'
         f'<div class="stage">{stage}</div><div class="time-line">{time}</div></div>'
     )
 

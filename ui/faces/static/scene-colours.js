@@ -1,6 +1,6 @@
 // The 256 colours that bytes stand for, by what is shown: a magnitude, a signed difference, alerts.
 import { at } from "./scales.js";
-import { NO_METRIC, SILENT, TOP } from "./scene-data.js";
+import { FLOOR, NO_METRIC, SILENT, TOP, TRAY } from "./scene-data.js";
 
 const root = document.documentElement;
 export const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
@@ -23,6 +23,9 @@ export function lut(kind) {
   }
   const neutral = rgbOf(css("--quiet-fill"));
   for (let i = TOP + 1; i <= NO_METRIC; i++) put(i, neutral.map((v, k) => Math.round((v + rgbOf(css("--panel"))[k]) / 2)));
+  const [panel, raised] = [rgbOf(css("--panel")), rgbOf(css("--raised"))];
+  put(FLOOR, panel.map((v, k) => Math.round((v + raised[k]) / 2)));
+  put(TRAY, neutral.map((v, k) => Math.round((v + raised[k]) / 2)));
   put(SILENT, rgbOf(css("--stale")).map((v) => Math.round(v * 0.8)));
   return table;
 }

@@ -1,5 +1,6 @@
 // The scene and its frames as they come from the server (ui/scene/wire.py says their form), and the push that brings frames.
 export const TOP = 250, NO_METRIC = 254, SILENT = 255;
+export const TRAY = 252, FLOOR = 253; // never sent: what is part of the house has its own colours
 export const HALL = 0, RACK = 1, NODE = 2, GPU = 3, HIDDEN = 4;
 const TYPES = { f4: Float32Array, i4: Int32Array, u2: Uint16Array, u1: Uint8Array };
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];

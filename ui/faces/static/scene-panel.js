@@ -10,8 +10,12 @@ const number = (value, unit) => {
   const { n, u } = formatNumber(value, unit);
   return u && u !== "%" ? `${n}\u202f${u}` : `${n}${u}`;
 };
-// A metric as people say it: the table of labels that the page brings, else its own name.
-export const metricName = (name) => say((window.icctwinLabels || {})[name] || name);
+// A metric or a kind as people say it: the table of labels that the page brings, else its own name.
+export const named = (name) => say((window.icctwinLabels || {})[name] || name);
+
+// Whose values are shown, as people say it.
+const ORIGINS = { best: "measured or modelled", residual: "measured less modelled" };
+export const originName = (name) => say(ORIGINS[name] || name);
 
 // --- legend
 
@@ -31,7 +35,7 @@ export function legend(head, table, shown) {
     for (const [key, kinds] of [...groups].slice(0, 5)) {
       const [low, high] = key.split(",").map(Number);
       const line = make("div", "scale");
-      line.append(make("span", "kinds", kinds.map((kind) => say(kind)).join(", ")), make("span", "low", number(low, head.unit)), ramp.cloneNode(), make("span", "high", `${number(high, head.unit)}`));
+      line.append(make("span", "kinds", kinds.map(named).join(", ")), make("span", "low", number(low, head.unit)), ramp.cloneNode(), make("span", "high", `${number(high, head.unit)}`));
       line.title = say("Values beyond an end have the end's colour");
       rows.push(line);
     }
@@ -43,7 +47,7 @@ export function legend(head, table, shown) {
   const ramp = make("span", "ramp water");
   water.append(make("span", "kinds", say("pipes")), make("span", "low", number(low, "c")), ramp, make("span", "high", number(high, "c")));
   ramp.style.background = `linear-gradient(to right, ${waterStops().join(",")})`;
-  holder.replaceChildren(make("div", "title", `${metricName(head.colour)} · ${say(head.origin)}`), ...rows, water);
+  holder.replaceChildren(make("div", "title", `${named(head.colour)} · ${originName(head.origin)}${head.lead_h ? ` +${head.lead_h} h` : ""}`), ...rows, water);
 }
 
 let waterTable = null;
@@ -75,7 +79,7 @@ export function search(scene, chosen) {
     at = 0;
     list.replaceChildren(...hits.map((box, k) => {
       const line = make("li", "", `${scene.id[box]} `);
-      line.append(make("small", "", say(scene.kindOf(box))));
+      line.append(make("small", "", named(scene.kindOf(box))));
       Object.assign(line, { role: "option", id: `scene-hit-${k}` });
       line.addEventListener("pointerdown", (event) => (event.preventDefault(), take(k)));
       return line;
@@ -117,7 +121,7 @@ const kept = new Map(); // asset and metric -> {at, points}
 async function trendOf(kind, metric, asset) {
   const key = `${asset} ${metric}`, known = kept.get(key);
   if (known && performance.now() - known.at < KEPT_MS) return known.points;
-  const asked = new URLSearchParams({ kind, metrics: metric, asset, step_s: 60 });
+  const asked = new URLSearchParams({ kind, metric, asset, step_s: 60 });
   const answer = await fetch(`/api/v1/series?${asked}`);
   if (!answer.ok) return null;
   const body = await answer.json();
@@ -178,7 +182,7 @@ export function hint(scene, box, bytes, head, event) {
   holder.style.top = `${Math.min(event.clientY - stage.top + 14, stage.height - 110)}px`;
   if (holder.dataset.box === String(box)) return;
   holder.dataset.box = box;
-  holder.replaceChildren(make("b", "", scene.id[box]), make("span", "", `${say(scene.kindOf(box))} · ${reads(scene, box, bytes, head)}`));
+  holder.replaceChildren(make("b", "", scene.id[box]), make("span", "", `${named(scene.kindOf(box))} · ${reads(scene, box, bytes, head)}`));
   trend(holder, scene, box, head);
 }
 
@@ -188,13 +192,13 @@ export function card(scene, box, bytes, head, paths) {
   if (box === null) return;
   holder.dataset.box = box;
   const title = make("div", "title");
-  title.append(make("b", "", scene.id[box]), make("small", "", say(scene.kindOf(box))));
+  title.append(make("b", "", scene.id[box]), make("small", "", named(scene.kindOf(box))));
   const link = Object.assign(make("a", "", say("Open its page")), { href: `/asset/${encodeURIComponent(scene.id[box])}`, target: window.top === window ? "" : "_top" });
   const ways = make("div", "ways");
   const names = (which) => [...which].filter((i) => scene.level[i] < GPU || scene.level[i] === HIDDEN).filter((i) => i !== box).slice(0, 12).map((i) => scene.id[i]).join(" · ");
   if (paths.power.size) ways.append(make("div", "power", `${say("Power path")}: ${names(paths.power)}`));
   if (paths.water.size) ways.append(make("div", "water", `${say("Cooling path")}: ${names(paths.water)}`));
-  const value = make("div", "value", head ? `${metricName(head.colour)}: ${reads(scene, box, bytes, head)}` : "");
+  const value = make("div", "value", head ? `${named(head.colour)}: ${reads(scene, box, bytes, head)}` : "");
   const away = Object.assign(make("button", "away", "×"), { type: "button", ariaLabel: say("Let go of the picked asset"), id: "scene-away" });
   holder.replaceChildren(away, title, value, ways, link);
   if (head) trend(holder, scene, box, head);
@@ -202,7 +206,7 @@ export function card(scene, box, bytes, head, paths) {
 
 export function cardValue(scene, box, bytes, head) {
   const value = by("scene-card").querySelector(".value");
-  const said = `${metricName(head.colour)}: ${reads(scene, box, bytes, head)}`;
+  const said = `${named(head.colour)}: ${reads(scene, box, bytes, head)}`;
   if (value && value.textContent !== said) value.textContent = said;
 }
 

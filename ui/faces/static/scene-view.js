@@ -115,7 +115,7 @@ export class View {
   home() {
     const { low, high } = this.scene.bounds;
     const middle = low.map((v, k) => (v + high[k]) / 2), size = low.map((v, k) => high[k] - v);
-    const reach = Math.max(Math.hypot(...size) * 0.95, 8);
+    const reach = Math.max(Math.hypot(...size) * 0.8, 8);
     this.camera.place([middle[0] - 0.35 * reach, middle[1] - 0.62 * reach, 0.55 * reach, middle[0], middle[1], 0]);
   }
 
@@ -148,7 +148,7 @@ export class View {
       let near = 0, far = nearest;
       for (let k = 0; k < 3; k++) {
         const half = size[3 * i + k] / 2;
-        const high = tray && k === 2 && level[i] === NODE ? centre[3 * i + k] - half * (1 - 2 * 0.16) : centre[3 * i + k] + half;
+        const high = tray && k === 2 && level[i] === NODE && this.scene.kindOf(i) === "node" ? centre[3 * i + k] - half * (1 - 2 * 0.16) : centre[3 * i + k] + half;
         let [t0, t1] = [(centre[3 * i + k] - half - o[k]) / d[k], (high - o[k]) / d[k]];
         if (t0 > t1) [t0, t1] = [t1, t0];
         near = Math.max(near, t0);
@@ -158,7 +158,7 @@ export class View {
       [best, nearest] = [i, near];
     };
     const meshes = this.worlds[0].meshes;
-    for (const name of ["rack", "unit", "round", "node", "gpu"]) if (meshes[name]?.visible) meshes[name].userData.which.forEach(test);
+    for (const name of ["rack", "unit", "round", "node", "part", "gpu"]) if (meshes[name]?.visible) meshes[name].userData.which.forEach(test);
     return best;
   }
 

@@ -1,7 +1,7 @@
 // One world of the scene: instanced boxes by level, pipes, cables, marks. Two of them stand side by side for a what-if; they share
 // all geometry and differ in their bytes. Colours are looked up in the shader: a tick copies bytes and computes nothing.
 import * as T from "./vendor/three.js";
-import { GPU, HALL, HIDDEN, NODE, RACK, blank } from "./scene-data.js";
+import { FLOOR, GPU, HALL, HIDDEN, NODE, RACK, TRAY, blank } from "./scene-data.js";
 
 const ROUND = new Set(["tower", "pump"]);
 const BOX_VERTEX = `
@@ -52,12 +52,12 @@ export function texture(table) {
 
 // What both worlds share: which boxes are drawn by which mesh, and the segments of pipe.
 export function partsOf(scene) {
-  const sets = { plate: [], rack: [], unit: [], round: [], node: [], tray: [] };
+  const sets = { plate: [], rack: [], unit: [], round: [], node: [], part: [], tray: [] };
   for (let i = 0; i < scene.n; i++) {
     const level = scene.level[i], kind = scene.kindOf(i);
     if (level === HALL) sets.plate.push(i);
     else if (level === RACK) sets[kind === "rack" ? "rack" : ROUND.has(kind) ? "round" : "unit"].push(i);
-    else if (level === NODE) sets.node.push(i);
+    else if (level === NODE) sets[kind === "node" ? "node" : "part"].push(i);
     else if (level === HIDDEN && !kind) sets.tray.push(i);
   }
   return { sets, pipes: segments(scene) };
@@ -92,6 +92,11 @@ export class World {
     this.box = new T.BoxGeometry(1, 1, 1);
     const round = new T.CylinderGeometry(0.5, 0.5, 1, 20).rotateX(Math.PI / 2);
     for (const [name, which] of Object.entries(parts.sets)) this.meshes[name] = this.boxes(name === "round" ? round : this.box, which);
+    for (const [name, byte] of [["plate", FLOOR], ["tray", TRAY]]) {
+      this.house = [...(this.house || []), this.meshes[name]];
+      this.meshes[name].userData.tint.array.fill(byte);
+      delete this.meshes[name];
+    }
     this.meshes.gpu = null;
     this.frames = this.edges(parts.sets.rack);
     this.pipes = this.pipeMesh();
@@ -260,12 +265,13 @@ export class World {
 
   // From afar racks are solid; nearer they are frames with their nodes, and nodes trays with their GPUs.
   detail(level) {
-    const { rack, node, gpu } = this.meshes;
+    const { rack, node, part, gpu } = this.meshes;
     if (level === this.level) return;
     this.level = level;
     rack.visible = level < NODE && this.parts.sets.rack.length > 0;
     this.frames.visible = level >= NODE && this.parts.sets.rack.length > 0;
     node.visible = level >= NODE && this.parts.sets.node.length > 0;
+    part.visible = level >= NODE && this.parts.sets.part.length > 0;
     node.material.uniforms.flat_.value = level >= GPU ? 0.16 : 1;
     if (gpu) gpu.visible = level >= GPU && gpu.userData.which.length > 0;
   }

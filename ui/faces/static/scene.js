@@ -3,7 +3,7 @@ import { SceneSocket, applyFrame, blank, loadScene, GPU, NODE, RACK } from "./sc
 import { lut } from "./scene-colours.js";
 import { Paths } from "./scene-paths.js";
 import { Plan } from "./scene-plan.js";
-import { by, card, cardValue, hint, legend, metricName, search, setWater, timeText } from "./scene-panel.js";
+import { by, card, cardValue, hint, legend, named, originName, search, setWater, timeText } from "./scene-panel.js";
 import { Timeline, WhatIf } from "./scene-time.js";
 import { live, onRedraw, say } from "./shell.js";
 
@@ -277,7 +277,7 @@ async function fillColours() {
   const names = page.choices.map((one) => one.name);
   if (!names.includes(page.colour) && !given.get("colour") && names.length) page.colour = names.includes("power_w") ? "power_w" : names[0];
   const listed = names.includes(page.colour) ? page.choices : [...page.choices, { name: page.colour }];
-  select.replaceChildren(...listed.map((one) => new Option(metricName(one.name), one.name, false, one.name === page.colour)));
+  select.replaceChildren(...listed.map((one) => new Option(named(one.name), one.name, false, one.name === page.colour)));
   fillOrigins();
 }
 
@@ -285,7 +285,7 @@ function fillOrigins() {
   const mine = page.choices.find((one) => one.name === page.colour);
   const origins = mine ? mine.origins : ["best"];
   if (!origins.includes(page.origin)) page.origin = origins[0] || "best";
-  by("scene-origin").replaceChildren(...origins.map((one) => new Option(say(one), one, false, one === page.origin)));
+  by("scene-origin").replaceChildren(...origins.map((one) => new Option(originName(one), one, false, one === page.origin)));
   by("scene-lead").hidden = page.origin !== "forecast";
 }
 
@@ -325,8 +325,8 @@ function savePicture() {
   pen.drawImage(from, 0, 0);
   pen.fillStyle = "#000000";
   pen.font = "18px system-ui, sans-serif";
-  const scales = Object.entries(page.head?.scales || {}).slice(0, 3).map(([kind, [low, high]]) => `${say(kind)} ${low}…${high} ${page.head.unit}`).join(" · ");
-  pen.fillText(`${page.scene.site} · ${metricName(page.colour)} · ${say(page.head?.origin || page.origin)} · ${timeText(page.head?.time)} · ${scales}`, 12, made.height - 13);
+  const scales = Object.entries(page.head?.scales || {}).slice(0, 3).map(([kind, [low, high]]) => `${named(kind)} ${low}…${high} ${page.head.unit}`).join(" · ");
+  pen.fillText(`${page.scene.site} · ${named(page.colour)} · ${originName(page.head?.origin || page.origin)} · ${timeText(page.head?.time)} · ${scales}`, 12, made.height - 13);
   const link = document.createElement("a");
   link.download = `scene-${page.colour}.png`;
   made.toBlob((blob) => {
