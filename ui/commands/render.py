@@ -74,7 +74,7 @@ def _frame(options: argparse.Namespace, made: "Geometry", store: "Store") -> tup
     from twin.frame import Origin
     from twin.metrics import METRICS
     from ui.scene.moments import PastValues, best_values, residual_values
-    from ui.scene.paint import TOP, paint
+    from ui.scene.paint import TOP, Values, paint
     from ui.scene.wire import Detail, frame_body
 
     if not any(options.colour in rows for rows in METRICS.values()):
@@ -84,7 +84,7 @@ def _frame(options: argparse.Namespace, made: "Geometry", store: "Store") -> tup
         PastValues(made.site, store, time, origin, options.colour, made.pipes) for origin in (Origin.MEASURED, Origin.MODELLED)
     )
     water = best_values(measured, modelled)
-    whose = {"measured": measured, "modelled": modelled, "residual": residual_values(measured, modelled)}
+    whose: dict[str, Values] = {"measured": measured, "modelled": modelled, "residual": residual_values(measured, modelled)}
     signed = options.origin == "residual"
     painted = paint(made, whose.get(options.origin, water), options.colour, (), water, signed=signed)
     about = {"time": time.timestamp(), "colour": options.colour, "origin": options.origin, "against": False}

@@ -216,7 +216,7 @@ def picture(
 def _inside(geometry: Geometry, which: NDArray[np.int64], box: int) -> Bools:
     """bool[n]: which boxes stand in ``box``."""
     here = geometry.parent[which]
-    found = here == box
+    found: Bools = here == box
     while (here >= 0).any():
         here = np.where(here >= 0, geometry.parent[np.maximum(here, 0)], -1)
         found |= here == box

@@ -19,7 +19,7 @@ from ui.words import Words, words
 
 # Metrics as people say them; what is not here goes by its name in the metric table.
 NAMES = {
-    "power_w": "Power",
+    "power_w": "Electrical power",
     "temp_c": "Temperature of chips",
     "mem_temp_c": "Temperature of device memory",
     "inlet_temp_c": "Inlet air",
