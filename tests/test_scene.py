@@ -234,6 +234,26 @@ def test_the_stored_past_is_what_was_shown_then(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_history_that_is_kept_seldom_is_held_and_says_so_but_silence_is_not(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store", SITE)
+    clock = Hands()
+    start, rows = clock.now(), SITE.all_rows("rack")
+    for k in range(8):  # a value every quarter of an hour of power; of temperature every ten seconds, and then no more
+        hour = start + timedelta(minutes=15 * k)
+        store.append([Frame("rack", hour, rows, {"power_w": np.full(len(rows), 1e4 * (k + 1))})])
+    for k in range(30):
+        tick = start + timedelta(seconds=10 * k)
+        store.append([Frame("gpu", tick, SITE.all_rows("gpu"), {"temp_c": np.full(512, 60.0)})])
+    at = start + timedelta(minutes=67)
+    past = PastValues(SITE, store, at, Origin.MEASURED, "power_w", DEMO.pipes)
+    assert past("rack", "power_w") == pytest.approx(5e4)
+    assert past.folded_s == 900
+    silent = PastValues(SITE, store, at, Origin.MEASURED, "temp_c", DEMO.pipes)
+    assert np.isnan(silent("gpu", "temp_c")).all()
+    assert silent.folded_s == 0
+    store.close()
+
+
 def _forecast(live_w: float, now_s: float, ratio: np.ndarray) -> Forecast:
     time_s = now_s + 3600.0 * np.arange(24)
     score = Score("blend", 1.0, 1.0, 1.0, 0.8, 1)

@@ -81,7 +81,8 @@ def _frame(options: argparse.Namespace, made: "Geometry", store: "Store") -> tup
         raise ConfigError([Problem("--colour", f"there is no metric {options.colour!r}; twin/metrics.py lists them")])
     time = _time(options.at, store)
     measured, modelled = (
-        PastValues(made.site, store, time, origin, options.colour, made.pipes) for origin in (Origin.MEASURED, Origin.MODELLED)
+        PastValues(made.site, store, time, origin, options.colour, made.pipes, old=True)
+        for origin in (Origin.MEASURED, Origin.MODELLED)
     )
     water = best_values(measured, modelled)
     whose: dict[str, Values] = {"measured": measured, "modelled": modelled, "residual": residual_values(measured, modelled)}

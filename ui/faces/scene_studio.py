@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 import cramjam
@@ -24,6 +24,7 @@ from ui.scene.ahead import HOURS_AHEAD, Run, day_ahead, run_of
 from ui.scene.geometry import Geometry, geometry
 from ui.scene.moments import HOUR_S, PastValues, best_values, firing_then, foreseen, live_values, residual_values
 from ui.scene.paint import ALERTS, Firing, Painted, Values, colours, paint
+from ui.scene.sizes import LOOKS, Level
 from ui.scene.wire import Detail, frame_body, scene_body
 from ui.view import Live
 
@@ -146,9 +147,11 @@ class Studio:
     def _then(self, made: Geometry, ask: Ask) -> bytes:
         time = datetime.fromtimestamp(ask.time_s or 0.0, UTC)
         store = self.live.store
-        sides = [
-            PastValues(made.site, store, time, origin, ask.colour, made.pipes) for origin in (Origin.MEASURED, Origin.MODELLED)
-        ]
+        old = time < self.live.clock.now() - timedelta(days=1)  # no store drops single values sooner
+        sides = []
+        for origin in (Origin.MEASURED, Origin.MODELLED):
+            known = {(kind, name) for kind, name, whose, band in self.live.state.known() if whose is origin and not band}
+            sides.append(PastValues(made.site, store, time, origin, ask.colour, made.pipes, known=known, old=old))
         firing = firing_then(self.live.records, time)
         values, water = _whose(ask.whose, *sides), best_values(*sides)
         painted = paint(made, values, ask.colour, firing, water, signed=ask.whose == "residual")
@@ -229,12 +232,15 @@ class Studio:
                 whose.append("forecast")
             if whose:
                 found.append({"name": name, "kinds": kinds, "origins": whose, "run": name in AHEAD})
-        return [*found, {"name": ALERTS, "kinds": list(site_kinds(site)), "origins": ["best"], "run": True}]
-
-
-def site_kinds(site: Site) -> Mapping[str, int]:
-    """Kinds that the site has, with how many there are."""
-    return {kind: site.count(kind) for kind in METRICS if site.count(kind)}
+        return [
+            *found,
+            {
+                "name": ALERTS,
+                "kinds": [kind for kind, look in LOOKS.items() if look.level is not Level.HIDDEN and site.count(kind)],
+                "origins": ["best"],
+                "run": True,
+            },
+        ]
 
 
 def _encoded(made: Geometry, coding: str) -> bytes:

@@ -61,7 +61,7 @@ export class Timeline {
     const place = by("scene-when");
     const when = this.minutes === 0 ? say("now") : formatTime(shown ?? Date.now() / 1000 + 60 * this.minutes, "stamp");
     const how = this.minutes < 0 ? say("past") : this.minutes > 0 ? say("forecast") : say("live");
-    place.textContent = `${when} · ${how}${folded_s ? ` · ${say("mean of {n}", { n: folded_s >= 3600 ? say("an hour") : say("a minute") })}` : ""}`;
+    place.textContent = `${when} · ${how}${folded_s ? ` · ${say("a value every {n}", { n: folded_s >= 3600 ? `${Math.round(folded_s / 360) / 10} h` : `${Math.round(folded_s / 60)} min` })}` : ""}`;
     this.slider.setAttribute("aria-valuetext", place.textContent);
   }
 }

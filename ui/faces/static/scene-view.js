@@ -14,7 +14,7 @@ export class View {
   constructor(canvas, scene, hooks) {
     this.canvas = canvas;
     this.scene = scene;
-    this.hooks = hooks; // {pick(box, event), hover(box, event), detail(level, halls), moved()}
+    this.hooks = hooks; // {pick(box, event), hover(box, event), detail(level, halls), most(), still(), moved()}
     this.renderer = new T.WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
     this.renderer.outputColorSpace = "srgb-linear"; // bytes stand for the very colours of the legend
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
@@ -67,7 +67,8 @@ export class View {
   judge() {
     const reach = this.reach(), here = this.level;
     let level = RACK;
-    for (const one of [NODE, GPU]) if (reach < NEAR_M[one] * (here >= one ? 1.15 : 1)) level = one;
+    const most = this.hooks.most();
+    for (const one of [NODE, GPU]) if (one <= most && reach < NEAR_M[one] * (here >= one ? 1.15 : 1)) level = one;
     const halls = this.nearest();
     if (String(halls) !== String(this.halls)) this.openNear(halls);
     if (level === here && this.told === String(this.halls)) return;
@@ -194,6 +195,7 @@ export class View {
     if (!w || !h) return;
     this.renderer.setSize(w, h, false);
     this.camera.three.aspect = (this.beside ? w / 2 : w) / h;
+    this.camera.three.fov = this.camera.three.aspect < 1.2 ? 64 : 50;
     this.camera.three.updateProjectionMatrix();
     this.touch();
   }

@@ -103,7 +103,7 @@ export class World {
     this.cables = this.lines(scene.cable, shared.line, 0.35);
     this.lit = this.lines(new Float32Array(0), shared.accent, 1);
     this.pulse = this.overlay(shared.bad, 1.06, 0.55);
-    this.chosen = this.overlay(shared.accent, 1.03, 0.35);
+    this.chosen = this.overlay(shared.accent, 1.03, 0.2);
     this.three.add(this.frames, this.pipes, this.cables, this.lit, this.pulse, this.chosen);
   }
 

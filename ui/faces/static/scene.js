@@ -56,7 +56,7 @@ async function open3d() {
     const { View } = await import("./scene-view.js");
     page.view3d = new View(canvas, page.scene, {
       pick: (box) => pick(box < 0 ? null : box), hover, still: () => page.minutes !== 0 || page.state === "lost",
-      detail: (level, halls) => Object.assign(page, { level, halls }) && again(), moved: saveSoon,
+      most, detail: (level, halls) => Object.assign(page, { level, halls }) && again(), moved: saveSoon,
     });
     page.bytes = page.view3d.worlds[0].bytes;
     const cam = (given.get("cam") || "").split(",").map(Number);
@@ -72,6 +72,12 @@ async function open3d() {
     if (page.view === "site") page.view = "plan";
     notice(why);
   }
+}
+
+// The finest level that the shown colour says anything of: nearer than that, nothing would be left to see.
+function most() {
+  if (!page.head || page.head.colour === "alerts") return GPU;
+  return page.head.scales.gpu ? GPU : page.head.scales.node ? NODE : RACK;
 }
 
 // --- what is asked for
