@@ -139,6 +139,11 @@ def test_a_container_shows_what_it_holds_and_says_nothing_where_a_part_of_a_sum_
     low, high = hot.scales["rack"]
     assert np.abs(low + hot.boxes[rack] / TOP * (high - low) - largest).max() <= (high - low) / TOP / 2 + 1e-9
     assert (hot.boxes[_kind(DEMO, "ups")] == NO_METRIC).all()
+    node = [gpu[SITE.within("gpu", "node") == row].max() for row in range(SITE.count("node"))]
+    seen = low + hot.boxes[_kind(DEMO, "node")] / TOP * (high - low)
+    assert np.abs(seen - node).max() <= (high - low) / TOP / 2 + 1e-9, "nobody reads the nodes' own: their hottest chip's"
+    power = paint(DEMO, lambda kind, name: np.full(SITE.count(kind), np.nan if kind == "node" else 500.0), "power_w")
+    assert (power.boxes[_kind(DEMO, "node")] == SILENT).all(), "the sum of GPUs is not a node's power"
     used = np.full(SITE.count("gpu"), 1e9)
     used[0] = np.nan
     live.state.absorb(Frame("gpu", live.clock.now(), SITE.all_rows("gpu"), {"mem_free_bytes": used}), live.clock.now())

@@ -94,13 +94,15 @@ def paint(
 
 
 def of_kind(site: Site, values: Values, kind: str, colour: str) -> Floats | None:
-    """float64[n]: what a ``kind`` is coloured by: its own metric, else what it holds; None where there is no such thing."""
-    if colour in METRICS[kind]:
-        return values(kind, colour)
+    """float64[n]: what a ``kind`` is coloured by: its own metric, else what it holds; None where there is no such thing. A
+    temperature that nobody reads of any of them is that of the hottest thing in each."""
+    own = values(kind, colour) if colour in METRICS[kind] else None
+    if own is not None and (suffix(colour) != "c" or np.isfinite(own).any()):
+        return own
     if kind not in _CONTAINERS:
-        return None
+        return own
     inner = [k for k in _INNER if k != kind and site.count(k) and colour in METRICS[k] and (site.within(k, kind) >= 0).any()]
-    held = None
+    held = own
     for name in inner:
         held = _held(site, name, kind, values(name, colour), suffix(colour))
         if np.isfinite(held).any():

@@ -167,7 +167,7 @@ def body() -> str:
     stage = (
         '<canvas id="scene-canvas" tabindex="0" role="application" aria-label="The centre in three dimensions" '
         f'data-a="The centre in three dimensions" aria-describedby="scene-help"></canvas>'
-        '<div id="scene-plan" hidden></div>'
+        '<div id="scene-names" aria-hidden="true"></div><div id="scene-plan" hidden></div>'
         '<div class="sides"><span data-t="the present">the present</span><span data-t="the scenario">the scenario</span></div>'
         '<div id="scene-notice" role="status" hidden></div><div id="scene-legend"></div><div id="scene-card" hidden></div>'
         '<div id="scene-hint" hidden></div>'

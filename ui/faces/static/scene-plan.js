@@ -89,19 +89,26 @@ export class Plan {
       canvas.append(svg("rect", { x: left, y: -high, width: wide, height: high, class: "cabinet" }));
       canvas.append(svg("text", { x: left + wide / 2, y: -high - 0.1, "font-size": 0.12, "text-anchor": "middle", class: "room-name" }, `${this.scene.id[box]} · ${say(side)}`));
       const axis = turned[box] ? 1 : 0, sign = side === "Front" ? 1 : -1;
-      const rear = (i) => (turned[box] ? centre[3 * i] - centre[3 * box] : centre[3 * i + 1] - centre[3 * box + 1]) > 0.25;
+      const back = (i) => sign * (turned[box] ? centre[3 * i] - centre[3 * box] : centre[3 * i + 1] - centre[3 * box + 1]);
       for (const i of inside) {
-        if (side === "Front" && rear(i)) continue; // strips hang behind
+        if (back(i) > (this.scene.level[i] === GPU ? 0.02 : 0.25)) continue; // it is seen from the other side: strips, half of the GPUs
         const w = size[3 * i + axis], h = size[3 * i + 2];
         const x = left + wide / 2 + sign * (centre[3 * i + axis] - centre[3 * box + axis]) - w / 2;
         const z = centre[3 * i + 2] - (centre[3 * box + 2] - high / 2) - h / 2;
         const made = svg("rect", { x, y: -z - h, width: w, height: h, rx: 0.006, "data-box": i, class: this.scene.level[i] === GPU ? "thing chip" : "thing" });
         this.keep(i, made);
         canvas.append(made);
-        if (this.scene.level[i] === NODE && h > 0.05 && w > 0.3) canvas.append(svg("text", { x: x + 0.012, y: -z - h + 0.034, "font-size": 0.028, class: "in-rack" }, this.scene.id[i]));
+        if (side === "Front" && this.scene.level[i] === NODE && w > 0.3) canvas.append(svg("text", { x: x - 0.02, y: -z - h / 2 + 0.015, "font-size": 0.042, "text-anchor": "end", class: "in-rack" }, this.short(i, box)));
       }
     }
     this.put(canvas);
+  }
+
+  // What of a name its rack's name does not say already.
+  short(i, box) {
+    const [id, rack] = [this.scene.id[i], this.scene.id[box]];
+    const rest = id.startsWith(rack) ? id.slice(rack.length).replace(/^[^0-9a-z]+/i, "") : id;
+    return rest.length > 8 ? `${rest.slice(0, 7)}…` : rest || id;
   }
 
   within(i, box) {

@@ -2,10 +2,12 @@
 import * as T from "./vendor/three.js";
 import { Camera } from "./scene-camera.js";
 import { css, rgbOf } from "./scene-colours.js";
-import { GPU, HALL, HIDDEN, NODE, RACK } from "./scene-data.js";
+import { GPU, HALL, NODE, RACK } from "./scene-data.js";
+import { Labels } from "./scene-labels.js";
 import { World, partsOf, texture } from "./scene-world.js";
 
 const NEAR_M = { [GPU]: 14, [NODE]: 55 }; // nearer than this to what is looked at, that level is shown
+const MAX_HALLS = 64; // that the server takes by number
 const MAX_GPUS = 16384; // drawn and fed at once: of the nearest halls
 const SLOW_MS = 60; // a frame that takes longer: no animation between ticks
 const colourOf = (name) => new T.Color().setRGB(...rgbOf(css(name)).map((v) => v / 255), T.LinearSRGBColorSpace || undefined);
@@ -24,6 +26,7 @@ export class View {
     this.worlds = [new World(scene, this.parts, this.shared)];
     this.beside = false;
     this.camera = new Camera(canvas, () => this.touch());
+    this.labels = new Labels(document.getElementById("scene-names"), scene);
     this.level = RACK;
     this.halls = [];
     this.stats = { drawCalls: 0, drawMs: 0, frames: 0 };
@@ -90,10 +93,11 @@ export class View {
       const gap = (k, v) => Math.max(Math.abs(v - c[3 * i + k]) - s[3 * i + k] / 2, 0);
       if (far.has(hall)) far.set(hall, Math.min(far.get(hall), Math.hypot(gap(0, at.x), gap(1, at.y))));
     }
+    this.some = true;
     const open = [];
     let left = MAX_GPUS;
     for (const hall of all.sort((a, b) => far.get(a) - far.get(b) || a - b)) {
-      if (sizes[hall] <= left) {
+      if (sizes[hall] <= left && open.length < MAX_HALLS) {
         open.push(hall);
         left -= sizes[hall];
       }
@@ -227,6 +231,8 @@ export class View {
       renderer.setClearColor(this.shared.ground, 1);
       renderer.render(world.three, this.camera.three);
     }
+    const holder = this.canvas.parentElement;
+    this.labels.place(this.camera.three, holder.clientWidth, holder.clientHeight, count);
     this.stats.drawCalls = renderer.info.render.calls;
     this.stats.drawMs = performance.now() - began;
     this.stats.frames++;

@@ -230,7 +230,7 @@ export class World {
       flow.array[k] = this.bytes.flow[run[k]];
     }
     tint.needsUpdate = flow.needsUpdate = true;
-    const firing = this.bytes.pulses.map(([box]) => box).filter((box) => this.seen(box));
+    const firing = [...new Set(this.bytes.pulses.map(([box]) => this.seen(box)).filter((box) => box >= 0))];
     const key = firing.join();
     if (key !== this.firing) {
       this.firing = key;
@@ -238,8 +238,10 @@ export class World {
     }
   }
 
+  // The box itself, or what holds it where that is too small to be drawn now; -1: nothing.
   seen(box) {
-    return this.scene.level[box] < HIDDEN;
+    while (box >= 0 && this.scene.level[box] > (this.level ?? RACK)) box = this.scene.parent[box];
+    return box;
   }
 
   // Lights up the ways of power and water of a box ({power, water, cables, runs}); null: nothing is chosen.
@@ -268,6 +270,7 @@ export class World {
     const { rack, node, part, gpu } = this.meshes;
     if (level === this.level) return;
     this.level = level;
+    this.firing = null; // what is drawn of alerts depends on the detail
     rack.visible = level < NODE && this.parts.sets.rack.length > 0;
     this.frames.visible = level >= NODE && this.parts.sets.rack.length > 0;
     node.visible = level >= NODE && this.parts.sets.node.length > 0;

@@ -87,7 +87,7 @@ function params() {
   const levels = page.view === "plan" ? RACK : rack ? GPU : page.level;
   const halls = rack ? [page.scene.hall[page.picked]] : page.halls;
   const asked = { colour: page.colour, origin: page.origin, lead_h: page.lead, levels };
-  if (levels === GPU && halls.length) asked.halls = halls.join(",");
+  if (levels === GPU && halls.length && (rack || page.view3d?.some)) asked.halls = halls.join(",");
   return asked;
 }
 
@@ -265,7 +265,7 @@ function show(view) {
   if (page.view === "plan") page.plan.plan();
   const flat = page.view !== "site";
   by("scene-plan").hidden = !flat;
-  by("scene-canvas").hidden = flat;
+  by("scene-canvas").hidden = by("scene-names").hidden = flat;
   if (page.view3d) page.view3d.hidden = flat;
   page.view3d?.setBeside(page.mode === "beside" && !flat);
   for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === page.view));
@@ -317,7 +317,21 @@ function controls() {
     else if (event.key === "Escape") pick(null);
     else if (event.key === "f" && page.picked !== null) page.view3d?.flyTo(page.picked);
   });
-  for (const form of ["glb", "usdc"]) on(`scene-${form}`, "click", () => (by(`scene-${form}`).href = `/api/v1/scene.${form}?${new URLSearchParams({ colour: page.colour, origin: page.origin === "forecast" ? "best" : page.origin })}`));
+  for (const form of ["glb", "usdc"]) on(`scene-${form}`, "click", (event) => (event.preventDefault(), saveFile(form)));
+}
+
+// The scene as a file of another program; where the server cannot make it, why.
+async function saveFile(form) {
+  const asked = new URLSearchParams({ colour: page.colour, origin: page.origin === "forecast" ? "best" : page.origin });
+  const answer = await fetch(`/api/v1/scene.${form}?${asked}`).catch(() => null);
+  if (!answer?.ok) return notice((await answer?.json().catch(() => ({})))?.detail || say("The server does not answer"));
+  save(await answer.blob(), `scene.${form}`);
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
 }
 
 // The picture as PNG, with what it shows written into it.
@@ -333,13 +347,7 @@ function savePicture() {
   pen.font = "18px system-ui, sans-serif";
   const scales = Object.entries(page.head?.scales || {}).slice(0, 3).map(([kind, [low, high]]) => `${named(kind)} ${low}…${high} ${page.head.unit}`).join(" · ");
   pen.fillText(`${page.scene.site} · ${named(page.colour)} · ${originName(page.head?.origin || page.origin)} · ${timeText(page.head?.time)} · ${scales}`, 12, made.height - 13);
-  const link = document.createElement("a");
-  link.download = `scene-${page.colour}.png`;
-  made.toBlob((blob) => {
-    link.href = URL.createObjectURL(blob);
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 5000);
-  }, "image/png");
+  made.toBlob((blob) => save(blob, `scene-${page.colour}.png`), "image/png");
 }
 
 export function notice(text) {
