@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from faces_harness import Hands, live_of
 
+from analytics.forecast import Forecast
+from analytics.score import Score
 from ingest.sources.simulated.layout import demo_rows
 from twin.frame import Floats, Frame, Origin
 from twin.load import Row, build_site
@@ -78,3 +80,13 @@ def feed_scene(live: Live, seed: int = 1, **more: dict[tuple[str, str], Floats])
         live.state.absorb(frame, live.clock.now())
         if not hasattr(live.store, "mean_w"):  # the made-up day of the harness is written by nobody
             live.store.append([frame])
+
+
+def forecast_of(live: Live, ratio: Floats) -> Forecast:
+    """A forecast of the site's IT power: that of its racks now times ``ratio``, an hour a step."""
+    now = live.clock.now()
+    power_w = float(live.state.column("rack", "power_w", now).sum()) * ratio
+    score = Score("blend", 1.0, 1.0, 1.0, 0.8, 1)
+    return Forecast(
+        "site", 0, "it_power_w", now, now.timestamp() + 3600.0 * np.arange(len(ratio)), power_w, power_w, power_w, score
+    )

@@ -8,11 +8,9 @@ import pytest
 from faces_harness import Hands, live_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scene_site import SITE, bare_site, fed, feed_scene, frames_of, values_of
+from scene_site import SITE, bare_site, fed, feed_scene, forecast_of, frames_of, values_of
 
 from analytics.alerts import Severity
-from analytics.forecast import Forecast
-from analytics.score import Score
 from ingest.stores import open_store
 from twin.frame import Frame, Origin
 from twin.load import Row, build_site
@@ -259,18 +257,12 @@ def test_a_history_that_is_kept_seldom_is_held_and_says_so_but_silence_is_not(tm
     store.close()
 
 
-def _forecast(live_w: float, now_s: float, ratio: np.ndarray) -> Forecast:
-    time_s = now_s + 3600.0 * np.arange(24)
-    score = Score("blend", 1.0, 1.0, 1.0, 0.8, 1)
-    return Forecast("site", 0, "it_power_w", Hands().now(), time_s, live_w * ratio, live_w * ratio, live_w * ratio, score)
-
-
 def test_the_day_ahead_adds_up_to_the_forecast_and_its_water_follows() -> None:
     live = fed()
     now = live.clock.now()
     rack_w = live.state.column("rack", "power_w", now)
     ratio = np.where(np.arange(24) < 12, 1.0, 1.3)
-    said = _forecast(float(rack_w.sum()), now.timestamp(), ratio)
+    said = forecast_of(live, ratio)
     run = day_ahead(SITE, live.state, [said], outlook_of({}), now)
     early, late = (run.at(now.timestamp() + 3600 * h + 1800) for h in (6, 18))
     assert early("rack", "power_w").sum() == pytest.approx(rack_w.sum(), rel=0.01)

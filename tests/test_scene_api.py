@@ -11,11 +11,12 @@ import httpx
 import numpy as np
 import pytest
 from faces_harness import Hands, served
-from scene_site import SITE, fed, feed_scene
+from scene_site import SITE, fed, feed_scene, forecast_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from ingest.stores import open_store
+from ingest.stores.records import open_records
 from twin.ports import Store
 from twin.site import without
 from ui.faces import scene_push
@@ -23,6 +24,7 @@ from ui.faces.api_twin import Runner
 from ui.faces.scene_push import SceneFeed
 from ui.faces.scene_studio import Ask, Studio
 from ui.faces.server import build_server
+from ui.oncall.service import ALERT_LOG
 from ui.scene.export import bytes_of
 from ui.scene.geometry import geometry
 from ui.scene.paint import SILENT
@@ -73,6 +75,53 @@ async def test_the_slider_gives_back_the_stored_past_and_the_present(store: Stor
         ahead = (then + timedelta(hours=9)).isoformat()
         wrong = await ask.get("/scene/frame", params={"time": ahead})
         assert (wrong.status_code, "ask for the origin forecast" in wrong.json()["detail"]) == (422, True)
+
+
+async def test_what_was_firing_then_is_read_from_the_log_of_alerts(tmp_path: Path, store: Store) -> None:
+    live = fed(store=store)
+    live.records = open_records(tmp_path / "records.db")
+    then = live.clock.now()
+    rack, gpu = SITE.ids_of("rack")[2], SITE.ids_of("gpu")[9]
+    log = [
+        (-300, rack, "warning", "firing"),
+        (-200, gpu, "critical", "firing"),
+        (-100, rack, "warning", "resolved"),
+        (60, gpu, "critical", "resolved"),
+    ]
+    for after_s, asset, severity, phase in log:
+        record = {"key": f"hot:{asset}", "asset": asset, "severity": severity, "phase": phase}
+        live.records.append(ALERT_LOG, then + timedelta(seconds=after_s), record)
+    live.clock.skip(600)  # type: ignore[attr-defined]
+    async with asking(live) as ask:
+        for after_s, said in ((-250, [(rack, 2)]), (-150, [(rack, 2), (gpu, 3)]), (0, [(gpu, 3)]), (90, [])):
+            time = (then + timedelta(seconds=after_s)).isoformat()
+            head, data = unpacked((await ask.get("/scene/frame", params={"colour": "alerts", "time": time})).content)
+            words = np.frombuffer(data[len(data) - 4 * head["pulses"] :], "<u4")
+            found = {(SITE.ids[DEMO.asset[word >> 2]], int(word & 3)) for word in words.tolist()}
+            assert found == set(said), after_s
+    live.records.close()
+
+
+async def test_what_is_foreseen_is_shown_by_lead_and_by_time_and_follows_new_forecasts() -> None:
+    live = fed()
+    live.forecasts = (forecast_of(live, np.linspace(1.0, 0.5, 24)),)
+    racks = DEMO.box_of[SITE.of_kind("rack")]
+    async with asking(live) as ask:
+
+        async def sum_of(**asked: Any) -> float:
+            answer = await ask.get("/scene/frame", params={"origin": "forecast", **asked})
+            head, tints, _ = bytes_of(DEMO, answer.content)
+            return float(tints[racks].astype(float).sum() / 250 * head["scales"]["rack"][1])
+
+        early, late = await sum_of(lead_h=1), await sum_of(lead_h=20)
+        assert late / early == pytest.approx((1 - 0.5 * 20 / 23) / (1 - 0.5 / 23), rel=0.03)
+        assert await sum_of(time=(live.clock.now() + timedelta(hours=20)).isoformat()) == late
+        live.forecasts = (forecast_of(live, np.full(24, 1.0)),)
+        assert await sum_of(lead_h=20) > 1.5 * late
+        beyond = await ask.get(
+            "/scene/frame", params={"origin": "forecast", "time": (live.clock.now() + timedelta(hours=30)).isoformat()}
+        )
+        assert "is foreseen up to 24 h ahead" in beyond.json()["detail"]
 
 
 BAD = [

@@ -77,7 +77,8 @@ class Studio:
         self._bodies: dict[tuple[str, str], bytes] = {}
         self._frames: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._ahead: tuple[Any, float, Run] | None = None
+        self._ahead: tuple[Any, float, Run, int] | None = None
+        self._ahead_count = 0
         self._gate, self._once = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
 
     # the scene
@@ -160,25 +161,24 @@ class Studio:
 
     async def _foreseen(self, made: Geometry, ask: Ask) -> bytes:
         now = self.live.clock.now()
-        run = await self._day_ahead(now)
+        run, number = await self._day_ahead(now)
         at_s = now.timestamp() + ask.lead_h * HOUR_S if ask.time_s is None else ask.time_s
         if not 0 <= at_s - run.span_s[0] <= HOURS_AHEAD * HOUR_S + HOUR_S:
             raise _wrong("time", f"is foreseen up to {HOURS_AHEAD} h ahead; ask for a time nearer")
         step = int((at_s - run.span_s[0]) // (run.time_s[1] - run.time_s[0])) if len(run.time_s) > 1 else 0
         values = _with_forecasts(self.live, made.site, run.at(at_s), at_s)
-        return await self._cached(made, ask, (id(run), step), lambda: _body(made, ask, values, values, at_s, ()))
+        return await self._cached(made, ask, (number, step), lambda: _body(made, ask, values, values, at_s, ()))
 
-    async def _day_ahead(self, now: datetime) -> Run:
-        """Worked out anew when forecasts are, or an hour later."""
+    async def _day_ahead(self, now: datetime) -> tuple[Run, int]:
+        """The run and its number: worked out anew when forecasts are, or an hour later."""
         async with self._once:
-            forecasts = self.live.forecasts
-            kept = self._ahead
+            forecasts, kept = self.live.forecasts, self._ahead
             if kept is None or kept[0] is not forecasts or now.timestamp() - kept[1] > HOUR_S:
                 live, outlook = self.live, self._runner.outlook()
                 run = await run_in_threadpool(day_ahead, live.site, live.state, forecasts, outlook, now)
-                self._ahead = (forecasts, now.timestamp(), run)
-                return run
-            return kept[2]
+                self._ahead_count += 1
+                kept = self._ahead = (forecasts, now.timestamp(), run, self._ahead_count)
+            return kept[2], kept[3]
 
     # what if
 

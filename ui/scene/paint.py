@@ -167,7 +167,7 @@ def _coloured(geometry: Geometry, values: Values, colour: str, unit: str, signed
     site = geometry.site
     boxes = np.full(len(geometry.asset), NO_METRIC, dtype=np.uint8)
     scales: dict[str, Scale] = {}
-    if colour not in colours(site) and colour not in {name for rows in METRICS.values() for name in rows}:
+    if not any(colour in rows for rows in METRICS.values()):
         raise KeyError(colour)
     for code, kind in enumerate(KINDS):
         if kind not in LOOKS or not site.count(kind) or LOOKS[kind].level is Level.HIDDEN:

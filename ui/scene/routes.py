@@ -48,7 +48,7 @@ class Pipes:
     flow; ``owner`` int32[p]: the asset whose run it is; ``side`` uint8[p]; ``radius`` float32[p] (m).
 
     ``keys``: (kind, metric) pairs; ``temp_key``, ``temp_row``, ``flow_key``, ``flow_row`` int32[p, 2]: who tells temperature
-    and flow, first choice before second, -1 for nobody; ``rated`` float64[p]: design flow (kg/s) of each first, NaN unknown."""
+    and flow, first choice before second, -1 for nobody."""
 
     points: Floats
     first: Ints
