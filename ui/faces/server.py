@@ -22,12 +22,14 @@ from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_push import LARGE, add_push
+from ui.faces.api_scene import SCENE_SOCKET, add_scene
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
 from ui.faces.pages.dashed import csp_hashes
 from ui.faces.pages.every import add_pages
+from ui.faces.pages.scene import add_scene_page
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
@@ -56,7 +58,10 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_forecast_api(server, pulse)
     add_events(server, pulse)
     add_push(server, pulse)
-    add_twin_page(server, add_twin(server, pulse))
+    runner = add_twin(server, pulse)
+    add_twin_page(server, runner)
+    add_scene(server, pulse, runner)
+    add_scene_page(server, pulse)
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
     add_oncall(server)
@@ -69,7 +74,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=csp_hashes(server), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
+    sockets = (SOCKET, SCENE_SOCKET)
+    server.add_middleware(Guard, hashes=csp_hashes(server), sockets=sockets, origins=tuple(origins), large=LARGE)
     return server
 
 
