@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
+from ui.access.door import Door
 from ui.faces.api import add_api
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
-from ui.faces.api_push import LARGE, add_push
+from ui.faces.api_push import LARGE, add_push, first_look
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
@@ -64,7 +65,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
+    door = Door(live, first_look(live), origins)
+    server.add_middleware(Guard, door=door, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), large=LARGE)
     return server
 
 
