@@ -10,8 +10,9 @@ from ingest.stores.postgres import Leader, PostgresRecords, Session
 from ingest.stores.records import open_records
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
-from twin.ports import Records, Store
+from twin.ports import Store
 from twin.site import Site
+from ui.access.audit import Audited, audited
 from ui.config import Config
 from ui.roles import Part
 
@@ -27,14 +28,9 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records: Records
-        if cluster.postgres:
-            where, secret = cluster.postgres, cluster.postgres_password_file
-            self.records = PostgresRecords(Session(where, secret))
-            if "tasks" in part.roles:
-                self._leader = Leader(Session(where, secret), site.name)
-        else:
-            self.records = open_records(config.store.path / "records.db")
+        self.records: Audited = open_shared_records(config)
+        if cluster.postgres and "tasks" in part.roles:
+            self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
         self._broker = Broker(address, site, part.name, hear) if address else None
         self.leading = self._leader is None and "tasks" in part.roles
@@ -76,6 +72,14 @@ def remembered(store: Store, since: datetime) -> Sequence[Frame]:
     except SourceError as error:
         log.error("the newest values of before are not known: %s", error)
         return ()
+
+
+def open_shared_records(config: Config) -> Audited:
+    """The records of a centre, for a command beside the processes that run it."""
+    cluster = config.cluster
+    if cluster.postgres:
+        return audited(PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file)))
+    return audited(open_records(config.store.path / "records.db"))
 
 
 def check_part(config: Config, part: Part) -> None:

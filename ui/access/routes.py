@@ -45,7 +45,7 @@ def _look(needs: Role, *paths: str, scope: Scope = Scope.LOOK) -> list[Route]:
 
 ROUTES: tuple[Route, ...] = (
     # whether it lives; what a page of sign-in is made of
-    *_look(_N, "/healthz", "/readyz", "/ping", "/openapi.json", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/back"),
+    *_look(_N, "/healthz", "/readyz", "/ping", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/back"),
     *_look(_N, "/static/{path:path}", "/assets/{path:path}", "/api/v1/access/me", "/_favicon.ico"),
     Route("POST", "/api/v1/access/sign-in", _N, Does.ENTER, Scope.ACCESS),
     Route("POST", "/api/v1/access/sign-out", _N, Does.ENTER, Scope.ACCESS),
@@ -58,7 +58,16 @@ ROUTES: tuple[Route, ...] = (
     *_look(_V, "/_dash-component-suites/{package_name}/{fingerprinted_path:path}"),
     Route("POST", "/_dash-update-component", _V, Does.ASK),
     # what a program may read
-    *_look(_V, "/metrics", "/api/v1/site", "/api/v1/site/links", "/api/v1/metrics", "/api/v1/state", "/api/v1/series"),
+    *_look(
+        _V,
+        "/openapi.json",
+        "/metrics",
+        "/api/v1/site",
+        "/api/v1/site/links",
+        "/api/v1/metrics",
+        "/api/v1/state",
+        "/api/v1/series",
+    ),
     *_look(_V, "/api/v1/view", "/api/v1/sources", "/api/v1/plans", "/api/v1/alerts", "/api/v1/forecasts", "/api/v1/jobs"),
     *_look(_V, "/api/v1/events", "/api/v1/findings", "/api/v1/causes", "/api/v1/calibration"),
     *_look(_V, "/api/v1/forecasts/accuracy", "/api/v1/forecasts/card", "/api/v1/forecasts/peaks", "/api/v1/kpis"),

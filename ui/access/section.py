@@ -3,10 +3,11 @@
 import ipaddress
 from collections.abc import Mapping
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ui.access.role import ROLES
 
@@ -75,6 +76,14 @@ class AccessSection(BaseModel):
     longest_hours: float = Field(12.0, ge=0.1, le=720)
     proxies: tuple[str, ...] = ("127.0.0.1",)
     oidc: OidcSection | None = None
+
+    @model_validator(mode="after")
+    def _can_come_back(self) -> "AccessSection":
+        if self.oidc is not None and not self.url:
+            raise ValueError('an identity provider sends people back to our own address; write url = "https://…"')
+        if self.oidc is not None and find_spec("authlib") is None:
+            raise ValueError("authlib is not installed; make field, or pip install 'icctwin[oidc]'")
+        return self
 
     @property
     def secure(self) -> bool:

@@ -19,6 +19,7 @@ GROUPS = (
     "ui.commands.store",
     "ui.commands.twin",
     "ui.commands.oncall",
+    "ui.commands.access",
     "ui.commands.measure",
 )
 

@@ -16,7 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from twin.errors import SourceError
 from ui.access.door import Door
 from ui.faces.api import add_api
+from ui.faces.api_access import add_access
 from ui.faces.api_alerts import add_alert_api
+from ui.faces.api_audit import add_audit
 from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
@@ -26,6 +28,7 @@ from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
+from ui.faces.pages.sign_in import add_sign_in
 from ui.faces.push import Pulse
 from ui.faces.twin_page import add_twin_page
 from ui.faces.wall import add_wall
@@ -58,6 +61,9 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
+    add_access(server, pulse)
+    add_sign_in(server, pulse)
+    add_audit(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
