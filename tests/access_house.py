@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from argon2 import PasswordHasher
 from faces_harness import Hands, feed, live_of, small_site
 
 from ingest.stores.records import open_records
+from ui.access import passwords
 from ui.access.desk import Access
 from ui.access.door import Door
 from ui.access.role import Identity, Role, Scope
@@ -17,6 +19,9 @@ from ui.faces.api_push import first_look
 from ui.faces.server import build_server
 from ui.view import Live
 
+# A hash that takes no time: that ours is a slow one is looked at by itself.
+passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+passwords._NOBODYS = passwords._HASHER.hash("nobody's")
 PASSWORD = "three green pumps hum"
 HOME = "http://twin"
 ORIGIN = {"origin": HOME}

@@ -22,7 +22,7 @@ def served(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str
     """(method, path) of everything that a server answers."""
     for route in routes:
         if isinstance(route, Mount):
-            yield "GET", f"{prefix}{route.path}/{{path:path}}"
+            yield "GET", f"/{route.path.split('/')[1]}/{{path:path}}"  # the files' hash stands between
         elif isinstance(route, APIWebSocketRoute | WebSocketRoute):
             yield "WS", prefix + route.path
         elif isinstance(route, APIRoute | Route):

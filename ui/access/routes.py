@@ -46,17 +46,13 @@ def _look(needs: Role, *paths: str, scope: Scope = Scope.LOOK) -> list[Route]:
 ROUTES: tuple[Route, ...] = (
     # whether it lives; what a page of sign-in is made of
     *_look(_N, "/healthz", "/readyz", "/ping", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/back"),
-    *_look(_N, "/static/{path:path}", "/assets/{path:path}", "/api/v1/access/me", "/_favicon.ico"),
+    *_look(_N, "/static/{path:path}", "/api/v1/access/me"),
     Route("POST", "/api/v1/access/sign-in", _N, Does.ENTER, Scope.ACCESS),
     Route("POST", "/api/v1/access/sign-out", _N, Does.ENTER, Scope.ACCESS),
     # pages
-    *_look(_V, "/", "/twin", "/calibration", "/oncall", "/oncall/{name}", "/runbooks/{area}"),
+    *_look(_V, "/", "/twin", "/calibration", "/oncall", "/runbooks/{area}"),
     *_look(_V, "/explore", "/compare", "/account", "/asset/{asset:path}", "/dig/plotly.js", "/dig/words.json"),
     Route("WS", "/live", _V),
-    # Dash
-    *_look(_V, "/_dash-layout", "/_dash-dependencies", "/_reload-hash"),
-    *_look(_V, "/_dash-component-suites/{package_name}/{fingerprinted_path:path}"),
-    Route("POST", "/_dash-update-component", _V, Does.ASK),
     # what a program may read
     *_look(
         _V,
@@ -73,7 +69,14 @@ ROUTES: tuple[Route, ...] = (
     *_look(_V, "/api/v1/forecasts/accuracy", "/api/v1/forecasts/card", "/api/v1/forecasts/peaks", "/api/v1/kpis"),
     *_look(_V, "/api/v1/alerts/{key}/picture.png", "/api/v1/oncall", "/api/v1/oncall/silences", "/api/v1/oncall/rules"),
     *_look(_V, "/api/v1/oncall/timeline", "/api/v1/oncall/report", "/api/v1/search"),
-    *_look(_V, "/api/v1/assets/{asset:path}", "/api/v1/explore", "/api/v1/explore/export", "/api/v1/annotations"),
+    *_look(
+        _V,
+        "/api/v1/assets/{asset:path}",
+        "/api/v1/explore",
+        "/api/v1/explore/asset",
+        "/api/v1/explore/export",
+        "/api/v1/annotations",
+    ),
     *_look(_O, "/api/v1/oncall/audit"),
     # the offline twin
     Route("POST", "/api/v1/simulate", _V, Does.ASK, Scope.TWIN),
@@ -111,9 +114,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/write", _N, Does.FEED),
     Route("POST", "/v1/metrics", _N, Does.FEED),
 )
-# Routes that the server has and that nobody is let to: Dash's own websocket, which nothing here uses, and the answer to
-# whatever there is not, which the door gives before it is asked.
-UNUSED = frozenset({("WS", "/_dash-ws-callback"), ("GET", "/{path:path}")})
+# What the server has and nobody is let to: the answer to whatever there is not, which the door gives before it is asked.
+UNUSED = frozenset({("GET", "/{path:path}")})
 
 
 class Table:

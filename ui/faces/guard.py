@@ -21,14 +21,13 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware, outermost. ``door``: says who may; ``hashes``: of the inline scripts that the page may run; ``sockets``:
-    paths of the websockets that there are; ``large``: path -> how large a body it takes, where that is more."""
+    """ASGI middleware, outermost. ``door``: says who may; ``sockets``: paths of the websockets that there are; ``large``:
+    path -> how large a body it takes, where that is more."""
 
     def __init__(
         self,
         app: ASGIApp,
         door: Door,
-        hashes: Sequence[str] = (),
         sockets: Sequence[str] = (),
         large: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
@@ -37,7 +36,7 @@ class Guard:
         # plotly and React set styles from script, which is what 'unsafe-inline' of style-src is for; scripts stay strict
         policy = {
             "default-src": "'self'",
-            "script-src": " ".join(["'self'", *hashes]),
+            "script-src": "'self'",
             "style-src": "'self' 'unsafe-inline'",
             "img-src": "'self' data: blob:",
             "connect-src": "'self'",

@@ -17,7 +17,9 @@ from ui.access.door import access_of
 from ui.access.oidc import Oidc
 from ui.access.signin import NotIn
 from ui.faces.api_access import caller_of
+from ui.faces.pages.shell import language_of
 from ui.faces.push import Pulse
+from ui.faces.statics import static
 from ui.words import Words, words
 
 After = Annotated[str, Query(alias="next", max_length=2000)]
@@ -39,14 +41,14 @@ def add_sign_in(server: FastAPI, pulse: Pulse) -> None:
         return providers[key]
 
     def refused(request: Request, why: NotIn) -> HTMLResponse:
-        return HTMLResponse(_page(_words(request), access_of(live), live.site.name, "/", str(why)), why.status)
+        return HTMLResponse(_page(words(language_of(request)), access_of(live), live.site.name, "/", str(why)), why.status)
 
     @server.get("/sign-in", response_class=HTMLResponse, include_in_schema=False)
     def sign_in(request: Request, after: After = "/") -> Response:
         access = access_of(live)
         if not access.accounts:
             return RedirectResponse(page_of_ours(after), 303)
-        return HTMLResponse(_page(_words(request), access, live.site.name, page_of_ours(after), ""))
+        return HTMLResponse(_page(words(language_of(request)), access, live.site.name, page_of_ours(after), ""))
 
     @server.get("/sign-in/oidc", include_in_schema=False)
     async def go(request: Request, after: After = "/") -> Response:
@@ -70,11 +72,6 @@ def page_of_ours(after: str) -> str:
     return after if ours else "/"
 
 
-def _words(request: Request) -> Words:
-    asked = request.query_params.get("lang") or request.headers.get("accept-language", "en")[:2]
-    return words(asked)
-
-
 def _page(w: Words, access: Access, site: str, after: str, said: str) -> str:
     def t(text: str) -> str:
         return html.escape(w(text))
@@ -90,9 +87,10 @@ def _page(w: Words, access: Access, site: str, after: str, said: str) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{t("Sign in")} · icctwin</title>
-<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/theme.css">
-<link rel="stylesheet" href="/static/dig.css">
+<link rel="icon" href="{static("icon.svg")}" type="image/svg+xml">
+<script src="{static("theme.js")}"></script>
+<link rel="stylesheet" href="{static("theme.css")}">
+<link rel="stylesheet" href="{static("dig.css")}">
 </head>
 <body class="sign-in">
 <main>
@@ -105,6 +103,6 @@ def _page(w: Words, access: Access, site: str, after: str, said: str) -> str:
 </form>
 {other}
 </main>
-<script type="module" src="/static/dig_sign_in.js"></script>
+<script type="module" src="{static("dig_sign_in.js")}"></script>
 </body>
 </html>"""
