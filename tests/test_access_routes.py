@@ -94,7 +94,7 @@ async def verdict(centre: House, row: Row, token: str) -> int:
             await send({"type": "http.response.start", "status": LET_IN, "headers": []})
             await send({"type": "http.response.body"})
 
-    guard = Guard(inside, centre.door, sockets=("/live",))
+    guard = Guard(inside, centre.door)
     headers = {"content-type": "application/json", "host": "twin"} | ({"authorization": f"Bearer {token}"} if token else {})
     raw = [(key.encode(), value.encode()) for key, value in headers.items()]
     kind = {"type": "websocket"} if row.method == "WS" else {"type": "http", "method": row.method, "http_version": "1.1"}

@@ -28,7 +28,7 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records: Audited = open_shared_records(config)
+        self.records: Audited = records_of(config)
         if cluster.postgres and "tasks" in part.roles:
             self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
@@ -74,8 +74,8 @@ def remembered(store: Store, since: datetime) -> Sequence[Frame]:
         return ()
 
 
-def open_shared_records(config: Config) -> Audited:
-    """The records of a centre, for a command beside the processes that run it."""
+def records_of(config: Config) -> Audited:
+    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
     cluster = config.cluster
     if cluster.postgres:
         return audited(PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file)))

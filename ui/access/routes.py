@@ -12,6 +12,7 @@ from functools import cached_property
 from starlette.routing import compile_path
 
 from ui.access.role import Role, Scope
+from ui.faces.pages import PAGES
 
 
 class Does(StrEnum):
@@ -49,10 +50,11 @@ ROUTES: tuple[Route, ...] = (
     *_look(_N, "/static/{path:path}", "/api/v1/access/me"),
     Route("POST", "/api/v1/access/sign-in", _N, Does.ENTER, Scope.ACCESS),
     Route("POST", "/api/v1/access/sign-out", _N, Does.ENTER, Scope.ACCESS),
-    # pages
-    *_look(_V, "/", "/twin", "/calibration", "/oncall", "/runbooks/{area}"),
-    *_look(_V, "/explore", "/compare", "/account", "/asset/{asset:path}", "/dig/plotly.js", "/dig/words.json"),
+    # pages: all of them are for whoever may look
+    *_look(_V, *(page.path for page in PAGES)),
+    *_look(_V, "/account", "/asset/{asset:path}", "/dig/plotly.js", "/runbooks/{area}"),
     Route("WS", "/live", _V),
+    Route("WS", "/live/scene", _V),
     # what a program may read
     *_look(
         _V,
@@ -65,6 +67,8 @@ ROUTES: tuple[Route, ...] = (
         "/api/v1/series",
     ),
     *_look(_V, "/api/v1/view", "/api/v1/sources", "/api/v1/plans", "/api/v1/alerts", "/api/v1/forecasts", "/api/v1/jobs"),
+    *_look(_V, "/api/v1/energy", "/api/v1/energy/tables", "/api/v1/scene", "/api/v1/scene/colours", "/api/v1/scene/frame"),
+    *_look(_V, "/api/v1/scene/runs", "/api/v1/scene.glb", "/api/v1/scene.usdc"),
     *_look(_V, "/api/v1/events", "/api/v1/findings", "/api/v1/causes", "/api/v1/calibration"),
     *_look(_V, "/api/v1/forecasts/accuracy", "/api/v1/forecasts/card", "/api/v1/forecasts/peaks", "/api/v1/kpis"),
     *_look(_V, "/api/v1/alerts/{key}/picture.png", "/api/v1/oncall", "/api/v1/oncall/silences", "/api/v1/oncall/rules"),
@@ -82,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/simulate", _V, Does.ASK, Scope.TWIN),
     Route("POST", "/api/v1/replay", _V, Does.ASK, Scope.TWIN),
     Route("POST", "/api/v1/what-if", _V, Does.ASK, Scope.TWIN),
+    Route("POST", "/api/v1/scene/runs", _V, Does.ASK, Scope.TWIN),
     # being on call
     Route("POST", "/api/v1/oncall/incidents/{incident:path}/acknowledge", _O, Does.CHANGE, Scope.ONCALL),
     Route("POST", "/api/v1/oncall/silences", _O, Does.CHANGE, Scope.ONCALL),

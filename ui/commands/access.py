@@ -71,10 +71,10 @@ def user(options: argparse.Namespace) -> int:
 def _opened(options: argparse.Namespace) -> Any:
     from ui.access.desk import Access
     from ui.config import load_config
-    from ui.shared import open_shared_records
+    from ui.shared import records_of
 
     config = load_config(options.config)
-    records = open_shared_records(config)
+    records = records_of(config)
     return Access(records, config.access), records.close
 
 

@@ -1,7 +1,7 @@
 """What every answer carries and every question must keep to: security headers, the door, a bound on bodies."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,18 +21,16 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware, outermost. ``door``: says who may; ``sockets``: paths of the websockets that there are; ``large``:
-    path -> how large a body it takes, where that is more."""
+    """ASGI middleware, outermost. ``door``: says who may, of sockets too; ``large``: path -> how large a body it takes, where
+    that is more."""
 
     def __init__(
         self,
         app: ASGIApp,
         door: Door,
-        sockets: Sequence[str] = (),
         large: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.app, self.door, self.large = app, door, large
-        self.sockets = frozenset(sockets)
         # plotly and React set styles from script, which is what 'unsafe-inline' of style-src is for; scripts stay strict
         policy = {
             "default-src": "'self'",
@@ -57,8 +55,7 @@ class Guard:
             await self.app(scope, receive, send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = scope["path"] in self.sockets and not self.door.foreign(Headers(scope=scope))
-        if not known or await self.door.admit(scope) is not None:
+        if self.door.foreign(Headers(scope=scope)) or await self.door.admit(scope) is not None:
             await send({"type": "websocket.close", "code": 1008, "reason": "no such socket for this origin or user"})
             return
         clock, over = asyncio.get_running_loop().time, False

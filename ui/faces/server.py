@@ -87,7 +87,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, door=Door(live, first_look(live), origins), sockets=(SOCKET,), large=LARGE)
+    server.add_middleware(Guard, door=Door(live, first_look(live), origins), large=LARGE)
     return server
 
 
