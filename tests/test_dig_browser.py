@@ -71,6 +71,7 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     with tab(browser, viewport={"width": 1600, "height": 1200}, accept_downloads=True) as made:
         made.goto(f"{url}/explore?kind=gpu&metric=temp_c&by=rack&across=p95&back=3600")
         sign_in(made)
+        made.wait_for_url("**/explore?*")
         yield made
 
 
