@@ -1,5 +1,5 @@
 // What the pages that dig share: asking the API, charts with plotly in the page's colours and the reader's zone, notes on charts.
-import { formatNumber, formatTime, languageNow, onRedraw, say, store } from "./shell.js";
+import { formatNumber, languageNow, onRedraw, say, store } from "./shell.js";
 
 export const facts = document.getElementById("facts")?.dataset || {};
 const MAX_CHARTS = 6;
@@ -28,7 +28,11 @@ export function make(tag, text, more = {}) {
 }
 
 export const assetLink = (id) => make("a", id, { href: `/asset/${id.split("/").map(encodeURIComponent).join("/")}?lang=${languageNow()}` });
-export const told = (error) => { document.getElementById("said").textContent = error ? String(error.message || error) : ""; };
+export function told(what) {
+  const box = document.getElementById("said");
+  box.textContent = what ? String(what.message || what) : "";
+  box.classList.toggle("wrong", what instanceof Error);
+}
 export const numberText = (value, unit) => { const { n, u } = formatNumber(value, unit); return u && u !== "%" ? `${n} ${u}` : `${n}${u}`; };
 export const ageText = (seconds) => numberText(Math.max(seconds, 0) < 1 ? 0 : Math.round(seconds), "s");
 export const suffixOf = (metric) => ["gco2_per_kwh", "per_mwh"].find((unit) => metric.endsWith(`_${unit}`)) || metric.split("_").pop();
@@ -50,6 +54,12 @@ export function instant(text) {
   const guess = Date.parse(`${text.slice(0, 19).replace(" ", "T")}Z`) / 1000;
   const off = (at) => Date.parse(`${wall(at).replace(" ", "T")}Z`) / 1000 - at;
   return guess - off(guess - off(guess));
+}
+// "03-10 14:30" in the reader's zone and language.
+export function stamp(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  const style = { month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone() };
+  return new Intl.DateTimeFormat(languageNow() === "zh" ? "zh-CN" : "en-GB", style).format(new Date(seconds * 1000));
 }
 export const iso = (seconds) => new Date(seconds * 1000).toISOString();
 
@@ -118,6 +128,21 @@ export function scaleOf(values, unit) {
 
 const clear = (colour, share) => (colour.startsWith("#") ? colour + Math.round(share * 255).toString(16).padStart(2, "0") : colour);
 
+// Steps in which nothing was read are left out, so that values farther apart than a step are joined; a gap of more than three
+// times their usual distance stays a gap.
+function joined(x, y) {
+  const at = y.flatMap((value, i) => (value === null ? [] : [i]));
+  const gaps = at.slice(1).map((i, k) => x[i] - x[at[k]]).sort((a, b) => a - b);
+  const most = 3 * (gaps[Math.floor(gaps.length / 2)] || 0);
+  const [xs, ys] = [[], []];
+  at.forEach((i, k) => {
+    if (k && x[i] - x[at[k - 1]] > most) { xs.push((x[i] + x[at[k - 1]]) / 2); ys.push(null); }
+    xs.push(x[i]);
+    ys.push(y[i]);
+  });
+  return [xs, ys];
+}
+
 // lines: [{name, x: seconds, y, colour?, dash?, fill? ("next": band up to the line before), quiet?}]
 export class Chart {
   constructor(box, title, unit, onZoom) {
@@ -135,8 +160,11 @@ export class Chart {
     const [scale, symbol] = scaleOf(this.lines.flatMap((line) => line.y), this.unit);
     const traces = this.lines.map((line, i) => {
       const own = line.colour ? colour(line.colour) : palette(i);
+      const [x, y] = joined(line.x, line.y);
+      const few = y.length < 3 && !line.quiet;
       return {
-        type: "scatter", mode: "lines", name: line.name, x: line.x.map(wall), y: line.y.map((value) => (value === null ? null : value / scale)),
+        type: "scatter", mode: few ? "markers" : "lines", name: line.name, x: x.map(wall), y: y.map((value) => (value === null ? null : value / scale)),
+        marker: { color: own },
         connectgaps: false, hoverinfo: line.quiet ? "skip" : "x+y+name", showlegend: !line.unnamed,
         line: { color: own, width: line.quiet ? 0 : 1.8, dash: line.dash || "solid" },
         ...(line.fill ? { fill: "tonexty", fillcolor: clear(own, 0.18) } : {}),
@@ -210,7 +238,7 @@ export class Notes {
   }
   show() {
     const entries = this.list.map((note) => {
-      const when = `${formatTime(Date.parse(note.start) / 1000, "stamp")}${note.end ? ` – ${formatTime(Date.parse(note.end) / 1000, "stamp")}` : ""}`;
+      const when = `${stamp(Date.parse(note.start) / 1000)}${note.end ? ` – ${stamp(Date.parse(note.end) / 1000)}` : ""}`;
       const parts = [make("span", when, { className: "quiet" }), make("span", say(note.sort), { className: "kind" }), make("span", note.text, { className: "text" }), make("span", `${note.by} ${note.asset}`, { className: "quiet" })];
       if (note.own) parts.push(make("button", say("remove"), { type: "button", onclick: () => this.remove(note.id) }));
       return make("div", null, { className: "entry", children: parts });

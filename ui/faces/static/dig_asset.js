@@ -1,6 +1,6 @@
 // The page of one asset: its card, and a chart of each metric that is chosen (measured against modelled, with the residual band).
-import { formatTime, onRedraw, say } from "./shell.js";
-import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, numberText, remember, told } from "./dig.js";
+import { onRedraw, say } from "./shell.js";
+import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, numberText, remember, stamp, told } from "./dig.js";
 
 const EVERY_MS = 5000;
 const path = `/api/v1/assets/${facts.asset.split("/").map(encodeURIComponent).join("/")}`;
@@ -43,7 +43,7 @@ function neighbour(one) {
 }
 
 const sentence = (message) => message.text;
-const stamp = (text) => quiet(formatTime(Date.parse(text) / 1000, "stamp"));
+const when = (text) => quiet(stamp(Date.parse(text) / 1000));
 
 function show() {
   if (!said) return;
@@ -55,16 +55,16 @@ function show() {
   at("readings").replaceChildren(...card.readings.map(readingRow));
   if (!card.readings.length) at("readings").replaceChildren(make("tr", null, { children: [make("td", say("nothing yet"), { colSpan: 5 })] }));
   part("attributes", Object.entries(card.attributes).map(([name, value]) => entry(quiet(name), words(String(value)))));
-  part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(typeof one.summary === "string" ? one.summary : sentence(one.summary)), assetLink(one.asset), stamp(one.since))));
-  part("findings", said.findings.map((one) => entry(words(sentence(one.summary)), assetLink(one.asset), stamp(one.since))));
+  part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(typeof one.summary === "string" ? one.summary : sentence(one.summary)), assetLink(one.asset), when(one.since))));
+  part("findings", said.findings.map((one) => entry(words(sentence(one.summary)), assetLink(one.asset), when(one.since))));
   part("upstream", card.upstream.map(neighbour));
   part("downstream", card.downstream.map(neighbour));
   const more = card.children_total - card.children.length;
   const inside = card.children.map((one) => make("span", null, { children: [assetLink(one.asset), ...severity(one.alert)] }));
   if (more > 0) inside.push(quiet(say("{n} more", { n: more })));
   part("children", inside.length ? [make("div", null, { className: "chips", children: inside })] : []);
-  part("events", said.events.map((one) => entry(stamp(one.time), make("span", say(one.severity), { className: one.severity }), words(one.meaning), assetLink(one.asset))));
-  part("jobs", said.jobs.map((one) => entry(words(`${one.name} · ${one.user} · ${one.id}`), quiet(say("{here} of {all} GPUs", { here: one.gpus_here, all: one.gpus })), quiet(`${formatTime(one.start_s, "stamp")} – ${one.end_s ? formatTime(one.end_s, "stamp") : say("running")}`))));
+  part("events", said.events.map((one) => entry(when(one.time), make("span", say(one.severity), { className: one.severity }), words(one.meaning), assetLink(one.asset))));
+  part("jobs", said.jobs.map((one) => entry(words(`${one.name} · ${one.user} · ${one.id}`), quiet(say("{here} of {all} GPUs", { here: one.gpus_here, all: one.gpus })), quiet(`${stamp(one.start_s)} – ${one.end_s ? stamp(one.end_s) : say("running")}`))));
 }
 
 const FIRST = ["power_w", "it_power_w", "supply_temp_c", "temp_c", "flow_kgps", "util_frac", "up_flag", "rx_bps", "used_frac", "dry_bulb_c", "price_per_mwh"];
