@@ -1,8 +1,8 @@
 """What every face shows, worked out once: the same number on the wall, in the API and in a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +12,7 @@ from analytics.alerts import Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
+from energy.account.book import Given
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
@@ -56,6 +57,7 @@ class Live:
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
     access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
+    given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

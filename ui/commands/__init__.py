@@ -17,10 +17,13 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.keep",
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.access",
     "ui.commands.measure",
+    "ui.commands.account",
+    "ui.commands.respond",
 )
 
 

@@ -21,6 +21,7 @@ from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_audit import add_audit
 from ui.faces.api_calibration import add_calibration
 from ui.faces.api_dig import add_dig
+from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
@@ -80,6 +81,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_asset(server, pulse)
     add_compare(server, pulse)
     add_explore(server, pulse)
+    add_energy(server, pulse)
     add_overview(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
