@@ -2,8 +2,8 @@
 
 As ``shift.decompose``, with one more dimension: a price on the GPUs of each slot of each place, at which every piece chooses
 its own place and slots (Lagrangian relaxation of the capacity rows; its value bounds every placement). Then pieces are placed
-one by one at those prices, the ones without room first the next time, and moved while that saves; at last ``shift.decompose`` sets
-the times of each place anew.
+one by one at those prices, the ones without room first the next time, and moved while that saves; at last ``shift.decompose``
+sets the times of each place anew.
 """
 
 from typing import NamedTuple
