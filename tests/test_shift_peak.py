@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy.shift import Work
-from energy.shift.bench import random_work
+from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
 from energy.shift.peak import FAIR_RATIO, Peak, solve_fair, solve_peak, waiting_at_most
 
