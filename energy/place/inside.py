@@ -44,7 +44,7 @@ class Hall:
         if not known or (self.free < 0).any() or (self.design_w <= 0).any():
             raise ValueError("a rack has no unit or free GPUs below 0, or a unit carries nothing at design")
 
-    def heat_w(self, given: Ints | Floats) -> Floats:
+    def heat_w(self, given: Ints) -> Floats:
         """float64[c]: heat of each unit's racks where ``given`` GPUs (int32[k]) are at work besides."""
         return np.bincount(self.unit, self.idle_w + given * self.gpu_w, len(self.units)).astype(np.float64)
 

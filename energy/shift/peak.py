@@ -31,11 +31,16 @@ class Peak:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peaked:
-    """``schedule`` with ``peak_w``, the highest that the meter then shows, and what that costs beyond what was known."""
+    """``schedule`` with ``peak_w``, the highest that the meter then shows."""
 
     schedule: Schedule
     peak_w: float
-    peak_cost: float
+    peak: Peak
+
+    @property
+    def peak_cost(self) -> float:
+        """What the highest costs beyond what was known."""
+        return self.peak.cost * max(self.peak_w - self.peak.known_w, 0.0)
 
     @property
     def cost(self) -> float:
@@ -72,8 +77,7 @@ def solve_peak(work: Work, price: Floats, capacity: Floats, peak: Peak) -> Peake
 
 def _judged(work: Work, made: Schedule, peak: Peak) -> Peaked:
     drawn = peak.base_w + work.power_w @ made.running
-    highest_w = float(drawn.max())
-    return Peaked(made, highest_w, peak.cost * max(highest_w - peak.known_w, 0.0))
+    return Peaked(made, float(drawn.max()), peak)
 
 
 def _rank(work: Work, price: Floats, one: Peaked) -> float:
