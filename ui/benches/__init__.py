@@ -28,6 +28,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
         "dr": "ui.benches.dr:bench_dr",
+        "account": "ui.benches.account:bench_account",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "report": "ui.benches.report:bench_report",
