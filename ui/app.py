@@ -94,7 +94,9 @@ class Centre:
             self.state.absorb(frame, now)
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
-        fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
+        fresh = Live(
+            self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes), folder=kept.path
+        )
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -54,6 +55,7 @@ class Live:
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
+    folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

@@ -20,6 +20,7 @@ from ui.faces.api_calibration import add_calibration
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
+from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push
 from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
@@ -57,6 +58,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
+    add_plans(server, pulse)
     wall = add_wall(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en") -> None:
