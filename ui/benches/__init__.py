@@ -29,6 +29,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "plan": "ui.benches.parts:bench_plan",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
+        "slurm": "ui.benches.slurm:bench_slurm",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout
