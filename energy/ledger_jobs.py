@@ -2,8 +2,8 @@
 
 What would have been is the queue replayed by its scheduler (first come, backfilling; ``twin.sim.schedule``) with every job's
 own begin time instead of ours. The replay is no truth: it is run with our begin times as well, and what a job would have done
-is what it did, less the difference of the two replays; how far the replay with our times misses what was is the uncertainty. All
-jobs count, those too that started later because others moved; so the parts sum to the whole.
+is what it did, less the difference of the two replays; how far the replay with our times misses what was is the uncertainty.
+All jobs count, those too that started later because others moved; so the parts sum to the whole.
 """
 
 import math
