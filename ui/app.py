@@ -98,7 +98,7 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
-        fresh.access, fresh.given = Access(self.records, config.access), given_by(config.energy)
+        fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened

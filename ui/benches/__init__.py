@@ -31,6 +31,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "account": "ui.benches.account:bench_account",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
+        "slurm": "ui.benches.slurm:bench_slurm",
         "report": "ui.benches.report:bench_report",
         "scene": "ui.benches.scene:bench_scene",
     }
