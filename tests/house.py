@@ -196,7 +196,7 @@ BARE = {
     "covariance": "of a regression: each in its own unit",
     "correlation": "between -1 and 1",
 }
-BARE_CLASSES = {"Doubt": "all of them are shares of a value"}
+BARE_CLASSES = {"Doubt": "all of them are shares of a value", "Shares": "columns of quantities, each in its own unit"}
 NUMBERS = {"float", "Floats", "Numbers"}
 
 

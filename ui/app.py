@@ -37,6 +37,7 @@ from ui.duties import Duties
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
+from ui.given import given_by
 from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
@@ -96,6 +97,7 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
+        fresh.given = given_by(config.energy)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened

@@ -15,6 +15,7 @@ from analytics import alerts as alerting
 from analytics.forecast import Forecast
 from analytics.rules import Rules
 from energy import ledger
+from energy.account.runs import RunLog
 from energy.act import Desk
 from energy.guard import Limits, guard
 from energy.levers import LEVERS, Lever, Outlook, open_lever
@@ -63,7 +64,7 @@ class Duties:
         self._process = psutil.Process()
         self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
-        self._work = Work()
+        self._work, self._runs = Work(), RunLog()
         self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
@@ -127,6 +128,7 @@ class Duties:
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
+        self._runs.note(self._live.records, self._jobs, now)
         self._publish(self._work.frames(self._live.site, self._jobs, now))
 
     async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:

@@ -1,8 +1,8 @@
 """What every face shows, worked out once: the same number on the wall, in the API and in a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,6 +13,7 @@ from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
+from energy.account.book import Given
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
@@ -54,6 +55,7 @@ class Live:
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
+    given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

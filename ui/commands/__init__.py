@@ -17,9 +17,12 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.keep",
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.measure",
+    "ui.commands.account",
+    "ui.commands.respond",
 )
 
 
