@@ -1,6 +1,7 @@
 """Real servers for tests, with their data in a temporary folder."""
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,8 +16,9 @@ from store_model import MEMORY
 
 from ui.benches import peers
 from ui.benches.demo import free_port
+from ui.benches.slurm_server import SlurmServer, lacking, slurm_server
 
-__all__ = ["alertmanager", "data_folder", "free_port", "influxd", "needs", "victoria_metrics"]
+__all__ = ["alertmanager", "data_folder", "free_port", "influxd", "needs", "running_slurm", "victoria_metrics"]
 
 
 def needs(program: str, package: str) -> pytest.MarkDecorator:
@@ -42,6 +44,19 @@ def victoria_metrics(*more: str) -> Iterator[str]:
     """URL of a single VictoriaMetrics."""
     with data_folder() as folder, peers.victoria_metrics(folder, *more) as (url, _):
         yield url
+
+
+_slurms = iter(range(1000))
+
+
+@contextmanager
+def running_slurm(folders: pytest.TempPathFactory, nodes: int) -> Iterator[SlurmServer]:
+    """A real Slurm of so many nodes; the test is skipped where this machine has none."""
+    if lack := lacking():
+        pytest.skip(f"a real Slurm needs {lack}")
+    port = 18_000 + (os.getpid() % 400) * 30 + next(_slurms) % 2 * 15
+    with slurm_server(folders.mktemp("slurm"), port, nodes) as server:
+        yield server
 
 
 @contextmanager

@@ -81,6 +81,7 @@ class Centre:
     pue_day: Reading
     carbon_intensity: Reading
     carbon_rate: Reading
+    carbon_day: Reading
     price: Reading
     cost_rate: Reading
     wet_bulb: Reading
@@ -213,6 +214,7 @@ def _centre(state: State, firing: Sequence[Alert], past: Past | None, now: datet
         carbon_intensity=carbon,
         # W * g/kWh = mg/h; 1e9 of them are a tonne
         carbon_rate=derived(facility.value * carbon.value / 1e9, "tco2_per_h", (facility, carbon)),
+        carbon_day=past.carbon_t(now) if past else nothing("tco2"),
         price=price,
         cost_rate=derived(facility.value / 1e6 * price.value, "per_h", (facility, price)),
         wet_bulb=best(state, "weather", "wet_bulb_c", now),
