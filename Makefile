@@ -1,6 +1,6 @@
 # icctwin: set-up, start and checks. `make` alone lists the targets.
 #
-# Everything lands in .venv/; stamp files there (place, run, field, dev) say what is done, so that a second call does nothing.
+# Everything lands in .venv/; stamp files there (place, run, field, dev, plants) say what is done, so that a second call does nothing.
 # ARGS goes to the program that a target runs:  make up ARGS="--gpus 8192"   make test ARGS="-k house"
 
 SHELL := /bin/bash
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field up test lint lock clean
+.PHONY: help setup field plants up test lint lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -41,6 +41,9 @@ setup: .venv/run ## make the environment in .venv/
 field: .venv/field ## add what only some centres need: field protocols, PostgreSQL, more ways to reach people
 	@echo "icctwin: .venv/ speaks the field protocols"
 
+plants: .venv/plants ## add EnergyPlus, which the cooling bench and its tests run
+	@echo "icctwin: .venv/ has EnergyPlus"
+
 up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
 	@exec $(BIN)/icctwin demo $(ARGS)
 
@@ -62,11 +65,12 @@ lint: .venv/dev ## ruff, mypy strict and the order of imports
 	$(BIN)/lint-imports || status=1
 	exit $$status
 
-lock: .venv/place ## work out the four locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
+lock: .venv/place ## work out the five locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
 	@$(index)
 	$(LOCK) $(ARGS) --output-file requirements.txt pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-field.txt --constraints requirements.txt --all-extras pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements-field.txt --group dev
+	$(LOCK) $(ARGS) --output-file requirements-plants.txt --constraints requirements-dev.txt --group plants
 	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
 
 clean: ## remove the environment and what tools left behind; var/ (data) stays
@@ -103,4 +107,10 @@ clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@echo "icctwin: installing what tests and checks need"
 	$(index)
 	$(UV) pip install --quiet --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/plants: .venv/run requirements-plants.txt
+	@echo "icctwin: installing EnergyPlus"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements-plants.txt
 	touch $@
