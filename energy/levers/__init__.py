@@ -55,7 +55,9 @@ class Lever(Protocol):
         ...
 
 
-LEVERS: Mapping[str, str] = MappingProxyType({"supply_temperature": "energy.levers.supply_temperature"})
+LEVERS: Mapping[str, str] = MappingProxyType(
+    {"supply_temperature": "energy.levers.supply_temperature", "coolant_flow": "energy.levers.coolant_flow"}
+)
 
 
 def open_lever(name: str) -> Lever:
