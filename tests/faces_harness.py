@@ -71,7 +71,11 @@ class DayStore:
         if len(wave):
             wave *= self.mean_w / wave[-1]  # so that it ends at what is read now
         n = 1 if rows is None else len(rows)
-        shape: Mapping[str, Floats] = {"it_power_w": wave, "facility_power_w": wave * 1.15}  # a PUE of 1.15
+        shape: Mapping[str, Floats] = {
+            "it_power_w": wave,
+            "facility_power_w": wave * 1.15,  # a PUE of 1.15
+            "carbon_gco2_per_kwh": np.full(len(wave), 412.0),
+        }
         values = {name: np.repeat(shape.get(name, wave)[:, None], n, axis=1) for name in metrics}
         return Series(time_s, np.arange(n, dtype=np.int32) if rows is None else rows, values)
 

@@ -17,6 +17,7 @@ from twin.errors import SourceError
 from ui.faces.api import add_api
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_calibration import add_calibration
+from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
@@ -25,9 +26,11 @@ from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
+from ui.faces.pages.dashed import csp_hashes
+from ui.faces.pages.every import add_pages
 from ui.faces.push import Pulse
+from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
-from ui.faces.wall import add_wall
 from ui.own import newest_word_age_s
 from ui.view import Live
 
@@ -46,7 +49,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     """The application that uvicorn serves. ``origins``: other web origins whose pages may open the wall's websocket, such
     as ``https://noc.example.org`` where a proxy serves it under another name."""
     server = FastAPI(title="icctwin", version=_version(), docs_url=None, redoc_url=None)
-    pulse = Pulse(live, server.version)
+    pulse = server.state.pulse = Pulse(live, server.version)
+    add_static(server)
     _add_health(server, pulse)
     add_api(server, pulse)
     add_forecast_api(server, pulse)
@@ -57,14 +61,15 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
-    wall = add_wall(server, pulse)
+    add_energy(server, pulse)
+    add_pages(server, pulse)
 
-    async def live_socket(socket: WebSocket, lang: str = "en") -> None:
-        await pulse.serve(socket, lang)
+    async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
+        await pulse.serve(socket, lang, page)
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, hashes=tuple(wall.csp_hashes()), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
+    server.add_middleware(Guard, hashes=csp_hashes(server), sockets=(SOCKET,), origins=tuple(origins), large=LARGE)
     return server
 
 
