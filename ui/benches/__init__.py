@@ -25,6 +25,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "ingest": "ui.benches.ingest:bench_ingest",
         "forecast": "ui.benches.parts:bench_forecast",
         "calibrate": "ui.benches.calibrate:bench_calibrate",
+        "cooling": "ui.benches.cooling:bench_cooling",
         "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
         "dr": "ui.benches.dr:bench_dr",

@@ -1,4 +1,4 @@
-"""What icctwin does and who lets it: ``/api/v1/acting`` and its audit, yes and no to plans, the stop switch, links that say yes.
+"""What icctwin does and who lets it: ``/api/v1/acting`` and its audit, yes and no to plans, the stop switch, signed links.
 
 Who may is said in ``ui.access.routes``. A signed link is a right of its own: it names plan, person and
 time, and counts once. Opening it changes nothing (programs that preview links open them too); its button does.
