@@ -17,9 +17,14 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.keep",
+    "ui.commands.report",
     "ui.commands.twin",
     "ui.commands.oncall",
+    "ui.commands.act",
     "ui.commands.measure",
+    "ui.commands.account",
+    "ui.commands.respond",
 )
 
 
