@@ -65,7 +65,7 @@ def plant_site(gpus: int = 512) -> Site:
     return build_site("Yangtze AI Centre", "Asia/Shanghai", assets, links)
 
 
-def plant_live(mood: str, gpus: int = 512, running: bool = True) -> Live:
+def plant_live(mood: str, gpus: int = 256, running: bool = True) -> Live:
     """The centre in one of ``MOODS``."""
     site, clock = plant_site(gpus), Hands(NOW, running=running)
     live = Live(site, State(site), DayStore(), Notes(), clock, NOW - timedelta(hours=30), demo=True)

@@ -30,6 +30,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "dr": "ui.benches.dr:bench_dr",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
+        "wall": "ui.benches.wall:bench_wall",
         "report": "ui.benches.report:bench_report",
     }
 )
