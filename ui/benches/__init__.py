@@ -33,6 +33,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "slurm": "ui.benches.slurm:bench_slurm",
+        "wall": "ui.benches.wall:bench_wall",
         "report": "ui.benches.report:bench_report",
         "scene": "ui.benches.scene:bench_scene",
     }
