@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field web up test lint lock clean
+.PHONY: help setup field web up test lint docs lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -67,12 +67,18 @@ lint: .venv/dev ## ruff, mypy strict and the order of imports
 	$(BIN)/lint-imports || status=1
 	exit $$status
 
-lock: .venv/place ## work out the four locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
+docs: .venv/docs ## make the documentation's pages in var/docs/, every link checked
+	@$(BIN)/icctwin reference --out docs/reference > /dev/null
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file .ci/mkdocs.yml --site-dir "$(CURDIR)/var/docs"
+	echo "icctwin: open var/docs/index.html"
+
+lock: .venv/place ## work out the five locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
 	@$(index)
 	$(LOCK) $(ARGS) --output-file requirements.txt pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-field.txt --constraints requirements.txt --all-extras pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements-field.txt --group dev
 	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
+	$(LOCK) $(ARGS) --output-file requirements-docs.txt --constraints requirements-dev.txt --group docs
 
 clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
@@ -124,4 +130,10 @@ clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@echo "icctwin: installing what tests and checks need"
 	$(index)
 	$(UV) pip install --quiet --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/docs: .venv/run requirements-docs.txt
+	@echo "icctwin: installing what makes the documentation"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements-docs.txt
 	touch $@

@@ -11,6 +11,7 @@ import numpy as np
 from ingest.events import Detector
 from ingest.gather import MAX_WAITING, Gathered, Gatherer
 from ingest.judge import Judge, doubts
+from ingest.mappings.pool import Pooled, Reading
 from ingest.push import Batch
 from ingest.registry import Inlet
 from twin.errors import SourceError
@@ -58,6 +59,7 @@ class Collector:
         self._sources = tuple(sources)
         self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
         self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
+        self._pooled = [source if isinstance(source, Pooled) else None for source in self._sources]
         self._position = {source.name: i for i, source in enumerate(self._sources)}
         n = len(self._sources)
         self._rows = np.array([site.row(source.name) for source in self._sources], dtype=np.int32)
@@ -141,9 +143,9 @@ class Collector:
                 started_s = loop.time()
                 limit_s = min(max(source.every_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
                 async with asyncio.timeout(limit_s):
-                    frames = await source.poll(now)
+                    answer = await (source.poll(now) if (pooled := self._pooled[i]) is None else pooled.read(now))
             self._poll_s[i] = loop.time() - started_s
-            self._deliver(i, frames)
+            self._deliver(i, answer)
             self._recovered(i)
         except SourceError as error:
             self._failed(i, str(error))
@@ -157,12 +159,15 @@ class Collector:
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
 
-    def _deliver(self, i: int, frames: Sequence[Frame], at_once: bool = False) -> None:
-        """Let ``frames`` of source ``i`` go on: at once, or with those of many others a moment later."""
-        for frame in frames:
-            self._samples[i] += self._gatherer.add(i, frame)
-        if frames:
-            self._lag_s[i] = (self._clock.now() - max(frame.time for frame in frames)).total_seconds()
+    def _deliver(self, i: int, answer: Sequence[Frame] | Reading, at_once: bool = False) -> None:
+        """Let what source ``i`` read go on: at once, or with that of many others a moment later."""
+        if isinstance(answer, Reading):
+            self._gatherer.add_reading(i, answer)
+            self._lag_s[i] = (self._clock.now() - answer.now).total_seconds()
+        elif answer:
+            for frame in answer:
+                self._gatherer.add(i, frame)
+            self._lag_s[i] = (self._clock.now() - max(frame.time for frame in answer)).total_seconds()
         if at_once or len(self._sources) <= FEW or self._gatherer.waiting > MAX_WAITING:
             self._pass_on()
         elif self._passing is None:
@@ -178,7 +183,8 @@ class Collector:
         events: list[Event] = []
         for one in self._gatherer.take():
             frame = self._judge.judge(one.frame, arrived)
-            for marks, counts in ((self._judge.repeated, self._repeats), (doubts(frame), self._suspect)):
+            marked = (one.carried, self._samples), (self._judge.repeated, self._repeats), (doubts(frame), self._suspect)
+            for marks, counts in marked:
                 if marks is not None:
                     counts += np.bincount(one.by, weights=marks, minlength=len(counts))
             judged.append(frame)

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -24,16 +24,26 @@ MAX_BODY_BYTES = 64 * 2**20  # after decompression
 MAX_REDIRECTS = 3  # and only to the same scheme, host and port
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_SECRET_BYTES = 16 * 2**10
+REDIRECTS = (301, 302, 303, 307, 308)
+UTF8 = ("utf-8", "utf8", "us-ascii")
 _CHUNK_BYTES = 2**16
 _SECRET_WORDS = ("token", "secret", "password", "apikey", "api_key", "auth")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: ``text`` is the decoded body, ``content_type`` the bare lower-case MIME type ("" where not given)."""
+class Answer(NamedTuple):
+    """What came back: the plain body, its bare lower-case MIME type ("" where not given), and the URL as shown."""
 
-    text: str
+    body: bytes
     content_type: str
+    where: str
+
+    @property
+    def text(self) -> str:
+        """The body decoded. ``SourceError`` where it is not UTF-8."""
+        try:
+            return self.body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self.where}: byte {error.start} of the page is not UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,24 @@ def shown(url: URL) -> str:
     return str(url.update_query(hidden)) if hidden else str(url)
 
 
+# what is said of an answer, whoever fetched it
+
+
+def bad_status(url: URL, status: int, reason: str) -> str:
+    """Of a status that is not 200."""
+    return f"{shown(url)}: status {status} {reason}".rstrip() + "; 200 is expected"
+
+
+def redirected(url: URL, target: URL) -> str:
+    """The sentence for a server that sends us to another."""
+    return f"{shown(url)}: redirects to another server ({target.origin()}), not followed; give its URL"
+
+
+def over_limit(url: URL, limit: int) -> str:
+    """The sentence for a page that is too large."""
+    return f"{shown(url)}: the page is over {limit} bytes; raise max_body_bytes if it is meant to be"
+
+
 async def fetch_json(
     session: aiohttp.ClientSession,
     url: URL,
@@ -148,7 +176,7 @@ async def fetch(
     """GET ``url`` once, whole or not at all.
 
     ``SourceError`` for a refused or broken connection, no answer within ``timeout_s``, a status other than 200, a redirect
-    to another origin, a body over ``max_body_bytes`` (reading stops there) and a body that is not UTF-8.
+    to another origin and a body over ``max_body_bytes`` (reading stops there).
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -180,30 +208,25 @@ async def _follow(
         async with session.get(
             here, headers=headers, allow_redirects=False, timeout=no_limit, server_hostname=server_name
         ) as response:
-            if response.status not in (301, 302, 303, 307, 308):
+            if response.status not in REDIRECTS:
                 return await _answer(response, url, max_body_bytes)
             target = here.join(URL(response.headers.get("Location", "")))
             if target.origin() != url.origin():
-                raise SourceError(f"{shown(url)}: redirects to another server ({target.origin()}), not followed; give its URL")
+                raise SourceError(redirected(url, target))
             here = target
     raise SourceError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
 
 async def _answer(response: aiohttp.ClientResponse, url: URL, max_body_bytes: int) -> Answer:
     if response.status != 200:
-        raise SourceError(f"{shown(url)}: status {response.status} {response.reason or ''}".rstrip() + "; 200 is expected")
+        raise SourceError(bad_status(url, response.status, response.reason or ""))
     charset = (response.charset or "utf-8").lower()
-    if charset not in ("utf-8", "utf8", "us-ascii"):
+    if charset not in UTF8:
         raise SourceError(f"{shown(url)}: charset {charset}; only UTF-8 is read")
     body = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
         if len(body) > max_body_bytes:
-            what = f"the page is over {max_body_bytes} bytes; raise max_body_bytes if it is meant to be"
-            raise SourceError(f"{shown(url)}: {what}")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{shown(url)}: byte {error.start} of the page is not UTF-8") from None
+            raise SourceError(over_limit(url, max_body_bytes))
     content_type = response.content_type.lower() if "Content-Type" in response.headers else ""
-    return Answer(text, content_type)
+    return Answer(bytes(body), content_type, shown(url))

@@ -177,6 +177,8 @@ BARE = {
     "value": "in the unit of its metric, which stands beside it",
     "values": "in the unit of their metric, which stands beside them",
     "column": "in the unit of its metric, which stands beside it",
+    "past_days": "columns of several quantities, as the docstring says",
+    "span_days": "columns of several quantities, as the docstring says",
     "before": "in the unit of its metric, which stands beside it",
     "current": "in the unit of its metric, which stands beside it",
     "p10": "a quantile, in the unit that its owner's name carries",
@@ -189,6 +191,10 @@ BARE = {
     "weight": "as price",
     "truth": "in the unit of the signal",
     "seen": "in the unit of the signal",
+    "past": "in the unit of the signal",
+    "foreseen": "in the unit of the signal",
+    "usual": "in the unit of the signal",
+    "saves": "in the unit of the signal",
     "gpus": "how many",
     "capacity": "how many GPUs",
     "rest": "how many GPUs",
@@ -196,7 +202,7 @@ BARE = {
     "covariance": "of a regression: each in its own unit",
     "correlation": "between -1 and 1",
 }
-BARE_CLASSES = {"Doubt": "all of them are shares of a value"}
+BARE_CLASSES = {"Doubt": "all of them are shares of a value", "Shares": "columns of quantities, each in its own unit"}
 NUMBERS = {"float", "Floats", "Numbers"}
 
 

@@ -259,7 +259,7 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
             seen = times[~np.isnan(found[:, gpu])]
             assert len(seen) >= 3
             missed = np.diff(seen).max() / EVERY_S - 1
-            assert missed < 2.5, f"GPU {gpu}: {missed:.1f} polls were missed"
+            assert missed <= 2, f"GPU {gpu}: {missed:.1f} polls were missed"
         modelled = store.series("site", ["it_power_w"], began, ended, origin=Origin.MODELLED)
         assert len(modelled.time_s) > 5, "nobody led"
         store.close()

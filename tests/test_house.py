@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def readme_commands(tree: Path) -> house.Found:
-    """Each ``make`` and ``icctwin`` line of a code block in README and CONTRIBUTING is one that the program understands."""
+    """Each ``make`` and ``icctwin`` line of a code block in README, CONTRIBUTING and docs is one that the program knows."""
     targets = set(re.findall(r"^([a-z]+):", (tree / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     seen, faults = 0, []
-    for name in ("README.md", "CONTRIBUTING.md"):
+    pages = [path.relative_to(tree).as_posix() for path in sorted(tree.glob("docs/*.md"))]
+    for name in ("README.md", "CONTRIBUTING.md", *pages):
         for block in re.findall(r"^```\w*\n(.*?)^```", (tree / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 words = shlex.split(line, comments=True)

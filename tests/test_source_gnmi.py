@@ -8,10 +8,13 @@ from datetime import timedelta
 
 import grpc
 import pytest
+import trustme
 from devices import NOW, columns, endless, free_port, garbage, opened, poll, refused, silent, tcp
 from google.protobuf import json_format
 from pygnmi.spec.v080 import gnmi_pb2 as gnmi
 from pygnmi.spec.v080 import gnmi_pb2_grpc
+
+from ingest.mappings import FOLDER
 
 NS = 10**9
 T0 = round(NOW.timestamp())
@@ -23,6 +26,7 @@ class Switch(gnmi_pb2_grpc.gNMIServicer):
     def __init__(self, responses=(), *, sync=True, wait_s=0.0, user=""):
         self.responses, self.sync, self.wait_s, self.user = list(responses), sync, wait_s, user
         self.asked = []
+        self.later = asyncio.Queue()  # of a stream: what is said after the first time; None ends it
 
     async def Subscribe(self, requests, context):
         await self._admit(context)
@@ -34,6 +38,10 @@ class Switch(gnmi_pb2_grpc.gNMIServicer):
             yield json_format.ParseDict(one, gnmi.SubscribeResponse())
         if self.sync:
             yield gnmi.SubscribeResponse(sync_response=True)
+        if request.subscribe.mode == gnmi.SubscriptionList.STREAM:
+            while (one := await self.later.get()) is not None:
+                yield json_format.ParseDict(one, gnmi.SubscribeResponse())
+                self.later.task_done()
 
     async def Get(self, request, context):
         await self._admit(context)
@@ -52,10 +60,11 @@ class Switch(gnmi_pb2_grpc.gNMIServicer):
 
 
 @asynccontextmanager
-async def serving(switch, port=0):
+async def serving(switch, port=0, credentials=None):
     server = grpc.aio.server()
     gnmi_pb2_grpc.add_gNMIServicer_to_server(switch, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    place = f"127.0.0.1:{port}"
+    port = server.add_secure_port(place, credentials) if credentials else server.add_insecure_port(place)
     await server.start()
     try:
         yield port
@@ -105,7 +114,7 @@ def counters(seconds, octets):
 
 
 def source(port, **options):
-    return opened("gnmi", targets={f"127.0.0.1:{port}": "sw"}, tls=False, **{"timeout_s": 2, **options}).sources[0]
+    return opened("gnmi", targets={f"127.0.0.1:{port}": "sw"}, **{"tls": False, "timeout_s": 2, **options}).sources[0]
 
 
 async def test_openconfig_gives_ports_queues_pauses_and_the_hottest_component():
@@ -159,6 +168,78 @@ async def test_a_login_is_sent_and_asked_for(tmp_path):
         one = source(port, user="icct", password_file=secret)
         assert "port" in await poll(one)
         await one.close()
+
+
+def streaming(tmp_path):
+    """The shipped mapping of OpenConfig, read as a stream."""
+    text = (FOLDER / "gnmi" / "openconfig.toml").read_text()
+    (tmp_path / "stream.toml").write_text('mode = "stream"\n' + text)
+    return str(tmp_path / "stream.toml")
+
+
+async def heard(switch, answers):
+    """Say ``answers`` on the open stream, and wait until they are under way."""
+    for one in answers:
+        switch.later.put_nowait(one)
+    if answers[-1] is not None:
+        await switch.later.join()
+    await asyncio.sleep(0.1)
+
+
+async def test_a_stream_stays_open_and_each_poll_takes_what_came_since(tmp_path):
+    switch = Switch(counters(0, 1000))
+    async with serving(switch) as port:
+        one = source(port, mapping=streaming(tmp_path), every_s=10)
+        first = await poll(one)
+        assert columns(first["port"])["up_flag"] == [1, 0]
+        await heard(switch, counters(10, 6000))
+        then = await poll(one, NOW + timedelta(seconds=11))
+        assert then["port"].time == NOW + timedelta(seconds=10)
+        assert columns(then["port"])["rx_bps"] == [4000, 4000]
+        assert await poll(one, NOW + timedelta(seconds=12)) == {}, "nothing came: nothing is said again"
+        gone = {"update": {"timestamp": str((T0 + 20) * NS), "delete": [path(*interface("Ethernet2"))]}}
+        await heard(switch, [*counters(20, 11_000), gone])
+        last = await poll(one, NOW + timedelta(seconds=21))
+        assert columns(last["port"])["rx_bps"] == pytest.approx([4000, float("nan")], nan_ok=True)
+        assert len(switch.asked) == 1, "one subscription all the time"
+        asked = switch.asked[0]
+        assert asked.mode == gnmi.SubscriptionList.STREAM
+        assert {(s.mode, s.sample_interval) for s in asked.subscription} == {(gnmi.SAMPLE, 10 * NS)}
+        await heard(switch, [None])
+        assert "ends its subscription" in await refused(one.poll(NOW + timedelta(seconds=30)))
+        switch.responses = counters(40, 21_000)
+        again = await poll(one, NOW + timedelta(seconds=41))
+        assert columns(again["port"])["up_flag"] == [1, 0]
+        await one.close()
+    async with serving(Switch(counters(0, 1), sync=False)) as port:
+        one = source(port, mapping=streaming(tmp_path), timeout_s=0.3)
+        assert "within 0.3 s" in await refused(one.poll(NOW))
+        await one.close()
+
+
+async def test_tls_both_ways_and_a_switch_that_is_not_trusted(tmp_path):
+    authority, stranger = trustme.CA(), trustme.CA()
+    for name, made in (("ca", authority), ("other", stranger)):
+        made.cert_pem.write_to_path(tmp_path / f"{name}.pem")
+    mine, its = authority.issue_cert("icct@centre.example"), authority.issue_cert("leaf1.centre.example")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "me.pem")
+    mine.private_key_pem.write_to_path(tmp_path / "me.key")
+    pair = (its.private_key_pem.bytes(), its.cert_chain_pems[0].bytes())
+    credentials = grpc.ssl_server_credentials([pair], authority.cert_pem.bytes(), require_client_auth=True)
+    async with serving(Switch(counters(0, 1)), credentials=credentials) as port:
+        named = {"tls": True, "server_name": "leaf1.centre.example"}
+        shown = {"cert_file": tmp_path / "me.pem", "key_file": tmp_path / "me.key"}
+        good = source(port, ca_file=tmp_path / "ca.pem", **named, **shown)
+        assert columns((await poll(good))["port"])["up_flag"] == [1, 0]
+        await good.close()
+        for options in (
+            {"ca_file": tmp_path / "other.pem", **named, **shown},  # not who it should be
+            {"ca_file": tmp_path / "ca.pem", **named},  # we do not show who we are
+            {"ca_file": tmp_path / "ca.pem", "tls": True, **shown},  # its name is another
+        ):
+            one = source(port, **options)
+            assert "UNAVAILABLE" in await refused(one.poll(NOW))
+            await one.close()
 
 
 async def test_a_sick_switch_is_one_clear_error_and_the_next_poll_recovers(monkeypatch):

@@ -243,7 +243,7 @@ async def test_a_page_that_is_still_being_learnt_is_not_learnt_a_second_time(mon
         return real(text)
 
     monkeypatch.setattr(source._reader, "learn", slow_learn)
-    answer = Answer('DCGM_FI_DEV_GPU_TEMP{gpu="0"} 5\n', "text/plain")
+    answer = Answer(b'DCGM_FI_DEV_GPU_TEMP{gpu="0"} 5\n', "text/plain", "a")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(source._page(answer), 0.05)
     with pytest.raises(SourceError, match="still being read"):

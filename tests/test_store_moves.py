@@ -14,6 +14,7 @@ from store_model import gpus
 
 from ingest.stores import StoreError
 from ingest.stores.influxdb import InfluxStore
+from ingest.stores.line_protocol import GRADE
 from ingest.stores.registry import open_kept
 from ingest.stores.server import Server
 from ingest.stores.victoriametrics import VictoriaStore
@@ -75,7 +76,8 @@ def test_history_moves_between_stores_and_goes_on_where_it_was_stopped(
     frames = []
     for k in range(240):
         values = {"power_w": np.arange(4.0) + k / 8, "temp_c": np.full(4, 40.0 + k % 7)}
-        frames.append(Frame("gpu", start + timedelta(seconds=30 * k), site.all_rows("gpu"), values))
+        marks = {"temp_c": np.array([0, 1, 2, 0], dtype=np.uint8)} if k % 5 == 0 else {}
+        frames.append(Frame("gpu", start + timedelta(seconds=30 * k), site.all_rows("gpu"), values, quality=marks))
     ahead = [frame_of("site", start + timedelta(hours=k), 0, Origin.FORECAST, it_power_w=1e6 + k) for k in range(2)]
     store.append([*frames, *ahead])
     store.close()
@@ -103,7 +105,14 @@ def test_history_moves_between_stores_and_goes_on_where_it_was_stopped(
         kept = open_kept(load_config(path).store, site, readonly=True)
         found = kept.series("gpu", ["power_w", "temp_c"], start, start + timedelta(hours=2))
         np.testing.assert_array_equal(found.values["power_w"], np.stack([frame.values["power_w"] for frame in frames]))
-        np.testing.assert_array_equal(found.values["temp_c"], np.stack([frame.values["temp_c"] for frame in frames]))
+        believed = np.stack([frame.values["temp_c"] for frame in frames])
+        believed[::5, 2] = np.nan
+        np.testing.assert_array_equal(found.values["temp_c"], believed)
+        whole = kept.marked("gpu", ["temp_c"], start, start + timedelta(hours=2), site.all_rows("gpu"), Origin.MEASURED, "")
+        np.testing.assert_array_equal(whole.values["temp_c"], np.stack([frame.values["temp_c"] for frame in frames]))
+        grades = np.nan_to_num(whole.values["temp_c" + GRADE])
+        assert grades[::5].tolist() == [[0, 1, 2, 0]] * 48, "what is bad and what is doubted is copied as such"
+        assert grades.sum() == 48 * 3
         assert found.time_s.tolist() == [frame.time_s for frame in frames]
         later = kept.series("site", ["it_power_w"], start, start + timedelta(hours=2), origin=Origin.FORECAST)
         assert later.values["it_power_w"].ravel().tolist() == [1e6, 1e6 + 1]

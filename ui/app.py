@@ -16,8 +16,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from analytics.rules import DEFAULT_RULES, load_rules
-from energy.act import Desk
-from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -31,12 +29,14 @@ from twin.message import Message
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.acting import Acting
 from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.duties import Duties
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
+from ui.given import given_by
 from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings",
+    "save-alerts", "reread", "calibrate", "findings", "acts",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -96,6 +96,7 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
+        fresh.given = given_by(config.energy)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
@@ -116,8 +117,8 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            desk = Desk(self.site, self.records, actuators, clock.now())
-            return Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall, part.process)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal)
+            return Duties(self.live, self.publish, rules, queues, acting, params, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
@@ -161,6 +162,7 @@ class Centre:
             ("all", Task("self", self._self, 5, 0.50)),
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
+            ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -65,10 +65,30 @@ class AlertSection(_Section):
     oncall: Path | None = None
 
 
+class ContractSection(_Section):
+    """``[[energy.contract]]``: ``share_frac`` of what is drawn in each step, or ``kwh_per_year``, with its own factor."""
+
+    name: str = Field(min_length=1, max_length=100)
+    share_frac: float = Field(0.0, ge=0, le=1)
+    kwh_per_year: float = Field(0.0, ge=0)
+    gco2_per_kwh: float = Field(0.0, ge=0)
+    renewable: bool = True
+
+
 class EnergySection(_Section):
-    """``[energy]``: how far each lever may go; what is not named stays in advise."""
+    """``[energy]``: how far each lever may go; what is not named stays in advise. ``signal``: the metric of the grid that work
+    is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
+    place; ``region``: whose emission factor counts where no intensity is read; ``tenants``: CSV with ``project,tenant``;
+    ``contract``: power purchase agreements and certificates."""
 
     modes: Mapping[str, Mode] = {}
+    signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
+    tariff: str = ""
+    tariff_file: Path | None = None
+    spot: bool = False
+    region: str = ""
+    tenants: Path | None = None
+    contract: Sequence[ContractSection] = ()
 
     @field_validator("modes")
     @classmethod
@@ -145,7 +165,7 @@ class Config:
     sources: Sequence[SourceSection]
 
 
-_SECTIONS: Mapping[str, type[_Section]] = {
+SECTIONS: Mapping[str, type[_Section]] = {
     "site": SiteSection,
     "store": StoreSection,
     "wall": WallSection,
@@ -195,9 +215,9 @@ class _Reader:
 
     def read(self, raw: dict[str, Any]) -> Config:
         entries = raw.pop("source", [])
-        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in _SECTIONS.items()}
+        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
         for name in raw:
-            known = ", ".join((*_SECTIONS, "[source]"))
+            known = ", ".join((*SECTIONS, "[source]"))
             self._problem((name,), f"no section {name!r}; sections are {known}")
         if not isinstance(entries, list):
             self._problem(("source",), "sources are a list; write [[source]] with two brackets")

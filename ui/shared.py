@@ -20,6 +20,14 @@ log = logging.getLogger(__name__)
 LEADER_ASKED = timedelta(seconds=1)  # how often whether we lead is asked
 
 
+def records_of(config: Config) -> Records:
+    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
+    cluster = config.cluster
+    if cluster.postgres:
+        return PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file))
+    return open_records(config.store.path / "records.db")
+
+
 class Shared:
     """Of one process. Where a centre is one process, records are a file, nobody else listens, and it leads."""
 
@@ -27,14 +35,9 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records: Records
-        if cluster.postgres:
-            where, secret = cluster.postgres, cluster.postgres_password_file
-            self.records = PostgresRecords(Session(where, secret))
-            if "tasks" in part.roles:
-                self._leader = Leader(Session(where, secret), site.name)
-        else:
-            self.records = open_records(config.store.path / "records.db")
+        self.records = records_of(config)
+        if cluster.postgres and "tasks" in part.roles:
+            self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
         self._broker = Broker(address, site, part.name, hear) if address else None
         self.leading = self._leader is None and "tasks" in part.roles

@@ -1,8 +1,8 @@
 """What every face shows, worked out once: the same number on the wall, in the API and in a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +12,8 @@ from analytics.alerts import Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
+from analytics.judge import FORECAST_MAX_AGE_S
+from energy.account.book import Given
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
@@ -27,7 +29,6 @@ from ui.reading import Number, Reading, Spoken, best, better, derived, fact, not
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
-FORECAST_MAX_AGE_S = 2 * 3600.0  # as for the weather and grid readings that it rests on
 PEAK_WITHIN_S = 24 * 3600.0
 _SIDES = (Origin.MEASURED, Origin.MODELLED)
 
@@ -54,6 +55,7 @@ class Live:
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
+    given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 

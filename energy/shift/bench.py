@@ -4,7 +4,6 @@ Jobs after Wiesner et al., "Let's Wait Awhile" (Middleware 2021): one of an hour
 training of 4 to 90 hours that arrives on workdays from 9 to 17 and is due the Monday or Thursday 09:00 after it would be done.
 """
 
-import csv
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from analytics.signal import hindcast
 from energy.shift import Work, solve
+from energy.shift.bench_price import price_figures, read_recording
 from energy.shift.rolling import Past, Replayed, replay
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Ints
@@ -23,7 +23,6 @@ FIRST_DAY = 46  # the first job: so much past the regression wants
 ARRIVALS = 2.0  # training jobs a workday
 # standard time of each grid [h of UTC]
 GRIDS: Mapping[str, int] = {"CISO": -8, "ERCO": -6, "NYIS": -5, "PJM": -5}
-PRICES = ("DE-2016-2017.csv", "BE-2015-2016.csv")
 CAPPED_DAYS = (150, 180)  # June
 
 
@@ -50,7 +49,7 @@ def bench(folder: Path, rng: np.random.Generator, clock: Callable[[], float]) ->
     figures |= {"carbon_saved_frac": float(np.mean(saved)), "least_saved_frac": min(saved), "deadlines_missed": missed}
     figures["oracle_saved_frac"] = float(np.mean(ceiling))
     against["seven_day_mean_saved_frac"] = float(np.mean(naive))
-    figures |= _prices(folder / "price", against)
+    figures |= price_figures(folder / "price", against)
     figures |= _solves(rng, clock)
     return {"bench": "plan", "figures": figures, "against": against, "conditions": {"grids": list(GRIDS), "year": 2022}}
 
@@ -77,7 +76,7 @@ class _Believed(Past):
 
 
 def _carbon(path: Path) -> Floats:
-    rows = _read(path)
+    rows = read_recording(path)
     try:
         hours = np.array([datetime.fromisoformat(row["timestamp"]).timestamp() / 3600 for row in rows])
         values = np.array([float(row["avg_CI"] or "nan") for row in rows])
@@ -86,14 +85,6 @@ def _carbon(path: Path) -> Floats:
     grid = np.arange(round(hours[-1] - hours[0]) + 1)
     known = ~np.isnan(values)
     return np.asarray(np.interp(grid, hours[known] - hours[0], values[known]))  # a few hours are missing
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror})")]) from None
 
 
 def _protocols(hours: int, zone_h: int, rng: np.random.Generator) -> list[tuple[str, Work, Ints | None]]:
@@ -165,30 +156,6 @@ def _capped(grid: str, truth: Floats, zone_h: int, rng: np.random.Generator) -> 
             usual = Replayed(done.at_once, done.at_once, done.trusted, done.cost_at_once, done.cost_at_once)
             figures[f"{grid}_{name}_{limit}_capacity_saved_frac"] = done.saved_frac
             figures[f"{grid}_{name}_{limit}_capacity_more_late"] = late - _missed(work, usual)
-    return figures
-
-
-def _prices(folder: Path, against: dict[str, float]) -> dict[str, float]:
-    """Share of the perfect saving that a day-ahead choice of 4 and of 8 hours reaches, against a start at 09:00."""
-    figures = {}
-    for file in PRICES:
-        path = folder / file
-        try:
-            price = np.array([float(row["Real price"]) for row in _read(path)])
-        except (KeyError, ValueError) as error:
-            raise ConfigError([Problem(str(path), f"is not the recording it should be ({error})")]) from None
-        seen = hindcast(price, DAY, DAY)
-        for hours in (4, 8):
-            reached = {"own": 0.0, "yesterday": 0.0, "oracle": 0.0}
-            for begin in range(FIRST_DAY * DAY, len(price) - DAY, DAY):
-                day = price[begin : begin + DAY]
-                views = {"own": seen[begin], "yesterday": price[begin - DAY : begin], "oracle": day}
-                for name, view in views.items():
-                    sums = np.concatenate(([0.0], np.cumsum(view)))
-                    start = int((sums[hours:] - sums[:-hours]).argmin())
-                    reached[name] += day[9 : 9 + hours].sum() - day[start : start + hours].sum()
-            figures[f"{file[:2]}_{hours}h_price_of_oracle_frac"] = reached["own"] / reached["oracle"]
-            against[f"{file[:2]}_{hours}h_yesterday_of_oracle_frac"] = reached["yesterday"] / reached["oracle"]
     return figures
 
 

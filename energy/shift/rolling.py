@@ -15,6 +15,7 @@ from twin.frame import Floats, Ints
 from twin.site import Bools
 
 SHADOW_DAYS, LEAST_SHADOWS = 28, 7
+USUAL_DAYS = 14
 RESERVE = 6  # slots before its deadline that a job plans to be done, where capacity is shared
 
 
@@ -74,7 +75,8 @@ def replay(work: Work, past: Past, capacity: Floats | None = None, every: int = 
     if capacity is None:
         running, at_once = _each_alone(mine, past, trusted), _straight(plain, slots)
     else:
-        running, at_once = _together(mine, past, trusted, capacity, every), in_turn(plain, capacity)
+        at_once = in_turn(plain, capacity)
+        running = _together(mine, past, trusted, capacity, every, _Usual(at_once, usual, work.gpus, past.day))
     cost, cost_at_once = (float(work.power_w @ (chosen @ past.truth)) for chosen in (running, at_once))
     return Replayed(running, at_once, trusted, cost, cost_at_once)
 
@@ -153,7 +155,31 @@ def in_turn(work: Work, capacity: Floats) -> Bools:
     return running
 
 
-def _together(work: Work, past: Past, trusted: Bools, capacity: Floats, every: int) -> Bools:
+class _Usual:
+    """What a centre without shifting holds in each slot: its past says what will come, and what waits leaves room for it.
+
+    Who runs as soon as there is room never wastes any; who waits does, and the work that comes meanwhile pays for it. So room
+    that the usual day will want is not counted on."""
+
+    def __init__(self, at_once: Bools, nominal: Ints, gpus: Floats, day: int) -> None:
+        self._at_once, self._nominal, self._gpus, self._day = at_once, nominal, gpus, day
+        self._held = gpus @ at_once
+        self._first = int(nominal.min(initial=0))
+
+    def yet_to_come(self, t: int, every: int, ahead: int) -> Floats:
+        """float64[h]: GPUs that work which has not come by ``t`` + ``every`` will hold in each slot from ``t`` on, as the mean
+        of the same hour over the days since work began (at most ``USUAL_DAYS``)."""
+        slots = t + np.arange(ahead)
+        known = self._gpus[come := self._nominal < t + every] @ self._at_once[come, t : t + ahead]
+        back = slots - self._day * -(-(slots - t + 1) // self._day)
+        days = [back - self._day * k for k in range(USUAL_DAYS)]
+        seen = np.array([np.where(at >= self._first, self._held[np.maximum(at, 0)], np.nan) for at in days])
+        count = np.isfinite(seen).sum(axis=0)
+        mean = np.where(count > 0, np.nansum(seen, axis=0) / np.maximum(count, 1), 0.0)
+        return np.maximum(mean - known, 0.0)
+
+
+def _together(work: Work, past: Past, trusted: Bools, capacity: Floats, every: int, usual: _Usual) -> Bools:
     """All that waits is planned anew every ``every`` slots; what the plan has for the slots until then is done."""
     slots = len(capacity)
     running, left, rest = np.zeros((len(work), slots), dtype=np.bool_), work.length.copy(), capacity.copy()
@@ -168,7 +194,9 @@ def _together(work: Work, past: Past, trusted: Bools, capacity: Floats, every: i
         due, soonest = work.due[waiting] - t, begin + left[waiting]
         due = np.maximum(np.minimum(np.maximum(due - RESERVE, soonest), due), 0).astype(np.int32)
         now = Work(work.gpus[waiting], work.power_w[waiting], left[waiting], begin, due, work.interruptible[waiting])
-        chosen = _plan(now, past.seen[t, :ahead].astype(np.float64), window, trusted[waiting])
+        spare = np.maximum(window - usual.yet_to_come(t, every, ahead), 0.0)
+        spare[:every] = window[:every]
+        chosen = _plan(now, past.seen[t, :ahead].astype(np.float64), window, trusted[waiting], spare)
         for k, j in enumerate(waiting.tolist()):
             upto = every if work.interruptible[j] and trusted[j] else (ahead if chosen[k, :every].any() else 0)
             done = t + np.flatnonzero(chosen[k, :upto])
@@ -178,9 +206,10 @@ def _together(work: Work, past: Past, trusted: Bools, capacity: Floats, every: i
     return running
 
 
-def _plan(now: Work, price: Floats, capacity: Floats, trusted: Bools) -> Bools:
-    """What runs when: first those that are not to wait, one after the other, then the others where it is cheapest. Where that
-    would make one late, all go as soon as they can, most urgent first, unless even so as many are late."""
+def _plan(now: Work, price: Floats, capacity: Floats, trusted: Bools, spare: Floats) -> Bools:
+    """What runs when: first those that are not to wait, one after the other, then the others where it is cheapest, in the room
+    (``spare``) that others will leave. Where that would make one late, all go as soon as they can, most urgent first, unless
+    even so as many are late."""
     chosen = np.zeros((len(now), len(price)), dtype=np.bool_)
     known = not np.isnan(price).any()
     waits = trusted & known
@@ -188,7 +217,7 @@ def _plan(now: Work, price: Floats, capacity: Floats, trusted: Bools) -> Bools:
     rows = np.flatnonzero(waits)
     if len(rows):
         part = now.only(rows)
-        best = decompose(part, price, np.maximum(capacity, 0.0))
+        best = decompose(part, price, np.clip(np.minimum(capacity, spare), 0.0, None))
         chosen[rows] = best.running
         if best.late.any():
             urgent = np.zeros_like(best.running)

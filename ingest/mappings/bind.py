@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ingest.mappings import Labels, Mapping
 from ingest.mappings.assets import Assets
 from ingest.mappings.columns import Block, Derived, Positions, Term, by_time, rates_of
+from ingest.mappings.form import form_of
 from ingest.mappings.identity import Identities
 from twin.event import Event
 from twin.frame import Floats, Frame
@@ -55,7 +56,8 @@ class Binding:
     """The series of a page, bound. ``unmapped``: how many belong to no known asset or metric, some of whose names are
     ``unmapped_names``.
 
-    ``node`` is the row of the node that series without a node label belong to (None: not known); ``fixed``: they all do.
+    ``rows``: of each block of its ``form``. ``node`` is the row of the node that series without a node label belong to
+    (None: not known); ``fixed``: they all do.
     ``given``: kind -> row of the asset that series of that kind speak of where they name none.
     """
 
@@ -74,13 +76,14 @@ class Binding:
         self._identities = Identities(mapping, site, assets, node, fixed, given)
         draft = self._sort_out()
         self._blocks = self._tables(draft)
+        self.rows = [block.rows for block in self._blocks]
         self.unmapped, self.unmapped_names = draft.unmapped, tuple(draft.names)
         rated = [one for block in self._blocks for one in block.derived if one.entry.rate]
         wraps = {i: one.entry.wrap for one in rated for term in one.terms for i in term.of.tolist()}
-        self._rated = np.array(sorted(wraps), dtype=np.intp)
-        self._wraps = np.array([wraps[i] for i in self._rated.tolist()])
-        self._was: tuple[Floats, Floats] | None = None
-        self._blank_low = min((low for low, _ in mapping.blanks), default=np.inf)
+        at: Positions = np.array(sorted(wraps), dtype=np.intp)
+        ends = np.array([wraps[i] for i in at.tolist()])
+        self.form = form_of(self._blocks, at, ends, mapping.blanks, len(series))
+        self.was: tuple[Floats, Floats] | None = None  # the counters' last reading: values, times [s]
 
     @property
     def empty(self) -> bool:
@@ -89,12 +92,13 @@ class Binding:
 
     def inherit(self, before: "Binding") -> None:
         """Take over the counters' last readings from the binding of the endpoint's page before."""
-        if before._was is None or not len(self._rated):
+        at = self.form.rated
+        if before.was is None or not len(at):
             return
-        old = {_key(before.series[i]): n for n, i in enumerate(before._rated.tolist())}
-        from_ = np.array([old.get(_key(self.series[i]), -1) for i in self._rated.tolist()], dtype=np.intp)
-        values, times = (np.append(column, np.nan) for column in before._was)  # -1 takes the NaN
-        self._was = values[from_], times[from_]
+        old = {_key(before.series[i]): n for n, i in enumerate(before.form.rated.tolist())}
+        from_ = np.array([old.get(_key(self.series[i]), -1) for i in at.tolist()], dtype=np.intp)
+        values, times = (np.append(column, np.nan) for column in before.was)  # -1 takes the NaN
+        self.was = values[from_], times[from_]
 
     def events(self, now: datetime, source: str, before: "Binding | None") -> list[Event]:
         """What this page says of its assets that the page ``before`` it did not: moved, replaced, renamed."""
@@ -108,7 +112,7 @@ class Binding:
         ``SourceError`` where the page's times make no sense."""
         if times_s is not None and np.isnan(times_s).all():
             times_s = None
-        known = self._unblank(values)
+        known = self.form.unblank(values)
         rates = self._rates(values, known, times_s, clock_s, every_s * MAX_GAP)
         padded = np.append(values if known is None else np.where(known, values, np.nan), np.nan)
         made: list[Frame] = []
@@ -219,18 +223,9 @@ class Binding:
         weight = np.array([entry.weigh(self.series[i][1]) for i in at.tolist()]) if entry.weight else None
         return Term(at, np.searchsorted(rows, [row for *_, row in found]), weight)
 
-    def _unblank(self, values: Floats) -> Bools | None:
-        """bool[n]: which values are more than a word for "none"; None where all are."""
-        if not (values >= self._blank_low).any():
-            return None
-        known = np.ones(len(values), dtype=np.bool_)
-        for low, high in self._mapping.blanks:
-            known &= ~((values >= low) & (values <= high))
-        return None if known.all() else known
-
     def _rates(self, values: Floats, known: Bools | None, times_s: Floats | None, clock_s: float, max_gap_s: float) -> Floats:
         """float64[n]: growth per second of the counters among ``values``; see ``columns.rates_of``."""
-        at: Positions = self._rated
+        at = self.form.rated
         if not len(at):
             return values
         is_ = values[at] if known is None else np.where(known[at], values[at], np.nan)
@@ -238,8 +233,8 @@ class Binding:
         if times_s is not None:
             time_s = np.where(np.isfinite(times_s[at]), times_s[at], clock_s)
         rates = np.full(len(values), np.nan)
-        rates[at] = rates_of(self._was, is_, time_s, self._wraps, max_gap_s)
-        self._was = is_, time_s
+        rates[at] = rates_of(self.was, is_, time_s, self.form.wraps, max_gap_s)
+        self.was = is_, time_s
         return rates
 
 

@@ -136,7 +136,7 @@ class Reader:
         if layout.stamped:
             return _stamped(layout, tails)
         try:
-            numbers = np.array(list(map(float, tails)), dtype=np.float64)
+            numbers = np.fromiter(map(float, tails), dtype=np.float64, count=len(tails))
         except ValueError:
             return None
         return _with_blocks(layout, lines, numbers) if self.openmetrics else Page(layout, numbers)

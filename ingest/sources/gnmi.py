@@ -2,7 +2,8 @@
 
 What a mapping (``ingest.mappings.device``) says beside its ``[[metric]]``s::
 
-    mode = "once"                 # how paths are read: a subscription that ends by itself, or "get"
+    mode = "once"                 # how paths are read: a subscription that ends by itself, "get", or "stream": one that
+                                  # stays open, on which the switch says everything anew every every_s
     encoding = "json_ietf"        # or json, proto
 
     [[path]]
@@ -21,7 +22,7 @@ Nothing is written: no metric of a switch or port can be set (``twin.metrics``).
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -36,6 +37,7 @@ from ingest.mappings.bind import Series
 from ingest.mappings.device import MAX_POINTS, DeviceTable, Points, Value
 from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.gnmi_stream import Stream
 from ingest.wire import read_secret
 from twin.errors import SourceError
 from twin.site import Site
@@ -79,9 +81,15 @@ class Wanted(BaseModel):
 class GnmiTable(DeviceTable):
     """A mapping of paths."""
 
-    mode: Literal["once", "get"] = "once"
+    mode: Literal["once", "get", "stream"] = "once"
     encoding: Literal["json_ietf", "json", "proto"] = "json_ietf"
     path: tuple[Wanted, ...] = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _streams_one_target(self) -> Self:
+        if self.mode == "stream" and len({one.target for one in self.path}) > 1:
+            raise ValueError('mode = "stream" reads one target; write a mapping for each')
+        return self
 
 
 class GnmiOptions(DeviceOptions):
@@ -157,6 +165,8 @@ class GnmiReach:
         self._target, self._table, self._options, self._lib = target, table, options, lib
         self._channel: Any = None
         self._stub: Any = None
+        rated = frozenset(name for one in table.metric if one.rate for name in one.series)
+        self._stream = Stream(target, rated, self._streamed, lambda said: self._points(said, table.path), _taken_back)
 
     async def read(self, now: datetime) -> Points:
         """All paths of the mapping. Several prefixes (targets) are several requests."""
@@ -164,6 +174,8 @@ class GnmiReach:
         values: list[Value] = []
         times: list[float] = []
         try:
+            if self._table.mode == "stream":
+                return await self._stream.read(now, self._options.timeout_s)
             for target in dict.fromkeys(one.target for one in self._table.path):
                 paths = [one for one in self._table.path if one.target == target]
                 async for notification in self._asked(target, paths):
@@ -191,6 +203,7 @@ class GnmiReach:
 
     async def close(self) -> None:
         """Let go of the channel."""
+        await self._stream.close()
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await channel.close()
@@ -198,11 +211,7 @@ class GnmiReach:
     async def _asked(self, target: str, paths: Sequence[Wanted]) -> Any:
         """Notifications that answer for ``paths``."""
         g, options = self._lib.messages, self._options
-        if self._channel is None:
-            self._open()
-        metadata = []
-        if options.user and options.password_file:
-            metadata = [("username", options.user), ("password", read_secret(options.password_file))]
+        metadata = self._ready()
         prefix = g.Path(target=target) if target else None
         encoding = g.Encoding.Value(self._table.encoding.upper())
         if self._table.mode == "get":
@@ -213,16 +222,41 @@ class GnmiReach:
             return
         wanted = [g.Subscription(path=self._path(one)) for one in paths]
         once = g.SubscriptionList(prefix=prefix, subscription=wanted, mode=g.SubscriptionList.ONCE, encoding=encoding)
-        call = self._stub.Subscribe(metadata=metadata, timeout=options.timeout_s)
+        async for answer in self._answers(once, metadata, options.timeout_s):
+            if answer.sync_response:
+                return
+            yield answer.update
+        raise SourceError(f"{self._target}: ends its answer before it is whole (no sync_response)")
+
+    async def _streamed(self) -> AsyncIterator[Any]:
+        """Answers to a subscription of all paths that stays open, each value anew every ``every_s``."""
+        g, paths = self._lib.messages, self._table.path
+        metadata = self._ready()
+        prefix = g.Path(target=paths[0].target) if paths[0].target else None
+        every_ns = round(self._options.every_s * 1e9)
+        wanted = [g.Subscription(path=self._path(one), mode=g.SAMPLE, sample_interval=every_ns) for one in paths]
+        encoding = g.Encoding.Value(self._table.encoding.upper())
+        asked = g.SubscriptionList(prefix=prefix, subscription=wanted, mode=g.SubscriptionList.STREAM, encoding=encoding)
+        async for answer in self._answers(asked, metadata, None):
+            yield answer
+
+    async def _answers(self, asked: Any, metadata: Sequence[tuple[str, str]], timeout_s: float | None) -> AsyncIterator[Any]:
+        call = self._stub.Subscribe(metadata=metadata, timeout=timeout_s)
         try:
-            await call.write(g.SubscribeRequest(subscribe=once))
+            await call.write(self._lib.messages.SubscribeRequest(subscribe=asked))
             async for answer in call:
-                if answer.sync_response:
-                    return
-                yield answer.update
+                yield answer
         finally:
             call.cancel()
-        raise SourceError(f"{self._target}: ends its answer before it is whole (no sync_response)")
+
+    def _ready(self) -> list[tuple[str, str]]:
+        """The channel is there; what a request says of who asks."""
+        options = self._options
+        if self._channel is None:
+            self._open()
+        if options.user and options.password_file:
+            return [("username", options.user), ("password", read_secret(options.password_file))]
+        return []
 
     def _open(self) -> None:
         lib, options = self._lib, self._options
@@ -261,6 +295,18 @@ class GnmiReach:
                     labels[f"{_bare(element.name)}_{_bare(key)}"] = value
             for rest, more, value in _values(update.val, patterns):
                 yield "".join(f"/{name}" for name in (*names, *rest)), labels | more, value
+
+
+def _taken_back(notification: Any) -> Iterator[dict[str, str]]:
+    """Labels of what is there no more."""
+    for path in notification.delete:
+        labels = {
+            f"{_bare(one.name)}_{_bare(key)}": value
+            for one in (*notification.prefix.elem, *path.elem)
+            for key, value in one.key.items()
+        }
+        if labels:
+            yield labels
 
 
 def _bare(name: str) -> str:

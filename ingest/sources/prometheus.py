@@ -15,6 +15,7 @@ from yarl import URL
 
 from ingest.mappings import Mapping, load_mapping
 from ingest.mappings.assets import Assets
+from ingest.mappings.pool import Reading
 from ingest.registry import Opened
 from ingest.sources.discovery import Discovery, file_directory, http_directory
 from ingest.sources.scrape import Door, ScrapeOptions, Scraper, Target
@@ -220,6 +221,10 @@ class PrometheusSource:
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Scrape once. ``SourceError`` where the endpoint does not answer with a whole, well-formed page."""
         return await self._scraper.scrape(now)
+
+    async def read(self, now: datetime) -> Reading | Sequence[Frame]:
+        """See ``ingest.mappings.pool.Pooled``."""
+        return await self._scraper.read(now)
 
     def take_events(self) -> Sequence[Event]:
         """What was found of the assets themselves: moved, replaced, renamed."""

@@ -13,9 +13,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from yarl import URL
 
+from ingest.lean import Buffers, Line, NotLean
 from ingest.mappings import Mapping, best_mapping, known_mappings
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import Binding
+from ingest.mappings.pool import Reading
 from ingest.sources.exposition import Garbage, Page, Reader
 from ingest.wire import MAX_BODY_BYTES, TIMEOUT_S, Answer, Login, Tls, fetch, new_session, shown
 from twin.errors import SourceError
@@ -83,13 +85,25 @@ class Door:
         self._tls = Tls(options.ca_file, options.cert_file, options.key_file, options.server_name)
         self._login = Login(options.bearer_token_file, options.username, options.password_file)
         self._session: aiohttp.ClientSession | None = None
+        self._buffers = Buffers()
+        self._plain = {"User-Agent": "icctwin", **options.headers}
+        self._page_headers = {"Accept": ACCEPT, **self._plain}
+
+    def line(self, url: URL) -> Line | None:
+        """A connection of its own for a target that is asked for ever; None where only the full client can ask it."""
+        return Line(url, self._buffers, self._options.max_body_bytes) if url.scheme == "http" else None
+
+    async def ask(self, line: Line) -> Answer:
+        """See ``ingest.lean.Line.get``."""
+        login = self._login.headers()
+        return await line.get({**self._page_headers, **login} if login else self._page_headers, self._options.timeout_s)
 
     async def get(self, url: URL, accept: str = ACCEPT) -> Answer:
         """See ``ingest.wire.fetch``."""
         options = self._options
         if self._session is None:
             self._session = new_session(options.every_s, self._tls, CONNECTIONS)
-        headers = {"Accept": accept, "User-Agent": "icctwin", **options.headers, **self._login.headers()}
+        headers = {"Accept": accept, **self._plain, **self._login.headers()}
         return await fetch(self._session, url, headers, options.timeout_s, options.max_body_bytes, options.server_name)
 
     async def close(self) -> None:
@@ -128,12 +142,13 @@ class Scraper:
         node: int | None,
         given: Map[str, int],
     ) -> None:
-        self._name, self.target, self._options = name, target, options
+        self._name, self.target, self._options, self._shown = name, target, options, shown(target.url)
         self._given = given
         self._mapping, self._site, self._assets, self._door = mapping, site, assets, door
         self._fixed = node is not None
         self._node = node if node is not None else _node_of(target, assets)
         self._reader = Reader(openmetrics=False)
+        self._line = door.line(target.url)
         self._learning: asyncio.Task[Page] | None = None
         self._binding: Binding | None = None
         self._events: list[Event] = []
@@ -150,14 +165,19 @@ class Scraper:
         return self._binding.unmapped_names if self._binding else ()
 
     async def scrape(self, now: datetime) -> list[Frame]:
-        """Fetch and read once. ``SourceError`` where the endpoint does not answer with a whole, well-formed page."""
-        clock_s = perf_counter()
-        answer = await self._door.get(self.target.url)
-        return self.frames(await self._page(answer), now, clock_s)
+        """Fetch, read and map once. ``SourceError`` where the endpoint does not answer with a whole, well-formed page."""
+        found = await self.read(now)
+        return found.frames() if isinstance(found, Reading) else found
 
-    def frames(self, page: Page, now: datetime, clock_s: float) -> list[Frame]:
-        """Frames of a page that was asked for at ``clock_s`` of a clock that never jumps."""
-        series, binding, url = page.layout.series, self._binding, shown(self.target.url)
+    async def read(self, now: datetime) -> Reading | list[Frame]:
+        """Fetch and read once; frames where the page's own times count."""
+        clock_s = perf_counter()
+        answer = await self._fetched()
+        return self._bound(await self._page(answer), now, clock_s)
+
+    def _bound(self, page: Page, now: datetime, clock_s: float) -> Reading | list[Frame]:
+        """A page that was asked for at ``clock_s`` of a clock that never jumps."""
+        series, binding, url = page.layout.series, self._binding, self._shown
         if len(series) > self._options.max_samples:
             what = f"{len(series)} samples on the page, over max_samples = {self._options.max_samples}"
             raise SourceError(f"{url}: {what}; a label that never repeats? Drop it in the exporter, or raise the limit")
@@ -167,9 +187,12 @@ class Scraper:
             what = f"none of its {len(series)} series belongs to an asset of the site"
             raise SourceError(f"{url}: {what}; set node, or hostname of the node to what the exporter calls it")
         times_s = page.times_s if self._options.honour_timestamps else None
-        if times_s is not None and not self._reader.openmetrics:
+        every_s = self._options.every_s
+        if times_s is None:
+            return Reading(binding, page.values, now, clock_s, every_s, self._name)
+        if not self._reader.openmetrics:
             times_s = in_seconds(times_s)
-        return binding.frames(page.values, times_s, now, clock_s, self._options.every_s, self._name)
+        return binding.frames(page.values, times_s, now, clock_s, every_s, self._name)
 
     def take_events(self) -> list[Event]:
         """What was found of the assets themselves (moved, replaced, renamed) since this was last asked."""
@@ -177,16 +200,26 @@ class Scraper:
         return taken
 
     async def close(self) -> None:
-        """Wait for a page that is still being read."""
+        """Hang up, and wait for a page that is still being read."""
+        if self._line is not None:
+            self._line.close()
         if self._learning is not None:
             await asyncio.gather(self._learning, return_exceptions=True)
+
+    async def _fetched(self) -> Answer:
+        if self._line is not None:
+            try:
+                return await self._door.ask(self._line)
+            except NotLean:
+                self._line = None  # once is enough: the full client goes on with it
+        return await self._door.get(self.target.url)
 
     def _bind(self, series: Sequence[tuple[str, Map[str, str]]], now: datetime) -> Binding:
         if self._mapping is None:
             found = best_mapping({name for name, _ in series})
             if found is None:
                 what = "no mapping that comes with icctwin knows any of its names; write one and name it as mapping"
-                raise SourceError(f"{shown(self.target.url)}: {what}")
+                raise SourceError(f"{self._shown}: {what}")
             self.mapping_name, self._mapping = found
         binding = Binding(self._mapping, self._site, self._assets, series, self._node, self._fixed, self._given)
         if self._binding is not None:
@@ -197,7 +230,7 @@ class Scraper:
 
     async def _page(self, answer: Answer) -> Page:
         """The page that came, read the fast way or, in a thread, the slow one."""
-        url = shown(self.target.url)
+        url = self._shown
         if answer.content_type not in (_OPENMETRICS, *_TEXT):
             raise SourceError(f"{url}: sends {answer.content_type}, no exposition page; is the path right?")
         if self._learning is not None and not self._learning.done():

@@ -1,6 +1,7 @@
 """Moving history from one store to another, window by window, so that it can be stopped and gone on with at any moment.
 
-What is copied is what the port gives: believable values of every origin and band, at their own times. A window that was begun
+What is copied is everything as it was stored: values of every origin and band at their own times, with their quality, those too
+that nobody believes. A window that was begun
 and not ended is copied again; a store that writes over (all but VictoriaMetrics) does not notice.
 """
 
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ingest.stores.kept import Kept
+from ingest.stores.line_protocol import GRADE
 from twin.frame import Frame, Origin
 from twin.metrics import METRICS
 from twin.ports import Series, Store
@@ -31,7 +34,7 @@ class Step:
     samples: int
 
 
-def copy(source: Store, target: Store, site: Site, start: datetime, end: datetime, progress: Path) -> Iterator[Step]:
+def copy(source: Kept, target: Store, site: Site, start: datetime, end: datetime, progress: Path) -> Iterator[Step]:
     """Copy ``[start, end)`` from ``source`` to ``target``; ``progress``: a file that remembers how far it came."""
     here = start
     if progress.exists():
@@ -53,20 +56,19 @@ def copy(source: Store, target: Store, site: Site, start: datetime, end: datetim
         yield Step(here, samples)
 
 
-def _frames(source: Store, site: Site, kind: str, start: datetime, end: datetime) -> Iterator[list[Frame]]:
+def _frames(source: Kept, site: Site, kind: str, start: datetime, end: datetime) -> Iterator[list[Frame]]:
     """What ``source`` has of ``kind``; where that is much, some assets after the other."""
-    together = max(1, MAX_CELLS // int(max(1.0, (end - start).total_seconds())) // max(1, len(METRICS[kind])))
+    together = max(1, MAX_CELLS // 2 // int(max(1.0, (end - start).total_seconds())) // max(1, len(METRICS[kind])))
     for origin, band in SIDES:
         for first in range(0, site.count(kind), together):
             rows = site.all_rows(kind)[first : first + together]
-            found = source.series(kind, list(METRICS[kind]), start, end, rows=rows, origin=origin, band=band)
-            frames = _of(found, kind, origin, band)
+            frames = _of(source.marked(kind, list(METRICS[kind]), start, end, rows, origin, band), kind, origin, band)
             if frames:
                 yield frames
 
 
 def _of(found: Series, kind: str, origin: Origin, band: str) -> list[Frame]:
-    said = {name: ~np.isnan(table) for name, table in found.values.items()}
+    said = {name: ~np.isnan(table) for name, table in found.values.items() if not name.endswith(GRADE)}
     said = {name: where for name, where in said.items() if where.any()}
     frames: list[Frame] = []
     if not said:
@@ -76,7 +78,9 @@ def _of(found: Series, kind: str, origin: Origin, band: str) -> list[Frame]:
         at = np.flatnonzero(every[i])
         values = {name: found.values[name][i, at] for name, where in said.items() if where[i].any()}
         when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=round(time_s * 1e6))
-        frames.append(Frame(kind, when, found.rows[at], values, origin, band=band))
+        grades = {name: found.values[name + GRADE][i, at] for name in values if name + GRADE in found.values}
+        quality = {name: np.nan_to_num(marks).astype(np.uint8) for name, marks in grades.items() if (marks > 0).any()}
+        frames.append(Frame(kind, when, found.rows[at], values, origin, band=band, quality=quality))
     return frames
 
 

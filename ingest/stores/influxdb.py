@@ -127,6 +127,12 @@ class InfluxStore:
             self._step(where, metrics, starts, step, how, tables)
         return Series(starts / MICRO, rows, tables)
 
+    def marked(
+        self, kind: str, metrics: Sequence[str], start: datetime, end: datetime, rows: Ints, origin: Origin, band: str
+    ) -> Series:
+        """See ``ingest.stores.kept.Kept``."""
+        return as_stored(self._points(_Where(self._site, kind, rows, micros(start), micros(end), origin, band), metrics), rows)
+
     def _step(
         self, where: "_Where", metrics: Sequence[str], starts: Any, step: int, how: How, tables: Mapping[str, Floats]
     ) -> None:
@@ -147,6 +153,11 @@ class InfluxStore:
 
     def _raw(self, where: "_Where", metrics: Sequence[str]) -> dict[str, Points]:
         """Every believable value of each metric."""
+        points = self._points(where, metrics)
+        return {name: believed(points[name], points[name + GRADE]) for name in metrics}
+
+    def _points(self, where: "_Where", metrics: Sequence[str]) -> dict[str, Points]:
+        """Every value of each metric, and what quality was said of it."""
         names = [column for name in metrics for column in (name, name + GRADE)]
         (found,) = self._query([f"SELECT {', '.join(_quoted(name) for name in names)} {where} GROUP BY asset"])
         points = {name: Points() for name in names}
@@ -159,7 +170,7 @@ class InfluxStore:
                 values = numbers([row[i] for row in one["values"]])
                 said = ~np.isnan(values)
                 points[name].add(at, times[said], values[said])
-        return {name: believed(points[name], points[name + GRADE]) for name in metrics}
+        return points
 
     def latest(self, since: datetime) -> Sequence[Frame]:
         """See ``twin.ports.Store``; forecasts are left out, as the live state leaves them out."""

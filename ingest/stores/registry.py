@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from ingest.stores.embedded.retention import Retention
 from ingest.stores.embedded.segments import open_store
+from ingest.stores.kept import Kept
 from ingest.stores.server import Server
-from twin.ports import Store
 from twin.site import Site
 
 DAY_S = 86_400.0
@@ -66,7 +66,7 @@ def server_of(options: StoreOptions, url: str) -> Server:
     return Server(url, scheme=scheme, secret_file=secret, user=options.user, ca_file=options.ca_file)
 
 
-def open_kept(options: StoreOptions, site: Site, *, readonly: bool = False) -> Store:
+def open_kept(options: StoreOptions, site: Site, *, readonly: bool = False) -> Kept:
     """The store that ``options`` speak of, bound to ``site``. A server is asked nothing yet; ``ConfigError`` and
     ``StoreError`` as ``open_store`` has them for the embedded one."""
     if options.type == "embedded":

@@ -90,6 +90,14 @@ class VictoriaStore:
                 self._step(asked, name, low, high, starts, step, how, table)
         return Series(starts / MICRO, rows, tables)
 
+    def marked(
+        self, kind: str, metrics: Sequence[str], start: datetime, end: datetime, rows: Ints, origin: Origin, band: str
+    ) -> Series:
+        """See ``ingest.stores.kept.Kept``."""
+        asked = _Asked(self._site, kind, rows, origin, band)
+        names = [column for name in metrics for column in (name, name + GRADE)]
+        return as_stored({name: self._exported(asked, name, micros(start), micros(end)) for name in names}, rows)
+
     def _step(self, asked: "_Asked", name: str, low: int, high: int, starts: Times, step: int, how: How, table: Floats) -> None:
         n = len(asked.rows)
         if step < LEAST_STEP or step % _MILLI or self._has_bad(asked, name, low, high):

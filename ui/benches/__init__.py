@@ -27,9 +27,11 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "calibrate": "ui.benches.calibrate:bench_calibrate",
         "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
+        "dr": "ui.benches.dr:bench_dr",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "scene": "ui.benches.scene:bench_scene",
+        "report": "ui.benches.report:bench_report",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -23,14 +23,17 @@ from ui.benches.exporters import GPUS, SAMPLES
 
 WARM_S = 15.0  # until every page was read once and every series is known
 START_S = 60.0
+PEER_S = 60.0
 
 
 def bench_ingest(options: argparse.Namespace) -> Result:
-    """``--gpus`` in nodes of eight, each a page of 260 series a second, for ``--seconds`` each."""
+    """``--exporters`` (or ``--gpus`` in nodes of eight), each a page of 260 series a second, for ``--seconds``; each peer for
+    as long, ``PEER_S`` at most."""
     from ingest import bench
 
     parsing = bench.bench_ingest(np.random.Generator(np.random.PCG64(1)))
-    nodes = max(1, options.gpus // GPUS)
+    nodes = options.exporters or max(1, options.gpus // GPUS)
+    peer_s = min(options.seconds, PEER_S)
     with tempfile.TemporaryDirectory(prefix="icctwin-bench-") as folder, exporters(nodes) as (port, load):
         ours = _ours(nodes, port, load, Path(folder), options.seconds)
         peers: Result = {}
@@ -39,9 +42,10 @@ def bench_ingest(options: argparse.Namespace) -> Result:
             ("victoriametrics", "victoria-metrics", _victoria),
         ):
             if shutil.which(program):
-                peers |= _peer(name, words, nodes, port, load, Path(folder) / name, options.seconds)
+                peers |= _peer(name, words, nodes, port, load, Path(folder) / name, peer_s)
     figures = {**ours, "parse_samples_per_s": parsing["figures"]["parse_samples_per_s"]}
     conditions = {"nodes": nodes, "samples_per_page": SAMPLES, "offered_per_s": nodes * SAMPLES, "seconds": options.seconds}
+    conditions |= {"peer_seconds": peer_s}
     against = {**peers, "prometheus_client_parse_cpu_s_per_msample": parsing["against"]["prometheus_client_cpu_s_per_msample"]}
     return {"bench": "ingest", "figures": figures, "against": against, "conditions": conditions}
 
@@ -78,14 +82,17 @@ def _ours(nodes: int, port: int, load: psutil.Process, folder: Path, seconds: fl
     million = window["samples_per_s"] * told["wall_s"] / 1e6
     spent = told["stages_s"]
     stages = {
-        "parse": spent["parse"] + spent["map"],
+        "parse": spent["parse"],
+        "map": spent["map"],
         "judge": spent["judge"],
+        "state": spent["state"],
         "spool": spent["spool"] + spent["flush"] - spent["append"],
         "store": spent["append"] + spent["compact"],
     }
     stages["fetch"] = told["cpu_s"] - sum(stages.values())
     parts = {f"{stage}_cpu_s_per_msample": value / million for stage, value in sorted(stages.items())}
-    more = {"stored_frac": told["stored"] / million / 1e6, "sources_down": told["down"]}
+    more = {"stored_frac": told["stored"] / million / 1e6, "sources_down": told["down"], "failed_polls": told["failed_polls"]}
+    more |= {"cpu_share_frac": told["cpu_s"] / told["wall_s"], "spool_dropped": told["dropped"]}
     return window | parts | more | {"rss_bytes": told["rss_bytes"]}
 
 

@@ -1,4 +1,4 @@
-"""The ingest process of the ingest bench: collector, judge, spool and embedded store as ``icctwin up`` runs them, alone.
+"""The ingest process of the ingest bench: collector, judge, state, spool and embedded store as ``icctwin up`` runs them, alone.
 
 Prints one JSON object: processor seconds by stage. What remains of the whole when parsing, judging, spooling and storing are
 taken off is the fetch: HTTP, unpacking and the event loop.
@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 import ingest.collect as collecting
+from ingest import gather
 from ingest.collect import Collector
 from ingest.mappings import bind
 from ingest.registry import source_module
@@ -28,7 +29,9 @@ from ingest.stores import open_store
 from twin.frame import Frame
 from twin.load import Row, build_site
 from twin.site import Site
+from twin.state import State
 from ui.benches.exporters import GPUS
+from ui.memory import look_seldom
 from ui.tasks import RealClock
 
 MAPPINGS = Path(bind.__file__).parent
@@ -76,15 +79,23 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
     """Live for ``warm_s + seconds``; figures of the last ``seconds``."""
     stages, clock = Stages(), RealClock()
     site, sources = build(nodes, port, folder)
+    look_seldom()  # as the commands do
     exposition.Reader.read = stages.timed("parse", exposition.Reader.read)  # type: ignore[method-assign]
-    bind.Binding.frames = stages.timed("map", bind.Binding.frames)  # type: ignore[method-assign]
+    vars(gather)["mapped"] = stages.timed("map", vars(gather)["mapped"])
     store = open_store(folder / "store", site)
     append, maintain = stages.timed("append", store.append), stages.timed("compact", store.maintain)
     spool = Spool(append, threading.Lock(), disk=open_log(folder / "spool", site))
     put = stages.timed("spool", spool.put)
-    stored = [0]
+    state, stored = State(site), [0]
+
+    def show(frames: Sequence[Frame], now: datetime) -> None:
+        for frame in frames:
+            state.absorb(frame, now)
+
+    absorb = stages.timed("state", show)
 
     def publish(frames: Sequence[Frame]) -> None:
+        absorb(frames, clock.now())
         put(frames)
         stored[0] += sum(frame.samples for frame in frames)
 
@@ -118,6 +129,7 @@ async def run(nodes: int, port: int, folder: Path, warm_s: float, seconds: float
         "rss_bytes": peak,
         "stages_s": spent,
         "down": len(collector.reasons),
+        "failed_polls": int(collector.health(clock.now()).values["errors_count"].sum()),
         "why": next(iter(collector.reasons.values()), ""),
         "dropped": spool.dropped,
     }

@@ -17,10 +17,15 @@ GROUPS = (
     "ui.commands.shift",
     "ui.commands.discover",
     "ui.commands.store",
+    "ui.commands.keep",
+    "ui.commands.report",
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.render",
+    "ui.commands.act",
     "ui.commands.measure",
+    "ui.commands.account",
+    "ui.commands.respond",
 )
 
 

@@ -84,12 +84,14 @@ def demo(options: argparse.Namespace) -> int:
     from ui.app import serve
     from ui.config import load_config
     from ui.demo import write_demo
+    from ui.memory import look_seldom
 
     if not 0 < options.speed <= 3600:
         raise ConfigError([Problem("--speed", f"{options.speed:g} is not above 0 and at most 3600")])
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="icctwin-demo-")))
         config = load_config(write_demo(folder, gpus=options.gpus, seed=options.seed, port=options.port))
+        look_seldom()
         return serve(config, speed=options.speed, demo=True, seconds=options.seconds)
 
 
@@ -98,12 +100,14 @@ def up(options: argparse.Namespace) -> int:
     from ingest.shard import read_shard
     from ui.app import serve
     from ui.config import load_config
+    from ui.memory import look_seldom
     from ui.roles import Part, read_roles
 
     try:
         part = Part(read_roles(options.role), read_shard(options.shard))
     except ValueError as error:
         raise ConfigError([Problem("--role and --shard", str(error))]) from error
+    look_seldom()
     return serve(load_config(options.config), path=options.config, part=part)
 
 

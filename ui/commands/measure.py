@@ -13,6 +13,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = add_command(commands, "bench", bench, "measure a figure that the README claims", "icctwin bench demo --json")
     parser.add_argument("name", choices=list(BENCHES), help="what to measure")
     parser.add_argument("--gpus", type=between(8, 100_000), default=8192, help="size of the simulated hall (default: 8192)")
+    parser.add_argument("--exporters", type=between(1, 10_000), help="of the ingest bench (default: one for eight GPUs)")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long a live run lasts (default: 300)")
     json_option(parser)
 

@@ -17,6 +17,7 @@ from twin.errors import SourceError
 from ui.faces.api import add_api
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_calibration import add_calibration
+from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
@@ -65,6 +66,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_oncall(server)
     add_findings(server, pulse)
     add_overview(server, pulse)
+    add_energy(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
         await pulse.serve(socket, lang, page)

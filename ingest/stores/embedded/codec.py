@@ -74,7 +74,7 @@ class Codec:
         form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
         data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
         cut = _cuts(planes, flags, n, t)
-        first = _joined(data[: cut[0]].reshape(8, n), _U64)
+        first = _words(data[: cut[0]], n)
         deltas = data[cut[0] : cut[1]].reshape(planes, n, t - 1)
         if rows is not None and len(rows) == n:
             rows = None
@@ -109,7 +109,7 @@ class Codec:
                 found[i] = self.decode(blob, rows[i])
                 continue
             data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
-            first = np.cumsum(_unzigzag(_joined(data[: 8 * n].reshape(8, n), _U64)))[rows[i]]
+            first = np.cumsum(_unzigzag(_words(data[: 8 * n], n)))[rows[i]]
             deltas = data[8 * n :].reshape(planes, n, t - 1)[:, rows[i]]
             alike.setdefault(planes, []).append((i, first, deltas, places))
         for planes, some in alike.items():
@@ -121,22 +121,19 @@ def _as_one_line(
     planes: int, some: Sequence[tuple[int, NDArray[np.int64], Bytes, int]]
 ) -> Iterator[tuple[Floats, Bytes | None]]:
     """Values of (number, first values int64[k], bytes of the differences uint8[planes, k, t - 1], decimals) each."""
-    lengths = np.array([deltas.shape[2] + 1 for _, first, deltas, _ in some for _ in first])
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    joined = np.zeros((planes, int(lengths.sum())), dtype=np.uint8)
-    lines = (deltas[:, k] for _, _, deltas, _ in some for k in range(deltas.shape[1]))
-    for start, line in zip(starts.tolist(), lines, strict=True):
-        joined[:, start + 1 : start + 1 + line.shape[1]] = line
-    line = _unzigzag(_joined(joined, _container(planes))).astype(np.int64)
-    firsts = np.concatenate([first for _, first, _, _ in some])
-    ends = firsts + np.add.reduceat(line, starts)
-    line[starts] = firsts - np.concatenate([[0], ends[:-1]])
-    whole = np.cumsum(line)
-    places = {one[3] for one in some}
-    scales = (
-        10.0 ** np.repeat([p for _, first, _, p in some for _ in first], lengths) if len(places) > 1 else 10.0 ** max(places)
-    )
-    values = whole / scales
+    lengths = [deltas.shape[2] for _, first, deltas, _ in some for _ in first]
+    joined = np.concatenate([deltas.reshape(planes, -1) for _, _, deltas, _ in some], axis=1)
+    line = _unzigzag(_joined(joined, _container(planes)))
+    values = np.empty(len(line) + len(lengths))
+    firsts = np.concatenate([first for _, first, _, _ in some]).tolist()
+    scales = [10.0**places for _, first, _, places in some for _ in first]
+    at = read = 0
+    for start, length, scale in zip(firsts, lengths, scales, strict=True):
+        whole = np.cumsum(line[read : read + length], dtype=np.int64)
+        whole += start
+        values[at] = start / scale
+        np.divide(whole, scale, out=values[at + 1 : at + 1 + length])
+        at, read = at + 1 + length, read + length
     at = 0
     for _, first, deltas, _ in some:
         shape = (len(first), deltas.shape[2] + 1)
@@ -212,6 +209,11 @@ def _planes(folded: NDArray[np.uint64], planes: int) -> Bytes:
     narrow = np.ascontiguousarray(folded.astype(_container(planes), copy=False))
     size = narrow.itemsize
     return np.ascontiguousarray(narrow.view(np.uint8).reshape(-1, size)[:, :planes].T).ravel()
+
+
+def _words(planes: Bytes, n: int) -> NDArray[np.uint64]:
+    """Undo ``_planes`` for ``n`` numbers of eight bytes."""
+    return np.ascontiguousarray(planes.reshape(8, n).T).view("<u8").ravel()
 
 
 def _joined(planes: Bytes, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

@@ -98,6 +98,12 @@ class Piece:
             grades = None if self.quality is None else self.quality[rows]
             yield Piece(self.pos[rows], times[None, :], np.zeros(len(rows), dtype=np.int32), planes, grades)
 
+    def marks(self) -> "Piece | None":
+        """The qualities as a piece of their own; None where all is good."""
+        if self.quality is None:
+            return None
+        return Piece(self.pos, self.times, self.axis, {"mark": np.where(self.quality > 0, self.quality, np.nan)})
+
     def believed(self) -> "Piece":
         """The same without bad values; of a rollup, without what turned out to hold none."""
         if self.quality is not None:
@@ -343,13 +349,13 @@ def _straight(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dic
     times = np.concatenate([axes[i][0] for i in order])
     if not (times[1:] > times[:-1]).all():
         return None
-    tables = {name: np.concatenate([some[i].said for i in order], axis=1).T for name, some in pieces.items()}
+    tables = {name: np.concatenate([some[i].said for i in order], axis=1) for name, some in pieces.items()}
     said = np.zeros(len(times), dtype=np.bool_)
     for table in tables.values():
-        said |= ~np.isnan(table).all(axis=1)
-    if said.all():
-        return times, {name: np.ascontiguousarray(table) for name, table in tables.items()}
-    return times[said], {name: table[said] for name, table in tables.items()}
+        said |= ~np.isnan(table).all(axis=0)
+        if said.all():  # mostly at the first
+            return times, {name: np.ascontiguousarray(table.T) for name, table in tables.items()}
+    return times[said], {name: table.T[said] for name, table in tables.items()}
 
 
 def _spoken(piece: Piece) -> Times:

@@ -17,6 +17,7 @@ from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.parts import PartReader
 from ingest.stores.embedded.rollups import edges_of
 from ingest.stores.embedded.settle import Batch, piece_of
+from ingest.stores.line_protocol import GRADE
 from twin.frame import Floats, Ints
 from twin.ports import How, Series
 
@@ -50,6 +51,7 @@ class Question:
     step: int | None
     how: How
     include_bad: bool
+    marks: bool = False  # of values as stored: beside each metric the table of its qualities
 
 
 class Query:
@@ -93,6 +95,8 @@ class Query:
             pieces[name].extend(some)
             cells += sum(piece.said.size for piece in some)
             self._check_cells(cells)
+        if ask.marks:
+            pieces |= {name + GRADE: [mark for piece in some if (mark := piece.marks())] for name, some in pieces.items()}
         times, tables = self._gathered(pieces)
         return Series(times / MICRO, ask.rows, tables)
 

@@ -126,6 +126,14 @@ class SegmentStore:
             return self._steadily(lambda: hot_answer(self._hot, asked, self._ask))
         return self._steadily(lambda: self._ask(asked))
 
+    def marked(
+        self, kind: str, metrics: Sequence[str], start: datetime, end: datetime, rows: Ints, origin: Origin, band: str
+    ) -> Series:
+        """See ``ingest.stores.kept.Kept``."""
+        group = Group(kind, origin.value, band)
+        asked = Question(group, list(metrics), rows, micros(start), micros(end), None, How.MEAN, include_bad=True, marks=True)
+        return self._steadily(lambda: self._ask(asked))
+
     def _ask(self, question: Question) -> Series:
         return Query(self._folder, self._names, self._snapshot(question.group), question).answer()
 

@@ -1,0 +1,226 @@
+"""An account from the store: what the centre took in over an interval, and for whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+
+from energy.account.carbon import Carbon, Contract, carbon, nothing_known
+from energy.account.indicators import Indicators, indicators
+from energy.account.meters import Meters, Whose, peak_of, read_meters
+from energy.account.runs import Runs
+from energy.account.share import Shares, begin_shares
+from energy.account.tariff import Bill, Tariff, bill
+from energy.kpi import Category, pue_name
+from twin.frame import Floats, Origin
+from twin.ports import Store
+
+CHUNK_VALUES = 2_000_000  # of GPU power in memory at once
+BY = ("job", "user", "project", "tenant", "partition")
+By = Literal["job", "user", "project", "tenant", "partition"]
+IDLE, UNSEEN = "(idle)", "(unseen)"
+QUANTITIES = ("it_kwh", "facility_kwh", "carbon_location_kg", "carbon_marginal_kg", "cost")
+RULE = (
+    "A GPU's energy goes to the run that holds it; processors, network, cooling and losses of the same step follow the"
+    " energy of the GPUs; the demand charge follows energy; GPUs that nobody holds are idle and stand apart."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What no metric holds yet and the operator knows: water taken in [kg], heat handed to users outside [kWh], contracts, the
+    residual mix, the factor of the grid where there is no live intensity, and a tariff."""
+
+    water_kg: float = float("nan")
+    reused_kwh: float = float("nan")
+    contracts: Sequence[Contract] = ()
+    residual_gco2_per_kwh: float | None = None
+    average_gco2_per_kwh: float | None = None
+    tariff: Tariff | None = None
+    spot: bool = False  # the grid's price series counts in place of the tariff's periods
+    tenants: Mapping[str, str] = field(default_factory=dict)  # project -> tenant
+    category: Category = Category.UPS_OUTPUT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Columns over the parts, those that took most first, then ``IDLE`` and ``UNSEEN``: ``names``; ``gpu_s``: float64[n], GPU
+    seconds held; ``values``: float64[n, q] of ``QUANTITIES``; ``sum_error_frac``: most that their sum is off the meter.
+    """
+
+    by: By
+    names: Sequence[str]
+    gpu_s: Floats
+    values: Floats
+    sum_error_frac: float
+
+    def column(self, name: str) -> Floats:
+        """float64[n] of one of ``QUANTITIES``."""
+        return np.asarray(self.values[:, QUANTITIES.index(name)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Account:
+    """Of ``[start, end)``. Energies [kWh] count the steps in which facility and IT power are known: ``coverage_frac`` of the
+    interval, of which ``modelled_frac`` were the twin's word and not a meter's. ``peak_w``: highest quarter of an hour drawn
+    from the grid, which began at ``peak_s``."""
+
+    start: datetime
+    end: datetime
+    step_s: float
+    facility_kwh: float
+    it_kwh: float
+    cooling_kwh: float
+    own_kwh: float
+    grid_kwh: float
+    coverage_frac: float
+    modelled_frac: float
+    peak_w: float
+    peak_s: float
+    pue_name: str
+    indicators: Indicators
+    carbon: Carbon
+    bill: Bill | None
+    split: Split | None
+
+
+def account(
+    store: Store,
+    start: datetime,
+    end: datetime,
+    given: Given,
+    runs: Runs | None = None,
+    by: By = "project",
+    gpus: int = 0,
+    step_s: float = 300.0,
+    whose: Whose = "best",
+) -> Account:
+    """The account of ``[start, end)``; with ``runs`` and the number of ``gpus`` of the site also whose it was.
+
+    GPU power is read in pieces of ``CHUNK_VALUES``, so memory does not grow with the interval. ``ValueError`` for an interval
+    that is empty or too long for its step."""
+    meters = read_meters(store, start, end, step_s, whose)
+    facility, it, cooling = (meters.kwh(column) for column in (meters.facility_w, meters.it_w, meters.cooling_w))
+    own = np.minimum(meters.kwh(meters.own_w), facility)
+    grid = facility - own
+    average = meters.average_gco2_per_kwh
+    if given.average_gco2_per_kwh is not None:
+        average = np.where(np.isfinite(average), average, given.average_gco2_per_kwh)
+    seen = bool(meters.known.any())
+    residual, marginal = given.residual_gco2_per_kwh, meters.marginal_gco2_per_kwh
+    emitted = carbon(grid, average, marginal, float(own.sum()), given.contracts, residual) if seen else nothing_known()
+    charged = _bill(meters, given) if seen else None
+    total, it_total = (float(column.sum()) if seen else float("nan") for column in (facility, it))
+    cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
+    length = float(meters.length_s[meters.known].sum())
+    highest_w, highest_s = peak_of(meters)
+    split = None
+    if runs is not None and gpus:
+        values = _amounts(meters, facility, it, grid, average, charged, given)
+        split = _split(store, meters, runs, by, gpus, values, given)
+    return Account(
+        start=start,
+        end=end,
+        step_s=step_s,
+        facility_kwh=total,
+        it_kwh=it_total,
+        cooling_kwh=cool,
+        own_kwh=float(own.sum()) if seen else float("nan"),
+        grid_kwh=float(grid.sum()) if seen else float("nan"),
+        coverage_frac=length / (end - start).total_seconds(),
+        modelled_frac=float(meters.length_s[meters.known & meters.modelled].sum()) / length if length else 0.0,
+        peak_w=highest_w,
+        peak_s=highest_s,
+        pue_name=pue_name(given.category, end - start),
+        indicators=indicators(
+            total, it_total, cool, given.water_kg, emitted.location_kg, given.reused_kwh, emitted.renewable_kwh
+        ),
+        carbon=emitted,
+        bill=charged,
+        split=split,
+    )
+
+
+def _prices(meters: Meters, given: Given) -> Floats:
+    """float64[t]: price of a MWh in each step, NaN where there is none."""
+    if given.tariff is None or given.spot:
+        return meters.price_per_mwh
+    return given.tariff.price_per_mwh(meters.time_s)
+
+
+def _bill(meters: Meters, given: Given) -> Bill | None:
+    drawn = np.where(meters.known, np.maximum(meters.facility_w - meters.own_w, 0.0) * meters.length_s / meters.step_s, np.nan)
+    if given.tariff is not None:
+        return bill(given.tariff, meters.time_s, drawn, meters.step_s, meters.price_per_mwh if given.spot else None)
+    priced = np.isfinite(meters.price_per_mwh)
+    if not priced.any():
+        return None
+    kwh = np.nan_to_num(drawn) * meters.step_s / 3.6e6
+    total = float(kwh.sum())
+    cost = float((kwh * np.where(priced, meters.price_per_mwh, 0.0)).sum() * 1e-3)
+    return Bill("", {"spot": total}, {"spot": cost}, (), float(kwh[priced].sum()) / total if total else 1.0)
+
+
+def _amounts(
+    meters: Meters, facility: Floats, it: Floats, grid: Floats, average: Floats, charged: Bill | None, given: Given
+) -> Floats:
+    """float64[t, q]: ``QUANTITIES`` of each step; the demand charge by energy. What is not known is 0, as in the totals."""
+    price = np.nan_to_num(_prices(meters, given))
+    total = float(facility.sum())
+    demand = charged.demand_cost / total if charged is not None and total else 0.0
+    columns = (
+        it,
+        facility,
+        grid * np.nan_to_num(average) * 1e-3,
+        grid * np.nan_to_num(meters.marginal_gco2_per_kwh) * 1e-3,
+        grid * price * 1e-3 + facility * demand,
+    )
+    return np.column_stack(columns)
+
+
+def _split(store: Store, meters: Meters, runs: Runs, by: By, gpus: int, values: Floats, given: Given) -> Split:
+    begin_s, step_s = float(meters.time_s[0]), meters.step_s
+    shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
+    size = max(1, CHUNK_VALUES // gpus)
+    for first in range(0, len(meters.time_s), size):
+        at_s = meters.time_s[first : first + size]
+        shares.add(float(at_s[0]), step_s, _gpu_w(store, at_s, step_s, gpus), values[first : first + size])
+    return _grouped(shares, runs, by, values.sum(axis=0), given)
+
+
+def _gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int) -> Floats:
+    """float64[t, g]: mean power of each GPU in each step, NaN where not read; the twin's word where no GPU was."""
+    from datetime import UTC
+
+    start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
+    for origin in (Origin.MEASURED, Origin.MODELLED):
+        series = store.series("gpu", ("power_w",), start, end, step_s, origin=origin)
+        found = series.values.get("power_w")
+        if found is None or not found.size or not np.isfinite(found).any():
+            continue
+        power = np.full((len(at_s), gpus), np.nan)
+        place = np.rint((series.time_s - at_s[0]) / step_s).astype(np.int64)
+        power[np.ix_(place, series.rows)] = found
+        return power
+    return np.full((len(at_s), gpus), np.nan)
+
+
+def _grouped(shares: Shares, runs: Runs, by: By, meter: Floats, given: Given) -> Split:
+    names, group = np.unique(np.array(_keys(runs, by, given), dtype=np.str_), return_inverse=True)
+    sums = np.zeros((len(names), len(QUANTITIES)))
+    np.add.at(sums, group, shares.runs)
+    held_s = np.bincount(group, weights=shares.gpu_s, minlength=len(names))
+    order = np.argsort(-sums[:, QUANTITIES.index("facility_kwh")], kind="stable")
+    everything = np.vstack([sums[order], shares.idle, shares.unseen])
+    off = np.abs(everything.sum(axis=0) - meter) / np.where(meter != 0, np.abs(meter), 1.0)
+    listed = [str(name) for name in names[order]] + [IDLE, UNSEEN]
+    return Split(by, listed, np.concatenate([held_s[order], [0.0, 0.0]]), everything, float(off.max(initial=0.0)))
+
+
+def _keys(runs: Runs, by: By, given: Given) -> Sequence[str]:
+    if by == "tenant":
+        return [given.tenants.get(project, project) or "(no tenant)" for project in runs.projects]
+    words = {"job": runs.ids, "user": runs.users, "project": runs.projects, "partition": runs.partitions}[by]
+    return [word or f"(no {by})" for word in words]

@@ -1,0 +1,163 @@
+"""Which job held which GPUs, from when to when: written down as it happens, read back as columns for an account.
+
+A queue forgets its jobs soon after they end, so each run is noted twice in the records: when it is first seen to run, and when
+it is over. A run that vanishes between two looks is over at the second, and marked so.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from twin.frame import Floats, Ints
+from twin.job import Jobs, JobState
+from twin.ports import Records
+
+TOPIC = "run"
+LONGEST = timedelta(days=35)  # a run that began before that is not looked for
+PAGE, MAX_PAGES = 100_000, 50  # of records in one reading; what lies beyond is an error, never left out
+_GOING = (JobState.RUNNING, JobState.SUSPENDED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
+    int32[m], the GPUs that they hold (row in the site's table, position of the run)."""
+
+    ids: Sequence[str]
+    users: Sequence[str]
+    projects: Sequence[str]
+    partitions: Sequence[str]
+    start_s: Floats
+    end_s: Floats
+    gpu: Ints
+    run_of: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class RunLog:
+    """Notes what the queues' jobs show. ``note`` is called after each look; the first call remembers what was open before."""
+
+    _open: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _known: bool = False
+
+    def note(self, records: Records, queues: Mapping[str, Jobs], now: datetime) -> int:
+        """Write what began and what ended since the last look; gives how many records that were."""
+        if not self._known:
+            self._open, self._known = _open_in(records, now), True
+        going: dict[str, dict[str, Any]] = {}
+        for queue, jobs in queues.items():
+            going |= _going(queue, jobs)
+        ended = {**{key: float(now.timestamp()) for key in self._open if key not in going and _queue(key) in queues}}
+        for queue, jobs in queues.items():
+            ended |= {key: end_s for key, end_s in _ends(queue, jobs) if key in ended and end_s == end_s}
+        for key, run in going.items():
+            if key not in self._open:
+                records.append(TOPIC, now, {"entry": "begun", **run})
+        for key, end_s in ended.items():
+            seen = end_s != now.timestamp()
+            records.append(TOPIC, now, {"entry": "ended", "key": key, "end_s": end_s, "end_told": seen})
+        count = len(ended) + sum(key not in self._open for key in going)
+        kept = {key: run for key, run in self._open.items() if key not in ended and key not in going}
+        self._open = kept | going
+        return count
+
+
+def _key(queue: str, job: str, start_s: float) -> str:
+    return f"{queue}/{job}@{start_s:.0f}"
+
+
+def _queue(key: str) -> str:
+    return key.rsplit("@", 1)[0].split("/", 1)[0]
+
+
+def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
+    found = {}
+    held: dict[int, list[int]] = {}
+    for row, job in zip(jobs.rows.tolist(), jobs.job_of.tolist(), strict=True):
+        held.setdefault(job, []).append(row)
+    projects = getattr(jobs, "accounts", ()) or [""] * len(jobs)
+    for i in np.flatnonzero(np.isin(jobs.state, _GOING) & np.isfinite(jobs.start_s)).tolist():
+        key = _key(queue, jobs.ids[i], float(jobs.start_s[i]))
+        found[key] = {
+            "key": key,
+            "job": jobs.ids[i],
+            "user": jobs.users[i],
+            "project": projects[i],
+            "partition": jobs.partitions[i],
+            "start_s": float(jobs.start_s[i]),
+            "gpus": _ranges(held.get(i, [])),
+        }
+    return found
+
+
+def _ends(queue: str, jobs: Jobs) -> Iterable[tuple[str, float]]:
+    over = ~np.isin(jobs.state, (*_GOING, JobState.PENDING)) & np.isfinite(jobs.start_s)
+    return [(_key(queue, jobs.ids[i], float(jobs.start_s[i])), float(jobs.end_s[i])) for i in np.flatnonzero(over).tolist()]
+
+
+def _ranges(rows: Iterable[int]) -> list[list[int]]:
+    """Rows as ``[first, last]`` pairs: GPUs of a job mostly stand in a row."""
+    made: list[list[int]] = []
+    for row in sorted(rows):
+        if made and row == made[-1][1] + 1:
+            made[-1][1] = row
+        else:
+            made.append([row, row])
+    return made
+
+
+def _open_in(records: Records, now: datetime) -> dict[str, dict[str, Any]]:
+    begun: dict[str, dict[str, Any]] = {}
+    for record in _noted(records, now - LONGEST):
+        if record["entry"] == "begun":
+            begun[record["key"]] = {name: value for name, value in record.items() if name != "entry"}
+        else:
+            begun.pop(record["key"], None)
+    return begun
+
+
+def _noted(records: Records, since: datetime) -> Iterable[dict[str, Any]]:
+    """All notes from ``since`` on, a page at a time. ``ValueError`` where they are over ``MAX_PAGES``."""
+    seen = -1
+    for _ in range(MAX_PAGES):
+        page = records.read(TOPIC, since, None, PAGE)
+        for number, _, record in page:
+            if number > seen:
+                yield record
+        if len(page) < PAGE or page[-1][0] <= seen:
+            return
+        seen, since = page[-1][0], page[-1][1]
+    raise ValueError(f"over {MAX_PAGES * PAGE} notes of runs since {since}; ask for a shorter interval")
+
+
+def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
+    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
+    begun: dict[str, dict[str, Any]] = {}
+    ends: dict[str, float] = {}
+    for record in _noted(records, start - LONGEST):
+        if record["entry"] == "begun":
+            begun[record["key"]] = record
+        else:
+            ends[record["key"]] = float(record["end_s"])
+    kept = [
+        record
+        for key, record in begun.items()
+        if record["start_s"] < end.timestamp() and ends.get(key, np.inf) > start.timestamp()
+    ]
+    gpus = [np.concatenate([np.arange(a, b + 1) for a, b in r["gpus"]]) if r["gpus"] else np.empty(0, int) for r in kept]
+    return Runs(
+        ids=[record["job"] for record in kept],
+        users=[record["user"] for record in kept],
+        projects=[record["project"] for record in kept],
+        partitions=[record["partition"] for record in kept],
+        start_s=np.array([record["start_s"] for record in kept], dtype=np.float64),
+        end_s=np.array([ends.get(record["key"], np.inf) for record in kept], dtype=np.float64),
+        gpu=np.concatenate([np.empty(0, int), *gpus]).astype(np.int32),
+        run_of=np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in gpus]),
+    )

@@ -1,0 +1,103 @@
+"""What a meter read, shared among those who caused it, so that the parts sum to it again.
+
+The rule: in each step a GPU's own energy goes to the run that holds it, for the seconds that it holds it; where several hold it
+they share alike. All else that the centre took in then (processors, network, cooling, losses) follows the energy of the GPUs.
+What GPUs draw that nobody holds is *idle*; steps in which the meter read something and no GPU did are *unseen*.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from energy.account.runs import Runs
+from twin.frame import Floats, Ints
+
+TOLERANCE = 1e-9
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holds:
+    """Columns over m stretches in which one run holds one GPU: ``gpu``, ``run`` int32[m]; ``begin_s``, ``end_s``, and ``share``
+    (float64[m], 1 where it holds it alone). On one GPU the parts of any moment sum to 1 at most."""
+
+    gpu: Ints
+    run: Ints
+    begin_s: Floats
+    end_s: Floats
+    share: Floats
+
+
+def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
+    """The runs' holds within ``[begin_s, end_s)``, with those that overlap on a GPU cut at each other's edges."""
+    begin = np.maximum(runs.start_s[runs.run_of], begin_s)
+    end = np.minimum(runs.end_s[runs.run_of], end_s)
+    kept = end > begin
+    gpu, run, begin, end = runs.gpu[kept], runs.run_of[kept], begin[kept], end[kept]
+    order = np.lexsort((begin, gpu))
+    gpu, run, begin, end = gpu[order], run[order], begin[order], end[order]
+    clash = np.flatnonzero((gpu[1:] == gpu[:-1]) & (begin[1:] < end[:-1]))
+    crowded = np.isin(gpu, np.unique(gpu[clash]))
+    alone = Holds(gpu[~crowded], run[~crowded], begin[~crowded], end[~crowded], np.ones(int((~crowded).sum())))
+    if not crowded.any():
+        return alone
+    cut = [alone]
+    for one in np.unique(gpu[crowded]).tolist():
+        mine = np.flatnonzero(gpu == one)
+        edges = np.unique(np.concatenate([begin[mine], end[mine]]))
+        inside = (begin[mine] <= edges[:-1, None]) & (end[mine] >= edges[1:, None])
+        piece, who = np.nonzero(inside)
+        part = 1.0 / inside.sum(axis=1)[piece]
+        cut.append(Holds(np.full(len(piece), one, dtype=np.int32), run[mine[who]], edges[piece], edges[piece + 1], part))
+    names = ("gpu", "run", "begin_s", "end_s", "share")
+    return Holds(*(np.concatenate([getattr(one, name) for one in cut]) for name in names))
+
+
+@dataclass(eq=False)
+class Shares:
+    """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q]."""
+
+    holds: Holds
+    runs: Floats
+    idle: Floats
+    unseen: Floats
+    gpu_s: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
+        self.gpu_s = np.asarray(np.bincount(self.holds.run, seconds, len(self.runs)), dtype=np.float64)
+
+    def add(self, begin_s: float, step_s: float, gpu_w: Floats, values: Floats) -> None:
+        """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not read; ``values``: float64[t, q],
+        what the meter's quantities are in each step (0 where nothing is known)."""
+        power = np.nan_to_num(gpu_w)
+        total = power.sum(axis=1)
+        lit = total > 0
+        self.unseen += values[~lit].sum(axis=0)
+        share = power / np.where(lit, total, 1.0)[:, None]
+        steps = len(power)
+        mine = np.flatnonzero((self.holds.begin_s < begin_s + steps * step_s) & (self.holds.end_s > begin_s))
+        gpu = self.holds.gpu[mine]
+        edges = [
+            np.clip((column[mine] - begin_s) / step_s, 0.0, float(steps)) for column in (self.holds.begin_s, self.holds.end_s)
+        ]
+        for q in range(values.shape[1]):
+            flow = share * np.where(lit, values[:, q], 0.0)[:, None]
+            sums = np.zeros((steps + 1, power.shape[1]))
+            np.cumsum(flow, axis=0, out=sums[1:])
+            got = (_until(sums, flow, edges[1], gpu) - _until(sums, flow, edges[0], gpu)) * self.holds.share[mine]
+            self.runs[:, q] += np.bincount(self.holds.run[mine], weights=got, minlength=len(self.runs))
+            self.idle[q] += float((sums[-1] - np.bincount(gpu, weights=got, minlength=power.shape[1])).sum())
+
+
+def begin_shares(runs: Runs, begin_s: float, end_s: float, quantities: int) -> Shares:
+    """Nothing shared yet."""
+    zero = np.zeros(quantities)
+    return Shares(holds_of(runs, begin_s, end_s), np.zeros((len(runs), quantities)), zero, zero.copy())
+
+
+def _until(sums: Floats, flow: Floats, edge: Floats, gpu: Ints) -> Floats:
+    """What flowed into ``gpu`` until ``edge`` (in steps); within a step evenly."""
+    step = np.minimum(edge.astype(np.intp), len(flow) - 1)
+    return np.asarray(sums[step, gpu] + (edge - step) * flow[step, gpu])

@@ -1,0 +1,209 @@
+"""From a request to a plan in steps: ramped down within the notice, held, and let up again without a rebound.
+
+Order of what is asked first: the battery as far as its energy lasts, work that has not started (held), then power caps by
+``divide``, and pauses only where caps at the jobs' floors are not enough and the request is no best effort.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from energy.plan import Effect, Plan
+from energy.respond import Division, Loads
+from energy.respond.divide import divide
+from twin.curtail import Interval, Request
+from twin.frame import Floats
+from twin.message import Message
+from twin.ports import Action
+from twin.site import Bools
+
+MAX_STEPS = 2880  # two days in minutes
+SETTLE_S = 240.0  # from the first order to the whole cut: what the measured event took
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """``power_w``: most it gives; ``energy_j``: what may be taken out of it; ``loss_frac``: of that is lost on the way."""
+
+    power_w: float
+    energy_j: float
+    loss_frac: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.power_w < 0 or self.energy_j < 0 or not 0 <= self.loss_frac < 1:
+            raise ValueError("a battery has power and energy from 0 and loses less than all")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the meter sees beside the jobs. ``baseline_w``: what the centre would draw; ``other_w``: the part of it that no cap
+    moves; ``facility_ratio``: W at the meter for a W less into the jobs (1: no credit for cooling and losses);
+    ``held_w``: power at the meter of work that would start meanwhile and can wait; ``margin_frac``: of the target that is kept
+    free for what the meter does between two looks."""
+
+    baseline_w: float
+    other_w: float
+    facility_ratio: float = 1.0
+    held_w: float = 0.0
+    margin_frac: float = 0.002
+    ramp_down_s: float = 120.0
+    ramp_up_s: float = 1200.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """``time_s``: float64[t], begins of steps; ``target_w``: the most the meter may show (infinity: nothing is asked);
+    ``cap_w``: float64[t, n], cap of each GPU of each job [W] (0: paused, NaN: no cap); ``battery_w``: float64[t] out of it;
+    ``hold``: bool[t], nothing that can wait is started; ``expected_w``: float64[t] at the meter; ``throughput_frac``: weighted,
+    over the time in which something is asked; ``short_w``: most that the plan knows it will miss by (0: it keeps all)."""
+
+    time_s: Floats
+    target_w: Floats
+    cap_w: Floats
+    battery_w: Floats
+    hold: Bools
+    expected_w: Floats
+    throughput_frac: float
+    bound_frac: float
+    short_w: float
+    why: Message | None
+
+
+def respond(request: Request, loads: Loads, site: Site, battery: Battery | None = None, step_s: float = 60.0) -> Response:
+    """The plan for ``request``. ``ValueError`` where it would take over ``MAX_STEPS`` steps or has no end."""
+    if request.end_s <= request.received_s:
+        raise ValueError(f"request {request.key!r} was over before it came")
+    if not np.isfinite(request.end_s):
+        raise ValueError(f"request {request.key!r} has no end; give one, or plan again each day")
+    first = max(request.received_s, request.begin_s - SETTLE_S - step_s)
+    begin = np.floor(first / step_s) * step_s
+    count = int(np.ceil((request.end_s + site.ramp_up_s - begin) / step_s))
+    if count > MAX_STEPS:
+        raise ValueError(f"request {request.key!r} needs {count} steps, over {MAX_STEPS}; use a longer step")
+    time_s = begin + step_s * np.arange(count)
+    target_w = targets(request, time_s, step_s, site.baseline_w)
+    ours = np.minimum(_ramped(target_w, site, step_s), site.baseline_w)
+    hold = np.asarray(ours < site.baseline_w - 1e-6)
+    given_w = _battery(ours, site, battery, step_s)
+    caps = np.full((count, len(loads)), np.nan)
+    expected_w, got, bound = np.full(count, site.baseline_w), np.ones(count), np.ones(count)
+    known: dict[float, Division] = {}
+    for i in np.flatnonzero(hold).tolist():
+        budget_w = round(budget(site, float(ours[i] + given_w[i])), 3)
+        if budget_w not in known:
+            known[budget_w] = _divided(loads, budget_w, not request.best_effort)
+        part = known[budget_w]
+        caps[i] = np.where(part.power_w >= loads.full_w - 1e-6, np.nan, part.cap_w)
+        got[i], bound[i] = part.weighted_frac(loads), part.bound_frac
+        expected_w[i] = metered(site, float(part.power_w.sum())) - given_w[i]
+    asked = np.isfinite(target_w)
+    short = np.maximum(expected_w - target_w, 0.0)[asked]
+    short_w = float(short.max(initial=0.0))
+    through, most = (float(column[asked].mean()) if asked.any() else 1.0 for column in (got, bound))
+    why = _why(request, site, short_w) if short_w > 1e-3 * site.baseline_w else None
+    return Response(time_s, target_w, caps, given_w, hold, expected_w, through, most, short_w, why)
+
+
+def targets(request: Request, time_s: Floats, step_s: float, baseline_w: float) -> Floats:
+    """float64[t]: the most that may be drawn in each step, infinity where nothing is asked; a step that an interval only
+    touches counts as inside."""
+    target = np.full(len(time_s), np.inf)
+    for one in request.intervals:
+        inside = (time_s < one.end_s) & (time_s + step_s > one.begin_s)
+        target[inside] = np.minimum(target[inside], one.target_w(baseline_w))
+    return target
+
+
+def budget(site: Site, meter_w: float) -> float:
+    """Power for the jobs [W] at which the meter shows ``meter_w``: the jobs' part of the baseline is all but ``other_w``."""
+    own_w = site.baseline_w - site.other_w - site.held_w
+    return max(own_w - (site.baseline_w - site.held_w - meter_w) / site.facility_ratio, 0.0)
+
+
+def metered(site: Site, jobs_w: float) -> float:
+    """What the meter shows while the jobs draw ``jobs_w`` [W] and what can wait is held."""
+    own_w = site.baseline_w - site.other_w - site.held_w
+    return site.baseline_w - site.held_w - (own_w - jobs_w) * site.facility_ratio
+
+
+def actions(
+    request: Request, response: Response, loads: Loads, gpus_of: Mapping[str, Sequence[str]], at_s: float
+) -> list[Action]:
+    """Caps in force from ``at_s`` (s since 1970) on as orders, each at the latest undone when the request's ramp is over.
+    ``gpus_of``: job id -> ids of its GPUs. Paused jobs have none: the scheduler pauses them."""
+    i = int(np.clip(np.searchsorted(response.time_s, at_s, side="right") - 1, 0, len(response.time_s) - 1))
+    until = datetime.fromtimestamp(float(response.time_s[-1]), UTC)
+    found = []
+    for j, job in enumerate(loads.ids):
+        cap_w = float(response.cap_w[i, j])
+        if np.isnan(cap_w) or cap_w == 0:
+            continue
+        found += [Action(gpu, "power_cap_w", cap_w, until, f"{request.key}/{gpu}/{cap_w:.0f}") for gpu in gpus_of.get(job, ())]
+    return found
+
+
+def plan_of(
+    request: Request, response: Response, loads: Loads, gpus_of: Mapping[str, Sequence[str]], at_s: float
+) -> Plan | None:
+    """The step that holds at ``at_s`` as a plan for guard and desk; None where it orders nothing."""
+    orders = actions(request, response, loads, gpus_of, at_s)
+    if not orders:
+        return None
+    asked = np.isfinite(response.target_w)
+    baseline_w = float(response.expected_w.max())
+    change_w = float(response.expected_w[asked].mean()) - baseline_w
+    now = datetime.fromtimestamp(at_s, UTC)
+    span_s = request.end_s - request.begin_s
+    effect = Effect(change_w, 1.1 * change_w, 0.9 * change_w, span_s, change_w)
+    text = "The grid asks for {cut_kw:.0f} kW less from {begin} on; caps keep {through:.1%} of the throughput"
+    begin = datetime.fromtimestamp(request.begin_s, UTC).isoformat(timespec="minutes")
+    reason = Message(text, {"cut_kw": -change_w / 1e3, "begin": begin, "through": response.throughput_frac})
+    key = f"respond/{request.key}/{at_s:.0f}"
+    return Plan(key, "respond", tuple(orders), reason, effect, now, now + timedelta(seconds=SETTLE_S))
+
+
+def eased(request: Request, end_s: float) -> Request:
+    """The request cut off at ``end_s``: the asker has withdrawn it, or called it over."""
+    kept = [one if one.end_s <= end_s else Interval(one.begin_s, end_s, one.limit_w, one.cut_w) for one in request.intervals
+            if one.begin_s < end_s]  # fmt: skip
+    return replace(request, intervals=tuple(kept))
+
+
+def _divided(loads: Loads, budget_w: float, may_pause: bool) -> Division:
+    """Caps alone where they are enough; pauses only where they are not."""
+    return divide(loads, budget_w, may_pause and bool(loads.least_w.sum() > budget_w))
+
+
+def _ramped(target_w: Floats, site: Site, step_s: float) -> Floats:
+    """What we hold ourselves to: the target less its margin, reached ``step_s`` before it begins, down and up in even steps."""
+    held = np.where(np.isfinite(target_w), target_w * (1 - site.margin_frac), site.baseline_w)
+    deepest = site.baseline_w - held.min(initial=site.baseline_w)
+    down, up = (deepest / max(int(np.ceil(span_s / step_s)), 1) for span_s in (site.ramp_down_s, site.ramp_up_s))
+    out = np.minimum(held, np.append(held[1:], site.baseline_w))  # whole one step early: caps take a moment
+    for i in range(len(out) - 2, -1, -1):
+        out[i] = min(out[i], out[i + 1] + down)
+    for i in range(1, len(out)):
+        out[i] = min(out[i], out[i - 1] + up)
+    return np.asarray(out)
+
+
+def _battery(ours: Floats, site: Site, battery: Battery | None, step_s: float) -> Floats:
+    """Even power over the steps with a cut, as far as energy and power last: the deepest cuts get no less than others."""
+    cut = np.maximum(site.baseline_w - ours, 0.0)
+    if battery is None or not cut.any():
+        return np.zeros(len(ours))
+    low, high = 0.0, battery.power_w
+    for _ in range(50):
+        level = (low + high) / 2
+        needed_j = float(np.minimum(cut, level).sum()) * step_s / (1 - battery.loss_frac)
+        low, high = (level, high) if needed_j <= battery.energy_j else (low, level)
+    return np.asarray(np.minimum(cut, low))
+
+
+def _why(request: Request, site: Site, short_w: float) -> Message:
+    text = "Request {key} cannot be met whole: {short_kw:.1f} kW are missing with every job at its floor"
+    if request.best_effort:
+        text = "Request {key} is met as far as no job need pause: {short_kw:.1f} kW are missing"
+    return Message(text, {"key": request.key, "short_kw": short_w / 1e3})

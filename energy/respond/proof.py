@@ -1,0 +1,121 @@
+"""Proof of delivery: what the meter showed beside a stated baseline, minute by minute.
+
+Two baselines of practice. *Before*: the mean of the hour before the first order ("meter before / meter after", NAESB
+WEQ-015). *Days alike*: the mean of the last ten days of the same sort at the same time of day, moved by what the hours before
+showed, at most by a fifth (CAISO tariff, 10-in-10 with a same-day adjustment bounded to 0.8-1.2).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twin.frame import Floats
+from twin.site import Bools
+
+SHORT_FRAC = 0.01
+DAYS, ADJUST_MOST = 10, 0.2
+QUARTER_S = 900.0
+AFTER_S = 3600.0  # of what is looked at for a rebound
+RESTORED_FRAC = 0.95
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """``cut_kwh`` below the baseline and ``asked_kwh``; ``mean_cut_frac``, ``worst_cut_frac``: of the baseline, over the steps
+    of the event; ``worst_short_frac``: most that a step stood above its target, over the target; ``short_steps``: steps over it
+    by more than ``SHORT_FRAC``; ``in_place_s``: from the first order to the first step that meets the target (NaN: none);
+    ``rebound_frac``: highest quarter of an hour (what demand is billed by) in the hour after, over
+    that in the hour before, less 1; ``restore_s``: until 95 % of the baseline was
+    back; ``coverage_frac``: share of the event's steps that the meter was read in: the others count neither way."""
+
+    baseline: str
+    cut_kwh: float
+    asked_kwh: float
+    mean_cut_frac: float
+    worst_cut_frac: float
+    worst_short_frac: float
+    short_steps: int
+    in_place_s: float
+    rebound_frac: float
+    restore_s: float
+    coverage_frac: float
+
+
+def before(time_s: Floats, power_w: Floats, ordered_s: float, over_s: float = 3600.0) -> float:
+    """Mean power [W] over ``over_s`` before ``ordered_s``, NaN where nothing was read."""
+    mine = (time_s >= ordered_s - over_s) & (time_s < ordered_s) & np.isfinite(power_w)
+    return float(power_w[mine].mean()) if mine.any() else float("nan")
+
+
+def days_alike(time_s: Floats, power_w: Floats, begin_s: float, end_s: float, left_out: Bools | None = None) -> Floats:
+    """float64[k]: baseline of the steps of ``[begin_s, end_s)``: mean of the last ``DAYS`` days alike (workdays or not in
+    UTC), with the adjustment of the four hours that end one hour before. ``left_out``: bool[t], steps of earlier events, which
+    are no baseline. NaN where fewer than three days are known."""
+    step_s = float(np.median(np.diff(time_s)))
+    known = np.isfinite(power_w) & (np.ones(len(time_s), dtype=np.bool_) if left_out is None else ~left_out)
+    workday = _workday(begin_s)
+    days = [d for d in range(1, 60) if _workday(begin_s - d * DAY_S) == workday][:DAYS]
+
+    def mean_of(at_s: Floats) -> Floats:
+        rows = np.full((len(days), len(at_s)), np.nan)
+        for i, day in enumerate(days):
+            place = np.searchsorted(time_s, at_s - day * DAY_S - step_s / 2)
+            inside = place < len(time_s)
+            place = np.where(inside, place, 0)
+            right = inside & (np.abs(time_s[place] - (at_s - day * DAY_S)) < step_s / 2) & known[place]
+            rows[i] = np.where(right, power_w[place], np.nan)
+        count = np.isfinite(rows).sum(axis=0)
+        return np.where(count >= 3, np.nansum(rows, axis=0) / np.maximum(count, 1), np.nan)
+
+    event = time_s[(time_s >= begin_s) & (time_s < end_s)]
+    hours = (time_s >= begin_s - 5 * 3600) & (time_s < begin_s - 3600) & known
+    usual, today = mean_of(time_s[hours]), power_w[hours]
+    both = np.isfinite(usual)
+    ratio = float(today[both].sum() / usual[both].sum()) if both.any() and usual[both].sum() > 0 else 1.0
+    return np.asarray(mean_of(event) * np.clip(ratio, 1 - ADJUST_MOST, 1 + ADJUST_MOST))
+
+
+def _workday(at_s: float) -> bool:
+    return (int(at_s // DAY_S) + 3) % 7 < 5  # 1970-01-01 was a Thursday
+
+
+def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats | float, ordered_s: float, says: str) -> Proof:
+    """Judge ``power_w`` (float64[t], NaN where not read) against ``target_w`` (infinity where nothing is asked)."""
+    step_s = float(np.median(np.diff(time_s)))
+    base = np.broadcast_to(np.asarray(baseline_w, dtype=np.float64), time_s.shape)
+    event = np.isfinite(target_w)
+    seen = event & np.isfinite(power_w) & np.isfinite(base)
+    if not seen.any():
+        raise ValueError("the meter was never read while the request lasted; nothing can be proven")
+    cut_w, over = base - power_w, power_w / np.where(target_w > 0, target_w, np.nan) - 1
+    last_s = float(time_s[event][-1]) + step_s
+    held = np.flatnonzero((time_s >= ordered_s) & (time_s < last_s) & np.isfinite(power_w))
+    goal = float(target_w[event][0])
+    good = power_w[held] <= np.where(event[held], target_w[held], goal) * (1 + SHORT_FRAC)
+    first = np.flatnonzero(good)
+    in_place = float(time_s[held[first[0]]]) - ordered_s if len(first) else float("nan")
+    after = (time_s >= last_s) & (time_s < last_s + AFTER_S) & np.isfinite(power_w)
+    usual = (time_s >= ordered_s - AFTER_S) & (time_s < ordered_s) & np.isfinite(power_w)
+    highest_w = _highest(power_w[usual], step_s) if usual.any() else float(base[seen].max())
+    back = np.flatnonzero(after & (power_w >= RESTORED_FRAC * base))
+    return Proof(
+        baseline=says,
+        cut_kwh=float(cut_w[seen].sum()) * step_s / 3.6e6,
+        asked_kwh=float((base - target_w)[seen].sum()) * step_s / 3.6e6,
+        mean_cut_frac=float(cut_w[seen].sum() / base[seen].sum()),
+        worst_cut_frac=float((cut_w / base)[seen].min()),
+        worst_short_frac=max(float(over[seen].max()), 0.0),
+        short_steps=int((over[seen] > SHORT_FRAC).sum()),
+        in_place_s=in_place,
+        rebound_frac=max(_highest(power_w[after], step_s) / highest_w - 1, 0.0) if after.any() else float("nan"),
+        restore_s=float(time_s[back[0]]) - last_s if len(back) else float("nan"),
+        coverage_frac=float(seen.sum() / event.sum()),
+    )
+
+
+def _highest(power_w: Floats, step_s: float) -> float:
+    """Highest mean of a quarter of an hour [W], of all where there is less."""
+    width = min(max(round(QUARTER_S / step_s), 1), len(power_w))
+    sums = np.concatenate(([0.0], np.cumsum(power_w)))
+    return float((sums[width:] - sums[:-width]).max()) / width

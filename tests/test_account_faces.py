@@ -1,0 +1,106 @@
+"""The account on the command line and over HTTP: the same numbers, and one sentence for what cannot be."""
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from faces_harness import Hands
+from small import small_site
+from test_account import START, queue
+
+from energy.account.runs import RunLog
+from ingest.stores.records import open_records
+from ingest.stores.registry import open_kept
+from twin.frame import Frame, frame_of
+from twin.job import JobState
+from twin.site import Site
+from twin.state import State
+from ui.cli import main
+from ui.config import load_config
+from ui.faces.server import build_server
+from ui.given import given_by
+from ui.view import Live
+
+
+def asked_of(live: Live, *paths: tuple[str, dict[str, str]]) -> list[httpx.Response]:
+    """Answers of the server over ``live``."""
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=build_server(live))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return [await client.get(path, params=params) for path, params in paths]
+
+    return asyncio.run(ask())
+
+
+def test_the_command_says_what_is_wrong_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "c")]) == 0
+    words = ["account", "--config", str(tmp_path / "c" / "site.toml"), "--json"]
+    capsys.readouterr()
+    assert main([*words, "--from", "2026-11-02", "--to", "2026-11-01"]) == 2
+    assert "is not between nothing and 400 days" in capsys.readouterr().err
+    assert main([*words, "--region", "Mars"]) == 2
+    assert "regions are CN" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "no store here to read" in capsys.readouterr().err
+
+
+def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two hours in a real store, an hour of a run in its records: asked for on the command line and over HTTP."""
+    site = small_site("id=pv1 kind=pv")
+    path = write_centre(tmp_path, site)
+    config = load_config(path)
+    store, records = open_kept(config.store, site), open_records(config.store.path / "records.db")
+    for minute in range(120):
+        now = START + timedelta(minutes=minute)
+        gpus = Frame("gpu", now, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)})
+        store.append([frame_of("site", now, 0, facility_power_w=13e3, it_power_w=10e3), gpus])
+    log, hour = RunLog(), timedelta(hours=1)
+    log.note(records, {"q": queue(START, ("j1", JobState.RUNNING, 0, float("nan"), [0, 1, 2, 3]))}, START)
+    log.note(records, {"q": queue(START, ("j1", JobState.COMPLETED, 0, 1, []))}, START + hour)
+    asked = {"start": START.isoformat(), "end": (START + 2 * hour).isoformat()}
+
+    live = Live(site, State(site), store, records, Hands(START + 2 * hour), START, given=given_by(config.energy))
+    turned = {"start": asked["end"], "end": asked["start"]}
+    answers = asked_of(
+        live, ("/api/v1/energy", {**asked, "by": "job"}), ("/api/v1/energy", turned), ("/api/v1/energy/tables", {})
+    )
+    over_http: dict[str, Any] = answers[0].json()
+    assert answers[1].status_code == 422
+    assert {one["region"] for one in answers[2].json()["factors"]} >= {"CN", "CN-east"}
+    store.close()
+    records.close()
+    words = ["account", "--config", str(path), "--from", asked["start"], "--to", asked["end"], "--by", "job"]
+    assert main([*words, "--json", "--csv", str(tmp_path / "o.csv")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == over_http
+    assert said["facility_kwh"] == pytest.approx(26)
+    assert said["carbon"]["location_kg"] == pytest.approx(26 * 0.55)  # no intensity was read: the region's factor
+    assert said["split"]["rows"][0]["facility_kwh"] == pytest.approx(13 * 4 / 16)
+    assert said["bill"]["cost"] == pytest.approx(26)  # 8 to 10 in the morning of Shanghai is flat
+    assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith("j1,14400.0,")
+    assert main(words) == 0
+    assert "sums to the meter within" in capsys.readouterr().out
+
+
+def write_centre(folder: Path, site: Site) -> Path:
+    """A configuration of ``site`` with a region and a tariff."""
+    rows = [
+        "id,kind,parent",
+        *(f"{one},{site.kind(one)},{parent_of(site, one)}" for one in site.ids if site.kind(one) != "site"),
+    ]
+    (folder / "assets.csv").write_text("\n".join(rows) + "\n")
+    path = folder / "site.toml"
+    path.write_text('[site]\nname = "test"\n[store]\npath = "s"\n[energy]\nregion = "华东"\ntariff = "guangdong-2021"\n')
+    return path
+
+
+def parent_of(site: Site, asset: str) -> str:
+    """Id of what contains it, "" where that is the site."""
+    parent = int(site.parent[site.position[asset]])
+    return "" if parent < 0 or site.kind(site.ids[parent]) == "site" else site.ids[parent]

@@ -1,0 +1,74 @@
+"""What keeps a centre from running well on this machine is found before it does, and each finding says what to do."""
+
+import json
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from ui import doctor
+from ui.cli import main
+from ui.doctor import Health, examine
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    assert main(["init", str(tmp_path / "mine")]) == 0
+    return tmp_path / "mine" / "site.toml"
+
+
+def found(config: Path | None, what: str) -> tuple[Health, str]:
+    rows = [row for row in examine(config) if row.what == what]
+    worst = max(rows, key=lambda row: list(Health).index(row.health))
+    return worst.health, worst.says
+
+
+def test_a_sound_machine_is_well(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    status = main(["doctor", "--config", str(config), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    bad = [row for row in said["rows"] if row["health"] == "BAD"]
+    assert (status, said["ok"], bad) == (0, True, [])
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        yield one.getsockname()[1]
+
+
+def test_each_trouble_is_named_with_its_remedy(config: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = config.parent / "token"
+    config.write_text(config.read_text().replace("port = 8050", f"port = {taken}"))
+    text = config.read_text().replace("[store]\n", '[store]\ntoken_file = "token"\n')
+    config.write_text(text)
+    health, says = found(config, "secret")
+    assert health is Health.BAD
+    assert "does not exist; write it" in says
+    secret.write_text("x")
+    secret.chmod(0o644)
+    assert found(config, "secret") == (Health.NOTE, f"{secret} is readable for others; chmod 600 {secret}")
+    secret.chmod(0o600)
+    assert found(config, "secret")[0] is Health.OK
+    assert "is not free" in found(config, "wall")[1]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 4096))
+    assert found(config, "open files")[0] is Health.BAD
+    mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint=str(config.parent), fstype="nfs4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    assert "nfs4" in found(config, "file system")[1]
+    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99", "no-such-library"])
+    assert found(None, "libraries")[1].endswith("wanted >=99, no-such-library is missing; run: make setup")
+
+
+def test_a_wrong_configuration_is_told_whole(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text('[site]\nname = ""\n[stores]\n')
+    assert main(["doctor", "--config", str(config)]) == 1
+    told = capsys.readouterr().out
+    assert f"{config}:2" in told
+    assert "no section 'stores'" in told

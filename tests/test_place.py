@@ -1,0 +1,101 @@
+"""Placement: never over capacity, never where latency or law forbids, near the bound, and travel is paid for."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energy.place import J_PER_BYTE, Places, Travel
+from energy.place.between import place
+from energy.shift import Work
+from energy.shift.exact import optimum
+
+HOUR_S = 3600.0
+
+
+def made_up(r: np.random.Generator, n: int, p: int, slots: int, load_frac: float) -> tuple[Work, Places, Travel]:
+    gpus = 2.0 ** r.integers(0, 5, n)
+    length = r.integers(1, 9, n)
+    earliest = r.integers(0, slots - 16, n)
+    due = np.minimum(earliest + length + r.integers(2, 24, n), slots)
+    columns = [np.asarray(c, dtype=np.int32) for c in (length, earliest, due)]
+    work = Work(gpus, gpus * 700 * r.uniform(0.8, 1.2, n), *columns, r.random(n) < 0.5)
+    price = r.uniform(200, 700, (p, 1)) + 100 * np.cos(2 * np.pi * (np.arange(slots) + 8 * np.arange(p)[:, None]) / 24)
+    room = np.full((p, slots), max(np.ceil((gpus * length).sum() / slots / load_frac / p), gpus.max()))
+    latency = np.abs(np.subtract.outer(np.arange(p), np.arange(p))) * 0.012
+    rate = np.full((p, p), 10e9)
+    barred = np.zeros((n, p), dtype=np.bool_)
+    barred[r.random(n) < 0.2, p - 1] = True
+    home = r.integers(0, p, n).astype(np.int32)
+    barred[np.arange(n), home] = False
+    travel = Travel(home, r.choice([0.0, 0.005, 0.02, 0.04], n), r.uniform(0, 5e12, n), np.zeros(n, "i4"), barred)
+    return work, Places([f"c{q}" for q in range(p)], price, room, latency, rate), travel
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 4), st.floats(0.2, 1.5))
+def test_a_placement_keeps_capacity_latency_law_and_windows(seed: int, n: int, p: int, load_frac: float) -> None:
+    work, places, travel = made_up(np.random.default_rng(seed), n, p, 48, load_frac)
+    made = place(work, places, travel, HOUR_S)
+    t = np.arange(48)
+    for q in range(p):
+        here = made.place == q
+        assert (work.gpus[here] @ made.running[here] <= places.capacity[q] + 1e-9).all()
+    put = np.flatnonzero(made.place >= 0)
+    assert (made.running.sum(axis=1) == np.where(made.place >= 0, work.length, 0)).all()
+    delay_s = places.latency_s[travel.home[put], made.place[put]]
+    assert ((delay_s <= travel.latency_s[put]) | (made.place[put] == travel.home[put])).all()
+    assert not travel.barred[put, made.place[put]].any()
+    arrive = np.where(made.place == travel.home, 0, np.ceil(8 * travel.data_bytes / 10e9 / HOUR_S)).astype(int)
+    assert not (made.running & (t < (work.earliest + arrive)[:, None])).any()
+    whole = ~work.interruptible & (made.place >= 0)
+    ends = 48 - made.running[whole, ::-1].argmax(axis=1)
+    assert (ends - made.running[whole].argmax(axis=1) == work.length[whole]).all()
+    assert (made.late == ((made.place < 0) | (made.running & (t >= work.due[:, None])).any(axis=1))).all()
+    if not made.late.any():
+        assert made.bound <= made.cost * (1 + 1e-9)
+
+
+def test_one_place_is_shifting_in_time_alone() -> None:
+    work, places, travel = made_up(np.random.default_rng(5), 12, 1, 48, 0.6)
+    made, best = place(work, places, travel, HOUR_S), optimum(work, places.price[0], places.capacity[0], 5.0)
+    assert best is not None
+    assert not made.late.any()
+    assert best.cost * (1 - 6e-4) <= made.cost <= best.cost * 1.01
+
+
+def test_three_centres_come_near_the_bound_and_save_by_moving() -> None:
+    work, places, travel = made_up(np.random.default_rng(2), 150, 3, 72, 0.6)
+    made = place(work, places, travel, HOUR_S)
+    assert not made.late.any()
+    assert made.cost <= made.bound * 1.03
+    stays = Travel(travel.home, np.zeros(150), travel.data_bytes, travel.owned, travel.barred)
+    at_home = place(work, places, stays, HOUR_S)
+    assert made.cost < at_home.cost
+    assert made.moved(travel).any()
+    assert not at_home.moved(stays).any()
+
+
+def test_east_to_west_by_hand() -> None:
+    """East costs 6, west 2 a watt and slot. Of three jobs of 1 kW and two slots one bears 40 ms, one bears it but
+    has data that take a slot to get there and is due in two, and one bears 5 ms: only the first goes."""
+    price = np.array([np.full(6, 6.0), np.full(6, 2.0)])
+    latency, rate = np.array([[0, 0.03], [0.03, 0]]), np.array([[np.inf, 8e8], [8e8, np.inf]])
+    places = Places(["east", "west"], price, np.full((2, 6), 2.0), latency, rate)
+    ones = np.ones(3)
+    work = Work(ones, 1000 * ones, np.full(3, 2, "i4"), np.zeros(3, "i4"), np.array([4, 2, 4], "i4"), ones < 0)
+    data = np.array([3.6e11, 3.6e11, 0.0])
+    travel = Travel(np.zeros(3, "i4"), np.array([0.04, 0.04, 0.005]), data, np.zeros(3, "i4"), np.zeros((3, 2), np.bool_))
+    made = place(work, places, travel, HOUR_S)
+    assert made.place.tolist() == [1, 0, 0]
+    assert made.running[0].tolist() in ([False, True, True, False, False, False], [False, False, True, True, False, False])
+    assert made.transfer_j == pytest.approx(3.6e11 * J_PER_BYTE)
+    sent_w = 3.6e11 * J_PER_BYTE / HOUR_S
+    assert made.cost == pytest.approx(1000 * 2 * 2 + sent_w * 2 + 2 * 1000 * 2 * 6)
+    heavy = Travel(travel.home, travel.latency_s, 1e2 * data, travel.owned, travel.barred)
+    far = Places(places.ids, price, places.capacity, latency, np.full((2, 2), np.inf))
+    assert place(work, far, heavy, HOUR_S).place.tolist() == [0, 0, 0]  # the network would take more than the west saves
+    barred = np.array([[False, True]] * 3)
+    assert (
+        place(work, places, Travel(travel.home, travel.latency_s, data, travel.owned, barred), HOUR_S).place.tolist() == [0] * 3
+    )

@@ -1,0 +1,263 @@
+"""A centre in one file: its configuration, its store as of one moment, its records; taken while it lives, put back whole.
+
+The order of copying is what makes a copy of a living store sound. It is that of a writer that was killed, read backwards: first
+what waits in the spool, then the journals, then the index, then the data files. A window that is compacted meanwhile is in its
+data file already and still in the copied journal, as after a kill between the two, and the next start settles it.
+Secrets are never copied: the files that ``…_file`` options name are listed instead.
+"""
+
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+from pydantic import BaseModel
+
+from ingest.stores.embedded.files import SCHEMA, Vanished, connect_reading
+from twin.errors import ConfigError, Problem, SourceError
+from ui.calibrating import adoption_file
+from ui.config import Config, load_config
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+STORE = "store"  # the store's folder inside the archive; the configuration's folder is "site"
+ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db")
+MAX_MANIFEST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a backup holds: bytes of each file by its name in the archive, and why what is not in it is not."""
+
+    files: Mapping[str, int]
+    left_out: Sequence[str]
+
+
+def backup(path: Path, out: Path, now: datetime, release: str) -> Taken:
+    """Write the centre of the configuration ``path`` to ``out`` (tar, zstandard); it may be running. ``out`` appears when it
+    is whole. ``ConfigError`` for a wrong configuration or an ``out`` that exists, ``SourceError`` for a disk that fails."""
+    config = load_config(path)
+    if out.exists():
+        raise ConfigError([Problem(str(out), "is already there and stays as it is; name another file")])
+    half = out.with_name(out.name + ".part")
+    try:
+        with _packing(half) as archive, tempfile.TemporaryDirectory(dir=out.parent, prefix=".icctwin-") as scratch:
+            taken = _pack(archive, path, config, Path(scratch), now, release)
+        half.replace(out)
+    except (OSError, sqlite3.Error) as error:
+        raise SourceError(f"the backup could not be written: {error}") from error
+    finally:
+        half.unlink(missing_ok=True)
+    return taken
+
+
+@contextmanager
+def _packing(path: Path) -> Iterator[tarfile.TarFile]:
+    packer = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    with path.open("wb") as file:
+        with packer.stream_writer(file, closefd=False) as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
+            yield archive
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _pack(archive: tarfile.TarFile, path: Path, config: Config, scratch: Path, now: datetime, release: str) -> Taken:
+    sums: dict[str, dict[str, Any]] = {}
+    kept = config.store
+    for source in _store_files(kept.path):
+        copy = scratch / "copy"
+        if _copied(source, copy):
+            _add(archive, f"{STORE}/{source.relative_to(kept.path)}", copy, sums)
+            copy.unlink()
+    inside, left_out = _site_files(path, config)
+    for name, source in inside.items():
+        _add(archive, f"site/{name}", source, sums)
+    if kept.type != "embedded":
+        left_out.append(f"values in {kept.place}: back that server up with its own tool")
+    if config.cluster.postgres:
+        left_out.append("records in PostgreSQL: back them up with pg_dump")
+    about = {
+        "format": FORMAT, "schema": SCHEMA, "icctwin": release, "time": now.isoformat(), "name": config.site.name,
+        "config": path.name, "store": _relative(kept.path, path.parent), "files": sums, "left_out": left_out,
+    }  # fmt: skip
+    _add_bytes(archive, MANIFEST, json.dumps(about, indent=1, ensure_ascii=False).encode())
+    return Taken({name: entry["bytes"] for name, entry in sums.items()}, left_out)
+
+
+def _store_files(folder: Path) -> Iterator[Path]:
+    """In the order of copying; looked for anew at each step, for files come and go."""
+    for pattern in ORDER:
+        yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _copied(source: Path, copy: Path) -> bool:
+    """Whether ``source`` was still there. A database is copied as of one moment, its log included."""
+    try:
+        if source.suffix != ".db":
+            copy.write_bytes(source.read_bytes())
+            return True
+        with closing(connect_reading(source)) as con, closing(sqlite3.connect(copy)) as to:
+            con.backup(to)
+            to.execute("PRAGMA journal_mode = DELETE")
+        return True
+    except (Vanished, FileNotFoundError):
+        return False
+    except sqlite3.OperationalError:
+        if source.exists():
+            raise
+        copy.unlink(missing_ok=True)
+        return False
+
+
+def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]:
+    """(files of the configuration's folder by their names in it, what is left out and why)."""
+    folder = path.parent.resolve()
+    named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
+    named.append(adoption_file(config.site.assets))
+    secrets = secret_paths(config)
+    named += [value for name, value in _named(config) if not name.endswith("_file")]
+    inside: dict[str, Path] = {}
+    left_out = [f"{secret}: a secret or a certificate; bring it yourself" for secret in secrets]
+    for one in named:
+        if one is None or not one.exists() or one == config.store.path:
+            continue
+        if not one.is_relative_to(folder):
+            left_out.append(f"{one}: outside the configuration's folder")
+            continue
+        found = sorted(f for f in one.rglob("*") if f.is_file()) if one.is_dir() else [one]
+        inside |= {str(f.relative_to(folder)): f for f in found}
+    return inside, left_out
+
+
+def secret_paths(config: Config) -> list[Path]:
+    """Files that hold secrets or certificates: whatever an option that ends in ``_file`` names."""
+    return list(dict.fromkeys(value for name, value in _named(config) if name.endswith("_file")))
+
+
+def _named(config: Config) -> Iterator[tuple[str, Path]]:
+    for model in (config.store, config.cluster, *(source.options for source in config.sources)):
+        yield from _paths(model)
+
+
+def _paths(model: BaseModel) -> Iterator[tuple[str, Path]]:
+    for name, value in model:
+        if isinstance(value, Path):
+            yield name, value
+        elif isinstance(value, BaseModel):
+            yield from _paths(value)
+        elif isinstance(value, (list, tuple)):
+            for one in value:
+                if isinstance(one, BaseModel):
+                    yield from _paths(one)
+                elif isinstance(one, Path):
+                    yield name, one
+
+
+def _relative(path: Path, folder: Path) -> str | None:
+    """``path`` inside ``folder``, or none where it is elsewhere."""
+    folder = folder.resolve()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else None
+
+
+def _add(archive: tarfile.TarFile, name: str, source: Path, sums: dict[str, dict[str, Any]]) -> None:
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+        file.seek(0)
+        archive.addfile(_entry(name, size), file)
+    sums[name] = {"bytes": size, "sha256": digest}
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    archive.addfile(_entry(name, len(data)), io.BytesIO(data))
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """``config``: the configuration to start with; ``notes``: what a person has yet to do."""
+
+    config: Path
+    time: datetime
+    files: int
+    notes: Sequence[str]
+
+
+def restore(file: Path, into: Path) -> Restored:
+    """Put the centre of ``file`` into the folder ``into``, which must not exist or be empty; every byte is checked before it
+    appears. ``ConfigError`` for a file that is no backup of ours, is damaged, or is of a later version."""
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise ConfigError([Problem(str(into), "is not empty and stays as it is; name a new folder")])
+    into.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".icctwin-") as scratch:
+            about = _unpack(file, Path(scratch))
+            target = Path(scratch) / "whole"
+            (Path(scratch) / "site").mkdir(exist_ok=True)
+            (Path(scratch) / "site").rename(target)
+            if (Path(scratch) / STORE).exists():
+                place = target / (about["store"] or STORE)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (Path(scratch) / STORE).rename(place)
+            if into.exists():
+                into.rmdir()
+            target.rename(into)
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, json.JSONDecodeError, KeyError) as error:
+        raise ConfigError([Problem(str(file), f"is no whole backup of icctwin ({error}); take another")]) from error
+    except OSError as error:
+        raise SourceError(f"the backup cannot be put back: {error}") from error
+    notes = [f"not in the backup: {what}" for what in about["left_out"]]
+    if about["store"] is None:
+        notes.insert(0, f'the store lay elsewhere and is in {into / STORE} now: write path = "{STORE}" under [store]')
+    return Restored(into / about["config"], datetime.fromisoformat(about["time"]), len(about["files"]), notes)
+
+
+def _unpack(file: Path, scratch: Path) -> dict[str, Any]:
+    """Everything in ``file`` into ``scratch``; what its manifest says, once all of it was found true."""
+    sums: dict[str, str] = {}
+    about: dict[str, Any] | None = None
+    with (
+        file.open("rb") as raw,
+        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        for entry in archive:
+            if entry.name == MANIFEST:
+                about = _manifest(file, archive.extractfile(entry))
+                continue
+            if about or not entry.isfile() or not entry.name.startswith(("site/", f"{STORE}/")):
+                raise tarfile.TarError(f"{entry.name} has no place in one")
+            archive.extract(entry, scratch, filter="data")
+            with (scratch / entry.name).open("rb") as written:
+                sums[entry.name] = hashlib.file_digest(written, "sha256").hexdigest()
+        while stream.read(2**16):  # to the end, where the checksum over everything stands
+            pass
+    if about is None:
+        raise tarfile.TarError("its end is missing")
+    for name in sorted(about["files"].keys() | sums.keys()):
+        if sums.get(name) != about["files"].get(name, {}).get("sha256"):
+            raise tarfile.TarError(f"{name} is not what was written")
+    return about
+
+
+def _manifest(file: Path, stream: IO[bytes] | None) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(stream.read(MAX_MANIFEST_BYTES) if stream else b"")
+    if about["format"] > FORMAT or about["schema"] > SCHEMA:
+        what = f"was written by icctwin {about['icctwin']}, a later one; restore it with that"
+        raise ConfigError([Problem(str(file), what)])
+    return about

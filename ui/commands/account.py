@@ -1,0 +1,155 @@
+"""``icctwin account``: energy, carbon and cost of a centre over an interval, and whose they were."""
+
+import argparse
+import csv
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin.errors import ConfigError, Problem, SourceError
+from ui.commands import add_command, config_option, json_option, say, tell
+
+if TYPE_CHECKING:
+    from energy.account.book import Account
+
+BY = ("job", "user", "project", "tenant", "partition")
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``account``."""
+    parser = add_command(
+        commands,
+        "account",
+        account,
+        "energy, carbon and cost of an interval, and whose they were",
+        "icctwin account --from 2026-11-16 --to 2026-11-23 --by project --csv week.csv",
+    )
+    config_option(parser)
+    json_option(parser)
+    parser.add_argument(
+        "--from", dest="start", type=_time, metavar="TIME", help="begin, ISO 8601 (default: a day before the end)"
+    )
+    parser.add_argument("--to", dest="end", type=_time, metavar="TIME", help="end (default: now)")
+    parser.add_argument("--by", choices=BY, help="whose: a row each, and what is left over (default: the centre alone)")
+    parser.add_argument("--csv", type=Path, metavar="F.csv", help="write the rows there (needs --by)")
+    parser.add_argument("--step", type=float, default=300.0, metavar="S", help="step in seconds, 60 to 3600 (default: 300)")
+    parser.add_argument(
+        "--tariff", default="", metavar="NAME", help="one that ships or a TOML file, in place of [energy] tariff"
+    )
+    parser.add_argument("--region", default="", help="whose emission factor, in place of [energy] region: CN-east")
+    parser.add_argument("--water-m3", type=float, metavar="M3", help="water taken in meanwhile, for the WUE")
+    parser.add_argument("--reused-kwh", type=float, metavar="KWH", help="heat handed to users outside meanwhile, for the ERF")
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-01 or 2026-11-01T08:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def account(options: argparse.Namespace) -> int:
+    """The account on stdout; exit 1 where the interval has no energy that anybody read."""
+    made = _made(options)
+    from ui.accounting import COLUMNS, plain, rows_of
+
+    if options.csv:
+        try:
+            with options.csv.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows_of(made))
+        except OSError as error:
+            raise ConfigError([Problem(str(options.csv), f"cannot be written ({error.strerror}); name another file")]) from None
+    if options.json:
+        say(json.dumps(plain(made)))
+    else:
+        _print(plain(made, 20))
+    return 0 if made.coverage_frac > 0 else 1
+
+
+def _made(options: argparse.Namespace) -> "Account":
+    from ingest.stores.records import open_records
+    from ingest.stores.registry import open_kept
+    from ui.accounting import MAX_SPAN, make_account
+    from ui.app import TASK_NAMES
+    from ui.config import load_config, site_of
+    from ui.given import given_of
+    from ui.tasks import RealClock
+
+    config = load_config(options.config)
+    end = options.end or RealClock().now()
+    start = options.start or end - timedelta(days=1)
+    problems = []
+    if not timedelta(0) < end - start <= MAX_SPAN:
+        problems.append(Problem("--from and --to", f"{start} to {end} is not between nothing and {MAX_SPAN.days} days"))
+    if not 60 <= options.step <= 3600:
+        problems.append(Problem("--step", f"{options.step:g} is not between 60 and 3600"))
+    if options.csv and not options.by:
+        problems.append(Problem("--csv", "needs --by: rows are of somebody"))
+    if problems:
+        raise ConfigError(problems)
+    changed: dict[str, Any] = {"region": options.region or config.energy.region}
+    if options.tariff:
+        named = "/" not in options.tariff and not options.tariff.endswith(".toml")
+        changed |= {"tariff": options.tariff if named else "", "tariff_file": None if named else Path(options.tariff)}
+    given = given_of(config.energy.model_copy(update=changed), end - start)
+    more = {"water_kg": options.water_m3 and 1e3 * options.water_m3, "reused_kwh": options.reused_kwh}
+    given = replace(given, **{name: value for name, value in more.items() if value is not None})
+    site = site_of(config, TASK_NAMES)
+    store = open_kept(config.store, site, readonly=True)
+    records = open_records(config.store.path / "records.db")
+    try:
+        if sys.stderr.isatty():
+            tell("adding up …")
+        return make_account(site, store, records, start, end, given, options.by, options.step)
+    except ValueError as error:
+        raise SourceError(f"the account of {start} to {end} does not add up: {error}") from error
+    finally:
+        records.close()
+        store.close()
+
+
+def _print(said: dict[str, Any]) -> None:
+    known, modelled = _short(said["coverage_frac"]), _short(said["modelled_frac"])
+    say(f"{said['start']} to {said['end']}: {known} of it known, {modelled} of that by the twin")
+    say(f"  {'facility':<22}{_short(said['facility_kwh']):>14} kWh   IT {_short(said['it_kwh'])} kWh")
+    say(f"  {said['pue_name']:<22}{_short(said['indicators']['pue_ratio']):>14}")
+    say(f"  {'from the grid':<22}{_short(said['grid_kwh']):>14} kWh   own {_short(said['own_kwh'])} kWh")
+    say(f"  {'highest quarter-hour':<22}{_short(said['peak_w'] and said['peak_w'] / 1e3):>14} kW")
+    for name, unit in (
+        ("location_kg", "location-based"),
+        ("market_kg", "market-based"),
+        ("marginal_kg", "marginal, not to be added"),
+    ):
+        say(f"  {'CO2':<22}{_short(said['carbon'][name]):>14} kg    {unit}")
+    for name, value in said["indicators"].items():
+        if value is not None and name != "pue_ratio":
+            say(f"  {name:<22}{_short(value):>14}")
+    if said["bill"]:
+        bill = said["bill"]
+        say(f"  {'cost':<22}{_short(bill['cost']):>14} {bill['currency']}   of it demand {_short(bill['demand_cost'])}")
+        for row in bill["periods"]:
+            say(f"    {row['period']:<20}{_short(row['energy_kwh']):>14} kWh   {_short(row['cost'])}")
+    if said["split"]:
+        _rows(said["split"])
+
+
+def _rows(split: dict[str, Any]) -> None:
+    say(f"{split['by']:<28}{'GPU h':>12}{'IT kWh':>14}{'facility kWh':>14}{'CO2 kg':>12}{'cost':>12}")
+    more = [split["others"]] if split["others"] else []
+    for row in [*split["rows"], *more, *split["remainder"].values()]:
+        values = (row["gpu_s"] / 3600, row["it_kwh"], row["facility_kwh"], row["carbon_location_kg"], row["cost"])
+        say(
+            f"{str(row['name'])[:27]:<28}{_short(values[0]):>12}"
+            + "".join(f"{_short(v):>{w}}" for v, w in zip(values[1:], (14, 14, 12, 12), strict=True))
+        )
+    say(f"sums to the meter within {split['sum_error_frac']:.1e}. {split['rule']}")
+
+
+def _short(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

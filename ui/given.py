@@ -1,0 +1,59 @@
+"""What the configuration gives for an account beside the meters: tariff, factors, contracts, tenants."""
+
+import csv
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from energy.account.book import Given
+from energy.account.carbon import Contract
+from energy.account.factors import factor_of
+from energy.account.tariff import Tariff, load_tariff
+from twin.errors import ConfigError, Problem
+from ui.config import EnergySection
+
+MAX_TENANTS = 100_000
+YEAR_S = 365 * 86400.0
+
+
+def given_by(section: EnergySection) -> Callable[[timedelta], Given]:
+    """What ``[energy]`` gives, as a function of how long an account is."""
+    return lambda span: given_of(section, span)
+
+
+def given_of(section: EnergySection, span: timedelta) -> Given:
+    """What ``[energy]`` gives for an account over ``span``; ``ConfigError`` with every problem."""
+    problems: list[Problem] = []
+    factor = None
+    if section.region:
+        try:
+            factor = factor_of(section.region).gco2_per_kwh
+        except KeyError as error:
+            problems.append(Problem("[energy] region", str(error.args[0])))
+    tariff: Tariff | None = None
+    tenants: Mapping[str, str] = {}
+    try:
+        if section.tariff or section.tariff_file:
+            tariff = load_tariff(section.tariff_file or section.tariff)
+        tenants = _tenants(section.tenants) if section.tenants else {}
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    years = span.total_seconds() / YEAR_S
+    contracts = [
+        Contract(one.name, one.share_frac, one.kwh_per_year * years, one.gco2_per_kwh, one.renewable)
+        for one in section.contract
+    ]
+    return Given(contracts=contracts, average_gco2_per_kwh=factor, tariff=tariff, spot=section.spot, tenants=tenants)
+
+
+def _tenants(path: Path) -> Mapping[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([Problem(str(path), f"cannot be read ({error})")]) from None
+    if len(rows) > MAX_TENANTS or (rows and not {"project", "tenant"} <= set(rows[0])):
+        raise ConfigError([Problem(str(path), f"is no CSV with the columns project,tenant of at most {MAX_TENANTS} rows")])
+    return {row["project"]: row["tenant"] for row in rows}
