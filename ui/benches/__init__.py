@@ -30,8 +30,8 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "dr": "ui.benches.dr:bench_dr",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
-        "scene": "ui.benches.scene:bench_scene",
         "report": "ui.benches.report:bench_report",
+        "scene": "ui.benches.scene:bench_scene",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -27,7 +27,8 @@ from ui.faces.api_twin import add_twin
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
-from ui.faces.pages.overview import add_overview
+from ui.faces.pages.dashed import csp_hashes
+from ui.faces.pages.every import add_pages
 from ui.faces.pages.scene import add_scene_page
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
@@ -65,8 +66,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
-    add_overview(server, pulse)
     add_energy(server, pulse)
+    add_pages(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
         await pulse.serve(socket, lang, page)
@@ -74,7 +75,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
     sockets = (SOCKET, SCENE_SOCKET)
-    server.add_middleware(Guard, sockets=sockets, origins=tuple(origins), large=LARGE)
+    server.add_middleware(Guard, hashes=csp_hashes(server), sockets=sockets, origins=tuple(origins), large=LARGE)
     return server
 
 

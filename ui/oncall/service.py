@@ -248,6 +248,7 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "value": plain(alert.value),
         "limit": plain(alert.limit),
         "summary": str(alert.summary),
+        "said": {"text": alert.summary.text, "params": dict(alert.summary.params)},
         "runbook": alert.runbook,
         "folded": alert.folded,
     }
