@@ -23,6 +23,7 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("overview", "/", "Overview", "Now"),
     Page("hall", "/hall", "Hall", "Plant"),
+    Page("scene", "/scene", "3D twin", "Plant"),
     Page("gpus", "/gpus", "GPUs", "Plant"),
     Page("network", "/network", "Network", "Plant"),
     Page("storage", "/storage", "Storage", "Plant"),
@@ -31,7 +32,6 @@ PAGES: tuple[Page, ...] = (
     Page("energy", "/energy", "Energy", "Work"),
     Page("jobs", "/jobs", "Jobs", "Work"),
     Page("forecast", "/forecast", "Forecast", "Ahead"),
-    Page("scene", "/scene", "3D twin", "Now"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("findings", "/findings", "Findings", "Trouble"),
     Page("alerts", "/alerts", "Alerts", "Trouble"),
