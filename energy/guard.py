@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
-from energy.levers import believed
-from energy.plan import Plan, Refusal, Verdict
+from energy.guard_orders import ORDER_RULES, VERBS
+from energy.levers import QueueNow, believed
+from energy.plan import Done, Plan, Refusal, Verdict
 from energy.reach import cooled_share, inside, neighbours
 from twin.message import Message
 from twin.metrics import METRICS
@@ -28,7 +29,9 @@ class Limits:
     ``stop``: the kill switch, nothing is changed while it is set. ``locked``: assets that a person keeps for himself.
     ``bounds``: (kind, metric) -> lowest and highest value, tighter than the table. ``dwell_s``: shortest time between
     two changes of one metric of one asset. ``actions_per_hour``: over the whole site. ``longest_s``: how far ahead the
-    end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard.
+    end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard. ``orders_per_hour``
+    and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
+    its submission a job may be made to start.
     """
 
     stop: bool = False
@@ -38,15 +41,9 @@ class Limits:
     actions_per_hour: int = 24
     longest_s: float = 86_400.0
     fresh_frac: float = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An action that was begun, by whichever plan."""
-
-    asset: str
-    metric: str
-    time: datetime
+    orders_per_hour: int = 5000
+    order_dwell_s: float = 600.0
+    longest_wait_s: float = 86_400.0
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
@@ -63,6 +60,7 @@ class _Case:
     now: datetime
     limits: Limits
     history: Sequence[Done]
+    queues: Sequence[QueueNow] = ()
 
     def current(self, action: Action) -> float:
         """What the asset says its setpoint is; NaN where that is not fresh."""
@@ -86,10 +84,13 @@ def guard(
     now: datetime,
     limits: Limits,
     history: Sequence[Done],
+    queues: Sequence[QueueNow] = (),
 ) -> Verdict:
-    """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order."""
-    case = _Case(plan, site, state, alerts, now, limits, history)
-    refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in RULES.items() for params in rule(case)]
+    """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order; ``queues``: the
+    schedulers as last read, where the plan orders something of them."""
+    case = _Case(plan, site, state, alerts, now, limits, history, queues)
+    rules = {**RULES, **ORDER_RULES} if plan.orders else RULES
+    refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in rule(case)]
     return Verdict(plan.key, tuple(refusals))
 
 
@@ -107,11 +108,13 @@ def _expired(case: _Case) -> Found:
 
 
 def _empty(case: _Case) -> Found:
-    if not case.plan.actions:
+    if not case.plan.count:
         yield {}
 
 
 def _uncertain(case: _Case) -> Found:
+    if not case.plan.actions and case.plan.orders:
+        return  # what orders bring is judged by their own rule
     effect = case.plan.effect
     if not (math.isfinite(effect.low_w) and effect.low_w <= effect.facility_power_w <= effect.high_w < 0):
         yield {"low_w": effect.low_w, "high_w": effect.high_w}
@@ -168,8 +171,9 @@ def _dwell(case: _Case) -> Found:
 
 
 def _rate(case: _Case) -> Found:
-    recent = sum(1 for done in case.history if case.now - done.time < timedelta(hours=1))
-    if recent + len(case.plan.actions) > case.limits.actions_per_hour:
+    hour = timedelta(hours=1)
+    recent = sum(done.metric not in VERBS and case.now - done.time < hour for done in case.history)
+    if case.plan.actions and recent + len(case.plan.actions) > case.limits.actions_per_hour:
         yield {"recent": recent, "count": len(case.plan.actions), "limit": case.limits.actions_per_hour}
 
 

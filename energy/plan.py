@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from twin.message import Message
+from twin.order import Orders
 from twin.ports import Action
 
 
@@ -32,8 +33,23 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """What shifting work in time is expected to change: the sum over the moved work's energy of the grid's metric ``signal``
+    (carbon, or money), as a share of what it would be without (negative saves), with its 80 % interval."""
+
+    signal: str
+    energy_kwh: float
+    change_frac: float
+    low_frac: float
+    high_frac: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a lever proposes. ``key`` identifies it: the same proposal made again has the same key."""
+    """What a lever proposes. ``key`` identifies it: the same proposal made again has the same key.
+
+    ``actions`` set metrics of assets; ``orders`` are for schedulers (queue's id, what it is told), carried out in their order,
+    and ``gain`` is what those are expected to bring; ``effect`` is then of no power."""
 
     key: str
     lever: str
@@ -42,6 +58,13 @@ class Plan:
     effect: Effect
     made: datetime
     expires: datetime
+    orders: tuple[tuple[str, Orders], ...] = ()
+    gain: Gain | None = None
+
+    @property
+    def count(self) -> int:
+        """How many things it changes."""
+        return len(self.actions) + sum(len(table) for _, table in self.orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +86,12 @@ class Verdict:
     def allowed(self) -> bool:
         """No rule refuses."""
         return not self.refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action that was begun, by whichever plan."""
+
+    asset: str
+    metric: str
+    time: datetime

@@ -11,8 +11,8 @@ from energy_house import NOW, SETPOINT, Physics, a_plan, hall, read
 from small import rows
 
 from analytics.alerts import Alert, Phase, Severity
-from energy.guard import RULES, Done, Limits, guard
-from energy.plan import Effect, Plan
+from energy.guard import RULES, Limits, guard
+from energy.plan import Done, Effect, Plan
 from energy.reach import cooled_share
 from twin.frame import Frame
 from twin.load import build_site

@@ -3,10 +3,6 @@
 import asyncio
 import json
 import math
-import os
-import shutil
-import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,13 +11,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from devices import NOW, columns, endless, garbage, opened, poll, refused, silent, tcp
+from servers import running_slurm
 
 from ingest.queues.slurm_records import gpus_in, hosts, number
 from twin.job import JobState, NodeState
 from twin.load import Row, build_site
 from twin.ports import Capacity
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "squeue", "scontrol")
 NODES, GPUS = 2, 8
 
 
@@ -33,127 +29,10 @@ def site(names=("gpu01", "gpu02")):
     return build_site("s", "UTC", [Row("test", row) for row in rows])
 
 
-class Cluster:
-    """The machine's own Slurm: munged, slurmctld, two slurmd with eight GPUs that are none, slurmrestd on network and
-    socket."""
-
-    def __init__(self, folder, port):
-        self.folder, self.port = folder, port
-        self.conf = folder / "slurm.conf"
-        self._env = {**os.environ, "SLURM_CONF": str(self.conf)}
-        self._started = []
-
-    def run(self, *words):
-        return subprocess.run(words, env=self._env, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
-
-    def start(self):
-        d = self.folder
-        for name in ("state", "spool", "run", "dev", "rest"):
-            (d / name).mkdir()
-        (d / "rest").chmod(0o777)
-        for folder in (d, *d.parents[:2]):
-            folder.chmod(0o755)
-        (d / "munge.key").write_bytes(os.urandom(1024))
-        (d / "munge.key").chmod(0o600)
-        (d / "jwt.key").write_bytes(os.urandom(32))
-        (d / "jwt.key").chmod(0o600)
-        host = self.run("hostname", "-s")
-        self.conf.write_text(CONF.format(d=d, host=host, port=self.port, last=self.port + NODES, first=self.port + 1))
-        for i in range(GPUS):
-            (d / "dev" / f"nvidia{i}").symlink_to("/dev/null")
-        (d / "gres.conf").write_text(f"NodeName=gpu[01-02] Name=gpu Type=h100 File={d}/dev/nvidia[0-7]\n")
-        (d / "cgroup.conf").write_text("CgroupAutomount=no\n")
-        munge = (f"--key-file={d}/munge.key", f"--socket={d}/run/munge.socket", f"--pid-file={d}/run/munged.pid")
-        self._spawn("munged", "--foreground", "--force", *munge, f"--log-file={d}/munged.log", f"--seed-file={d}/run/seed")
-        self._await(lambda: (d / "run" / "munge.socket").exists())
-        self._spawn("slurmctld", "-D", "-f", str(self.conf))
-        for i in range(1, NODES + 1):
-            (d / "spool" / f"gpu0{i}").mkdir()
-            self._spawn("slurmd", "-D", "-f", str(self.conf), "-N", f"gpu0{i}")
-        nobody = ("-u", "nobody", "-g", "nogroup", "-s", "openapi/v0.0.36,openapi/v0.0.37,openapi/v0.0.38")
-        self._spawn("slurmrestd", *nobody, "-a", "rest_auth/jwt", f"127.0.0.1:{self.port + 20}", SLURM_JWT="daemon")
-        self._spawn("slurmrestd", *nobody, "-a", "rest_auth/local", f"unix:{d}/rest/socket")
-        self._await(lambda: self.run("sinfo", "-h", "-p", "batch", "-o", "%T %D") == f"idle {NODES}")
-        self._await((d / "rest" / "socket").exists)
-        self.token = self.run("scontrol", "token", "username=root", "lifespan=3600").partition("=")[2]
-
-    def _spawn(self, *words, **more):
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._started.append(subprocess.Popen(words, env={**self._env, **more}, **quiet))
-
-    def _await(self, ready):
-        import time
-
-        for _ in range(300):
-            try:
-                if ready():
-                    return
-            except subprocess.CalledProcessError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError("Slurm did not come up")
-
-    def stop(self):
-        if self._started:
-            with suppress(subprocess.SubprocessError, AssertionError):  # a step would outlive its slurmd
-                self.run("scancel", "--user=root")
-                self._await(lambda: not self.run("squeue", "-h", "-t", "running,completing"))
-        for process in reversed(self._started):
-            process.terminate()
-        for process in self._started:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-CONF = """ClusterName=twin
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={d}/run/munge.socket
-AuthAltTypes=auth/jwt
-AuthAltParameters=jwt_key={d}/jwt.key
-CredType=cred/munge
-StateSaveLocation={d}/state
-SlurmdSpoolDir={d}/spool/%n
-SlurmctldPidFile={d}/run/slurmctld.pid
-SlurmdPidFile={d}/run/slurmd-%n.pid
-SlurmctldLogFile={d}/slurmctld.log
-SlurmdLogFile={d}/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-GresTypes=gpu
-SchedulerParameters=batch_sched_delay=1,sched_interval=1,bf_interval=1
-SlurmdParameters=config_overrides
-ReturnToService=2
-KillWait=1
-NodeName=gpu[01-02] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 Sockets=2 CoresPerSocket=8 \\
-ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:8 State=UNKNOWN
-PartitionName=batch Nodes=ALL Default=YES MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
-PartitionName=night Nodes=gpu02 MaxTime=7-0 DefMemPerCPU=100 State=DOWN
-"""
-
-
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A real Slurm with a running job, one held, an array, a reservation and a drained node."""
-    missing = [name for name in PROGRAMS if not (shutil.which(name) or shutil.which(name, path="/usr/sbin"))]
-    if missing or os.geteuid() != 0:
-        packages = "munge slurmctld slurmd slurmrestd slurm-client slurm-wlm-basic-plugins slurm-wlm-jwt-plugin"
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing more'} (Debian: apt-get install {packages})")
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"), 18000 + os.getpid() % 1000 * 30)
-    try:
-        cluster.start()
+    with running_slurm(tmp_path_factory, NODES) as cluster:
         run = cluster.run
         shell = ("-o", "/dev/null", "--wrap", "sleep 300")
         run("sbatch", "-w", "gpu01", "--gpus-per-node=2", "-J", "train", "-t", "90", "--comment", "deferrable please", *shell)
@@ -170,16 +49,14 @@ def slurm(tmp_path_factory):
             "Users=root",
         )
         run("scontrol", "update", "NodeName=gpu02", "State=DRAIN", "Reason=test")
-        cluster._await(lambda: "RUNNING" in run("squeue", "-h", "-o", "%T"))
+        cluster.wait_for(lambda: "RUNNING" in run("squeue", "-h", "-o", "%T"))
         yield cluster
-    finally:
-        cluster.stop()
 
 
 def options(cluster, tmp_path, way):
     token = tmp_path / "token"
     token.write_text(cluster.token)
-    rest = {"url": f"http://127.0.0.1:{cluster.port + 20}", "user": "root", "token_file": token}
+    rest = {"url": cluster.url, "user": "root", "token_file": token}
     return {
         "jwt": rest,
         "socket": {"url": f"unix:{cluster.folder}/rest/socket"},

@@ -15,6 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.alerts import Phase
+from analytics.detect.gpu import XIDS
+from analytics.detect.live import HAZARD_ACTIONS
+from analytics.detect.told import QUESTIONS
 from analytics.rules import load_rules
 from energy.guard import RULES
 from twin.errors import SourceError
@@ -253,6 +256,9 @@ def spoken() -> set[str]:
     """Every English sentence or word that a face may show: labels, messages in the code, rules, and words asked for."""
     found = page_labels() | {text for _, text in RULES.values()}
     found |= {rule.summary for rule in load_rules().rules}
+    for question in QUESTIONS.values():
+        found |= {question.summary, question.evidence, question.action, question.cost_wrong}
+    found |= {*HAZARD_ACTIONS.values(), *(what for _, what, _ in XIDS.values())}
     files = [file for package in ("twin", "ingest", "analytics", "energy", "ui") for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 30, "the packages have moved"
     for file in files:
@@ -272,7 +278,7 @@ def spoken() -> set[str]:
                         found.add(part.value)
                     elif isinstance(part, ast.Name) and part.id in named:
                         found.add(named[part.id])
-    return found - {"en", "zh", ""}
+    return found - {"en", "zh", "", "–"}
 
 
 def test_every_sentence_has_its_chinese_with_the_same_places() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from twin.frame import Bytes, Floats, Ints
+from twin.order import Terms, joined_terms, no_terms
 
 
 class JobState(IntEnum):
@@ -25,7 +26,8 @@ class JobState(IntEnum):
 class Jobs:
     """Columns over n jobs of one queue. Times are seconds since 1970 UTC, NaN where not (yet) known.
 
-    ``rows``/``job_of``: int32[m], the GPUs that running jobs hold (row in the site's GPU table, position of the job).
+    ``rows``/``job_of``: int32[m], the GPUs that running jobs hold (row in the site's GPU table, position of the job);
+    ``agreed``: what owners have agreed to, None where the queue does not say.
     """
 
     ids: Sequence[str]
@@ -42,9 +44,20 @@ class Jobs:
     deferrable: Bytes
     rows: Ints
     job_of: Ints
+    agreed: Terms | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def terms(self) -> Terms:
+        """What owners have agreed to; to nothing where the queue does not say."""
+        return no_terms(len(self)) if self.agreed is None else self.agreed
+
+    @property
+    def lasts_s(self) -> Floats:
+        """float64[n]: how long each runs: as long as its owner expects, at most its limit; NaN where neither is known."""
+        return np.fmin(self.limit_s, self.terms.runs_s)
 
     def count(self, state: JobState) -> int:
         """Jobs in ``state``."""
@@ -126,4 +139,5 @@ def joined(tables: Sequence[Jobs]) -> Jobs:
         deferrable=column("deferrable"),
         rows=column("rows"),
         job_of=np.concatenate([no_jobs().job_of, *job_of]),
+        agreed=joined_terms([no_terms(0), *(table.terms for table in tables)]),
     )

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from twin.event import Event
 from twin.frame import Floats, Frame, Ints, Origin
 from twin.job import Cluster, Jobs
+from twin.order import Orders, Receipts
 
 
 class Clock(Protocol):
@@ -217,4 +218,18 @@ class Capacity(Protocol):
 
     async def cluster(self, now: datetime) -> Cluster:
         """Nodes, partitions and reservations. ``SourceError`` where the scheduler does not answer."""
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A queue that takes orders."""
+
+    @property
+    def releases_itself(self) -> bool:
+        """Whether a begin time starts its job without us; where not, it is taken back when we stop."""
+        ...
+
+    async def order(self, orders: Orders, now: datetime) -> Receipts:
+        """Write each order and read it back. What cannot be done of one is its receipt's; never half a table unsaid."""
         ...

@@ -16,8 +16,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from analytics.rules import DEFAULT_RULES, load_rules
-from energy.act import Desk
-from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -32,6 +30,7 @@ from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
+from ui.acting import Acting
 from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
 from ui.dig.placed import Placed
@@ -55,7 +54,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "placed",
+    "save-alerts", "reread", "calibrate", "findings", "placed", "acts",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -120,8 +119,8 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            desk = Desk(self.site, self.records, actuators, clock.now())
-            return Duties(self.live, self.publish, rules, queues, desk, Limits(), params, oncall, part.process)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal)
+            return Duties(self.live, self.publish, rules, queues, acting, params, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
@@ -166,6 +165,7 @@ class Centre:
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),

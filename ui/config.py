@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -77,11 +77,13 @@ class ContractSection(_Section):
 
 
 class EnergySection(_Section):
-    """``[energy]``: how far each lever may go; what is not named stays in advise. ``tariff``: name of one that ships, or
-    ``tariff_file``; ``spot``: the grid's price series counts in its place; ``region``: whose emission factor counts where no
-    intensity is read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates."""
+    """``[energy]``: how far each lever may go; what is not named stays in advise. ``signal``: the metric of the grid that work
+    is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
+    place; ``region``: whose emission factor counts where no intensity is read; ``tenants``: CSV with ``project,tenant``;
+    ``contract``: power purchase agreements and certificates."""
 
     modes: Mapping[str, Mode] = {}
+    signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
     tariff: str = ""
     tariff_file: Path | None = None
     spot: bool = False

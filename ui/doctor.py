@@ -33,7 +33,12 @@ FILES_BESIDE_TARGETS = 200
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "fuse.glusterfs"})
 LEAST_SQLITE = (3, 35, 0)
 # What an extra's libraries are for, where one is missing
-EXTRAS = {"field": "Modbus, SNMP, MQTT, gNMI, BACnet", "cluster": "PostgreSQL", "oncall": "further ways to reach people"}
+EXTRAS = {
+    "field": "Modbus, SNMP, MQTT, gNMI, BACnet",
+    "cluster": "PostgreSQL",
+    "report": "reports as PDF",
+    "oncall": "further ways to reach people",
+}
 
 
 class Health(StrEnum):

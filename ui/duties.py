@@ -4,7 +4,7 @@ Each duty is short and owns one field of ``Live``; none owns a clock or a thread
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,32 +12,26 @@ import numpy as np
 import psutil
 
 from analytics import alerts as alerting
-from analytics.forecast import Forecast
 from analytics.rules import Rules
 from energy import ledger
 from energy.account.runs import RunLog
-from energy.act import Desk
-from energy.guard import Limits, guard
-from energy.levers import LEVERS, Lever, Outlook, open_lever
-from energy.plan import Mode, Plan, Verdict
 from twin.adopt import in_force, load_adoptions
 from twin.errors import SourceError
 from twin.estimate import estimate
-from twin.frame import Floats, Frame, frame_of
-from twin.job import Jobs, joined
+from twin.frame import Frame, frame_of
+from twin.job import Cluster, Jobs, joined
 from twin.params import Params
 from twin.ports import Capacity, Queue
 from ui import calibrating
-from ui.foresight import FIRST, Foresight
+from ui.acting import Acting
+from ui.foresight import Foresight
 from ui.oncall.service import TABLE, OnCall
 from ui.queued import Work, capacity_frames, reservations_of
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 
-GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 CALIBRATE_OVER = timedelta(days=1)
-PLANS = "plan"
 
 Publish = Callable[[Sequence[Frame]], None]
 
@@ -51,16 +45,14 @@ class Duties:
         publish: Publish,
         rules: Rules,
         queues: Sequence[Queue],
-        desk: Desk,
-        limits: Limits,
+        acting: Acting,
         params: Params,
         oncall: OnCall,
         process: str = "icctwin",
     ) -> None:
         """``process``: id of this process's own asset."""
-        self._live, self._publish, self._queues, self._desk = live, publish, queues, desk
-        self._limits, self.params = limits, params  # params: in force, replaced as a whole by an adoption
-        self._levers: Mapping[str, Lever] = {name: open_lever(name) for name in LEVERS}
+        self._live, self._publish, self._queues, self.acting = live, publish, queues, acting
+        self.params = params  # in force, replaced as a whole by an adoption
         self._process = psutil.Process()
         self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
@@ -122,20 +114,21 @@ class Duties:
         """Ask the schedulers for their jobs."""
         for queue in self._queues:
             try:
-                self._jobs[queue.name] = await queue.jobs(now)
-                if isinstance(queue, Capacity):
-                    await self._capacity(queue.name, queue, now)
+                jobs = self._jobs[queue.name] = await queue.jobs(now)
+                cluster = await self._capacity(queue.name, queue, now) if isinstance(queue, Capacity) else None
+                self.acting.seen(queue.name, jobs, cluster)
             except SourceError as error:
                 log.warning("queue %s does not answer: %s", queue.name, error)
         self._live.jobs = joined(tuple(self._jobs.values()))
         self._runs.note(self._live.records, self._jobs, now)
         self._publish(self._work.frames(self._live.site, self._jobs, now))
 
-    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> None:
+    async def _capacity(self, name: str, queue: Capacity, now: datetime) -> Cluster:
         """What the queue can give out, as readings; what it keeps for maintenance is quiet."""
         cluster = await queue.cluster(now)
         self._publish(capacity_frames(self._live.site, name, cluster, now))
         self.oncall.reserved(name, reservations_of(self._live.site, cluster))
+        return cluster
 
     # forecasts
 
@@ -146,37 +139,20 @@ class Duties:
     # energy
 
     async def plans(self, now: datetime) -> None:
-        """Ask each lever, ask the guard, and do with the plan what the lever's mode allows."""
-        live = self._live
-        outlook = _outlook(live.forecasts)
-        plans: list[tuple[Plan, Verdict]] = []
-        for name, lever in self._levers.items():
-            plan = lever.propose(live.site, live.state, live.jobs, outlook, now)
-            if plan is None:
-                continue
-            verdict = guard(plan, live.site, live.state, live.alerts, now, self._limits, self._desk.history(now))
-            mode = live.modes.get(name, Mode.ADVISE)
-            outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
-            self._publish(outcome.frames)
-            plans.append((plan, verdict))
-        live.plans = tuple(plans)
+        """Plans, as far as each lever's mode allows."""
+        await self.acting.plans(now)
+
+    async def acts(self, now: datetime) -> None:
+        """What people say, and what is in force at schedulers."""
+        await self.acting.acts(now)
 
     async def reverts(self, now: datetime) -> None:
-        """End what has reached its end, whatever the modes say now."""
-        for outcome in await self._desk.revert_due(self._live.state, now):
-            self._publish(outcome.frames)
-        self._publish([self._desk.health(now)])
+        """End what has reached its end."""
+        await self.acting.reverts(now)
 
     async def give_back(self, now: datetime) -> None:
-        """Undo everything in force, a step at a time: nobody would watch it any more. What a device refuses stays in the
-        records, and the next start goes on with it."""
-        for _ in range(GIVE_BACK_STEPS):
-            if not self._desk.in_force:
-                return
-            for outcome in await self._desk.revert_due(self._live.state, now, all_now=True):
-                self._publish(outcome.frames)
-        if left := self._desk.in_force:
-            log.error("%d setpoints could not be given back; the next start tries again", len(left))
+        """Undo what would not end by itself."""
+        await self.acting.give_back(now)
 
     def ledger(self, now: datetime) -> None:
         """Bring the ledger up to what happened."""
@@ -210,16 +186,3 @@ class Duties:
 def _plain(value: object) -> object:
     """JSON knows no NaN."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _outlook(forecasts: Sequence[Forecast]) -> Outlook:
-    by_name: dict[str, Forecast] = {f.metric: f for f in forecasts if (f.kind, f.metric) in FIRST}
-    if not by_name:
-        return Outlook(*(np.empty(0) for _ in range(4)))
-    time_s = next(iter(by_name.values())).time_s
-
-    def column(name: str) -> Floats:
-        forecast = by_name.get(name)
-        return forecast.p50 if forecast is not None and len(forecast.p50) == len(time_s) else np.full(len(time_s), np.nan)
-
-    return Outlook(time_s, column("facility_power_w"), column("it_power_w"), column("wet_bulb_c"))

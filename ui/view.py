@@ -12,6 +12,7 @@ from analytics.alerts import Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
+from analytics.judge import FORECAST_MAX_AGE_S
 from energy.account.book import Given
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
@@ -29,7 +30,6 @@ from ui.reading import Number, Reading, Spoken, best, better, derived, fact, not
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
-FORECAST_MAX_AGE_S = 2 * 3600.0  # as for the weather and grid readings that it rests on
 PEAK_WITHIN_S = 24 * 3600.0
 _SIDES = (Origin.MEASURED, Origin.MODELLED)
 

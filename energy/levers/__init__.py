@@ -5,7 +5,7 @@ abstains (None) whenever its inputs are stale, its bounds leave no room, or the 
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -13,22 +13,35 @@ from typing import Protocol
 
 import numpy as np
 
+from energy.ahead import SignalAhead
 from energy.plan import Plan
 from twin.frame import Floats, Origin, Quality
-from twin.job import Jobs
+from twin.job import Cluster, Jobs
 from twin.site import Site
 from twin.state import State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class QueueNow:
+    """One scheduler as last read: its jobs, and what it can give out (None: it does not say)."""
+
+    name: str
+    jobs: Jobs
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
     """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
-    empty outlook where nothing is."""
+    empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
+    ``queues``: the schedulers that work is shifted in."""
 
     time_s: Floats
     facility_power_w: Floats
     it_power_w: Floats
     wet_bulb_c: Floats
+    signal: SignalAhead | None = None
+    queues: Sequence[QueueNow] = ()
 
     def within(self, column: Floats, start_s: float, end_s: float) -> Floats:
         """float64[m]: what is known of ``column`` in the steps that start in ``[start_s, end_s)``; may be empty."""
@@ -55,7 +68,13 @@ class Lever(Protocol):
         ...
 
 
-LEVERS: Mapping[str, str] = MappingProxyType({"supply_temperature": "energy.levers.supply_temperature"})
+LEVERS: Mapping[str, str] = MappingProxyType(
+    {
+        "job_shift": "energy.levers.job_shift",
+        "job_start": "energy.levers.job_start",
+        "supply_temperature": "energy.levers.supply_temperature",
+    }
+)
 
 
 def open_lever(name: str) -> Lever:

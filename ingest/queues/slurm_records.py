@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
+from ingest.queues.mark import mark_of, noted, owners_words
 from ingest.queues.tables import JobRecord, NodeRecord, Reservation, numbers_in
 from twin.job import JobState, NodeState
 
@@ -38,6 +41,11 @@ class Deferring(Protocol):
 
     @property
     def deferrable_qos(self) -> Sequence[str]:
+        """All jobs of these."""
+        ...
+
+    @property
+    def deferrable_accounts(self) -> Sequence[str]:
         """All jobs of these."""
         ...
 
@@ -82,9 +90,9 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
     gpus = sum(gpus_in(detail) for detail in details) or gpus_in(job.get("tres_alloc_str")) or _asked(job) * tasks
     array, task = number(job.get("array_job_id")), number(job.get("array_task_id"))
     identity = f"{array:.0f}_{task:.0f}" if array > 0 and task == task else f"{number(job['job_id']):.0f}"
-    comment = str(job.get("comment") or "")
-    if isinstance(job.get("comment"), dict):
-        comment = " ".join(str(text) for text in job["comment"].values())
+    comment = comment_of(job)
+    submit_s = time_s(job.get("submit_time"))
+    mark = mark_of(comment, submit_s)
     limit_min = number(job.get("time_limit"))
     return JobRecord(
         id=identity,
@@ -93,16 +101,41 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         partition=str(job.get("partition") or ""),
         state=state,
         gpus=gpus,
-        submit_s=time_s(job.get("submit_time")),
+        submit_s=submit_s,
         start_s=time_s(job.get("start_time")),
         end_s=time_s(job.get("end_time")),
         limit_s=60 * limit_min if limit_min > 0 else math.nan,
-        deadline_s=time_s(job.get("deadline")),
-        deferrable=job.get("partition") in options.deferrable_partitions
-        or job.get("qos") in options.deferrable_qos
-        or (bool(options.deferrable_comment) and options.deferrable_comment in comment.split()),
+        deadline_s=float(np.fmin(time_s(job.get("deadline")), mark.deadline_s)),
+        deferrable=not (mark.off or mark.wrong) and (mark.agreed or _agreed_for(job, comment, options)),
         held=held,
+        begin_s=time_s(job.get("eligible_time")) if state == JobState.PENDING else math.nan,
+        stopped=state == JobState.PENDING and is_held(job),
+        interruptible=mark.interruptible,
+        noted=noted(comment),
+        runs_s=mark.runs_s,
     )
+
+
+def _agreed_for(job: Any, comment: str, options: Deferring) -> bool:
+    """Whether somebody has agreed for the job: its partition, QOS, account, or a word in its comment."""
+    return (
+        job.get("partition") in options.deferrable_partitions
+        or job.get("qos") in options.deferrable_qos
+        or job.get("account") in options.deferrable_accounts
+        or (bool(options.deferrable_comment) and options.deferrable_comment in owners_words(comment).split())
+    )
+
+
+def comment_of(job: Any) -> str:
+    """What the owner, and we, say at a job."""
+    said = job.get("comment")
+    return " ".join(str(text) for text in said.values()) if isinstance(said, dict) else str(said or "")
+
+
+def is_held(job: Any) -> bool:
+    """Whether a waiting job is held, by its owner, an operator or its own exit."""
+    reason = str(job.get("state_reason") or "")
+    return reason.startswith("JobHeld") or bool({"SPECIAL_EXIT", "REQUEUE_HOLD"} & set(words(job["job_state"])))
 
 
 def _asked(job: Any) -> int:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ingest.mappings.assets import Assets
 from twin.errors import ConfigError, Problem
-from twin.frame import Frame, Ints, frame_of
+from twin.frame import Bytes, Frame, Ints, frame_of
 from twin.job import Cluster, Jobs, JobState, NodeState
+from twin.order import Terms
 from twin.site import Site
 
 MAX_JOBS = 1_000_000
@@ -20,7 +21,9 @@ _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 @dataclass(slots=True)
 class JobRecord:
-    """One job on its way into the columns. ``held``: (node's name, numbers of its GPUs; None: all that it has)."""
+    """One job on its way into the columns. ``held``: (node's name, numbers of its GPUs; None: all that it has); ``begin_s``:
+    earliest start; ``stopped``: somebody holds it back; ``interruptible``: it may be paused; ``noted``: words of ours stand
+    at it; ``runs_s``: how long its owner expects it to run."""
 
     id: str
     name: str
@@ -35,6 +38,11 @@ class JobRecord:
     deadline_s: float = _NAN
     deferrable: bool = False
     held: Sequence[tuple[str, Sequence[int] | None]] = ()
+    begin_s: float = _NAN
+    stopped: bool = False
+    interruptible: bool = False
+    noted: bool = False
+    runs_s: float = _NAN
 
 
 @dataclass(slots=True)
@@ -98,6 +106,9 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
     def floats(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.array([getattr(one, name) for one in records], dtype=np.float64)
 
+    def flags(name: str) -> Bytes:
+        return np.array([getattr(one, name) for one in records], dtype=np.uint8)
+
     state = np.array([one.state for one in records], dtype=np.uint8)
     ended = np.isin(state, _ENDED)
     return Jobs(
@@ -112,9 +123,10 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
         end_s=np.where(ended, floats("end_s"), np.nan),
         limit_s=floats("limit_s"),
         deadline_s=floats("deadline_s"),
-        deferrable=np.array([one.deferrable for one in records], dtype=np.uint8),
+        deferrable=flags("deferrable"),
         rows=np.array(rows, dtype=np.int32),
         job_of=np.array(job_of, dtype=np.int32),
+        agreed=Terms(floats("begin_s"), flags("stopped"), flags("interruptible"), flags("noted"), floats("runs_s")),
     )
 
 

@@ -30,6 +30,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "dr": "ui.benches.dr:bench_dr",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
+        "report": "ui.benches.report:bench_report",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

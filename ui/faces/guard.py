@@ -1,7 +1,7 @@
 """What every answer carries and every question must keep to: security headers, the door, a bound on bodies."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,20 +21,21 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware, outermost. ``door``: says who may, of sockets too; ``large``: path -> how large a body it takes, where
-    that is more."""
+    """ASGI middleware, outermost. ``door``: says who may, of sockets too; ``hashes``: of the inline scripts that the page may
+    run; ``large``: path -> how large a body it takes, where that is more."""
 
     def __init__(
         self,
         app: ASGIApp,
         door: Door,
+        hashes: Sequence[str] = (),
         large: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.app, self.door, self.large = app, door, large
         # plotly and React set styles from script, which is what 'unsafe-inline' of style-src is for; scripts stay strict
         policy = {
             "default-src": "'self'",
-            "script-src": "'self'",
+            "script-src": " ".join(["'self'", *hashes]),
             "style-src": "'self' 'unsafe-inline'",
             "img-src": "'self' data: blob:",
             "connect-src": "'self'",

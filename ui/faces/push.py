@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from twin.errors import SourceError
 from twin.frame import Origin
 from twin.site import Site
 from ui.faces.pages.shell import shell_labels
 from ui.faces.pages.texts import shell_table
+from ui.faces.shelf import Shelf
 from ui.past import Past, read_past
 from ui.view import Live, View, view
 from ui.words import LANGUAGES, SYMBOLS, Words, words
@@ -32,6 +31,8 @@ EVERY_S = 1.0  # a push at least this often, changed or not
 SOONEST_S = 0.5  # and, where the centre's power has a new reading, at once but no more often than this
 LOOK_S = 0.1
 PAST_EVERY_S = 60.0
+FIRST_S = 1.0  # that the first look waits for the last day
+PAST = "past"
 PAST_SOON_S = 10.0  # while the store has nothing: a demo is still making up its past
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,12 @@ def _nothing(_: View) -> Table:
 @dataclass(frozen=True, slots=True)
 class Feed:
     """What a page is pushed: its ``table`` each second, ``labels`` that its scripts say beside those of its ``body``,
-    and what it is told once, of things that stay (``hello``)."""
+    what it ``needs`` of the shelf, and what it is told once, of things that stay (``hello``)."""
 
     table: Callable[[View, Live, Words], Table]
     labels: Sequence[str] = ()
     body: str = ""
+    needs: Sequence[str] = ()
     hello: Callable[[View], Table] = _nothing
 
 
@@ -63,11 +65,11 @@ class Pulse:
     def __init__(self, live: Live, release: str) -> None:
         self.live = live
         self.release = release  # a page that hears another than at first loads itself again
-        self.past: Past | None = None
+        self.shelf = Shelf(live)
+        self.shelf.add(PAST, PAST_EVERY_S, lambda seen, now: read_past(seen.store, now), PAST_SOON_S)
         self.clients = 0
         self._view: View | None = None
         self._made_s = -1.0
-        self._past_s: float | None = None
         self._number = 0
         self.feeds: dict[str, Feed] = {}  # page -> what it is pushed
         self._told: dict[Key, Table] = {}  # the table as last pushed
@@ -87,14 +89,18 @@ class Pulse:
             return await self._look(now_s)
         return self._view
 
+    @property
+    def past(self) -> Past | None:
+        """The last day, as it was read last."""
+        past: Past | None = self.shelf[PAST].value
+        return past
+
     async def _look(self, now_s: float) -> View:
-        every_s = PAST_SOON_S if self.past is None or self.past.empty else PAST_EVERY_S
-        if self._past_s is None or now_s - self._past_s >= every_s:
-            self._past_s = now_s
-            try:
-                self.past = await run_in_threadpool(read_past, self.live.store, self.live.clock.now())
-            except SourceError as error:
-                _log.warning("the last day cannot be read from the store: %s", error)
+        kept = self.shelf[PAST]
+        needs = {name for page, _ in self._readers for name in self.feeds[page].needs}
+        self.shelf.look({PAST, *needs}, now_s)
+        if kept.read is None:
+            await self.shelf.first(PAST, FIRST_S)
         made = view(self.live, self.live.clock.now(), self.past)
         self._view, self._made_s = made, now_s
         return made

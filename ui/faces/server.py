@@ -32,12 +32,8 @@ from ui.faces.api_views import add_views
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
-from ui.faces.pages.asset import add_asset
-from ui.faces.pages.compare import add_compare
-from ui.faces.pages.dig import add_plotly
-from ui.faces.pages.explore import add_explore
-from ui.faces.pages.overview import add_overview
-from ui.faces.pages.sign_in import add_sign_in
+from ui.faces.pages.dashed import csp_hashes
+from ui.faces.pages.every import add_pages
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
@@ -72,24 +68,20 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_oncall(server)
     add_findings(server, pulse)
     add_access(server, pulse)
-    add_sign_in(server, pulse)
     add_audit(server, pulse)
     add_dig(server, pulse)
     add_views(server, pulse)
     add_search(server, pulse)
-    add_plotly(server, pulse)
-    add_asset(server, pulse)
-    add_compare(server, pulse)
-    add_explore(server, pulse)
     add_energy(server, pulse)
-    add_overview(server, pulse)
+    add_pages(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
         await pulse.serve(socket, lang, page)
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    server.add_middleware(Guard, door=Door(live, first_look(live), origins), large=LARGE)
+    door = Door(live, first_look(live), origins)
+    server.add_middleware(Guard, door=door, hashes=csp_hashes(server), large=LARGE)
     return server
 
 

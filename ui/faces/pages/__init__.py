@@ -22,10 +22,23 @@ class Page:
 
 PAGES: tuple[Page, ...] = (
     Page("overview", "/", "Overview", "Now"),
+    Page("hall", "/hall", "Hall", "Plant"),
+    Page("gpus", "/gpus", "GPUs", "Plant"),
+    Page("network", "/network", "Network", "Plant"),
+    Page("storage", "/storage", "Storage", "Plant"),
+    Page("cooling", "/cooling", "Cooling", "Plant"),
+    Page("power", "/power", "Power", "Plant"),
+    Page("energy", "/energy", "Energy", "Work"),
+    Page("jobs", "/jobs", "Jobs", "Work"),
+    Page("forecast", "/forecast", "Forecast", "Ahead"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
     Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
-    Page("oncall", "/oncall", "On call", "Ourselves", live=False, fixed=False),
+    Page("findings", "/findings", "Findings", "Trouble"),
+    Page("alerts", "/alerts", "Alerts", "Trouble"),
+    Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
+    Page("sources", "/sources", "Sources", "Ourselves"),
+    Page("audit", "/audit", "Audit", "Ourselves"),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 

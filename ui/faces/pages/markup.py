@@ -43,7 +43,8 @@ def rows(key: str, empty: str, heads: Heads = (), label: str = "") -> str:
 def _head(head: str) -> str:
     if not head:
         return '<span role="cell"></span>'
-    return f'<span class="label" role="columnheader" data-t="{escape(head)}">{escape(head)}</span>'
+    right, text = head.startswith(">"), escape(head.removeprefix(">"))  # ">": over numbers
+    return f'<span class="label{" right" if right else ""}" role="columnheader" data-t="{text}">{text}</span>'
 
 
 def more(key: str) -> str:
@@ -63,11 +64,12 @@ def tile(name: str, label: str, aside: Iterable[str], big: Iterable[str], *under
     return f'<section class="tile tile-{name}">{head}<div class="big">{"".join(big)}</div>{below}</section>'
 
 
-def panel(name: str, title: str, aside: Iterable[str], *inside: str) -> str:
-    """A framed part of the page; beside its title whose readings it shows, and how old they are."""
+def panel(name: str, title: str, aside: Iterable[str], *inside: str, size: str = "") -> str:
+    """A framed part of the page; beside its title whose readings it shows, and how old they are. ``size``: its classes on the
+    page's grid, ``w8 h2`` for 8 columns and 2 rows."""
     side = f'<div class="aside">{"".join(aside)}{source(name)}</div>'
     head = f'<div class="head">{say(title, "", "h2")}{side}</div>'
-    return f'<section class="panel panel-{name}">{head}{"".join(inside)}</section>'
+    return f'<section class="{f"panel panel-{name} {size}".strip()}">{head}{"".join(inside)}</section>'
 
 
 def source(name: str) -> str:
@@ -83,3 +85,15 @@ def drawing(key: str, label: str, name: str = "fill") -> str:
 def labels_in(markup: str) -> Iterator[str]:
     """Every text in ``markup`` that the page translates."""
     return (unescape(found) for found in re.findall(r'data-[ta]="([^"]+)"', markup))
+
+
+def page_of_panels(tiles: Iterable[str], *panels: str) -> str:
+    """A page: large numbers above, panels on a grid of 24 columns below."""
+    hero = "".join(tiles)
+    above = f'<div class="hero">{hero}</div>' if hero else ""
+    return f'<div class="page">{above}<div class="grid">{"".join(panels)}</div></div>'
+
+
+def listed(key: str, empty: str, heads: Heads, cols: str, label: str = "") -> str:
+    """``rows`` with the widths of its columns, as CSS grid tracks."""
+    return rows(key, empty, heads, label).replace('<div class="list ', f'<div style="--cols:{cols}" class="list ', 1)

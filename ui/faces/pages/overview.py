@@ -47,7 +47,7 @@ def add_overview(server: FastAPI, pulse: Pulse) -> None:
     def table(view: View, live: Live, words: Words) -> Table:
         return overview_text(view, words) | {"chart": power_curve(view, pulse.past, live.forecasts)}
 
-    pulse.add(page.name, Feed(table, LABELS, body(), plan_of_racks))
+    pulse.add(page.name, Feed(table, LABELS, body(), hello=plan_of_racks))
 
     @server.get(page.path, response_class=HTMLResponse, include_in_schema=False)
     async def overview(request: Request) -> HTMLResponse:
@@ -204,7 +204,7 @@ def _machine(one: MachineRow, words: Words) -> Cell:
     return row("", [one.id, *cells, *(cell(words, reading) for reading in (one.load, one.net_rx, one.net_tx))])
 
 
-_STATUS = {"up": "up", "down": "no answer", "silent": "silent", "waiting": "no word yet"}
+STATUS = {"up": "up", "down": "no answer", "silent": "silent", "waiting": "no word yet"}
 
 
 def source_row(one: SourceRow, words: Words) -> Cell:
@@ -212,7 +212,7 @@ def source_row(one: SourceRow, words: Words) -> Cell:
     if one.status == "silent":
         said = words.sentence(Message("silent {age}", {"age": words.age(one.up.age_s)}))
     else:
-        said = words(_STATUS[one.status])
+        said = words(STATUS[one.status])
     state = {"up": "ok", "waiting": "waiting"}.get(one.status, "warning")
     return row(state, [one.id, said, cell(words, one.poll), cell(words, one.errors)])
 

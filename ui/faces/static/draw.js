@@ -90,11 +90,15 @@ export function chart(box, spec) {
   const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, 0.6 * rem, 1.9 * rem];
   const x = (t) => left + ((t - start) / (end - start)) * (w - left - right);
   const y = (value) => top + (1 - (value - low) / (high - low)) * (h - top - bottom);
+  let unit = "";
   for (const value of ticks(low, high, Math.max(2, Math.floor(h / (3.2 * rem))))) {
     const said = formatNumber(value, spec.unit);
     canvas.append(svg("line", { x1: left, x2: w - right, y1: y(value), y2: y(value), class: "rule" }));
-    canvas.append(svg("text", { x: left - 0.5 * rem, y: y(value) + 0.35 * rem, "text-anchor": "end", class: "name", "font-size": rem }, `${said.n}${said.u && said.u !== "%" ? "\u202f" : ""}${said.u}`));
+    const short = said.u.length <= 3; // a longer unit stands once, above the axis
+    canvas.append(svg("text", { x: left - 0.5 * rem, y: y(value) + 0.35 * rem, "text-anchor": "end", class: "name", "font-size": rem }, short ? `${said.n}${said.u && said.u !== "%" ? "\u202f" : ""}${said.u}` : said.n));
+    if (!short) unit = said.u;
   }
+  if (unit) canvas.append(svg("text", { x: 0, y: rem, class: "name", "font-size": rem }, unit));
   const days = end - start > 2.5 * 86400;
   for (const t of timeTicks(start, end, Math.floor((w - left) / ((days ? 8 : 5) * rem)))) {
     canvas.append(svg("text", { x: x(t), y: h - 0.4 * rem, "text-anchor": "middle", class: "name", "font-size": 0.95 * rem }, formatTime(t, days ? "day" : "time")));

@@ -5,22 +5,30 @@ import { say } from "./shell.js";
 import { at, inkOn } from "./scales.js";
 
 const RACK_M = [0.6, 1.2]; // a cabinet's footprint
-// Where the scale ends at warm colours: from this value on a rack asks to be seen.
+// low..high is the scale; from hot on a rack asks to be seen. "diverging": around 0; "names": grades in place of numbers.
 export const KINDS = {
   temp: { low: 25, hot: 83, high: 92, unit: "°C" },
   load: { low: 0, hot: 95, high: 110, unit: "%" },
+  supply: { low: 15, hot: 45, high: 50, unit: "°C" },
+  return: { low: 25, hot: 60, high: 65, unit: "°C" },
+  flow: { low: 0, hot: Infinity, high: 4, unit: "kg/s" },
+  residual: { low: -6, hot: Infinity, high: 6, unit: "σ", diverging: true },
+  alert: { low: 0, hot: Infinity, high: 3, unit: "", names: ["well", "info", "warning", "critical"] },
 };
 
 const WARM = [[242, 184, 59], [255, 112, 67]];
-const COLD = [68, 1, 84]; // viridis ends where warm begins
+const GRADES = [[58, 74, 92], [108, 180, 238], [242, 184, 59], [255, 112, 67]];
 
 function shade(kind, value) {
-  const { low, hot, high } = KINDS[kind];
+  const { low, hot, high, diverging, names } = KINDS[kind];
+  if (names) return GRADES[value];
+  if (diverging) return at("diverging", (value - low) / (high - low));
   if (value >= hot) {
     const share = Math.min((value - hot) / (high - hot), 1);
     return WARM[0].map((v, k) => Math.round(v + (WARM[1][k] - v) * share));
   }
-  return at("cividis", ((value - low) / (hot - low)) * 0.72) || COLD;
+  const top = Number.isFinite(hot) ? hot : high;
+  return at("cividis", ((value - low) / (top - low)) * (Number.isFinite(hot) ? 0.72 : 1));
 }
 
 const css = (rgb) => `rgb(${rgb.join(",")})`;
@@ -81,8 +89,8 @@ export function hall(box, plan, values, kind) {
   if (!drawn || drawn.plan !== plan || drawn.w !== w || drawn.h !== h || !box.contains(drawn.canvas)) drawn = place(box, plan, w, h);
   values[kind].forEach((value, i) => {
     const one = drawn.boxes[i];
-    const said = value === null ? "–" : String(value);
-    const key = `${kind}${said}`;
+    const said = value === null ? "–" : KINDS[kind].names ? ["", "●", "◆", "▲"][value] : String(value);
+    const key = `${kind}${value}`;
     if (one.key === key) return;
     one.key = key;
     const rgb = value === null ? null : shade(kind, value);
@@ -118,9 +126,11 @@ function place(box, plan, w, h) {
 // The legend of the plan in bar.
 export function legend(bar, kind) {
   const { low, high, unit } = KINDS[kind];
-  const steps = Array.from({ length: 25 }, (_, i) => css(shade(kind, low + ((high - low) * i) / 24)));
+  const steps = Array.from({ length: 25 }, (_, i) => css(shade(kind, KINDS[kind].names ? 0 : low + ((high - low) * i) / 24)));
   const ramp = Object.assign(document.createElement("span"), { className: "ramp" });
   ramp.style.background = `linear-gradient(to right, ${steps.join(",")})`;
   const label = (value) => Object.assign(document.createElement("span"), { textContent: value });
+  const { names } = KINDS[kind];
+  if (names) return void bar.replaceChildren(...names.map((name, i) => label(`${["", "● ", "◆ ", "▲ "][i]}${say(name)}`)));
   bar.replaceChildren(label(`${low}`), ramp, label(`${high} ${unit}`));
 }

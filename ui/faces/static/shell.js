@@ -106,6 +106,14 @@ function showCell(cell) {
     made.dataset.as = cell.as || "time";
     return made;
   }
+  if ("b" in cell) {
+    const made = part("cell", "");
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "deed", textContent: cell.b });
+    Object.assign(button.dataset, { do: cell.do, id: cell.id });
+    button.setAttribute("aria-label", `${cell.b} ${cell.id}`);
+    made.append(button);
+    return made;
+  }
   if ("h" in cell) {
     const made = part("cell", "");
     const link = Object.assign(document.createElement("a"), { href: cell.h, textContent: cell.x });

@@ -1,4 +1,5 @@
-"""Which alert explains which, ours and those of others together."""
+"""Alerts under the alert that explains them, ours and those of others together (``analytics.fold`` decides; ranked causes of
+findings are ``analytics.cause``)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from twin.frame import Ints
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Folded:
     """``table`` with its ``causes``; ``others``: key of another's alert -> key of what explains it; ``pending``: keys of the
     explanations that only may become some."""
 
@@ -22,12 +23,12 @@ class Explained:
     pending: frozenset[str]
 
 
-def explain(table: AlertTable, others: Others, read_by: Ints | None = None) -> Explained:
+def fold(table: AlertTable, others: Others, read_by: Ints | None = None) -> Folded:
     """``table`` and ``others`` with what explains each alert. ``read_by``: see ``analytics.fold.explained``."""
     ours, number, row = conditions_of(table)
     theirs, keys = other_conditions(table.site, others)
     if not ((ours.breaks >= 0).any() or (theirs.breaks >= 0).any()):
-        return Explained(table, {}, frozenset())
+        return Folded(table, {}, frozenset())
     both = _together(ours, theirs)
     cause = explained(table.site, both, read_by)
     hit = np.flatnonzero(cause >= 0)
@@ -43,7 +44,7 @@ def explain(table: AlertTable, others: Others, read_by: Ints | None = None) -> E
     outer = {keys[at - n]: names[int(cause[at])] for at in hit[hit >= n].tolist()}
     causes |= {(-1, i): name for i, name in enumerate(outer.values())}  # of no rule of ours, but counted with them
     pending = frozenset(name for at, name in names.items() if both.phase[at] == PENDING)
-    return Explained(replace(table, causes=causes), outer, pending)
+    return Folded(replace(table, causes=causes), outer, pending)
 
 
 def _key(table: AlertTable, number: int, row: int) -> str:

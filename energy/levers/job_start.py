@@ -1,0 +1,239 @@
+"""When waiting jobs start: those whose owners agreed wait for cleaner or cheaper hours, by a begin time that releases itself.
+
+All that may move is placed together, under what the cluster has room for; then each job is asked whether waiting surely
+pays: where the 80 % interval of its gain (the spread of the same move's errors in the last weeks) reaches below zero it is left
+alone.
+No job is planned past the slot from which it must run to be in time, nor past ``longest_wait_s``.
+
+Where nodes are free a job starts before anybody can look at it. Who wants it looked at submits it with a begin time a few
+minutes ahead (``--begin=now+10minutes``, or by the site's submit plugin for marked jobs): such a short one is taken as "until
+you have looked", and a job that does not move is let go at once. Were icctwin dead, the job would start all the same.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from energy.ahead import SignalAhead, slot_time
+from energy.levers import Outlook, QueueNow
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room
+from energy.plan import Effect, Gain, Plan
+from energy.shift import Work
+from energy.shift.decompose import cheapest, decompose
+from twin.frame import Floats, Ints
+from twin.job import Jobs, JobState
+from twin.message import Message
+from twin.order import Orders, Verb, orders
+from twin.site import Bools, Site
+from twin.state import State
+
+NAME = "job_start"
+SWITCH_FRAC = 0.02  # of the signal: a begin time that stands is changed for no less
+GRACE_S = 900.0  # a begin time of its owner that lies no further ahead is there to have the job looked at
+EXPIRES_S = 600.0
+NO_EFFECT = Effect(0.0, 0.0, 0.0, 0.0)  # on power: work in another hour is the same work
+WHAT = {
+    "carbon_gco2_per_kwh": "cleaner power",
+    "marginal_carbon_gco2_per_kwh": "cleaner power",
+    "price_per_mwh": "cheaper power",
+}
+MOVES = "Start {count} waiting jobs later for {what}: {saving_pct:.0f} % less ({low_pct:.0f} to {high_pct:.0f}), {kwh:.0f} kWh"
+FREES = "Let {count} waiting jobs start: they have no more time to wait, or waiting pays no more"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """What a lever on jobs decided for one queue: ids, when each is to start (s since 1970; 0: now), what it says to the
+    owner, what begin time is there (NaN: none of ours), and of each: energy [kWh], the signal's mean as it would ``usual``ly
+    be, and what is saved of it, likely and at the ends of its 80 % interval."""
+
+    ids: Sequence[str]
+    begin_s: Floats
+    said: Sequence[str]
+    was_s: Floats
+    energy_kwh: Floats
+    usual: Floats
+    saves: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class JobStart:
+    """Gives waiting jobs a begin time."""
+
+    longest_wait_s: float = LONGEST_WAIT_S
+    grace_s: float = GRACE_S
+
+    @property
+    def name(self) -> str:
+        """``job_start``."""
+        return NAME
+
+    def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
+        """The begin times that surely save, and those that are to be taken back; None where nothing changes."""
+        signal = outlook.signal
+        if signal is None:
+            return None
+        found = [(queue.name, self._of_queue(queue, signal, now)) for queue in outlook.queues]
+        tables = tuple(
+            (name, orders(Verb.BEGIN, moved.ids, moved.begin_s, moved.said, expected=moved.was_s))
+            for name, moved in found
+            if len(moved.ids)
+        )
+        return plan_of(NAME, signal, [moved for _, moved in found], tables, (MOVES, FREES), now)
+
+    def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime) -> Moved:
+        jobs, now_s = queue.jobs, now.timestamp()
+        terms = jobs.terms
+        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+        waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
+        # a begin time that its owner has set further ahead is the owner's
+        waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + self.grace_s)
+        rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)
+        free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
+        left = room(queue, free.rows, signal, now_s)
+        start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
+        ours = (terms.begin_s > now_s) | ((terms.noted == 1) & (terms.held == 1))
+        later = dict(zip(free.rows.tolist(), range(len(free.rows)), strict=True))
+        picked: list[tuple[int, int, int]] = []  # row, slot to start in (0: now), position in ``free``
+        for row in rows.tolist():
+            k = later.get(row, -1)
+            slot = int(start[k]) if k >= 0 else 0
+            stands = bool(ours[row]) and abs(terms.begin_s[row] - _time_s(signal, slot)) <= 1.0
+            if (slot > 0 and not stands) or (slot == 0 and ours[row]):
+                picked.append((row, slot, k))
+        return _moved(jobs, picked, free, usual, signal, ours)
+
+    def _stands(self, queue: QueueNow, free: Movable, signal: SignalAhead, now_s: float) -> Ints:
+        """int32[n]: the slot that a begin time of ours stands at, -1 where there is none or it cannot stay."""
+        begin_s = queue.jobs.terms.begin_s[free.rows]
+        ours = (queue.jobs.terms.noted[free.rows] == 1) & (begin_s > now_s)
+        slot = np.where(ours, np.rint((np.nan_to_num(begin_s) - signal.begin_s) / signal.step_s), -1).astype(np.int32)
+        return np.where((slot > 0) & (slot <= free.latest), slot, -1).astype(np.int32)
+
+
+def _time_s(signal: SignalAhead, slot: int) -> float:
+    return signal.begin_s + slot * signal.step_s
+
+
+def _starts(free: Movable, left: list[Floats], signal: SignalAhead, stands: Ints) -> tuple[Ints, Ints]:
+    """int32[n] each: the slot that a job is to start in (0: now), and the one it would start in without us."""
+    n = len(free.rows)
+    start, usual = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
+    for p, rest in enumerate(left):
+        mine = np.flatnonzero(free.pool == p)
+        if len(mine):
+            work = free.work.only(mine)
+            usual[mine] = _in_turn(work, rest)
+            start[mine] = _placed(work, rest, signal, usual[mine], stands[mine])
+    return start, usual
+
+
+def _in_turn(work: Work, rest: Floats) -> Ints:
+    """First slot of each as it would start at its first room; the last one where there is none."""
+    left, slots = rest.copy(), len(rest)
+    first = np.zeros(len(work), dtype=np.int32)
+    weight = np.arange(slots, dtype=np.float64)
+    for j in range(len(work)):
+        found = cheapest(work, j, left, weight, slots)
+        first[j] = slots - int(work.length[j]) if found is None else found[0]
+        if found is not None:
+            left[found] -= work.gpus[j]
+    return np.maximum(first, 0)
+
+
+def _placed(work: Work, rest: Floats, signal: SignalAhead, usual: Ints, stands: Ints) -> Ints:
+    """Where it is cheapest together, for those for whom that surely pays; twice, as those who stay take their room first."""
+    start = usual.copy()
+    stays: Bools = np.zeros(len(work), dtype=np.bool_)
+    price = signal.ahead
+    for _ in range(2):
+        left = rest.copy()
+        for j in np.flatnonzero(stays).tolist():
+            left[usual[j] : usual[j] + work.length[j]] -= work.gpus[j]
+        moves = np.flatnonzero(~stays)
+        if not len(moves):
+            break
+        made = decompose(work.only(moves), price, np.maximum(left, 0.0))
+        start[moves] = np.where(made.unplaced | made.late, usual[moves], made.start)
+        for j in moves.tolist():
+            start[j] = _kept(start[j], int(stands[j]), int(work.length[j]), price)
+            stays[j] = start[j] <= usual[j] or signal.gain(int(start[j]), int(work.length[j]), int(usual[j]))[1] <= 0
+    start[stays] = 0
+    return start
+
+
+def _kept(slot: int, stands: int, length: int, price: Floats) -> int:
+    """The slot that stands already, where the new one is hardly better."""
+    if stands < 0 or stands + length > len(price):
+        return slot
+    better = float(price[stands : stands + length].mean() - price[slot : slot + length].mean())
+    return slot if better > SWITCH_FRAC * float(np.abs(price).mean()) else stands
+
+
+def _moved(
+    jobs: Jobs, picked: list[tuple[int, int, int]], free: Movable, usual: Ints, signal: SignalAhead, ours: Bools
+) -> Moved:
+    n = len(picked)
+    begin_s, energy_kwh, base, saves = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, 3))
+    said = [""] * n
+    for i, (row, slot, k) in enumerate(picked):
+        if slot == 0:
+            continue
+        length, first = int(free.work.length[k]), int(usual[k])
+        begin_s[i] = _time_s(signal, slot)
+        energy_kwh[i] = free.work.power_w[k] * jobs.lasts_s[row] / 3.6e6
+        base[i] = float(signal.ahead[first : first + length].mean())
+        saves[i] = signal.gain(slot, length, first)
+        said[i] = note(signal, slot, saves[i, 0] / base[i] if base[i] else 0.0, jobs.ids[row])
+    was_s = np.array([jobs.terms.begin_s[row] if ours[row] else math.nan for row, _, _ in picked])
+    return Moved([jobs.ids[row] for row, _, _ in picked], begin_s, said, was_s, energy_kwh, base, saves)
+
+
+def note(signal: SignalAhead, slot: int, saving_frac: float, job: str) -> str:
+    """What the owner of a job reads."""
+    when = slot_time(signal, slot).strftime("%m-%d %H:%M")
+    what = WHAT.get(signal.metric, "a better hour")
+    off = f"scontrol update job={job} comment=icctwin:off"
+    return f"waits until {when} UTC for {what}, about {saving_frac:.0%} less; to start at once: {off}"
+
+
+def plan_of(
+    lever: str,
+    signal: SignalAhead,
+    moved: Sequence[Moved],
+    tables: tuple[tuple[str, Orders], ...],
+    texts: tuple[str, str],
+    now: datetime,
+) -> Plan | None:
+    """A plan of what was decided; ``texts``: what it says where work moves, and where it is only let go."""
+    if not tables:
+        return None
+    energy_kwh, usual = (np.concatenate([getattr(one, name) for one in moved]) for name in ("energy_kwh", "usual"))
+    saves = np.concatenate([one.saves for one in moved])
+    total = float(energy_kwh @ usual)
+    frac = -(energy_kwh @ saves) / abs(total) if total else np.zeros(3)
+    gain = Gain(signal.metric, float(energy_kwh.sum()), float(frac[0]), float(frac[2]), float(frac[1]))
+    later = int(np.count_nonzero(energy_kwh))
+    said: dict[str, float | int | str] = {
+        "count": later or sum(len(table) for _, table in tables),
+        "what": WHAT.get(signal.metric, "a better hour"),
+        "saving_pct": -100 * gain.change_frac,
+        "low_pct": -100 * gain.high_frac,
+        "high_pct": -100 * gain.low_frac,
+        "kwh": gain.energy_kwh,
+    }
+    text = ";".join(f"{name}/{t.verb}/{j}={v:.0f}" for name, t in tables for j, v in zip(t.targets, t.values, strict=True))
+    key = f"{lever}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    effect = replace(NO_EFFECT, horizon_s=len(signal.ahead) * signal.step_s)
+    expires = min(now + timedelta(seconds=EXPIRES_S), datetime.fromtimestamp(signal.begin_s + 2 * signal.step_s, UTC))
+    reason = Message(texts[0] if later else texts[1], said)
+    return Plan(key, lever, (), reason, effect, now, expires, tables, gain)
+
+
+def build() -> JobStart:
+    """The lever with its documented parameters."""
+    return JobStart()

@@ -1,0 +1,123 @@
+"""What levers on jobs share: which jobs may move, within which slots, and what room the cluster has then."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from energy.ahead import SignalAhead
+from energy.levers import QueueNow
+from energy.shift import Work
+from energy.shift.decompose import cheapest
+from twin.frame import Floats, Ints
+from twin.job import Cluster, Jobs, JobState, NodeState
+
+GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling; assumed, as in energy.shift.tables
+LONGEST_WAIT_S = 86_400.0  # beyond its submission, however far its deadline lies: no job starves
+RESERVE = 2  # slots before its deadline that a job is planned to be done
+MAX_JOBS = 5_000  # that one plan moves; the others wait for the next one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Movable:
+    """Jobs that may move: rows in the queue's table, the pool of nodes that each runs on, and what they are as work in slots
+    of the signal; ``latest``: int32[n], last slot in which each may start."""
+
+    rows: Ints
+    pool: Ints
+    work: Work
+    latest: Ints
+
+
+def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, now_s: float, wait_s: float) -> Movable:
+    """``rows`` of ``queue`` with ``left_s`` still to run, those left out that have no window."""
+    jobs = queue.jobs
+    span = signal.step_s
+    length = np.maximum(np.ceil(left_s / span - 1e-9), 1)
+    submit_s = np.where(np.isnan(jobs.submit_s[rows]), now_s, jobs.submit_s[rows])
+    due_s = np.fmin(jobs.deadline_s[rows], submit_s + wait_s + left_s)
+    # a job that starts within a slot ends within one: a slot is lost at the end
+    due = np.floor((due_s - signal.begin_s) / span + 1e-9) - 1
+    roomy = due - length > 2 * RESERVE
+    due = np.minimum(np.where(roomy, due - RESERVE, due), len(signal.ahead))
+    latest = (due - length).astype(np.int32)
+    kept = latest > 0
+    rows, length, due, latest = rows[kept], length[kept], due[kept], latest[kept]
+    gpus = jobs.gpus[rows].astype(np.float64)
+    none = np.zeros(len(rows), dtype=np.int32)
+    work = Work(gpus, GPU_W * gpus, length.astype(np.int32), none, due.astype(np.int32), np.zeros(len(rows), dtype=np.bool_))
+    return Movable(rows, pools(queue)[1][rows], work, latest)
+
+
+def pools(queue: QueueNow) -> tuple[Floats, Ints]:
+    """float64[p]: usable GPUs of each pool of nodes; int32[n]: the pool of each job. Partitions that share a node share a pool;
+    a job of a partition that is not known, and all where the queue tells of no nodes, are in the first."""
+    jobs, cluster = queue.jobs, queue.cluster
+    if cluster is None or not len(cluster.nodes):
+        return np.array([math.inf]), np.zeros(len(jobs), dtype=np.int32)
+    label = _joined(cluster)
+    known, pool_of = np.unique(label, return_inverse=True)
+    of = {name: int(pool_of[i]) for i, name in enumerate(cluster.partitions)}
+    usable = np.where(cluster.state < NodeState.DRAINED, cluster.gpus, 0).astype(np.float64)
+    room = np.zeros(max(len(known), 1))
+    pairs = cluster.partition_nodes
+    if len(pairs):
+        _, first = np.unique(pairs[:, 1], return_index=True)  # each node once
+        np.add.at(room, pool_of[pairs[first, 0]], usable[pairs[first, 1]])
+    else:
+        room[0] = usable.sum()
+    return room, np.array([of.get(name, 0) for name in jobs.partitions], dtype=np.int32)
+
+
+def _joined(cluster: Cluster) -> Ints:
+    """int32[p]: the lowest partition that each partition shares nodes with, through whomever."""
+    label = np.arange(max(len(cluster.partitions), 1), dtype=np.int32)
+    for _ in range(len(label)):
+        lowest = np.full(len(cluster.nodes), len(label), dtype=np.int32)
+        np.minimum.at(lowest, cluster.partition_nodes[:, 1], label[cluster.partition_nodes[:, 0]])
+        new = label.copy()
+        np.minimum.at(new, cluster.partition_nodes[:, 0], lowest[cluster.partition_nodes[:, 1]])
+        if np.array_equal(new, label):
+            break
+        label = new
+    return label
+
+
+def room(queue: QueueNow, moving: Ints, signal: SignalAhead, now_s: float) -> list[Floats]:
+    """float64[h] for each pool: GPUs that are left for the jobs at ``moving``. Running jobs hold theirs to their limit; what
+    waits and does not move takes its own as soon as there is room."""
+    jobs = queue.jobs
+    usable, pool = pools(queue)
+    slots = len(signal.ahead)
+    others = np.ones(len(jobs), dtype=np.bool_)
+    others[moving] = False
+    left = [np.full(slots, min(free, 1e9)) for free in usable]
+    ends_s = np.where(np.isnan(jobs.lasts_s), math.inf, jobs.start_s + jobs.lasts_s)
+    for j in np.flatnonzero(others & np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))).tolist():
+        over = (ends_s[j] - signal.begin_s) / signal.step_s
+        left[pool[j]][: slots if not over < slots else max(math.ceil(over), 1)] -= jobs.gpus[j]
+    waiting = np.flatnonzero(others & (jobs.state == JobState.PENDING) & (jobs.terms.held == 0) & (jobs.gpus > 0))
+    for p, rest in enumerate(left):
+        _seated(jobs, waiting[pool[waiting] == p], rest, signal, now_s)
+    return [np.maximum(rest, 0.0) for rest in left]
+
+
+def _seated(jobs: Jobs, rows: Ints, rest: Floats, signal: SignalAhead, now_s: float) -> None:
+    """Seat jobs that do not move, in the order of submission, each at its first room; they leave ``rest``."""
+    rows = rows[np.argsort(jobs.submit_s[rows], kind="stable")][:MAX_JOBS]
+    if not len(rows):
+        return
+    slots = len(rest)
+    limit_s = np.where(np.isnan(jobs.lasts_s[rows]), slots * signal.step_s, jobs.lasts_s[rows])
+    length = np.clip(np.ceil(limit_s / signal.step_s), 1, slots).astype(np.int32)
+    begin_s = np.fmax(jobs.terms.begin_s[rows], now_s)
+    earliest = np.clip((begin_s - signal.begin_s) // signal.step_s, 0, slots - 1).astype(np.int32)
+    length = np.minimum(length, slots - earliest)
+    gpus = jobs.gpus[rows].astype(np.float64)
+    due = np.full(len(rows), slots, dtype=np.int32)
+    work = Work(gpus, GPU_W * gpus, length, earliest, due, np.zeros(len(rows), dtype=np.bool_))
+    order = np.arange(slots, dtype=np.float64)
+    for j in range(len(rows)):
+        found = cheapest(work, j, rest, order, slots)
+        if found is not None:
+            rest[found] -= gpus[j]

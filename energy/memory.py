@@ -1,0 +1,163 @@
+"""What the records say after a restart: newest stage of each plan, what is in force, what was begun lately."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from energy.notes import MAX_RECORDS, MEMORY, TOPIC, Stage
+from energy.plan import Done
+from twin.order import Result, Verb
+from twin.ports import Action, Records
+
+log = logging.getLogger(__name__)
+MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
+_FINAL = {Stage.REVERTED, Stage.LEFT}
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An action in force: ``before`` is the value to go back to, ``value`` what was last ordered, ``sent`` when.
+
+    ``failed``: it is to be undone now, not at its end; ``stuck``: that was tried and the device did not follow.
+    """
+
+    plan: str
+    action: Action
+    before: float
+    value: float
+    sent: datetime
+    failed: bool = False
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order in force at a scheduler: ``target`` (a job, a node, a queue) was told ``verb`` with ``value``; ``before`` and
+    ``said`` are what to go back to, ``until`` when it is over at the latest. ``sure``: it was read back; an order whose process
+    died is not. ``stuck``: it was to be taken back, and the scheduler did not follow; ``older``: what was in force before it,
+    and is again where this one was not taken."""
+
+    plan: str
+    queue: str
+    target: str
+    verb: Verb
+    value: float
+    before: float
+    said: str
+    until: datetime
+    sent: datetime
+    sure: bool = True
+    stuck: bool = False
+    older: "Ordered | None" = None
+
+
+Key = tuple[str, str]  # queue, target
+
+
+@dataclass
+class Memory:
+    """See above. ``ordered`` by queue and target: a target is under one order at a time; ``left``: what a person took over,
+    and when that was seen: hands off."""
+
+    stage: dict[str, Stage] = field(default_factory=dict)
+    open: dict[str, Open] = field(default_factory=dict)
+    ordered: dict[Key, Ordered] = field(default_factory=dict)
+    left: dict[Key, datetime] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+
+    def remember(self, key: str, stage: Stage) -> None:
+        """The newest stage of a plan."""
+        self.stage.pop(key, None)
+        self.stage[key] = stage
+        while len(self.stage) > MAX_KNOWN:
+            del self.stage[next(iter(self.stage))]
+
+    def forget(self, now: datetime) -> None:
+        """What is older than the records that are read back."""
+        self.done = [done for done in self.done if now - done.time < MEMORY]
+        self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
+
+
+def remembered(records: Records, now: datetime) -> Memory:
+    """What the last two days' records say. Of more than ``MAX_RECORDS`` the oldest are not seen, which is logged."""
+    memory = Memory()
+    found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
+    if len(found) == MAX_RECORDS:
+        log.error("the audit of two days has over %d records; actions begun before %s are not watched", len(found), found[0][1])
+    for _, time, record in found:
+        stage = Stage(record["stage"])
+        if "targets" in record:
+            take(memory, stage, time, record)
+        elif "action" not in record:
+            memory.stage[record["plan"]] = stage
+        else:
+            _take_action(memory, stage, time, record)
+    for key, entry in memory.open.items():
+        if memory.stage.get(entry.plan) is Stage.FAILED:
+            memory.open[key] = replace(entry, failed=True)
+    return memory
+
+
+def _take_action(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]) -> None:
+    if stage in (Stage.BEGUN, Stage.DONE, Stage.FAILED):
+        memory.stage[record["plan"]] = stage
+    if stage in (Stage.BEGUN, Stage.REVERTING):
+        memory.done.append(Done(record["asset"], record["metric"], time))
+    if stage in _FINAL:
+        memory.open.pop(record["action"], None)
+    else:
+        memory.open[record["action"]] = _opened(record, stage, time)
+
+
+def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
+    until = datetime.fromisoformat(record["until"])
+    action = Action(record["asset"], record["metric"], record["ordered"], until, record["action"])
+    stuck = stage is Stage.REVERT_FAILED
+    return Open(record["plan"], action, record["before"], record["value"], time, stuck or stage is Stage.FAILED, stuck)
+
+
+def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]) -> None:
+    """One record of a table of orders, as it is written and as it is read back: the two agree by being the same."""
+    queue, verb = record["queue"], Verb(record["verb"])
+    for i, target in enumerate(record["targets"]):
+        key = (queue, target)
+        if stage is Stage.BEGUN:
+            entry = Ordered(
+                record["plan"], queue, target, verb, _number(record["values"][i]), _number(record["before"][i]), "",
+                datetime.fromisoformat(record["until"][i]), time, sure=False,
+            )  # fmt: skip
+            older = memory.ordered.get(key)
+            if older is not None and older.verb is verb:  # it hands on its way back
+                entry = replace(entry, before=older.before, said=older.said)
+            memory.ordered[key] = entry if older is None else replace(entry, older=replace(older, older=None))
+            memory.done.append(Done(target, verb, time))
+        elif stage is Stage.DONE:
+            _settle(memory, key, record, i)
+        elif stage in _FINAL:
+            memory.ordered.pop(key, None)
+            if stage is Stage.LEFT:
+                memory.left[key] = time
+        elif stage is Stage.REVERT_FAILED and key in memory.ordered:
+            memory.ordered[key] = replace(memory.ordered[key], stuck=True)
+    if stage in (Stage.BEGUN, Stage.DONE):
+        memory.stage[record["plan"]] = stage
+
+
+def _settle(memory: Memory, key: Key, record: Mapping[str, Any], i: int) -> None:
+    """What came of one order."""
+    entry = memory.ordered.get(key)
+    if entry is None or entry.plan != record["plan"]:
+        return
+    result = record["results"][i]
+    if result in (Result.DONE, Result.SAME):
+        memory.ordered[key] = replace(entry, sure=True, said=entry.said or record["said"][i], older=None)
+    elif result != Result.GONE and entry.older is not None:
+        memory.ordered[key] = replace(entry.older, sure=result == Result.REFUSED)  # a failed write may have been half one
+    else:
+        del memory.ordered[key]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

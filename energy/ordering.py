@@ -1,0 +1,268 @@
+"""Orders to schedulers: written down before they are sent, sent as tables, undone at their end.
+
+An order is idempotent and is read back by the queue, so what a crash cut off is simply looked at: ``follow`` compares what was
+begun with the jobs as they stand. A begin time releases itself; what does not (a hold, a pause, a drained node) ends at its
+``until``, by us, or by the watchdog where we are no more.
+"""
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from energy.memory import Memory, Ordered, take
+from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
+from energy.plan import Mode, Plan, Verdict
+from twin.errors import SourceError
+from twin.job import Jobs, JobState
+from twin.message import Message
+from twin.order import OF_JOBS, Orders, Receipts, Result, Verb, orders
+from twin.ports import Records, Steerable
+from twin.state import State
+
+log = logging.getLogger(__name__)
+BATCH = 200  # orders of one record: what a crash leaves unsure is at most that
+NEAR_S = 2.0
+PAUSED_FOR = timedelta(minutes=2)  # a pause without a begin time after it is taken back
+HELD_FOR = timedelta(hours=4)  # the longest that what does not release itself stays in force
+_BACK: Mapping[Verb, Verb] = {
+    Verb.BEGIN: Verb.BEGIN, Verb.HOLD: Verb.RELEASE, Verb.PAUSE: Verb.BEGIN, Verb.PRIORITY: Verb.PRIORITY, Verb.QOS: Verb.QOS,
+    Verb.COMMENT: Verb.COMMENT, Verb.SUSPEND: Verb.RESUME, Verb.DRAIN: Verb.UNDRAIN, Verb.WEIGHT: Verb.WEIGHT,
+    Verb.FEATURES: Verb.FEATURES, Verb.STOP: Verb.START,
+}  # fmt: skip
+_WORDS = (Verb.QOS, Verb.FEATURES)  # go back to the words that stood there
+_ONCE = (Verb.REQUEUE, Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)  # nothing stays in force
+
+
+class Ordering:
+    """Carries out orders. One for a site, used from one task at a time."""
+
+    def __init__(self, records: Records, queues: Mapping[str, Steerable], memory: Memory) -> None:
+        self._records, self._queues, self._memory = records, queues, memory
+
+    async def carry_out(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
+        """All tables in their order; of what failed in one, nothing more is ordered in the next. Each order stands for itself:
+        one that fails leaves the others in force."""
+        missing = [queue for queue, _ in plan.orders if queue not in self._queues]
+        if missing:
+            return Outcome(Stage.REFUSED, Message("Queue {queue} takes no orders", {"queue": missing[0]}))
+        why = {
+            "lever": plan.lever,
+            "who": who,
+            "mode": mode,
+            "reason": message(plan.reason),
+            "verdict": refusals(verdict),
+            **promised(plan),
+        }
+        failed: set[tuple[str, str]] = set()
+        done = total = 0
+        for queue, table in plan.orders:
+            for part in _parts(table, [i for i, one in enumerate(table.targets) if (queue, one) not in failed]):
+                got = await self._send(plan.key, queue, part, now, why)
+                done += got.count(Result.DONE, Result.SAME)
+                total += len(part)
+                failed |= {
+                    (queue, one)
+                    for one, result in zip(part.targets, got.results, strict=True)
+                    if result not in (Result.DONE, Result.SAME)
+                }
+        stage = Stage.DONE if done or not total else Stage.FAILED
+        self._memory.remember(plan.key, stage)
+        said = Message("{done} of {total} orders are in force", {"done": done, "total": total}) if done < total else None
+        return Outcome(stage, said)
+
+    async def revert_due(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
+        """Take back what has reached its end (``all_now``: everything; ``but_begins``: without begin times)."""
+        due = [entry for entry in self._memory.ordered.values() if all_now or entry.stuck or entry.until <= now]
+        stays = {name for name, queue in self._queues.items() if but_begins and queue.releases_itself}
+        return await self._back([one for one in due if not (one.verb is Verb.BEGIN and one.queue in stays)], now, None)
+
+    async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
+        """See ``energy.act.Desk.release_strays``."""
+        terms = jobs.terms
+        waits = (jobs.state == JobState.PENDING) & (terms.noted == 1) & ((terms.begin_s > now.timestamp()) | (terms.held == 1))
+        known = {target for name, target in self._memory.ordered if name == queue}
+        lost = [
+            Ordered("stray", queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now, now)
+            for i in np.flatnonzero(waits).tolist()
+            if jobs.ids[i] not in known
+        ]
+        await self._back(lost, now, Message("It bears a note of ours, and no record says why"))
+
+    async def follow(self, queue: str, jobs: Jobs, now: datetime) -> None:
+        """See ``energy.act.Desk.follow``."""
+        mine = [e for e in self._memory.ordered.values() if e.queue == queue and e.verb in OF_JOBS]
+        if not mine:
+            return
+        at = {job: i for i, job in enumerate(jobs.ids)}
+        out: list[Ordered] = []
+        for entry in mine:
+            i = at.get(entry.target)
+            waits = i is not None and jobs.state[i] == JobState.PENDING
+            if i is None or jobs.state[i] >= JobState.COMPLETED:
+                self._note(Stage.REVERTED, [entry], now, Message("The job is over"))
+            elif not jobs.deferrable[i]:
+                out.append(entry)
+            elif waits and entry.verb is Verb.BEGIN and not entry.sure:
+                self._recognise(entry, float(jobs.terms.begin_s[i]), now)
+            elif waits and entry.verb is Verb.BEGIN and _moved(entry, float(jobs.terms.begin_s[i]), now):
+                self._note(Stage.LEFT, [entry], now, Message("A person has changed it"))
+        await self._back(out, now, Message("Its owner has taken it out"), left=True)
+
+    def _recognise(self, entry: Ordered, begin_s: float, now: datetime) -> None:
+        """An order of a process that died: was it written?"""
+        if abs(begin_s - entry.value) <= NEAR_S:
+            self._settled(entry, Result.SAME, "found so after a restart", now)
+        elif now - entry.sent > PAUSED_FOR:  # what was just sent may not have been read yet
+            self._settled(entry, Result.FAILED, "not found after a restart: it was never written", now)
+
+    def _settled(self, entry: Ordered, result: Result, why: str, now: datetime) -> None:
+        none = [None]
+        record = {
+            "stage": Stage.DONE, "plan": entry.plan, "queue": entry.queue, "verb": entry.verb, "targets": [entry.target],
+            "results": [result], "before": none, "after": none, "said": [entry.said], "said_why": [why],
+        }  # fmt: skip
+        self._write(Stage.DONE, record, now)
+
+    # sending
+
+    async def _send(self, plan: str, queue: str, table: Orders, now: datetime, why: Mapping[str, Any]) -> Receipts:
+        """Write down, send, write down what came of it."""
+        known = [self._memory.ordered.get((queue, target)) for target in table.targets]
+        # what an older order of ours holds is what must be there, unless the plan says so itself
+        expected = np.array([e.value if e and e.sure and e.verb is table.verb is Verb.BEGIN else math.nan for e in known])
+        if table.expected is not None:
+            expected = np.where(np.isnan(expected), table.expected, expected)
+        table = orders(table.verb, table.targets, table.values, table.texts, undo=table.undo, expected=expected)
+        head = {"plan": plan, "queue": queue, "verb": table.verb, "targets": list(table.targets)}
+        values, until = table.values.tolist(), [_until(table, i, now).isoformat() for i in range(len(table))]
+        before = [None if math.isnan(value) else value for value in expected.tolist()]
+        texts = list(table.texts)
+        begun = {"stage": Stage.BEGUN, **head, "values": values, "before": before, "until": until, "texts": texts, **why}
+        self._write(Stage.BEGUN, begun, now)
+        got = await self._asked(queue, table, now)
+        self._write(Stage.DONE, {"stage": Stage.DONE, **head, **_came(got)}, now)
+        for target in table.targets:
+            entry = self._memory.ordered.get((queue, target))
+            if entry is not None and (table.verb in _ONCE or _nothing_left(entry, now)):
+                del self._memory.ordered[queue, target]
+        return got
+
+    async def _asked(self, queue: str, table: Orders, now: datetime) -> Receipts:
+        try:
+            return await self._queues[queue].order(table, now)
+        except SourceError as error:
+            n = len(table)
+            nan = np.full(n, math.nan)
+            return Receipts([Result.FAILED] * n, nan, nan, [""] * n, [str(error)] * n)
+
+    async def _back(
+        self, entries: Iterable[Ordered], now: datetime, why: Message | None, *, left: bool = False
+    ) -> list[Outcome]:
+        """Take orders back, table by table; what has no way back is let go of."""
+        groups: dict[tuple[str, Verb], list[Ordered]] = defaultdict(list)
+        for entry in entries:
+            groups[entry.queue, entry.verb].append(entry)
+        parts = [(key, group[k : k + BATCH]) for key, group in groups.items() for k in range(0, len(group), BATCH)]
+        return [await self._back_one(*key, part, now, why, left) for key, part in parts]
+
+    async def _back_one(
+        self, queue: str, verb: Verb, group: list[Ordered], now: datetime, why: Message | None, left: bool
+    ) -> Outcome:
+        if verb not in _BACK or queue not in self._queues:
+            self._note(Stage.REVERTED, group, now, Message("There is no way back, or no such queue any more"))
+            return Outcome(Stage.REVERTED)
+        fresh = [entry for entry in group if not entry.stuck]
+        if fresh:  # a further try to move what does not move is no news
+            self._note(Stage.REVERTING, fresh, now, why)
+        got = await self._asked(queue, _backwards(verb, group, now, left), now)
+        ends: dict[tuple[Stage, str], list[Ordered]] = defaultdict(list)
+        for entry, result, said in zip(group, got.results, got.why, strict=True):
+            ends[_end_of(result, left), said].append(entry)
+        stuck = False
+        for (stage, said), ended in ends.items():
+            fresh = [entry for entry in ended if not (stage is Stage.REVERT_FAILED and entry.stuck)]
+            if stage is Stage.REVERT_FAILED:
+                stuck = True
+                log.error("%d orders at %s cannot be taken back: %s", len(ended), queue, said)
+            if fresh:
+                self._note(stage, fresh, now, Message("{said}", {"said": said}) if said else why)
+        return Outcome(Stage.REVERT_FAILED if stuck else Stage.REVERTED, why)
+
+    # records
+
+    def _note(self, stage: Stage, entries: Sequence[Ordered], now: datetime, why: Message | None) -> None:
+        groups: dict[tuple[str, str, Verb], list[Ordered]] = defaultdict(list)
+        for entry in entries:
+            groups[entry.plan, entry.queue, entry.verb].append(entry)
+        for (plan, queue, verb), group in groups.items():
+            head = {"stage": stage, "plan": plan, "queue": queue, "verb": verb, "targets": [entry.target for entry in group]}
+            values, before = [entry.value for entry in group], [entry.before for entry in group]
+            self._write(stage, {**head, "values": values, "before": before, "why": message(why)}, now)
+
+    def _write(self, stage: Stage, record: Mapping[str, Any], now: datetime) -> None:
+        """Kept first; then it counts."""
+        kept = plain(dict(record))
+        self._records.append(TOPIC, now, kept)
+        take(self._memory, stage, now, kept)
+
+
+def _parts(table: Orders, rows: list[int]) -> Iterable[Orders]:
+    """The rows of a table in parts of one record's length."""
+    for k in range(0, len(rows), BATCH):
+        at = rows[k : k + BATCH]
+        targets, texts = [table.targets[i] for i in at], [table.texts[i] for i in at]
+        expected = None if table.expected is None else table.expected[at]
+        yield orders(table.verb, targets, table.values[at], texts, undo=table.undo, expected=expected)
+
+
+def _until(table: Orders, i: int, now: datetime) -> datetime:
+    """When an order is over at the latest: a begin time at its time, a pause soon unless a begin time follows."""
+    if table.verb is Verb.BEGIN:
+        return max(datetime.fromtimestamp(float(table.values[i]), now.tzinfo), now)
+    return now + (PAUSED_FOR if table.verb is Verb.PAUSE else HELD_FOR)
+
+
+def _nothing_left(entry: Ordered, now: datetime) -> bool:
+    """A begin time that is over before it was read back."""
+    return entry.verb is Verb.BEGIN and not entry.value > now.timestamp()
+
+
+def _moved(entry: Ordered, begin_s: float, now: datetime) -> bool:
+    """Whether somebody has changed a begin time of ours. That of a job that rests after a requeue may be later than asked."""
+    soon = entry.until <= now or now - entry.sent < PAUSED_FOR
+    return not soon and not abs(begin_s - entry.value) <= NEAR_S
+
+
+def _backwards(verb: Verb, group: Sequence[Ordered], now: datetime, left: bool) -> Orders:
+    """The orders that take ``group`` back; a value that a person has changed since is not touched."""
+    targets = [entry.target for entry in group]
+    texts = [entry.said if verb in _WORDS else "" for entry in group]
+    before = np.array([entry.before for entry in group])
+    values: np.ndarray[Any, np.dtype[np.float64]] = before
+    if _BACK[verb] is Verb.BEGIN:
+        values = np.where(before > now.timestamp(), before, 0.0) if verb is Verb.BEGIN else np.zeros(len(group))
+    guarded = verb in (Verb.BEGIN, Verb.PRIORITY, Verb.WEIGHT) and not left
+    over = np.array([entry.until <= now for entry in group])
+    expected = np.where(over, math.nan, [entry.value for entry in group]) if guarded else None
+    return orders(_BACK[verb], targets, values, texts, undo=True, expected=expected)
+
+
+def _end_of(result: Result, left: bool) -> Stage:
+    if result in (Result.DONE, Result.SAME, Result.GONE):
+        return Stage.LEFT if left else Stage.REVERTED
+    return Stage.LEFT if result is Result.REFUSED else Stage.REVERT_FAILED
+
+
+def _came(got: Receipts) -> dict[str, Any]:
+    return {
+        "results": list(got.results),
+        "before": got.before.tolist(),
+        "after": got.after.tolist(),
+        "said": list(got.said),
+        "said_why": list(got.why),
+    }

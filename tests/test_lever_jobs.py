@@ -1,0 +1,223 @@
+"""Levers on jobs: a signal with a rhythm is followed, one without is left alone; deadlines, owners and room are kept."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small import rows
+
+from energy.ahead import signal_ahead
+from energy.guard import Limits, guard
+from energy.levers import QueueNow, no_outlook, open_lever
+from energy.levers.jobs_ahead import pools
+from energy.plan import Done
+from twin.frame import frame_of
+from twin.job import Cluster, Jobs, JobState
+from twin.load import build_site
+from twin.order import Terms, Verb
+from twin.state import State
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+HOUR = 3600.0
+SITE = build_site("s", "UTC", rows("id=net kind=grid", "id=slurm kind=queue"))
+METRIC = "carbon_gco2_per_kwh"
+DAYS = 50
+
+
+def signal(amplitude=100.0, noise=5.0, seed=1, now=NOW, horizon=48):
+    """A sine over the day, lowest at midnight, on 300 g/kWh."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    time_s = now.timestamp() // HOUR * HOUR + HOUR * np.arange(-24 * DAYS, 0)
+    values = 300 - amplitude * np.cos(2 * np.pi * time_s / 86400) + noise * rng.standard_normal(len(time_s))
+    return signal_ahead(METRIC, time_s, values, HOUR, now, horizon)
+
+
+def jobs(*columns, state=JobState.PENDING):
+    """Rows of (gpus, limit [h], deadline [h from now; None], deferrable)."""
+    n = len(columns)
+    t = NOW.timestamp()
+    gpus, limit, due, wants = zip(*columns, strict=True)
+    flags = np.array(wants, dtype=np.uint8)
+    nan = np.full(n, np.nan)
+    states = np.full(n, state, dtype=np.uint8)
+    running = states == JobState.RUNNING
+    none = np.zeros(n, dtype=np.uint8)
+    return Jobs(
+        [str(i) for i in range(n)], ["j"] * n, ["u"] * n, ["batch"] * n, states, np.array(gpus, dtype=np.int32),
+        np.full(n, t - 60.0),
+        np.where(running, t - 2 * HOUR, np.nan), nan, HOUR * np.array(limit, dtype=np.float64),
+        np.array([np.nan if d is None else t + d * HOUR for d in due]), flags, np.empty(0, np.int32), np.empty(0, np.int32),
+        Terms(nan, none, running.astype(np.uint8) & flags, none, nan),
+    )  # fmt: skip
+
+
+def cluster(nodes=8, gpus=8):
+    return Cluster(
+        [f"n{i}" for i in range(nodes)], np.full(nodes, -1, np.int32), np.zeros(nodes, np.uint8),
+        np.full(nodes, gpus, np.int32),
+        np.zeros(nodes, np.int32), ["batch", "prod"], np.ones(2, np.uint8),
+        np.array([[p, i] for p in range(2) for i in range(nodes)], dtype=np.int32), [], np.empty(0), np.empty(0),
+        np.empty((0, 2), np.int32),
+    )  # fmt: skip
+
+
+def outlook(table, seen=None, nodes=8):
+    return replace(no_outlook(), signal=seen or signal(), queues=(QueueNow("slurm", table, cluster(nodes)),))
+
+
+def proposed(table, seen=None, name="job_start", nodes=8, now=NOW):
+    return open_lever(name).propose(SITE, State(SITE), table, outlook(table, seen, nodes), now)
+
+
+def state():
+    made = State(SITE)
+    for kind, values in (("grid", {METRIC: 300.0}), ("queue", {"waiting_count": 1.0})):
+        made.absorb(frame_of(kind, NOW, 0, **values), NOW)
+    return made
+
+
+def begins(plan):
+    return {t: (v - NOW.timestamp()) / HOUR for t, v in zip(plan.orders[-1][1].targets, plan.orders[-1][1].values, strict=True)}
+
+
+def refused(plan, table, limits=None, history=(), of=None, nodes=8):
+    verdict = guard(
+        plan, SITE, of or state(), (), NOW, limits or Limits(), history, (QueueNow("slurm", table, cluster(nodes)),)
+    )
+    return {refusal.rule for refusal in verdict.refusals}
+
+
+def test_what_may_wait_waits_for_midnight_and_the_others_are_left_alone():
+    table = jobs((8, 4, 30, 1), (8, 4, 30, 0), (8, 4, 4.5, 1), (8, 4, None, 1))
+    plan = proposed(table)
+    got = begins(plan)
+    assert set(got) == {"0", "3"}  # 1 has not agreed; 2 has no time before its deadline
+    assert all(9 <= hour <= 12 for hour in got.values())
+    assert plan.gain.low_frac <= plan.gain.change_frac <= plan.gain.high_frac < -0.2
+    assert "icctwin:off" in plan.orders[0][1].texts[0]
+    assert refused(plan, table) == set()
+    again = proposed(table, now=NOW + timedelta(seconds=60))
+    assert again.key == plan.key
+
+
+@pytest.mark.parametrize("seen", [signal(amplitude=0, noise=20), signal(amplitude=2, noise=40, seed=3)])
+def test_a_signal_that_cannot_be_foreseen_moves_nothing(seen):
+    assert proposed(jobs((8, 4, 30, 1), (16, 2, None, 1)), seen) is None
+
+
+def test_without_a_signal_nothing_is_proposed():
+    table = jobs((8, 4, 30, 1))
+    view = (QueueNow("slurm", table, cluster()),)
+    for name in ("job_start", "job_shift"):
+        assert open_lever(name).propose(SITE, State(SITE), table, replace(no_outlook(), queues=view), NOW) is None
+    short = np.arange(12.0)
+    assert signal_ahead(METRIC, NOW.timestamp() - HOUR * (12 - short), 300 + short, HOUR, NOW, 48) is None
+    old = NOW.timestamp() - HOUR * np.arange(100, 6, -1)  # the last five hours are missing
+    assert signal_ahead(METRIC, old, np.full(len(old), 300.0), HOUR, NOW, 48) is None
+
+
+def test_a_begin_time_that_stands_is_kept_and_taken_back_when_there_is_no_more_time():
+    table = jobs((8, 4, 30, 1), (8, 4, 30, 1))
+    first = begins(proposed(table))
+    stands = np.array([first["0"], first["1"]]) * HOUR + NOW.timestamp()
+    ours = np.ones(2, np.uint8)
+    noted = replace(table, agreed=replace(table.terms, begin_s=stands, noted=ours))
+    assert proposed(noted) is None
+    due = table.deadline_s.copy()
+    due[1] = NOW.timestamp() + 5 * HOUR  # its owner wants it sooner now
+    hurry = replace(noted, deadline_s=due)
+    plan = proposed(hurry)
+    assert (list(plan.orders[0][1].targets), plan.orders[0][1].values.tolist()) == (["1"], [0.0])
+    assert plan.orders[0][1].expected.tolist() == [stands[1]]
+    assert refused(plan, hurry, Limits(orders_per_hour=0), of=State(SITE)) == set()  # letting go is always allowed
+    assert refused(plan, hurry, Limits(stop=True)) == {"stop"}
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 32), st.integers(1, 12), st.one_of(st.none(), st.integers(1, 46)), st.integers(0, 1)),
+        min_size=1,
+        max_size=25,
+    ),
+    st.integers(4, 10),
+)
+def test_no_plan_passes_a_deadline_the_longest_wait_or_the_room(columns, nodes):
+    table = jobs(*columns)
+    plan = proposed(table, SEEN, nodes=nodes)
+    if plan is None:
+        return
+    got = begins(plan)
+    taken = np.zeros(200)
+    for job, hour in got.items():
+        gpus, limit, due, wants = columns[int(job)]
+        assert wants
+        assert 0 < hour <= 24
+        assert due is None or hour + limit <= due
+        taken[round(hour) : round(hour) + limit] += gpus
+    assert taken.max() <= 8 * nodes
+    assert refused(plan, table, nodes=nodes) <= {"consequence"}
+
+
+SEEN = signal()
+
+
+def test_the_guard_names_each_rule():
+    table = jobs((8, 4, 30, 1), (8, 4, 30, 0))
+    plan = proposed(table)
+    queue, order = plan.orders[0]
+    late = replace(order, values=np.array([NOW.timestamp() + 27 * HOUR]))
+    other = replace(order, targets=["1"])
+    faults = {
+        "unknown_queue": replace(plan, orders=(("other", order),)),
+        "gain": replace(plan, gain=replace(plan.gain, high_frac=0.01)),
+        "agreed": replace(plan, orders=((queue, other),)),
+        "wait": plan,
+        "deadline": replace(plan, orders=((queue, late),)),
+        "order_rate": plan,
+        "order_dwell": plan,
+        "order_stale": plan,
+    }
+    limits = {
+        "wait": Limits(longest_wait_s=HOUR),
+        "order_rate": Limits(orders_per_hour=0),
+        "deadline": Limits(longest_wait_s=1e6),
+    }
+    history = {"order_dwell": (Done("0", Verb.BEGIN, NOW - timedelta(seconds=30)),)}
+    for rule, bad in faults.items():
+        got = refused(bad, table, limits.get(rule), history.get(rule, ()), State(SITE) if rule == "order_stale" else None)
+        assert rule in got, rule
+        assert got <= {rule, "consequence"} | ({"order_stale"} if rule == "order_stale" else set()), rule
+
+
+def test_the_guard_simulates_the_consequence():
+    """One node of 8: at midnight a job that waits for it has no room any more before its deadline."""
+    table = jobs((8, 10, 27, 1), (8, 20, 34, 1))
+    plan = proposed(jobs((8, 10, 27, 1)), nodes=1)
+    assert begins(plan)["0"] > 4
+    assert refused(plan, table, nodes=1) == {"consequence"}
+    assert refused(plan, table, nodes=2) == set()
+
+
+def test_running_jobs_are_paused_when_that_surely_pays_and_goes_on_by_itself():
+    table = jobs((16, 12, 40, 1), (16, 12, 40, 0), state=JobState.RUNNING)
+    plan = proposed(table, signal(now=NOW, amplitude=220), "job_shift")
+    assert [table.verb for _, table in plan.orders] == [Verb.PAUSE, Verb.BEGIN]
+    assert list(plan.orders[0][1].targets) == list(plan.orders[1][1].targets) == ["0"]
+    assert begins(plan)["0"] >= 2
+    assert plan.gain.high_frac < 0
+    assert refused(plan, table) == set()
+    fresh = replace(table, start_s=np.full(2, NOW.timestamp() - 600))
+    assert proposed(fresh, signal(amplitude=220), "job_shift") is None  # it has only begun
+
+
+def test_partitions_that_share_nodes_share_their_room():
+    shared = QueueNow("slurm", jobs((1, 1, None, 1)), cluster(nodes=4))
+    assert pools(shared)[0].tolist() == [32.0]
+    apart = replace(
+        shared, cluster=replace(shared.cluster, partition_nodes=np.array([[0, 0], [0, 1], [1, 2], [1, 3]], np.int32))
+    )
+    assert pools(apart)[0].tolist() == [16.0, 16.0]

@@ -1,0 +1,205 @@
+"""A report's sums are the store's, its parts sum to the meter, the same week gives the same bytes, nothing is made up."""
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import small_site
+
+from energy.account.book import Given
+from energy.account.runs import TOPIC
+from energy.baseline import Verdict, saving
+from ingest.stores import open_store
+from ingest.stores.records import open_records
+from twin.errors import ConfigError
+from twin.frame import Frame
+from twin.site import Site
+from ui.report.compose import compose
+from ui.report.document import Report
+from ui.report.gather import Inputs, gather
+from ui.report.page import page
+from ui.report.show import Show
+from ui.report.span import last_week, span_of
+from ui.report.write import FORMATS, files
+from ui.words import words
+
+ZONE = ZoneInfo("Asia/Shanghai")
+WEEK = span_of("2026-W46", ZONE)
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two weeks of a small site by the quarter of an hour; the second takes a tenth more. Two runs, one of them idle."""
+    site, folder = small_site(), tmp_path_factory.mktemp("report")
+    store, records = open_store(folder / "store", site), open_records(folder / "records.db")
+    frames: list[Frame] = []
+    for k in range(2 * 7 * 96):
+        at = WEEK.before().start + timedelta(minutes=15 * k)
+        more = 1.1 if at >= WEEK.start else 1.0
+        gpu = {"power_w": np.full(16, 500.0 * more), "util_frac": np.r_[np.full(8, 0.9), np.zeros(8)]}
+        meters = {"facility_power_w": 12_000.0 * more, "it_power_w": 10_000.0 * more, "cooling_power_w": 1_500.0 * more}
+        bulb = _one("weather", at, {"wet_bulb_c": 15.0})
+        frames += [Frame("gpu", at, site.all_rows("gpu"), gpu), _one("site", at, meters), bulb]
+    store.append(frames)
+    for k, (user, gpus, days) in enumerate(((EVIL, [[0, 7]], 7), ("lazy", [[8, 11]], 3))):
+        start_s = WEEK.start.timestamp()
+        run = {"key": f"q/{k}@{start_s:.0f}", "job": str(k), "user": user, "project": "p", "partition": "", "start_s": start_s,
+               "gpus": gpus}  # fmt: skip
+        records.append(TOPIC, WEEK.start, {"entry": "begun", **run})
+        ended = {"entry": "ended", "key": run["key"], "end_s": start_s + days * 86400.0, "end_told": True}
+        records.append(TOPIC, WEEK.start + timedelta(days=days), ended)
+    return gather(site, store, records, WEEK, Given(average_gco2_per_kwh=500.0))
+
+
+def _one(kind: str, at: datetime, values: dict[str, float]) -> Frame:
+    return Frame(kind, at, np.array([0], dtype=np.int32), {name: np.array([value]) for name, value in values.items()})
+
+
+@pytest.fixture(scope="module")
+def report(inputs: Inputs) -> Report:
+    return compose(inputs, 1.25)
+
+
+def figures(report: Report) -> dict[str, float]:
+    return {figure.key: figure.value for section in report.sections for figure in section.figures}
+
+
+def test_sums_are_those_of_the_store(report: Report) -> None:
+    found = figures(report)
+    assert found["facility_kwh"] == pytest.approx(13.2 * 168, rel=1e-9)
+    assert found["it_kwh"] == pytest.approx(11.0 * 168, rel=1e-9)
+    assert found["pue_ratio"] == pytest.approx(1.2, rel=1e-9)
+    assert found["carbon_location_kg"] == pytest.approx(13.2 * 168 * 0.5, rel=1e-9)
+    assert found["held_frac"] == pytest.approx((8 * 7 + 4 * 3) / (16 * 7), rel=1e-9)
+    assert found["idle_held_frac"] == pytest.approx(4 * 3 / (8 * 7 + 4 * 3), rel=1e-9)
+    assert found["busy_frac"] == pytest.approx(0.45, rel=1e-9)
+    facility = next(figure for figure in report.sections[0].figures if figure.key == "facility_kwh")
+    assert facility.change_frac == pytest.approx(0.1, rel=1e-9)
+
+
+def test_parts_sum_to_the_meter_to_the_watt_hour(report: Report) -> None:
+    for by in ("project", "user", "job"):
+        table = next(table for table in report.tables() if table.key == f"by_{by}")
+        sums = np.array([[float(cell) for cell in row[1:]] for row in table.rows]).sum(axis=0)
+        assert sums[2] == pytest.approx(13.2 * 168, abs=1e-6)
+        assert sums[1] == pytest.approx(11.0 * 168, abs=1e-6)
+    days = next(table for table in report.tables() if table.key == "days")
+    assert sum(float(row[1]) for row in days.rows) == pytest.approx(13.2 * 168, rel=1e-9)
+
+
+def test_the_same_week_gives_the_same_bytes_in_every_format(report: Report) -> None:
+    one, other = (list(files(report, ("en", "zh"), FORMATS, WEEK.end, "CNY")) for _ in range(2))
+    assert [name for name, _ in one] == [name for name, _ in other]
+    for (name, first), (_, second) in zip(one, other, strict=True):
+        assert first == second, name
+        assert len(first) > 30
+    assert {name.rpartition(".")[2] for name, _ in one} == {"html", "pdf", "json", "csv", "xlsx"}
+
+
+def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) -> None:
+    made = dict(files(report, ("en",), ("html", "json"), WEEK.end, ""))
+    text, data = made["2026-W46.html"].decode(), json.loads(made["2026-W46.json"])
+    assert data["sections"]["energy"]["pue_ratio"]["value"] == pytest.approx(1.2)
+    assert "1.200" in text
+    assert EVIL not in text
+    assert "&lt;script&gt;" in text
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+
+
+def test_every_word_is_also_chinese(report: Report) -> None:
+    zh = words("zh")
+    said = [report.sections[k].title for k in range(3)]
+    for section in report.sections:
+        said += [message.text for message in section.lead]
+        said += [figure.label for figure in section.figures]
+        said += [block.title for block in section.blocks if hasattr(block, "title")]
+        said += [label for table in report.tables() for label, _ in table.heads]
+    said += [message.text for message in report.said] + [verdict.value for verdict in Verdict if verdict != Verdict.SHOWN]
+    same = {"PUE", "CUE", "WUE", "REF", "ERF", "GPU"}
+    assert [text for text in dict.fromkeys(said) if text not in same and zh(text) == text] == []
+    assert "能耗" in page(report, Show(zh))
+
+
+def test_a_week_that_nobody_read_says_so(tmp_path: Path) -> None:
+    site: Site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    made = compose(gather(site, store, records, WEEK, Given()))
+    assert [message.text for message in made.said] == [
+        "Nothing was read in this span: no meter and no model says what the centre took in."
+    ]
+    assert not np.isfinite(figures(made)["facility_kwh"])
+    assert dict(files(made, ("en",), FORMATS, WEEK.end, ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "days", "before", "year"),
+    [
+        ("2026-W46", date(2026, 11, 9), 7, "2026-W45", "2025-W46"),
+        ("2026-W01", date(2025, 12, 29), 7, "2025-W52", "2025-W01"),
+        ("2026-W53", date(2026, 12, 28), 7, "2026-W52", "2025-W52"),
+        ("2026-02", date(2026, 2, 1), 28, "2026-01", "2025-02"),
+        ("2026-Q4", date(2026, 10, 1), 92, "2026-Q3", "2025-Q4"),
+        ("2026", date(2026, 1, 1), 365, "2025", "2025"),
+        ("2026-11-01/2026-11-15", date(2026, 11, 1), 14, "2026-10-18/2026-11-01", "2025-11-02/2025-11-16"),
+    ],
+)
+def test_spans_are_those_of_the_calendar(text: str, first: date, days: int, before: str, year: str) -> None:
+    span = span_of(text, ZONE)
+    assert (span.first, len(span.days), span.before().label, span.year_ago().label) == (first, days, before, year)
+
+
+def test_a_day_of_the_clock_change_is_as_long_as_it_is() -> None:
+    span = span_of("2026-10-25/2026-10-26", ZoneInfo("Europe/Berlin"))
+    assert span.end - span.start == timedelta(hours=25)
+    assert last_week(datetime(2026, 11, 16, 1, tzinfo=UTC), ZONE).label == "2026-W46"
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-W54", "2026-13", "26-W01", "2026-11-15/2026-11-01", "2024-01-01/2026-01-01", "last", ""]
+)
+def test_what_is_no_span_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"2026-W46|400 days"):
+        span_of(text, ZONE)
+
+
+def days(rng: np.random.Generator, count: int, saved_frac: float = 0.0) -> np.ndarray:
+    """Days of a plant: facility kWh from IT kWh and wet bulb with 1 % scatter."""
+    it, bulb = rng.uniform(20e3, 30e3, count), rng.uniform(5.0, 25.0, count)
+    facility = (2000 + 1.1 * it + 60 * bulb) * rng.normal(1, 0.01, count) * (1 - saved_frac)
+    return np.column_stack([facility, it, bulb])
+
+
+def test_the_baseline_finds_a_planted_saving_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    inside = 0
+    for _ in range(200):
+        now = days(rng, 7, saved_frac=0.04)
+        found = saving(days(rng, 56), now)
+        truth = now[:, 0].sum() / 0.96 * 0.04
+        inside += found.low_kwh <= truth <= found.high_kwh
+    assert 0.72 <= inside / 200 <= 0.90  # 80 % is what it says
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 40), st.sampled_from([0.0, np.nan]))
+def test_a_baseline_that_cannot_carry_a_saving_shows_none(seed: int, count: int, hole: float) -> None:
+    rng = np.random.default_rng(seed)
+    past, now = days(rng, count), days(rng, 7)
+    now[:, 0] += hole
+    found = saving(past, now)
+    if count < 21 or np.isnan(hole):
+        assert found.verdict in (Verdict.TOO_SHORT, Verdict.NO_DAYS)
+        assert np.isnan(found.kwh)
+    wild = past.copy()
+    wild[:, 0] *= rng.uniform(0.5, 1.5, count)
+    assert saving(wild, days(rng, 7)).verdict in (Verdict.TOO_SHORT, Verdict.TOO_LOOSE)
+    hot = days(rng, 7)
+    hot[:, 2] += 30
+    assert saving(days(rng, 56), hot).verdict is Verdict.OUTSIDE

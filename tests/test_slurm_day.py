@@ -1,0 +1,132 @@
+"""A compressed day on a real Slurm of six nodes: a hundred jobs of mixed consent, auto mode; icctwin is killed ten times,
+slurmctld restarted twice. What happened is taken from Slurm's log and job records; the audit must explain it."""
+
+import re
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from servers import running_slurm
+
+from energy.memory import Memory, take
+from energy.notes import Stage
+from ui.benches.slurm_day import DAY_SLOTS, PAST_SLOTS, SLOT_S, DayRun, read_carbon, wanted_jobs
+
+pytestmark = pytest.mark.server
+JOBS, KILLS, RESTARTS = 100, 10, 2
+NODES = 6
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory, fixtures):
+    """The recorded CAISO spring where it is at hand, else a made-up sunny grid."""
+    recorded = fixtures.parent.parent / "shared" / "data" / "energy" / "carbon" / "CISO-2022-hourly.csv"
+    path, first = (recorded, 24 * 120) if recorded.exists() else (fixtures / "carbon" / "solar-grid-hourly.csv", 0)
+    carbon = read_carbon(path, first, PAST_SLOTS + 3 * DAY_SLOTS)
+    with running_slurm(tmp_path_factory, NODES) as server:
+        wanted = wanted_jobs(JOBS, np.random.Generator(np.random.PCG64(7)))
+        yield DayRun(server, tmp_path_factory.mktemp("acting"), carbon, wanted).run(KILLS, RESTARTS)
+
+
+def ordered(day, *stages):
+    """Job -> how often the audit says that something of it was to be written."""
+    found = Counter()
+    for record in day.audit:
+        if record["stage"] in stages and "targets" in record:
+            found.update(record["targets"])
+    return found
+
+
+def job_of(day):
+    return {str(job["job_id"]): job for job in day.jobs}
+
+
+def test_the_day_was_what_it_should_be(day):
+    assert (len(day.jobs), day.killed, day.controller_restarts) == (JOBS, KILLS, RESTARTS)
+    assert day.killed_mid_write >= KILLS // 2
+    assert {job["job_state"] for job in day.jobs} == {"COMPLETED"}
+    assert Counter(record["stage"] for record in day.audit)[Stage.BEGUN] > 5
+
+
+def test_no_job_is_touched_whose_owner_has_not_agreed(day):
+    touched = set(ordered(day, "begun", "reverting"))
+    changed = set(re.findall(r"_update_job: setting \w+ to .* for JobId=(\d+)", day.log))
+    plain = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "plain"}
+    assert len(plain) > 20
+    assert not plain & (touched | changed)
+
+
+def test_who_takes_a_job_out_is_heard_and_it_is_not_ordered_again(day):
+    out = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "out"}
+    lines = day.log.splitlines()
+    heard = 0
+    for job in out:
+        said = [i for i, line in enumerate(lines) if line.endswith(f"setting comment to icctwin:off for JobId={job}")]
+        if not said:
+            continue  # it was over before
+        heard += 1
+        later = [line for line in lines[said[0] + 1 :] if re.search(rf"setting begin to .* for JobId={job}$", line)]
+        assert len(later) <= 1  # let go, once
+        assert job_of(day)[job]["comment"] == "icctwin:off"
+    assert heard > 0
+
+
+def test_no_plan_makes_a_job_late(day):
+    """By the last begin time that was ordered of each, and by when it really ended."""
+    planned, late = {}, []
+    for record in day.audit:
+        if record["stage"] == "begun":
+            planned.update({job: value for job, value in zip(record["targets"], record["values"], strict=True) if value})
+    assert len(planned) > 20
+    for job, one in zip(day.ids, day.wanted, strict=True):
+        due_s = day.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S
+        if job in planned:
+            assert planned[job] + one.length * SLOT_S <= due_s
+        if one.kind not in ("plain", "out") and job_of(day)[job]["end_time"] > due_s:
+            late.append(job)
+    assert late == []
+
+
+def test_every_hold_is_released_and_no_words_of_ours_are_left(day):
+    memory = Memory()
+    for record in day.audit:
+        if "targets" in record:
+            take(memory, Stage(record["stage"]), day_time(record), record)
+    assert [key for key in memory.ordered if job_of(day)[key[1]]["job_state"] != "COMPLETED"] == []
+    assert [job["comment"] for job in day.jobs if job["job_state"] in ("PENDING", "RUNNING") and "[" in job["comment"]] == []
+    assert [job["job_id"] for job in day.jobs if job["state_reason"].startswith("JobHeld")] == []
+
+
+def day_time(record):
+    return datetime.fromtimestamp(record["time_s"], UTC)
+
+
+def test_the_audit_explains_each_change_that_slurm_saw(day):
+    said = ordered(day, "begun", "reverting")
+    seen = Counter(re.findall(r"_update_job: setting begin to .* for JobId=(\d+)", day.log))
+    assert sum(seen.values()) > 20
+    assert {job: (count, said[job]) for job, count in seen.items() if count > said[job]} == {}
+    wrote = defaultdict(list)
+    for record in day.audit:
+        if record["stage"] == "begun":
+            assert record["who"] == "icctwin"
+            assert record["reason"]["text"]
+            assert len(record["before"]) == len(record["values"]) == len(record["until"]) == len(record["targets"])
+            wrote[record["plan"]].append(record)
+    for record in day.audit:
+        if record["stage"] == "done" and "results" in record:
+            assert record["plan"] in wrote
+
+
+def test_the_work_that_moved_ran_on_cleaner_power(day):
+    """Each job as it ran beside when it would have been looked at: the moved ones together on at least a tenth less carbon."""
+    moved, usual = 0.0, 0.0
+    for job, one in zip(day.ids, day.wanted, strict=True):
+        record = job_of(day)[job]
+        if one.kind in ("soon", "day", "late") and record["start_time"] - record["submit_time"] > 4 * SLOT_S:
+            run = np.arange(0, one.length * SLOT_S, SLOT_S / 4)
+            moved += one.gpus * float(day.carbon_at(record["start_time"] + run).sum())
+            usual += one.gpus * float(day.carbon_at(record["submit_time"] + run).sum())
+    assert usual > 0
+    assert moved < 0.9 * usual

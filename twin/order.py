@@ -1,0 +1,155 @@
+"""Orders to a job scheduler, as columns: what is to change of which jobs or nodes, and what came of it.
+
+A setpoint of an asset is a ``twin.ports.Action``; an order is its like for what a scheduler keeps: a job is no asset, and there
+are thousands of them. Each order is idempotent: what already is so is not written again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from twin.frame import Bytes, Floats
+
+MAX_ORDERS = 5_000  # targets of one table of orders; more is refused
+
+
+class Verb(StrEnum):
+    """What is ordered. ``value`` and ``text`` mean what stands beside it."""
+
+    BEGIN = "begin"  # a waiting job starts no earlier than value [s since 1970]; 0: as soon as it can. It releases itself.
+    HOLD = "hold"  # a waiting job does not start
+    RELEASE = "release"  # a held job may start
+    PRIORITY = "priority"  # a waiting job's place: value
+    QOS = "qos"  # a waiting job's quality of service: text
+    COMMENT = "comment"  # words for the owner of a job: text; empty takes them back
+    PAUSE = "pause"  # a running job saves itself, ends and waits (held), by the signal that it agreed to
+    REQUEUE = "requeue"  # a running job starts again from its beginning
+    SUSPEND = "suspend"  # a running job stands still and keeps what it holds
+    RESUME = "resume"  # a suspended job goes on
+    DRAIN = "drain"  # a node gets no new job; text: the reason, shown to whoever asks
+    UNDRAIN = "undrain"  # a drained node gets jobs again, where our reason stands at it
+    WEIGHT = "weight"  # which nodes are taken first: value, lower first
+    FEATURES = "features"  # the words of a node by which jobs choose it: text, separated by commas
+    STOP = "stop"  # a queue starts no new job
+    START = "start"  # a stopped queue starts jobs again
+
+
+OF_JOBS = frozenset(
+    {Verb.BEGIN, Verb.HOLD, Verb.RELEASE, Verb.PRIORITY, Verb.QOS, Verb.COMMENT, Verb.PAUSE, Verb.REQUEUE, Verb.SUSPEND,
+     Verb.RESUME}
+)  # fmt: skip
+
+
+class Result(StrEnum):
+    """What became of one order."""
+
+    DONE = "done"  # it was written, and read back
+    SAME = "same"  # it was so already
+    REFUSED = "refused"  # its owner has not agreed (any more), or a person has changed it: it was not touched
+    GONE = "gone"  # there is no such job any more, or it is past being ordered so
+    FAILED = "failed"  # the scheduler did not do it, or its word cannot be read back
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Orders:
+    """Columns over n targets: ids of jobs, or names of nodes or queues.
+
+    ``values`` (float64[n]) and ``texts`` by ``verb``; ``undo``: it takes back what we ordered, which an owner need not agree
+    to; ``expected``: float64[n], what must be there for it to be touched (NaN: anything), so that what a person has changed
+    meanwhile is left alone.
+    """
+
+    verb: Verb
+    targets: Sequence[str]
+    values: Floats
+    texts: Sequence[str]
+    undo: bool = False
+    expected: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.values), len(self.texts), len(self.targets if self.expected is None else self.expected)}
+        if lengths != {len(self.targets)}:
+            raise ValueError(f"{len(self.targets)} targets with {sorted(lengths)} values, texts and expectations")
+        if len(self.targets) > MAX_ORDERS:
+            raise ValueError(f"{len(self.targets)} orders at once are over {MAX_ORDERS}; give them in parts")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receipts:
+    """What came of ``Orders``, by their rows: ``before`` and ``after`` (float64[n], of what the verb sets; NaN: none or not
+    known), ``said``: what stood there before, in words, ``why``: one sentence where it was not done."""
+
+    results: Sequence[Result]
+    before: Floats
+    after: Floats
+    said: Sequence[str]
+    why: Sequence[str]
+
+    def count(self, *results: Result) -> int:
+        """How many came out so."""
+        return sum(result in results for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of one order; its columns are ``Receipts``."""
+
+    result: Result
+    before: float = np.nan
+    after: float = np.nan
+    said: str = ""
+    why: str = ""
+
+
+def receipts(rows: Sequence[Receipt]) -> Receipts:
+    """Rows as columns."""
+    before, after = (np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in ("before", "after"))
+    return Receipts([row.result for row in rows], before, after, [row.said for row in rows], [row.why for row in rows])
+
+
+def orders(
+    verb: Verb,
+    targets: Sequence[str],
+    values: Floats | float = np.nan,
+    texts: Sequence[str] | str = "",
+    *,
+    undo: bool = False,
+    expected: Floats | None = None,
+) -> Orders:
+    """A table of orders; a single value or text counts for all targets."""
+    n = len(targets)
+    said = [texts] * n if isinstance(texts, str) else list(texts)
+    return Orders(verb, list(targets), np.broadcast_to(np.asarray(values, np.float64), n).copy(), said, undo, expected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What owners have agreed to and how the scheduler treats their jobs: columns over the n jobs of a ``Jobs`` table.
+
+    ``begin_s``: earliest start (s since 1970, NaN: none); ``held``: 1 where somebody holds it; ``interruptible``: 1 where it
+    may be paused; ``noted``: 1 where words of ours stand at it; ``runs_s``: how long the owner expects it to run (NaN: to its
+    limit).
+    """
+
+    begin_s: Floats
+    held: Bytes
+    interruptible: Bytes
+    noted: Bytes
+    runs_s: Floats
+
+
+def no_terms(n: int) -> Terms:
+    """Nothing is known of ``n`` jobs."""
+    none = np.zeros(n, dtype=np.uint8)
+    return Terms(np.full(n, np.nan), none, none, none, np.full(n, np.nan))
+
+
+def joined_terms(parts: Sequence[Terms]) -> Terms:
+    """The terms of several tables as one."""
+    columns = [np.concatenate([getattr(one, name) for one in parts]) for name in Terms.__slots__]
+    return Terms(*columns)

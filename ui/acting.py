@@ -1,0 +1,219 @@
+"""The tasks that act: ask levers, guard and people for plans, carry them out, follow what is in force, and let go."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from analytics.forecast import Forecast
+from energy.act import Desk, Outcome
+from energy.ahead import SignalAhead, signal_ahead
+from energy.guard import Limits, guard
+from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
+from energy.plan import Mode, Plan, Verdict
+from twin.errors import SourceError
+from twin.frame import Floats, Frame
+from twin.job import Cluster, Jobs
+from twin.ports import Actuator, Queue, Steerable
+from twin.state import State
+from ui.foresight import FIRST
+from ui.switch import Switch
+from ui.view import Live
+
+log = logging.getLogger(__name__)
+GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
+
+Publish = Callable[[Sequence[Frame]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How the signal is cut: slots of ``slot_s``, so many of them ahead (``horizon``) and in the past; a day has 24 hours
+    unless a recorded one is replayed faster."""
+
+    slot_s: float = 3600.0
+    horizon: int = 48
+    past: int = 2400
+    day_s: float = 86_400.0
+
+
+class Acting:
+    """The desk of one ``Live`` with what feeds it. Each method is called by one task at a time."""
+
+    def __init__(
+        self,
+        live: Live,
+        publish: Publish,
+        queues: Sequence[Queue],
+        actuators: Mapping[str, Actuator],
+        folder: Path,
+        signal: str = "carbon_gco2_per_kwh",
+        limits: Limits | None = None,
+        slots: Slots | None = None,
+        levers: Mapping[str, Lever] | None = None,
+    ) -> None:
+        """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by, cut
+        into ``slots``; ``levers``: all of ``LEVERS`` where not given."""
+        self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
+        self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
+        self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
+        self.switch = Switch(live.records, folder)
+        self._slots = slots or Slots()
+        self._levers = levers or {name: open_lever(name) for name in LEVERS}
+        self._queues: dict[str, QueueNow] = {}
+        self._signal: SignalAhead | None = None
+        self._stopped = False
+        # a task that plans and one that follows must not order the same job at once
+        self._busy = asyncio.Lock()
+
+    def seen(self, queue: str, jobs: Jobs, cluster: Cluster | None) -> None:
+        """What a queue just said."""
+        self._queues[queue] = QueueNow(queue, jobs, cluster)
+
+    # plans
+
+    async def plans(self, now: datetime) -> None:
+        """Ask each lever, ask the guard, and do with the plan what the lever's mode allows."""
+        live = self._live
+        outlook = await self._outlook(now)
+        made: list[tuple[Plan, Verdict]] = []
+        for name, lever in self._levers.items():
+            plan = await asyncio.to_thread(lever.propose, live.site, live.state, live.jobs, outlook, now)
+            if plan is None:
+                continue
+            async with self._busy:
+                verdict = await self._verdict(plan, now)
+                mode = live.modes.get(name, Mode.ADVISE)
+                outcome = await self.desk.decide(plan, verdict, mode, live.state, now)
+            self._publish(outcome.frames)
+            made.append((plan, verdict))
+        live.plans = tuple(made)
+
+    async def _verdict(self, plan: Plan, now: datetime) -> Verdict:
+        live, limits = self._live, self._limits
+        if self._stopped or self.switch.stopped() is not None:
+            limits = _stopped(limits)
+        history, queues = self.desk.history(now), tuple(self._queues.values())
+        return await asyncio.to_thread(guard, plan, live.site, live.state, live.alerts, now, limits, history, queues)
+
+    async def _outlook(self, now: datetime) -> Outlook:
+        base = outlook_of(self._live.forecasts)
+        queues = tuple(_without(queue, self.desk.hands_off(queue.name)) for queue in self._queues.values())
+        queues = tuple(queue for queue in queues if queue.name in self._steered)
+        signal = await asyncio.to_thread(self._foreseen, now) if queues else None
+        return Outlook(base.time_s, base.facility_power_w, base.it_power_w, base.wet_bulb_c, signal, queues)
+
+    def _foreseen(self, now: datetime) -> SignalAhead | None:
+        """The signal as it is foreseen; made anew with each slot."""
+        slots, name = self._slots, self._metric
+        begin_s = now.timestamp() // slots.slot_s * slots.slot_s
+        if self._signal is None or self._signal.begin_s != begin_s:
+            self._signal = None
+            if self._live.site.count("grid"):
+                end = datetime.fromtimestamp(begin_s, UTC)
+                start = end - timedelta(seconds=slots.past * slots.slot_s)
+                series = self._live.store.series("grid", (name,), start, end, slots.slot_s, rows=np.zeros(1, dtype=np.int32))
+                values = series.values[name][:, 0]
+                self._signal = signal_ahead(name, series.time_s, values, slots.slot_s, now, slots.horizon, slots.day_s)
+        return self._signal
+
+    # what is in force
+
+    async def acts(self, now: datetime) -> None:
+        """Say that we live; hear what people said; look after what schedulers were told."""
+        self.switch.beat(now)
+        async with self._busy:
+            await self._heard(now)
+            halted = self.switch.stopped()
+            if halted is not None and not self._stopped:
+                log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
+                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True))
+            self._stopped = halted is not None
+            for queue in self._queues.values():
+                if queue.name in self._steered:
+                    # schedulers take their time: each order is judged by the clock as it then stands
+                    await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
+                    if self._stopped:
+                        await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
+            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
+
+    async def _heard(self, now: datetime) -> None:
+        for said in self.switch.news():
+            if said.what == "reject":
+                self.desk.reject(said.plan, said.who, now)
+            elif said.what == "approve":
+                plan = next((plan for plan in self.desk.waiting if plan.key == said.plan), None)
+                verdict = await self._verdict(plan, now) if plan else Verdict(said.plan, ())
+                outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now)
+                log.warning("plan %s, approved by %s: %s %s", said.plan, said.who, outcome.stage, outcome.why or "")
+                self._publish(outcome.frames)
+
+    async def reverts(self, now: datetime) -> None:
+        """End what has reached its end, whatever the modes say now."""
+        async with self._busy:
+            self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped))
+        self._publish([self.desk.health(now)])
+
+    async def give_back(self, now: datetime) -> None:
+        """Undo what would not end by itself, a step at a time: nobody would watch it any more. Begin times stay, they release
+        themselves. What a device refuses stays in the records, and the next start goes on with it."""
+        async with self._busy:
+            await self.desk.revert_orders(now, all_now=True, but_begins=True)
+            for _ in range(GIVE_BACK_STEPS):
+                if not self.desk.in_force:
+                    return
+                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True))
+        if left := self.desk.in_force:
+            log.error("%d setpoints could not be given back; the next start tries again", len(left))
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._publish(outcome.frames)
+
+
+async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now: datetime) -> int:
+    """Let go of everything that is in force or bears a note of ours, and say how much could not be. For the watchdog, when
+    nobody else does; setpoints go back a step at a time."""
+    for name, queue in queues.items():
+        try:
+            jobs = await queue.jobs(now)
+        except SourceError as error:
+            log.error("queue %s does not answer: %s", name, error)
+            continue
+        await desk.follow(name, jobs, now)
+        await desk.release_strays(name, jobs, now)
+    await desk.revert_orders(now, all_now=True)
+    for _ in range(GIVE_BACK_STEPS):
+        if desk.in_force:
+            await desk.revert_setpoints(state, now, all_now=True)
+    return len(desk.ordered) + len(desk.in_force)
+
+
+def _stopped(limits: Limits) -> Limits:
+    return replace(limits, stop=True)
+
+
+def _without(queue: QueueNow, taken: frozenset[str]) -> QueueNow:
+    """The queue without consent for what people have taken over."""
+    if not taken:
+        return queue
+    mine = np.array([job in taken for job in queue.jobs.ids], dtype=np.bool_)
+    return replace(queue, jobs=replace(queue.jobs, deferrable=np.where(mine, 0, queue.jobs.deferrable).astype(np.uint8)))
+
+
+def outlook_of(forecasts: Sequence[Forecast]) -> Outlook:
+    """The forecasts that levers on the plant rest on."""
+    by_name: dict[str, Forecast] = {f.metric: f for f in forecasts if (f.kind, f.metric) in FIRST}
+    if not by_name:
+        return no_outlook()
+    time_s = next(iter(by_name.values())).time_s
+
+    def column(name: str) -> Floats:
+        forecast = by_name.get(name)
+        return forecast.p50 if forecast is not None and len(forecast.p50) == len(time_s) else np.full(len(time_s), np.nan)
+
+    return Outlook(time_s, column("facility_power_w"), column("it_power_w"), column("wet_bulb_c"))

@@ -1,0 +1,383 @@
+"""A compressed day on a real Slurm: jobs of mixed consent, a recorded carbon series, icctwin in auto; both die in between.
+
+The part that acts (``ui.acting`` with its adapter, levers, guard, desk and records) runs as a process of its own, so that it
+can be killed at any moment; around it stand a store that serves the recorded series as if each hour took ``SLOT_S`` seconds,
+and a clock that is the machine's. What is said of the day comes from Slurm's own log and job records, not from what icctwin
+believes.
+"""
+
+import asyncio
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energy.guard import Limits
+from energy.levers.job_start import JobStart
+from energy.notes import TOPIC
+from energy.plan import Mode
+from ingest.queues import slurm as slurm_queue
+from ingest.registry import Opened
+from ingest.stores.records import open_records
+from twin.errors import SourceError
+from twin.frame import Floats, Frame, Ints, Origin, frame_of
+from twin.load import Row, build_site
+from twin.ports import How, Series
+from twin.site import Site
+from twin.state import State
+from ui.acting import Acting, Slots
+from ui.benches.slurm_server import GPUS, SlurmServer
+from ui.tasks import RealClock
+from ui.view import Live
+
+SLOT_S = 2.0  # that an hour of the day takes
+DAY_SLOTS = 24
+PAST_SLOTS = 24 * 70
+TICK_S = 0.4
+START_SLOTS = 6  # until the day begins: the acting process must be there by then
+GRACE_S = 6.0  # that marked jobs give to be looked at
+METRIC = "carbon_gco2_per_kwh"
+QUEUE = "slurm"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the acting process is told. ``carbon``: the series from ``PAST_SLOTS`` before ``begin_s`` on."""
+
+    folder: str
+    nodes: int
+    begin_s: float
+    carbon: Sequence[float]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job of the day: when it is submitted and how long it runs, in slots; ``kind``: plain, out (it has a mark and takes
+    itself out), soon, day or late (how far its deadline lies, ``slack``)."""
+
+    at: float
+    length: int
+    gpus: int
+    kind: str
+    slack: float
+
+
+def day_site(nodes: int) -> Site:
+    """Halls, nodes and GPUs of the cluster."""
+    rows = [{"id": "hall", "kind": "hall"}, {"id": "rack", "kind": "rack", "parent": "hall"}]
+    rows += [{"id": QUEUE, "kind": "queue"}, {"id": "grid", "kind": "grid"}]
+    for i in range(1, nodes + 1):
+        rows.append({"id": f"gpu{i:02d}", "kind": "node", "parent": "rack"})
+        rows += [{"id": f"gpu{i:02d}/{g}", "kind": "gpu", "parent": f"gpu{i:02d}", "index": str(g)} for g in range(GPUS)]
+    return build_site("day", "UTC", [Row("day", row) for row in rows])
+
+
+def read_carbon(path: Path, first: int, count: int) -> list[float]:
+    """``count`` hours of a recorded series from row ``first`` on. ``SourceError`` where it has fewer."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    name = "avg_CI" if rows and "avg_CI" in rows[0] else "value"
+    values = [float(row[name] or "nan") for row in rows[first : first + count]]
+    if len(values) < count:
+        raise SourceError(f"{path} has {len(values)} hours from row {first} on, {count} are needed")
+    known = np.flatnonzero(np.isfinite(values))
+    return [float(value) for value in np.interp(np.arange(count), known, np.array(values)[known])]
+
+
+def wanted_jobs(count: int, rng: np.random.Generator) -> list[Wanted]:
+    """Jobs of mixed consent over the first two thirds of the day."""
+    kinds = rng.choice(["plain", "out", "soon", "day", "late"], count, p=[0.3, 0.1, 0.15, 0.25, 0.2])
+    slack = {"plain": 0.0, "out": 14.0, "soon": 8.0, "day": 12.0, "late": 16.0}
+    at = np.sort(rng.uniform(0, 0.65 * DAY_SLOTS, count))
+    return [
+        Wanted(float(at[i]), int(rng.integers(1, 4)), int(rng.integers(1, 3)), str(kinds[i]), slack[str(kinds[i])])
+        for i in range(count)
+    ]
+
+
+class _Recorded:
+    """A store that knows the carbon series and nothing else. See ``twin.ports.Store``."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._first_s = setting.begin_s - PAST_SLOTS * SLOT_S
+        self._values = np.array(setting.carbon)
+
+    def at(self, time_s: Floats) -> Floats:
+        """The value of the slot that each time lies in; NaN outside."""
+        slot = np.floor((time_s - self._first_s) / SLOT_S + 1e-6).astype(np.int64)
+        inside = (slot >= 0) & (slot < len(self._values))
+        return np.where(inside, self._values[np.clip(slot, 0, len(self._values) - 1)], np.nan)
+
+    def series(
+        self,
+        kind: str,
+        metrics: Sequence[str],
+        start: datetime,
+        end: datetime,
+        step_s: float | None = None,
+        how: How = How.MEAN,
+        rows: Ints | None = None,
+        origin: Origin = Origin.MEASURED,
+        band: str = "",
+    ) -> Series:
+        """The series in steps of a slot."""
+        time_s = np.arange(start.timestamp(), end.timestamp() - 1e-6, SLOT_S)
+        return Series(time_s, np.zeros(1, dtype=np.int32), {METRIC: self.at(time_s)[:, None]})
+
+    def append(self, frames: Sequence[Frame]) -> None:
+        """Nothing is kept."""
+
+    def latest(self, since: datetime) -> Sequence[Frame]:
+        """Nothing was."""
+        return ()
+
+    def maintain(self, now: datetime) -> None:
+        """Nothing to do."""
+
+    def size_bytes(self) -> int:
+        """None."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+async def act_on(setting: Setting) -> None:
+    """Read, plan, act, follow, until told to stop: the life of the acting process."""
+    site, clock = day_site(setting.nodes), RealClock()
+    options = slurm_queue.Options.model_validate(setting.options, context={"folder": Path(setting.folder)})
+    opened: Opened = slurm_queue.build("slurm", options, site)
+    records = open_records(Path(setting.folder) / "records.db")
+    state, store = State(site), _Recorded(setting)
+    live = Live(site, state, store, records, clock, clock.now(), modes={"job_start": Mode.AUTO})
+    limits = Limits(order_dwell_s=SLOT_S, orders_per_hour=100_000, longest_wait_s=DAY_SLOTS * SLOT_S)
+    slots = Slots(SLOT_S, DAY_SLOTS, PAST_SLOTS, DAY_SLOTS * SLOT_S)
+    levers = {"job_start": JobStart(DAY_SLOTS * SLOT_S, 2 * GRACE_S)}
+    acting = Acting(live, lambda frames: None, opened.queues, {}, Path(setting.folder), METRIC, limits, slots, levers)
+    (queue,) = opened.queues
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    while not over.is_set():
+        now = clock.now()
+        try:
+            jobs, cluster = await queue.jobs(now), await queue.cluster(now)  # type: ignore[attr-defined]
+            acting.seen(queue.name, jobs, cluster)
+            state.absorb(frame_of("queue", now, site.row(QUEUE), waiting_count=float(len(jobs))), now)
+            state.absorb(frame_of("grid", now, 0, carbon_gco2_per_kwh=float(store.at(np.array([now.timestamp()]))[0])), now)
+            await acting.acts(now)
+            await acting.plans(clock.now())
+        except SourceError as error:
+            sys.stderr.write(f"{error}\n")  # slurmctld is away
+        await asyncio.sleep(TICK_S)
+    await opened.sources[0].close()
+    records.close()
+
+
+@dataclass
+class Day:
+    """What the day was: jobs as Slurm has them at its end, what was killed, the audit, Slurm's own log."""
+
+    setting: Setting
+    wanted: list[Wanted]
+    ids: list[str]
+    jobs: list[dict[str, Any]]
+    audit: list[dict[str, Any]]
+    log: str
+    killed: int
+    killed_mid_write: int
+    controller_restarts: int
+    took_s: float
+
+    def carbon_at(self, time_s: Floats) -> Floats:
+        """The series as the day had it."""
+        return _Recorded(self.setting).at(time_s)
+
+
+class DayRun:
+    """Runs one."""
+
+    def __init__(self, server: SlurmServer, folder: Path, carbon: Sequence[float], wanted: list[Wanted]) -> None:
+        self._server, self._folder, self._wanted = server, folder, wanted
+        begin_s = (RealClock().now().timestamp() // SLOT_S + START_SLOTS) * SLOT_S
+        options = {
+            "queue": QUEUE,
+            "every_s": 1.0,
+            **{k: str(v) if isinstance(v, Path) else v for k, v in server.options.items()},
+        }
+        self.setting = Setting(str(folder), server.nodes, begin_s, list(carbon), options)
+        (folder / "setting.json").write_text(json.dumps(asdict(self.setting)))
+        self._nursery: subprocess.Popen[bytes] | None = None
+        self._pid, self._known = folder / "acting.pid", 0
+        self._ids: list[str] = []
+        self._taken_out: set[int] = set()
+
+    def run(self, kills: int, restarts: int) -> Day:
+        """The whole day and its evening; ``kills``: of the acting process, ``restarts``: of slurmctld, spread over it."""
+        began_s = time.monotonic()
+        span_s = DAY_SLOTS * SLOT_S
+        kill_at = [(i + 1.0) * 0.85 * DAY_SLOTS / kills for i in range(kills)]
+        restart_at = [(i + 0.8) * 0.7 * DAY_SLOTS / max(restarts, 1) for i in range(restarts)]
+        killed = mid = 0
+        away_until = 0.0
+        try:
+            self._start()
+            while (slot := self._slot()) < 1.1 * DAY_SLOTS or (self._open() and slot < 2 * DAY_SLOTS):
+                if restart_at and slot >= restart_at[0]:
+                    restart_at.pop(0)
+                    self._server.stop_controller()
+                    away_until = time.monotonic() + 1.0
+                if away_until and time.monotonic() >= away_until:
+                    away_until = 0.0
+                    self._server.start_controller()
+                if not away_until:
+                    self._submit(slot)
+                if kill_at and slot >= kill_at[0] and (self._writes() or slot >= kill_at[0] + 1.2):
+                    kill_at.pop(0)
+                    mid += self._kill()
+                    killed += 1
+                time.sleep(0.01 if kill_at and slot >= kill_at[0] else 0.1)
+            self._wait_closed(span_s)
+        finally:
+            self._stop()
+        records = open_records(self._folder / "records.db")
+        audit = [{"time_s": t.timestamp(), **r} for _, t, r in records.read(TOPIC, limit=20_000, newest=True)]
+        records.close()
+        log = (self._server.folder / "slurmctld.log").read_text(errors="replace")
+        took_s = time.monotonic() - began_s
+        jobs = [one for one in self._jobs() if f"{one['job_id']}" in set(self._ids)]
+        return Day(self.setting, self._wanted, self._ids, jobs, audit, log, killed, mid, restarts, took_s)
+
+    def _slot(self) -> float:
+        return (RealClock().now().timestamp() - self.setting.begin_s) / SLOT_S
+
+    def _submit(self, slot: float) -> None:
+        """Those whose time has come; and the owners who take themselves out."""
+        while len(self._ids) < len(self._wanted) and self._wanted[len(self._ids)].at <= slot:
+            one = self._wanted[len(self._ids)]
+            run_s = one.length * SLOT_S
+            due = datetime.fromtimestamp(self.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S, UTC)
+            mark = f"icctwin:deadline={due:%Y-%m-%dT%H:%M:%S}Z;runs={run_s:g}s"
+            words = ["--comment", mark, f"--begin=now+{GRACE_S:.0f}"] if one.kind != "plain" else []
+            words += ["--wrap", f"sleep {run_s - 0.2:g}", "-o", "/dev/null", f"--gpus={one.gpus}", "-N1", "-t", "1"]
+            try:
+                self._ids.append(self._server.run("sbatch", "--parsable", *words))
+            except subprocess.CalledProcessError:
+                return  # slurmctld is away: again in a moment
+        for i, job in enumerate(self._ids):
+            if self._wanted[i].kind == "out" and i not in self._taken_out and self._wanted[i].at + 2.5 <= slot:
+                try:
+                    self._server.run("scontrol", "update", f"JobId={job}", "Comment=icctwin:off")
+                except subprocess.CalledProcessError:
+                    continue
+                self._taken_out.add(i)
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._server.run("squeue", "--json"))["jobs"]
+        return found
+
+    def _open(self) -> bool:
+        try:
+            return bool(self._server.run("squeue", "-h", "-t", "pending,running,completing"))
+        except subprocess.CalledProcessError:
+            return True
+
+    def _wait_closed(self, seconds: float) -> None:
+        """Until the acting process has nothing more in force: the last words at jobs are cleared away."""
+        over_s = time.monotonic() + min(seconds, 12.0)
+        while time.monotonic() < over_s and any("[icctwin:" in str(one.get("comment")) for one in self._jobs() if _alive(one)):
+            time.sleep(0.2)
+
+    def _writes(self) -> bool:
+        """Whether the acting process is between writing down what it begins and writing down what came of it."""
+        try:
+            records = open_records(self._folder / "records.db")
+        except SourceError:
+            return False
+        newest = records.read(TOPIC, limit=1, newest=True)
+        records.close()
+        if not newest:
+            return False
+        number, _, record = newest[-1]
+        return number > self._known and record["stage"] in ("begun", "reverting")
+
+    def _start(self) -> None:
+        """The nursery, with its first child."""
+        here = Path(__file__).resolve().parents[2]
+        command = [sys.executable, "-m", "ui.benches.slurm_day", str(self._folder / "setting.json")]
+        with (self._folder / "acting.log").open("ab") as log:
+            self._nursery = subprocess.Popen(command, cwd=here, stdout=log, stderr=log)  # noqa: S603 - ourselves
+        over_s = time.monotonic() + 60
+        while not self._pid.exists():
+            if time.monotonic() > over_s or self._nursery.poll() is not None:
+                raise SourceError(f"the acting process does not start; see {self._folder / 'acting.log'}")
+            time.sleep(0.05)
+
+    def _kill(self) -> bool:
+        """Kill the acting process as it stands; whether that was in the middle of a write. The nursery starts the next."""
+        was = self._pid.read_text()
+        with suppress(ProcessLookupError):
+            os.kill(int(was), signal.SIGKILL)
+        mid = self._writes()
+        over_s = time.monotonic() + 10
+        while self._pid.read_text() == was and time.monotonic() < over_s:
+            time.sleep(0.01)
+        records = open_records(self._folder / "records.db")
+        newest = records.read(TOPIC, limit=1, newest=True)
+        records.close()
+        self._known = newest[-1][0] if newest else 0
+        return mid
+
+    def _stop(self) -> None:
+        if self._nursery is not None and self._nursery.poll() is None:
+            self._nursery.terminate()
+            try:
+                self._nursery.wait(10)
+            except subprocess.TimeoutExpired:
+                self._nursery.kill()
+                self._nursery.wait()
+
+
+def _alive(job: dict[str, Any]) -> bool:
+    return str(job["job_state"]) in ("PENDING", "RUNNING")
+
+
+def nursery(path: Path) -> None:
+    """Has all modules at hand and starts the acting process anew whenever it ends, as a service manager would; a fresh
+    interpreter would take longer than an hour of this day."""
+    setting = Setting(**json.loads(path.read_text()))
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    while not ended:
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            asyncio.run(act_on(setting))
+            os._exit(0)
+        whole = path.with_name("new.pid")
+        whole.write_text(str(pid))
+        whole.replace(path.with_name("acting.pid"))
+        while True:
+            found, _ = os.waitpid(pid, os.WNOHANG)
+            if found:
+                break
+            if ended:
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+                break
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    nursery(Path(sys.argv[1]))

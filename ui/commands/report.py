@@ -1,0 +1,86 @@
+"""``icctwin report``: the weekly energy and utilisation report, or one of any span."""
+
+import argparse
+import json
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from twin.errors import ConfigError, Problem
+from ui.commands import add_command, config_option, json_option, say, tell
+
+FORMATS, LANGUAGES = ("html", "pdf", "json", "csv", "xlsx"), ("en", "zh")
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``report``."""
+    parser = add_command(
+        commands,
+        "report",
+        report,
+        "energy, utilisation and reliability of a week, month, quarter or any span, as page, PDF and data",
+        "icctwin report --week 2026-W46 --out reports",
+    )
+    config_option(parser)
+    spans = parser.add_mutually_exclusive_group()
+    spans.add_argument("--week", metavar="WEEK", help="an ISO week such as 2026-W46 (default: the last that is over)")
+    spans.add_argument("--span", metavar="SPAN", help="2026-11, 2026-Q4, 2026 or 2026-11-01/2026-11-15")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--format", default=",".join(FORMATS), metavar="LIST", help=f"some of {','.join(FORMATS)} (default: all)"
+    )
+    parser.add_argument("--lang", default="en,zh", metavar="LIST", help="some of en,zh (default: both)")
+    parser.add_argument("--pue-limit", type=float, metavar="RATIO", help="the PUE that policy allows, such as 1.25")
+    json_option(parser)
+
+
+def report(options: argparse.Namespace) -> int:
+    """The files on disk; exit 1 where the span has no energy that anybody read."""
+    from ingest.stores.records import open_records
+    from ingest.stores.registry import open_kept
+    from ui.app import TASK_NAMES
+    from ui.config import load_config, site_of
+    from ui.given import given_of
+    from ui.report.compose import compose
+    from ui.report.gather import gather
+    from ui.report.span import last_week, span_of
+    from ui.report.write import files, write
+    from ui.tasks import RealClock
+
+    formats, languages = _some("--format", options.format, FORMATS), _some("--lang", options.lang, LANGUAGES)
+    config = load_config(options.config)
+    site = site_of(config, TASK_NAMES)
+    zone = ZoneInfo(site.timezone)
+    asked = options.week or options.span
+    span = span_of(asked, zone) if asked else last_week(RealClock().now(), zone)
+    if options.week and span.kind != "week":
+        raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
+    given = given_of(config.energy, span.end - span.start)
+    store = open_kept(config.store, site, readonly=True)
+    records = open_records(config.store.path / "records.db")
+    try:
+        tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
+        inputs = gather(site, store, records, span, given)
+    finally:
+        records.close()
+        store.close()
+    made = compose(inputs, options.pue_limit)
+    currency = inputs.account.bill.currency if inputs.account.bill else ""
+    written = write(options.out, files(made, languages, formats, span.end, currency))
+    if options.json:
+        said = {"span": span.label, "files": [str(path) for path in written], "coverage_frac": inputs.account.coverage_frac}
+        say(json.dumps(said))
+    else:
+        for path in written:
+            say(str(path))
+    if inputs.account.coverage_frac <= 0:
+        tell(f"nothing was read in {span.label}: the report says so and has no sums")
+        return 1
+    return 0
+
+
+def _some(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+    named = [part for part in text.split(",") if part]
+    wrong = [part for part in named if part not in known]
+    if wrong or not named:
+        raise ConfigError([Problem(flag, f"{', '.join(wrong) or 'nothing'} is none of {', '.join(known)}")])
+    return named

@@ -1,0 +1,170 @@
+"""Charts as SVG text: lines, bars and flows, the same on the page and in the PDF. Vector, no script, no font of their own."""
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from twin.frame import Floats
+from ui.report.document import Chart, Flow
+from ui.report.show import Show
+
+WIDE, HIGH = 720.0, 200.0
+LEFT, RIGHT, TOP, BOTTOM = 92.0, 8.0, 24.0, 24.0
+TONES = {"measured": "#1f6f8b", "accent": "#c2571a", "forecast": "#6a4c93", "warn": "#b8860b", "stale": "#8a8f98"}
+MAX_POINTS = 1400  # of a line; more cannot be seen
+_STYLE = 'font-family="Noto Sans, DejaVu Sans, Noto Sans CJK SC, sans-serif" font-size="11"'
+
+
+def chart_svg(chart: Chart, show: Show, zone: ZoneInfo) -> str:
+    """One chart with axes, its lines named above it."""
+    low, high = _span(chart)
+    edge = float(np.median(np.diff(chart.x))) / 2 if chart.kind == "bar" and len(chart.x) > 1 else 0.0
+    first, last = float(chart.x[0]) - edge, float(chart.x[-1]) + edge
+    last = last if last > first else first + 1.0
+
+    def x_at(x: Floats) -> Floats:
+        return LEFT + (x - first) / (last - first) * (WIDE - LEFT - RIGHT)
+
+    def y_at(y: Floats) -> Floats:
+        return TOP + (high - y) / (high - low) * (HIGH - TOP - BOTTOM)
+
+    parts = [*_y_axis(chart, show, low, high, y_at), *_x_axis(chart, show, zone, first, last, x_at)]
+    for i, line in enumerate(chart.lines):
+        tone = TONES.get(line.tone, TONES["measured"])
+        parts += _bars(x_at(chart.x), y_at(line.y), y_at(np.array([max(low, 0.0)]))[0], tone) if chart.kind == "bar" else [
+            _path(x_at(chart.x), y_at(line.y), tone)]  # fmt: skip
+        parts.append(_legend(show.words(line.label), i, tone))
+    return _svg(show.words(chart.title), HIGH, parts)
+
+
+def _svg(label: str, high: float, parts: Sequence[str]) -> str:
+    box = f'viewBox="0 0 {WIDE:g} {high:.0f}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="{html.escape(label)}" {_STYLE}>'
+    return f"{head}{''.join(parts)}</svg>"
+
+
+def _span(chart: Chart) -> tuple[float, float]:
+    values = np.concatenate([line.y[np.isfinite(line.y)] for line in chart.lines])
+    if chart.limit == chart.limit:
+        values = np.append(values, chart.limit)
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if chart.kind == "bar" or (low > 0 and low < 0.5 * high):
+        low = min(low, 0.0)
+    room = 0.06 * (high - low) or 0.5
+    return (low if low == 0 else low - room), high + room
+
+
+def _ticks(low: float, high: float, most: int = 5) -> list[float]:
+    raw = (high - low) / most
+    size = 10.0 ** np.floor(np.log10(raw))
+    step = next(s for s in (1, 2, 2.5, 5, 10) if s * size >= raw) * size
+    return [float(v) for v in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
+
+
+def _y_axis(chart: Chart, show: Show, low: float, high: float, y_at: Callable[[Floats], Floats]) -> Iterator[str]:
+    for value in _ticks(low, high):
+        y = float(y_at(np.array([value]))[0])
+        yield f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d5d8dc" stroke-width="0.6"/>'
+        said = html.escape(show.value(value, chart.unit))
+        yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#444">{said}</text>'
+
+
+def _x_axis(
+    chart: Chart, show: Show, zone: ZoneInfo, first: float, last: float, x_at: Callable[[Floats], Floats]
+) -> Iterator[str]:
+    marks = _days(first, last, zone) if chart.time else [(v, show.value(v, chart.x_unit)) for v in _ticks(first, last, 8)]
+    for value, said in marks:
+        x = float(x_at(np.array([value]))[0])
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{HIGH - BOTTOM}" y2="{HIGH - BOTTOM + 4}" stroke="#888"/>'
+        yield f'<text x="{x:.1f}" y="{HIGH - 8}" text-anchor="middle" fill="#444">{html.escape(said)}</text>'
+
+
+def _days(first: float, last: float, zone: ZoneInfo) -> list[tuple[float, str]]:
+    """Local midnights, at most a dozen of them."""
+    day = datetime.fromtimestamp(first, UTC).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    count = max(1, round((last - first) / 86400))
+    every = -(-count // 12)
+    ordinals = range(day.date().toordinal(), day.date().toordinal() + count + 2, every)
+    found = [datetime.fromordinal(n).replace(tzinfo=zone) for n in ordinals]
+    return [(at.timestamp(), f"{at:%m-%d}") for at in found if first <= at.timestamp() <= last]
+
+
+def _path(x: Floats, y: Floats, tone: str) -> str:
+    every = max(1, -(-len(x) // MAX_POINTS))
+    x, y = x[::every], y[::every]
+    steps, pen = [], False
+    for a, b in zip(x.tolist(), y.tolist(), strict=True):
+        if b != b:  # a gap stays a gap
+            pen = False
+            continue
+        steps.append(f"{'L' if pen else 'M'}{a:.1f} {b:.1f}")
+        pen = True
+    return f'<path d="{"".join(steps)}" fill="none" stroke="{tone}" stroke-width="1.4" stroke-linejoin="round"/>'
+
+
+def _bars(x: Floats, y: Floats, ground: float, tone: str) -> list[str]:
+    wide = 0.8 * float(np.median(np.diff(x))) if len(x) > 1 else 40.0
+    return [
+        f'<rect x="{a - wide / 2:.1f}" y="{min(b, ground):.1f}" width="{wide:.1f}" height="{abs(ground - b):.1f}"'
+        f' fill="{tone}"/>'
+        for a, b in zip(x.tolist(), y.tolist(), strict=True)
+        if b == b
+    ]
+
+
+def _legend(label: str, i: int, tone: str) -> str:
+    x = LEFT + 170 * i
+    return (
+        f'<rect x="{x}" y="6" width="12" height="4" fill="{tone}"/>'
+        f'<text x="{x + 17}" y="12" fill="#222">{html.escape(label)}</text>'
+    )
+
+
+def flow_svg(flow: Flow, show: Show) -> str:
+    """Stations from left to right, as wide as what goes through them."""
+    depth = _depths(flow.links)
+    size = {name: max(_sum(flow.links, 0, name), _sum(flow.links, 1, name)) for name in depth}
+    most = max(sum(size[n] for n in depth if depth[n] == d) for d in set(depth.values()))
+    scale, gap, wide = 190.0 / most, 16.0, 12.0
+    columns = max(depth.values()) or 1
+    at: dict[str, float] = {}
+    for d in range(columns + 1):
+        y = 14.0
+        for name in (n for n in depth if depth[n] == d):
+            at[name] = y
+            y += size[name] * scale + gap
+    parts, out, into = [], dict(at), dict(at)
+    x_of = {name: 20 + depth[name] * (WIDE - 290) / columns for name in depth}
+    for source, target, value in flow.links:
+        thick = value * scale
+        a, b = x_of[source] + wide, x_of[target]
+        y1, y2, mid = out[source] + thick / 2, into[target] + thick / 2, (a + b) / 2
+        out[source] += thick
+        into[target] += thick
+        tone = "#c2571a" if "Cooling" in target or "loss" in target else "#1f6f8b"
+        parts.append(f'<path d="M{a:.1f} {y1:.1f}C{mid:.1f} {y1:.1f} {mid:.1f} {y2:.1f} {b:.1f} {y2:.1f}" fill="none" '
+                     f'stroke="{tone}" stroke-opacity="0.35" stroke-width="{max(thick, 0.8):.1f}"/>')  # fmt: skip
+    for name in depth:
+        high = max(size[name] * scale, 0.8)
+        parts.append(f'<rect x="{x_of[name]:.1f}" y="{at[name]:.1f}" width="{wide}" height="{high:.1f}" fill="#333"/>')
+        said = html.escape(f"{show.words(name)} {show.value(size[name], flow.unit)}")
+        parts.append(f'<text x="{x_of[name] + wide + 5:.1f}" y="{at[name] + high / 2 + 4:.1f}" fill="#222">{said}</text>')
+    bottom = max(at[name] + size[name] * scale for name in depth) + 14
+    return _svg(show.words(flow.title), bottom, parts)
+
+
+def _depths(links: Sequence[tuple[str, str, float]]) -> dict[str, int]:
+    depth: dict[str, int] = {}
+    for source, target, _ in links:
+        depth.setdefault(source, 0)
+        depth[target] = max(depth.get(target, 0), depth[source] + 1)
+    return depth
+
+
+def _sum(links: Sequence[tuple[str, str, float]], end: int, name: str) -> float:
+    return sum(link[2] for link in links if link[end] == name)

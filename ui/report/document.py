@@ -1,0 +1,128 @@
+"""What a report is made of. Values stay numbers with their units until a writer shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from twin.frame import Floats
+from twin.message import Message
+
+NOTHING = float("nan")
+Cell = str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number. ``unit``: a suffix of the metric table; ``was`` and ``year``: the same of the span before and a year ago, NaN
+    where not known; ``good``: which way is better (-1 down, 1 up, 0 neither); ``query``: where it can be asked for again."""
+
+    key: str
+    label: str
+    value: float
+    unit: str
+    was: float = NOTHING
+    year: float = NOTHING
+    good: int = 0
+    note: str = ""
+    query: str = ""
+
+    @property
+    def change_frac(self) -> float:
+        """Against the span before; NaN where that is not known or was nothing."""
+        return self.value / self.was - 1 if self.was else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``heads``: (label, unit) of each column, the unit of a text is ""; ``rows``: as many cells each; ``total``: a last row;
+    ``left_out``: rows that did not fit and are in the data files."""
+
+    key: str
+    title: str
+    heads: Sequence[tuple[str, str]]
+    rows: Sequence[Sequence[Cell]]
+    total: Sequence[Cell] = ()
+    note: Message | None = None
+    query: str = ""
+    shown: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a chart: float64[n] over the chart's ``x``; ``tone``: the colour's name in the theme."""
+
+    label: str
+    y: Floats
+    tone: str = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Lines or bars over ``x`` (s since 1970 UTC where ``time``), in ``unit``; ``limit``: a level to stay under."""
+
+    key: str
+    title: str
+    unit: str
+    x: Floats
+    lines: Sequence[Line]
+    kind: Literal["line", "bar", "dots"] = "line"
+    time: bool = True
+    x_unit: str = ""
+    limit: float = NOTHING
+    note: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A Sankey diagram: energy that goes from one station to the next; ``value`` in ``unit``."""
+
+    key: str
+    title: str
+    unit: str
+    links: Sequence[tuple[str, str, float]]
+    note: Message | None = None
+
+
+Block = Figure | Table | Chart | Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """``lead``: sentences before the blocks."""
+
+    key: str
+    title: str
+    lead: Sequence[Message] = ()
+    blocks: Sequence[Block] = ()
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Its numbers."""
+        return [block for block in self.blocks if isinstance(block, Figure)]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``head``: the figures that a director reads; ``said``: the sentences; ``scope``: "" for the whole centre."""
+
+    site: str
+    scope: str
+    span: str
+    first_day: str
+    last_day: str
+    zone: str
+    head: Sequence[Figure]
+    said: Sequence[Message]
+    sections: Sequence[Section]
+    notes: Sequence[Message] = field(default=())
+
+    def tables(self) -> list[Table]:
+        """Every table, in order."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+
+def known(values: Floats) -> bool:
+    """Whether there is anything to draw."""
+    return bool(np.isfinite(values).any())

@@ -1,0 +1,105 @@
+"""The report as one HTML file that needs nothing else: to be read, printed and mailed."""
+
+import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from ui.report.charts import chart_svg, flow_svg
+from ui.report.document import Block, Cell, Chart, Figure, Flow, Report, Section, Table
+from ui.report.show import Show
+
+FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
+STYLE = Path(__file__).with_name("report.css")
+
+
+def page(report: Report, show: Show) -> str:
+    """The whole document; the same report gives the same text."""
+    w = show.words
+    title = html.escape(f"{report.site} · {report.span}")
+    links = "".join(f'<a href="#{section.key}">{html.escape(w(section.title))}</a>' for section in report.sections)
+    lines = "".join(f"<li>{html.escape(w.sentence(message))}</li>" for message in report.said)
+    head = "".join(_tile(figure, show) for figure in report.head)
+    zone = ZoneInfo(report.zone)
+    body = "".join(_section(section, show, zone) for section in report.sections)
+    kind = html.escape(w("Energy and utilisation report"))
+    span = html.escape(f"{report.span} · {report.first_day} – {report.last_day} · {report.zone}")
+    return (
+        f'<!DOCTYPE html>\n<html lang="{w.language}"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE.read_text("utf-8")}</style></head>'
+        f"<body><header><p>{kind}</p><h1>{html.escape(report.site)}</h1><p>{span}</p><nav>{links}</nav></header>"
+        f'<main><section class="first"><div class="tiles">{head}</div><ul>{lines}</ul></section>{body}</main></body></html>\n'
+    )
+
+
+def _tile(figure: Figure, show: Show) -> str:
+    change = show.change(figure)
+    better = "" if not change or not figure.good else " good" if figure.change_frac * figure.good > 0 else " bad"
+    said = f'<span class="change{better}">{change}</span>' if change else ""
+    return (
+        f'<div class="tile"><span class="label">{html.escape(show.words(figure.label))}</span>'
+        f'<span class="value">{html.escape(show.value(figure.value, figure.unit))}</span>{said}</div>'
+    )
+
+
+def _section(section: Section, show: Show, zone: ZoneInfo) -> str:
+    lead = "".join(f"<p>{html.escape(show.words.sentence(message))}</p>" for message in section.lead)
+    figures = _figures(section.figures, show)
+    rest = "".join(_block(block, show, zone) for block in section.blocks if not isinstance(block, Figure))
+    return f'<section id="{section.key}"><h2>{html.escape(show.words(section.title))}</h2>{lead}{figures}{rest}</section>'
+
+
+def _figures(figures: list[Figure], show: Show) -> str:
+    w = show.words
+    heads = "".join(
+        f'<th scope="col">{html.escape(w(head))}</th>'
+        for head in ("figure", "this span", "span before", "change", "a year ago")
+    )
+    rows = []
+    for figure in figures:
+        label = html.escape(w(figure.label))
+        note = f' title="{html.escape(figure.note)}"' if figure.note else ""
+        name = f'<a href="{html.escape(figure.query)}">{label}</a>' if figure.query else label
+        values = (show.value(figure.value, figure.unit), show.value(figure.was, figure.unit), show.change(figure),
+                  show.value(figure.year, figure.unit))  # fmt: skip
+        cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
+        rows.append(f'<tr><th scope="row"{note}>{name}</th>{cells}</tr>')
+    return f"<table class=figures><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if figures else ""
+
+
+def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
+    w = show.words
+    note = f"<figcaption>{html.escape(w.sentence(block.note))}</figcaption>" if getattr(block, "note", None) else ""  # type: ignore[arg-type]
+    if isinstance(block, Chart):
+        return f"<figure><h3>{html.escape(w(block.title))}</h3>{chart_svg(block, show, zone)}{note}</figure>"
+    if isinstance(block, Flow):
+        return f"<figure><h3>{html.escape(w(block.title))}</h3>{flow_svg(block, show)}{note}</figure>"
+    if isinstance(block, Table):
+        return f"<figure><h3>{html.escape(w(block.title))}</h3>{''.join(_table(block, show))}{note}</figure>"
+    return ""
+
+
+def _table(table: Table, show: Show) -> Iterator[str]:
+    heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in show.heads(table.heads))
+    yield f"<table><thead><tr>{heads}</tr></thead><tbody>"
+    for row in shown_rows(table):
+        yield _row(table, row, show)
+    if left := len(table.rows) - len(shown_rows(table)):
+        said = html.escape(show.words("{n} more rows are in the data files").format(n=left))
+        yield f'<tr class="more"><td colspan="{len(table.heads)}">{said}</td></tr>'
+    yield "</tbody>"
+    if table.total:
+        yield f"<tfoot>{_row(table, table.total, show)}</tfoot>"
+    yield "</table>"
+
+
+def shown_rows(table: Table) -> list[tuple[str | float, ...]]:
+    """The rows that page and PDF show: the first, and rows in brackets (idle, unseen) wherever they stand."""
+    ends = [tuple(row) for row in table.rows[table.shown :] if str(row[0]).startswith("(")]
+    return [tuple(row) for row in table.rows[: table.shown]] + ends
+
+
+def _row(table: Table, row: Sequence[Cell], show: Show) -> str:
+    first, *rest = [show.cell(cell, unit) for cell, (_, unit) in zip(row, table.heads, strict=True)]
+    cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+    return f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>'

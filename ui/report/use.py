@@ -1,0 +1,164 @@
+"""The utilisation section: GPU hours there were, held, busy; who held what, and whose energy it was."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analytics.kpis import DEFINITIONS, SIZE_CLASSES, exposure_per_event, fragmentation_frac
+from energy.account.book import RULE, By
+from twin.frame import Floats
+from twin.message import Message
+from ui.accounting import rows_of
+from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
+from ui.report.gather import HOUR_S, IDLE_FRAC, Inputs
+
+WAYS: tuple[tuple[By, str], ...] = (
+    ("tenant", "Energy, carbon and cost by tenant"),
+    ("project", "Energy, carbon and cost by project"),
+    ("user", "Energy, carbon and cost by user"),
+    ("job", "Energy, carbon and cost by job"),
+)
+_PROGRAM = ("xid/0", "xid/13", "xid/31", "xid/43", "xid/45")  # of the program, not of the GPU
+
+
+def figures(inputs: Inputs) -> list[Figure]:
+    """GPU hours and shares."""
+    use, gpus = inputs.use, inputs.site.count("gpu")
+    hours = len(use.time_s)
+    there_h = float(gpus * hours)
+    heard_h, held_h, idle_h = (float(column.sum()) for column in (use.heard, use.held, use.idle_held))
+    busy, active, tensor = (_mean(use.means[name], use.heard) for name in ("util_frac", "sm_active_frac", "tensor_active_frac"))
+    held_frac = held_h / there_h if there_h else NOTHING
+    run_s = inputs.runs.end_s - inputs.runs.start_s
+    rows = [
+        Figure("gpu_h", "GPU hours there were", there_h, "gpu_h"),
+        Figure("held_frac", "Allocated", held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"]),
+        Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"]),
+        Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"]),
+        Figure("tensor_frac", "Tensor cores active", tensor, "frac", good=1, note=DEFINITIONS["tensor_mfu_frac"]),
+        Figure("idle_held_frac", "Allocated but idle", idle_h / held_h if held_h else NOTHING, "frac", good=-1),
+        Figure("fragmentation_frac", "Fragmentation", _fragmentation(inputs), "frac", good=-1,
+               note=DEFINITIONS["fragmentation_frac"]),
+        Figure("available_frac", "Availability", heard_h / there_h if there_h else NOTHING, "frac", good=1,
+               note=DEFINITIONS["availability_frac"]),
+        Figure("fill_frac", "Racks in use", _fill(inputs), "frac", good=1, note=DEFINITIONS["rack_fill_frac"]),
+        Figure("runs_count", "Runs", float(len(inputs.runs)), "count"),
+        Figure("run_median_s", "Median length of a run", _median(run_s[np.isfinite(run_s)]), "s"),
+    ]  # fmt: skip
+    return [figure for figure in rows if np.isfinite(figure.value)]
+
+
+def section(inputs: Inputs) -> Section:
+    """The whole section."""
+    blocks: list[Block] = [*figures(inputs), *_charts(inputs), _sizes(inputs), *_idle(inputs), *_shares(inputs)]
+    lead = Message("A GPU counts as idle in an hour in which it was busy for less than {idle:.0%}.", {"idle": IDLE_FRAC})
+    return Section("use", "Utilisation", (lead, Message(RULE)), tuple(blocks))
+
+
+def _mean(values: Floats, weight: Floats) -> float:
+    seen = np.isfinite(values) & (weight > 0)
+    return float(np.average(values[seen], weights=weight[seen])) if seen.any() else NOTHING
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else NOTHING
+
+
+def _fill(inputs: Inputs) -> float:
+    """Racks that hold a GPU or node, over racks."""
+    site = inputs.site
+    racks = site.count("rack")
+    used = np.unique(np.concatenate([site.within(kind, "rack") for kind in ("node", "gpu")]))
+    return float((used >= 0).sum()) / racks if racks else NOTHING
+
+
+def _fragmentation(inputs: Inputs) -> float:
+    """Mean over the hours, from who held what: idle GPUs of each node against the sizes of the runs seen."""
+    site, runs = inputs.site, inputs.runs
+    nodes = site.count("node")
+    if not nodes or not len(runs):
+        return NOTHING
+    node_of = site.within("gpu", "node")
+    mine = node_of >= 0
+    size = np.bincount(node_of[mine], minlength=nodes)
+    sizes = np.bincount(runs.run_of, minlength=len(runs)).astype(np.int32)
+    found = []
+    for at_s in (inputs.use.time_s + HOUR_S / 2)[:: max(1, len(inputs.use.time_s) // 56)]:
+        going = (runs.start_s <= at_s) & (runs.end_s > at_s)
+        taken = np.unique(runs.gpu[going[runs.run_of]])
+        idle = size - np.bincount(node_of[taken][node_of[taken] >= 0], minlength=nodes)
+        found.append(fragmentation_frac(idle.astype(np.int32), sizes, int(size.max())))
+    return float(np.mean(found))
+
+
+def _charts(inputs: Inputs) -> Iterator[Chart]:
+    use = inputs.use
+    lines = [Line("heard of", use.heard, "stale"), Line("allocated", use.held, "accent"),
+             Line("allocated but idle", use.idle_held, "warn")]  # fmt: skip
+    if use.heard.any() or known(use.held):
+        yield Chart("gpus", "GPUs by the hour", "count", use.time_s, [line for line in lines if known(line.y)])
+    shown = (("util_frac", "busy", "measured"), ("sm_active_frac", "SM active", "accent"),
+             ("tensor_active_frac", "tensor cores active", "forecast"))  # fmt: skip
+    work = [Line(label, use.means[name], tone) for name, label, tone in shown if known(use.means[name])]
+    if work:
+        yield Chart("work", "What the GPUs did", "frac", use.time_s, work)
+
+
+def _sizes(inputs: Inputs) -> Table:
+    """Runs by how many GPUs they held."""
+    runs = inputs.runs
+    sizes = np.bincount(runs.run_of, minlength=len(runs)) if len(runs) else np.empty(0, dtype=np.int64)
+    start, end = inputs.span.start.timestamp(), inputs.span.end.timestamp()
+    hours = np.clip(np.minimum(runs.end_s, end) - np.maximum(runs.start_s, start), 0, None) / 3600
+    length = runs.end_s - runs.start_s
+    rows = []
+    for low, high in zip(SIZE_CLASSES, (*SIZE_CLASSES[1:], 0), strict=True):
+        mine = (sizes >= low) & ((sizes < high) if high else True)
+        label = f"{low}–{high - 1}" if high > low + 1 else f"≥ {low}" if not high else str(low)
+        rows.append((label, float(mine.sum()), float((hours * sizes)[mine].sum()), _median(length[mine & np.isfinite(length)])))
+    heads = (("GPUs of a run", ""), ("Runs", "count"), ("GPU hours", "gpu_h"), ("Median length of a run", "s"))
+    total = ("total", float(len(runs)), sum(row[2] for row in rows), NOTHING)
+    return Table("sizes", "Runs by size", heads, rows, total)
+
+
+def _idle(inputs: Inputs) -> Iterator[Table]:
+    if inputs.idle_by:
+        rows = sorted(inputs.idle_by.items(), key=lambda row: (-row[1], row[0]))
+        total = ("total", sum(inputs.idle_by.values()))
+        yield Table("idle", "Allocated but idle, by user", (("user", ""), ("GPU hours", "gpu_h")), rows, total, shown=10)
+
+
+def _shares(inputs: Inputs) -> Iterator[Table]:
+    names = ("gpu_s", "it_kwh", "facility_kwh", "carbon_location_kg", "carbon_market_kg", "cost")
+    heads = (("who", ""), ("GPU hours", "gpu_h"), ("IT energy", "kwh"), ("Facility energy", "kwh"),
+             ("Carbon, location-based", "kg"), ("Carbon, market-based", "kg"), ("Cost", "money"))  # fmt: skip
+    for by, title in WAYS:
+        if by not in inputs.splits:
+            continue
+        table = [
+            (str(row["name"]), [float(row[name]) / (3600 if name == "gpu_s" else 1) for name in names])
+            for row in rows_of(inputs.splits[by])
+        ]
+        rows: list[list[Cell]] = [[name, *values] for name, values in table]
+        total: list[Cell] = ["total", *(sum(values[k] for _, values in table) for k in range(len(names)))]
+        split = inputs.splits[by].split
+        error = split.sum_error_frac if split is not None else NOTHING
+        note = Message("The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading.", {
+            "error": error})  # fmt: skip
+        yield Table(f"by_{by}", title, heads, rows, total, note, shown=12)
+
+
+def failures(inputs: Inputs) -> Iterator[tuple[str, int, float, float, float]]:
+    """(family of events, count, hours of exposure each, low, high of 90 %) for what breaks: XIDs that blame hardware, link
+    downs, device faults."""
+    hours = len(inputs.use.time_s)
+    exposure = {"xid": inputs.site.count("gpu") * hours, "link": inputs.site.count("port") * hours}
+    count: dict[str, int] = {}
+    for _, record in inputs.events:
+        code = str(record["code"])
+        if record["severity"] != "info" and code not in _PROGRAM:
+            family = code.partition("/")[0]
+            count[family] = count.get(family, 0) + 1
+    for family, events in sorted(count.items(), key=lambda row: (-row[1], row[0])):
+        rate = exposure_per_event(float(exposure.get(family, 0) or hours), events)
+        yield family, events, rate.value, rate.low, rate.high

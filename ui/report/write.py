@@ -1,0 +1,50 @@
+"""Writes a report where it is wanted: a folder with the page, the PDF and the data; the same report gives the same bytes."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from twin.errors import ConfigError, Problem
+from ui.report.data import as_csv, as_json, as_xlsx
+from ui.report.document import Report
+from ui.report.page import page
+from ui.report.show import Show
+from ui.report.typeset import pdf
+from ui.words import words
+
+FORMATS = ("html", "pdf", "json", "csv", "xlsx")
+
+
+def files(
+    report: Report, languages: Sequence[str], formats: Sequence[str], made: datetime, money: str
+) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of each file. ``made``: the moment that stands in their metadata, the end of the span: never now."""
+    name = report.span.replace("/", "--")
+    for language in languages:
+        show = Show(words(language), money)
+        ending = f"{name}.{language}" if len(languages) > 1 else name
+        if "html" in formats:
+            yield f"{ending}.html", page(report, show).encode()
+        if "pdf" in formats:
+            yield f"{ending}.pdf", pdf(report, show, made)
+    if "json" in formats:
+        yield f"{name}.json", as_json(report).encode()
+    if "xlsx" in formats:
+        yield f"{name}.xlsx", as_xlsx(report, made)
+    if "csv" in formats:
+        for table in report.tables():
+            yield f"{name}.{table.key}.csv", as_csv(table).encode()
+
+
+def write(folder: Path, made: Iterator[tuple[str, bytes]]) -> list[Path]:
+    """Put ``made`` into ``folder``; a file appears when it is whole. ``ConfigError`` where that cannot be."""
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in made:
+            half = folder / f".{name}.part"
+            half.write_bytes(data)
+            written.append(half.replace(folder / name))
+    except OSError as error:
+        raise ConfigError([Problem(str(folder), f"cannot be written ({error.strerror}); name another folder")]) from error
+    return written

@@ -1,0 +1,131 @@
+"""What people tell the desk from outside its process: yes and no to plans, stop and go; and the sign that the desk is alive.
+
+All of it is a record, so that a face in another process, a command and a chat's link say it the same way, and a restart knows
+it. Beside it a plain file in the store's folder stops everything, for whoever has nothing but a shell.
+"""
+
+import hmac
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from twin.errors import SourceError
+from twin.ports import Records
+
+log = logging.getLogger(__name__)
+WISHES, ALIVE = "wishes", "alive"
+STOP_FILE, KEY_FILE = "STOP", "approve.key"
+KEPT_WISHES = 1000
+BEAT = timedelta(seconds=30)
+LINK_FOR = timedelta(hours=12)  # the longest that a signed link is good for
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """``what``: approve, reject, stop or go; ``plan``: whose key it is about, where it is about one."""
+
+    what: str
+    who: str
+    plan: str = ""
+    why: str = ""
+
+
+def wish(records: Records, said: Wish, now: datetime, nonce: str = "") -> None:
+    """Say it to the desk, which acts on it within seconds."""
+    record = {"what": said.what, "who": said.who, "plan": said.plan, "why": said.why, "nonce": nonce}
+    records.append(WISHES, now, record)
+    records.trim(WISHES, KEPT_WISHES)
+
+
+def stopped(records: Records, folder: Path) -> Mapping[str, Any] | None:
+    """Who stopped everything and why; None where nobody has."""
+    if (folder / STOP_FILE).exists():
+        return {"who": "the file", "why": str(folder / STOP_FILE)}
+    told = [record for _, _, record in records.read(WISHES, limit=KEPT_WISHES, newest=True) if record["what"] in ("stop", "go")]
+    return told[-1] if told and told[-1]["what"] == "stop" else None
+
+
+class Switch:
+    """The desk's side of it. Used from one task at a time."""
+
+    def __init__(self, records: Records, folder: Path) -> None:
+        self._records, self._folder = records, folder
+        known = records.read(WISHES, limit=1, newest=True)
+        self._seen = known[-1][0] if known else 0  # what was said before is over; stop and go are states
+        self._beat: datetime | None = None
+
+    def news(self) -> Sequence[Wish]:
+        """What was said since this was last asked, the oldest first."""
+        found = self._records.read(WISHES, limit=KEPT_WISHES, newest=True)
+        fresh = [(number, record) for number, _, record in found if number > self._seen]
+        self._seen = max([self._seen, *(number for number, _ in fresh)])
+        return [Wish(r["what"], r["who"], r.get("plan", ""), r.get("why", "")) for _, r in fresh]
+
+    def stopped(self) -> Mapping[str, Any] | None:
+        """Who stopped everything and why; also where that cannot be told: then nothing may be begun."""
+        try:
+            return stopped(self._records, self._folder)
+        except SourceError as error:
+            log.error("whether somebody has stopped everything cannot be told: %s", error)
+            return {"who": "icctwin", "why": str(error)}
+
+    def beat(self, now: datetime) -> None:
+        """Say that we live, every ``BEAT``: the watchdog hears it."""
+        if self._beat is None or not timedelta() <= now - self._beat < BEAT:
+            self._records.append(ALIVE, now, {"pid": os.getpid()})
+            self._records.trim(ALIVE, 1)
+            self._beat = now
+
+
+def last_sign(records: Records) -> datetime | None:
+    """When the desk last said that it lives; None: never."""
+    found = records.read(ALIVE, limit=1, newest=True)
+    return found[-1][1] if found else None
+
+
+# --- links that say yes once
+
+
+def signing_key(folder: Path) -> bytes:
+    """The secret by which links are signed, made at first use; whoever reads the file can sign. ``SourceError`` where it can be
+    neither read nor written."""
+    path = folder / KEY_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written ({error.strerror}); links cannot be signed") from None
+    else:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}); links cannot be signed") from None
+
+
+def signature(key: bytes, plan: str, who: str, until: datetime) -> str:
+    """Of a link with which ``who`` may say yes to ``plan`` until then, once."""
+    said = json.dumps([plan, who, int(until.timestamp())], ensure_ascii=False)
+    return hmac.new(key, said.encode(), sha256).hexdigest()
+
+
+def redeem(records: Records, folder: Path, plan: str, who: str, until: datetime, sign: str, now: datetime) -> str:
+    """Take a signed link as its holder's yes; a sentence why not, empty where it was taken."""
+    if not hmac.compare_digest(signature(signing_key(folder), plan, who, until).encode(), sign.encode()):
+        return "This link was not signed here, or was changed."
+    if not now < until:
+        return f"This link was good until {until.isoformat(timespec='minutes')}."
+    if any(record.get("nonce") == sign for _, _, record in records.read(WISHES, limit=KEPT_WISHES, newest=True)):
+        return "This link was used already."
+    wish(records, Wish("approve", who, plan, "by link"), now, nonce=sign)
+    return ""
