@@ -23,6 +23,7 @@ GROUPS = (
     "ui.commands.oncall",
     "ui.commands.access",
     "ui.commands.act",
+    "ui.commands.render",
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",

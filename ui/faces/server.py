@@ -26,6 +26,7 @@ from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_push import LARGE, add_push, first_look
+from ui.faces.api_scene import add_scene
 from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
 from ui.faces.api_views import add_views
@@ -34,6 +35,7 @@ from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
 from ui.faces.pages.dashed import csp_hashes
 from ui.faces.pages.every import add_pages
+from ui.faces.pages.scene import add_scene_page
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
@@ -62,7 +64,10 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_forecast_api(server, pulse)
     add_events(server, pulse)
     add_push(server, pulse)
-    add_twin_page(server, add_twin(server, pulse))
+    runner = add_twin(server, pulse)
+    add_twin_page(server, runner)
+    add_scene(server, pulse, runner)
+    add_scene_page(server, pulse)
     add_calibration(server, pulse)
     add_alert_api(server, pulse)
     add_oncall(server)

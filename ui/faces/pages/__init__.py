@@ -31,6 +31,7 @@ PAGES: tuple[Page, ...] = (
     Page("energy", "/energy", "Energy", "Work"),
     Page("jobs", "/jobs", "Jobs", "Work"),
     Page("forecast", "/forecast", "Forecast", "Ahead"),
+    Page("scene", "/scene", "3D twin", "Now"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
     Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
