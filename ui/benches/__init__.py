@@ -31,6 +31,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "report": "ui.benches.report:bench_report",
+        "dig": "ui.benches.dig:bench_dig",
         "scene": "ui.benches.scene:bench_scene",
     }
 )

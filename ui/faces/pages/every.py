@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from ui.faces.pages.account import add_account
 from ui.faces.pages.alerts import add_alerts
 from ui.faces.pages.asset import add_asset
 from ui.faces.pages.audit import add_audit
@@ -27,7 +28,7 @@ from ui.faces.push import Pulse
 _ALL = (
     add_overview, add_hall, add_gpus, add_network, add_storage, add_cooling, add_power, add_energy, add_jobs, add_forecast_page,
     add_findings_page, add_alerts, add_sources, add_audit, add_rotation,
-    add_plotly, add_asset, add_compare, add_explore, add_sign_in,
+    add_plotly, add_account, add_asset, add_compare, add_explore, add_sign_in,
 )  # fmt: skip
 
 
