@@ -1,5 +1,6 @@
 """People in a real browser: sign in, look at an asset, note something, keep a view, take a file home, sign out."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -162,3 +163,20 @@ def test_assets_are_compared_also_in_chinese(page: Page, live: Live, url: str) -
     page.locator("input[name=asset]").fill(live.site.ids_of("gpu")[0])
     page.get_by_role("button", name="添加").click()
     expect(page.locator("#said")).to_contain_text("这些资产种类不同")
+
+
+def test_ones_own_password_tokens_and_sessions(page: Page, url: str) -> None:
+    page.goto(f"{url}/account")
+    expect(page.locator("#me")).to_have_text("li.na (operator)")
+    expect(page.locator("#people")).to_be_hidden()
+    page.locator("#token input[name=name]").fill("grafana")
+    page.locator("#token select[name=role]").select_option("viewer")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.locator("#made code")).to_have_text(re.compile("^icctwin_[0-9a-f]{16}_"))
+    expect(page.locator("#tokens .text")).to_have_text("grafana")
+    page.locator("#tokens button").click()
+    expect(page.locator("#tokens .text")).to_have_count(0)
+    page.locator("#password input[name=old]").fill("not the password of anybody")
+    page.locator("#password input[name=new]").fill("another one, long enough")
+    page.get_by_role("button", name="Change password").click()
+    expect(page.locator("#said")).to_have_text("The old password is wrong.")

@@ -52,13 +52,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/access/sign-out", _N, Does.ENTER, Scope.ACCESS),
     # pages: all of them are for whoever may look
     *_look(_V, *(page.path for page in PAGES)),
-    *_look(_V, "/account", "/asset/{asset:path}", "/dig/plotly.js", "/runbooks/{area}"),
-    *_look(_V, "/wall", "/forecast/", "/forecast/_dash-dependencies", "/forecast/_dash-layout", "/forecast/_favicon.ico"),
-    *_look(_V, "/forecast/_reload-hash", "/forecast/_dash-component-suites/{package_name}/{fingerprinted_path:path}"),
-    Route("POST", "/forecast/_dash-update-component", _V, Does.ASK),
-    Route("WS", "/forecast/_dash-ws-callback", _V),
+    *_look(_V, "/wall", "/account", "/asset/{asset:path}", "/dig/plotly.js", "/runbooks/{area}"),
     Route("WS", "/live", _V),
     Route("WS", "/live/scene", _V),
+    # what Dash needs for the page that is made with it
+    *_look(_V, *(f"/forecast/{name}" for name in ("", "_dash-layout", "_dash-dependencies", "_reload-hash", "_favicon.ico"))),
+    *_look(_V, "/forecast/_dash-component-suites/{package_name}/{fingerprinted_path:path}"),
+    Route("POST", "/forecast/_dash-update-component", _V, Does.ASK),
     # what a program may read
     *_look(
         _V,
@@ -131,8 +131,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/write", _N, Does.FEED),
     Route("POST", "/v1/metrics", _N, Does.FEED),
 )
-# What the server has and nobody is let to: the answer to whatever there is not, which the door gives before it is asked.
-UNUSED = frozenset({("GET", "/{path:path}")})
+# What the server has and nobody is let to: the answer to whatever there is not, which the door gives before it is asked, and
+# Dash's own websocket, which has no bounds and which nothing here uses.
+UNUSED = frozenset({("GET", "/{path:path}"), ("WS", "/forecast/_dash-ws-callback")})
 
 
 class Table:

@@ -35,6 +35,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "slurm": "ui.benches.slurm:bench_slurm",
         "wall": "ui.benches.wall:bench_wall",
         "report": "ui.benches.report:bench_report",
+        "dig": "ui.benches.dig:bench_dig",
         "scene": "ui.benches.scene:bench_scene",
     }
 )

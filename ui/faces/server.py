@@ -34,14 +34,9 @@ from ui.faces.api_views import add_views
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
-from ui.faces.pages.asset import add_asset
-from ui.faces.pages.compare import add_compare
 from ui.faces.pages.dashed import csp_hashes
-from ui.faces.pages.dig import add_plotly
 from ui.faces.pages.every import add_pages
-from ui.faces.pages.explore import add_explore
 from ui.faces.pages.scene import add_scene_page
-from ui.faces.pages.sign_in import add_sign_in
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
@@ -79,15 +74,10 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_oncall(server)
     add_findings(server, pulse)
     add_access(server, pulse)
-    add_sign_in(server, pulse)
     add_audit(server, pulse)
     add_dig(server, pulse)
     add_views(server, pulse)
     add_search(server, pulse)
-    add_plotly(server, pulse)
-    add_asset(server, pulse)
-    add_compare(server, pulse)
-    add_explore(server, pulse)
     add_plans(server, pulse)
     add_energy(server, pulse)
     add_pages(server, pulse)
