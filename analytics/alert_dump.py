@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 
 from analytics.rule import Rule, Rules
-from analytics.tracks import FIRING, Fresh, Increase, Track
+from analytics.tracks import FIRING, Fresh, Increase, Past, Track
 from twin.errors import SourceError
 from twin.frame import Floats
-from twin.site import Site
+from twin.site import Bools, Site
 
 VERSION = 1  # of a dump
+MOST_PAST = 300_000  # values of one rule; of larger ones a change is judged again when its window has passed
 _MOVING = ("value", "since_s", "fired_s", "resolved_s", "held_s")
 
 
 def dumped(rules: Rules, site: Site, tracks: tuple[Track, ...], now: datetime) -> str:
-    """JSON from which ``undumped`` makes the tracks again. It grows with the alerts, and with the assets that have a counter
-    under a rule (some 10 bytes each)."""
+    """JSON from which ``undumped`` makes the tracks again. It grows with the alerts, with the assets that have a counter under
+    a rule (some 10 bytes each), and by up to ``MOST_PAST`` values of gauges for each rule on a change."""
     pairs = list(zip(rules.rules, tracks, strict=True))
-    counted = {rule.kind for rule, track in pairs if isinstance(track.memory, Increase)}
+    counted = {rule.kind for rule, track in pairs if track.memory is not None or rule.armed}
     ids = {kind: site.ids_of(kind) for kind in sorted({rule.kind for rule in rules.rules})}
     table = {
         "version": VERSION,
@@ -78,6 +79,11 @@ def _dumped(rule: Rule, track: Track, ids: list[str]) -> dict[str, Any]:
             "last": _listed(increase.last),
             "grown": [[int(k // n), ids[k % n], float(g)] for k, g in zip(increase.key, increase.grown, strict=True)],
         }
+    elif isinstance(track.memory, Past) and track.memory.value.size <= MOST_PAST:
+        past = {str(int(part)): _listed(value) for part, value in zip(track.memory.part, track.memory.value, strict=True)}
+        table |= {"window_s": rule.window_s, "past": past}
+    if rule.armed:
+        table["waiting"] = np.flatnonzero(~track.armed).tolist()
     return table
 
 
@@ -102,12 +108,35 @@ def _undumped(
         column[here] = [np.nan if kept[name][i] is None else kept[name][i] for i, _ in take]
     if isinstance(track.memory, Increase):
         columns["memory"] = _recounted(rule, kept, rows, ids.get(rule.kind, []))
+    elif isinstance(track.memory, Past) and kept.get("window_s") == rule.window_s:
+        columns["memory"] = _remembered(kept, rows, ids.get(rule.kind, []))
+    if rule.armed and "waiting" in kept:
+        columns["armed"] = _armed(track, kept["waiting"], rows, ids.get(rule.kind, []))
     return replace(track, **columns), _firing_keys(rule.name, kept, {kept["assets"][i] for i, _ in take})
 
 
 def _firing_keys(rule: str, kept: Mapping[str, Any], still: set[str]) -> list[str]:
     pairs = zip(kept["assets"], kept["phase"], strict=True)
     return [f"{rule}:{asset}" for asset, phase in pairs if phase == FIRING and asset not in still]
+
+
+def _remembered(kept: Mapping[str, Any], rows: Mapping[str, int], ids: list[str]) -> Past:
+    """What gauges were; NaN for assets that are new."""
+    pairs = [(i, rows[asset]) for i, asset in enumerate(ids) if asset in rows]
+    past = sorted((int(part), values) for part, values in kept.get("past", {}).items())
+    value = np.full((len(past), len(rows)), np.nan)
+    for row, (_, values) in zip(value, past, strict=True):
+        row[[to for _, to in pairs]] = [np.nan if values[i] is None else values[i] for i, _ in pairs]
+    return Past(np.array([part for part, _ in past], dtype=np.int64), value)
+
+
+def _armed(track: Track, waiting: list[int], rows: Mapping[str, int], ids: list[str]) -> Bools:
+    """Which assets were seen well before; those that are new wait, unless they are linked."""
+    armed, wait = track.armed.copy(), set(waiting)
+    for i, asset in enumerate(ids):
+        if asset in rows and i not in wait:
+            armed[rows[asset]] = True
+    return armed
 
 
 def _recounted(rule: Rule, kept: Mapping[str, Any], rows: Mapping[str, int], ids: list[str]) -> Increase:

@@ -5,8 +5,8 @@ back behind the clear level for ``keep_firing_s``; resolved alerts are kept for 
 condition ends goes back to inactive. A value that is stale moves nothing: silence is not health, and absence has its own rules.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -80,7 +80,7 @@ class AlertTable:
 
     ``lost``: keys of alerts that fired under other rules or on another site and that nothing here speaks of any more;
     whoever was told of them must be told that they are over. ``causes``: key of the alert that explains the one of a rule
-    (its number) on an asset (its row); filled in by ``analytics.oncall.cause``, with those of others under the number -1.
+    (its number) on an asset (its row); filled in by ``analytics.oncall.folding``, with those of others under the number -1.
     """
 
     rules: Rules
@@ -96,6 +96,31 @@ class AlertTable:
         """Pending, firing and lately resolved alerts, at most ``MAX_ALERTS``: those that no other explains before those that
         one does, then by severity, then firing before pending before resolved, then the oldest first."""
         return self._alerts
+
+    def spoken(self, told: Collection[str]) -> tuple[Alert, ...]:
+        """Of ``alerts`` those that fire or have lately ended and that no other explains, or whose key is in ``told``: of the
+        others a storm has thousands, and they are never made."""
+        hidden: dict[int, list[int]] = defaultdict(list)
+        for number, row in self.causes:
+            hidden[number].append(row)
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for key in told if hidden else ():
+            name, _, asset = key.partition(":")
+            wanted[name].append(asset)
+        found = []
+        for i, (rule, track) in enumerate(zip(self.rules.rules, self.tracks, strict=True)):
+            loud = (track.phase == FIRING) | (track.phase == RESOLVED)
+            if i in hidden and loud.any():
+                known = [
+                    self.site.row(asset)
+                    for asset in wanted[rule.name]
+                    if asset in self.site.position and self.site.kind(asset) == rule.kind
+                ]
+                still = loud[known]
+                loud[hidden[i]] = False
+                loud[known] = still
+            found.append(np.flatnonzero(loud))
+        return self._objects(found)
 
     @property
     def overflow(self) -> int:
@@ -135,6 +160,11 @@ class AlertTable:
         return self._objects([np.flatnonzero(track.phase) for track in self.tracks])
 
     @cached_property
+    def _made(self) -> dict[tuple[int, int], Alert]:
+        """Objects by rule and row, each made once."""
+        return {}
+
+    @cached_property
     def _folded(self) -> Counter[str]:
         return Counter(self.causes.values())
 
@@ -154,8 +184,12 @@ class AlertTable:
         order = np.lexsort((row, rule, since_s, phase, severity, explained))[:MAX_ALERTS]
         ids = {kind: self.site.of_kind(kind) for kind in {r.kind for r in self.rules.rules}}
         units = {i: self.rules.rules[i].unit for i in np.unique(rule[order]).tolist()}
-        pairs = zip(rule[order].tolist(), row[order].tolist(), strict=True)
-        return tuple(self._object(index, at, ids, units[index]) for index, at in pairs)
+        pairs = list(zip(rule[order].tolist(), row[order].tolist(), strict=True))
+        made = self._made
+        for pair in pairs:
+            if pair not in made:
+                made[pair] = self._object(*pair, ids, units[pair[0]])
+        return tuple(made[pair] for pair in pairs)
 
     def _object(self, index: int, row: int, ids: Mapping[str, Ints], unit: str) -> Alert:
         rule, track = self.rules.rules[index], self.tracks[index]
@@ -259,6 +293,10 @@ def _missed(rule: Rule, track: Track, look: Look, credit_s: float) -> Track:
 
 def _lived(rule: Rule, track: Track, look: Look, judged: Floats, credit_s: float) -> Track:
     """The track of a rule on a value."""
+    if rule.armed and not track.armed.all():
+        seen = judged <= track.clear if rule.rising else judged >= track.clear
+        if (seen & ~track.armed).any():
+            track = replace(track, armed=track.armed | seen)
     low, high = look.bounds(judged)
     reached = high >= track.edge if rule.rising else low <= track.edge
     may_be = high > 0 if rule.codes or rule.bits else reached
@@ -279,5 +317,5 @@ def _condition(rule: Rule, track: Track, judged: Floats) -> tuple[Bools, Bools]:
         hit: Bools = np.isin(whole, rule.codes) if rule.codes else (whole & rule.bits) != 0
         return hit & track.meant, ~hit & ~np.isnan(judged)
     if rule.rising:
-        return judged >= track.limit, judged <= track.clear
-    return judged <= track.limit, judged >= track.clear
+        return (judged >= track.limit) & track.armed, judged <= track.clear
+    return (judged <= track.limit) & track.armed, judged >= track.clear

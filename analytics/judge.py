@@ -19,7 +19,7 @@ from twin.site import Bools, Site
 from twin.state import State
 
 BINS = 12  # parts of a window: it is true to one part
-FORECAST_MAX_AGE_S = 2 * 3600.0  # as faces show forecasts (ui.view)
+FORECAST_MAX_AGE_S = 2 * 3600.0  # for faces too: as for the weather and grid readings that a forecast rests on
 _Z90 = NormalDist().inv_cdf(0.9)
 Memory = Increase | Past | None
 
@@ -148,6 +148,10 @@ def _value(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
     return look.column(rule.kind, rule.metric, rule.origin), memory
 
 
+def _size(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
+    return np.abs(look.column(rule.kind, rule.metric, rule.origin)), memory
+
+
 def _increase(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
     assert isinstance(memory, Increase)  # noqa: S101 - as Fresh made it
     kept, total = grown(memory, look.column(rule.kind, rule.metric, rule.origin), rule.window_s, look.now_s)
@@ -189,6 +193,7 @@ def _forecast(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
 
 _MAKERS: Mapping[Of, Callable[[Look, Rule, Memory], tuple[Floats, Memory]]] = {
     Of.VALUE: _value,
+    Of.SIZE: _size,
     Of.INCREASE: _increase,
     Of.RATE: _increase,
     Of.CHANGE: _change,

@@ -26,6 +26,7 @@ class Of(StrEnum):
     """What of a metric is judged. ``RATE`` and ``INCREASE`` are of counters, ``CHANGE`` of gauges; see ``analytics.judge``."""
 
     VALUE = "value"
+    SIZE = "size"
     INCREASE = "increase"
     RATE = "rate"
     CHANGE = "change"
@@ -89,6 +90,7 @@ class Rule:
     inside: str = ""
     during: Week = ALWAYS
     quiet: bool = False
+    armed: bool = False
     breaks: Domain | None = None
     suffers: tuple[Domain, ...] = ()
     owner: str = ""

@@ -20,7 +20,19 @@ MODELLED = "modelled"  # what a residual may be relative to
 CONDITIONS = ("above", "below", "codes", "bits", "absent_s")
 KNOWN = frozenset(
     {"name", "kind", "metric", "origin", "clear", "hold_s", "severity", "summary", "runbook", "assets", "keep_firing_s", "of"}
-    | {"window_s", "relative_to", "over", "horizon_s", "probability_frac", "tag", "inside", "during", "quiet", "breaks"}
+    | {
+        "window_s",
+        "relative_to",
+        "over",
+        "horizon_s",
+        "probability_frac",
+        "tag",
+        "inside",
+        "during",
+        "quiet",
+        "armed",
+        "breaks",
+    }
     | {"suffers", "owner", "page", "source", "reason", *CONDITIONS, *Join}
 )
 
@@ -115,9 +127,13 @@ class Block:
 
     def _scope(self) -> dict[str, Any]:
         """Which assets are meant, and when."""
-        fields: dict[str, Any] = {"assets": self._text("assets", "*"), "quiet": self.block.get("quiet", False)}
-        if not isinstance(fields["quiet"], bool):
-            self._bad("quiet", f"quiet is {fields['quiet']!r}; write true or false")
+        fields: dict[str, Any] = {
+            "assets": self._text("assets", "*"),
+            "quiet": self._flag("quiet"),
+            "armed": self._flag("armed"),
+        }
+        if fields["armed"] and not ("above" in self.block or "below" in self.block):
+            self._bad("armed", "armed goes with above or below: what it waits for is the clear level")
         fields |= {key: self._text(key) if key in self.block else "" for key in ("tag", "inside")}
         if "during" in self.block:
             try:
@@ -125,6 +141,12 @@ class Block:
             except ValueError as error:
                 self._bad("during", str(error))
         return fields
+
+    def _flag(self, key: str) -> bool:
+        value = self.block.get(key, False)
+        if not isinstance(value, bool):
+            self._bad(key, f"{key} is {value!r}; write true or false")
+        return value is True
 
     def _causes(self) -> dict[str, Any]:
         """What an alert of this rule explains, and what explains it."""
@@ -282,6 +304,8 @@ class Block:
             low, high = 0.0, math.inf
         elif of in (Of.CHANGE, Of.RESIDUAL, Of.DIFFERENCE):
             low, high = metric.low - metric.high, metric.high - metric.low
+        elif of is Of.SIZE:
+            low, high = 0.0, max(abs(metric.low), abs(metric.high))
         elif of is Of.RATIO:
             low, high, unit = -math.inf, math.inf, f"parts of {judged['over']}"
         if judged.get("relative_to"):

@@ -10,6 +10,7 @@ A ``[[rule]]`` names one metric of one kind of asset and one of these conditions
 the metric's own unit; with ``relative_to = "rated_w"`` they are fractions of that attribute of each asset. ``of`` says what is
 judged instead of the value:
 
+- ``of = "size"``: the value without its sign (of a residual's score, say);
 - ``of = "increase"``: by how much a counter grew over ``window_s``; ``of = "rate"``: that for each second;
 - ``of = "change"``: the value less what it was ``window_s`` ago;
 - ``of = "ratio"`` with ``over = "total_bytes"``: the value over that other metric of the same asset;
@@ -23,9 +24,11 @@ or for something in it) or ``share_of`` (the name of one; judged is the share of
 in place of a metric. ``quiet = true`` makes a rule a part of others only, never an alert of its own.
 
 Which assets are meant: ``assets`` (a glob of ids), ``tag`` (a word of their tags), ``inside`` (the id of what holds them);
-when: ``during`` (see ``analytics.week``), outside of which nothing holds. ``breaks`` is what an asset no longer passes on to
-those after it when this fires (``power``, ``cooling``, ``network``, ``telemetry``), ``suffers`` what an alert of this rule is
-explained by when it is missing (see ``analytics.fold``). ``owner``, ``page``, ``source`` and ``reason`` are for the reader.
+when: ``during`` (see ``analytics.week``), outside of which nothing holds. ``armed = true`` leaves an asset out until it has
+once been seen well, or is linked by ``connects``: a standby pump stands and an unused interface is down because they should.
+``breaks`` is what an asset no longer passes on to those after it when this fires (``power``, ``cooling``, ``network``,
+``telemetry``), ``suffers`` what an alert of this rule is explained by when it is missing (see ``analytics.fold``). ``owner``,
+``page``, ``source`` and ``reason`` are for the reader.
 """
 
 import re

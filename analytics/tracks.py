@@ -25,8 +25,7 @@ class Increase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """What a gauge was. ``part``: int64[m], increasing, time over the length of a part; ``value``: float64[m, n]. It is not
-    kept over a restart: a change is judged again when its window has passed."""
+    """What a gauge was. ``part``: int64[m], increasing, time over the length of a part; ``value``: float64[m, n]."""
 
     part: NDArray[np.int64]
     value: Floats
@@ -39,7 +38,8 @@ class Track:
     ``phase``: uint8[n]; ``value``: newest value judged; ``since_s``, ``fired_s``, ``resolved_s``: s since 1970, NaN where that
     has not happened; ``held_s``: how long the evidence for the next phase has lasted, NaN where there is none; ``limit``,
     ``clear``: in the metric's unit, NaN for an asset that the rule does not mean. All but the phase are float64[n].
-    ``edge``: the limit that is reached first, NaN where there is none.
+    ``edge``: the limit that is reached first, NaN where there is none. ``armed``: bool[n], which assets have been seen well,
+    of a rule that waits for that.
     """
 
     meant: Bools
@@ -53,6 +53,7 @@ class Track:
     resolved_s: Floats
     held_s: Floats
     memory: Increase | Past | None
+    armed: Bools
 
 
 class Fresh:
@@ -75,7 +76,20 @@ class Fresh:
         reached = np.fmin.reduce(limit, initial=np.inf) if rule.rising else np.fmax.reduce(limit, initial=-np.inf)
         never: Floats = np.broadcast_to(np.float64(np.nan), n)
         nothing: Bytes = np.broadcast_to(np.uint8(INACTIVE), n)
-        return Track(meant, limit, clear, float(reached), nothing, never, never, never, never, never, self._memory(rule, n))
+        return Track(
+            meant,
+            limit,
+            clear,
+            float(reached),
+            nothing,
+            never,
+            never,
+            never,
+            never,
+            never,
+            self._memory(rule, n),
+            self._armed(rule, n),
+        )
 
     def _levels(self, rule: Rule, n: int) -> tuple[Floats, Floats]:
         limit, clear = rule.absent_s or rule.limit, rule.clear
@@ -86,6 +100,14 @@ class Fresh:
             return np.broadcast_to(np.float64(limit), n), np.broadcast_to(np.float64(clear), n)
         scale = self._site.number(rule.kind, rule.relative_to)
         return limit * scale, clear * scale
+
+    def _armed(self, rule: Rule, n: int) -> Bools:
+        """All, but of a rule that waits only those that are linked to something: what is plugged in should be up."""
+        if not rule.armed:
+            return np.broadcast_to(np.True_, n)
+        links = self._site.links["connects"]
+        plugged: Bools = np.isin(self._site.of_kind(rule.kind), np.concatenate([links.source, links.target]))
+        return plugged
 
     def _memory(self, rule: Rule, n: int) -> Increase | Past | None:
         """Rules that look at the same growth share it, and so does each step after."""

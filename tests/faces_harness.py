@@ -71,7 +71,11 @@ class DayStore:
         if len(wave):
             wave *= self.mean_w / wave[-1]  # so that it ends at what is read now
         n = 1 if rows is None else len(rows)
-        shape: Mapping[str, Floats] = {"it_power_w": wave, "facility_power_w": wave * 1.15}  # a PUE of 1.15
+        shape: Mapping[str, Floats] = {
+            "it_power_w": wave,
+            "facility_power_w": wave * 1.15,  # a PUE of 1.15
+            "carbon_gco2_per_kwh": np.full(len(wave), 412.0),
+        }
         values = {name: np.repeat(shape.get(name, wave)[:, None], n, axis=1) for name in metrics}
         return Series(time_s, np.arange(n, dtype=np.int32) if rows is None else rows, values)
 
@@ -96,8 +100,18 @@ class NoRecords:
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         return 0
 
+    def append_next(self, topic: str, time: datetime, make: Any) -> int:
+        make(None)
+        return 1
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         return ()
 

@@ -1,11 +1,15 @@
 """Real servers for tests, with their data in a temporary folder."""
 
+import json
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from store_model import MEMORY
@@ -14,7 +18,7 @@ from ui.benches import peers
 from ui.benches.demo import free_port
 from ui.benches.slurm_server import SlurmServer, lacking, slurm_server
 
-__all__ = ["data_folder", "free_port", "influxd", "needs", "running_slurm", "victoria_metrics"]
+__all__ = ["alertmanager", "data_folder", "free_port", "influxd", "needs", "running_slurm", "victoria_metrics"]
 
 
 def needs(program: str, package: str) -> pytest.MarkDecorator:
@@ -53,3 +57,32 @@ def running_slurm(folders: pytest.TempPathFactory, nodes: int) -> Iterator[Slurm
     port = 18_000 + (os.getpid() % 400) * 30 + next(_slurms) % 2 * 15
     with slurm_server(folders.mktemp("slurm"), port, nodes) as server:
         yield server
+
+
+@contextmanager
+def alertmanager(folder: Path, to: str, token: str = "") -> Iterator[str]:
+    """A real Alertmanager whose pages go to the webhook ``to``, with ``token`` as its bearer."""
+    program = shutil.which("prometheus-alertmanager")
+    if not program:
+        pytest.skip("prometheus-alertmanager is not installed")
+    port = free_port()
+    route = {"receiver": "us", "group_wait": "0s", "group_interval": "1s", "group_by": ["alertname"]}
+    hook: dict[str, object] = {"url": to, "send_resolved": True}
+    if token:
+        hook["http_config"] = {"authorization": {"credentials": token}}
+    config = {"route": route, "receivers": [{"name": "us", "webhook_configs": [hook]}]}
+    (folder / "am.yml").write_text(json.dumps(config))  # JSON is YAML
+    listen = [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
+    command = [program, f"--config.file={folder / 'am.yml'}", f"--storage.path={folder / 'am'}", *listen]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -198,6 +198,8 @@ def test_never_flips_within_the_band(values: list[float], firing: bool) -> None:
 @given(readings)
 def test_a_restart_after_every_step_is_no_restart(steps: list[tuple[float | None, float]]) -> None:
     rules = (HOT, replace(HOT, name="warm", hold_s=0.0, keep_firing_s=30.0), SILENT, replace(GREW, metric="pcie_replay_count"))
+    rules += (replace(HOT, name="rises", hold_s=0.0, limit=8.0, clear=2.0, of=Of.CHANGE, window_s=60.0),)
+    rules += (replace(HOT, name="armed", hold_s=0.0, armed=True),)
     through, restarted = Run(*rules), Run(*rules)
     for i, (value, after_s) in enumerate(steps):
         for run in (through, restarted):
@@ -216,6 +218,22 @@ def test_a_restart_after_every_step_is_no_restart(steps: list[tuple[float | None
 def has_nan(table: AlertTable) -> bool:
     """NaN is not equal to itself: such tables are compared by their dumps."""
     return any(np.isnan(alert.value) or np.isnan(alert.limit) for alert in table.alerts())
+
+
+def test_a_change_is_judged_on_over_a_restart() -> None:
+    run = Run(replace(HOT, limit=20.0, clear=5.0, hold_s=0.0, of=Of.CHANGE, window_s=120.0))
+    for _ in range(13):
+        run.at(50)
+    run.table = restore(run.rules, SITE, run.table.dump())
+    assert run.at(75) is Phase.FIRING
+
+
+def test_what_was_never_well_is_left_alone_until_it_was() -> None:
+    run = Run(replace(HOT, hold_s=0.0, armed=True))
+    assert [run.at(90) for _ in range(3)] == [None] * 3
+    assert run.at(79) is None
+    run.table = restore(run.rules, SITE, run.table.dump())
+    assert run.at(90) is Phase.FIRING
 
 
 # --- restart, reload --------------------------------------------------------------------------------------------------------

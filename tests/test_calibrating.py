@@ -180,4 +180,4 @@ async def test_before_the_first_run_both_say_so() -> None:
     async with _ask(None) as client:
         assert (await client.get("/api/v1/calibration")).json() == []
         assert "Nothing was calibrated yet" in (await client.get("/calibration")).text
-        assert (await client.get("/calibration?lang=xx")).text.startswith('<!DOCTYPE html><html lang="en">')
+        assert (await client.get("/calibration?lang=xx")).text.startswith('<!DOCTYPE html><html lang="en"')

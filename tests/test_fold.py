@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analytics.alerts import begin, step
 from analytics.fold import DOMAINS, SLACK_S, SOON_S, Conditions, explained
-from analytics.oncall.cause import explain
+from analytics.oncall.folding import fold
 from analytics.oncall.others import Others, names_of, other_of
 from analytics.rule import Domain, Rule, Rules, Severity
 from analytics.tracks import FIRING, PENDING
@@ -124,7 +124,7 @@ def test_ours_fold_under_another_s_alert_and_another_s_under_ours() -> None:
     pump = other_of(
         SITE, names, "bms", {"alertname": "PumpFailed", "asset": "c1", "breaks": "cooling"}, {}, now_s, np.nan, now_s
     )
-    seen = explain(step(rules, SITE, state, begin(rules, SITE, NOW), NOW), Others().heard([pump], now_s))
+    seen = fold(step(rules, SITE, state, begin(rules, SITE, NOW), NOW), Others().heard([pump], now_s))
     assert {alert.cause for alert in seen.table.alerts()} == {pump.key}
     tell(state, "cdu", NOW + timedelta(seconds=1), flow_kgps=0.0)
     later = step(rules, SITE, state, seen.table, NOW + timedelta(seconds=1))
@@ -132,7 +132,7 @@ def test_ours_fold_under_another_s_alert_and_another_s_under_ours() -> None:
         SITE, names, "am", {"alertname": "Hot", "instance": "r1n1:9400", "gpu": "2"}, {}, now_s + 1, np.nan, now_s + 1
     )
     assert warm.asset == "r1n1g2"
-    seen = explain(later, Others().heard([warm], now_s))
+    seen = fold(later, Others().heard([warm], now_s))
     top = seen.table.alerts()[0]
     assert (top.key, top.folded, top.cause) == ("slow:c1", 8 + 1, "")
     assert seen.others == {warm.key: "slow:c1"}

@@ -4,14 +4,10 @@ refused."""
 import asyncio
 import base64
 import email
-import json
-import shutil
-import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from email import policy as mail_policy
 from pathlib import Path
@@ -23,6 +19,7 @@ import pytest
 import receivers
 from aiosmtpd.controller import Controller
 from receivers import DING_SECRET, FEISHU_SECRET, Receiver, receiving
+from servers import alertmanager, free_port
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from analytics.oncall.desk import Event, Page
@@ -243,38 +240,6 @@ def test_a_picture_is_small_and_says_nothing_without_values() -> None:
 
 # --- real ones
 # -----------------------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def alertmanager(folder: Path, to: str) -> Iterator[str]:
-    """A real Alertmanager whose pages go to the webhook ``to``."""
-    program = shutil.which("prometheus-alertmanager")
-    if not program:
-        pytest.skip("prometheus-alertmanager is not installed")
-    port = free_port()
-    route = {"receiver": "us", "group_wait": "0s", "group_interval": "1s", "group_by": ["alertname"]}
-    config = {"route": route, "receivers": [{"name": "us", "webhook_configs": [{"url": to, "send_resolved": True}]}]}
-    (folder / "am.yml").write_text(json.dumps(config))  # JSON is YAML
-    listen = [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    command = [program, f"--config.file={folder / 'am.yml'}", f"--storage.path={folder / 'am'}", *listen]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.mark.server

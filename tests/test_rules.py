@@ -19,6 +19,7 @@ from twin.frame import Frame
 from twin.metrics import metric
 from twin.state import State
 from ui.commands.oncall import sample_site
+from ui.words import words
 
 RUNBOOKS = Path(ruling.__file__).with_name("runbooks")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,6 +124,11 @@ def test_each_shipped_rule_says_where_it_is_from_why_it_is_there_and_what_its_pa
         assert len(rule.source.split()) >= 3, rule.name
         assert len(rule.reason.split()) >= 3, rule.name
         assert rule.owner, rule.name
+
+
+def test_each_shipped_rule_speaks_chinese_too() -> None:
+    chinese = words("zh")
+    assert [text for rule in RULES.rules for text in (rule.summary, rule.runbook) if chinese(text) == text] == []
 
 
 def test_limits_of_shipped_rules_lie_in_the_metric_s_range() -> None:

@@ -102,6 +102,16 @@ def test_easy_starts_the_first_that_waits_no_later_than_fcfs_does(rows: list[tup
         assert easy[waits[0]] <= plain[waits[0]]
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40), st.integers(1, SLOTS)), min_size=2, max_size=30))
+def test_no_job_is_delayed_by_one_that_came_later(rows: list[tuple[int, int, int]]) -> None:
+    """Conservative backfilling with exact limits: whoever comes behind changes nothing for those before."""
+    jobs = trace([(str(i), s, r, r, n) for i, (s, r, n) in enumerate(sorted(rows))])
+    whole = schedule(jobs, Policy.CONSERVATIVE, jobs.nodes, SLOTS, 1e6).start_s
+    first = jobs.taken(np.arange(len(jobs) // 2))
+    np.testing.assert_array_equal(schedule(first, Policy.CONSERVATIVE, first.nodes, SLOTS, 1e6).start_s, whole[: len(first)])
+
+
 def test_impossible_rows_are_named_and_counted() -> None:
     jobs = trace_of(
         ["ok", "no time", "backwards", "asks nothing", "hot", "u", "nan"],

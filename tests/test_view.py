@@ -15,15 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.alerts import Phase
+from analytics.detect.gpu import XIDS
+from analytics.detect.live import HAZARD_ACTIONS
+from analytics.detect.told import QUESTIONS
 from analytics.rules import load_rules
 from energy.guard import RULES
 from twin.errors import SourceError
 from twin.frame import Frame, Origin, frame_of
 from twin.message import Message
 from twin.ports import Series
-from ui.faces.chart import power_chart
-from ui.faces.wall_parts import labels
-from ui.faces.wall_text import wall_text
+from ui.faces.chart import power_curve
+from ui.faces.pages.overview import overview_text
+from ui.faces.pages.shell import shell_labels
+from ui.faces.server import build_server
 from ui.past import Past, read_past
 from ui.reading import Reading
 from ui.view import Live, View, as_json, view
@@ -64,7 +68,7 @@ def test_an_empty_centre_has_a_view_without_a_single_measured_number() -> None:
         }
         assert seen.gpus.silent.value == seen.gpus.total.value == site.count("gpu")
         assert as_json(seen)["centre"]["pue"]["value"] is None
-        assert all(cell["f"] != "ok" for key, cell in wall_text(seen, words("zh")).items() if key == "n.it_power")
+        assert all(cell["f"] != "ok" for key, cell in overview_text(seen, words("zh")).items() if key == "n.it_power")
 
 
 def test_the_numbers_of_a_normal_centre(live: Live) -> None:
@@ -124,9 +128,9 @@ def test_nothing_that_got_old_is_fresh_and_its_age_is_told(live: Live) -> None:
     assert {source.status for source in seen.sources} == {"silent"}
     assert all(source.silent_since == NOW for source in seen.sources)
     assert len(seen.complaints) == len(seen.sources)
-    said = wall_text(seen, words("en"))["n.it_power"]
+    said = overview_text(seen, words("en"))["n.it_power"]
     assert said == {"n": "8.40", "u": "MW", "f": "stale", "a": "1\u202fmin old"}
-    assert set(wall_text(seen, words("en"))["map"]["temp"]) == {None}
+    assert set(overview_text(seen, words("en"))["map"]["temp"]) == {None}
 
 
 def test_what_is_wrong_comes_first_and_is_counted() -> None:
@@ -147,7 +151,7 @@ def test_what_is_wrong_comes_first_and_is_counted() -> None:
     assert seen.gpus.unhealthy.value == 5, "XID 79 on five, of which one has the alert too"
     assert seen.racks.top[0].id == "R01-04"
     assert not seen.plans[0].allowed
-    said = wall_text(seen, words("zh"))
+    said = overview_text(seen, words("zh"))
     assert said["n.alerts_critical"]["s"] == "critical"
     assert said["l.racks"][0]["c"][1]["s"] == "warning"
 
@@ -157,7 +161,7 @@ def test_machines_without_gpus_are_shown_as_they_report_themselves() -> None:
     gpu_nodes = live.site.count("node") - 6
     live.state.absorb(Frame("node", NOW, np.arange(gpu_nodes, dtype=np.int32), {"cpu_util_frac": np.full(gpu_nodes, 0.5)}), NOW)
     assert view(live, NOW).machines == (), "a node with GPUs is no service machine, and the others have said nothing"
-    assert wall_text(view(live, NOW), words("en"))["l.machines"] == []
+    assert overview_text(view(live, NOW), words("en"))["l.machines"] == []
     feed_services(live)
     seen = view(live, NOW).machines
     assert [(row.id, row.cpu.value) for row in seen] == [("svc-1", 0.1), ("svc-2", 0.2), ("svc-3", 0.3), ("svc-4", 0.4)]
@@ -168,7 +172,7 @@ def test_machines_without_gpus_are_shown_as_they_report_themselves() -> None:
     live.clock.skip(91)  # type: ignore[attr-defined]
     old = view(live, live.clock.now())
     assert not old.machines[0].cpu.fresh
-    said = wall_text(old, words("en"))["l.machines"][0]["c"]
+    said = overview_text(old, words("en"))["l.machines"][0]["c"]
     assert [cell["f"] for cell in said[1:]] == ["stale", "stale", "ok", "stale", "stale", "stale"], (
         "memory fitted changes slowly"
     )
@@ -189,7 +193,7 @@ def test_what_is_not_measured_is_shown_as_modelled() -> None:
     modelled_pue(live, 1.2)
     pue = view(live, NOW).centre.pue
     assert (pue.value, pue.fresh, pue.origin) == (1.2, True, Origin.MODELLED)
-    assert wall_text(view(live, NOW), words("en"))["n.pue"]["o"] == "model"
+    assert overview_text(view(live, NOW), words("en"))["n.pue"]["o"] == "model"
     live.state.absorb(frame_of("site", NOW, 0, pue_ratio=1.3), NOW)
     assert view(live, NOW).centre.pue.value == 1.3, "what is measured goes first"
 
@@ -242,10 +246,19 @@ def template_names(text: str) -> set[tuple[str, str]]:
     return {(name, spec or "") for _, name, spec, _ in string.Formatter().parse(text) if name}
 
 
+def page_labels() -> set[str]:
+    """What the pages say by themselves: what their markup marks and what their scripts name."""
+    feeds = build_server(live_of(small_site(), Hands())).state.pulse.feeds.values()
+    return {label for feed in feeds for label in (*shell_labels(feed.body), *feed.labels)}
+
+
 def spoken() -> set[str]:
     """Every English sentence or word that a face may show: labels, messages in the code, rules, and words asked for."""
-    found = set(labels()) | {text for _, text in RULES.values()}
+    found = page_labels() | {text for _, text in RULES.values()}
     found |= {rule.summary for rule in load_rules().rules}
+    for question in QUESTIONS.values():
+        found |= {question.summary, question.evidence, question.action, question.cost_wrong}
+    found |= {*HAZARD_ACTIONS.values(), *(what for _, what, _ in XIDS.values())}
     files = [file for package in ("twin", "ingest", "analytics", "energy", "ui") for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 30, "the packages have moved"
     for file in files:
@@ -265,7 +278,7 @@ def spoken() -> set[str]:
                         found.add(part.value)
                     elif isinstance(part, ast.Name) and part.id in named:
                         found.add(named[part.id])
-    return found - {"en", "zh", ""}
+    return found - {"en", "zh", "", "–"}
 
 
 def test_every_sentence_has_its_chinese_with_the_same_places() -> None:
@@ -296,7 +309,7 @@ def test_the_wall_asks_for_no_word_that_has_no_chinese() -> None:
     live.clock.skip(4000)  # type: ignore[attr-defined]
     seen.append(view(live, live.clock.now()))
     for one in seen:
-        wall_text(one, listening)
+        overview_text(one, listening)
     same = {"PUE", "GPU", "CPU", "GPU °C", "UPS", "IT", "gCO₂/kWh", "tCO₂/h"}
     given_by_tests = {"Raise supply to {value:.0f} °C: chips stay {margin:.0f} K below their limit"}
     units = {unit for unit in asked if unit in {"°C", "/MWh", "/h", "W", "K", ""}}
@@ -311,19 +324,25 @@ def test_a_step_that_no_meter_saw_is_as_modelled() -> None:
         def series(self, _kind: str, names: Any, *_: Any, origin: Origin, **__: Any) -> Series:
             take = slice(0, 3) if origin is Origin.MEASURED else slice(1, 4)
             value = 1.0 if origin is Origin.MEASURED else 2.0
+            if _kind == "grid":
+                return Series(time_s[:1], np.zeros(1, dtype=np.int32), {name: np.full((1, 1), 400.0) for name in names})
             return Series(time_s[take], np.zeros(1, dtype=np.int32), {name: np.full((3, 1), value) for name in names})
 
     past = read_past(Two(), NOW)  # type: ignore[arg-type]
     assert past.it_power_w.tolist() == [1, 1, 1, 2]
     assert past.origin is Origin.MODELLED
+    assert past.carbon_gco2_per_kwh is not None
+    assert past.carbon_gco2_per_kwh.tolist() == [400.0] * 4, "an intensity counts until the next, for two hours"
 
 
 def test_the_chart_joins_what_is_near_and_nothing_else(live: Live) -> None:
     time_s = NOW.timestamp() - 60.0 * np.array([600, 585, 570, 200, 185, 10])  # every quarter of an hour, with silence between
     past = Past(NOW, time_s, np.arange(1.0, 7.0), np.full(6, 9.0), Origin.MEASURED)
-    line = power_chart(view(live, NOW, past), past, live.forecasts, words("en"))["data"][-1]
-    assert line["y"] == [0.0, 0.0, 0.0, None, 0.0, 0.0, None, 0.0, 8.4]  # MW
-    assert line["x"][-1] == "2026-03-10T14:30:00", "the site's own time"
+    line = power_curve(view(live, NOW, past), past, live.forecasts)
+    assert line["y"] == [1.0, 2.0, 3.0, None, 4.0, 5.0, None, 6.0]  # W
+    assert len(line["t"]) == 8
+    assert min(line["ft"]) >= NOW.timestamp(), "what is foreseen starts now"
+    assert len(line["p10"]) == len(line["p50"]) == len(line["ft"])
 
 
 def test_a_store_that_fails_says_so_to_whoever_reads_the_day(live: Live) -> None:

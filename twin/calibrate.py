@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from twin.coolants import heat_jpkgk, names_of, primary_names_of
 from twin.cooling import rack_liquid_frac
 from twin.demand import rest_w, through_supply
 from twin.fit import Fit, Index, Knob, Record, best_fit, fit
@@ -19,7 +20,6 @@ from twin.losses import CHAIN
 from twin.params import Params, Stage
 from twin.physics.cdu import carried_heat_w, exchanged_heat_w
 from twin.physics.chain import loss_w
-from twin.physics.coolant import pg25_heat_jpkgk, water_heat_jpkgk
 from twin.physics.node import utilised_power_w
 
 MOST_NODES = 64  # whose GPUs are read back; spread evenly over the site
@@ -217,21 +217,23 @@ def _exchangers(h: History, params: Params) -> Iterator[Fit]:
     exponent = params.learned.column(site, "cdu:conductance_exponent", TURBULENT_EXPONENT)
     names = ("supply_temp_c", "return_temp_c", "flow_kgps", "primary_supply_temp_c", "primary_flow_kgps")
     columns = h.columns("cdu", names)
+    coolants = list(zip(names_of(site, "cdu"), primary_names_of(site), strict=True))
     for c, asset in enumerate(site.ids_of("cdu")):
         if rated[c] > 0 and now[c] > 0:
-            yield from _exchanger(h, asset, [column[:, c] for column in columns], rated[c], (float(now[c]), float(exponent[c])))
+            present = (float(now[c]), float(exponent[c]))
+            yield from _exchanger(h, asset, [column[:, c] for column in columns], rated[c], present, coolants[c])
 
 
 def _exchanger(
-    h: History, asset: str, read: Sequence[Floats], rated_kgps: float, present: tuple[float, float]
+    h: History, asset: str, read: Sequence[Floats], rated_kgps: float, present: tuple[float, float], coolants: tuple[str, str]
 ) -> Iterator[Fit]:
     supply, back, flow, cold, primary = read
-    cp = pg25_heat_jpkgk((supply + back) / 2)
+    cp = heat_jpkgk(coolants[0], (supply + back) / 2)
     sound = (flow > 0) & (primary > 0) & (cold > 0) & (back - supply > _RISE_K)
     if not sound.any():
         return
     heat = np.where(sound, carried_heat_w(flow, cp, back - supply), np.nan)
-    streams = (back, cold, flow * cp, primary * water_heat_jpkgk(np.where(sound, cold, np.nan)))
+    streams = (back, cold, flow * cp, primary * heat_jpkgk(coolants[1], np.where(sound, cold, np.nan)))
     back_c, cold_c, hot_wpk, cold_wpk = (np.where(sound, stream, np.nan) for stream in streams)
 
     def _passed(x: Floats) -> Floats:
@@ -254,7 +256,10 @@ def _racks(h: History, params: Params) -> Iterator[Fit]:
     share = learned.column(site, "rack:flow_share_frac", np.nan)
     liquid = rack_liquid_frac(site, params)
     offset = learned.column(site, "rack:supply_temp_offset_k", 0.0)
-    heat = carried_heat_w(flow, pg25_heat_jpkgk((supply + back) / 2), back - supply)
+    cp = np.stack(
+        [heat_jpkgk(name, mean) for name, mean in zip(names_of(site, "rack"), ((supply + back) / 2).T, strict=True)], 1
+    )
+    heat = carried_heat_w(flow, cp, back - supply)
     even = 1 / np.maximum(np.bincount(home[home >= 0], minlength=site.count("cdu")), 1)
     for r, asset in enumerate(site.ids_of("rack")):
         c = int(home[r])

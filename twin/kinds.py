@@ -79,6 +79,7 @@ TEXT_ATTRIBUTES = MappingProxyType(
         "address": "network address of its own controller",
         "device": "the name its operating system uses (eth0, /dev/sda, a mount point)",
         "tags": "words of the operator, separated by blanks",
+        "coolant": "what flows in a CDU's (or rack's) secondary side or in a loop: water, pg25, eg30 (per cent by mass)",
     }
 )
 # How two assets can be related, and what the relation carries.

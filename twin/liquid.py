@@ -4,20 +4,20 @@ Each expectation leaves out the sensor that it is held against, so that one that
 along the ``cools`` links by weighted least squares; temperatures and flows follow from shares, pump speed and exchanger.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
+from twin.coolants import Heat, heat_of, names_of, primary_names_of
 from twin.cooling import Cooling
 from twin.flow import Flow, carry
 from twin.frame import Floats, Ints, Origin
 from twin.gains import Gather, Through, gains
 from twin.params import Params
 from twin.physics.cdu import carried_heat_w, exchanged_heat_w
-from twin.physics.coolant import pg25_heat_jpkgk, water_heat_jpkgk
 from twin.reconcile import Reconciled, reconcile
 from twin.site import Site
 from twin.state import State
@@ -33,7 +33,6 @@ class Apart(NamedTuple):
     spread: Floats
 
 
-_Heat = Callable[[Floats], Floats]
 Key = tuple[str, str]  # kind, and what is apart: "heat", "primary_heat", "supply_temp", "return_temp", "flow"
 
 
@@ -147,17 +146,21 @@ def _readings(
     """Heat by sensors: (kind, name, reading [W], standard uncertainty [W])."""
     doubt, made = params.doubt, []
     rack, cdu, loop = (_Read(state, kind, now) for kind in ("rack", "cdu", "loop"))
-    made.append(("rack", "heat", *_by_sensors(rack, pg25_heat_jpkgk, doubt.flow_meter, doubt.temp_k)))
-    own, spread = _by_sensors(cdu, pg25_heat_jpkgk, doubt.flow_meter, doubt.temp_k)
+    made.append(("rack", "heat", *_by_sensors(rack, _heat_of(site, "rack"), doubt.flow_meter, doubt.temp_k)))
+    own, spread = _by_sensors(cdu, _heat_of(site, "cdu"), doubt.flow_meter, doubt.temp_k)
     made.append(("cdu", "heat", np.where(np.isnan(cdu_heat_w), own, cdu_heat_w), spread))
     into, back, kgps = cdu.primary_supply_temp_c, cdu.primary_return_temp_c, cdu.primary_flow_kgps
-    primary = carried_heat_w(kgps, water_heat_jpkgk((into + back) / 2), back - into)
+    primary = carried_heat_w(kgps, heat_of(primary_names_of(site))((into + back) / 2), back - into)
     made.append(("cdu", "primary_heat", primary, _sensor_w(primary, back - into, doubt.flow_meter, doubt.temp_k)))
-    made.append(("loop", "heat", *_by_sensors(loop, water_heat_jpkgk, doubt.flow_meter, doubt.temp_k)))
+    made.append(("loop", "heat", *_by_sensors(loop, _heat_of(site, "loop"), doubt.flow_meter, doubt.temp_k)))
     return made
 
 
-def _by_sensors(read: _Read, heat_jpkgk: _Heat, flow_frac: float, temp_k: float) -> tuple[Floats, Floats]:
+def _heat_of(site: Site, kind: str) -> Heat:
+    return heat_of(names_of(site, kind))
+
+
+def _by_sensors(read: _Read, heat_jpkgk: Heat, flow_frac: float, temp_k: float) -> tuple[Floats, Floats]:
     """The device's own figure, else Q = ṁ · cp · ΔT; and its uncertainty from those of flow and temperatures."""
     rise = read.return_temp_c - read.supply_temp_c
     made = carried_heat_w(read.flow_kgps, heat_jpkgk((read.return_temp_c + read.supply_temp_c) / 2), rise)
@@ -211,7 +214,7 @@ def _racks(
     flow = share * _of_home(home, whole)
     drift_k = learned.column(site, "rack:supply_temp_offset_k", 0.0)
     width_k = learned.column(site, "rack:supply_temp_sigma_k", np.sqrt(2) * doubt.temp_k)
-    rise = expected_w / (np.where(flow > 0, flow, np.nan) * pg25_heat_jpkgk(supply_c + 5.0))
+    rise = expected_w / (np.where(flow > 0, flow, np.nan) * _heat_of(site, "rack")(supply_c + 5.0))
     frac = learned.column(site, "rack:liquid_sigma_frac", np.hypot(doubt.liquid, doubt.liquid_common))
     late = np.divide(moved_w, np.abs(expected_w), out=np.zeros_like(moved_w), where=np.abs(expected_w) > 0)
     return_sigma = np.hypot(width_k, np.abs(rise) * np.hypot(np.hypot(frac, late), share_sigma))
@@ -253,8 +256,9 @@ def _cdus(site: Site, state: State, params: Params, now: datetime, home: Ints) -
     flow_sigma = learned.column(site, "cdu:flow_sigma_frac", np.hypot(doubt.pump_flow, doubt.flow_meter))
     flow = per_speed * cdu.pump_speed_frac
     back, kgps = cdu.return_temp_c, cdu.flow_kgps
-    hot = kgps * pg25_heat_jpkgk(back)
-    cold = cdu.primary_flow_kgps * water_heat_jpkgk(np.where(cdu.primary_supply_temp_c > 0, cdu.primary_supply_temp_c, np.nan))
+    hot = kgps * _heat_of(site, "cdu")(back)
+    chilled_c = np.where(cdu.primary_supply_temp_c > 0, cdu.primary_supply_temp_c, np.nan)
+    cold = cdu.primary_flow_kgps * heat_of(primary_names_of(site))(chilled_c)
     conductance = exchanger_wpk(site, params, kgps, cdu.primary_flow_kgps)
     sound = (hot > 0) & (cold > 0) & (conductance > 0)
     args = (np.where(sound, column, np.nan) for column in (back, cdu.primary_supply_temp_c, hot, cold, conductance))
@@ -280,7 +284,7 @@ def exchanger_wpk(site: Site, params: Params, flow_kgps: Floats, primary_kgps: F
 def exchanger_clean_wpk(site: Site, params: Params) -> Floats:
     """float64[cdus]: UA [W/K] at the unit's rated flow on both sides: calibrated, else by ``cdu_ntu``; NaN where the unit has
     neither that nor a rated flow."""
-    design = params.plant.cdu_ntu * site.number("cdu", "rated_kgps") * pg25_heat_jpkgk(35.0)
+    design = params.plant.cdu_ntu * site.number("cdu", "rated_kgps") * _heat_of(site, "cdu")(np.full(site.count("cdu"), 35.0))
     return params.learned.column(site, "cdu:conductance_wpk", design)
 
 

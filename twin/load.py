@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
 from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES
 from twin.site import Links, Site, empty_links
@@ -112,6 +113,9 @@ def build_site(
     numbers = _numbers(assets, report)
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
+    for row in assets if "coolant" in texts else ():
+        if (name := row.cells.get("coolant", "")) and not is_coolant(name):
+            report.add(row.where, f"no coolant {name!r}; write {COOLANTS}")
     made = _links(links, position, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twin.coolants import heat_of, names_of
 from twin.flow import is_target
 from twin.frame import Floats, Ints
 from twin.physics.cdu import carried_heat_w
-from twin.physics.coolant import pg25_heat_jpkgk
 from twin.site import Bools, Site
 from twin.state import State
 
@@ -71,7 +71,7 @@ def read_meters(site: Site, state: State, now: datetime) -> Metered:
     return Metered(
         rack,
         hall,
-        _cdu_heat(state, now),
+        _cdu_heat(site, state, now),
         _whole(1, [(np.zeros(len(halls.value), dtype=np.int32), halls), *in_site]),
         _whole(1, machines),
         _facility(site, column),
@@ -154,9 +154,10 @@ def _top(site: Site, column: _Column) -> Known:
     return Known(value[top], time_s[top])
 
 
-def _cdu_heat(state: State, now: datetime) -> Floats:
-    """Heat of each CDU [W]: its own figure, else Q = ṁ · cp · ΔT of its secondary side with PG25 at the mean temperature."""
+def _cdu_heat(site: Site, state: State, now: datetime) -> Floats:
+    """Heat of each CDU [W]: its own figure, else Q = ṁ · cp · ΔT of its secondary side at the mean temperature."""
     own, supply, back, flow = (
         state.column("cdu", name, now) for name in ("heat_w", "supply_temp_c", "return_temp_c", "flow_kgps")
     )
-    return np.where(np.isnan(own), carried_heat_w(flow, pg25_heat_jpkgk((supply + back) / 2), back - supply), own)
+    cp = heat_of(names_of(site, "cdu"))((supply + back) / 2)
+    return np.where(np.isnan(own), carried_heat_w(flow, cp, back - supply), own)

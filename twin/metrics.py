@@ -230,6 +230,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
         "",
         "residual_w over its expected spread; beyond 4 is wrong",
     ),
+    (_METERED, "refused_flag", 0, 1, 90, "", "its power meter is at odds with all the rest and left out of the balance"),
     ("site", "facility_residual_w", -1e10, 1e10, 90, "", "power that the connection's meters read less what the rest explains"),
     ("site", "facility_score_ratio", -1e6, 1e6, 90, "", "facility_residual_w over its expected spread"),
     ("cdu", "power_residual_w", -1e7, 1e7, 90, "", "electrical power measured less expected"),

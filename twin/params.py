@@ -152,7 +152,8 @@ class LoopParams:
     - ``air_s`` (room air and what stands in it, as air flow), ``air_rise_k``, ``room_c`` (return air setpoint), ``coil_ratio``
       (coil over design heat): assumed; ASHRAE TC 9.9 recommends 18-27 °C at the inlet. ``room_rh_frac``: for the dew point.
     - ``plate_wpk``: cold plate of about 0.02 K/W; ``plate_exponent``: laminar, Incropera eq. 8.57. ``junction_limit_c``: where
-      accelerators slow down; assumed. ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72,
+      accelerators slow down; assumed. ``slowed_least_frac``: of what they draw above idle at their lowest clock; assumed.
+      ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72,
       return of 45-50 °C at most.
     - ``dew_margin_k``: supply at dew point + 2-3 K or more. ``starved_frac``: flow over design that counts as starving;
       assumed.
@@ -161,9 +162,9 @@ class LoopParams:
       assumed.
     - ``cycles_ratio``: of concentration. ``pad_frac``, ``pad_above_c`` (pads run above this dry bulb): assumed.
     - ``battery_s`` (a store at its rating), ``battery_frac`` (of a round trip, lithium cells with inverter): assumed.
-    - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating at
-      which a breaker opens within minutes (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10
-      min).
+    - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating above
+      which a breaker opens in the end (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10 min),
+      ``trip_s``: time constant of its thermal element; assumed (from three quarters of load 5 minutes at 1.5, 2 at 2).
     """
 
     rack_s: float = 20.0
@@ -192,6 +193,7 @@ class LoopParams:
     plate_exponent: float = 1 / 3
     junction_limit_c: float = 87.0
     junction_trip_c: float = 97.0
+    slowed_least_frac: float = 0.1
     return_limit_c: float = 50.0
     dew_margin_k: float = 2.0
     starved_frac: float = 0.5
@@ -205,6 +207,7 @@ class LoopParams:
     ups_s: float = 300.0
     peukert_exponent: float = 1.05
     trip_ratio: float = 1.25
+    trip_s: float = 300.0
     battery_s: float = 7200.0
     battery_frac: float = 0.88
 

@@ -37,6 +37,9 @@ def residuals(
             base = "power_" if kind == "cdu" else ""
             score = "power_score_ratio" if base else "residual_score_ratio"
             put(kind, f"{base}residual_w", score, b.residual_w[here], b.spread_w[here])
+            read = ~np.isnan(b.residual_w[here])
+            if read.any():
+                made.setdefault(kind, {})["refused_flag"] = np.where(read, b.refused[here] * 1.0, np.nan)
         top = site.of_kind("site")
         put("site", "facility_residual_w", "facility_score_ratio", b.residual_w[top], b.spread_w[top])
     for kind, reading in (("hall", s.metered.hall.value), ("site", s.metered.it.value)):

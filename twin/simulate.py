@@ -5,15 +5,16 @@ chunk, of the power chain by ``twin.balance`` and of all water by its stored hea
 """
 
 import math
+from bisect import insort
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
 from twin.balance import TOLERANCE_FRAC, block_gap_w
 from twin.errors import ConfigError, Problem
+from twin.flow import carrier, is_target
 from twin.frame import Floats
 from twin.params import Params
 from twin.sim.chain import Chain, Power
@@ -23,11 +24,12 @@ from twin.sim.grow import grown
 from twin.sim.machines import Drawn, Machines
 from twin.sim.margins import Margins
 from twin.sim.outlook import Outlook
+from twin.sim.protection import Protection
 from twin.sim.record import Record
 from twin.sim.reject import Air, Plant
 from twin.sim.scenario import Scenario, check_scenario
 from twin.sim.schedule import Schedule, schedule
-from twin.sim.setting import Settings
+from twin.sim.setting import Setting, Settings
 from twin.sim.spread import Spread
 from twin.sim.storage import Storage
 from twin.sim.tally import Tally
@@ -39,6 +41,8 @@ from twin.site import Site
 
 MAX_STEPS = 40_000_000
 CHUNK_CELLS = 400_000  # assets times steps of a chunk: a few megabytes an array
+_FIRST = 8  # steps of the first chunk: what machines draw is not known before
+_MACHINES = ("cdu", "pump", "crah", "chiller", "tower", "drycooler", "heatreuse")  # stop without power
 Progress = Callable[[float], None]  # share of the run that is done
 
 
@@ -144,6 +148,12 @@ class _Run:
         self.water = Water(self.circuit, params, m.station_w, m.room_w, m.loop_w, self.plant)
         self.chain = Chain(site, self.fleet, m.at, params, spread.loss_ratio)
         self.settings = Settings(site, self.circuit, plan, params)
+        self.protection = Protection(site, self.chain, params)
+        self.guarded = (0, site.count("ups"))
+        self.machine_w = np.zeros(len(m.at))
+        self.machine_at = np.concatenate([site.of_kind(kind) for kind in _MACHINES])
+        self.machine_feed = carrier(site, self.machine_at, is_target(site, "feeds"))
+        self.dead_since_s = np.full(len(site.ids), np.inf)
         self.margins = Margins(site, self.circuit, self.water, params, start_s, [f.start_s for f in plan.faults])
         self.storage = Storage(site, outlook, params, plan.grid_cap_w)
         self.tally = Tally(steps, step_s)
@@ -154,25 +164,53 @@ class _Run:
         """Solve chunk by chunk; gives the share that is done after each."""
         most = max(len(self.chain.at), len(self.circuit.rack), self.water.racks, 50)
         size = int(np.clip(CHUNK_CELLS // most, 8, 8192))
-        bridge_s = self.params.loops.ups_s
-        moments = self.settings.moments()
-        moments += [t + bridge_s for t in moments if t > 0 or self.plan.faults]
-        edges = sorted({min(math.ceil(t / self.step_s - 1e-9), self.steps) for t in moments} | {self.steps})
-        for first, last in pairwise(edges):
-            setting = self.settings.at(first * self.step_s)
-            self.chain.lose(setting.lost, bridged=self._bridged(first * self.step_s))
-            at = first
-            while at < last:
-                count = min(size, last - at)
-                rack_w, busy = self.work.advance(self.start_s + at * self.step_s, self.step_s, count)
-                rack_w = rack_w * self._powered()
-                if at == 0:
-                    self._settle(rack_w[0])
-                if at == first:
-                    self.water.begin(setting, (rack_w[0][self.circuit.rack] * self.circuit.share * self.circuit.liquid_frac))
-                self._chunk(at, rack_w, busy, sink)
-                at += count
-                yield at / self.steps
+        edges = sorted({self._step_of(t) for t in self.settings.moments()} | {self.steps})
+        at, changed = 0, True
+        while at < self.steps:
+            last = next(edge for edge in edges if edge > at)
+            count = min(size if at else _FIRST, last - at)
+            rack_w, busy = self.work.advance(self.start_s + at * self.step_s, self.step_s, count)
+            done = 0
+            while done < count:
+                if changed:
+                    self._change(at + done, rack_w[done])
+                live = rack_w[done:] * self._powered()
+                begin_s = self.start_s + (at + done) * self.step_s
+                upto = self.protection.until(live, self.machine_w, begin_s, self.step_s)
+                self._chunk(at + done, live[:upto], busy[done : done + upto], sink)
+                done += upto
+                changed = self._protected()
+                if changed:  # standby pumps take over some seconds later
+                    insort(edges, min(at + done + self._step_of(self.params.loops.takeover_s), self.steps))
+            at += count
+            changed |= at in edges
+            yield at / self.steps
+
+    def _step_of(self, time_s: float) -> int:
+        return min(math.ceil(time_s / self.step_s - 1e-9), self.steps)
+
+    def _protected(self) -> bool:
+        """Whether breakers or batteries have changed since the last look."""
+        p = self.protection
+        now = (int(p.opened.sum()), int(p.charged.sum()))
+        was, self.guarded = self.guarded, now
+        return now != was
+
+    def _change(self, step: int, rack_w: Floats) -> None:
+        """What holds from a step on: what has power, and so what runs."""
+        time_s = step * self.step_s
+        self.chain.lose(self.settings.tripped(time_s) | self.protection.opened, self.protection.charged)
+        unfed = np.zeros(len(self.site.ids), dtype=np.bool_)
+        unfed[self.chain.at[self.chain.dead]] = True
+        dead = unfed[self.machine_feed]
+        self.dead_since_s[self.machine_at[~dead]] = np.inf
+        new = self.machine_at[dead & ~np.isfinite(self.dead_since_s[self.machine_at])]
+        self.dead_since_s[new] = time_s
+        live = rack_w * self._powered()
+        if step == 0:
+            self._settle(live)
+        setting = self.settings.at(time_s, dead_since_s=self.dead_since_s)
+        self.water.begin(setting, live[self.circuit.rack] * self.circuit.share * self.circuit.liquid_frac)
 
     def _settle(self, rack_w: Floats) -> None:
         """The water begins where it stays at the first load, without faults."""
@@ -184,12 +222,6 @@ class _Run:
             self.notes.append(
                 "the water does not come to rest at the first load; temperatures of the first hours carry that over"
             )
-
-    def _bridged(self, time_s: float) -> bool:
-        """Whether the batteries of the UPSs still carry, ``ups_s`` after the last feed was lost."""
-        feeds = ("transformer", "meter", "grid")
-        lost = [f.start_s for f in self.plan.faults if f.what == "trip" and self.site.kind(f.asset) in feeds]
-        return not lost or time_s < max((t for t in lost if t <= time_s), default=time_s) + self.params.loops.ups_s - 1e-9
 
     def _powered(self) -> Floats:
         """float64[racks]: share of each rack's power that still has a feed."""
@@ -207,10 +239,11 @@ class _Run:
             raise ValueError("a chunk before its setting")
         real_w = self._real_w(rack_w, record)
         drawn = self.machines.drawn(record, air, setting)
+        self.machine_w = drawn.power_w[:, -1]
         power = self.chain.carry(real_w, drawn.power_w)
         self._check(power, record, begin_s)
         columns = self._columns(time_s, real_w, drawn, power, air, busy)
-        columns |= self.margins.look(time_s, self.step_s, rack_w, record, setting, self.plant.chip_rise_k(rack_w, setting))
+        columns |= self.margins.look(time_s, self.step_s, rack_w, record, setting, self._rise_k(rack_w, record, setting))
         self.tally.add({name: values for name, values in columns.items() if name != "time_s"})
         self.margins.loading(self.chain, power, time_s, self.step_s)
         wanted = sink.tables if sink else ()
@@ -220,6 +253,11 @@ class _Run:
             sink.write("cdu", self.margins.cdu_table(time_s, record, setting))
         if sink and "rack" in wanted:
             sink.write("rack", self.margins.rack_table(time_s, real_w, record))
+
+    def _rise_k(self, rack_w: Floats, record: Record, setting: Setting) -> Floats:
+        """float64[t, b]: chips over their coolant, those that slow down with what they are left."""
+        rise, idle = self.plant.chip_rise_k(rack_w, setting), self.plant.idle_rise_k(setting)
+        return np.asarray(rise - record.slowed * (rise - idle))
 
     def _real_w(self, rack_w: Floats, record: Record) -> Floats:
         """Power of racks with the leakage of their temperature, and without those that have switched off."""
@@ -283,7 +321,7 @@ class _Run:
                 sink.write(table, columns)
         return Trajectory(
             self.plan.name, self.start_s, self.step_s, self.steps, self._summary(jobs), self.tally.series(),
-            self.margins.limits(), jobs, self._all_notes(),
+            self.margins.limits(self.protection.trips), jobs, self._all_notes(),
         )  # fmt: skip
 
     def _jobs(self) -> dict[str, Any]:
@@ -331,6 +369,7 @@ class _Run:
             "jobs_energy_kwh": float(np.nansum(jobs["energy_kwh"])),
             "balance_gap_w": self.gap_w,
             **self.margins.summary(t),
+            "breakers_opened_count": float(len(self.protection.trips)),
         }
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
@@ -349,7 +388,8 @@ class _Run:
         notes += [
             f"{name} was assumed" for name in ("wet_bulb_c",) if name not in self.outlook.lines and self.circuit.described.any()
         ]
-        return (*notes, *self.margins.notes(self.tally, self.outlook, self.params))
+        opened = [self.site.ids[at] for _, at, _ in self.protection.trips]
+        return (*notes, *self.margins.notes(self.tally, self.outlook, self.params, opened))
 
 
 def _lengthened(jobs: Trace, demand: Demand) -> Trace:

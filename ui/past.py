@@ -10,6 +10,7 @@ from twin.ports import Series, Store
 from ui.reading import Reading, derived, fact, nothing
 
 DAY = timedelta(hours=24)
+CARBON_AGE = timedelta(hours=2)  # for so long an intensity counts, as in the metric table
 STEP_S = 60.0
 MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would mislead
 
@@ -23,6 +24,7 @@ class Past:
     it_power_w: Floats
     facility_power_w: Floats
     origin: Origin
+    carbon_gco2_per_kwh: Floats | None = None  # of the grid in each step, as last told; None where nobody reads it
 
     @property
     def empty(self) -> bool:
@@ -40,6 +42,19 @@ class Past:
         part = Reading(it, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
         return derived(float(self.facility_power_w[both].sum()) / it, "ratio", [part])
 
+    def carbon_t(self, now: datetime) -> Reading:
+        """Tonnes of CO2 that the centre's energy of the day stands for (location-based, GHG Protocol Scope 2): over the steps
+        in which power and intensity are known; nothing before an hour of them has come in."""
+        if self.carbon_gco2_per_kwh is None:
+            return nothing("tco2", self.origin)
+        both = np.isfinite(self.facility_power_w) & np.isfinite(self.carbon_gco2_per_kwh)
+        if not both.any() or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
+            return nothing("tco2", self.origin)
+        kwh = self.facility_power_w[both] / 1e3 * STEP_S / 3600.0
+        age_s = (now - self.read).total_seconds()
+        part = Reading(1.0, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
+        return derived(float(kwh @ self.carbon_gco2_per_kwh[both]) / 1e6, "tco2", [part])
+
 
 def read_past(store: Store, now: datetime) -> Past:
     """The day before ``now`` as the store has it: each step as measured, as modelled where it was not."""
@@ -49,7 +64,23 @@ def read_past(store: Store, now: datetime) -> Past:
     it, facility = ([_on(time_s, side, name) for side in sides] for name in names)
     modelled = any(np.isnan(measured[np.isfinite(expected)]).any() for measured, expected in (it, facility))
     it_power_w, facility_power_w = (np.where(np.isfinite(sides[0]), *sides) for sides in (it, facility))
-    return Past(now, time_s, it_power_w, facility_power_w, Origin.MODELLED if modelled else Origin.MEASURED)
+    carbon = store.series("grid", ("carbon_gco2_per_kwh",), now - DAY - CARBON_AGE, now, STEP_S, origin=Origin.MEASURED)
+    origin = Origin.MODELLED if modelled else Origin.MEASURED
+    return Past(now, time_s, it_power_w, facility_power_w, origin, _held(time_s, carbon, "carbon_gco2_per_kwh"))
+
+
+def _held(time_s: Floats, told: Series, name: str) -> Floats | None:
+    """The only column of ``name`` as it was last told before each of ``time_s``, NaN where that is over ``CARBON_AGE`` ago."""
+    found = told.values.get(name)
+    if found is None or not found.shape[1]:
+        return None
+    known = np.isfinite(found[:, 0])
+    at_s, value = told.time_s[known], found[known, 0]
+    if not len(at_s):
+        return None
+    last = np.searchsorted(at_s, time_s, side="right") - 1
+    held = (last >= 0) & (time_s - at_s[np.maximum(last, 0)] <= CARBON_AGE.total_seconds())
+    return np.where(held, value[np.maximum(last, 0)], np.nan)
 
 
 def _on(time_s: Floats, side: Series, name: str) -> Floats:

@@ -37,7 +37,7 @@ Grade = Annotated[Quality, PlainSerializer(_grade, return_type=str)]
 Spoken = Annotated[Message, PlainSerializer(_spoken, return_type=dict[str, Any])]
 
 # Units that only derived readings have, beside the suffixes of ``twin.metrics.UNITS``.
-DERIVED_UNITS: Mapping[str, str] = {"tco2_per_h": "tCO2/h", "per_h": "/h"}
+DERIVED_UNITS: Mapping[str, str] = {"tco2_per_h": "tCO2/h", "tco2": "tCO2", "per_h": "/h"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from analytics.alerts import Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
+from analytics.judge import FORECAST_MAX_AGE_S
 from energy.account.book import Given
 from energy.plan import Mode, Plan, Verdict
 from twin.frame import Origin
@@ -21,6 +22,7 @@ from twin.ports import Clock, Records, Store
 from twin.push import Gate
 from twin.site import Site
 from twin.state import State
+from ui.access.desk import Access
 from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
@@ -28,7 +30,6 @@ from ui.reading import Number, Reading, Spoken, best, better, derived, fact, not
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
-FORECAST_MAX_AGE_S = 2 * 3600.0  # as for the weather and grid readings that it rests on
 PEAK_WITHIN_S = 24 * 3600.0
 _SIDES = (Origin.MEASURED, Origin.MODELLED)
 
@@ -55,6 +56,7 @@ class Live:
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
+    access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
@@ -81,6 +83,7 @@ class Centre:
     pue_day: Reading
     carbon_intensity: Reading
     carbon_rate: Reading
+    carbon_day: Reading
     price: Reading
     cost_rate: Reading
     wet_bulb: Reading
@@ -213,6 +216,7 @@ def _centre(state: State, firing: Sequence[Alert], past: Past | None, now: datet
         carbon_intensity=carbon,
         # W * g/kWh = mg/h; 1e9 of them are a tonne
         carbon_rate=derived(facility.value * carbon.value / 1e9, "tco2_per_h", (facility, carbon)),
+        carbon_day=past.carbon_t(now) if past else nothing("tco2"),
         price=price,
         cost_rate=derived(facility.value / 1e6 * price.value, "per_h", (facility, price)),
         wet_bulb=best(state, "weather", "wet_bulb_c", now),

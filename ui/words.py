@@ -73,7 +73,7 @@ class Words:
         if unit in _PREFIXED:
             return self._prefixed(value, unit)
         digits = {"count": 0, "code": 0, "flag": 0, "ratio": 3, "c": 1, "k": 1, "tco2_per_h": 2}.get(unit)
-        return Text(self._decimal(value, _digits(value) if digits is None else digits), self(_SYMBOLS[unit]))
+        return Text(self._decimal(value, _digits(value) if digits is None else digits), self(SYMBOLS[unit]))
 
     def reading(self, reading: Reading) -> Text:
         """A reading's number; whether it may be shown as current is for ``reading.fresh``."""
@@ -99,8 +99,8 @@ class Words:
         size = abs(value)
         scale, prefix = next(((s, p) for s, p in _PREFIXES if size >= s * 0.9995), (1.0, ""))
         if scale == 1.0:
-            return Text(self._decimal(value, 0), self(_SYMBOLS[unit]))
-        return Text(self._decimal(value / scale, _digits(value / scale)), prefix + _SYMBOLS[unit])
+            return Text(self._decimal(value, 0), self(SYMBOLS[unit]))
+        return Text(self._decimal(value / scale, _digits(value / scale)), prefix + SYMBOLS[unit])
 
     def _span(self, seconds: float, whole: bool = False) -> Text:
         if not whole and 0 < abs(seconds) < 0.9995:
@@ -112,7 +112,7 @@ class Words:
         return Text(self._decimal(seconds, 0 if whole or abs(seconds) >= 10 else 1), self("s"))
 
 
-_SYMBOLS = {**UNITS, **DERIVED_UNITS, "gco2_per_kwh": "gCO₂/kWh", "tco2_per_h": "tCO₂/h"}
+SYMBOLS = {**UNITS, **DERIVED_UNITS, "gco2_per_kwh": "gCO₂/kWh", "tco2_per_h": "tCO₂/h", "tco2": "tCO₂"}
 
 
 def _digits(value: float) -> int:

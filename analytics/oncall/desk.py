@@ -188,10 +188,11 @@ def _flaps(
     policy: Policy, was: Desk, table: Mapping[str, Signal], now_s: float
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, float], frozenset[str]]:
     """When each alert lately began to fire, when each was last seen to, and which of them flap."""
+    first_s = now_s - policy.flap_window_s
     begun = {
-        key: kept
+        key: times if times[0] >= first_s else tuple(at_s for at_s in times if at_s >= first_s)
         for key, times in was.begun.items()
-        if (kept := tuple(at_s for at_s in times if now_s - at_s <= policy.flap_window_s))
+        if times[-1] >= first_s
     }
     seen = dict(was.seen)
     for key, signal in table.items():

@@ -20,9 +20,11 @@ def opening_frac(position_frac: Numbers, rangeability_ratio: Numbers) -> Floats:
 def pressure_drop_pa(flow_kgps: Numbers, design_kgps: Numbers, design_pa: Numbers, opening_share_frac: Numbers = 1.0) -> Floats:
     """Pressure lost by a turbulent flow [Pa]: Δp_d · (ṁ / (ṁ_d · φ))², φ the opening of what throttles it.
 
-    Darcy-Weisbach with a friction factor that does not change (White, "Fluid Mechanics", chapter 6); sign follows the flow.
+    Darcy-Weisbach with a friction factor that does not change (White, "Fluid Mechanics", chapter 6); sign follows the flow;
+    inf through what is shut.
     """
-    share = np.asarray(flow_kgps) / (np.asarray(design_kgps) * opening_share_frac)
+    taken = np.asarray(design_kgps, dtype=np.float64) * opening_share_frac
+    share = np.divide(flow_kgps, taken, out=np.full(np.broadcast(flow_kgps, taken).shape, np.inf), where=taken > 0)
     return np.asarray(design_pa * share * np.abs(share))
 
 
@@ -37,17 +39,3 @@ def pump_head_pa(
     share = np.asarray(flow_kgps) / design_kgps
     s = np.asarray(shutoff_ratio)
     return np.asarray(design_pa * (s * np.asarray(speed_frac) ** 2 - (s - 1.0) * share * share))
-
-
-def parallel_flow_kgps(
-    units: Numbers, speed_frac: Numbers, design_kgps: Numbers, design_pa: Numbers, shutoff_ratio: Numbers, system_kgps: Numbers
-) -> Floats:
-    """Flow [kg/s] of equal pumps side by side on a system that takes ``system_kgps`` at ``design_pa``.
-
-    Where n²·s·H_d - (s - 1)·H_d·(ṁ/(N·ṁ_d))² meets H_d·(ṁ/ṁ_s)². Two pumps do not give twice the flow of one (ASHRAE
-    Handbook, parallel pumping). The design pressure cancels; 0 where no pump runs.
-    """
-    n, s = np.asarray(units, dtype=np.float64), np.asarray(shutoff_ratio, dtype=np.float64)
-    each = np.maximum(n, 1e-12) * design_kgps
-    steep = (s - 1.0) / (each * each) + 1.0 / (np.asarray(system_kgps, dtype=np.float64) ** 2)
-    return np.asarray(np.where(n > 0, np.asarray(speed_frac) * np.sqrt(s / steep), 0.0 * n) + 0.0 * np.asarray(design_pa))

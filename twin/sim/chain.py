@@ -53,7 +53,8 @@ class Chain:
         self.rated_w, curve = self._curves()
         self.curve = (curve[0] * loss_ratio, curve[1] * loss_ratio, curve[2] * loss_ratio)
         self.described = bool(np.isin(self.at[np.unique(self.source)], _positions(site, _DEVICES)).any())
-        self.lose(np.zeros(len(site.ids), dtype=np.bool_))
+        nobody = np.zeros(len(site.ids), dtype=np.bool_)
+        self.lose(nobody, nobody)
 
     def _curves(self) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
         site, n = self.site, len(self.site.ids)
@@ -68,14 +69,14 @@ class Chain:
         rated = np.where(rated > 0, rated, np.nan)
         return rated[self.at], (a[self.at], b[self.at], c[self.at])
 
-    def lose(self, out: Bools, bridged: bool = False) -> None:
-        """Devices at which ``out`` (bool[N]) are gone: shares are divided anew over the feeds that still live. ``bridged``: a
-        UPS that has lost its feeds runs from its battery."""
+    def lose(self, out: Bools, charged: Bools) -> None:
+        """Devices at which ``out`` (bool[N]) are gone: shares are divided anew over the feeds that still live. UPSs at which
+        ``charged`` (bool[N]) run from their batteries when they have lost their feeds: then ``on_battery``, bool[a]."""
         n = len(self.at)
         dead = out[self.at].copy()
         fed = np.bincount(self.target, minlength=n) > 0
-        if bridged:
-            fed[np.isin(self.at, self.site.of_kind("ups"))] = False
+        bridges = fed & charged[self.at]
+        fed &= ~bridges
         for _ in range(MAX_DEPTH):
             live = ~dead[self.source]
             reached = np.bincount(self.target[live], minlength=n) > 0
@@ -83,6 +84,7 @@ class Chain:
             if np.array_equal(new, dead):
                 break
             dead = new
+        self.on_battery = bridges & ~dead & (np.bincount(self.target[~dead[self.source]], minlength=n) == 0)
         live = ~dead[self.source] & ~dead[self.target]
         left = np.bincount(self.target[live], weights=self.given[live], minlength=n)
         share = np.where(live, self.given / np.maximum(left[self.target], 1e-12), 0.0)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twin.coolants import USUAL, heat_jpkgk
 from twin.errors import Problem, SiteError
 from twin.flow import carrier, is_target
 from twin.frame import Floats, Ints
 from twin.params import Params
 from twin.physics.cdu import effectiveness_frac
-from twin.physics.coolant import pg25_heat_jpkgk, water_heat_jpkgk
 from twin.site import Bools, Site
 
 REJECTORS = ("chiller", "tower", "drycooler", "heatreuse")
@@ -29,7 +29,8 @@ class Circuit:
     ``loop_parent`` (-1: a root), ``loop_plant``, ``loop_wpk``, in order from the roots. Rooms (h): halls, ``room_loop`` (-1:
     nothing takes its air's heat), ``room_heat_w``, ``room_crah`` (how many air handlers). Plants (p): ``plant_loop``,
     ``plant_heat_w``, ``goal_c`` and ``machines``: kind -> per plant the global positions. ``assumed``: sentences about what
-    the graph leaves open.
+    the graph leaves open. ``station_jpkgk``, ``loop_jpkgk``: specific heat of what flows in stations' secondary sides and in
+    loops.
     """
 
     rack: Ints
@@ -55,6 +56,18 @@ class Circuit:
     goal_c: Floats
     machines: dict[str, list[Ints]]
     assumed: Sequence[str]
+    station_jpkgk: Floats
+    loop_jpkgk: Floats
+
+    @property
+    def branch_kgps(self) -> Floats:
+        """float64[b]: design flow of each branch [kg/s]."""
+        return self.branch_wpk / self.station_jpkgk[self.station]
+
+    @property
+    def station_kgps(self) -> Floats:
+        """float64[s]: design flow of each station's secondary side [kg/s]."""
+        return self.station_wpk / self.station_jpkgk
 
     @property
     def described(self) -> Bools:
@@ -80,6 +93,12 @@ class _Compiler:
     def kind(self, at: int) -> str:
         return self.site.kind(self.site.ids[at])
 
+    def _heat_jpkgk(self, at: int) -> float:
+        """Specific heat of what flows in the CDU or loop at ``at`` (-1: facility water from elsewhere)."""
+        kind = self.kind(at) if at >= 0 else "loop"
+        named = self.site.texts["coolant"][at] if at >= 0 and "coolant" in self.site.texts else ""
+        return float(heat_jpkgk(named or USUAL[kind], np.array(SECONDARY_C if kind == "cdu" else PRIMARY_C)))
+
     def circuit(self) -> Circuit:
         site, p = self.site, self.params
         branches = self._branches()
@@ -93,7 +112,8 @@ class _Compiler:
         liquid = np.where(np.isnan(given), p.plant.liquid_frac, given)
         heat = self.full_w[rack] * liquid[rack] * share
         branch_wpk = np.maximum(heat, 1.0) / p.plant.range_k
-        rated = site.number("rack", "rated_kgps")[rack] * pg25_heat_jpkgk(SECONDARY_C) * share
+        station_jpkgk = np.array([self._heat_jpkgk(at) for at in stations])
+        rated = site.number("rack", "rated_kgps")[rack] * station_jpkgk[station] * share
         branch_wpk = np.where(rated > 0, rated, branch_wpk)
         n = len(stations)
         station_heat = np.bincount(station, weights=heat, minlength=n).astype(np.float64, copy=False)
@@ -125,6 +145,7 @@ class _Compiler:
             rack, station, share, liquid[rack], branch_wpk, np.array(stations, dtype=np.int32), loop, station_heat, station_wpk,
             primary_wpk, np.array(self.loops, dtype=np.int32), parent, plant, np.maximum(flow, 1e-6), rack_room, room_loop, air,
             room_crah, np.array(roots, dtype=np.int32), np.maximum(load[roots], 1.0), goals, machines, tuple(self.assumed),
+            station_jpkgk, np.array([self._heat_jpkgk(at) for at in self.loops]),
         )  # fmt: skip
 
     def _branches(self) -> list[tuple[int, int, float]]:
@@ -246,13 +267,3 @@ class _Compiler:
             at = plant[room_loop[room]]
             goal[at] = min(goal[at], self.params.plant.chilled_c)
         return np.where(np.isfinite(goal), goal, self.params.plant.chilled_c)
-
-
-def primary_kgps(capacity_wpk: Floats) -> Floats:
-    """Mass flow [kg/s] of facility water with a capacity rate."""
-    return capacity_wpk / float(water_heat_jpkgk(PRIMARY_C))
-
-
-def secondary_kgps(capacity_wpk: Floats) -> Floats:
-    """Mass flow [kg/s] of PG25 with a capacity rate."""
-    return capacity_wpk / float(pg25_heat_jpkgk(SECONDARY_C))

@@ -8,10 +8,9 @@ from twin.frame import Floats, Ints
 from twin.params import Params
 from twin.physics import drycooler, tower
 from twin.physics.chiller import bank_power_w, cop_ratio
-from twin.physics.coolant import water_heat_jpkgk
 from twin.physics.pump import affine_power_w
 from twin.physics.water import AIR_JPKGK, evaporated_kgps, makeup_kgps, pad_kgps
-from twin.sim.circuit import PRIMARY_C, Circuit
+from twin.sim.circuit import Circuit
 from twin.sim.record import Record
 from twin.sim.reject import Air, Plant
 from twin.sim.setting import Setting
@@ -51,11 +50,10 @@ class Machines:
         np.add.at(heat, circuit.station_loop, circuit.station_heat_w)
         np.add.at(heat, circuit.room_loop[circuit.room_loop >= 0], circuit.room_heat_w[circuit.room_loop >= 0])
         pumps = site.of_kind("pump")
-        cp = float(water_heat_jpkgk(PRIMARY_C))
         self.loop_w, self.loop_pumps = np.zeros(len(heat)), []
         for i, at in enumerate(circuit.loop_at.tolist()):
             mine = pumps[site.parent[pumps] == at] if at >= 0 else pumps[:0]
-            moved = np.nansum(site.numbers["rated_kgps"][mine]) * cp if "rated_kgps" in site.numbers else 0.0
+            moved = np.nansum(site.numbers["rated_kgps"][mine]) * circuit.loop_jpkgk[i] if "rated_kgps" in site.numbers else 0.0
             moved = moved if moved > 0 else 1.5 * circuit.loop_wpk[i]
             power = float(np.nansum(rated[mine]))
             self.loop_w[i] = power * circuit.loop_wpk[i] / moved if power > 0 else 0.0

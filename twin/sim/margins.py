@@ -11,7 +11,7 @@ from twin.frame import Floats
 from twin.params import Params
 from twin.physics.coldplate import seconds_to_limit_s
 from twin.sim.chain import Chain, Power
-from twin.sim.circuit import Circuit, primary_kgps, secondary_kgps
+from twin.sim.circuit import Circuit
 from twin.sim.outlook import Outlook
 from twin.sim.record import Record
 from twin.sim.setting import Setting
@@ -38,7 +38,7 @@ class Margins:
         n = site.count("rack")
         self.limit_s = {what: np.full(n, np.inf) for what in ("junction", "return")}
         self.still_s = np.full(n, np.inf)
-        self.starved = np.zeros(n, dtype=np.bool_)
+        self.starved, self.slowed = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
         self.overload: dict[int, tuple[float, float]] = {}  # position -> (first time, most loading)
         self.most_loading_frac = 0.0
         self.into_j = self.loss_j = self.most_frac = np.zeros(0)
@@ -50,10 +50,21 @@ class Margins:
         c, p = self.c, self.params.loops
         nothing = np.full(len(time_s), np.nan)
         if not len(c.rack):
-            names = ("supply_c", "return_c", "rack_coolant_c", "junction_c", "dew_margin_k", "plant_supply_c", "plant_return_c")
+            names = (
+                "supply_c",
+                "return_c",
+                "rack_coolant_c",
+                "junction_c",
+                "slowed_frac",
+                "dew_margin_k",
+                "plant_supply_c",
+                "plant_return_c",
+            )
             return dict.fromkeys(names, nothing)
         chip = record.branch_c + rise_k
-        self._first(time_s + step_s / 2, chip > p.junction_limit_c, "junction")
+        slowed = record.slowed > 0
+        self._first(time_s + step_s / 2, (chip > p.junction_limit_c) | slowed, "junction")
+        self.slowed[c.rack[slowed.any(axis=0)]] = True
         self._first(time_s + step_s / 2, record.branch_c > p.return_limit_c, "return")
         heat = rack_w[:, c.rack] * (c.share * c.liquid_frac)
         still = seconds_to_limit_s(record.branch_c, p.return_limit_c, heat, self.water.branch_jpk)
@@ -64,6 +75,7 @@ class Margins:
             "return_c": record.return_c.max(axis=1),
             "rack_coolant_c": record.branch_c.max(axis=1),
             "junction_c": chip.max(axis=1),
+            "slowed_frac": (record.slowed * c.share).sum(axis=1) / max(float(c.share.sum()), 1e-9),
             "dew_margin_k": record.supply_c.min(axis=1) - self.dew_point_c,
             "plant_supply_c": record.out_c.max(axis=1),
             "plant_return_c": record.plant_return_c.max(axis=1),
@@ -91,8 +103,9 @@ class Margins:
             known = self.overload.get(at, (first, 0.0))
             self.overload[at] = (known[0], max(known[1], float(most[row])))
 
-    def limits(self) -> list[dict[str, Any]]:
-        """Racks that pass a limit, devices over their rating and racks that switched off, the first first."""
+    def limits(self, opened: Sequence[tuple[float, int, float]]) -> list[dict[str, Any]]:
+        """Racks that pass a limit, devices over their rating, racks that switched off and breakers that ``opened`` (s since
+        1970, position, load over rating), the first first."""
         found: list[dict[str, Any]] = []
         racks = self.site.ids_of("rack")
         for what, times in self.limit_s.items():
@@ -101,10 +114,12 @@ class Margins:
                 for r in np.flatnonzero(np.isfinite(times)).tolist()
             ]
         found += [{"asset": racks[r], "what": "switched off", "time_s": t - self.start_s} for t, r in self.water.trips]
-        trip = self.params.loops.trip_ratio
+        found += [
+            {"asset": self.site.ids[at], "what": "breaker trips", "time_s": t - self.start_s, "loading_frac": load}
+            for t, at, load in opened
+        ]
         for at, (first, most) in self.overload.items():
-            what = "breaker trips" if most > trip else "over its rating"
-            found.append({"asset": self.site.ids[at], "what": what, "time_s": first, "loading_frac": most})
+            found.append({"asset": self.site.ids[at], "what": "over its rating", "time_s": first, "loading_frac": most})
         for one in found:
             before = [t for t in self.faults_s if t <= one["time_s"]]
             one["after_fault_s"] = one["time_s"] - before[-1] if before else None
@@ -125,13 +140,15 @@ class Margins:
             "time_to_limit_s": self._to_limit_s(),
             "racks_over_limit_count": float(np.isfinite(np.minimum(*self.limit_s.values())).sum()),
             "racks_off_count": float(len(self.water.trips)),
+            "racks_slowed_count": float(self.slowed.sum()),
+            "slowed_max_frac": tally.peaks.get("slowed_frac", math.nan),
             "racks_starved_count": float(self.starved.sum()),
             "still_water_to_limit_s": float(self.still_s.min(initial=np.inf)),
             "loading_max_frac": self.most_loading_frac,
         }
 
-    def notes(self, tally: Tally, outlook: Outlook, params: Params) -> list[str]:
-        """Where the run left what the model was made for."""
+    def notes(self, tally: Tally, outlook: Outlook, params: Params, opened: Sequence[str]) -> list[str]:
+        """Where the run left what the model was made for, and what broke on the way; ``opened``: ids of breakers."""
         found = []
         wet = (tally.lows.get("wet_bulb_c", math.nan), tally.peaks.get("wet_bulb_c", math.nan))
         if wet[0] < _YORK_C[0] or wet[1] > _YORK_C[1]:
@@ -146,6 +163,13 @@ class Margins:
             found.append(f"supply comes within {dew:.1f} K of the dew point; keep {params.loops.dew_margin_k:g} K or more")
         if self.most_loading_frac > 1:
             found.append(f"a power device runs at {self.most_loading_frac:.2f} of its rating; see limits")
+        if opened:
+            found.append(f"breakers opened under overload, one after the other: {', '.join(opened[:10])}")
+        if self.slowed.any():
+            found.append(
+                f"{int(self.slowed.sum())} racks slowed down at {params.loops.junction_limit_c:g} °C; the queue's answer keeps"
+                " their jobs as if they ran at full speed"
+            )
         if self.water.trips:
             found.append(
                 f"{len(self.water.trips)} racks switched off; the jobs on them are kept in the queue's answer as if they ran on"
@@ -183,7 +207,7 @@ class Margins:
         c = self.c
         ids = [self.site.ids[at] for at in c.station_at.tolist()]
         cold = record.loop_c[:, c.station_loop] if len(ids) else np.empty((len(time_s), 0))
-        flow = np.broadcast_to(secondary_kgps(self.water.flow_wpk), record.station_w.shape)
+        flow = np.broadcast_to(self.water.flow_wpk / c.station_jpkgk, record.station_w.shape)
         primary = record.primary_wpk
         warm = cold + np.divide(record.station_w, primary, out=np.zeros_like(primary), where=primary > 0)
         return {
@@ -195,7 +219,7 @@ class Margins:
             "flow_kgps": flow.ravel(),
             "primary_supply_temp_c": cold.ravel(),
             "primary_return_temp_c": warm.ravel(),
-            "primary_flow_kgps": primary_kgps(primary).ravel(),
+            "primary_flow_kgps": (primary / c.loop_jpkgk[c.station_loop]).ravel(),
         }
 
     def rack_table(self, time_s: Floats, rack_w: Floats, record: Record) -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ from twin.frame import Floats
 class Record:
     """One chunk, float64[t, …]: means over each step for flows and heats, ends of steps for temperatures.
 
-    Branches [t, b]: ``factor`` (power of a rack over what its jobs ask: leakage; 0 once it has switched off), ``branch_c``.
+    Branches [t, b]: ``factor`` (power of a rack over what its jobs ask: leakage, less where chips slow down; 0 once it has
+    switched off), ``branch_c``, ``slowed`` (of what chips draw above idle, the share lost to their limit).
     Stations [t, s]: ``supply_c``, ``return_c``, ``station_w``, ``primary_wpk``. Rooms [t, h]: ``room_c``, ``room_air_frac``.
     Loops [t, l]: ``loop_wpk``, ``loop_c`` (supply), ``loop_back_c`` (return). Plants [t, p]: ``plant_wpk``, ``plant_return_c``,
     ``reused_w``, ``free_c`` (behind towers), ``out_c``, ``chilled_w``, ``buffer_c``. Of all [t]: ``moved_w``, energy that
@@ -21,6 +22,7 @@ class Record:
 
     factor: Floats
     branch_c: Floats
+    slowed: Floats
     supply_c: Floats
     return_c: Floats
     station_w: Floats
@@ -43,7 +45,7 @@ class Record:
 
 def empty_record(steps: int, branches: int, stations: int, rooms: int, loops: int, plants: int) -> Record:
     """A record of so many steps with nothing in it yet."""
-    sizes = [(branches, 2), (stations, 4), (rooms, 2), (loops, 3), (plants, 7)]
+    sizes = [(branches, 3), (stations, 4), (rooms, 2), (loops, 3), (plants, 7)]
     columns = [np.zeros((steps, width)) for width, count in sizes for _ in range(count)]
     return Record(*[*columns, np.zeros(steps), np.zeros(steps)])
 

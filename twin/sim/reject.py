@@ -72,6 +72,17 @@ class Plant:
         chip = np.where(bare, self.params.node.gpu_w * load, chip)  # a rack of unknown content: chips of the usual kind
         return junction_c(0.0, chip, p.plate_wpk, setting.branch_frac, p.plate_exponent)
 
+    def idle_rise_k(self, setting: Setting) -> Floats:
+        """float64[b]: the same with every chip idle."""
+        rise: Floats = self.chip_rise_k(self.fleet.base_w[None, :], setting)[0]
+        return rise
+
+    def moving_frac(self, rack_w: Floats) -> Floats:
+        """float64[t, b]: what part of the power of each branch's rack follows the load of its chips."""
+        moving = np.maximum(rack_w - self.fleet.base_w, 0.0)
+        share: Floats = np.divide(moving, rack_w, out=np.zeros_like(moving), where=rack_w > 0)[:, self.c.rack]
+        return share
+
     def prepare(self, air: Air, setting: Setting) -> None:
         """Take over the weather of a chunk and what of the plant is alive."""
         p, q = self.params.plant, self.params.loops

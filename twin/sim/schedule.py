@@ -6,7 +6,7 @@ A slot is a node, or a single GPU where a trace has jobs of less than a node. Po
 - ``easy``: as fcfs, but a job behind may start if it does not delay the first one (Lifka, "The ANL/IBM SP scheduling
   system", 1995; with the run times that jobs ask for as the estimate).
 - ``priority``: by priority, then by submission, with the backfilling of ``easy`` (what Slurm's multifactor plug-in does).
-- ``conservative``: every job in the window has a reservation, none may be delayed (Feitelson & Weil, 1998).
+- ``conservative``: each of the first ``RESERVED`` holds a reservation that is never put off (Feitelson & Weil, 1998).
 - ``recorded``: as the trace says; what does not fit then is left out and counted.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.frame import Floats, Ints
+from twin.sim.reserve import Places
 from twin.sim.trace import Trace
 
 WINDOW = 500  # waiting jobs that backfilling looks at, as Slurm's bf_max_job_test
@@ -85,6 +86,8 @@ class _Run:
         self.machine = _Machine(slots, spare_w)
         self.start, self.end = np.full(n, np.nan), np.full(n, np.nan)
         self.limit = np.where(np.isnan(trace.limit_s), trace.run_s, np.maximum(trace.limit_s, 1.0))
+        self.hold = np.maximum(self.limit, trace.run_s)  # reserved; a job that overran its limit had its slots all the same
+        self.places = Places(slots)  # for ``conservative``
         self.ends: list[tuple[float, int]] = []  # heap of real ends
         self.expected: list[tuple[float, int]] = []  # sorted: when running jobs end at the latest
         self.queue: list[int] = []  # sorted by rank
@@ -108,6 +111,9 @@ class _Run:
         self.machine.give(job, float(self.power_w[job]))
         entry = (float(self.start[job]) + float(self.limit[job]), job)
         del self.expected[bisect_left(self.expected, entry)]
+        if self.policy is Policy.CONSERVATIVE:
+            self.places.advance(float(self.end[job]))
+            self.places.drop(job, int(self.wanted[job]))
 
     def enqueue(self, job: int) -> None:
         if self.policy is Policy.PRIORITY:
@@ -157,53 +163,33 @@ class _Run:
             self.queue = [job for job in self.queue if job not in started]
 
     def _reserve(self, now: float) -> None:
-        """Give the first ``RESERVED`` their earliest place in the profile of free slots, in order; start those whose is now."""
-        window = self.queue[:RESERVED]
-        if not window or min(int(self.wanted[job]) for job in window) > self.machine.count:
-            return  # places are found anew at each event, so that nothing is lost by not finding them now
-        ends = np.array([max(end, now) for end, _ in self.expected])
-        freed = self.wanted[[job for _, job in self.expected]] if self.expected else np.empty(0, dtype=np.int32)
-        times, first = np.unique(np.concatenate([[now], ends]), return_index=True)
-        total = self.machine.count + np.concatenate([[0], np.cumsum(freed)])
-        last = np.concatenate([first[1:] - 1, [len(ends)]])
-        profile = _Profile(times, total[last].astype(np.int64))
-        started: set[int] = set()
-        for job in window:
-            wanted, limit = int(self.wanted[job]), float(self.limit[job])
-            at = profile.earliest(wanted, limit)
-            profile.occupy(at, at + limit, wanted)
-            if at <= now and self.fits(job):
-                self.begin(job, now)
-                started.add(job)
-        if started:
-            self.queue = [job for job in self.queue if job not in started]
+        """Start, in order, whoever finds room from now on beside the reservations of the others; the first ``RESERVED`` that
+        wait hold one, which is never put off while there is power. Who starts before its time leaves its place to others."""
+        places, begun = self.places, -1
+        places.advance(now)
+        while begun and self.queue:
+            window = self.queue[:RESERVED]
+            for job in window:
+                if job not in places.start:
+                    places.reserve(job, int(self.wanted[job]), float(self.hold[job]))
+            started = self._sooner(np.array(window), now)
+            self.queue = [job for job in self.queue if job not in started] if started else self.queue
+            begun = len(started)
 
-
-class _Profile:
-    """Free slots over time: ``free[i]`` from ``times[i]`` to the next."""
-
-    def __init__(self, times: Floats, free: NDArray[np.int64]) -> None:
-        self.times, self.free = times, free
-
-    def earliest(self, wanted: int, run: float) -> float:
-        """The first time from which ``wanted`` slots are free for ``run`` seconds; inf where that never comes."""
-        enough = self.free >= wanted
-        good, bad = np.flatnonzero(enough), np.flatnonzero(~enough)
-        ends = np.append(self.times[bad], np.inf)[np.searchsorted(bad, good)]
-        fitting = np.flatnonzero(ends >= self.times[good] + run)
-        return float(self.times[good[fitting[0]]]) if len(fitting) else np.inf
-
-    def occupy(self, start: float, end: float, wanted: int) -> None:
-        """Take ``wanted`` slots from ``start`` to ``end``."""
-        if not np.isfinite(start):
-            return
-        for edge in (start, end):
-            i = int(np.searchsorted(self.times, edge))
-            if i == len(self.times) or self.times[i] != edge:
-                self.times = np.insert(self.times, i, edge)
-                self.free = np.insert(self.free, i, self.free[max(i - 1, 0)])
-        first, last = np.searchsorted(self.times, [start, end])
-        self.free[first:last] -= wanted
+    def _sooner(self, window: NDArray[np.int64], now: float) -> set[int]:
+        places, started, at = self.places, set(), 0
+        starts = np.array([places.start[job] for job in window.tolist()])
+        while at < len(window) and self.machine.count:
+            found = places.sooner(starts[at:], self.wanted[window[at:]].astype(np.int64), self.hold[window[at:]]) + at
+            fitting = next((i for i in found.tolist() if self.fits(int(window[i]))), None)
+            if fitting is None:
+                break
+            job, at = int(window[fitting]), fitting + 1
+            places.drop(job, int(self.wanted[job]))
+            places.take(job, int(self.wanted[job]), now, float(self.hold[job]))
+            self.begin(job, now)
+            started.add(job)
+        return started
 
 
 def schedule(

@@ -8,13 +8,13 @@ import numpy as np
 
 from twin.frame import Floats, Ints
 from twin.params import Params
-from twin.physics.hydraulics import opening_frac, parallel_flow_kgps
-from twin.sim.circuit import REJECTORS, Circuit, secondary_kgps
+from twin.physics.hydraulics import opening_frac, pressure_drop_pa, pump_head_pa
+from twin.sim.circuit import REJECTORS, Circuit
+from twin.sim.facility import Facility, Open
 from twin.sim.network import Network, solve_network
 from twin.sim.scenario import Change, Fault, Scenario
 from twin.site import Bools, Site
 
-_PIPES = 1.0  # what the pipes of a loop take at design head over its design flow; assumed
 SPARE_FRAC = 0.15  # of a CDU's coolant that may leak before its pumps draw air; assumed
 
 
@@ -22,8 +22,8 @@ SPARE_FRAC = 0.15  # of a CDU's coolant that may leak before its pumps draw air;
 class Setting:
     """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
     ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
-    NaN: free). Loops: ``loop_max_frac`` (what its pumps can move over design). Rooms: ``room_frac``. Plants: ``alive`` (kind
-    -> share), ``goal_c``. ``lost``: bool[N], power devices that are out."""
+    NaN: free). Facility: ``open`` (what facility water gives at most). Rooms: ``room_frac``. Plants: ``alive`` (kind
+    -> share), ``goal_c``."""
 
     branch_wpk: Floats
     branch_frac: Floats
@@ -32,11 +32,10 @@ class Setting:
     setpoint_c: Floats
     conductance_frac: Floats
     stuck_frac: Floats
-    loop_max_frac: Floats
+    open: Open
     room_frac: Floats
     alive: dict[str, Floats]
     goal_c: Floats
-    lost: Bools
 
 
 class Settings:
@@ -46,6 +45,7 @@ class Settings:
         self.site, self.circuit, self.scenario, self.params = site, circuit, scenario, params
         self.of_cdu = [np.flatnonzero(site.parent[site.of_kind("pump")] == at) for at in circuit.station_at.tolist()]
         self.of_loop = [np.flatnonzero(site.parent[site.of_kind("pump")] == at) for at in circuit.loop_at.tolist()]
+        self.facility = Facility(site, circuit, self.of_loop, params)
         self.faults = _with_ends_of_leaks(scenario.faults, site, circuit, params)
 
     def moments(self) -> list[float]:
@@ -59,19 +59,33 @@ class Settings:
         times |= {change.start_s for change in self.scenario.changes}
         return sorted(t for t in times if math.isfinite(t))
 
-    def at(self, time_s: float, sound: bool = False) -> Setting:
-        """What holds at ``time_s`` after the beginning; ``sound``: without any fault.
+    def tripped(self, time_s: float, sound: bool = False) -> Bools:
+        """bool[N]: what is out at ``time_s`` by a fault of its own."""
+        out = np.zeros(len(self.site.ids), dtype=np.bool_)
+        for fault in self._faults(time_s, sound):
+            out[self.site.position[fault.asset]] |= fault.what == "trip"
+        return out
+
+    def _faults(self, time_s: float, sound: bool) -> list[Fault]:
+        return [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
+
+    def at(self, time_s: float, sound: bool = False, dead_since_s: Floats | None = None) -> Setting:
+        """What holds at ``time_s`` after the beginning; ``sound``: without any fault; ``dead_since_s``: float64[N], since when
+        a machine has had no power, inf for those that have.
 
         ``ConfigError`` where the pressures of a CDU do not settle.
         """
         site, circuit = self.site, self.circuit
-        faults = [f for f in self.faults if f.start_s <= time_s < f.end_s and not sound]
-        out = np.zeros(len(site.ids), dtype=np.bool_)
+        faults = self._faults(time_s, sound)
+        since_s = np.full(len(site.ids), np.inf) if dead_since_s is None else dead_since_s.copy()
         for fault in faults:
-            out[site.position[fault.asset]] |= fault.what == "trip"
-        speed, running = self._station_pumps(faults, out, time_s)
+            if fault.what == "trip":
+                at = site.position[fault.asset]
+                since_s[at] = min(since_s[at], fault.start_s)
+        out = np.isfinite(since_s)
+        speed, running = self._station_pumps(since_s, time_s)
         flow = self._branch_flows(faults, speed, running, time_s)
-        design = secondary_kgps(circuit.branch_wpk)
+        design = circuit.branch_kgps
         stations = len(circuit.station_at)
         conductance, stuck = np.ones(stations), np.full(stations, np.nan)
         for fault in faults:
@@ -83,15 +97,15 @@ class Settings:
         setpoint, goal = self._orders(time_s)
         return Setting(
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
-            self._loop_limits(out, faults, time_s), self._rooms(out),
+            self._open(out, faults, time_s, stuck), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
-            goal, out,
+            goal,
         )  # fmt: skip
 
     def _alive(self, out: Bools, at: Ints) -> float:
         return float(np.mean(~out[at])) if len(at) else 0.0
 
-    def _station_pumps(self, faults: Sequence[Fault], out: Bools, time_s: float) -> tuple[Floats, Floats]:
+    def _station_pumps(self, since_s: Floats, time_s: float) -> tuple[Floats, Floats]:
         """Speed and share running of each CDU's pumps. One of several stands by and takes over after ``takeover_s``."""
         site, n = self.site, len(self.circuit.station_at)
         speed, running = np.full(n, self.params.plant.cdu_speed_frac), np.ones(n)
@@ -99,13 +113,12 @@ class Settings:
             hit = [change.asset in ("cdu", site.ids[at]) for at in self.circuit.station_at.tolist()]
             speed[np.array(hit, dtype=np.bool_)] = change.value
         pumps = site.of_kind("pump")
-        tripped = {f.asset: f.start_s for f in faults if f.what == "trip"}
         for s, mine in enumerate(self.of_cdu):
             at = int(self.circuit.station_at[s])
-            if out[at] and site.kind(site.ids[at]) == "cdu":
+            if np.isfinite(since_s[at]) and site.kind(site.ids[at]) == "cdu":
                 running[s] = 0.0
             elif len(mine):
-                dead = [tripped[site.ids[pumps[i]]] for i in mine.tolist() if site.ids[pumps[i]] in tripped]
+                dead = [start for start in since_s[pumps[mine]].tolist() if math.isfinite(start)]
                 duty = max(len(mine) - 1, 1)
                 ready = sum(time_s >= start + self.params.loops.takeover_s for start in dead) if len(mine) > 1 else 0
                 left = len(mine) - len(dead)
@@ -123,18 +136,19 @@ class Settings:
         for asset, position in self._valves(faults, time_s):
             hit = racks == asset
             opening[hit] = float(opening_frac(position, p.rangeability_ratio))
-        design = secondary_kgps(circuit.branch_wpk)
-        total = secondary_kgps(circuit.station_wpk)
+        design = circuit.branch_kgps
+        total = circuit.station_kgps
         head = p.secondary_pa * p.branch_frac
-        fixed, valve = head * (1 - p.valve_frac) / design**2, head * p.valve_frac / design**2
-        branch = fixed + np.divide(valve, opening**2, out=np.full(len(design), np.inf), where=opening > 0)
-        pipe = p.secondary_pa * (1 - p.branch_frac) / total**2
+        branch = pressure_drop_pa(1.0, design, head * (1 - p.valve_frac))
+        branch = branch + pressure_drop_pa(1.0, design, head * p.valve_frac, opening)
+        pipe = pressure_drop_pa(1.0, total, p.secondary_pa * (1 - p.branch_frac))
         nominal = self.params.plant.cdu_speed_frac
         at_full = p.secondary_pa / nominal**2  # head of the design point at rated speed
-        share = np.maximum(running, 1e-9)
-        pump = (p.shutoff_ratio - 1) * at_full / (total / nominal * share) ** 2
+        each = total / nominal * np.maximum(running, 1e-9)
+        shutoff = pump_head_pa(0.0, speed, each, at_full, p.shutoff_ratio)
+        pump = pump_head_pa(0.0, 1.0, each, at_full, p.shutoff_ratio) - pump_head_pa(1.0, 1.0, each, at_full, p.shutoff_ratio)
         stopped = (running <= 0) | (speed <= 0)
-        gain = np.where(stopped, 0.0, p.shutoff_ratio * at_full * speed**2)
+        gain = np.where(stopped, 0.0, shutoff)
         s = np.arange(stations, dtype=np.int32)
         ground, mid, supply = 3 * s, 3 * s + 1, 3 * s + 2
         network = Network(
@@ -165,23 +179,13 @@ class Settings:
             found.append((at, position))
         return found
 
-    def _loop_limits(self, out: Bools, faults: Sequence[Fault], time_s: float) -> Floats:
-        """What each loop's pumps can move over its design flow; a loop without its own is moved by those above or below."""
-        site, p = self.site, self.params.loops
-        pumps = site.of_kind("pump")
-        limit = np.full(len(self.circuit.loop_at), np.inf)
-        for i, (mine, at) in enumerate(zip(self.of_loop, self.circuit.loop_at.tolist(), strict=True)):
-            if at >= 0 and out[at]:
-                limit[i] = 0.0
-            elif len(mine):
-                left = int(np.count_nonzero(~out[pumps[mine]]))
-                # each of n pumps is made for 1.5/n of the flow: with one out of two, three quarters are left to the others
-                each = 1.5 / len(mine)
-                limit[i] = float(parallel_flow_kgps(left, 1.0, each, p.primary_pa, p.shutoff_ratio, _PIPES))
+    def _open(self, out: Bools, faults: Sequence[Fault], time_s: float, stuck: Floats) -> Open:
+        """What the facility's pumps give with every valve open that can be."""
+        opening = np.ones(len(self.circuit.loop_at))
         for at, position in self._valves(faults, time_s):
             here = self.circuit.loop_at == at
-            limit[here] = np.minimum(limit[here], 1.5) * float(opening_frac(position, p.rangeability_ratio))
-        return limit
+            opening[here] = np.minimum(opening[here], position)
+        return self.facility.open(out, opening, stuck)
 
     def _rooms(self, out: Bools) -> Floats:
         """Share of each room's air handlers that run; 1 where there is none."""
@@ -226,7 +230,7 @@ def _with_ends_of_leaks(faults: Sequence[Fault], site: Site, circuit: Circuit, p
     for fault in faults:
         if fault.what == "leak":
             for s in leaking_stations(fault, site, circuit):
-                held_kg = held_s * float(secondary_kgps(circuit.station_wpk[s]))
+                held_kg = held_s * float(circuit.station_kgps[s])
                 dry_s = fault.start_s + SPARE_FRAC * held_kg / fault.value
                 if dry_s < fault.end_s:
                     asset = site.ids[int(circuit.station_at[s])]

@@ -12,17 +12,18 @@ from scipy.sparse import csr_array
 
 from twin.frame import Floats
 from twin.params import Params
-from twin.physics.cdu import effectiveness_frac
+from twin.physics.crah import coil_heat_w, needed_air_frac
+from twin.physics.node import leaking_power_w
 from twin.sim.circuit import Circuit
+from twin.sim.exchange import TINY, Curves
 from twin.sim.record import Fixed, Record, empty_record
 from twin.sim.reject import Air, Plant
 from twin.sim.setting import Setting
+from twin.site import Bools
 
 STEP_S = 60.0  # longest step of the water; longer ones are divided
-GRID = 65  # points of an exchanger's curve
 _LEAST_FLOW = 0.05  # of a loop's design flow that goes round in any case, through bypasses
 _LEAST_AIR_FRAC = 0.2  # of an air handler's fans
-_TINY = 1e-9
 _STILL_K, _SETTLE = 1e-5, 16
 
 
@@ -41,18 +42,15 @@ class Water:
         self.leg_jpk = p.leg_s * c.loop_wpk
         self.buffer_jpk = p.buffer_s * c.loop_wpk[c.plant_loop]
         self.room_jpk = np.maximum(c.room_heat_w, 1.0) / p.air_rise_k * p.air_s
-        self.stations, self.loops, self.rooms, self.racks = (
-            len(c.station_at),
-            len(c.loop_at),
-            len(c.room_loop),
-            len(c.rack_room),
-        )
+        self.stations, self.loops = len(c.station_at), len(c.loop_at)
+        self.rooms, self.racks = len(c.room_loop), len(c.rack_room)
         self.cooled_room, self.room_taken = c.room_crah > 0, (c.room_loop >= 0) * 1.0
         self.any_cooled, self.room_design_w = bool(self.cooled_room.any()), np.maximum(c.room_heat_w, 1.0)
         self.room_of, self.room_at = np.flatnonzero(c.room_loop >= 0), c.room_loop[c.room_loop >= 0]
         self.levels = _levels(circuit)
         self.rack_share = np.bincount(c.rack, weights=c.share * c.liquid_frac, minlength=self.racks).astype(np.float64)
         self.on = np.ones(len(c.rack))
+        self.idle_rise_k = np.zeros(len(c.rack))
         self.tripped = False  # in this step
         self.trips: list[tuple[float, int]] = []  # (time since 1970, row of the rack)
         goal = c.goal_c
@@ -74,51 +72,20 @@ class Water:
         first, self.setting = self.setting is None, setting
         c = self.c
         self.flow_wpk = np.bincount(c.station, weights=setting.branch_wpk, minlength=self.stations).astype(np.float64)
-        self._curves(setting)
+        self.curves = Curves(c, setting, self.params, self.flow_wpk)
         self.any_stuck = bool((~np.isnan(setting.stuck_frac)).any())
-        self.limit_wpk = setting.loop_max_frac * c.loop_wpk
+        self.limit_wpk = setting.open.loop_wpk
         self.spun_w = self.pump_w * setting.speed_frac**3 * setting.running_frac
         self.reference_c = self.params.plant.supply_c + self.params.plant.range_k * 0.8  # leakage counts from here
         if first:
-            moving = np.maximum(self.flow_wpk, _TINY)
+            moving = np.maximum(self.flow_wpk, TINY)
             self.supply_c = setting.setpoint_c.copy()
-            self.branch_c = self.supply_c[c.station] + liquid_w / np.maximum(setting.branch_wpk, _TINY)
+            self.branch_c = self.supply_c[c.station] + liquid_w / np.maximum(setting.branch_wpk, TINY)
             heat = np.bincount(c.station, weights=liquid_w, minlength=self.stations)
             self.return_c = self.supply_c + heat / moving
             self.buffer_c = setting.goal_c.copy()
             self.loop_supply_c = setting.goal_c[c.loop_plant] if self.loops else self.loop_supply_c
             self.loop_return_c = self.loop_supply_c + self.params.plant.range_k * 0.8
-
-    def _curves(self, setting: Setting) -> None:
-        """What part of its possible cooling each CDU reaches over its facility flow, and the inverse, on even grids."""
-        c, p = self.c, self.params
-        self.most_wpk = p.loops.valve_ratio * c.primary_wpk
-        self.live_wpk = self.most_wpk * (self.flow_wpk > 0)  # a CDU without flow shuts its facility valve
-        share = np.linspace(0.0, 1.0, GRID)[None, :]
-        primary = np.maximum(share * self.most_wpk[:, None], _TINY)
-        secondary = np.maximum(self.flow_wpk, _TINY)[:, None]
-        m = p.loops.film_exponent
-        film = (primary / c.primary_wpk[:, None]) ** -m + (secondary / c.station_wpk[:, None]) ** -m
-        conductance = p.plant.cdu_ntu * (c.primary_wpk * setting.conductance_frac)[:, None] * 2 / film
-        least, most = np.minimum(primary, secondary), np.maximum(primary, secondary)
-        reach = effectiveness_frac(conductance / least, least / most) * least / secondary
-        reach *= (self.flow_wpk > 0)[:, None]
-        reach[:, 0] = 0.0
-        self.reach_most = np.maximum(reach[:, -1], 1e-6)
-        even = np.linspace(0.0, 1.0, GRID)
-        rows = [np.interp(even * top, row, even) for top, row in zip(self.reach_most, reach, strict=True)]
-        self.share_table = np.array(rows).ravel() if rows else np.empty(0)
-        self.reach_table = reach.ravel()
-        self.row = np.arange(self.stations) * GRID
-
-    def _lookup(self, table: Floats, place: Floats) -> Floats:
-        """Between the points of each station's even grid; ``place``: 0-1."""
-        x = place * (GRID - 1)
-        i = np.minimum(x.astype(np.int64), GRID - 2)
-        f = x - i
-        at = self.row + i
-        found: Floats = table[at] * (1 - f) + table[at + 1] * f
-        return found
 
     def stored_j(self) -> float:
         """Heat in all bodies above 0 °C [J]."""
@@ -139,13 +106,15 @@ class Water:
         room = self._room_sums(dry) + self.plant.apart_room_w
         lean = dry[:, c.rack] * c.share
         rise = self.plant.chip_rise_k(rack_w, self.setting)
+        self.idle_rise_k = self.plant.idle_rise_k(self.setting)
+        moving = self.plant.moving_frac(rack_w)
         record = empty_record(steps, len(c.rack), self.stations, self.rooms, self.loops, len(c.plant_loop))
         divided = self._divided(step_s)
         fixed = self._fixed(step_s / divided)
         before_j = self.stored_j()
         for t in range(steps):
             for _ in range(divided):
-                self._step(t, liquid[t], room[t], lean[t], rise[t], fixed, record, 1.0 / divided)
+                self._step(t, liquid[t], room[t], lean[t], (rise[t], moving[t]), fixed, record, 1.0 / divided)
             record.branch_c[t], record.supply_c[t], record.return_c[t] = self.branch_c, self.supply_c, self.return_c
             record.room_c[t], record.loop_c[t], record.loop_back_c[t] = self.room_c, self.loop_supply_c, self.loop_return_c
             record.buffer_c[t] = self.buffer_c
@@ -204,7 +173,7 @@ class Water:
         c, s = self.c, self.setting
         if s is None:
             raise ValueError("water without a setting; call begin first")
-        n, flow = self.stations, np.maximum(self.flow_wpk, _TINY)
+        n, flow = self.stations, np.maximum(self.flow_wpk, TINY)
         a = h * s.branch_wpk / self.branch_jpk
         b, d = h * self.flow_wpk / self.return_jpk, h * self.flow_wpk / self.supply_jpk
         weight = s.branch_wpk / flow[c.station] if n else np.empty(0)
@@ -218,16 +187,25 @@ class Water:
         )  # fmt: skip
 
     def _step(
-        self, t: int, liquid: Floats, room: Floats, lean: Floats, rise: Floats, f: Fixed, record: Record, part: float
+        self,
+        t: int,
+        liquid: Floats,
+        room: Floats,
+        lean: Floats,
+        chips: tuple[Floats, Floats],
+        f: Fixed,
+        record: Record,
+        part: float,
     ) -> None:
-        """One step; ``part``: of the recorded one."""
+        """One step; ``part``: of the recorded one; ``chips``: how far they lie above their coolant [K], and what part of their
+        racks' power follows their load."""
         c, k = self.c, self.params.loops.leak_per_k
         if self.stations:
-            factor = self.on * (k * self.branch_c + (1 - k * self.reference_c))
-            if (self.branch_c + rise).max() > self.params.loops.junction_trip_c:
-                self.on[self.branch_c + rise > self.params.loops.junction_trip_c] = 0.0
-                self.tripped = True
-                factor *= self.on
+            factor = leaking_power_w(self.on, self.branch_c, self.reference_c, k)
+            if (self.branch_c + chips[0]).max() > self.params.loops.junction_limit_c:
+                slow = self._held(chips[0])
+                record.slowed[t] += (1 - slow) * part
+                factor = factor * self.on * (1 - chips[1] * (1 - slow))
             q = liquid * factor
             moved = lean * (factor - 1)
             room = room + np.bincount(f.room, weights=moved if f.all_inside else moved * f.inside, minlength=self.rooms)
@@ -250,6 +228,18 @@ class Water:
         record.room_air_frac[t] += air_share * part
         record.moved_w[t] += (float(q.sum()) + f.spun_w + air_w + float(pumps.sum()) - out) * part
 
+    def _held(self, rise_k: Floats) -> Floats:
+        """Chips slow down so that they stay at their limit; share of what they draw above idle that is left to each branch's.
+        Those that get too hot all the same switch off."""
+        p, idle = self.params.loops, self.idle_rise_k
+        span = np.maximum(rise_k - idle, TINY)
+        slow = np.clip((p.junction_limit_c - self.branch_c - idle) / span, p.slowed_least_frac, 1.0)
+        hot = self.branch_c + idle + slow * (rise_k - idle) > p.junction_trip_c
+        if hot.any():
+            self.on[hot] = 0.0
+            self.tripped = True
+        return np.asarray(slow)
+
     def _facility_flow(self, f: Fixed) -> Floats:
         """Valves follow what holds the supply at its setpoint, with their lag; flow [W/K] of each station's facility side."""
         s, c = self.setting, self.c
@@ -257,15 +247,15 @@ class Water:
             return np.empty(0)
         cold = self.loop_supply_c[c.station_loop]
         span = np.maximum(self.return_c - cold, 0.1)
-        wanted = np.minimum(np.maximum((self.return_c - s.setpoint_c + f.warmed_k) / span, 0.0), self.reach_most)
+        wanted = np.minimum(np.maximum((self.return_c - s.setpoint_c + f.warmed_k) / span, 0.0), self.curves.reach_most)
         self.reach += (wanted - self.reach) * f.valve
-        share = self._lookup(self.share_table, np.minimum(self.reach / self.reach_most, 1.0))
+        share = self.curves.share(np.minimum(self.reach / self.curves.reach_most, 1.0))
         if self.any_stuck:
             stuck = ~np.isnan(s.stuck_frac)
             share = np.where(stuck, s.stuck_frac, share)
-            self.reach = np.where(stuck, self._lookup(self.reach_table, share), self.reach)
+            self.reach = np.where(stuck, self.curves.reach(share), self.reach)
         self.passing = self.reach
-        return share * self.live_wpk
+        return share * self.curves.live_wpk
 
     def _air(self, room: Floats, h: float) -> tuple[Floats, Floats, Floats, float]:
         """Rooms, into whose air ``room`` [W] goes: heat to water [W], water they take [W/K], share of air, and all that went
@@ -277,15 +267,15 @@ class Water:
             heat = (room + fans) * self.room_taken
             return heat, heat / self.params.plant.range_k, share, float(heat.sum())
         water = self.loop_supply_c[np.maximum(c.room_loop, 0)]
-        head = np.maximum(self.room_c - water, 0.5)
         goal = room + self.room_jpk * (self.room_c - self.params.loops.room_c) / 120.0
-        blown = np.clip(goal / (self.coil_wpk * head), _LEAST_AIR_FRAC, 1.0) * s.room_frac
+        asked = needed_air_frac(goal, self.room_c, water, self.coil_wpk)
+        blown = np.maximum(asked, _LEAST_AIR_FRAC) * s.room_frac
         share = np.where(self.cooled_room, blown, share)
         fans = np.where(self.cooled_room, self.fan_w * share**self.params.plant.fan_exponent, fans)
         g = share * self.coil_wpk
         new = (self.room_c + h / self.room_jpk * (room + fans + g * water)) / (1 + h * g / self.room_jpk)
         self.room_c = np.where(self.cooled_room, new, self.room_c)
-        heat = np.where(self.cooled_room, g * (self.room_c - water), room + fans) * self.room_taken
+        heat = np.where(self.cooled_room, coil_heat_w(self.room_c, water, share, self.coil_wpk), room + fans) * self.room_taken
         air_w = float(((room + fans) * self.room_taken).sum())
         return heat, np.maximum(heat, 0.0) / self.params.plant.range_k, share, air_w
 
@@ -298,12 +288,23 @@ class Water:
         flow = self._gathered(own)
         if (flow <= self.limit_wpk).all():
             return flow, own
-        ratio = np.minimum(self.limit_wpk / flow, 1.0)
+        short = flow > self.limit_wpk
         for child, parent in self.levels:
-            ratio[child] = np.minimum(ratio[child], ratio[parent])
-        primary *= ratio[c.station_loop]
-        self.passing = self._lookup(self.reach_table, primary / self.most_wpk)
-        own *= ratio
+            short[child] |= short[parent]
+        return self._clipped(primary, rooms, short)
+
+    def _clipped(self, primary: Floats, rooms: Floats, short: Bools) -> tuple[Floats, Floats]:
+        """Flow of each loop where those that are ``short`` give each consumer what it has with all valves open."""
+        c, given = self.c, self.setting.open if self.setting else None
+        if given is None:
+            raise ValueError("water without a setting; call begin first")
+        primary[:] = np.where(short[c.station_loop], np.minimum(primary, given.station_wpk), primary)
+        self.passing = self.curves.reach(primary / self.curves.most_wpk)
+        own = np.bincount(c.station_loop, weights=primary, minlength=self.loops).astype(np.float64)
+        own += _LEAST_FLOW * c.loop_wpk * ~short  # bypasses shut first
+        if len(self.room_of):
+            taken = np.where(short[self.room_at], np.minimum(rooms, given.room_wpk)[self.room_of], rooms[self.room_of])
+            own += np.bincount(self.room_at, weights=taken, minlength=self.loops)
         return self._gathered(own), own
 
     def _gathered(self, own: Floats) -> Floats:

@@ -32,6 +32,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "report": "ui.benches.report:bench_report",
+        "scene": "ui.benches.scene:bench_scene",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

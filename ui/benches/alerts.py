@@ -18,7 +18,7 @@ from twin.metrics import METRICS
 from twin.site import Site
 from twin.state import State
 from ui.benches import Result
-from ui.benches.month import month
+from ui.benches.month import SEEDS, month, months, spread
 from ui.benches.pages import killed, latency, storm
 from ui.commands import tell
 
@@ -39,6 +39,10 @@ def bench_alerts(options: argparse.Namespace) -> Result:
     figures |= killed(kills=100)
     tell("a month")
     ours, plain = month()
+    tell(f"{len(SEEDS)} months that nobody looked at")
+    made = months()
+    ours |= spread(made, "icctwin")
+    plain |= spread(made, "plain")
     conditions = {"gpus": GPUS, "rules": RULES, "series": SERIES, "faults": ours.pop("faults"), "latency_run_s": seconds}
     return {"bench": "alerts", "figures": figures | ours, "against": plain, "conditions": conditions}
 

@@ -16,14 +16,17 @@ POLLS_S = range(0, 20, 2)
 
 def bench_calibrate(options: argparse.Namespace) -> Result:
     """Recorded jobs, an independent plant, and one estimate of 10,000 GPUs with all loops."""
-    from twin.recorded_jobs import FILE, kestrel_scores, read_kestrel
+    from twin.recorded_jobs import FILE, kestrel_other_splits, kestrel_scores, read_kestrel
     from twin.recorded_plant import plant_scores
 
-    jobs = kestrel_scores(read_kestrel(recorded("twin") / FILE))
+    log = read_kestrel(recorded("twin") / FILE)
+    jobs, others = kestrel_scores(log), kestrel_other_splits(log)
     plant = plant_scores(PLANT)
     model = jobs.pop("model")
     figures = {f"kestrel_{name}": value for name, value in model.items()}
     against = {f"kestrel_{name}_{which}": value for name, scores in jobs.items() for which, value in scores.items()}
+    figures |= {f"kestrel_other_splits_{name}": value for name, value in others.pop("model").items()}
+    against |= {f"kestrel_other_splits_{n}_{which}": value for n, scores in others.items() for which, value in scores.items()}
     figures |= {"plant_cvrmse_frac": plant["cvrmse_frac"], "plant_nmbe_frac": plant["nmbe_frac"]}
     tick_s, conditions = tick(10_000)
     return {

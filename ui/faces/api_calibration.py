@@ -3,15 +3,17 @@
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from twin.message import Message
 from ui.calibrating import TOPIC
+from ui.faces.pages import page_of
+from ui.faces.pages.shell import language_of, shell
 from ui.faces.push import Pulse
-from ui.words import LANGUAGES, Words, words
+from ui.words import Words, words
 
 MOST_RUNS = 50
 Runs = Annotated[int, Query(ge=1, le=MOST_RUNS, description="at most so many runs")]
@@ -85,21 +87,14 @@ def add_calibration(server: FastAPI, pulse: Pulse) -> None:
         return [_run(record) for record in await runs(limit)]
 
     @server.get("/calibration", response_class=HTMLResponse, include_in_schema=False)
-    async def page(lang: str = "en") -> HTMLResponse:
+    async def page(request: Request) -> HTMLResponse:
         found = await runs(1)
-        say = words(lang if lang in LANGUAGES else "en")
-        return HTMLResponse(_page(found[0] if found else None, say))
+        return HTMLResponse(_page(found[0] if found else None, words(language_of(request))))
 
 
 def _run(record: dict[str, Any]) -> Run:
     fits = [FitOut(held_out=one["validate"], **{k: v for k, v in one.items() if k != "validate"}) for one in record["fits"]]
     return Run(**{**record, "fits": fits})
-
-
-_STYLE = """body{background:#0e1116;color:#d7dde5;font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #2a313b}
-th:first-child,td:first-child,td.why{text-align:left}th{color:#8b97a7;font-weight:500}.no{color:#ffb454}.yes{color:#7fd88f}"""
 
 
 def _page(record: dict[str, Any] | None, say: Words) -> str:
@@ -109,11 +104,7 @@ def _page(record: dict[str, Any] | None, say: Words) -> str:
         body.append(f"<p>{escape(say('Nothing was calibrated yet; run icctwin calibrate'))}</p>")
     else:
         body += _body(record, say)
-    language = "zh" if say.language == "zh" else "en"
-    return (
-        f'<!DOCTYPE html><html lang="{language}"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
-    )
+    return shell(page_of("calibration"), say, body="".join(body), styles=("calibration.css",))
 
 
 def _body(record: dict[str, Any], say: Words) -> list[str]:

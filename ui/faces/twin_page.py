@@ -1,10 +1,10 @@
-"""``/twin``: a plain page on which the offline twin answers a few questions about this centre. No script; links only."""
+"""``/twin``: a plain page on which the offline twin answers a few questions about this centre; links only."""
 
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
 from twin.errors import ConfigError
@@ -12,6 +12,8 @@ from twin.metrics import suffix
 from twin.sim.whatif import Comparison, Row
 from twin.site import Site
 from ui.faces.api_twin import Busy, Runner, WhatIfIn
+from ui.faces.pages import page_of
+from ui.faces.pages.shell import language_of, shell
 from ui.picture import panel_svg, panels
 from ui.scenario import ChangeIn, FaultIn, ScenarioIn
 from ui.words import Words, words
@@ -36,16 +38,12 @@ _ROWS = (
     ("wait_mean_s", "Mean wait of jobs"),
 )
 _ABOUT = "Each question runs six hours of this centre twice, with made-up jobs and the weather of now."
-_STYLE = (
-    "body{background:#0d1117;color:#e6edf3;font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "a{color:#58a6ff;margin-right:1rem}table{border-collapse:collapse;width:100%;margin:1rem 0}"
-    "td,th{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #30363d}td:first-child,th:first-child{text-align:left}"
-    "svg{width:100%;height:auto;background:#161b22}.n{color:#8b949e}"
-)
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class Case:
+    """A question, and the scenario that answers it."""
+
     label: str
     scenario: ScenarioIn
 
@@ -55,8 +53,8 @@ def add_twin_page(server: FastAPI, runner: Runner) -> None:
     kept: dict[str, tuple[float, Comparison]] = {}
 
     @server.get("/twin", response_class=HTMLResponse, include_in_schema=False)
-    async def twin(case: str = "", lang: str = "en") -> HTMLResponse:
-        w, cases = words(lang), _cases(runner.live.site)
+    async def twin(request: Request, case: str = "") -> HTMLResponse:
+        w, cases = words(language_of(request)), cases_of(runner.live.site)
         now_s = runner.live.clock.now().timestamp()
         made, told, status = None, "", 200
         if case in cases:
@@ -73,7 +71,7 @@ def add_twin_page(server: FastAPI, runner: Runner) -> None:
         return HTMLResponse(_page(w, cases, case, made, told), status)
 
 
-def _cases(site: Site) -> Mapping[str, _Case]:
+def cases_of(site: Site) -> Mapping[str, Case]:
     """The questions that this site can be asked, by name."""
     found = {}
     for kind, label in (
@@ -84,18 +82,18 @@ def _cases(site: Site) -> Mapping[str, _Case]:
         ids = site.ids_of(kind)
         if ids:
             faults = [FaultIn(asset=asset, start_s=FAULT_S) for asset in (ids if kind == "tower" else ids[:1])[:1000]]
-            found[f"{kind}-lost"] = _Case(label, ScenarioIn(name=f"{kind}-lost", fault=faults))
+            found[f"{kind}-lost"] = Case(label, ScenarioIn(name=f"{kind}-lost", fault=faults))
     if site.count("cdu"):
         warmer = ChangeIn(asset="cdu", metric="supply_temp_setpoint_c", value=34.0)
-        found["warmer"] = _Case("CDUs supply at 34 °C", ScenarioIn(name="warmer", change=[warmer]))
-    found["cap"] = _Case("GPUs are held at 80 % of their power", ScenarioIn(name="cap", gpu_cap_frac=0.8))
-    found["fcfs"] = _Case(
+        found["warmer"] = Case("CDUs supply at 34 °C", ScenarioIn(name="warmer", change=[warmer]))
+    found["cap"] = Case("GPUs are held at 80 % of their power", ScenarioIn(name="cap", gpu_cap_frac=0.8))
+    found["fcfs"] = Case(
         "The queue goes first come, first served", ScenarioIn.model_validate({"name": "fcfs", "policy": "fcfs"})
     )
     return found
 
 
-def _page(w: Words, cases: Mapping[str, _Case], case: str, made: Comparison | None, told: str) -> str:
+def _page(w: Words, cases: Mapping[str, Case], case: str, made: Comparison | None, told: str) -> str:
     links = "".join(f'<a href="/twin?case={name}&amp;lang={w.language}">{_text(w(c.label))}</a>' for name, c in cases.items())
     parts = [f"<h1>{_text(w('What if'))}</h1><p>{links}</p>"]
     if told:
@@ -105,12 +103,7 @@ def _page(w: Words, cases: Mapping[str, _Case], case: str, made: Comparison | No
     else:
         parts += [f"<h2>{_text(w(cases[case].label))}</h2>", _table(w, made.rows), _limits(w, made), _chart(w, made)]
         parts.append("".join(f"<p class=n>{_text(note)}</p>" for note in made.other.notes))
-    body = "".join(parts)
-    return (
-        f'<!DOCTYPE html><html lang="{w.language}"><head><meta charset="utf-8"><title>{_text(w("What if"))} · icctwin</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>{body}'
-        f'<p><a href="/">{_text(w("Wall"))}</a></p></body></html>'
-    )
+    return shell(page_of("twin"), w, body="".join(parts), styles=("twin.css",))
 
 
 def _text(text: str) -> str:

@@ -12,10 +12,10 @@ from threading import RLock  # noqa: TID251 - faces speak to it from their own t
 
 import numpy as np
 
-from analytics.alerts import Alert, AlertTable, Phase
-from analytics.oncall.cause import Explained, explain
+from analytics.alerts import Alert, AlertTable
 from analytics.oncall.desk import Ack, Desk, Happened, Told
 from analytics.oncall.desk import step as desk_step
+from analytics.oncall.folding import Folded, fold
 from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal, signal_of
 from analytics.oncall.others import Other, Others, other_signals
@@ -87,7 +87,7 @@ class OnCall:
         with self._lock:
             self._freshen(now)
             self.others, self.rules = self.others.at(now_s), table.rules.rules
-            seen = explain(table, self.others, self._read_by)
+            seen = fold(table, self.others, self._read_by)
             self.signals = tuple(self._signals(seen))
             told = self._decide(now, now_s)
             changes = seen.table.changes
@@ -120,12 +120,10 @@ class OnCall:
         windows = [one for one in (*self._windows, *self._reserved()) if one.active(now_s)]
         return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
 
-    def _signals(self, seen: Explained) -> Iterable[Signal]:
+    def _signals(self, seen: Folded) -> Iterable[Signal]:
         told = {key for group in self.desk.groups.values() for key in group.told}
-        for alert in seen.table.alerts():
-            # of what another alert explains only that matters which somebody was told of: a storm has thousands
-            if alert.phase is not Phase.PENDING and (not alert.cause or alert.key in told):
-                yield signal_of(self.site, alert, seen.pending)
+        for alert in seen.table.spoken(told):
+            yield signal_of(self.site, alert, seen.pending)
         yield from other_signals(self.site, self.others, seen.others, seen.pending)
 
     def _freshen(self, now: datetime) -> None:
@@ -250,6 +248,7 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "value": plain(alert.value),
         "limit": plain(alert.limit),
         "summary": str(alert.summary),
+        "said": {"text": alert.summary.text, "params": dict(alert.summary.params)},
         "runbook": alert.runbook,
         "folded": alert.folded,
     }

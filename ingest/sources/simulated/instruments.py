@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from ingest.sources.simulated.compute import CLOCK_HZ, CLOCK_STEP_HZ, MEM_CLOCK_HZ, MEMORY_BYTES
+from ingest.sources.simulated.congestion import Congestion
 from ingest.sources.simulated.effects import SensorFault
 from ingest.sources.simulated.fleet import summed
 from ingest.sources.simulated.layout import CP_PG25, CP_WATER
@@ -21,6 +22,7 @@ MIB = 1024.0**2
 NODE_MEMORY_BYTES = 2048 * 1024 * MIB
 PORT_BPS = 1.6e12  # an uplink at full speed
 STORE_BYTES_PER_GPU = 2e12
+ROOM_DEW_C = 11.3  # of a room at 24 °C and 45 % (Magnus), in the middle of ASHRAE TC 9.9's recommended envelope
 Values = dict[str, Floats]
 
 
@@ -34,6 +36,7 @@ class Instruments:
         self._mem_clock = np.full(g, MEM_CLOCK_HZ)
         self._cap_w = plant.compute.cap_w.copy()
         self._no_failure = np.zeros(g)
+        self._congestion = Congestion(plant.fleet.count("port"))
 
     def _frame(self, kind: str, values: Values) -> Frame:
         return Frame(kind, self._time, self._plant.fleet.site.all_rows(kind), values, source=self._name)
@@ -176,6 +179,7 @@ class Instruments:
             "primary_flow_kgps": self._flow(loops.primary_kgps, 2),
             "pump_speed_frac": np.round(loops.speed, 3),
             "leak_flag": np.zeros(n),
+            "dew_point_margin_k": np.round(supply_c - ROOM_DEW_C, 1),
         }
         return [self._frame("cdu", values)]
 
@@ -252,6 +256,8 @@ class Instruments:
                 values["voltage_v"] = volts
                 values["current_a"] = np.round(shown_w / (3**0.5 * POWER_FACTOR[kind] * volts), 1)
                 values["energy_j"] = np.rint(power.energy_j[kind])
+                values["imbalance_ratio"] = _uneven(len(shown_w))
+                values["breaker_open_flag"] = np.zeros(len(shown_w))
             if kind != "pdu":
                 values["loss_w"] = np.rint(power.loss_w[kind])
             if kind == "ups":
@@ -319,6 +325,8 @@ class Instruments:
                 "error_count": effects.port_errors.copy(),
                 "link_down_count": effects.port_downs.copy(),
             }
+            self._congestion.step(rate / PORT_BPS, self._time.timestamp())
+            values |= self._congestion.values()
             frames.append(self._frame("port", values))
         return frames
 
@@ -370,6 +378,11 @@ class Instruments:
             Frame(kind, self._time, rows, {k: np.array([float(v)]) for k, v in values.items()}, source=self._name)
             for kind, values in (("weather", weather), ("grid", grid))
         ]
+
+
+def _uneven(n: int) -> Floats:
+    """Phase imbalance of ``n`` devices: 1 to 6 %, another for each and the same for ever, as single-phase loads were wired."""
+    return np.asarray(np.round(0.01 + 0.05 * np.modf(np.arange(1, n + 1) * 0.6180339887)[0], 4))
 
 
 def _parts(values: Floats, scale: float) -> Floats:

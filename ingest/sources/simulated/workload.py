@@ -274,7 +274,12 @@ class Workload:
             "waiting_count": float(len(self.waiting)),
             "gpus_allocated_count": float(gpus[self.running].sum()),
             "gpus_waiting_count": float(gpus[self.waiting].sum()),
+            "oldest_waiting_s": self._oldest_s(),
         }
+
+    def _oldest_s(self) -> float:
+        """How long the job that waits longest has [s]; 0 where none waits."""
+        return max(self.now_s - float(np.nanmin(self.submit_s[self.waiting])), 0.0) if self.waiting else 0.0
 
     def jobs(self) -> Jobs:
         """Waiting, running and lately ended jobs, as the queue reports them."""

@@ -1,0 +1,39 @@
+"""One Chromium for a module of tests, and pages of it that fail their test for whatever they complain of or ask of others."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+WAIT_MS = 20_000  # an upper bound on a busy machine, not a figure
+_FLAGS = ("--no-sandbox", "--disable-background-networking", "--no-first-run")
+_OURS = re.compile(r"(http://127\.0\.0\.1|data:|blob:)")
+
+
+@contextmanager
+def chromium(*flags: str) -> Iterator[Browser]:
+    """A browser; the test is skipped where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as play:
+        made = play.chromium.launch(executable_path=str(CHROMIUM), args=[*_FLAGS, *flags])
+        yield made
+        made.close()
+
+
+@contextmanager
+def tab(browser: Browser | BrowserContext, **how: object) -> Iterator[Page]:
+    """A page of 1920x1080 with a clean record at its end."""
+    made = browser.new_page(**({"viewport": {"width": 1920, "height": 1080}, "locale": "en-GB"} | how))  # type: ignore[arg-type]
+    made.set_default_timeout(WAIT_MS)
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None)
+    made.on("request", lambda request: errors.append(request.url) if not _OURS.match(request.url) else None)
+    yield made
+    made.close()
+    assert errors == []

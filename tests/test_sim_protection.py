@@ -1,0 +1,89 @@
+"""What breaks after the first thing has broken: breakers, batteries, machines without power, chips at their limit."""
+
+import numpy as np
+import pytest
+
+from tests.small import rows
+from twin.load import build_site
+from twin.params import Params
+from twin.sim.outlook import Line, Outlook, outlook_of
+from twin.sim.scenario import Fault, Scenario
+from twin.sim.telemetry import Telemetry
+from twin.simulate import Trajectory, simulate
+from twin.site import Site
+
+P = Params()
+LOAD_W = 1e5
+
+
+def centre(feed_w: float, pump_feeds: tuple[str, ...] = ("a", "b")) -> Site:
+    """A rack of 100 kW on two PDUs of ``feed_w`` (2N), its CDU with a pump, one loop with towers."""
+    assets = ["id=h kind=hall", "id=net kind=grid", "id=w kind=loop", "id=wp kind=pump parent=w", "id=t kind=tower"]
+    assets += ["id=c kind=cdu parent=h rated_w=1500", "id=cp kind=pump parent=c"]
+    assets += ["id=r kind=rack parent=h rated_w=100000 liquid_frac=1"]
+    links = [("t", "w", "cools"), ("w", "c", "cools"), ("c", "r", "cools")]
+    for side in "ab":
+        assets.append(f"id={side} kind=pdu parent=h rated_w={feed_w:g}")
+        links += [("net", side, "feeds"), (side, "r", "feeds")]
+    links += [(side, one, "feeds") for side in pump_feeds for one in ("c", "cp")]
+    return build_site("x", "UTC", rows(*assets), rows(*(f"from={a} to={b} relation={r}" for a, b, r in links)))
+
+
+def outlook() -> Outlook:
+    return outlook_of({"wet_bulb_c": Line(np.array([0.0, 1e6]), np.full(2, 10.0))})
+
+
+def run(site: Site, *faults: Fault, hours: float = 1.0, step_s: float = 5.0, load_w: float = LOAD_W) -> Trajectory:
+    work = Telemetry(np.array([0.0, 1e6]), ("r",), np.full((2, 1), load_w))
+    return simulate(site, work, P, outlook(), hours * 3600, step_s, scenario=Scenario(faults=faults))
+
+
+def trips(made: Trajectory) -> dict[str, float]:
+    return {one["asset"]: one["time_s"] for one in made.limits if one["what"] == "breaker trips"}
+
+
+def test_a_lost_feed_takes_the_other_one_with_it() -> None:
+    """Two feeds at 0.75 of their rating: when one goes the other carries 1.5 and opens, as its thermal element says, after
+    τ·ln((1.5² - 0.75²) / (1.5² - 1.25²)); then all is dark."""
+    made = run(centre(LOAD_W / 1.5), Fault("a", "trip", 600.0))
+    load = LOAD_W / (LOAD_W / 1.5)
+    due_s = P.loops.trip_s * np.log((load**2 - (load / 2) ** 2) / (load**2 - P.loops.trip_ratio**2))
+    assert trips(made) == {"b": pytest.approx(600 + due_s, rel=0.08)}  # pumps and leakage add a few per cent of load
+    power = made.series["it_power_w"]
+    assert power[int((trips(made)["b"] - 5) / 5) - 1] == pytest.approx(LOAD_W, rel=0.02)
+    assert power[-1] == 0
+    assert made.summary["breakers_opened_count"] == 1
+    assert any("breakers opened" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("share", [0.55, 0.62])
+def test_feeds_that_are_little_more_than_half_full_hold(share: float) -> None:
+    made = run(centre(LOAD_W / share / 2), Fault("a", "trip", 600.0), hours=2.0)
+    assert not trips(made)
+    assert made.series["it_power_w"][-1] == pytest.approx(LOAD_W, rel=0.02)
+
+
+@pytest.mark.parametrize("step_s", [1.0, 15.0, 60.0])
+def test_when_a_breaker_opens_does_not_hang_on_the_step(step_s: float) -> None:
+    made = run(centre(LOAD_W / 1.5), Fault("a", "trip", 600.0), step_s=step_s)
+    assert trips(made)["b"] == pytest.approx(trips(run(centre(LOAD_W / 1.5), Fault("a", "trip", 600.0)))["b"], abs=step_s + 5)
+
+
+def test_a_cdu_without_power_cools_nothing() -> None:
+    """Its pumps hang on one feed only, the rack on both: with that feed gone the rack has power and no water."""
+    sound, lost = (run(centre(2 * LOAD_W, ("a",)), Fault(side, "trip", 600.0)) for side in "ba")
+    assert sound.summary["junction_max_c"] < P.loops.junction_limit_c  # type: ignore[operator]
+    assert lost.summary["racks_starved_count"] == 1
+    assert lost.summary["racks_slowed_count"] == 1
+    assert lost.summary["time_to_limit_s"] < 120  # type: ignore[operator]
+
+
+def test_chips_slow_down_at_their_limit_before_they_switch_off() -> None:
+    """Half of the exchanger fouled: chips stay at their limit with less power, and nothing switches off."""
+    hot = Fault("c", "foul", 600.0, value=0.985)
+    made = run(centre(2 * LOAD_W), hot, hours=3.0)
+    assert 0 < made.summary["slowed_max_frac"] < 1  # type: ignore[operator]
+    assert made.summary["racks_off_count"] == 0
+    assert made.summary["junction_max_c"] == pytest.approx(P.loops.junction_limit_c, abs=1.0)
+    assert made.series["it_power_w"][-1] < 0.98 * LOAD_W
+    assert made.summary["balance_gap_w"] < 1.0  # type: ignore[operator]

@@ -1,0 +1,154 @@
+"""``/sources``: the health of our own eyes: what is read, what runs, and what this process costs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from fastapi import FastAPI
+
+from ui.faces.pages.columns import Columns, columns
+from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, tile
+from ui.faces.pages.overview import STATUS
+from ui.faces.pages.shown import serve_page
+from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source
+from ui.faces.push import Feed, Pulse
+from ui.own import SourceRow, TaskRow
+from ui.reading import Reading
+from ui.view import Live, View
+from ui.words import Words
+
+OWN = (
+    "cpu_frac",
+    "rss_bytes",
+    "store_bytes",
+    "spool_waiting_count",
+    "spool_dropped_count",
+    "pages_waiting_count",
+    "pages_dead_count",
+)
+MORE = ("lag_s", "duplicates_count", "targets_count", "targets_down_count")
+ROWS_SOURCES, ROWS_TASKS = 18, 18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One look at ourselves."""
+
+    now: datetime
+    view: View
+    own: dict[str, Columns]
+    more: dict[str, Columns]
+    rows: dict[str, int]
+    walls: int
+
+
+def add_sources(server: FastAPI, pulse: Pulse) -> None:
+    """Serve the page."""
+
+    def gather(view: View, live: Live) -> Seen:
+        own = columns(live.state, "process", OWN, view.time)
+        rest = columns(live.state, "source", MORE, view.time)
+        ids = {id_: i for i, id_ in enumerate(live.site.ids_of("source"))}
+        return Seen(view.time, view, own, rest, ids, pulse.clients)
+
+    serve_page(server, pulse, "sources", Feed(once(gather, told), (), body()), ("pages.js",))
+
+
+def body() -> str:
+    """The page's places."""
+    tiles = [
+        tile("up", "Sources up", [], [number("up"), f'<span class="of">/{number("total")}</span>'], fine("silent", "silent")),
+        tile("samples", "Values taken", [], [number("samples")], fine("doubted", "suspect"), fine("unmapped", "unmapped")),
+        tile("tasks", "Tasks that fail", [], [number("failing")], fine("missed", "missed"), fine("overlaps", "overlaps")),
+        tile("store", "Store", [], [number("store")], fine("waiting", "waiting"), fine("lost", "dropped")),
+        tile("process", "Processor", [], [number("cpu")], fine("memory", "rss")),
+        tile("walls", "Walls open", [], [number("walls")], fine("pages wait", "pages"), fine("given up", "dead")),
+    ]
+    heads = (
+        "source", "state", ">heard", ">poll", ">lag", ">values", ">errors", ">unmapped", ">doubted", ">twice", ">endpoints",
+        ">of them down",
+    )  # fmt: skip
+    tasks = ("task", "state", ">takes", ">runs", ">errors", ">missed", ">overlaps")
+    return page_of_panels(
+        tiles,
+        panel(
+            "sources",
+            "Sources, the unwell first",
+            [more("sources")],
+            listed("sources", "No source", heads, "minmax(0,1.6fr) 7rem repeat(10, minmax(0,1fr))"),
+            size="w15",
+        ),
+        panel(
+            "tasks",
+            "Tasks, the failing first",
+            [more("tasks")],
+            listed("tasks", "No task", tasks, "minmax(0,1.4fr) 5rem repeat(5, minmax(0,1fr))"),
+            size="w9",
+        ),
+    )
+
+
+def told(seen: Seen, view: View, words: Words) -> Table:
+    """The page's table."""
+    sources, tasks = view.sources, view.tasks
+    up = sum(one.status == "up" for one in sources)
+    silent = sum(one.status == "silent" for one in sources)
+    failing = sum(one.failing.value > 0 for one in tasks)
+    own = seen.own
+    lost = own["spool_dropped_count"].figure(np.sum)
+    return {
+        "n.up": plain(words, up, "count", "warning" if up < len(sources) else ""),
+        "n.total": plain(words, len(sources), "count"),
+        "n.silent": plain(words, silent, "count", "warning" if silent else ""),
+        "n.samples": plain(words, _sum([one.samples for one in sources]), "count"),
+        "n.suspect": plain(words, _sum([one.suspect for one in sources]), "count"),
+        "n.unmapped": plain(words, _sum([one.unmapped for one in sources]), "count"),
+        "n.failing": plain(words, failing if tasks else np.nan, "count", "critical" if failing else ""),
+        "n.missed": plain(words, _sum([one.missed for one in tasks]), "count"),
+        "n.overlaps": plain(words, _sum([one.overlaps for one in tasks]), "count"),
+        "n.store": cell(words, own["store_bytes"].figure(np.max)),
+        "n.waiting": cell(words, own["spool_waiting_count"].figure(np.sum)),
+        "n.dropped": cell(words, lost, "critical" if lost.value > 0 else ""),
+        "n.cpu": cell(words, own["cpu_frac"].figure(np.sum)),
+        "n.rss": cell(words, own["rss_bytes"].figure(np.sum)),
+        "n.walls": plain(words, seen.walls, "count"),
+        "n.pages": cell(words, own["pages_waiting_count"].figure(np.sum)),
+        "n.dead": cell(words, own["pages_dead_count"].figure(np.sum)),
+        "l.sources": [_source(one, seen, words) for one in sources[:ROWS_SOURCES]],
+        "m.sources": max(len(sources) - ROWS_SOURCES, 0),
+        "l.tasks": [_task(one, words) for one in tasks[:ROWS_TASKS]],
+        "m.tasks": max(len(tasks) - ROWS_TASKS, 0),
+        **_ages(seen, words),
+    }
+
+
+def _sum(readings: list[Reading]) -> float:
+    known = [one.value for one in readings if one.known]
+    return float(sum(known)) if known else np.nan
+
+
+def _source(one: SourceRow, seen: Seen, words: Words) -> Cell:
+    i = seen.rows[one.id]
+    state = {"up": "", "waiting": ""}.get(one.status, "critical" if one.status == "down" else "warning")
+    heard = {"n": words.age(one.up.age_s), "u": "", "f": "ok" if one.up.fresh else "stale" if one.up.known else "none"}
+    cells = [heard, cell(words, one.poll), cell(words, seen.more["lag_s"].at(i)), cell(words, one.samples)]
+    cells += [cell(words, reading) for reading in (one.errors, one.unmapped, one.suspect)]
+    cells += [cell(words, seen.more[name].at(i)) for name in MORE[1:]]
+    return row(state, [one.id, words(STATUS[one.status]), *cells])
+
+
+def _task(one: TaskRow, words: Words) -> Cell:
+    failing = one.failing.value > 0
+    said = words("fails") if failing else words("runs") if one.runs.known else words("no word yet")
+    cells = [cell(words, reading) for reading in (one.duration, one.runs, one.errors, one.missed, one.overlaps)]
+    return row("critical" if failing else "", [one.id, said, *cells])
+
+
+def _ages(seen: Seen, words: Words) -> Table:
+    of_sources = source(words, [one.up for one in seen.view.sources])
+    of_tasks = source(words, [one.runs for one in seen.view.tasks])
+    own = aged(words, seen.own["cpu_frac"].age_s, seen.own["cpu_frac"].max_age_s)
+    return {
+        "p.up": of_sources, "p.samples": of_sources, "p.sources": of_sources, "p.tasks": of_tasks, "p.store": own,
+        "p.process": own, "p.walls": {"x": words("measured"), "f": "ok"},
+    }  # fmt: skip
