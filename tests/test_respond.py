@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from energy.respond import Curve, Loads
 from energy.respond.bench import carry_out, recorded_loads, recorded_meter
 from energy.respond.divide import divide, uniform_cap
-from energy.respond.plan import Battery, Site, actions, eased, plan_of, respond
+from energy.respond.plan import Battery, Connection, actions, eased, plan_of, respond
 from energy.respond.proof import before, days_alike, prove
 from energy.respond.track import LOOKS, Trim
 from ingest.curtail import read_request
@@ -111,7 +111,7 @@ def test_no_division_breaks_a_budget_a_floor_or_its_bound(
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 TEN = loads(("steep", 10, 0, 0.1, False), ("flat", 10, 1, 0.1, False))
-CENTRE = Site(baseline_w=10_000.0, other_w=10_000.0 - 7800.0)
+CENTRE = Connection(baseline_w=10_000.0, other_w=10_000.0 - 7800.0)
 
 
 def test_a_plan_is_down_before_and_back_after_without_a_rebound() -> None:
@@ -149,14 +149,14 @@ def test_a_battery_and_held_work_spare_the_jobs() -> None:
     assert spared.battery_w.sum() * 60 / (1 - battery.loss_frac) <= battery.energy_j * (1 + 1e-9)
     small = respond(request(cut_w=2000.0), TEN, CENTRE, Battery(1000.0, 300 * 3600.0))
     assert small.battery_w.sum() * 60 / 0.95 == pytest.approx(300 * 3600, rel=1e-6)
-    held = respond(request(cut_w=2000.0), TEN, Site(10_500.0, 2200.0, held_w=500.0))
+    held = respond(request(cut_w=2000.0), TEN, Connection(10_500.0, 2200.0, held_w=500.0))
     assert held.throughput_frac > plain.throughput_frac
 
 
 def test_a_watt_less_of_the_jobs_is_more_than_a_watt_at_the_meter() -> None:
     """With 1.25 W at the meter for a W in the jobs, a cut of 2 kW takes 1.6 kW from them."""
-    site = Site(10_000.0, 2200.0, facility_ratio=1.25, margin_frac=0.0)
-    made = respond(request(cut_w=2000.0), TEN, site)
+    connection = Connection(10_000.0, 2200.0, facility_ratio=1.25, margin_frac=0.0)
+    made = respond(request(cut_w=2000.0), TEN, connection)
     inside = np.isfinite(made.target_w)
     power = [np.interp(made.cap_w[inside][5, j], CAPS, CAPS - 10) * 10 if cap == cap else 3900.0
              for j, cap in enumerate(made.cap_w[inside][5])]  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from energy.respond import Curve, Loads
 from energy.respond.divide import divide, uniform_cap
-from energy.respond.plan import SETTLE_S, Site, respond
+from energy.respond.plan import SETTLE_S, Connection, respond
 from energy.respond.proof import Proof, before, prove
 from energy.respond.track import Trim
 from twin.curtail import Interval, Request
@@ -100,8 +100,8 @@ def carry_out(
     swing = np.resize(wander_ratio, len(time_s))
     baseline_w = level_w * float(swing[time_s < begin_s - notice_s].mean())
     asked = Request("event", begin_s - notice_s, (Interval(begin_s, begin_s + HOURS * 3600, cut_w=CUT_FRAC * baseline_w),))
-    site = Site(baseline_w, other_w=baseline_w - level_w)
-    plan = respond(asked, loads, site)
+    connection = Connection(baseline_w, other_w=baseline_w - level_w)
+    plan = respond(asked, loads, connection)
     trim, cap_now = Trim(), np.array([curve.cap_w[-1] for curve in loads.curves])[loads.curve]
     top = cap_now.copy()
     meter, target = np.full(len(time_s), np.nan), np.full(len(time_s), np.inf)
@@ -117,7 +117,7 @@ def carry_out(
             aimed = float(plan.expected_w[k])
             if tracked and i and np.isfinite(target[i - 1]) and np.isfinite(target[i]):
                 trim = trim.step(float(meter[i - 1]), aimed)
-            wanted_w = aimed + trim.trim_w - site.other_w
+            wanted_w = aimed + trim.trim_w - connection.other_w
             if abs(wanted_w - had_w) > 1.0:  # else what is ordered stays ordered
                 part, had_w = divide(loads, wanted_w, may_pause=False), wanted_w
             ordered = np.where(part.power_w >= loads.full_w - 1e-6, top, part.cap_w)

@@ -37,7 +37,7 @@ class Battery:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Connection:
     """What the meter sees beside the jobs. ``baseline_w``: what the centre would draw; ``other_w``: the part of it that no cap
     moves; ``facility_ratio``: W at the meter for a W less into the jobs (1: no credit for cooling and losses);
     ``held_w``: power at the meter of work that would start meanwhile and can wait; ``margin_frac``: of the target that is kept
@@ -71,7 +71,9 @@ class Response:
     why: Message | None
 
 
-def respond(request: Request, loads: Loads, site: Site, battery: Battery | None = None, step_s: float = 60.0) -> Response:
+def respond(
+    request: Request, loads: Loads, connection: Connection, battery: Battery | None = None, step_s: float = 60.0
+) -> Response:
     """The plan for ``request``. ``ValueError`` where it would take over ``MAX_STEPS`` steps or has no end."""
     if request.end_s <= request.received_s:
         raise ValueError(f"request {request.key!r} was over before it came")
@@ -79,30 +81,30 @@ def respond(request: Request, loads: Loads, site: Site, battery: Battery | None 
         raise ValueError(f"request {request.key!r} has no end; give one, or plan again each day")
     first = max(request.received_s, request.begin_s - SETTLE_S - step_s)
     begin = np.floor(first / step_s) * step_s
-    count = int(np.ceil((request.end_s + site.ramp_up_s - begin) / step_s))
+    count = int(np.ceil((request.end_s + connection.ramp_up_s - begin) / step_s))
     if count > MAX_STEPS:
         raise ValueError(f"request {request.key!r} needs {count} steps, over {MAX_STEPS}; use a longer step")
     time_s = begin + step_s * np.arange(count)
-    target_w = targets(request, time_s, step_s, site.baseline_w)
-    ours = np.minimum(_ramped(target_w, site, step_s), site.baseline_w)
-    hold = np.asarray(ours < site.baseline_w - 1e-6)
-    given_w = _battery(ours, site, battery, step_s)
+    target_w = targets(request, time_s, step_s, connection.baseline_w)
+    ours = np.minimum(_ramped(target_w, connection, step_s), connection.baseline_w)
+    hold = np.asarray(ours < connection.baseline_w - 1e-6)
+    given_w = _battery(ours, connection, battery, step_s)
     caps = np.full((count, len(loads)), np.nan)
-    expected_w, got, bound = np.full(count, site.baseline_w), np.ones(count), np.ones(count)
+    expected_w, got, bound = np.full(count, connection.baseline_w), np.ones(count), np.ones(count)
     known: dict[float, Division] = {}
     for i in np.flatnonzero(hold).tolist():
-        budget_w = round(budget(site, float(ours[i] + given_w[i])), 3)
+        budget_w = round(budget(connection, float(ours[i] + given_w[i])), 3)
         if budget_w not in known:
             known[budget_w] = _divided(loads, budget_w, not request.best_effort)
         part = known[budget_w]
         caps[i] = np.where(part.power_w >= loads.full_w - 1e-6, np.nan, part.cap_w)
         got[i], bound[i] = part.weighted_frac(loads), part.bound_frac
-        expected_w[i] = metered(site, float(part.power_w.sum())) - given_w[i]
+        expected_w[i] = metered(connection, float(part.power_w.sum())) - given_w[i]
     asked = np.isfinite(target_w)
     short = np.maximum(expected_w - target_w, 0.0)[asked]
     short_w = float(short.max(initial=0.0))
     through, most = (float(column[asked].mean()) if asked.any() else 1.0 for column in (got, bound))
-    why = _why(request, site, short_w) if short_w > 1e-3 * site.baseline_w else None
+    why = _why(request, short_w) if short_w > 1e-3 * connection.baseline_w else None
     return Response(time_s, target_w, caps, given_w, hold, expected_w, through, most, short_w, why)
 
 
@@ -116,16 +118,16 @@ def targets(request: Request, time_s: Floats, step_s: float, baseline_w: float) 
     return target
 
 
-def budget(site: Site, meter_w: float) -> float:
+def budget(connection: Connection, meter_w: float) -> float:
     """Power for the jobs [W] at which the meter shows ``meter_w``: the jobs' part of the baseline is all but ``other_w``."""
-    own_w = site.baseline_w - site.other_w - site.held_w
-    return max(own_w - (site.baseline_w - site.held_w - meter_w) / site.facility_ratio, 0.0)
+    own_w = connection.baseline_w - connection.other_w - connection.held_w
+    return max(own_w - (connection.baseline_w - connection.held_w - meter_w) / connection.facility_ratio, 0.0)
 
 
-def metered(site: Site, jobs_w: float) -> float:
+def metered(connection: Connection, jobs_w: float) -> float:
     """What the meter shows while the jobs draw ``jobs_w`` [W] and what can wait is held."""
-    own_w = site.baseline_w - site.other_w - site.held_w
-    return site.baseline_w - site.held_w - (own_w - jobs_w) * site.facility_ratio
+    own_w = connection.baseline_w - connection.other_w - connection.held_w
+    return connection.baseline_w - connection.held_w - (own_w - jobs_w) * connection.facility_ratio
 
 
 def actions(
@@ -176,12 +178,12 @@ def _divided(loads: Loads, budget_w: float, may_pause: bool) -> Division:
     return divide(loads, budget_w, may_pause and bool(loads.least_w.sum() > budget_w))
 
 
-def _ramped(target_w: Floats, site: Site, step_s: float) -> Floats:
+def _ramped(target_w: Floats, connection: Connection, step_s: float) -> Floats:
     """What we hold ourselves to: the target less its margin, reached ``step_s`` before it begins, down and up in even steps."""
-    held = np.where(np.isfinite(target_w), target_w * (1 - site.margin_frac), site.baseline_w)
-    deepest = site.baseline_w - held.min(initial=site.baseline_w)
-    down, up = (deepest / max(int(np.ceil(span_s / step_s)), 1) for span_s in (site.ramp_down_s, site.ramp_up_s))
-    out = np.minimum(held, np.append(held[1:], site.baseline_w))  # whole one step early: caps take a moment
+    held = np.where(np.isfinite(target_w), target_w * (1 - connection.margin_frac), connection.baseline_w)
+    deepest = connection.baseline_w - held.min(initial=connection.baseline_w)
+    down, up = (deepest / max(int(np.ceil(span_s / step_s)), 1) for span_s in (connection.ramp_down_s, connection.ramp_up_s))
+    out = np.minimum(held, np.append(held[1:], connection.baseline_w))  # whole one step early: caps take a moment
     for i in range(len(out) - 2, -1, -1):
         out[i] = min(out[i], out[i + 1] + down)
     for i in range(1, len(out)):
@@ -189,9 +191,9 @@ def _ramped(target_w: Floats, site: Site, step_s: float) -> Floats:
     return np.asarray(out)
 
 
-def _battery(ours: Floats, site: Site, battery: Battery | None, step_s: float) -> Floats:
+def _battery(ours: Floats, connection: Connection, battery: Battery | None, step_s: float) -> Floats:
     """Even power over the steps with a cut, as far as energy and power last: the deepest cuts get no less than others."""
-    cut = np.maximum(site.baseline_w - ours, 0.0)
+    cut = np.maximum(connection.baseline_w - ours, 0.0)
     if battery is None or not cut.any():
         return np.zeros(len(ours))
     low, high = 0.0, battery.power_w
@@ -202,7 +204,7 @@ def _battery(ours: Floats, site: Site, battery: Battery | None, step_s: float) -
     return np.asarray(np.minimum(cut, low))
 
 
-def _why(request: Request, site: Site, short_w: float) -> Message:
+def _why(request: Request, short_w: float) -> Message:
     text = "Request {key} cannot be met whole: {short_kw:.1f} kW are missing with every job at its floor"
     if request.best_effort:
         text = "Request {key} is met as far as no job need pause: {short_kw:.1f} kW are missing"

@@ -40,7 +40,7 @@ def respond(options: argparse.Namespace) -> int:
     """The plan; exit 1 where it cannot meet the request whole."""
     from dataclasses import asdict
 
-    from energy.respond.plan import Battery, Site
+    from energy.respond.plan import Battery, Connection
     from energy.respond.plan import respond as planned
     from energy.respond.tables import read_curves, read_loads, write_response
     from ingest.curtail import read_request
@@ -61,9 +61,11 @@ def respond(options: argparse.Namespace) -> int:
         what = f"the jobs alone draw {own_w / 1e3:.1f} kW at the meter, over the baseline of {options.baseline_kw:g} kW"
         raise ConfigError([Problem("--baseline-kw", what)])
     try:
-        site = Site(baseline_w, max(baseline_w - held_w - float(loads.full_w.sum()), 0.0), options.facility_ratio, held_w)
+        connection = Connection(
+            baseline_w, max(baseline_w - held_w - float(loads.full_w.sum()), 0.0), options.facility_ratio, held_w
+        )
         battery = Battery(1e3 * options.battery_kw, 3.6e6 * options.battery_kwh) if options.battery_kw else None
-        made = planned(request, loads, site, battery)
+        made = planned(request, loads, connection, battery)
     except ValueError as error:
         raise ConfigError([Problem(str(options.request), str(error))]) from None
     if options.out:
@@ -77,10 +79,10 @@ def respond(options: argparse.Namespace) -> int:
         "ceiling_frac": made.bound_frac,
         "short_w": made.short_w,
         "why": None if made.why is None else str(made.why),
-        "site": asdict(site),
+        "connection": asdict(connection),
     }
     if options.json:
         say(json.dumps(said))
     else:
-        say("\n".join(f"{name:<18} {value}" for name, value in said.items() if name != "site"))
-    return 1 if made.short_w > 0 else 0
+        say("\n".join(f"{name:<18} {value}" for name, value in said.items() if name != "connection"))
+    return 0 if made.why is None else 1
