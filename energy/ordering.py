@@ -18,6 +18,7 @@ from energy.memory import Memory, Ordered, take
 from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
+from twin.frame import Floats
 from twin.job import Jobs, JobState
 from twin.message import Message
 from twin.order import OF_JOBS, Orders, Receipts, Result, Verb, orders
@@ -137,7 +138,9 @@ class Ordering:
         expected = np.array([e.value if e and e.sure and e.verb is table.verb is Verb.BEGIN else math.nan for e in known])
         if table.expected is not None:
             expected = np.where(np.isnan(expected), table.expected, expected)
-        table = orders(table.verb, table.targets, table.values, table.texts, undo=table.undo, expected=expected)
+        table = orders(
+            table.verb, table.targets, _not_before(table, known, now), table.texts, undo=table.undo, expected=expected
+        )
         head = {"plan": plan, "queue": queue, "verb": table.verb, "targets": list(table.targets)}
         values, until = table.values.tolist(), [_until(table, i, now).isoformat() for i in range(len(table))]
         before = [None if math.isnan(value) else value for value in expected.tolist()]
@@ -225,6 +228,14 @@ def _until(table: Orders, i: int, now: datetime) -> datetime:
     if table.verb is Verb.BEGIN:
         return max(datetime.fromtimestamp(float(table.values[i]), now.tzinfo), now)
     return now + (PAUSED_FOR if table.verb is Verb.PAUSE else HELD_FOR)
+
+
+def _not_before(table: Orders, known: Sequence[Ordered | None], now: datetime) -> Floats:
+    """The values of a table; a begin time never before the one that the owner had set, however often ours has changed."""
+    if table.verb is not Verb.BEGIN:
+        return table.values
+    own = np.array([entry.before if entry and entry.verb is Verb.BEGIN else math.nan for entry in known])
+    return np.where(own > now.timestamp(), np.fmax(table.values, own), table.values)
 
 
 def _nothing_left(entry: Ordered, now: datetime) -> bool:

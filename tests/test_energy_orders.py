@@ -245,3 +245,18 @@ async def test_only_auto_orders_by_itself_and_a_yes_carries_a_name(mode):
         await d.decide(other, Verdict("p9", ()), mode, State(SITE), NOW)
         assert d.reject("p9", "li", NOW).stage is Stage.REFUSED
         assert d.waiting == ()
+
+
+async def test_a_job_never_starts_before_its_owners_own_begin_time():
+    slurm, records = Scheduler(begin={"0": T + HOUR}), MemoryRecords()
+    d = desk(slurm, records)
+    table = orders(Verb.BEGIN, ["0"], T + 6 * HOUR, "waits", expected=np.array([T + HOUR]))
+    await auto(d, plan(table))
+    assert slurm.begin == {"0": T + 6 * HOUR}
+    await auto(desk(slurm, records), plan(orders(Verb.BEGIN, ["0"], 0.0), key="p2"))  # a later plan lets it go
+    assert slurm.begin == {"0": T + HOUR}
+    other = Scheduler(begin={"0": T + HOUR})
+    d = desk(other, MemoryRecords())
+    await auto(d, plan(table))
+    await d.revert_due(State(SITE), NOW, all_now=True)
+    assert other.begin == {"0": T + HOUR}

@@ -6,8 +6,8 @@ alone.
 No job is planned past the slot from which it must run to be in time, nor past ``longest_wait_s``.
 
 Where nodes are free a job starts before anybody can look at it. Who wants it looked at submits it with a begin time a few
-minutes ahead (``--begin=now+10minutes``, or by the site's submit plugin for marked jobs): such a short one is taken as "until
-you have looked", and a job that does not move is let go at once. Were icctwin dead, the job would start all the same.
+minutes ahead (``--begin=now+10minutes``, or by the site's submit plugin for marked jobs): a job with such a short one may be
+moved further; one that is not moved starts at its owner's time, never sooner. Were icctwin dead, it would start all the same.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ FREES = "Let {count} waiting jobs start: they have no more time to wait, or wait
 @dataclass(frozen=True, slots=True, eq=False)
 class Moved:
     """What a lever on jobs decided for one queue: ids, when each is to start (s since 1970; 0: now), what it says to the
-    owner, what begin time is there (NaN: none of ours), and of each: energy [kWh], the signal's mean as it would ``usual``ly
+    owner, what begin time is there (NaN: none), and of each: energy [kWh], the signal's mean as it would ``usual``ly
     be, and what is saved of it, likely and at the ends of its 80 % interval."""
 
     ids: Sequence[str]
@@ -96,13 +96,14 @@ class JobStart:
         free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
-        ours = (terms.begin_s > now_s) | ((terms.noted == 1) & (terms.held == 1))
+        ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
         later = dict(zip(free.rows.tolist(), range(len(free.rows)), strict=True))
         picked: list[tuple[int, int, int]] = []  # row, slot to start in (0: now), position in ``free``
         for row in rows.tolist():
             k = later.get(row, -1)
             slot = int(start[k]) if k >= 0 else 0
             stands = bool(ours[row]) and abs(terms.begin_s[row] - _time_s(signal, slot)) <= 1.0
+            stands |= not ours[row] and bool(terms.begin_s[row] >= _time_s(signal, slot))  # its owner wants it later still
             if (slot > 0 and not stands) or (slot == 0 and ours[row]):
                 picked.append((row, slot, k))
         return _moved(jobs, picked, free, usual, signal, ours)
@@ -189,7 +190,10 @@ def _moved(
         base[i] = float(signal.ahead[first : first + length].mean())
         saves[i] = signal.gain(slot, length, first)
         said[i] = note(signal, slot, saves[i, 0] / base[i] if base[i] else 0.0, jobs.ids[row])
-    was_s = np.array([jobs.terms.begin_s[row] if ours[row] else math.nan for row, _, _ in picked])
+    there_s = [float(jobs.terms.begin_s[row]) for row, _, _ in picked]
+    was_s = np.array(
+        [s if ours[row] or s > signal.begin_s else math.nan for s, (row, _, _) in zip(there_s, picked, strict=True)]
+    )
     return Moved([jobs.ids[row] for row, _, _ in picked], begin_s, said, was_s, energy_kwh, base, saves)
 
 

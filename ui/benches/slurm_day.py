@@ -45,7 +45,7 @@ SLOT_S = 2.0  # that an hour of the day takes
 DAY_SLOTS = 24
 PAST_SLOTS = 24 * 70
 TICK_S = 0.4
-START_SLOTS = 6  # until the day begins: the acting process must be there by then
+START_SLOTS = 2  # until the day begins, once the acting process is ready
 GRACE_S = 6.0  # that marked jobs give to be looked at
 METRIC = "carbon_gco2_per_kwh"
 QUEUE = "slurm"
@@ -209,15 +209,8 @@ class DayRun:
     """Runs one."""
 
     def __init__(self, server: SlurmServer, folder: Path, carbon: Sequence[float], wanted: list[Wanted]) -> None:
-        self._server, self._folder, self._wanted = server, folder, wanted
-        begin_s = (RealClock().now().timestamp() // SLOT_S + START_SLOTS) * SLOT_S
-        options = {
-            "queue": QUEUE,
-            "every_s": 1.0,
-            **{k: str(v) if isinstance(v, Path) else v for k, v in server.options.items()},
-        }
-        self.setting = Setting(str(folder), server.nodes, begin_s, list(carbon), options)
-        (folder / "setting.json").write_text(json.dumps(asdict(self.setting)))
+        self._server, self._folder, self._wanted, self._carbon = server, folder, wanted, list(carbon)
+        self.setting = Setting(str(folder), server.nodes, 0.0, self._carbon, {})
         self._nursery: subprocess.Popen[bytes] | None = None
         self._pid, self._known = folder / "acting.pid", 0
         self._ids: list[str] = []
@@ -234,7 +227,7 @@ class DayRun:
         try:
             self._start()
             while (slot := self._slot()) < 1.1 * DAY_SLOTS or (self._open() and slot < 2 * DAY_SLOTS):
-                if restart_at and slot >= restart_at[0]:
+                if restart_at and slot >= restart_at[0] and not away_until:
                     restart_at.pop(0)
                     self._server.stop_controller()
                     away_until = time.monotonic() + 1.0
@@ -318,9 +311,21 @@ class DayRun:
         command = [sys.executable, "-m", "ui.benches.slurm_day", str(self._folder / "setting.json")]
         with (self._folder / "acting.log").open("ab") as log:
             self._nursery = subprocess.Popen(command, cwd=here, stdout=log, stderr=log)  # noqa: S603 - ourselves
-        over_s = time.monotonic() + 60
-        while not self._pid.exists():
-            if time.monotonic() > over_s or self._nursery.poll() is not None:
+        self._await(self._folder / "ready")
+        # the day begins when it is ready, however busy the machine is
+        begin_s = (RealClock().now().timestamp() // SLOT_S + START_SLOTS) * SLOT_S
+        said = {k: str(v) if isinstance(v, Path) else v for k, v in self._server.options.items()}
+        options = {"queue": QUEUE, "every_s": 1.0, **said}
+        self.setting = Setting(str(self._folder), self._server.nodes, begin_s, self._carbon, options)
+        whole = self._folder / "new.json"
+        whole.write_text(json.dumps(asdict(self.setting)))
+        whole.replace(self._folder / "setting.json")
+        self._await(self._pid)
+
+    def _await(self, path: Path) -> None:
+        over_s = time.monotonic() + 120
+        while not path.exists():
+            if time.monotonic() > over_s or self._nursery is None or self._nursery.poll() is not None:
                 raise SourceError(f"the acting process does not start; see {self._folder / 'acting.log'}")
             time.sleep(0.05)
 
@@ -356,9 +361,12 @@ def _alive(job: dict[str, Any]) -> bool:
 def nursery(path: Path) -> None:
     """Has all modules at hand and starts the acting process anew whenever it ends, as a service manager would; a fresh
     interpreter would take longer than an hour of this day."""
-    setting = Setting(**json.loads(path.read_text()))
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    path.with_name("ready").touch()
+    while not path.exists() and not ended:
+        time.sleep(0.02)
+    setting = Setting(**json.loads(path.read_text()))
     while not ended:
         pid = os.fork()
         if not pid:
