@@ -31,12 +31,15 @@ PAGES: tuple[Page, ...] = (
     Page("energy", "/energy", "Energy", "Work"),
     Page("jobs", "/jobs", "Jobs", "Work"),
     Page("forecast", "/forecast", "Forecast", "Ahead"),
+    Page("scene", "/scene", "3D twin", "Now"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("findings", "/findings", "Findings", "Trouble"),
     Page("alerts", "/alerts", "Alerts", "Trouble"),
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
     Page("audit", "/audit", "Audit", "Ourselves"),
+    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
+    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 
