@@ -26,7 +26,7 @@ class Proven:
         """Standard deviation of what the corrected physics of each margin is off."""
         return np.asarray(np.sqrt(self._square))
 
-    def take(self, settings: Floats, predicted: Floats, measured: Floats, reserve: float) -> None:
+    def take(self, settings: Floats, predicted: Floats, measured: Floats) -> None:
         """Learn from margins as measured at ``settings`` beside those ``predicted`` there. A NaN proves nothing."""
         known = np.isfinite(measured) & np.isfinite(predicted)
         off = np.where(known, measured - predicted, self.bias)
@@ -53,4 +53,4 @@ class Proven:
         """bool[m]: each margin [m, c], corrected by what was measured, stays above its spread and ``reserve``. A correction
         for the better is believed by half only."""
         corrected = predicted + np.where(self.bias > 0, 0.5 * self.bias, self.bias)
-        return np.asarray((corrected > spreads * self.spread * 0.25 + reserve).all(axis=1))
+        return np.asarray((corrected > spreads * self.spread + reserve).all(axis=1))

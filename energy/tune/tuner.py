@@ -41,7 +41,6 @@ class Decision(NamedTuple):
     until_s: float
     why: Message | None
     effect: Effect | None
-    it_effect_w: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Options:
     memory: float = 1500.0
     moving_frac: float = 5e-5
     unsure: float = 0.3
-    margin_spread: float = 2.0
+    margin_spread: float = 0.5
     reserve: float = 0.3
     model_frac: float = 0.1
     drifts: float = 1.5
@@ -112,8 +111,7 @@ class Tuner:
             return Decision(None, until_s, NO_ROOM, None)
         self._rested[np.abs(settings - self._ordered) > 1e-9] = 0
         self._ordered = settings
-        effect, it_w = self.effect(settings, self.own, reading)
-        return Decision(settings, until_s, None, effect, it_w)
+        return Decision(settings, until_s, None, self.effect(settings, self.own, reading))
 
     # learning
 
@@ -139,7 +137,7 @@ class Tuner:
         scores = self._take_power(reading)
         predicted = self.physics.limits(case)[0]
         measured = np.array([reading.margins.get(name, np.nan) for name in self.physics.margins])
-        self.proven.take(reading.settings, predicted, measured, self.options.reserve)
+        self.proven.take(reading.settings, predicted, measured)
         known = np.array(scores)[np.isfinite(scores)]
         return float(np.abs(known).max()) if len(known) == len(scores) else float("nan")
 
@@ -208,9 +206,9 @@ class Tuner:
             variance += learned.sigma(terms[name] - np.repeat(stay[name], states, axis=0)) ** 2
         return power, np.sqrt(variance)
 
-    def effect(self, settings: Floats, base: Floats, reading: Reading) -> tuple[Effect, float]:
+    def effect(self, settings: Floats, base: Floats, reading: Reading) -> Effect:
         """Change of facility power [W] by ``settings`` against ``base`` in the air and load of ``reading``, with its 80 %
-        interval; and how much of it arises in IT."""
+        interval."""
         pair = np.stack([settings, base])
         case = self._case(pair, reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
         change, variance, it = 0.0, 0.0, 0.0
@@ -226,8 +224,7 @@ class Tuner:
             it = part if name == "it" else it
         scale = self.physics.it_w
         half = Z80 * float(np.sqrt(variance)) * scale
-        made = Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
-        return made, it * scale
+        return Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
 
     def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:
         n = len(knobs)
