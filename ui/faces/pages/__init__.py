@@ -23,6 +23,7 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("overview", "/", "Overview", "Now"),
     Page("hall", "/hall", "Hall", "Plant"),
+    Page("scene", "/scene", "3D twin", "Plant"),
     Page("gpus", "/gpus", "GPUs", "Plant"),
     Page("network", "/network", "Network", "Plant"),
     Page("storage", "/storage", "Storage", "Plant"),
@@ -31,13 +32,14 @@ PAGES: tuple[Page, ...] = (
     Page("energy", "/energy", "Energy", "Work"),
     Page("jobs", "/jobs", "Jobs", "Work"),
     Page("forecast", "/forecast", "Forecast", "Ahead"),
-    Page("scene", "/scene", "3D twin", "Now"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("findings", "/findings", "Findings", "Trouble"),
     Page("alerts", "/alerts", "Alerts", "Trouble"),
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
     Page("audit", "/audit", "Audit", "Ourselves"),
+    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
+    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 
