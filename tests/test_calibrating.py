@@ -79,8 +79,6 @@ def test_the_command_proposes_adopts_and_takes_back(lived: Path, tmp_path: Path,
     assert "refused" in out, "what was refused is said too"
     (entry,) = json.loads(kept.read_text())["adoptions"]
     assert entry["by"] == "icctwin calibrate"
-    values = {value["name"]: value["value"] for one in entry["fits"] if one["name"] == "house" for value in one["values"]}
-    assert values["air_fan_frac"] < 0.005, "the simulated halls have no air handlers, and the connection's meter tells"
     low, high = entry["ranges"]["supply_c"]
     assert 0 < low < high
     assert fitted_ranges([entry]) == {name: tuple(ends) for name, ends in entry["ranges"].items()}

@@ -161,8 +161,7 @@ def _with(site: Site, params: Params, columns: dict[str, Floats], one: Entry) ->
             plant, fan_base_frac=base, fan_full_frac=base + rise, fan_exponent=values.get("exponent_ratio", plant.fan_exponent)
         )
     elif name == "house" and values:
-        plant = replace(plant, air_fan_frac=values.get("air_fan_frac", plant.air_fan_frac))
-        return replace(params, plant=plant, house_w=values.get("house_w", params.house_w))
+        return replace(params, house_w=values["house_w"])
     elif name not in ("fans", "house"):
         raise KeyError(f"no fit is called {name!r}")
     return replace(params, plant=plant)
