@@ -202,7 +202,11 @@ BARE = {
     "covariance": "of a regression: each in its own unit",
     "correlation": "between -1 and 1",
 }
-BARE_CLASSES = {"Doubt": "all of them are shares of a value", "Shares": "columns of quantities, each in its own unit"}
+BARE_CLASSES = {
+    "Accounts": "its sums are the signal times kWh",
+    "Doubt": "all of them are shares of a value",
+    "Shares": "columns of quantities, each in its own unit",
+}
 NUMBERS = {"float", "Floats", "Numbers"}
 
 

@@ -21,14 +21,6 @@ log = logging.getLogger(__name__)
 LEADER_ASKED = timedelta(seconds=1)  # how often whether we lead is asked
 
 
-def records_of(config: Config) -> Audited:
-    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
-    cluster = config.cluster
-    if cluster.postgres:
-        return audited(PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file)))
-    return audited(open_records(config.store.path / "records.db"))
-
-
 class Shared:
     """Of one process. Where a centre is one process, records are a file, nobody else listens, and it leads."""
 
@@ -36,7 +28,7 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records = records_of(config)
+        self.records: Audited = records_of(config)
         if cluster.postgres and "tasks" in part.roles:
             self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
@@ -80,6 +72,14 @@ def remembered(store: Store, since: datetime) -> Sequence[Frame]:
     except SourceError as error:
         log.error("the newest values of before are not known: %s", error)
         return ()
+
+
+def records_of(config: Config) -> Audited:
+    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
+    cluster = config.cluster
+    if cluster.postgres:
+        return audited(PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file)))
+    return audited(open_records(config.store.path / "records.db"))
 
 
 def check_part(config: Config, part: Part) -> None:

@@ -97,6 +97,14 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/api/v1/oncall/silences/{name}", _O, Does.CHANGE, Scope.ONCALL),
     Route("POST", "/api/v2/alerts", _O, Does.ASK, Scope.ONCALL),
     Route("POST", "/api/v1/oncall/webhook", _O, Does.ASK, Scope.ONCALL),
+    # plans and what is in force; a signed link carries its own right
+    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit"),
+    *_look(_N, "/approve", "/approve/page.js"),
+    Route("POST", "/api/v1/approvals", _N, Does.ENTER, Scope.ACT),
+    Route("POST", "/api/v1/plans/{key}/approve", _E, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/plans/{key}/reject", _O, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/stop", _O, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/go", _E, Does.CHANGE, Scope.ACT),
     # saved views and annotations
     *_look(_V, "/api/v1/views"),
     Route("POST", "/api/v1/views", _V, Does.CHANGE, Scope.NOTES),

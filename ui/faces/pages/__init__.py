@@ -33,13 +33,13 @@ PAGES: tuple[Page, ...] = (
     Page("forecast", "/forecast", "Forecast", "Ahead"),
     Page("scene", "/scene", "3D twin", "Now"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
-    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
-    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("findings", "/findings", "Findings", "Trouble"),
     Page("alerts", "/alerts", "Alerts", "Trouble"),
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
     Page("audit", "/audit", "Audit", "Ourselves"),
+    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
+    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 
