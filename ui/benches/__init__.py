@@ -28,10 +28,13 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
         "dr": "ui.benches.dr:bench_dr",
+        "account": "ui.benches.account:bench_account",
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "wall": "ui.benches.wall:bench_wall",
+        "slurm": "ui.benches.slurm:bench_slurm",
         "report": "ui.benches.report:bench_report",
+        "scene": "ui.benches.scene:bench_scene",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout

@@ -7,7 +7,7 @@ somebody looks or not, so that the difference is the walls'.
 import argparse
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,8 +75,18 @@ class NoRecords:
         """Nothing is kept."""
         return 0
 
+    def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
+        """Nothing is kept."""
+        return 0
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         """Nothing was kept."""
         return ()

@@ -22,6 +22,8 @@ GROUPS = (
     "ui.commands.twin",
     "ui.commands.oncall",
     "ui.commands.act",
+    "ui.commands.render",
+    "ui.commands.access",
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",

@@ -41,7 +41,9 @@ _ABOUT = "Each question runs six hours of this centre twice, with made-up jobs a
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class Case:
+    """A question, and the scenario that answers it."""
+
     label: str
     scenario: ScenarioIn
 
@@ -52,7 +54,7 @@ def add_twin_page(server: FastAPI, runner: Runner) -> None:
 
     @server.get("/twin", response_class=HTMLResponse, include_in_schema=False)
     async def twin(request: Request, case: str = "") -> HTMLResponse:
-        w, cases = words(language_of(request)), _cases(runner.live.site)
+        w, cases = words(language_of(request)), cases_of(runner.live.site)
         now_s = runner.live.clock.now().timestamp()
         made, told, status = None, "", 200
         if case in cases:
@@ -69,7 +71,7 @@ def add_twin_page(server: FastAPI, runner: Runner) -> None:
         return HTMLResponse(_page(w, cases, case, made, told), status)
 
 
-def _cases(site: Site) -> Mapping[str, _Case]:
+def cases_of(site: Site) -> Mapping[str, Case]:
     """The questions that this site can be asked, by name."""
     found = {}
     for kind, label in (
@@ -80,18 +82,18 @@ def _cases(site: Site) -> Mapping[str, _Case]:
         ids = site.ids_of(kind)
         if ids:
             faults = [FaultIn(asset=asset, start_s=FAULT_S) for asset in (ids if kind == "tower" else ids[:1])[:1000]]
-            found[f"{kind}-lost"] = _Case(label, ScenarioIn(name=f"{kind}-lost", fault=faults))
+            found[f"{kind}-lost"] = Case(label, ScenarioIn(name=f"{kind}-lost", fault=faults))
     if site.count("cdu"):
         warmer = ChangeIn(asset="cdu", metric="supply_temp_setpoint_c", value=34.0)
-        found["warmer"] = _Case("CDUs supply at 34 °C", ScenarioIn(name="warmer", change=[warmer]))
-    found["cap"] = _Case("GPUs are held at 80 % of their power", ScenarioIn(name="cap", gpu_cap_frac=0.8))
-    found["fcfs"] = _Case(
+        found["warmer"] = Case("CDUs supply at 34 °C", ScenarioIn(name="warmer", change=[warmer]))
+    found["cap"] = Case("GPUs are held at 80 % of their power", ScenarioIn(name="cap", gpu_cap_frac=0.8))
+    found["fcfs"] = Case(
         "The queue goes first come, first served", ScenarioIn.model_validate({"name": "fcfs", "policy": "fcfs"})
     )
     return found
 
 
-def _page(w: Words, cases: Mapping[str, _Case], case: str, made: Comparison | None, told: str) -> str:
+def _page(w: Words, cases: Mapping[str, Case], case: str, made: Comparison | None, told: str) -> str:
     links = "".join(f'<a href="/twin?case={name}&amp;lang={w.language}">{_text(w(c.label))}</a>' for name, c in cases.items())
     parts = [f"<h1>{_text(w('What if'))}</h1><p>{links}</p>"]
     if told:

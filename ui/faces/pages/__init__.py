@@ -23,6 +23,7 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("overview", "/", "Overview", "Now"),
     Page("hall", "/hall", "Hall", "Plant"),
+    Page("scene", "/scene", "3D twin", "Plant"),
     Page("gpus", "/gpus", "GPUs", "Plant"),
     Page("network", "/network", "Network", "Plant"),
     Page("storage", "/storage", "Storage", "Plant"),
@@ -35,6 +36,8 @@ PAGES: tuple[Page, ...] = (
     Page("findings", "/findings", "Findings", "Trouble"),
     Page("alerts", "/alerts", "Alerts", "Trouble"),
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
+    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
+    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
     Page("audit", "/audit", "Audit", "Ourselves"),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),

@@ -1,0 +1,101 @@
+// The time slider: left of now the past as the store has it, right of it what is foreseen; and what-if runs beside the present.
+import { by } from "./scene-panel.js";
+import { formatTime, say } from "./shell.js";
+
+const WAIT_MS = 150, PLAY_MS = 700;
+const STEP_MIN = { 1: 1, 24: 10, 168: 60 }; // hours that the slider spans -> minutes of a step of play
+
+export class Timeline {
+  constructor(changed) {
+    this.changed = changed; // (minutes from now, 0 is live)
+    this.slider = by("scene-slider");
+    this.span = by("scene-span");
+    this.minutes = 0;
+    this.slider.addEventListener("input", () => this.set(this.snapped(Number(this.slider.value))));
+    this.span.addEventListener("change", () => this.scale());
+    by("scene-now").addEventListener("click", () => this.set(0));
+    by("scene-play").addEventListener("click", () => this.play(!this.playing));
+    this.scale();
+  }
+
+  scale() {
+    const hours = Number(this.span.value);
+    this.slider.min = -60 * hours;
+    this.slider.max = hours > 1 ? 1440 : 60;
+    this.slider.step = hours > 24 ? 10 : 1;
+    this.set(Math.max(Math.min(this.minutes, Number(this.slider.max)), Number(this.slider.min)));
+  }
+
+  snapped(minutes) {
+    return Math.abs(minutes) < (Number(this.slider.max) - Number(this.slider.min)) / 150 ? 0 : minutes;
+  }
+
+  set(minutes, quiet = false) {
+    this.minutes = minutes;
+    this.slider.value = minutes;
+    if (minutes < Number(this.slider.min)) {
+      this.span.value = "168";
+      this.scale();
+    }
+    this.tell();
+    if (quiet) return;
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.changed(minutes), minutes === 0 ? 0 : WAIT_MS);
+  }
+
+  play(on) {
+    this.playing = on;
+    clearInterval(this.timer);
+    by("scene-play").setAttribute("aria-pressed", String(on));
+    by("scene-play").textContent = on ? "❚❚" : "►";
+    if (!on) return;
+    if (this.minutes === 0) this.set(Number(this.slider.min));
+    this.timer = setInterval(() => {
+      const next = this.minutes + STEP_MIN[this.span.value];
+      if (next > Number(this.slider.max)) return void this.play(false);
+      this.set(next);
+    }, PLAY_MS);
+  }
+
+  tell(shown = null, folded_s = 0) {
+    const place = by("scene-when");
+    const when = this.minutes === 0 ? say("now") : formatTime(shown ?? Date.now() / 1000 + 60 * this.minutes, "stamp");
+    const how = this.minutes < 0 ? say("past") : this.minutes > 0 ? say("forecast") : say("live");
+    place.textContent = `${when} · ${how}${folded_s ? ` · ${say("a value every {n}", { n: folded_s >= 3600 ? `${Math.round(folded_s / 360) / 10} h` : `${Math.round(folded_s / 60)} min` })}` : ""}`;
+    this.slider.setAttribute("aria-valuetext", place.textContent);
+  }
+}
+
+// The choice of a scenario: runs it once and gives its number.
+export class WhatIf {
+  constructor(cases, changed, busy) {
+    this.cases = cases;
+    this.changed = changed; // (run or null, mode)
+    this.busy = busy;
+    this.run = null;
+    this.select = by("scene-case");
+    this.mode = by("scene-mode");
+    this.select.append(new Option(say("the present only"), ""), ...Object.entries(cases).map(([name, { label }]) => new Option(say(label), name)));
+    this.select.addEventListener("change", () => this.start(this.select.value));
+    this.mode.addEventListener("change", () => this.changed(this.run, this.mode.value));
+    this.mode.hidden = true;
+  }
+
+  async start(name) {
+    this.mode.hidden = !name;
+    this.run = null;
+    if (!name) return void this.changed(null, "off");
+    this.busy(say("The twin runs {name} …", { name: say(this.cases[name].label) }));
+    const body = JSON.stringify({ scenario: this.cases[name].scenario, hours: 6, step_s: 60 });
+    const answer = await fetch("/api/v1/scene/runs", { method: "POST", headers: { "content-type": "application/json" }, body }).catch(() => null);
+    const said = answer ? await answer.json().catch(() => ({})) : {};
+    if (!answer?.ok) {
+      this.select.value = "";
+      this.mode.hidden = true;
+      return void this.busy(said.detail || say("The server does not answer"));
+    }
+    this.run = said;
+    this.busy("");
+    this.changed(said, this.mode.value);
+  }
+}

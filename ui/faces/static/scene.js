@@ -1,0 +1,381 @@
+// The 3D twin's page: what is shown stands in the address, so that a link shows the same. 3D where there is WebGL, else the plan.
+import { SceneSocket, applyFrame, blank, loadScene, GPU, NODE, RACK } from "./scene-data.js";
+import { lut } from "./scene-colours.js";
+import { Paths } from "./scene-paths.js";
+import { Plan } from "./scene-plan.js";
+import { by, card, cardValue, hint, legend, named, originName, search, setWater, timeText } from "./scene-panel.js";
+import { Timeline, WhatIf } from "./scene-time.js";
+import { live, onRedraw, say } from "./shell.js";
+
+const LOST_MS = 4000;
+const SHOWN = [["hall"], ["rack", "cdu", "ups", "pdu", "transformer", "chiller", "tower", "pump"], ["node", "switch", "rack", "cdu"], ["gpu", "node", "rack"]];
+const given = new URLSearchParams(location.search);
+const json = (id) => JSON.parse(by(id)?.textContent || "{}");
+window.icctwinLabels = json("scene-labels");
+
+const page = {
+  colour: given.get("colour") || "power_w", origin: given.get("origin") || "best", lead: Number(given.get("lead") || 1),
+  view: given.get("view") || "site", minutes: Number(given.get("t") || 0), picked: null, mode: "off", run: null,
+  level: RACK, halls: [], head: null, heard: 0, table: lut("magnitude"), stats: { tickMs: [], ticks: 0, bytes: 0 },
+};
+window.icctwinScene = page; // for whoever measures this page
+
+async function start() {
+  try {
+    page.scene = await loadScene();
+  } catch {
+    return notice(say("The scene cannot be loaded; load the page again in some seconds."));
+  }
+  page.paths = new Paths(page.scene);
+  page.bytes = blank(page.scene);
+  page.other = null;
+  page.plan = new Plan(by("scene-plan"), page.scene, { pick: (box) => pick(box < 0 ? null : box), hover });
+  await open3d();
+  page.time = new Timeline(moved);
+  page.whatIf = new WhatIf(json("scene-cases"), setRun, notice);
+  search(page.scene, (box) => {
+    pick(box);
+    page.view3d && page.view === "site" ? page.view3d.flyTo(box) : page.view === "rack" ? show("rack") : null;
+  });
+  page.socket = new SceneSocket(heard, (state) => (page.state = state));
+  await fillColours();
+  controls();
+  recolour();
+  if (given.get("sel") && page.scene.box.has(given.get("sel"))) pick(page.scene.box.get(given.get("sel")), true);
+  if (page.minutes) page.time.set(page.minutes, true);
+  if (!page.scene.counts.rack && !page.scene.n) notice(say("The site has nothing that can be drawn; name racks in its tables."));
+  show(page.view);
+  setInterval(judgeSilence, 500);
+  page.ready = true;
+}
+
+async function open3d() {
+  const canvas = by("scene-canvas");
+  let why = "";
+  try {
+    const { View } = await import("./scene-view.js");
+    page.view3d = new View(canvas, page.scene, {
+      pick: (box) => pick(box < 0 ? null : box), hover, still: () => page.minutes !== 0 || page.state === "lost",
+      most, detail: (level, halls) => Object.assign(page, { level, halls }) && again(), moved: saveSoon,
+    });
+    page.bytes = page.view3d.worlds[0].bytes;
+    const cam = (given.get("cam") || "").split(",").map(Number);
+    if (cam.length === 6 && cam.every(Number.isFinite)) page.view3d.camera.place(cam);
+  } catch (error) {
+    why = /three|import|module|fetch/i.test(String(error)) && !/webgl|context/i.test(String(error))
+      ? say("The 3D parts are not built (make web); this is the plan.") : say("This browser has no WebGL; this is the plan.");
+  }
+  if (why) {
+    page.view3d = null;
+    by("scene").classList.add("flat");
+    for (const button of document.querySelectorAll('[data-view="site"], #scene-walk, #scene-home')) button.disabled = true;
+    if (page.view === "site") page.view = "plan";
+    notice(why);
+  }
+}
+
+// The finest level that the shown colour says anything of: nearer than that, nothing would be left to see.
+function most() {
+  if (!page.head || page.head.colour === "alerts") return GPU;
+  return page.head.scales.gpu ? GPU : page.head.scales.node ? NODE : RACK;
+}
+
+// --- what is asked for
+
+function params() {
+  const rack = page.view === "rack" && page.picked !== null;
+  const levels = page.view === "plan" ? RACK : rack ? GPU : page.level;
+  const halls = rack ? [page.scene.hall[page.picked]] : page.halls;
+  const asked = { colour: page.colour, origin: page.origin, lead_h: page.lead, levels };
+  if (levels === GPU && halls.length && (rack || page.view3d?.some)) asked.halls = halls.join(",");
+  return asked;
+}
+
+let asking = 0;
+function again() {
+  clearTimeout(asking);
+  asking = setTimeout(askNow, 120);
+}
+
+function askNow() {
+  if (!page.socket) return;
+  const present = page.mode !== "difference" && (page.minutes === 0 || page.mode === "beside");
+  if (present) page.socket.ask(params());
+  else page.socket.rest();
+  if (!present && !page.run) fetchFrame({ ...params(), ...moment() }, page.bytes, true);
+  if (page.run && page.mode !== "off") askRun();
+}
+
+// The time that the slider stands at, as the server takes it.
+function moment() {
+  const time = new Date(Math.round(Date.now() / 1000 + page.offset() + 60 * page.minutes) * 1000).toISOString();
+  return page.minutes > 0 ? { time, origin: "forecast" } : { time };
+}
+page.offset = () => (page.serverTime ? page.serverTime - page.heardWall : 0); // of the centre's clock against this machine's
+
+function askRun() {
+  const start = Date.parse(page.run.start) / 1000, end = Date.parse(page.run.end) / 1000;
+  const at = Math.min(start + 60 * Math.max(page.minutes, 0), end);
+  const asked = { ...params(), origin: "best", run: page.run.run, time: new Date(at * 1000).toISOString() };
+  if (page.mode === "difference") asked.against = true;
+  fetchFrame(asked, page.mode === "difference" ? page.bytes : other(), page.mode === "difference");
+}
+
+function other() {
+  if (page.view3d?.worlds[1]) return page.view3d.worlds[1].bytes;
+  return (page.other ||= blank(page.scene));
+}
+
+let number = 0;
+async function fetchFrame(asked, into, main) {
+  const mine = ++number;
+  const answer = await fetch(`/api/v1/scene/frame?${new URLSearchParams(asked)}`).catch(() => null);
+  if (!answer?.ok) {
+    const said = answer ? (await answer.json().catch(() => ({}))).detail : say("The server does not answer");
+    into.tint.fill(255);
+    into.pulses = [];
+    if (page.head) drawn(page.head, main);
+    return notice(said || "");
+  }
+  const body = await answer.arrayBuffer();
+  if (mine !== number && main) return; // the slider has moved on
+  notice("");
+  const head = applyFrame(body, page.scene, into);
+  if (main) page.head = head;
+  if (main && page.minutes) page.time.tell(head.time, head.folded_s);
+  page.frameTime = head.time;
+  drawn(head, main);
+}
+
+// --- what comes
+
+function heard(buffer) {
+  const began = performance.now();
+  const head = applyFrame(buffer, page.scene, page.bytes);
+  if (head.stranger) return void location.reload(); // the site has changed
+  page.state = "live";
+  page.heard = began;
+  page.heardWall = Date.now() / 1000;
+  page.serverTime = head.time;
+  page.head = head;
+  drawn(head, true);
+  page.stats.bytes = buffer.byteLength;
+  page.stats.ticks++;
+  page.stats.tickMs.push(performance.now() - began);
+  if (page.stats.tickMs.length > 600) page.stats.tickMs.shift();
+}
+
+function drawn(head, main) {
+  const kind = head.colour === "alerts" ? "alerts" : head.origin === "residual" || head.against ? "signed" : "magnitude";
+  if (main && kind !== page.kind) {
+    page.kind = kind;
+    recolour();
+  }
+  const flat = page.view !== "site" || !page.view3d;
+  if (!flat) {
+    for (const world of page.view3d.worlds) world.show();
+    page.view3d.touch();
+  } else page.plan.show(page.mode === "beside" && page.other ? page.other : page.bytes, page.table);
+  if (main) legendOf(head);
+  if (main && page.picked !== null) cardValue(page.scene, page.picked, page.bytes, head);
+}
+
+let legendKey = "";
+function legendOf(head) {
+  const level = page.view === "plan" ? RACK : page.view === "rack" ? GPU : page.level;
+  const key = JSON.stringify([head.colour, head.origin, head.scales, level, document.documentElement.lang, page.kind, document.documentElement.dataset.theme]);
+  if (key === legendKey) return;
+  legendKey = key;
+  legend(head, page.table, SHOWN[level].filter((kind) => page.scene.counts[kind]));
+}
+
+function recolour() {
+  page.table = lut(page.kind || "magnitude");
+  const water = lut("magnitude");
+  setWater(water);
+  legendKey = "";
+  page.view3d?.paint(page.table, water);
+  if (page.head) drawn(page.head, false), legendOf(page.head);
+}
+
+function judgeSilence() {
+  const silent = page.minutes === 0 && page.mode !== "difference" && performance.now() - page.heard > LOST_MS;
+  by("scene").classList.toggle("lost", silent && page.heard > 0);
+  if (silent && page.heard > 0 && page.state !== "lost") page.state = "lost";
+  if (silent && page.heard > 0) {
+    page.bytes.tint.fill(255); // what is not heard is not known
+    page.bytes.temp.fill(255);
+    page.bytes.flow.fill(255);
+    if (page.head) drawn(page.head, true);
+  }
+}
+
+// --- what is done
+
+function pick(box, quiet = false) {
+  page.picked = box;
+  const paths = box === null ? null : page.paths.of(box);
+  page.view3d?.worlds.forEach((world) => world.light(box, paths));
+  page.view3d?.touch();
+  page.plan.light(box, paths);
+  card(page.scene, box, page.bytes, page.head, paths || { power: new Set(), water: new Set() });
+  by("scene-away")?.addEventListener("click", () => pick(null));
+  if (page.view === "rack" && box !== null && !quiet) show("rack");
+  saveSoon();
+}
+
+function hover(box, event) {
+  hint(page.scene, box, page.bytes, page.head, event);
+  by("scene-canvas").style.cursor = box >= 0 ? "pointer" : "grab";
+}
+
+function moved(minutes) {
+  const was = page.minutes;
+  page.minutes = minutes;
+  if ((was === 0) !== (minutes === 0) || minutes !== 0) again();
+  saveSoon();
+}
+
+function setRun(run, mode) {
+  page.run = run;
+  page.mode = run ? mode : "off";
+  page.view3d?.setBeside(page.mode === "beside" && page.view === "site");
+  by("scene").dataset.mode = page.mode;
+  if (run && mode === "beside" && page.minutes < 0) page.time.set(0);
+  notice(run?.limits?.length ? say("{n} limits are passed in this scenario, the first: {what}", { n: run.limits.length, what: `${run.limits[0].asset}: ${run.limits[0].what}` }) : "");
+  again();
+}
+
+function rackOf(box) {
+  for (let here = box; here !== null && here >= 0; here = page.scene.parent[here]) if (page.scene.kindOf(here) === "rack") return here;
+  const first = page.scene.kind.findIndex((kind) => page.scene.kinds[kind] === "rack");
+  return first >= 0 ? first : null;
+}
+
+function show(view) {
+  page.view = view === "site" && !page.view3d ? "plan" : view;
+  if (page.view === "rack") {
+    const rack = rackOf(page.picked);
+    if (rack === null) page.view = "plan";
+    else {
+      if (page.picked === null) pick(rack, true);
+      page.plan.rack(rack);
+    }
+  }
+  if (page.view === "plan") page.plan.plan();
+  const flat = page.view !== "site";
+  by("scene-plan").hidden = !flat;
+  by("scene-canvas").hidden = by("scene-names").hidden = flat;
+  if (page.view3d) page.view3d.hidden = flat;
+  page.view3d?.setBeside(page.mode === "beside" && !flat);
+  for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === page.view));
+  if (page.head) drawn(page.head, true);
+  if (page.picked !== null) page.plan.light(page.picked, page.paths.of(page.picked));
+  page.view3d?.touch();
+  again();
+  saveSoon();
+}
+
+async function fillColours() {
+  const answer = await fetch("/api/v1/scene/colours").catch(() => null);
+  page.choices = answer?.ok ? await answer.json() : [{ name: page.colour, origins: ["best"], kinds: [], run: false }];
+  const select = by("scene-colour");
+  const names = page.choices.map((one) => one.name);
+  if (!names.includes(page.colour) && !given.get("colour") && names.length) page.colour = names.includes("power_w") ? "power_w" : names[0];
+  const listed = names.includes(page.colour) ? page.choices : [...page.choices, { name: page.colour }];
+  select.replaceChildren(...listed.map((one) => new Option(named(one.name), one.name, false, one.name === page.colour)));
+  fillOrigins();
+}
+
+function fillOrigins() {
+  const mine = page.choices.find((one) => one.name === page.colour);
+  const origins = mine ? mine.origins : ["best"];
+  if (!origins.includes(page.origin)) page.origin = origins[0] || "best";
+  by("scene-origin").replaceChildren(...origins.map((one) => new Option(originName(one), one, false, one === page.origin)));
+  by("scene-lead").hidden = page.origin !== "forecast";
+}
+
+function controls() {
+  const on = (id, event, does) => by(id).addEventListener(event, does);
+  const lead = by("scene-lead");
+  lead.append(...Array.from({ length: 24 }, (_, i) => new Option(`+${i + 1} h`, i + 1, false, i + 1 === page.lead)));
+  on("scene-colour", "change", () => ((page.colour = by("scene-colour").value), fillOrigins(), again(), saveSoon()));
+  on("scene-origin", "change", () => ((page.origin = by("scene-origin").value), fillOrigins(), again(), saveSoon()));
+  on("scene-lead", "change", () => ((page.lead = Number(lead.value)), again(), saveSoon()));
+  for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => show(button.dataset.view));
+  on("scene-home", "click", () => page.view3d?.home());
+  on("scene-walk", "click", () => {
+    const walking = !page.view3d.camera.walking;
+    page.view3d.camera.walk(walking);
+    by("scene-walk").setAttribute("aria-pressed", String(walking));
+    by("scene-canvas").focus();
+  });
+  on("scene-picture", "click", savePicture);
+  addEventListener("keydown", (event) => {
+    if (event.target.closest("input, select, textarea")) return;
+    if (event.key === "/") event.preventDefault(), by("scene-search").focus();
+    else if (event.key === "Escape") pick(null);
+    else if (event.key === "f" && page.picked !== null) page.view3d?.flyTo(page.picked);
+  });
+  for (const form of ["glb", "usdc"]) on(`scene-${form}`, "click", (event) => (event.preventDefault(), saveFile(form)));
+}
+
+// The scene as a file of another program; where the server cannot make it, why.
+async function saveFile(form) {
+  const asked = new URLSearchParams({ colour: page.colour, origin: page.origin === "forecast" ? "best" : page.origin });
+  const answer = await fetch(`/api/v1/scene.${form}?${asked}`).catch(() => null);
+  if (!answer?.ok) return notice((await answer?.json().catch(() => ({})))?.detail || say("The server does not answer"));
+  save(await answer.blob(), `scene.${form}`);
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+}
+
+// The picture as PNG, with what it shows written into it.
+function savePicture() {
+  const from = page.view3d && page.view === "site" ? page.view3d.picture() : null;
+  if (!from) return void print();
+  const made = Object.assign(document.createElement("canvas"), { width: from.width, height: from.height + 40 });
+  const pen = made.getContext("2d");
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, made.width, made.height);
+  pen.drawImage(from, 0, 0);
+  pen.fillStyle = "#000000";
+  pen.font = "18px system-ui, sans-serif";
+  const scales = Object.entries(page.head?.scales || {}).slice(0, 3).map(([kind, [low, high]]) => `${named(kind)} ${low}…${high} ${page.head.unit}`).join(" · ");
+  pen.fillText(`${page.scene.site} · ${named(page.colour)} · ${originName(page.head?.origin || page.origin)} · ${timeText(page.head?.time)} · ${scales}`, 12, made.height - 13);
+  made.toBlob((blob) => save(blob, `scene-${page.colour}.png`), "image/png");
+}
+
+export function notice(text) {
+  const place = by("scene-notice");
+  if (place.textContent !== text) place.textContent = text;
+  place.hidden = !text;
+}
+
+// --- the address
+
+let saving = 0;
+function saveSoon() {
+  if (saving) return;
+  saving = setTimeout(() => {
+    saving = 0;
+    const url = new URL(location.href);
+    const put = (key, value, usual) => (value === usual || value === null || value === "" ? url.searchParams.delete(key) : url.searchParams.set(key, value));
+    put("colour", page.colour, "power_w");
+    put("origin", page.origin, "best");
+    put("lead", page.lead, 1);
+    put("view", page.view, "site");
+    put("t", page.minutes, 0);
+    put("sel", page.picked === null ? null : page.scene.id[page.picked]);
+    if (page.view3d && page.view === "site") url.searchParams.set("cam", page.view3d.camera.placed.join(","));
+    if (String(url) !== location.href) history.replaceState(null, "", url);
+  }, 700);
+}
+
+live("scene");
+onRedraw(() => page.ready && (recolour(), fillColours(), page.time.tell()));
+start();
