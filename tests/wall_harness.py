@@ -1,6 +1,6 @@
 """A whole small centre for the wall's pages: the simulated plant's readings, what the twin makes of them, some history."""
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -45,11 +45,23 @@ class Notes:
         self.rows.append((topic, time, dict(record)))
         return len(self.rows)
 
+    def append_next(self, topic: str, time: datetime, make: Callable[[Any], Mapping[str, Any]]) -> int:
+        found = self.read(topic, limit=1, newest=True)
+        return self.append(topic, time, make(found[-1][2] if found else None))
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         found = [(i, time, record) for i, (of, time, record) in enumerate(self.rows) if of == topic]
-        found = [one for one in found if (start is None or one[1] >= start) and (end is None or one[1] < end)]
+        found = [
+            one for one in found if (start is None or one[1] >= start) and (end is None or one[1] < end) and one[0] >= after
+        ]
         return found[-limit:] if newest else found[:limit]
 
     def trim(self, topic: str, keep: int) -> None:
