@@ -1,6 +1,6 @@
 # icctwin: set-up, start and checks. `make` alone lists the targets.
 #
-# Everything lands in .venv/; stamp files there (place, run, field, dev) say what is done, so that a second call does nothing.
+# Everything lands in .venv/; stamp files there (place, run, field, dev, plants) say what is done, so that a second call does nothing.
 # ARGS goes to the program that a target runs:  make up ARGS="--gpus 8192"   make test ARGS="-k house"
 
 SHELL := /bin/bash
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field web up test lint docs lock clean
+.PHONY: help setup field web plants up test lint docs lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -44,6 +44,9 @@ field: .venv/field ## add what only some centres need: field protocols, PostgreS
 web: .venv/web ## build what the 3D twin's page takes from npm (three.js); uses Node, or fetches one for it
 	@echo "icctwin: the 3D twin's page is built"
 
+plants: .venv/plants ## add EnergyPlus, which the cooling bench and its tests run
+	@echo "icctwin: .venv/ has EnergyPlus"
+
 up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
 	@$(MAKE) --no-print-directory web || echo "icctwin: without three.js from npm the 3D twin's page shows its plan" >&2
 	exec $(BIN)/icctwin demo $(ARGS)
@@ -72,11 +75,12 @@ docs: .venv/docs ## make the documentation's pages in var/docs/, every link chec
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file .ci/mkdocs.yml --site-dir "$(CURDIR)/var/docs"
 	echo "icctwin: open var/docs/index.html"
 
-lock: .venv/place ## work out the five locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
+lock: .venv/place ## work out the six locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
 	@$(index)
 	$(LOCK) $(ARGS) --output-file requirements.txt pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-field.txt --constraints requirements.txt --all-extras pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements-dev.txt --constraints requirements-field.txt --group dev
+	$(LOCK) $(ARGS) --output-file requirements-plants.txt --constraints requirements-dev.txt --group plants
 	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
 	$(LOCK) $(ARGS) --output-file requirements-docs.txt --constraints requirements-dev.txt --group docs
 
@@ -130,6 +134,12 @@ clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@echo "icctwin: installing what tests and checks need"
 	$(index)
 	$(UV) pip install --quiet --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/plants: .venv/run requirements-plants.txt
+	@echo "icctwin: installing EnergyPlus"
+	$(index)
+	$(UV) pip install --quiet --require-hashes -r requirements-plants.txt
 	touch $@
 
 .venv/docs: .venv/run requirements-docs.txt

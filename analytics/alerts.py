@@ -109,8 +109,11 @@ class AlertTable:
             wanted[name].append(asset)
         found = []
         for i, (rule, track) in enumerate(zip(self.rules.rules, self.tracks, strict=True)):
+            if not track.phase.any():
+                found.append(np.empty(0, dtype=np.intp))
+                continue
             loud = (track.phase == FIRING) | (track.phase == RESOLVED)
-            if i in hidden and loud.any():
+            if i in hidden:
                 known = [
                     self.site.row(asset)
                     for asset in wanted[rule.name]

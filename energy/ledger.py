@@ -132,7 +132,7 @@ def book(records: Records, store: Store, now: datetime) -> Sequence[Mapping[str,
     since = now - timedelta(days=BASELINE_DAYS)
     audit = [(time, record) for _, time, record in records.read(AUDIT, since, None, MAX_RECORDS, newest=True)]
     written = [record for _, _, record in records.read(TOPIC, since, None, MAX_RECORDS, newest=True)]
-    have = {(record["entry"], record["plan"]) for record in written}
+    have = {(record["entry"], record["plan"]) for record in written if record["entry"] != "job"}
     plans = _plans(audit)
     entries: list[Mapping[str, Any]] = []
     for key, plan in plans.items():
@@ -166,6 +166,8 @@ class _Plan:
 def _plans(audit: Sequence[tuple[datetime, Mapping[str, Any]]]) -> dict[str, _Plan]:
     plans: dict[str, _Plan] = {}
     for time, record in audit:
+        if "targets" in record or record.get("orders"):
+            continue  # orders to schedulers have a ledger of their own
         stage, key = Stage(record["stage"]), record["plan"]
         if record.get("effect_w") is not None and key not in plans:  # a refused plan may promise no number
             effect = {name: record[name] for name in ("effect_w", "effect_low_w", "effect_high_w", "effect_it_w")}

@@ -143,7 +143,7 @@ class Collector:
                 started_s = loop.time()
                 limit_s = min(max(source.every_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
                 async with asyncio.timeout(limit_s):
-                    answer = await (source.poll(now) if (pooled := self._pooled[i]) is None else pooled.read(now))
+                    answer = await (source.poll(now) if (pooled := self._pooled[i]) is None else pooled.read_page(now))
             self._poll_s[i] = loop.time() - started_s
             self._deliver(i, answer)
             self._recovered(i)

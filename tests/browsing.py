@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 WAIT_MS = 20_000  # an upper bound on a busy machine, not a figure
@@ -26,7 +26,7 @@ def chromium(*flags: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def tab(browser: Browser | BrowserContext, **how: object) -> Iterator[Page]:
+def tab(browser: Browser, **how: object) -> Iterator[Page]:
     """A page of 1920x1080 with a clean record at its end."""
     made = browser.new_page(**({"viewport": {"width": 1920, "height": 1080}, "locale": "en-GB"} | how))  # type: ignore[arg-type]
     made.set_default_timeout(WAIT_MS)

@@ -18,7 +18,8 @@ from twin.site import Site
 from twin.state import State
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
-SETPOINT = "supply_temp_setpoint_c"
+SETPOINT, SPEED = "supply_temp_setpoint_c", "pump_speed_frac"
+RISE_K, PUMP_FRAC = 8.0, 0.03  # of coolant over racks, and of CDU pumps that turn faster than they need
 
 
 def hall(chain: bool = True, gpus: int = 8) -> Site:
@@ -97,7 +98,9 @@ def read(site: Site, physics: Physics, plant_c: float, loop_c: float, now: datet
     state.absorb(
         Frame("gpu", now, site.all_rows("gpu"), {"power_w": np.full(g, s["gpu_w"]), "temp_c": np.full(g, s["gpu_c"])}), now
     )
-    cdu = {SETPOINT: loop_c, "supply_temp_c": loop_c, "heat_w": share * s["it_w"] / 2}
+    heat_w = share * s["it_w"] / 2
+    cdu = {SETPOINT: loop_c, "supply_temp_c": loop_c, "return_temp_c": loop_c + RISE_K, "heat_w": heat_w}
+    cdu |= {SPEED: 0.9, "power_w": PUMP_FRAC * heat_w}
     state.absorb(Frame("cdu", now, site.all_rows("cdu"), {name: np.full(2, value) for name, value in cdu.items()}), now)
     if chain:
         state.absorb(frame_of("loop", now, 0, supply_temp_setpoint_c=plant_c, supply_temp_c=plant_c, heat_w=s["it_w"]), now)
@@ -193,4 +196,17 @@ class MemoryStore:
         return t[inside], v[inside]
 
 
-__all__ = ["NOW", "SETPOINT", "MemoryRecords", "MemoryStore", "Physics", "a_plan", "hall", "read", "replace"]
+__all__ = [
+    "NOW",
+    "PUMP_FRAC",
+    "RISE_K",
+    "SETPOINT",
+    "SPEED",
+    "MemoryRecords",
+    "MemoryStore",
+    "Physics",
+    "a_plan",
+    "hall",
+    "read",
+    "replace",
+]

@@ -100,8 +100,18 @@ class NoRecords:
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         return 0
 
+    def append_next(self, topic: str, time: datetime, make: Any) -> int:
+        make(None)
+        return 1
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         return ()
 

@@ -201,8 +201,19 @@ BARE = {
     "coefficients": "of a regression: each in its own unit",
     "covariance": "of a regression: each in its own unit",
     "correlation": "between -1 and 1",
+    **dict.fromkeys(("knobs", "settings", "states", "begin", "base", "at"), "of knobs: in the unit of each knob's own name"),
+    **dict.fromkeys(("predicted", "measured", "reserve"), "margins: each in the unit of its own name"),
+    **dict.fromkeys(("terms", "reading", "noise"), "of a regression, or what it is read against: over the plant's scale"),
+    **dict.fromkeys(("doubt", "least", "unsure", "spreads", "margin_spread", "score", "drifts"), "multiples of a spread"),
+    "memory": "how many readings",
 }
-BARE_CLASSES = {"Doubt": "all of them are shares of a value", "Shares": "columns of quantities, each in its own unit"}
+BARE_CLASSES = {
+    "Accounts": "its sums are the signal times kWh",
+    "Doubt": "all of them are shares of a value",
+    "Knob": "in the unit of the knob's own name",
+    "Shares": "columns of quantities, each in its own unit",
+    "Watch": "multiples of a spread, and a margin in its own unit",
+}
 NUMBERS = {"float", "Floats", "Numbers"}
 
 

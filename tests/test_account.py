@@ -290,7 +290,8 @@ def queue(now: datetime, *rows: tuple[str, JobState, float, float, list[int]]) -
     gpu = np.array([g for row in rows for g in row[4]], dtype=np.int32)
     of = np.repeat(np.arange(len(rows), dtype=np.int32), [len(row[4]) for row in rows])
     state = np.array([row[1] for row in rows], dtype=np.uint8)
-    return Jobs(ids, ids, ids, ids, state, np.ones(len(rows), "i4"), begin, begin, end, nan, nan, flags, gpu, of)
+    return Jobs(ids, ids, ids, ids, state, np.ones(len(rows), "i4"), begin, begin, end, nan, nan, flags, gpu, of,
+                projects=[f"p-{one}" for one in ids])  # fmt: skip
 
 
 def test_runs_are_noted_once_and_survive_a_restart() -> None:
@@ -303,7 +304,7 @@ def test_runs_are_noted_once_and_survive_a_restart() -> None:
     assert after.note(records, {"q": queue(hour[3], ("j1", done, 0, 2.5, []))}, hour[3]) == 2
     assert after.note(records, {"q": queue(hour[4], ("j1", done, 0, 2.5, []))}, hour[4]) == 0
     found = read_runs(records, START, hour[5])
-    assert found.ids == ["j1", "j2"]
+    assert (found.ids, found.projects) == (["j1", "j2"], ["p-j1", "p-j2"])
     assert ((found.end_s - S0) / 3600).tolist() == [2.5, 3.0]
     assert found.gpu.tolist() == [0, 1, 2, 5, 3]
     assert read_runs(records, hour[4], hour[5]).ids == []

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from faces_harness import Hands, live_of, small_site
 
@@ -14,9 +15,11 @@ from ingest.sources import simulated
 from ingest.sources.simulated.layout import demo_rows
 from ingest.stores import open_records, open_store
 from tests.hall import START, polled
+from twin.adopt import fitted_ranges
+from twin.simulate import Trajectory
 from twin.tables import write_table
 from ui.app import TASK_NAMES, Centre
-from ui.calibrating import TOPIC
+from ui.calibrating import TOPIC, told_beyond
 from ui.cli import main
 from ui.config import load_config, site_of
 from ui.faces.server import build_server
@@ -76,12 +79,28 @@ def test_the_command_proposes_adopts_and_takes_back(lived: Path, tmp_path: Path,
     assert "refused" in out, "what was refused is said too"
     (entry,) = json.loads(kept.read_text())["adoptions"]
     assert entry["by"] == "icctwin calibrate"
+    values = {value["name"]: value["value"] for one in entry["fits"] if one["name"] == "house" for value in one["values"]}
+    assert values["air_fan_frac"] < 0.005, "the simulated halls have no air handlers, and the connection's meter tells"
+    low, high = entry["ranges"]["supply_c"]
+    assert 0 < low < high
+    assert fitted_ranges([entry]) == {name: tuple(ends) for name, ends in entry["ranges"].items()}
+    assert fitted_ranges([{**entry, "undone": "2026-11-19"}]) == {}
     assert main(["calibrate", "--config", str(path), "--undo"]) == 0
     assert "is taken back" in capsys.readouterr().out
     assert main(["calibrate", "--config", str(path), "--undo"]) == 1
     records = open_records(tmp_path / "store" / "records.db")
     assert [record["adopted"] for _, _, record in records.read(TOPIC)] == [False, True]
     records.close()
+
+
+def test_an_answer_beyond_what_was_fitted_says_so() -> None:
+    series = {"it_power_w": np.array([1e5, 3e5]), "wet_bulb_c": np.array([5.0, 9.0])}
+    made = Trajectory("base", 0.0, 60.0, 2, {}, series, (), {}, ("before",))
+    same = told_beyond(made, {"it_power_w": (0.9e5, 3e5), "wet_bulb_c": (0.0, 20.0), "supply_c": (20.0, 30.0)})
+    assert same.notes == ("before",)
+    beyond = told_beyond(made, {"it_power_w": (0.9e5, 2e5), "wet_bulb_c": (6.0, 20.0)})
+    assert [note.split()[0] for note in beyond.notes] == ["before", "it_power_w", "wet_bulb_c"]
+    assert "calibrated on 9e+04 to 2e+05" in beyond.notes[1]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_simulated_day_is_whole_and_the_same_seed_gives_the_same_day(tmp_path:
     pue = first["measured/pue_ratio"]
     assert np.nanmin(pue) > 1.0
     assert np.nanmax(pue) < 1.6
-    assert {plan.lever for plan, _ in centre.live.plans} <= {"supply_temperature"}
+    assert {plan.lever for plan, _ in centre.live.plans} <= {"supply_temperature", "coolant_flow"}
     assert centre.live.jobs.gpus_in(1) <= 64  # type: ignore[arg-type]
     centre.close()
     again, second, alerts_again = _day(tmp_path / "b")

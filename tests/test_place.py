@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from energy_house import hall as hall_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy.place import J_PER_BYTE, Places, Travel
 from energy.place.between import place
+from energy.place.inside import Hall, hall_of, pump_judge, seat
 from energy.shift import Work
 from energy.shift.exact import optimum
 
@@ -99,3 +101,50 @@ def test_east_to_west_by_hand() -> None:
     assert (
         place(work, places, Travel(travel.home, travel.latency_s, data, travel.owned, barred), HOUR_S).place.tolist() == [0] * 3
     )
+
+
+# --- inside a hall ----------------------------------------------------------------------------------------------------
+
+
+def small_hall(units: int = 4, racks: int = 4, rests: bool = True, idle_w: float = 0.0) -> Hall:
+    """Units of 100 kW with ``racks`` racks of 32 GPUs each, a kW a GPU."""
+    k = units * racks
+    names = ([f"r{i}" for i in range(k)], [f"c{i}" for i in range(units)])
+    unit, free = np.repeat(np.arange(units), racks).astype("i4"), np.full(k, 32, dtype=np.int32)
+    return Hall(*names, unit, free, np.full(k, 1e3), np.full(k, idle_w), np.full(units, 1e5), np.full(units, rests))
+
+
+def test_light_work_lets_units_rest_and_heavy_work_is_evened() -> None:
+    hall = small_hall()
+    judge = pump_judge(hall, 0.0115)
+    light = seat(hall, np.full(5, 8, dtype=np.int32), judge)  # 40 kW
+    assert light.resting.sum() == 3
+    assert light.cooling_w == pytest.approx(1150 * 0.4**3)
+    middle = seat(hall, np.full(8, 8, dtype=np.int32), judge)  # 64 kW: two at their least speed, less than one at 64 %
+    assert middle.resting.sum() == 2
+    assert middle.cooling_w == pytest.approx(2 * 1150 * 0.4**3)
+    heavy = seat(hall, np.full(30, 8, dtype=np.int32), judge)  # 240 kW: three at 80 or four at 60 %
+    assert not heavy.resting.any()
+    assert heavy.heat_w == pytest.approx(np.full(4, 60e3), abs=8e3)
+    assert heavy.cooling_w < 3 * 1150 * 0.8**3
+    stays = seat(small_hall(rests=False), np.full(8, 8, dtype=np.int32), pump_judge(small_hall(rests=False), 0.0115))
+    assert stays.cooling_w == pytest.approx(4 * 1150 * 0.4**3)  # none may rest: at their least speed it is all the same
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 64), max_size=14), st.integers(1, 5), st.booleans(), st.floats(0, 8e3))
+def test_no_rack_and_no_unit_is_given_too_much(sizes: list[int], units: int, rests: bool, idle_w: float) -> None:
+    hall = small_hall(units, 3, rests, idle_w)
+    made = seat(hall, np.array(sizes, dtype=np.int32), pump_judge(hall, 0.0115))
+    assert (made.given.sum(axis=0) <= hall.free).all()
+    assert (made.given.sum(axis=1) == np.where(made.unplaced, 0, sizes)).all()
+    assert (made.heat_w <= np.maximum(0.9 * hall.design_w, 3 * idle_w) + 1e-6).all()
+    assert made.heat_w.sum() == pytest.approx(made.given.sum() * 1e3 + 3 * units * idle_w)
+
+
+def test_a_hall_is_read_from_the_site() -> None:
+    site = hall_site()
+    made = hall_of(site, np.array([8, 8], dtype=np.int32), 800.0, np.array([500.0, np.nan]), ["c1"])
+    assert (made.racks, made.units, made.unit.tolist()) == (["r1", "r2"], ["c1", "c2"], [0, 1])
+    assert made.idle_w.tolist() == [500, 0]
+    assert made.may_rest.tolist() == [True, False]

@@ -30,7 +30,8 @@ from ingest.push import Refused, inflated, line_protocol, remote_write
 from ingest.registry import source_module
 from twin.frame import Quality
 from twin.state import State
-from ui.faces.api_push import LARGE, add_push
+from ui.access.door import Door
+from ui.faces.api_push import LARGE, add_push, first_look
 from ui.faces.guard import Guard
 from ui.faces.server import build_server
 from ui.gate import PushGate
@@ -60,7 +61,7 @@ class Field:
         live.gate = self.gate
         server = FastAPI()
         add_push(server, SimpleNamespace(live=live))  # the whole server is asked once, below
-        self.server = Guard(server, large=LARGE)
+        self.server = Guard(server, Door(live, first_look(live)), large=LARGE)
         self.site, self.source = of, opened.sources[0]
 
     def publish(self, frames):

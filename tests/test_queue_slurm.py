@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from devices import NOW, columns, endless, garbage, opened, poll, refused, silen
 from servers import running_slurm
 
 from ingest.queues.slurm_records import gpus_in, hosts, number
+from twin.frame import Origin
 from twin.job import JobState, NodeState
 from twin.load import Row, build_site
-from twin.ports import Capacity
+from twin.order import Result, Verb, orders
+from twin.ports import Action, Capacity
 
 NODES, GPUS = 2, 8
 
@@ -130,7 +133,7 @@ class Recorded:
     def __init__(self, answers, version):
         self.answers, self.version, self.asked = answers, version, []
         app = web.Application()
-        app.router.add_get("/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:.*}", self._handle)
         self._server = TestServer(app, host="127.0.0.1")
 
     async def __aenter__(self):
@@ -301,3 +304,73 @@ async def test_the_scheduler_is_asked_once_in_its_interval(shared_data, tmp_path
         await centre.queues[0].jobs(NOW + timedelta(seconds=15))
         assert len(service.asked) == 9
         await centre.sources[0].close()
+
+
+class Later(Recorded):
+    """slurmrestd of a later version: wrapped values in, nodes that can be changed, and 200 with errors where it says no."""
+
+    def __init__(self):
+        job = {
+            "job_id": 71, "name": "train", "user_name": "ada", "partition": "batch", "job_state": ["PENDING"], "comment":
+            "icctwin:on", "submit_time": wrapped(1000), "eligible_time": wrapped(1000), "time_limit": wrapped(60),
+            "priority": wrapped(7), "restart_cnt": 0, "state_reason": "Resources", "deadline": wrapped(0),
+        }  # fmt: skip
+        node = {"name": "gpu02", "state": ["IDLE"], "gres": "gpu:8", "gres_used": "gpu:0", "reason": "", "weight": 1}
+        super().__init__({"jobs": {"jobs": [job]}, "nodes": {"nodes": [node]}}, "v0.0.43")
+        self.wrote = []
+
+    async def _handle(self, request):
+        base = f"/slurm/{self.version}"
+        if request.path == "/openapi/v3":
+            calls = {"/jobs": ["get"], "/job/{job_id}": ["get", "post", "delete"], "/node/{node_name}": ["get", "post"]}
+            return web.json_response({"paths": {base + path: {verb: {} for verb in verbs} for path, verbs in calls.items()}})
+        part = "jobs" if "/job/" in request.path else "nodes"
+        (one,) = self.answers[part][part]
+        if request.method == "POST":
+            body = await request.json()
+            self.wrote.append(body)
+            if body.get("priority", {}).get("number") == 0:
+                return web.json_response({"errors": [{"error": "Access/permission denied", "error_number": 2002}]})
+            taken = {"begin_time": "eligible_time"}
+            one |= {taken.get(name, name): value for name, value in body.items()}
+        return web.json_response(self.answers[part])
+
+
+async def test_orders_take_the_shapes_of_later_versions_and_200_with_errors_is_no_yes(tmp_path):
+    async with Later() as service:
+        centre = recorded(service, tmp_path)
+
+        async def told(verb, target, *more):
+            return await centre.queues[0].order(orders(verb, [target], *more), NOW)
+
+        later_s = NOW.timestamp() + 7200
+        assert list((await told(Verb.BEGIN, "71", later_s, "waits")).results) == [Result.DONE]
+        assert service.wrote[-1]["begin_time"] == wrapped(int(later_s))
+        no = await told(Verb.PRIORITY, "71", 0.0)
+        assert (list(no.results), list(no.why)) == ([Result.FAILED], ["Access/permission denied"])
+        assert list((await told(Verb.DRAIN, "gpu02", np.nan, "a CDU rests")).results) == [Result.DONE]
+        assert service.wrote[-1] == {"state": ["DRAIN"], "reason": "icctwin: a CDU rests"}
+        no = await told(Verb.SUSPEND, "71")
+        assert list(no.results) == [Result.GONE]  # it does not run
+        await centre.sources[0].close()
+    async with Later() as service:
+        centre = recorded(service, tmp_path, orders=False)
+        no = await centre.queues[0].order(orders(Verb.BEGIN, ["71"], later_s), NOW)
+        assert (list(no.results), service.wrote) == ([Result.REFUSED], [])
+        await centre.sources[0].close()
+
+
+async def test_a_power_cap_goes_by_the_sites_own_tool_and_is_read_back(tmp_path):
+    tool = tmp_path / "cap"
+    tool.write_text(f'#!/bin/sh\nif [ "$1" = set ]; then echo "$3" > {tmp_path}/$2; else cat {tmp_path}/$2; fi\n')
+    tool.chmod(0o755)
+    said = {"url": "http://127.0.0.1:9", "user": "root", "token_file": tmp_path / "token"}
+    caps = {"cap": [str(tool), "set", "{node}", "{watts}"], "cap_read": [str(tool), "get", "{node}"]}
+    centre = opened("slurm", site(), queue="slurm", **said, **caps)
+    act = Action("gpu01", "power_cap_w", 5600.0, NOW + timedelta(hours=1), "k")
+    frame = await centre.actuators["gpu01"].apply(act, NOW)
+    assert (frame.origin, columns(frame)) == (Origin.COMMANDED, {"power_cap_w": [5600.0]})
+    (tmp_path / "gpu02").write_text("broken")
+    tool.write_text(f"#!/bin/sh\ncat {tmp_path}/gpu02\n")
+    assert "should print watts" in await refused(centre.actuators["gpu02"].apply(replace(act, asset="gpu02"), NOW))
+    await centre.sources[0].close()

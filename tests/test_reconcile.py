@@ -107,6 +107,8 @@ def test_a_rack_meter_that_lies_is_named_and_its_rack_keeps_its_power() -> None:
     assert score[1] > LIMIT_RATIO
     assert np.abs(score[[0, 2]]).max() < 1
     assert np.abs(find(frames, "pdu", "residual_score_ratio")).max() < 1
+    assert find(frames, "rack", "refused_flag").tolist() == [0, 1, 0]
+    assert not find(frames, "pdu", "refused_flag").any()
     np.testing.assert_allclose(find(frames, "rack", "power_w"), rack_w, rtol=0.02)
 
 

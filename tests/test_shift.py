@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analytics.signal import SignalModel, hindcast
 from energy.shift import Schedule, Work, solve
-from energy.shift.bench import random_work
+from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
 from energy.shift.exact import optimum
 from energy.shift.rolling import Past, replay

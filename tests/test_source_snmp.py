@@ -43,6 +43,9 @@ WALKS = {
         (f"{APC}.1.4.2.3.0", "gauge", 37),
         (f"{APC}.1.4.2.4.0", "gauge", 6),
     ],
+    f"{APC}.13.3": [  # tenths of a degree and of a percent
+        *((f"{APC}.13.3.2.2.2.{column}.0", "integer", value) for column, value in ((9, 202), (11, 319), (16, 454))),
+    ],
     SENSORS: [
         # type 8 is celsius; scales milli (8) and units (9); precision 1; status ok (1), unavailable (2)
         *((f"{SENSORS}.{column}.{row}", "integer", value)
@@ -184,6 +187,17 @@ async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):
         "current_a": [12.5],
         "charge_frac": [pytest.approx(0.87)],
         "on_battery_flag": [1],
+    }
+
+
+async def test_an_air_handler_of_apc_is_read_by_its_own_mib(tmp_path):
+    of = site({"id": "row3", "kind": "crah", "parent": "hall"})
+    async with snmpd(tmp_path) as port:
+        frames = await polled(source(port, "row3", "apc_inrow", of))
+    assert columns(frames["crah"]) == {
+        "supply_air_temp_c": [pytest.approx(20.2)],
+        "return_air_temp_c": [pytest.approx(31.9)],
+        "fan_speed_frac": [pytest.approx(0.454)],
     }
 
 

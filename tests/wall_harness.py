@@ -1,10 +1,9 @@
 """A whole small centre for the wall's pages: the simulated plant's readings, what the twin makes of them, some history."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from faces_harness import NOW, DayStore, Hands, alarm
@@ -31,6 +30,7 @@ from twin.state import State
 from ui.app import TASK_NAMES
 from ui.view import Live
 
+T = TypeVar("T")
 MOODS = ("empty", "normal", "stale", "alarming")
 _BEGAN = NOW - timedelta(seconds=62)
 
@@ -65,7 +65,7 @@ def plant_site(gpus: int = 512) -> Site:
     return build_site("Yangtze AI Centre", "Asia/Shanghai", assets, links)
 
 
-def plant_live(mood: str, gpus: int = 512, running: bool = True) -> Live:
+def plant_live(mood: str, gpus: int = 256, running: bool = True) -> Live:
     """The centre in one of ``MOODS``."""
     site, clock = plant_site(gpus), Hands(NOW, running=running)
     live = Live(site, State(site), DayStore(), Notes(), clock, NOW - timedelta(hours=30), demo=True)
@@ -100,6 +100,16 @@ def _near(site: Site, asset: str) -> str:
     return site.ids_of(kind)[0]
 
 
+def done(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives that waits for nothing: the simulated centre's never do, and a browser's loop may be running."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        made: T = end.value
+        return made
+    raise AssertionError("it waits for something")
+
+
 def _breathe(live: Live, opened: Opened) -> None:
     """A minute of the plant, its jobs, and the health of what read it."""
     detector = Detector(live.site)
@@ -109,14 +119,11 @@ def _breathe(live: Live, opened: Opened) -> None:
         for event in detector.see(frame):
             live.records.append(EVENTS, event.time, event.record())
 
-    async def run() -> None:
-        for second in (0, 10, 61):
-            for one in opened.sources:
-                for frame in await one.poll(_BEGAN + timedelta(seconds=second)):
-                    take(frame)
-        live.jobs = await opened.queues[0].jobs(NOW)
-
-    asyncio.run(run())
+    for second in (0, 10, 61):
+        for one in opened.sources:
+            for frame in done(one.poll(_BEGAN + timedelta(seconds=second))):
+                take(frame)
+    live.jobs = done(opened.queues[0].jobs(NOW))
     site = live.site
     health = {"up_flag": 1.0, "poll_s": 0.012, "samples_count": 5e6, "errors_count": 0.0, "unmapped_count": 0.0, "lag_s": 0.4}
     task = {"duration_s": 0.02, "runs_count": 900, "errors_count": 0, "missed_count": 0, "overlaps_count": 0, "failing_flag": 0}

@@ -49,10 +49,14 @@ _LEARNT: Mapping[str, tuple[Mapping[str, str], str]] = {
 }
 _LEFT_OUT = {"exponent_ratio": 3.0, "conductance_exponent": TURBULENT_EXPONENT}  # of a fit that went without this parameter
 Entry = dict[str, Any]
+Ranges = Mapping[str, tuple[float, float]]
 
 
-def entry_of(fits: Sequence[Fit], span: tuple[datetime, datetime], now: datetime, by: str) -> Entry:
-    """An adoption of all of ``fits`` that are sound, made by ``by`` at ``now`` on readings of ``span``, as a JSON object."""
+def entry_of(
+    fits: Sequence[Fit], span: tuple[datetime, datetime], now: datetime, by: str, ranges: Ranges | None = None
+) -> Entry:
+    """An adoption of all of ``fits`` that are sound, made by ``by`` at ``now`` on readings of ``span``, as a JSON object.
+    ``ranges``: see ``fitted_ranges``."""
     kept = [fit_record(one) for one in fits if one.known]
     return {
         "time": now.isoformat(),
@@ -61,7 +65,17 @@ def entry_of(fits: Sequence[Fit], span: tuple[datetime, datetime], now: datetime
         "end": span[1].isoformat(),
         "undone": None,
         "fits": kept,
+        "ranges": {name: list(ends) for name, ends in (ranges or {}).items()},
     }
+
+
+def fitted_ranges(entries: Sequence[Entry]) -> dict[str, tuple[float, float]]:
+    """Name of a series of the offline twin -> lowest and highest value that the newest adoption in force was fitted on; empty
+    where none is in force."""
+    for entry in reversed(entries):
+        if not entry.get("undone"):
+            return {name: (float(low), float(high)) for name, (low, high) in entry.get("ranges", {}).items()}
+    return {}
 
 
 def fit_record(one: Fit) -> Entry:
@@ -147,7 +161,8 @@ def _with(site: Site, params: Params, columns: dict[str, Floats], one: Entry) ->
             plant, fan_base_frac=base, fan_full_frac=base + rise, fan_exponent=values.get("exponent_ratio", plant.fan_exponent)
         )
     elif name == "house" and values:
-        return replace(params, house_w=values["house_w"])
+        plant = replace(plant, air_fan_frac=values.get("air_fan_frac", plant.air_fan_frac))
+        return replace(params, plant=plant, house_w=values.get("house_w", params.house_w))
     elif name not in ("fans", "house"):
         raise KeyError(f"no fit is called {name!r}")
     return replace(params, plant=plant)

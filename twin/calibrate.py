@@ -300,8 +300,34 @@ def _house(h: History, params: Params) -> Iterator[Fit]:
         if len(mine):
             seen = seen + h.column(kind, "power_w", mine).sum(axis=1)
     target = h.column("meter", "power_w", meters)[:, 0]
-    knob = Knob("house_w", params.house_w, 0.0, 1e9)
-    yield fit("house", "", [knob], Record(h.time_s, target, lambda x: seen + x[0], seen + params.house_w))
+    air, house = _unlisted_air_w(h, params), Knob("house_w", params.house_w, 0.0, 1e9)
+    if air is None:
+        yield fit("house", "", [house], Record(h.time_s, target, lambda x: seen + x[0], seen + params.house_w))
+        return
+    frac = params.plant.air_fan_frac
+
+    def record_of(knobs: Sequence[Knob]) -> Record:
+        names = [knob.name for knob in knobs]
+
+        def _expect(x: Floats) -> Floats:
+            set_ = dict(zip(names, x.tolist(), strict=True))
+            return np.asarray(seen + set_.get("house_w", params.house_w) + set_.get("air_fan_frac", frac) * air)
+
+        return Record(h.time_s, target, _expect, seen + params.house_w + frac * air)
+
+    fans = Knob("air_fan_frac", frac, 0.0, 0.3)
+    yield best_fit("house", "", [(house, fans), (fans,), (house,)], record_of)
+
+
+def _unlisted_air_w(h: History, params: Params) -> Floats | None:
+    """float64[t]: heat of racks that goes into the air of halls whose air handlers nobody listed [W], NaN where one of them is
+    silent; None where there are no such halls."""
+    site = h.site
+    listed, hall = site.within("crah", "hall"), site.within("rack", "hall")
+    mine = np.flatnonzero((hall >= 0) & ~np.isin(hall, listed)).astype(np.int32)
+    if not len(mine) or not np.isfinite(power := h.column("rack", "power_w", mine)).any():
+        return None
+    return np.asarray((power * (1 - rack_liquid_frac(site, params)[mine])).sum(axis=1))
 
 
 QUESTIONS: dict[str, Asked] = {

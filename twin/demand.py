@@ -128,7 +128,7 @@ def _nodes(site: Site, state: State, params: Params, now: datetime) -> _Part:
     gpus_sigma = np.divide(_per_node(home[known], spread_w[known], n), heard, out=np.zeros(n), where=heard > 0)
 
     cpu = state.column("node", "cpu_util_frac", now)
-    rest_idle, rest_full, rated = _rest(site, p, full, count)
+    rest_idle, rest_full, rated = rest_between_w(site, p, full, count)
     bare = count == 0
     heard = np.where(bare, ~np.isnan(cpu) & rated, heard)
     rest = utilised_power_w(np.where(np.isnan(cpu), p.cpu_util_frac, cpu), rest_idle, rest_full)
@@ -163,7 +163,7 @@ def rest_w(site: Site, p: NodeParams) -> Floats:
     """float64[nodes]: what ``rest_idle_frac`` and ``rest_full_frac`` are shares of: all of a node but its GPUs in full [W]."""
     home, n = site.within("gpu", "node"), site.count("node")
     full = _per_node(home, site.number("gpu", "rated_w", p.gpu_w), n)
-    return _rest(site, replace(p, rest_full_frac=1.0), full, np.bincount(home, minlength=n).astype(np.float64))[1]
+    return rest_between_w(site, replace(p, rest_full_frac=1.0), full, np.bincount(home, minlength=n).astype(np.float64))[1]
 
 
 def through_supply(load_w: Floats, stages: Sequence[Stage]) -> Floats:
@@ -173,7 +173,7 @@ def through_supply(load_w: Floats, stages: Sequence[Stage]) -> Floats:
     return load_w
 
 
-def _rest(site: Site, p: NodeParams, gpu_full: Floats, gpus: Floats) -> tuple[Floats, Floats, Bools]:
+def rest_between_w(site: Site, p: NodeParams, gpu_full: Floats, gpus: Floats) -> tuple[Floats, Floats, Bools]:
     """Everything in a node but its GPUs, behind the supply: idle, full [W], and whether the node has a rating.
 
     ``rated_w`` of the node (at its power inlet) less the supply's loss and its GPUs is what the rest draws in full; idle

@@ -27,7 +27,8 @@ class Jobs:
     """Columns over n jobs of one queue. Times are seconds since 1970 UTC, NaN where not (yet) known.
 
     ``rows``/``job_of``: int32[m], the GPUs that running jobs hold (row in the site's GPU table, position of the job);
-    ``agreed``: what owners have agreed to, None where the queue does not say.
+    ``agreed``: what owners have agreed to, None where the queue does not say; ``projects``: whose account each is run for
+    (Slurm's account, Kubernetes' namespace), empty where the queue does not say.
     """
 
     ids: Sequence[str]
@@ -45,6 +46,7 @@ class Jobs:
     rows: Ints
     job_of: Ints
     agreed: Terms | None = None
+    projects: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -140,4 +142,5 @@ def joined(tables: Sequence[Jobs]) -> Jobs:
         rows=column("rows"),
         job_of=np.concatenate([no_jobs().job_of, *job_of]),
         agreed=joined_terms([no_terms(0), *(table.terms for table in tables)]),
+        projects=[word for table in tables for word in (table.projects or [""] * len(table))],
     )

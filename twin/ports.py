@@ -1,6 +1,6 @@
 """The ports: what the rest of icctwin asks of the outside, whoever answers. ``ui.app`` alone joins them to protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -153,10 +153,22 @@ class Records(Protocol):
         """Keep a record, durable on return; gives its number, which only grows."""
         ...
 
+    def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
+        """The same with the record that ``make`` gives for the newest of ``topic`` (None: there is none); nobody else appends
+        to ``topic`` by this call meanwhile."""
+        ...
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
-        """Records in ``[start, end)`` by number, at most ``limit``: the oldest, or with ``newest`` the newest, in order."""
+        """Records in ``[start, end)`` with a number above ``after``, at most ``limit``: the oldest, or with ``newest`` the
+        newest, in the order of their numbers."""
         ...
 
     def trim(self, topic: str, keep: int) -> None:

@@ -34,6 +34,10 @@ class PushAnswer:
 class Gate(Protocol):
     """Takes what is pushed. A 2xx answer means that it has been handed to the store's keeping."""
 
+    async def known(self, token: str) -> PushAnswer | None:
+        """None where ``token`` is some source's and there is room for its body; else the answer, before any of it is read."""
+        ...
+
     async def push(self, push: Push) -> PushAnswer:
         """Take one request."""
         ...

@@ -13,7 +13,9 @@ from analytics.forecast import Forecast
 from energy.act import Desk, Outcome
 from energy.ahead import SignalAhead, signal_ahead
 from energy.guard import Limits, guard
+from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
+from energy.levers.jobs_ahead import pools
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
@@ -66,6 +68,7 @@ class Acting:
         self._levers = levers or {name: open_lever(name) for name in LEVERS}
         self._queues: dict[str, QueueNow] = {}
         self._signal: SignalAhead | None = None
+        self._watcher = Watcher(live.records)
         self._stopped = False
         # a task that plans and one that follows must not order the same job at once
         self._busy = asyncio.Lock()
@@ -73,6 +76,28 @@ class Acting:
     def seen(self, queue: str, jobs: Jobs, cluster: Cluster | None) -> None:
         """What a queue just said."""
         self._queues[queue] = QueueNow(queue, jobs, cluster)
+        if queue in self._steered:
+            self._watcher.see(queue, jobs, self._live.clock.now())
+
+    def book(self, now: datetime) -> None:
+        """Bring the ledger of shifted work up to what ended."""
+        step_s = self._slots.slot_s
+        end = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
+        for queue in self._queues.values():
+            usable = float(pools(queue)[0].sum())
+            if queue.name not in self._steered or not np.isfinite(usable) or not self._live.site.count("grid"):
+                continue
+            series = self._series(end - timedelta(days=DAYS), end)
+            known = ~np.isnan(series[1])
+            if known.sum() > 1:
+                values = np.interp(series[0], series[0][known], series[1][known])
+                book_jobs(self._live.records, queue.name, int(usable), self._metric, series[0], values, now)
+
+    def _series(self, start: datetime, end: datetime) -> tuple[Floats, Floats]:
+        """Times and values of the signal's slots."""
+        rows = np.zeros(1, dtype=np.int32)
+        series = self._live.store.series("grid", (self._metric,), start, end, self._slots.slot_s, rows=rows)
+        return series.time_s, series.values[self._metric][:, 0]
 
     # plans
 
@@ -116,9 +141,8 @@ class Acting:
             if self._live.site.count("grid"):
                 end = datetime.fromtimestamp(begin_s, UTC)
                 start = end - timedelta(seconds=slots.past * slots.slot_s)
-                series = self._live.store.series("grid", (name,), start, end, slots.slot_s, rows=np.zeros(1, dtype=np.int32))
-                values = series.values[name][:, 0]
-                self._signal = signal_ahead(name, series.time_s, values, slots.slot_s, now, slots.horizon, slots.day_s)
+                time_s, values = self._series(start, end)
+                self._signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s)
         return self._signal
 
     # what is in force

@@ -29,9 +29,11 @@ from twin.message import Message
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
+from ui.access.desk import Access
 from ui.acting import Acting
 from ui.calibrating import adoption_file, params_of
 from ui.config import Config, load_config, site_of
+from ui.dig.placed import Placed
 from ui.duties import Duties
 from ui.eventlog import EventLog
 from ui.findings import Findings
@@ -52,7 +54,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -96,7 +98,7 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
-        fresh.given = given_by(config.energy)
+        fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
@@ -151,7 +153,7 @@ class Centre:
         return self.thinking.duties
 
     def _table(self) -> tuple[Task, ...]:
-        led, findings = self.thinking.led, Findings(self.live)
+        led, findings, placed = self.thinking.led, Findings(self.live), Placed(self.live)
         table = (
             ("ingest", Task("collect", self._collect, 1)),
             ("tasks", Task("estimate", led(Duties.estimate), 1, 0.15)),
@@ -163,6 +165,7 @@ class Centre:
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
+            ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),

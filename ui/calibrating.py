@@ -1,30 +1,35 @@
 """Calibration of a centre, as the command and the task both do it: fit, write the report down, adopt where that was decided."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twin.adopt import FILE, entry_of, fit_record, in_force, load_adoptions, save_adoptions, undo
+from twin.adopt import FILE, Ranges, entry_of, fit_record, in_force, load_adoptions, save_adoptions, undo
 from twin.calibrate import propose
 from twin.fit import Fit, Score
 from twin.history import History
 from twin.params import Params
 from twin.ports import Records, Store
+from twin.simulate import Trajectory
 from twin.site import Site
 
 TOPIC = "calibration"
 MOST_FITS = 400  # in one report; sound and refused alike, the worst first
 MOST_STEPS = 2000
 LEAST_STEP_S = 60.0
+SLACK_FRAC = 0.02  # of a range, by which it may be left without a word
+# series of the offline twin -> what is read of it: what its answers rest on
+RANGED = {"it_power_w": ("site", "it_power_w"), "wet_bulb_c": ("weather", "wet_bulb_c"), "supply_c": ("cdu", "supply_temp_c")}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run found: ``fits`` over ``[start, end)``, whether they were ``adopted``, and by whom or what it was made."""
+    """What a run found: ``fits`` over ``[start, end)``, whether they were ``adopted``, and by whom or what it was made;
+    ``ranges``: what the readings were between, see ``twin.adopt.fitted_ranges``."""
 
     start: datetime
     end: datetime
@@ -32,6 +37,7 @@ class Report:
     by: str
     adopted: bool
     fits: Sequence[Fit]
+    ranges: Ranges = field(default_factory=dict)
 
 
 def adoption_file(assets: Path) -> Path:
@@ -52,14 +58,40 @@ def calibrate(
     """All fits on what ``store`` has of the ``span`` before ``end``; nothing is adopted."""
     step_s = max(LEAST_STEP_S, float(np.ceil(span.total_seconds() / MOST_STEPS / 60) * 60))
     history = History(site, store, end - span, end, step_s)
-    return Report(history.start, end, step_s, by, False, propose(history, params, told))
+    return Report(history.start, end, step_s, by, False, propose(history, params, told), _ranges(history))
+
+
+def _ranges(history: History) -> dict[str, tuple[float, float]]:
+    """Between what the readings of ``RANGED`` lay, by the name that the offline twin has for them."""
+    found = {}
+    for series, (kind, name) in RANGED.items():
+        read = history.column(kind, name)
+        if kind == "site" and not np.isfinite(read).any():
+            read = history.column("rack", "power_w").sum(axis=1)  # NaN where one of them is silent
+        if np.isfinite(read).any():
+            found[series] = (float(np.nanmin(read)), float(np.nanmax(read)))
+    return found
+
+
+def told_beyond(made: Trajectory, ranges: Ranges) -> Trajectory:
+    """``made`` with a note for each series that leaves what the adopted parameters were fitted on."""
+    notes = []
+    for name, (low, high) in ranges.items():
+        series, slack = made.series.get(name, np.empty(0)), SLACK_FRAC * (high - low)
+        least, most = np.nanmin(series, initial=np.inf), np.nanmax(series, initial=-np.inf)
+        if least < low - slack or most > high + slack:
+            notes.append(
+                f"{name} runs from {least:.4g} to {most:.4g}; the twin was calibrated on {low:.4g} to {high:.4g}, and outside"
+                " of that its answer is an extrapolation"
+            )
+    return replace(made, notes=(*made.notes, *notes)) if notes else made
 
 
 def adopt(path: Path, report: Report, now: datetime) -> Report:
     """Put everything sound of ``report`` in force from the next reading of the file ``path`` on."""
-    entry = entry_of(report.fits, (report.start, report.end), now, report.by)
+    entry = entry_of(report.fits, (report.start, report.end), now, report.by, report.ranges)
     save_adoptions(path, [*load_adoptions(path), entry])
-    return Report(report.start, report.end, report.step_s, report.by, True, report.fits)
+    return replace(report, adopted=True)
 
 
 def take_back(path: Path, now: datetime) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
+from ui.access.section import SINGLE, AccessSection, refuses
 from ui.lines import line_of
 from ui.roles import part_names
 
@@ -163,9 +164,10 @@ class Config:
     cluster: ClusterSection
     twin: TwinSection
     sources: Sequence[SourceSection]
+    access: AccessSection = SINGLE
 
 
-SECTIONS: Mapping[str, type[_Section]] = {
+SECTIONS: Mapping[str, type[BaseModel]] = {
     "site": SiteSection,
     "store": StoreSection,
     "wall": WallSection,
@@ -173,6 +175,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "energy": EnergySection,
     "cluster": ClusterSection,
     "twin": TwinSection,
+    "access": AccessSection,
 }
 MAX_SOURCES = 10_000
 
@@ -215,7 +218,10 @@ class _Reader:
 
     def read(self, raw: dict[str, Any]) -> Config:
         entries = raw.pop("source", [])
-        sections = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
+        raw.setdefault("access", {"mode": "single"})
+        sections: dict[str, Any] = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
+        if sections["wall"] and sections["access"] and (why := refuses(sections["access"], sections["wall"].host)):
+            self._problem(("wall", "host"), why)
         for name in raw:
             known = ", ".join((*SECTIONS, "[source]"))
             self._problem((name,), f"no section {name!r}; sections are {known}")
@@ -228,17 +234,16 @@ class _Reader:
         self._unique([source.name for source in sources if source])
         if self._problems:
             raise ConfigError(self._problems)
-        return Config(**sections, sources=tuple(source for source in sources if source))  # type: ignore[arg-type]
+        return Config(**sections, sources=tuple(source for source in sources if source))
 
-    def _section(self, name: str, model: type[_Section], values: Any) -> _Section | None:
+    def _section(self, name: str, model: type[BaseModel], values: Any) -> BaseModel | None:
         try:
             section = model.model_validate(values)
         except ValidationError as error:
             self._refused((name,), error)
             return None
         here = self._path.parent
-        paths = {key: (here / value).resolve() for key, value in section if isinstance(value, Path)}
-        return section.model_copy(update=paths)
+        return _with_paths(section, here)
 
     def _source(self, i: int, entry: dict[str, Any]) -> SourceSection | None:
         options = dict(entry)
@@ -268,3 +273,10 @@ class _Reader:
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+
+
+def _with_paths(section: BaseModel, here: Path) -> BaseModel:
+    """``section`` and the tables inside it with their paths made absolute from ``here``."""
+    new: dict[str, Any] = {key: (here / value).resolve() for key, value in section if isinstance(value, Path)}
+    new |= {key: _with_paths(value, here) for key, value in section if isinstance(value, BaseModel)}
+    return section.model_copy(update=new)

@@ -157,6 +157,7 @@ class Duties:
     def ledger(self, now: datetime) -> None:
         """Bring the ledger up to what happened."""
         ledger.book(self._live.records, self._live.store, now)
+        self.acting.book(now)
 
     # ourselves
 

@@ -39,12 +39,20 @@ class PushGate:
         """Nothing is taken any more: senders are told to come again."""
         self._loop = None
 
+    async def known(self, token: str) -> PushAnswer | None:
+        """See ``twin.push.Gate``."""
+        try:
+            await asyncio.to_thread(self._whose, token)
+            self._has_room()
+        except Refused as refusal:
+            return _refusal(refusal)
+        return None
+
     async def push(self, push: Push) -> PushAnswer:
         """See ``twin.push.Gate``."""
         try:
             inlet = self._whose(push.token)
-            if self._loop is None or self._in_line >= MAX_IN_LINE:
-                raise Refused(503, "icctwin is not ready or has too much in hand; send it again.")
+            self._has_room()
             self._in_line += 1
             try:
                 async with self._working:
@@ -58,8 +66,11 @@ class PushGate:
             finally:
                 self._in_line -= 1
         except Refused as refusal:
-            headers = {"Retry-After": RETRY_S} if refusal.status in (429, 503) else {}
-            return PushAnswer(refusal.status, str(refusal), headers=headers)
+            return _refusal(refusal)
+
+    def _has_room(self) -> None:
+        if self._loop is None or self._in_line >= MAX_IN_LINE:
+            raise Refused(503, "icctwin is not ready or has too much in hand; send it again.")
 
     def _whose(self, token: str) -> Inlet:
         if not token:
@@ -91,6 +102,11 @@ class PushGate:
         if batch.keys:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(take(), loop))
         return answer
+
+
+def _refusal(refusal: Refused) -> PushAnswer:
+    headers = {"Retry-After": RETRY_S} if refusal.status in (429, 503) else {}
+    return PushAnswer(refusal.status, str(refusal), headers=headers)
 
 
 def _read(push: Push, now: datetime) -> tuple[Batch, PushAnswer]:

@@ -40,8 +40,9 @@ def faces(live: Live) -> Server:
     """The server of all faces; imported only now, for a process without a wall needs none."""
     from ui.faces.server import build_server
 
+    proxies = ",".join(live.access.section.proxies) if live.access else "127.0.0.1"
     more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
-    return Server(uvicorn.Config(build_server(live), log_level="warning", **more))
+    return Server(uvicorn.Config(build_server(live), log_level="warning", forwarded_allow_ips=proxies, **more))
 
 
 def handled(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:

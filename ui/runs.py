@@ -10,6 +10,7 @@ import numpy as np
 from ingest.traces import TRACES, read_trace
 from ingest.traces.power_csv import read_lines
 from ingest.traces.rows import seconds
+from twin.adopt import Ranges, fitted_ranges, load_adoptions
 from twin.errors import ConfigError, Problem
 from twin.params import Params
 from twin.sim.examples import example_jobs
@@ -21,6 +22,7 @@ from twin.sim.trace import Trace, checked
 from twin.sim.whatif import Comparison, compare
 from twin.simulate import Trajectory, simulate
 from twin.site import Site
+from ui.calibrating import adoption_file, params_of, told_beyond
 from ui.config import load_config, site_of
 from ui.progress import Bar
 from ui.scenario import Written, read_scenario
@@ -30,7 +32,7 @@ from ui.trajectory import ParquetSink
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything that a run needs."""
+    """Everything that a run needs; ``params``: those in force, before the scenario; ``ranges``: what they were fitted on."""
 
     site: Site
     work: Trace | Telemetry
@@ -39,6 +41,8 @@ class Prepared:
     start_s: float
     horizon_s: float
     step_s: float
+    params: Params
+    ranges: Ranges
 
 
 def prepare(options: argparse.Namespace) -> Prepared:
@@ -46,8 +50,10 @@ def prepare(options: argparse.Namespace) -> Prepared:
     if options.format == "help" or (options.trace and options.format not in TRACES):
         known = "; ".join(f"{name}: {what}" for name, (_, what) in TRACES.items())
         raise ConfigError([Problem("--format", f"no format {options.format!r}; formats are {known}")])
-    site = site_of(load_config(options.config), ())
-    written = _with_policy(read_scenario(options.scenario, Params()), options.policy)
+    config = load_config(options.config)
+    site, adopted = site_of(config, ()), adoption_file(config.site.assets)
+    params = params_of(adopted, site)
+    written = _with_policy(read_scenario(options.scenario, params), options.policy)
     lines = {name: line for path in options.outlook for name, line in _lines(path).items()}
     work: Trace | Telemetry | None = None
     if options.trace:
@@ -61,7 +67,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
     if work is None:
         rng = np.random.Generator(np.random.PCG64(options.seed))
         work = example_jobs(fleet_of(site, written.params), hours * 3600, start_s, rng)
-    return Prepared(site, work, outlook_of(lines), written, start_s, hours * 3600, options.step)
+    ranges = fitted_ranges(load_adoptions(adopted))
+    return Prepared(site, work, outlook_of(lines), written, start_s, hours * 3600, options.step, params, ranges)
 
 
 def _lines(path: Path) -> dict[str, Line]:
@@ -108,17 +115,18 @@ def run(prepared: Prepared, out: Path | None, tables: list[str]) -> Trajectory:
     p, bar = prepared, Bar("simulating")
     about = (p.site, p.work, p.written.params, p.outlook, p.horizon_s, p.step_s)
     if out is None:
-        return simulate(*about, start_s=p.start_s, scenario=p.written.scenario, progress=bar)
+        return told_beyond(simulate(*about, start_s=p.start_s, scenario=p.written.scenario, progress=bar), p.ranges)
     with ParquetSink(out, tables) as sink:
-        return simulate(*about, start_s=p.start_s, scenario=p.written.scenario, sink=sink, progress=bar)
+        made = simulate(*about, start_s=p.start_s, scenario=p.written.scenario, sink=sink, progress=bar)
+        return told_beyond(made, p.ranges)
 
 
 def compared(prepared: Prepared, base: Path | None, members: int, seed: int) -> Comparison:
     """The scenario beside ``base`` (None: the plain run)."""
     p = prepared
-    other = read_scenario(base, Params())
+    other = read_scenario(base, p.params)
     plain = other if base else replace(other, scenario=replace(other.scenario, policy=p.written.scenario.policy))
-    return compare(
+    made = compare(
         p.site,
         p.work,
         plain.params,
@@ -132,3 +140,4 @@ def compared(prepared: Prepared, base: Path | None, members: int, seed: int) -> 
         other_params=p.written.params,
         progress=Bar("comparing"),
     )
+    return replace(made, base=told_beyond(made.base, p.ranges), other=told_beyond(made.other, p.ranges))

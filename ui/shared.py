@@ -10,22 +10,15 @@ from ingest.stores.postgres import Leader, PostgresRecords, Session
 from ingest.stores.records import open_records
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
-from twin.ports import Records, Store
+from twin.ports import Store
 from twin.site import Site
+from ui.access.audit import Audited, audited
 from ui.config import Config
 from ui.roles import Part
 
 log = logging.getLogger(__name__)
 
 LEADER_ASKED = timedelta(seconds=1)  # how often whether we lead is asked
-
-
-def records_of(config: Config) -> Records:
-    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
-    cluster = config.cluster
-    if cluster.postgres:
-        return PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file))
-    return open_records(config.store.path / "records.db")
 
 
 class Shared:
@@ -35,7 +28,7 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records = records_of(config)
+        self.records: Audited = records_of(config)
         if cluster.postgres and "tasks" in part.roles:
             self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
@@ -79,6 +72,14 @@ def remembered(store: Store, since: datetime) -> Sequence[Frame]:
     except SourceError as error:
         log.error("the newest values of before are not known: %s", error)
         return ()
+
+
+def records_of(config: Config) -> Audited:
+    """The records that all processes of a centre share: of its PostgreSQL where it has one, else a file beside the store."""
+    cluster = config.cluster
+    if cluster.postgres:
+        return audited(PostgresRecords(Session(cluster.postgres, cluster.postgres_password_file)))
+    return audited(open_records(config.store.path / "records.db"))
 
 
 def check_part(config: Config, part: Part) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -22,6 +23,7 @@ from twin.ports import Clock, Records, Store
 from twin.push import Gate
 from twin.site import Site
 from twin.state import State
+from ui.access.desk import Access
 from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
@@ -55,6 +57,8 @@ class Live:
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
+    access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
+    folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 

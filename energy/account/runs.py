@@ -81,7 +81,7 @@ def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
     held: dict[int, list[int]] = {}
     for row, job in zip(jobs.rows.tolist(), jobs.job_of.tolist(), strict=True):
         held.setdefault(job, []).append(row)
-    projects = getattr(jobs, "accounts", ()) or [""] * len(jobs)
+    projects = jobs.projects or [""] * len(jobs)
     for i in np.flatnonzero(np.isin(jobs.state, _GOING) & np.isfinite(jobs.start_s)).tolist():
         key = _key(queue, jobs.ids[i], float(jobs.start_s[i]))
         found[key] = {

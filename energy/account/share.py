@@ -44,7 +44,7 @@ def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
         return alone
     cut = [alone]
     for one in np.unique(gpu[crowded]).tolist():
-        mine = np.flatnonzero(gpu == one)
+        mine = np.arange(np.searchsorted(gpu, one), np.searchsorted(gpu, one, side="right"))  # they are in order
         edges = np.unique(np.concatenate([begin[mine], end[mine]]))
         inside = (begin[mine] <= edges[:-1, None]) & (end[mine] >= edges[1:, None])
         piece, who = np.nonzero(inside)

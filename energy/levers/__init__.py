@@ -70,6 +70,7 @@ class Lever(Protocol):
 
 LEVERS: Mapping[str, str] = MappingProxyType(
     {
+        "coolant_flow": "energy.levers.coolant_flow",
         "job_shift": "energy.levers.job_shift",
         "job_start": "energy.levers.job_start",
         "supply_temperature": "energy.levers.supply_temperature",

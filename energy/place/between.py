@@ -2,8 +2,8 @@
 
 As ``shift.decompose``, with one more dimension: a price on the GPUs of each slot of each place, at which every piece chooses
 its own place and slots (Lagrangian relaxation of the capacity rows; its value bounds every placement). Then pieces are placed
-one by one at those prices, the ones without room first the next time, and moved while that saves; at last ``shift.solve`` sets
-the times of each place anew.
+one by one at those prices, the ones without room first the next time, and moved while that saves; at last ``shift.decompose``
+sets the times of each place anew.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energy.place import J_PER_BYTE, Placement, Places, Travel, allowed, transfer_slots
-from energy.shift import Work, check, solve
-from energy.shift.decompose import cheapest
+from energy.shift import Work, check
+from energy.shift.decompose import cheapest, decompose
 from twin.frame import Floats
 from twin.site import Bools
 
@@ -230,7 +230,7 @@ def _timed(places: Places, spots: list[_Spot], chosen: list[tuple[int, Slots] | 
         before = [chosen[j] for j in mine.tolist()]
         paid = sum(float(part.power_w[k] * places.price[q, at[1]].sum()) for k, at in enumerate(before) if at is not None)
         late = sum(at is not None and bool(at[1][-1] >= part.due[k]) for k, at in enumerate(before))
-        found = solve(part, places.price[q], places.capacity[q])
+        found = decompose(part, places.price[q], places.capacity[q])
         if (int(found.late.sum()), found.cost) < (late, paid):
             for k, j in enumerate(mine.tolist()):
                 out[j] = (q, np.flatnonzero(found.running[k]))

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from analytics.signal import hindcast
+from energy.place.bench import place_figures
 from energy.shift import Work, solve
 from energy.shift.bench_price import price_figures, read_recording
+from energy.shift.bench_work import random_work
+from energy.shift.peak import Peak, solve_peak
 from energy.shift.rolling import Past, Replayed, replay
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Ints
@@ -50,7 +53,7 @@ def bench(folder: Path, rng: np.random.Generator, clock: Callable[[], float]) ->
     figures["oracle_saved_frac"] = float(np.mean(ceiling))
     against["seven_day_mean_saved_frac"] = float(np.mean(naive))
     figures |= price_figures(folder / "price", against)
-    figures |= _solves(rng, clock)
+    figures |= _solves(rng, clock) | _peaks(rng) | place_figures(rng, clock)
     return {"bench": "plan", "figures": figures, "against": against, "conditions": {"grids": list(GRIDS), "year": 2022}}
 
 
@@ -159,19 +162,6 @@ def _capped(grid: str, truth: Floats, zone_h: int, rng: np.random.Generator) -> 
     return figures
 
 
-def random_work(rng: np.random.Generator, jobs: int, slots: int, load_frac: float) -> tuple[Work, Floats, Floats]:
-    """Work, price and capacity of a made-up centre that is ``load_frac`` full: half the jobs may pause, 1 to 32 GPUs each."""
-    gpus: Floats = np.asarray(2.0 ** rng.integers(0, 6, jobs), dtype=np.float64)
-    length = np.clip(np.round(rng.lognormal(1.5, 0.8, jobs)), 1, 24)
-    due = np.minimum(rng.integers(0, slots - 30, jobs) + length + rng.integers(4, 48, jobs), slots)
-    earliest = np.maximum(due - length - rng.integers(4, 48, jobs), 0)
-    price = 400 + 150 * np.cos(2 * np.pi * np.arange(slots) / DAY) + 20 * rng.standard_normal(slots).cumsum()
-    power_w = gpus * 700 * rng.uniform(0.8, 1.2, jobs)
-    capacity = np.full(slots, np.ceil((gpus * length).sum() / slots / load_frac))
-    power_w = np.asarray(power_w, dtype=np.float64)
-    return Work(gpus, power_w, _i4(length), _i4(earliest), _i4(due), rng.random(jobs) < 0.5), price, capacity
-
-
 def _solves(rng: np.random.Generator, clock: Callable[[], float]) -> dict[str, float]:
     figures = {}
     for jobs, slots in ((200, 96), (2000, 96), (20000, 192)):
@@ -182,3 +172,18 @@ def _solves(rng: np.random.Generator, clock: Callable[[], float]) -> dict[str, f
         figures[f"solve_{jobs}_jobs_gap_frac"] = made.gap_frac
         figures[f"solve_{jobs}_jobs_late"] = float(made.late.sum())
     return figures
+
+
+def _peaks(rng: np.random.Generator) -> dict[str, float]:
+    """What a demand charge as large as a day's energy at the mean price does to the peak and to what is owed, beside a plan
+    that does not know of it."""
+    work, price, capacity = random_work(rng, 150, 96, 0.4)
+    base, free, charge = np.full(96, 50e3), np.full(96, np.inf), DAY * float(np.abs(price).mean())
+    plain = solve_peak(work, price, capacity, Peak(base, free))
+    made = solve_peak(work, price, capacity, Peak(base, free, cost=charge))
+    owed = plain.schedule.cost + charge * plain.peak_w
+    return {
+        "peak_lowered_frac": 1 - made.peak_w / plain.peak_w,
+        "peak_owed_saved_frac": 1 - made.cost / owed,
+        "peak_more_late": float(made.schedule.late.sum()) - float(plain.schedule.late.sum()),
+    }

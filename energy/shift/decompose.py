@@ -34,13 +34,33 @@ class _Shape(NamedTuple):
     starts: Bools  # allowed starts of ``whole``
 
 
-def decompose(work: Work, price: Floats, capacity: Floats) -> Schedule:
-    """A schedule with its lower bound; capacity is kept, deadlines too where there is room. Climbs longer where the first
-    climb proves less than ``WANTED_GAP_FRAC``."""
+class Room(NamedTuple):
+    """What is left in each slot: GPUs and power [W], float64[t] each; placing takes from both."""
+
+    gpus: Floats
+    power_w: Floats
+
+    def change(self, work: Work, j: int, slots: Slots, sign: int) -> None:
+        """Give back (1) or take (-1) what piece ``j`` holds."""
+        self.gpus[slots] += sign * work.gpus[j]
+        self.power_w[slots] += sign * work.power_w[j]
+
+
+class _Dual(NamedTuple):
+    """What a GPU and a watt of each slot are worth: float64[t] each."""
+
+    gpus: Floats
+    watts: Floats
+
+
+def decompose(work: Work, price: Floats, capacity: Floats, power_limit_w: Floats | None = None) -> Schedule:
+    """A schedule with its lower bound; capacity and ``power_limit_w`` (float64[t], of all work together) are kept, deadlines
+    too where there is room. Climbs longer where the first climb proves less than ``WANTED_GAP_FRAC``."""
+    limit_w = np.full(len(price), np.inf) if power_limit_w is None else power_limit_w
     best: Schedule | None = None
     for climb in CLIMBS:
-        dual, bound = _climb(work, price, capacity, climb)
-        made = finished(work, price, _placed(work, price, capacity, dual), bound, exact=False)
+        dual, bound = _climb(work, price, capacity, limit_w, climb)
+        made = finished(work, price, _placed(work, price, Room(capacity, limit_w), dual), bound, exact=False)
         if best is None or (made.late.sum(), made.cost) < (best.late.sum(), best.cost):
             best = made
         if best.gap_frac <= WANTED_GAP_FRAC or best.late.any():
@@ -50,11 +70,12 @@ def decompose(work: Work, price: Floats, capacity: Floats) -> Schedule:
     return best
 
 
-def _placed(work: Work, price: Floats, capacity: Floats, dual: Floats) -> Bools:
-    placed, rest, order = _place(work, price, capacity, dual)
+def _placed(work: Work, price: Floats, room: Room, dual: _Dual) -> Bools:
+    placed, rest, order = _place(work, price, room, dual)
     _place_late(work, price, rest, placed)
     for n in range(PASSES):
-        _move(work, price, dual * (1 - (n + 1) / PASSES), rest, placed, order if n % 2 else order[::-1])
+        fading = 1 - (n + 1) / PASSES
+        _move(work, price, _Dual(dual.gpus * fading, dual.watts * fading), rest, placed, order if n % 2 else order[::-1])
     running = np.zeros((len(work), len(price)), dtype=np.bool_)
     for j, slots in enumerate(placed):
         if slots is not None:
@@ -62,26 +83,38 @@ def _placed(work: Work, price: Floats, capacity: Floats, dual: Floats) -> Bools:
     return running
 
 
-def _climb(work: Work, price: Floats, capacity: Floats, iterations: int) -> tuple[Floats, float]:
-    """Prices of capacity (float64[t], per GPU and slot) and the bound that they prove."""
-    shape = _shape(work, len(price))
-    dual, best, best_value = np.zeros(len(price)), np.zeros(len(price)), -np.inf
+def _climb(work: Work, price: Floats, capacity: Floats, limit_w: Floats, iterations: int) -> tuple[_Dual, float]:
+    """Prices of capacity and power and the bound that they prove."""
+    shape, slots = _shape(work, len(price)), len(price)
+    bounded = np.isfinite(limit_w)
+    most = np.concatenate([capacity, limit_w[bounded]])
+    dual, best, best_value = np.zeros(len(most)), np.zeros(len(most)), -np.inf
     ratio = work.power_w / work.gpus
     step = float(ratio.mean() * price.std()) or float(ratio.mean())
-    slope, since = np.zeros(len(price)), 0
-    scale = np.maximum(capacity, 1e-9)
+    # a watt is worth less than a GPU by what one draws
+    steps = np.concatenate([np.full(slots, 1.0), np.full(len(most) - slots, 1 / float(ratio.mean()))])
+    slope, since = np.zeros(len(most)), 0
+    scale = np.maximum(most, 1e-9)
     for _ in range(iterations):
-        load, value = _respond(work, shape, price, dual)
-        value -= float(capacity @ dual)
+        now = _dual_of(dual, bounded)
+        gpus, power_w, value = _respond(work, shape, price + now.watts, now.gpus)
+        load = np.concatenate([gpus, power_w[bounded]])
+        value -= float(most @ dual)
         if value > best_value:
             best, best_value, since = dual.copy(), value, 0
         elif (since := since + 1) >= _PATIENCE:
             step, since = step * _SHRINK, 0
-        if not (load > capacity).any() and not dual.any():
+        if not (load > most).any() and not dual.any():
             break  # there is room for all: nothing to weigh
-        slope = _MOMENTUM * slope + np.clip((load - capacity) / scale, -10.0, 10.0)
-        dual = np.maximum(dual + step * slope, 0.0)
-    return best, _proven(work, price, best, capacity)
+        slope = _MOMENTUM * slope + np.clip((load - most) / scale, -10.0, 10.0)
+        dual = np.maximum(dual + step * steps * slope, 0.0)
+    return _dual_of(best, bounded), _proven(work, price, _dual_of(best, bounded), capacity, np.where(bounded, limit_w, 0.0))
+
+
+def _dual_of(dual: Floats, bounded: Bools) -> _Dual:
+    watts = np.zeros(len(bounded))
+    watts[bounded] = dual[len(bounded) :]
+    return _Dual(dual[: len(bounded)], watts)
 
 
 def _shape(work: Work, slots: int) -> _Shape:
@@ -101,17 +134,17 @@ def _shape(work: Work, slots: int) -> _Shape:
     return _Shape(whole, parted, lengths, which, starts)
 
 
-def _respond(work: Work, shape: _Shape, price: Floats, dual: Floats) -> tuple[Floats, float]:
-    """GPUs that all jobs together would take in each slot at these prices, each choosing for itself, and what that costs."""
+def _respond(work: Work, shape: _Shape, price: Floats, dual: Floats) -> tuple[Floats, Floats, float]:
+    """GPUs and power [W] that all jobs together would take in each slot at these prices, each choosing for itself, and what
+    that costs."""
     slots = len(price)
-    load, cost = np.zeros(slots), 0.0
+    load, load_w, cost = np.zeros(slots), np.zeros(slots), 0.0
     if len(shape.whole):
         start, values = _starts(work, shape, price, dual)
-        gpus, length = work.gpus[shape.whole], work.length[shape.whole]
-        edges = np.bincount(start, weights=gpus, minlength=slots + 1) - np.bincount(
-            start + length, weights=gpus, minlength=slots + 1
-        )
-        load += np.cumsum(edges)[:slots]
+        end = start + work.length[shape.whole]
+        for total, each in ((load, work.gpus[shape.whole]), (load_w, work.power_w[shape.whole])):
+            edges = np.bincount(start, each, slots + 1) - np.bincount(end, each, slots + 1)
+            total += np.cumsum(edges)[:slots]
         cost += float(values.sum())
     for ratio, rows, allowed in shape.parted:
         rank = np.argsort(price + dual / ratio, kind="stable")
@@ -119,8 +152,9 @@ def _respond(work: Work, shape: _Shape, price: Floats, dual: Floats) -> tuple[Fl
         taken = ranked & (np.cumsum(ranked, axis=1, dtype=np.int16) <= work.length[rows, None])
         gpus, power_w = work.gpus[rows] @ taken, work.power_w[rows] @ taken
         load[rank] += gpus
+        load_w[rank] += power_w
         cost += float(power_w @ price[rank] + gpus @ dual[rank])
-    return load, cost
+    return load, load_w, cost
 
 
 def _starts(work: Work, shape: _Shape, price: Floats, dual: Floats) -> tuple[Slots, Floats]:
@@ -136,14 +170,14 @@ def _starts(work: Work, shape: _Shape, price: Floats, dual: Floats) -> tuple[Slo
     return start, values[np.arange(len(rows)), start]
 
 
-def _proven(work: Work, price: Floats, dual: Floats, capacity: Floats) -> float:
+def _proven(work: Work, price: Floats, dual: _Dual, capacity: Floats, limit_w: Floats) -> float:
     """The dual's value, with each job's own ranking of the slots: a true lower bound. Parts without room count 0."""
-    shape = _shape(work, len(price))
-    total = -float(capacity @ dual)
+    shape, paid = _shape(work, len(price)), price + dual.watts
+    total = -float(capacity @ dual.gpus) - float(limit_w @ dual.watts)
     if len(shape.whole):
-        total += float(_starts(work, shape, price, dual)[1].sum())
+        total += float(_starts(work, shape, paid, dual.gpus)[1].sum())
     for _, rows, allowed in shape.parted:
-        values = work.power_w[rows, None] * price + work.gpus[rows, None] * dual
+        values = work.power_w[rows, None] * paid + work.gpus[rows, None] * dual.gpus
         values[~allowed] = np.inf
         values.sort(axis=1)
         counted = np.arange(len(price)) < work.length[rows, None]
@@ -151,13 +185,13 @@ def _proven(work: Work, price: Floats, dual: Floats, capacity: Floats) -> float:
     return total
 
 
-def _place(work: Work, price: Floats, capacity: Floats, dual: Floats) -> tuple[list[Slots | None], Floats, NDArray[np.intp]]:
-    """Slots of each job within its deadline (None: no room), the capacity left, and the order of placing."""
+def _place(work: Work, price: Floats, room: Room, dual: _Dual) -> tuple[list[Slots | None], Room, NDArray[np.intp]]:
+    """Slots of each job within its deadline (None: no room), what is left, and the order of placing."""
     size, blame = work.gpus * work.length, np.zeros(len(work))
-    best: tuple[int, list[Slots | None], Floats, NDArray[np.intp]] | None = None
+    best: tuple[int, list[Slots | None], Room, NDArray[np.intp]] | None = None
     for _ in range(ROUNDS):
         order = np.lexsort((-size, -blame))
-        rest = capacity.copy()
+        rest = Room(room.gpus.copy(), room.power_w.copy())
         placed: list[Slots | None] = [None] * len(work)
         missing = _fill(work, price, dual, order, rest, placed)
         if best is None or len(missing) < best[0]:
@@ -170,50 +204,54 @@ def _place(work: Work, price: Floats, capacity: Floats, dual: Floats) -> tuple[l
     return best[1:]
 
 
-def _fill(
-    work: Work, price: Floats, dual: Floats, order: NDArray[np.intp], rest: Floats, placed: list[Slots | None]
-) -> list[int]:
+def _fill(work: Work, price: Floats, dual: _Dual, order: NDArray[np.intp], rest: Room, placed: list[Slots | None]) -> list[int]:
     """Place the jobs of ``order`` one by one; gives those that found no room."""
-    missing = []
+    missing, paid = [], price + dual.watts
     for j in order.tolist():
-        slots = cheapest(work, j, rest, work.power_w[j] * price + work.gpus[j] * dual, int(work.due[j]))
+        weight = work.power_w[j] * paid + work.gpus[j] * dual.gpus
+        slots = cheapest(work, j, rest.gpus, weight, int(work.due[j]), rest.power_w)
         if slots is None:
             missing.append(j)
         else:
             placed[j] = slots
-            rest[slots] -= work.gpus[j]
+            rest.change(work, j, slots, -1)
     return missing
 
 
-def _place_late(work: Work, price: Floats, rest: Floats, placed: list[Slots | None]) -> None:
+def _place_late(work: Work, price: Floats, rest: Room, placed: list[Slots | None]) -> None:
     """What found no room before it was due goes where there is some, as little late as can be."""
     for j, slots in enumerate(placed):
         if slots is None:
             late = np.arange(len(price)) - int(work.due[j]) + 1
             weight = work.power_w[j] * price + work.gpus[j] * late_price(work, price) * np.maximum(late, 0)
-            found = cheapest(work, j, rest, weight, len(price))
+            found = cheapest(work, j, rest.gpus, weight, len(price), rest.power_w)
             if found is not None:
                 placed[j] = found
-                rest[found] -= work.gpus[j]
+                rest.change(work, j, found, -1)
 
 
-def _move(work: Work, price: Floats, dual: Floats, rest: Floats, placed: list[Slots | None], order: NDArray[np.intp]) -> None:
+def _move(work: Work, price: Floats, dual: _Dual, rest: Room, placed: list[Slots | None], order: NDArray[np.intp]) -> None:
     """Take each job that is in time out and put it back where it is cheapest now."""
+    paid = price + dual.watts
     for j in order.tolist():
         slots = placed[j]
         if slots is None or slots[-1] >= work.due[j]:
             continue
-        rest[slots] += work.gpus[j]
-        better = cheapest(work, j, rest, work.power_w[j] * price + work.gpus[j] * dual, int(work.due[j]))
+        rest.change(work, j, slots, 1)
+        weight = work.power_w[j] * paid + work.gpus[j] * dual.gpus
+        better = cheapest(work, j, rest.gpus, weight, int(work.due[j]), rest.power_w)
         slots = slots if better is None else better
         placed[j] = slots
-        rest[slots] -= work.gpus[j]
+        rest.change(work, j, slots, -1)
 
 
-def cheapest(work: Work, j: int, rest: Floats, weight: Floats, end: int) -> Slots | None:
-    """Slots of job ``j`` before ``end`` where ``rest`` has room, cheapest by ``weight``, in order; None: it has no room."""
+def cheapest(work: Work, j: int, rest: Floats, weight: Floats, end: int, rest_w: Floats | None = None) -> Slots | None:
+    """Slots of job ``j`` before ``end`` where ``rest`` (and power ``rest_w`` [W]) has room, cheapest by ``weight``, in order;
+    None: it has no room."""
     begin, length = int(work.earliest[j]), int(work.length[j])
     room = rest[begin:end] >= work.gpus[j]
+    if rest_w is not None:
+        room &= rest_w[begin:end] >= work.power_w[j] * (1 - 1e-12)
     if len(room) < length:
         return None
     if work.interruptible[j]:

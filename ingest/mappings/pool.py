@@ -36,7 +36,7 @@ class Reading(NamedTuple):
 class Pooled(Protocol):
     """A source whose pages may be mapped together with those of others. ``twin.ports.Source`` it is beside that."""
 
-    async def read(self, now: datetime) -> "Reading | Sequence[Frame]":
+    async def read_page(self, now: datetime) -> "Reading | Sequence[Frame]":
         """Read once, as ``poll`` does. What is mapped already is frames."""
         ...
 

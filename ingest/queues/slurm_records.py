@@ -112,6 +112,7 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         stopped=state == JobState.PENDING and is_held(job),
         interruptible=mark.interruptible,
         noted=noted(comment),
+        project=str(job.get("account") or ""),
         runs_s=mark.runs_s,
     )
 

@@ -42,6 +42,7 @@ class JobRecord:
     stopped: bool = False
     interruptible: bool = False
     noted: bool = False
+    project: str = ""
     runs_s: float = _NAN
 
 
@@ -126,6 +127,7 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
         deferrable=flags("deferrable"),
         rows=np.array(rows, dtype=np.int32),
         job_of=np.array(job_of, dtype=np.int32),
+        projects=[one.project for one in records],
         agreed=Terms(floats("begin_s"), flags("stopped"), flags("interruptible"), flags("noted"), floats("runs_s")),
     )
 

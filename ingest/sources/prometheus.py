@@ -222,7 +222,7 @@ class PrometheusSource:
         """Scrape once. ``SourceError`` where the endpoint does not answer with a whole, well-formed page."""
         return await self._scraper.scrape(now)
 
-    async def read(self, now: datetime) -> Reading | Sequence[Frame]:
+    async def read_page(self, now: datetime) -> Reading | Sequence[Frame]:
         """See ``ingest.mappings.pool.Pooled``."""
         return await self._scraper.read(now)
 

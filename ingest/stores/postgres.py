@@ -1,12 +1,12 @@
 """Records in PostgreSQL, shared by the processes of a centre, and the lock by which one of them leads."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
-from typing import Any
+from typing import Any, TypeVar
 
 from ingest.stores.errors import StoreError
 from ingest.stores.records import MAX_LIMIT, record_text
@@ -14,6 +14,8 @@ from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem
 
 WAIT_S = 5
+T = TypeVar("T")
+Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 _SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS icctwin_record(number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic TEXT NOT NULL,
   time TIMESTAMPTZ NOT NULL, text TEXT NOT NULL);
@@ -37,19 +39,35 @@ class Session:
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement, durable on return; ``StoreError`` where the server does not take it."""
+        return self._together(lambda: self._asked(sql, values))
+
+    def ask_alone(self, key: int, work: Callable[[Ask], T]) -> T:
+        """Run what ``work`` asks as one transaction, while nobody else does so with this ``key``."""
+
+        def alone() -> T:
+            with self._connected().transaction():
+                self._asked("SELECT pg_advisory_xact_lock(%s)", [key])
+                return work(self._asked)
+
+        return self._together(alone)
+
+    def _together(self, work: Callable[[], T]) -> T:
         with self._lock:
             try:
-                return self._asked(sql, values)
+                return work()
             except self._psycopg.Error as error:
                 self._let_go()
                 what = " ".join(str(error).split())
                 raise StoreError(f"PostgreSQL ({self._where}): {what}; is it running, and may we write there?") from None
 
-    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _connected(self) -> Any:
         if self._con is None:
             secret: dict[str, Any] = {"password": read_secret(self._password_file)} if self._password_file else {}
             self._con = self._psycopg.connect(self._where, autocommit=True, connect_timeout=WAIT_S, **secret)
-        cursor = self._con.execute(sql, values or None)
+        return self._con
+
+    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        cursor = self._connected().execute(sql, values or None)
         return list(cursor.fetchall()) if cursor.description else []
 
     def _let_go(self) -> None:
@@ -76,13 +94,31 @@ class PostgresRecords:
         sql = "INSERT INTO icctwin_record(topic, time, text) VALUES (%s, %s, %s) RETURNING number"
         return int(self._session.ask(sql, (topic, time, text))[0][0])
 
+    def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
+        """See ``twin.ports.Records``."""
+        newest = "SELECT text FROM icctwin_record WHERE topic = %s ORDER BY number DESC LIMIT 1"
+        sql = "INSERT INTO icctwin_record(topic, time, text) VALUES (%s, %s, %s) RETURNING number"
+
+        def link(ask: Ask) -> int:
+            found = ask(newest, [topic])
+            text = record_text(topic, make(json.loads(found[0][0]) if found else None))
+            return int(ask(sql, [topic, time, text])[0][0])
+
+        return self._session.ask_alone(_lock_key(f"record {topic}"), link)
+
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         """See ``twin.ports.Records``. ``limit`` is at most ``MAX_LIMIT``."""
         if not 0 < limit <= MAX_LIMIT:
             raise ValueError(f"a limit of {limit} records; use 1 to {MAX_LIMIT:,} and ask again from where it ended")
-        where, values = ["topic = %s"], list[Any]([topic])
+        where, values = ["topic = %s", "number > %s"], list[Any]([topic, after])
         for bound, sign in ((start, ">="), (end, "<")):
             if bound is not None:
                 where.append(f"time {sign} %s")
@@ -106,13 +142,18 @@ class PostgresRecords:
         self._session.close()
 
 
+def _lock_key(name: str) -> int:
+    """The number by which PostgreSQL knows a lock of ours."""
+    return int.from_bytes(blake2b(f"icctwin {name}".encode(), digest_size=8).digest(), "big", signed=True)
+
+
 class Leader:
     """One of all processes that ask leads, until it stops, dies or loses the server: a lock of PostgreSQL's that lives as
     long as its session does. The session must be the leader's own."""
 
     def __init__(self, session: Session, name: str) -> None:
         self._session = session
-        self._key = int.from_bytes(blake2b(f"icctwin {name}".encode(), digest_size=8).digest(), "big", signed=True)
+        self._key = _lock_key(name)
         self._pid = 0  # of the server's process that holds the lock for us; a new session is another
 
     def leads(self) -> bool:

@@ -1,13 +1,13 @@
 """Records: append-only notes (alerts, plans, audit, ledger) as rows of one SQLite file in WAL mode."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
 from typing import Any
 
-from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, micros, moment, told
+from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, micros, moment, told, transaction
 from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
 
@@ -54,6 +54,18 @@ class FileRecords:
             raise StoreError(f"store {self._path}: no number for a new record; check the file")
         return number
 
+    def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
+        """See ``twin.ports.Records``."""
+        newest = "SELECT text FROM record WHERE topic = ? ORDER BY number DESC LIMIT 1"
+        sql = "INSERT INTO record(topic, time, text) VALUES (?, ?, ?)"
+        with self._lock, told(self._path), transaction(self._con):
+            row = self._con.execute(newest, (topic,)).fetchone()
+            text = record_text(topic, make(json.loads(row[0]) if row else None))
+            number = self._con.execute(sql, (topic, micros(time), text)).lastrowid
+        if number is None:
+            raise StoreError(f"store {self._path}: no number for a new record; check the file")
+        return number
+
     def trim(self, topic: str, keep: int) -> None:
         """See ``twin.ports.Records``."""
         sql = (
@@ -64,12 +76,18 @@ class FileRecords:
             self._con.execute(sql, (topic, topic, keep))
 
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         """See ``twin.ports.Records``. ``limit`` is at most ``MAX_LIMIT``."""
         if not 0 < limit <= MAX_LIMIT:
             raise ValueError(f"a limit of {limit} records; use 1 to {MAX_LIMIT:,} and ask again from where it ended")
-        where, values = ["topic = ?"], list[Any]([topic])
+        where, values = ["topic = ?", "number > ?"], list[Any]([topic, after])
         for bound, sign in ((start, ">="), (end, "<")):
             if bound is not None:
                 where.append(f"time {sign} ?")

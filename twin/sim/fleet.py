@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
+from twin.demand import rest_between_w, through_supply
 from twin.frame import Floats, Ints
-from twin.params import NodeParams, Params
-from twin.physics.node import delivered_power_w, supplied_power_w
+from twin.params import Params
 from twin.site import Site
 
 
@@ -67,9 +67,9 @@ def fleet_of(site: Site, params: Params) -> Fleet:
     gpu_full = site.number("gpu", "rated_w", p.gpu_w)
     count = np.bincount(home[inside], minlength=nodes).astype(np.float64)
     full = np.bincount(home[inside], weights=gpu_full[inside], minlength=nodes).astype(np.float64)
-    rest_idle, rest_full = _rest_w(site, p, full, count)
+    rest_idle, rest_full, _ = rest_between_w(site, p, full, count)
     slope = 1.0 / float(np.prod([stage.efficiency_frac for stage in p.stages]))
-    idle = _supplied_w(full * p.gpu_idle_frac + rest_idle, p)
+    idle = through_supply(full * p.gpu_idle_frac + rest_idle, p.stages)
     rack = site.within("node", "rack")
     keep = rack >= 0
     steady, apart, apart_w = _steady(site, params)
@@ -90,24 +90,6 @@ def fleet_of(site: Site, params: Params) -> Fleet:
         np.concatenate([apart, site.of_kind("node")[loose]]),
         np.concatenate([apart_w, idle[loose]]),
     )
-
-
-def _supplied_w(load_w: Floats, p: NodeParams) -> Floats:
-    for stage in p.stages:
-        load_w = supplied_power_w(load_w, stage.constant_w, stage.efficiency_frac)
-    return load_w
-
-
-def _rest_w(site: Site, p: NodeParams, gpu_full: Floats, gpus: Floats) -> tuple[Floats, Floats]:
-    """Idle and full power of all but the GPUs, behind the supply; a node's rating wins, as in ``twin.demand``."""
-    fixed = p.memory_w + p.nic_w * np.maximum(gpus, 1) + p.storage_w + p.other_w
-    idle, full = fixed + p.cpu_idle_w, fixed + p.cpu_full_w
-    inlet = site.number("node", "rated_w")
-    for stage in reversed(p.stages):
-        inlet = delivered_power_w(inlet, stage.constant_w, stage.efficiency_frac)
-    given = np.maximum(inlet - gpu_full, 0.0)
-    rated = ~np.isnan(inlet)
-    return np.where(rated, given * idle / full, idle), np.where(rated, given, full)
 
 
 def _steady(site: Site, params: Params) -> tuple[Floats, Ints, Floats]:

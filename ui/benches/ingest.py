@@ -54,13 +54,12 @@ def bench_ingest(options: argparse.Namespace) -> Result:
 def exporters(nodes: int) -> Iterator[tuple[int, psutil.Process]]:
     """The exporters, as a process of their own: port, and the process."""
     words = [sys.executable, "-m", "ui.benches.exporters", "--nodes", str(nodes)]
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
-    try:
-        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-        yield int(child.stdout.readline()), psutil.Process(child.pid)
-    finally:
-        child.terminate()
-        child.wait(10)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own program
+        try:
+            assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+            yield int(child.stdout.readline()), psutil.Process(child.pid)
+        finally:
+            child.terminate()
 
 
 def _served(port: int) -> tuple[int, int]:

@@ -79,12 +79,15 @@ def month(days: int = DAYS, faults: int = FAULTS, seed: int = SEED) -> tuple[dic
     judged = {rule.name for rule in wanted if (rule.kind, rule.metric) in read}
     # a rule on what nobody reads here can do nothing but take time
     rules = Rules(tuple(rule for rule in wanted if rule.name in judged or (rule.parts and judged.issuperset(rule.parts))))
-    ours, plain = _Ours(site, rules, truth), _Plain(site, _plain(rules))
+    state = State(site)
+    ours, plain = _Ours(state, rules), _Plain(state, _plain(rules))
     for i in range(int(days * 86400 / STEP_S)):
         now = START + timedelta(seconds=i * STEP_S)
         frames = plant.frames(now)
-        for watcher in (ours, plain):
-            watcher.look(frames, now)
+        for frame in frames:
+            state.absorb(frame, now)
+        ours.look(now)
+        plain.look(now)
     figures = {f"month_{name}": value for name, value in _scored(ours.pages, truth).items()}
     return figures | {"faults": float(len(truth))}, {f"month_{name}": v for name, v in _scored(plain.pages, truth).items()}
 
@@ -232,9 +235,9 @@ Pages = list[tuple[float, frozenset[str]]]  # when, and the assets that the page
 class _Ours:
     """icctwin: the shipped rules, folding, the desk, and a silence for the planned work."""
 
-    def __init__(self, site: Site, rules: Rules, truth: list[Fault]) -> None:
-        self.site, self.rules = site, rules
-        self.state, self.table, self.desk = State(site), begin(rules, site, START), Desk()
+    def __init__(self, state: State, rules: Rules) -> None:
+        self.site, self.rules = (site := state.site), rules
+        self.state, self.table, self.desk = state, begin(rules, site, START), Desk()
         self.policy = Policy((Route("all", (), ("pager",), group_by=("alertname", "row"), repeat_s=1e9),))
         self.read_by = np.full(len(site.ids), -1, dtype=np.int32)
         for i, asset in enumerate(site.ids):
@@ -242,10 +245,8 @@ class _Ours:
                 self.read_by[i] = site.position[f"src-dcgm-{asset[0]}"]
         self.pages: Pages = []
 
-    def look(self, frames: list[Frame], now: datetime) -> None:
+    def look(self, now: datetime) -> None:
         """A minute."""
-        for frame in frames:
-            self.state.absorb(frame, now)
         seen = fold(step(self.rules, self.site, self.state, self.table, now), Others(), self.read_by)
         self.table = seen.table
         told = {key for group in self.desk.groups.values() for key in group.told}
@@ -269,15 +270,13 @@ def _work(now: datetime) -> list[Silence]:
 class _Plain:
     """Plain thresholds: no hold, no gap, no grouping, no cause, no plan: each alert that begins is a page."""
 
-    def __init__(self, site: Site, rules: Rules) -> None:
-        self.site, self.rules = site, rules
-        self.state, self.table = State(site), begin(rules, site, START)
+    def __init__(self, state: State, rules: Rules) -> None:
+        self.site, self.rules = state.site, rules
+        self.state, self.table = state, begin(rules, state.site, START)
         self.pages: Pages = []
 
-    def look(self, frames: list[Frame], now: datetime) -> None:
+    def look(self, now: datetime) -> None:
         """A minute."""
-        for frame in frames:
-            self.state.absorb(frame, now)
         self.table = step(self.rules, self.site, self.state, self.table, now)
         for alert in self.table.changes:
             if alert.phase is Phase.FIRING:

@@ -104,7 +104,7 @@ class SlurmServer:
         """Come up; ``SourceError`` where it does not."""
         d = self.folder
         for name in ("state", "spool", "run", "dev", "rest"):
-            (d / name).mkdir()
+            (d / name).mkdir(parents=True)
         (d / "rest").chmod(0o777)
         for folder in (d, *d.parents[:2]):
             folder.chmod(folder.stat().st_mode | 0o055)

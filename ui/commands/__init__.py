@@ -23,6 +23,7 @@ GROUPS = (
     "ui.commands.oncall",
     "ui.commands.act",
     "ui.commands.render",
+    "ui.commands.access",
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from ui.benches import BENCHES, run_bench
@@ -15,6 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--gpus", type=between(8, 100_000), default=8192, help="size of the simulated hall (default: 8192)")
     parser.add_argument("--exporters", type=between(1, 10_000), help="of the ingest bench (default: one for eight GPUs)")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long a live run lasts (default: 300)")
+    parser.add_argument("--out", type=Path, metavar="F.svg", help="slurm: where the picture of its day goes")
     json_option(parser)
 
 

@@ -2,13 +2,16 @@
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Scope
 
 from twin.push import Push, PushAnswer, PushProtocol
 from ui.faces.push import Pulse
+from ui.view import Live
 
 BODY_BYTES = 32 << 20
 PATHS: dict[str, PushProtocol] = {
@@ -20,13 +23,34 @@ PATHS: dict[str, PushProtocol] = {
 LARGE = dict.fromkeys(PATHS, BODY_BYTES)
 
 
+def first_look(live: Live) -> Callable[[Scope], Awaitable[Response | None]]:
+    """Looks whose token a request shows before a body of up to ``BODY_BYTES`` is read; gives the answer where it is none."""
+
+    async def look(scope: Scope) -> Response | None:
+        request = Request(scope)
+        gate, token = live.gate, _token(request.headers.get("authorization", ""))
+        if scope["path"] == "/write":
+            token = request.query_params.get("p", "") or token
+        answer = await gate.known(token) if gate is not None else _NOTHING
+        if answer is None:
+            return None
+        made = _answer(answer, PATHS[scope["path"]])
+        made.headers["connection"] = "close"  # the body is left unread
+        return made
+
+    return look
+
+
+_NOTHING = PushAnswer(404, "Nothing is pushed here; write a [[source]] of type push.")
+
+
 def add_push(server: FastAPI, pulse: Pulse) -> None:
     """Serve the paths that senders know on ``server``."""
     live = pulse.live  # its gate may be replaced: look it up at each request
 
     async def push(request: Request, protocol: PushProtocol, token: str, precision: str = "") -> Response:
         if live.gate is None:
-            return _answer(PushAnswer(404, "Nothing is pushed here; write a [[source]] of type push."), protocol)
+            return _answer(_NOTHING, protocol)
         headers = request.headers
         one = Push(
             protocol,

@@ -1,12 +1,15 @@
-"""What every answer carries and every question must keep to: security headers, a bound on bodies, the origin of sockets."""
+"""What every answer carries and every question must keep to: security headers, the door, a bound on bodies."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twin.errors import SourceError
+from ui.access.door import STILL_S, Door
 
 BODY_BYTES = 1 << 20  # nothing that a face is sent is larger
 _HEADERS = {
@@ -18,21 +21,17 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware, outermost. ``hashes``: of the inline scripts that the page may run; ``sockets``: paths of the
-    websockets that there are (Dash brings one of its own, without bounds, that nothing here uses); ``origins``: web origins
-    beside the server's own whose pages may open them; ``large``: path -> how large a body it takes, where that is more."""
+    """ASGI middleware, outermost. ``door``: says who may, of sockets too; ``hashes``: the inline scripts that pages made by
+    Dash may run; ``large``: path -> how large a body it takes, where that is more."""
 
     def __init__(
         self,
         app: ASGIApp,
+        door: Door,
         hashes: Sequence[str] = (),
-        sockets: Sequence[str] = (),
-        origins: Sequence[str] = (),
         large: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self.app, self.large = app, large
-        self.sockets = frozenset(sockets)
-        self.origins = frozenset(origins)
+        self.app, self.door, self.large = app, door, large
         # plotly and React set styles from script, which is what 'unsafe-inline' of style-src is for; scripts stay strict
         policy = {
             "default-src": "'self'",
@@ -48,18 +47,35 @@ class Guard:
         self.headers = {**_HEADERS, "content-security-policy": "; ".join(f"{key} {value}" for key, value in policy.items())}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what keeps to the rules; 413 and 403 for what does not."""
-        if scope["type"] == "websocket" and not (scope["path"] in self.sockets and self._from_here(Headers(scope=scope))):
-            await send({"type": "websocket.close", "code": 1008, "reason": "no such socket for this origin"})
+        """Pass on what keeps to the rules; an answer that says why for what does not."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _from_here(self, headers: Headers) -> bool:
-        """Browsers always say whose page it is that opens a socket; what says nothing is no browser."""
-        origin = headers.get("origin")
-        return origin is None or origin in self.origins or urlsplit(origin).netloc == headers.get("host")
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.door.foreign(Headers(scope=scope)) or await self.door.admit(scope) is not None:
+            await send({"type": "websocket.close", "code": 1008, "reason": "no such socket for this origin or user"})
+            return
+        clock, over = asyncio.get_running_loop().time, False
+        asked_s = clock()
+
+        async def watched(message: Message) -> None:
+            """A session that ends takes its sockets with it."""
+            nonlocal asked_s, over
+            if over:
+                return
+            if message["type"] == "websocket.send" and clock() - asked_s >= STILL_S:
+                asked_s = clock()
+                if not await self.door.still(scope):
+                    over = True
+                    await send({"type": "websocket.close", "code": 1008, "reason": "the session is over"})
+                    return
+            await send(message)
+
+        await self.app(scope, receive, watched)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def dressed(message: Message) -> None:
@@ -69,13 +85,36 @@ class Guard:
                     headers[name] = value
             await send(message)
 
+        refusal = await self.door.admit(scope)
+        if refusal is not None:
+            await refusal(scope, receive, dressed)
+            return
         limit = self.large.get(scope["path"], BODY_BYTES)
         body = await _body(Headers(scope=scope), receive, limit)
         if body is None:
             refusal = JSONResponse({"detail": f"The body is larger than {limit} bytes; send less."}, 413)
             await refusal(scope, receive, dressed)
         else:
-            await self.app(scope, _replayed(body, receive) if body else receive, dressed)
+            await self.app(scope, _replayed(body, receive) if body else receive, _Audited(self.door, scope, receive, dressed))
+
+
+class _Audited:
+    """Holds an answer back until what it tells of is in the audit; where the audit cannot be kept, says that instead."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door, self._scope, self._receive, self._send = door, scope, receive, send
+        self._replaced = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            try:
+                await self._door.wrote(self._scope, message["status"])
+            except SourceError as error:
+                self._replaced = True
+                said = f"It is done, but the audit could not be kept: {error}."
+                await JSONResponse({"detail": said}, 503)(self._scope, self._receive, self._send)
+        if not self._replaced:
+            await self._send(message)
 
 
 async def _body(headers: Headers, receive: Receive, limit: int) -> bytes | None:

@@ -14,22 +14,34 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
+from ui.access.door import Door
 from ui.faces.api import add_api
+from ui.faces.api_access import add_access
 from ui.faces.api_alerts import add_alert_api
+from ui.faces.api_audit import add_audit
 from ui.faces.api_calibration import add_calibration
+from ui.faces.api_dig import add_dig
 from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
-from ui.faces.api_push import LARGE, add_push
-from ui.faces.api_scene import SCENE_SOCKET, add_scene
+from ui.faces.api_plans import add_plans
+from ui.faces.api_push import LARGE, add_push, first_look
+from ui.faces.api_scene import add_scene
+from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
+from ui.faces.api_views import add_views
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
+from ui.faces.pages.asset import add_asset
+from ui.faces.pages.compare import add_compare
 from ui.faces.pages.dashed import csp_hashes
+from ui.faces.pages.dig import add_plotly
 from ui.faces.pages.every import add_pages
+from ui.faces.pages.explore import add_explore
 from ui.faces.pages.scene import add_scene_page
+from ui.faces.pages.sign_in import add_sign_in
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
@@ -66,6 +78,17 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_alert_api(server, pulse)
     add_oncall(server)
     add_findings(server, pulse)
+    add_access(server, pulse)
+    add_sign_in(server, pulse)
+    add_audit(server, pulse)
+    add_dig(server, pulse)
+    add_views(server, pulse)
+    add_search(server, pulse)
+    add_plotly(server, pulse)
+    add_asset(server, pulse)
+    add_compare(server, pulse)
+    add_explore(server, pulse)
+    add_plans(server, pulse)
     add_energy(server, pulse)
     add_pages(server, pulse)
 
@@ -74,8 +97,8 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
-    sockets = (SOCKET, SCENE_SOCKET)
-    server.add_middleware(Guard, hashes=csp_hashes(server), sockets=sockets, origins=tuple(origins), large=LARGE)
+    door = Door(live, first_look(live), origins)
+    server.add_middleware(Guard, door=door, hashes=csp_hashes(server), large=LARGE)
     return server
 
 

@@ -306,6 +306,7 @@ class Workload:
             deferrable=deferrable,
             rows=rows,
             job_of=position[self.gpu_slot[rows]],
+            projects=tuple(f"t{int(u) // 6 + 1}" for u in of["user"].tolist()),
         )
 
     # --- what jobs do to GPUs

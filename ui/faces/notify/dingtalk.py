@@ -15,6 +15,7 @@ from ui.faces.notify.said import cut
 
 PACE = Pace(per_minute_count=18, digests=True)  # a tenth under the limit: others may use the robot too
 MAX_BYTES = 20_000  # of the text
+SILENT_S = 600.0  # over 20 a minute the robot is silenced for ten minutes (same document)
 _BUSY = (130101, 410100)  # sending too fast
 _REFUSED = (300001, 310000, 400013, 400101, 400102)  # token, signature or keyword, group gone, robot stopped
 
@@ -54,7 +55,7 @@ class DingTalk:
             "markdown": {"title": cut(said.title, 200), "text": text},
             "at": {"atMobiles": list(named), "isAtAll": False},
         }
-        taken(await post.send(url, body=body), "errcode", "errmsg", _BUSY, _REFUSED)
+        taken(await post.send(url, body=body), "errcode", "errmsg", _BUSY, _REFUSED, SILENT_S)
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> DingTalk:

@@ -9,9 +9,16 @@ from ui.faces.notify.said import Said, cut
 BUSY_S = 60.0  # a robot that says that it was too fast is left alone for so long
 
 
-def taken(answer: Answer, code_name: str, says_name: str, busy: Collection[int], refused: Collection[int]) -> None:
+def taken(
+    answer: Answer,
+    code_name: str,
+    says_name: str,
+    busy: Collection[int],
+    refused: Collection[int],
+    busy_s: float = BUSY_S,
+) -> None:
     """``Undelivered`` where the robot's answer has another code than 0. ``busy``: codes of sending too fast; ``refused``: codes
-    that the same again would bring again."""
+    that the same again would bring again; ``busy_s``: how long a robot that was too fast is left alone."""
     try:
         table = json.loads(answer.body)
     except ValueError:
@@ -21,7 +28,7 @@ def taken(answer: Answer, code_name: str, says_name: str, busy: Collection[int],
         return
     said = str(table.get(says_name, ""))[:200] if isinstance(table, Mapping) else ""
     why = f"the robot refused it ({code_name} {code}): {said}"
-    raise Undelivered(why, retry_after_s=BUSY_S if code in busy else 0.0, hopeless=code in refused)
+    raise Undelivered(why, retry_after_s=busy_s if code in busy else 0.0, hopeless=code in refused)
 
 
 def markdown(said: Said, max_bytes: int, mentions: str = "") -> str:

@@ -38,6 +38,8 @@ PAGES: tuple[Page, ...] = (
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
     Page("audit", "/audit", "Audit", "Ourselves"),
+    Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),
+    Page("compare", "/compare", "Compare", "Dig", live=False, fixed=False),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 

@@ -85,7 +85,7 @@ def body() -> str:
     """The page's places."""
     tiles = [
         tile("pue", "PUE", [fine("24 h", "pue_day")], [number("pue")], fine("IT", "it"), fine("facility", "facility")),
-        tile("cue", "CUE", [], [number("cue")], fine("24 h", "carbon_day"), fine("grid", "carbon")),
+        tile("cue", "CUE", [], [number("cue")], fine("24 h", "carbon_day")),
         tile("wue", "WUE", [], [number("wue")], fine("water", "water")),
         tile("price", "Energy price", [], [number("price")], fine("an hour costs", "cost")),
         tile("energy", "Energy: 24 h", [], [number("energy_day")], fine("IT", "it_day")),
@@ -154,7 +154,6 @@ def _numbers(seen: Seen, words: Words) -> Table:
         "n.it": cell(words, centre.it_power),
         "n.facility": cell(words, centre.facility_power),
         "n.cue": cell(words, cue) | {"u": "kg/kWh"} if cue.known else cell(words, cue),
-        "n.carbon": cell(words, centre.carbon_intensity),
         "n.carbon_day": cell(words, centre.carbon_day),
         "n.wue": plain(words, wue, "ratio") | ({"u": "L/kWh", "o": "model"} if np.isfinite(wue) else {}),
         "n.water": plain(words, water, "kgps") | ({"o": "model"} if np.isfinite(water) else {}),

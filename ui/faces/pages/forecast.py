@@ -28,8 +28,8 @@ from ui.words import Words, words
 BACK = timedelta(days=3)
 MAX_SERIES = 200
 GRAIN_S = 900.0
-SERIES, CHART, BEAT = "series", "chart", "beat"
-LABELS = ("Choose a series",)
+SERIES, CHART, BEAT = "series-now", "chart", "beat"
+LABELS = ()
 # plotly draws on a canvas of its own, which no theme reaches: two sets of colours, light for light pages
 _DARK = {"ink": "#a5b4c3", "line": "#2a3a48", "measured": "#e6edf3", "forecast": "#6cb4ee", "band": "rgba(108,180,238,.22)"}
 _LIGHT = {"ink": "#435363", "line": "#c3ced8", "measured": "#14202b", "forecast": "#0a5c99", "band": "rgba(10,92,153,.18)"}
@@ -38,28 +38,19 @@ _LIGHT = {"ink": "#435363", "line": "#c3ced8", "measured": "#14202b", "forecast"
 def add_forecast_page(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page: a Dash app in the shell."""
     feed = Feed(once(lambda view, live: live, told), LABELS, body())
-    app = dash_page(server, pulse, "forecast", feed, _inside(), ("pages.js", "dashed.js"))
-
-    @app.callback(
-        Output(SERIES, "options"),
-        Output(SERIES, "value"),
-        Input(BEAT, "n_intervals"),
-        Input("language", "data"),
-        Input(SERIES, "value"),
-    )
-    async def choose(_beats: int | None, language: str | None, chosen: str | None) -> tuple[list[dict[str, str]], str | None]:
-        return _options(pulse.live, words(language or "en"), chosen)
+    app = dash_page(server, pulse, "forecast", feed, _inside(), ("pages.js", "dashed.js", "forecast.js"))
 
     @app.callback(
         Output(CHART, "figure"),
         Input(BEAT, "n_intervals"),
-        Input(SERIES, "value"),
+        Input(SERIES, "data"),
         Input("language", "data"),
         Input("theme-now", "data"),
     )
     async def draw(_beats: int | None, chosen: str | None, language: str | None, theme: str | None) -> dict[str, Any]:
         live, now = pulse.live, pulse.live.clock.now()
-        found = next((one for one in live.forecasts if key_of(one) == chosen), None)
+        mine = _newest(live.forecasts)
+        found = next((one for one in mine if key_of(one) == chosen), mine[0] if mine else None)
         if found is None:
             return figure(None, (np.empty(0), np.empty(0)), now, live.site.timezone, words(language or "en"), theme)
         past = await run_in_threadpool(_past, live, found, now)
@@ -69,7 +60,7 @@ def add_forecast_page(server: FastAPI, pulse: Pulse) -> None:
 def _inside() -> html.Div:
     return html.Div(
         [
-            dcc.Dropdown(id=SERIES, clearable=False, placeholder="", className="series"),
+            dcc.Store(id=SERIES, data=""),
             dcc.Graph(id=CHART, responsive=True, className="graph", config={"displaylogo": False, "scrollZoom": True}),
             dcc.Interval(id=BEAT, interval=20_000),
             dcc.Store(id="language", data="en"),
@@ -95,7 +86,7 @@ def body() -> str:
         panel(
             "chart",
             "Forecast with its 80% interval",
-            [],
+            ['<select id="series" aria-label="Choose a series" data-a="Choose a series"></select>'],
             '<div class="fill"><div id="dash">{%app_entry%}</div></div>',
             size="w16 h2",
         ),
@@ -141,13 +132,6 @@ def _newest(forecasts: tuple[Forecast, ...]) -> list[Forecast]:
         if known is None or one.issued >= known.issued:
             newest[key_of(one)] = one
     return sorted(newest.values(), key=lambda one: (one.metric != "it_power_w", one.kind != "site", key_of(one)))[:MAX_SERIES]
-
-
-def _options(live: Live, said: Words, chosen: str | None) -> tuple[list[dict[str, str]], str | None]:
-    found = _newest(live.forecasts)
-    options = [{"label": _name(live, one, said), "value": key_of(one)} for one in found]
-    values = [option["value"] for option in options]
-    return options, chosen if chosen in values else values[0] if values else None
 
 
 def _past(live: Live, one: Forecast, now: datetime) -> tuple[Floats, Floats]:
@@ -251,6 +235,7 @@ def told(live: Live, view: View, words: Words) -> Table:
         "n.steps": plain(words, judged.steps if judged else np.nan, "count"),
         "n.drift": plain(words, drift, "ratio", "warning" if drift >= 1 else ""),
         "n.count": plain(words, len(found), "count"),
+        "options": [[key_of(one), _name(live, one, words)] for one in found],
         "l.leads": _leads(judged, words),
         "l.series": [_series(live, one, view.time, words) for one in found[:12]],
         **{f"p.{name}": said for name in ("peak", "mase", "cover", "drift", "chart", "leads", "series")},

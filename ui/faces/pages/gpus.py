@@ -72,7 +72,7 @@ def body() -> str:
         tile("util", "Busy", [], [number("util")], fine("lowest", "util_low"), fine("highest", "util_high")),
         tile("sm", "SM active", [], [number("sm")], fine("tensor", "tensor"), fine("memory", "dram")),
         tile("mem", "Memory in use", [], [number("mem_frac")], fine("used", "mem_used")),
-        tile("temp", "Hottest GPU", [], [number("hottest")], fine("mean", "temp"), fine("memory", "mem_hottest")),
+        tile("temp", "Hottest GPU", [], [number("hottest")], fine("mean", "temp")),
         tile("clock", "SM clock", [], [number("clock")], fine("lowest", "clock_low")),
         tile("power", "GPU power", [], [number("power")], fine("a GPU", "power_mean")),
         tile("health", "Unhealthy", [], [number("unhealthy")], fine("silent", "silent")),
@@ -80,7 +80,13 @@ def body() -> str:
     return page_of_panels(
         tiles,
         panel("hutil", "Busy: GPUs by share of time", [], drawing("util", "Busy: GPUs by share of time"), size="w8"),
-        panel("htemp", "Temperature: GPUs by die", [], drawing("temp", "Temperature: GPUs by die"), size="w8"),
+        panel(
+            "htemp",
+            "Temperature: GPUs by die",
+            [fine("memory", "mem_hottest")],
+            drawing("temp", "Temperature: GPUs by die"),
+            size="w8",
+        ),
         panel("hclock", "Clock: GPUs by SM clock", [], drawing("clock", "Clock: GPUs by SM clock"), size="w8"),
         panel(
             "reasons",

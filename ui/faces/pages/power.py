@@ -62,7 +62,7 @@ def body() -> str:
     tiles = [
         tile("facility", "Facility power", [], [number("facility")], fine("IT", "it"), fine("losses", "loss")),
         tile("load", "Highest load", [], [number("load")], fine("of", "load_count")),
-        tile("headroom", "Headroom of the tightest level", [], [number("headroom")], fine("transformers", "room_transformer")),
+        tile("headroom", "Least headroom", [], [number("headroom")], fine("transformers", "room_transformer")),
         tile("phases", "Worst phase imbalance", [], [number("imbalance")], fine("frequency", "frequency")),
         tile("ups", "UPS charge", [], [number("charge")], fine("on battery", "on_battery")),
         tile("own", "Own generation", [], [number("pv")], fine("battery", "battery"), fine("charge", "battery_charge")),

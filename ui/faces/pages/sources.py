@@ -100,7 +100,7 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "n.up": plain(words, up, "count", "warning" if up < len(sources) else ""),
         "n.total": plain(words, len(sources), "count"),
         "n.silent": plain(words, silent, "count", "warning" if silent else ""),
-        "n.samples": plain(words, _sum([one.samples for one in sources]), "count"),
+        "n.samples": _large(_sum([one.samples for one in sources]), words),
         "n.suspect": plain(words, _sum([one.suspect for one in sources]), "count"),
         "n.unmapped": plain(words, _sum([one.unmapped for one in sources]), "count"),
         "n.failing": plain(words, failing if tasks else np.nan, "count", "critical" if failing else ""),
@@ -120,6 +120,11 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "m.tasks": max(len(tasks) - ROWS_TASKS, 0),
         **_ages(seen, words),
     }
+
+
+def _large(count: float, words: Words) -> Cell:
+    """A count in millions from one on."""
+    return {**plain(words, count / 1e6, "kwh"), "u": "M"} if count >= 1e6 else plain(words, count, "count")
 
 
 def _sum(readings: list[Reading]) -> float:

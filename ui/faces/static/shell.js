@@ -320,6 +320,7 @@ class Feed {
     const [notice, health] = [this.table["t.complaints"], document.querySelector('[data-l="health"]')];
     if ("t.complaints" in changes && health) health.title = notice;
     this.onTable(changes, this.table, this.hello);
+    document.dispatchEvent(new CustomEvent("icctwin-push", { detail: this.table })); // for whoever measures how late a wall is
   }
 
   judgeSilence() {

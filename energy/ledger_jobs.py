@@ -1,0 +1,215 @@
+"""The ledger of shifted work: what each job cost beside what it would have cost, had nobody moved anything.
+
+What would have been is the queue replayed by its scheduler (first come, backfilling; ``twin.sim.schedule``) with every job's
+own begin time instead of ours. The replay is no truth: it is run with our begin times as well, and what a job would have done
+is what it did, less the difference of the two replays; how far the replay with our times misses what was is the uncertainty.
+All jobs count, those too that started later because others moved; so the parts sum to the whole.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from energy.ahead import Z80
+from energy.ledger import TOPIC
+from energy.levers.jobs_ahead import GPU_W
+from energy.notes import TOPIC as AUDIT
+from twin.frame import Floats, Ints
+from twin.job import Jobs, JobState
+from twin.order import Result, Verb
+from twin.ports import Records
+from twin.sim.schedule import Policy, schedule
+from twin.sim.trace import trace_of
+
+RAN = "ran"  # topic: jobs that have ended
+KEPT_RAN = 20_000
+DAYS = 2  # that are replayed: what ended before has no more part in today's queue
+MAX_RECORDS = 20_000
+SETTLED = timedelta(minutes=10)  # after its end a job is booked: then its neighbours are known too
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ran:
+    """Columns over n jobs that ran in one queue. ``own_s``: earliest start by its owner (submission or begin time);
+    ``begin_s``: the last begin time that we ordered (NaN: none); ``limit_s``: what it asked for."""
+
+    ids: Sequence[str]
+    own_s: Floats
+    begin_s: Floats
+    start_s: Floats
+    end_s: Floats
+    limit_s: Floats
+    gpus: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def energy_kwh(self) -> Floats:
+        """float64[n]: what each took, which is the same whenever it runs."""
+        return self.gpus * GPU_W * (self.end_s - self.start_s) / 3.6e6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accounts:
+    """Of each job of ``Ran``: ``would_s``: when it would have started without us; ``change``, ``low``, ``high``: what our moves
+    changed of its cost, with the 80 % interval (the signal times kWh, negative saved). ``error_s``: 80 % half-width of
+    ``would_s``."""
+
+    would_s: Floats
+    change: Floats
+    low: Floats
+    high: Floats
+    error_s: float
+
+
+def account(ran: Ran, gpus: int, time_s: Floats, values: Floats) -> Accounts:
+    """What moving did. ``gpus``: that the cluster gives out; ``values``: float64[t], the signal in the steps that start at
+    ``time_s`` (the last as long as the one before it). ``ValueError`` where the signal has gaps."""
+    without = _replayed(ran, ran.own_s, gpus)
+    planned = np.fmax(ran.own_s, ran.begin_s)
+    with_us = _replayed(ran, planned, gpus)
+    known = np.isfinite(without) & np.isfinite(with_us)
+    would_s = np.where(known, ran.start_s - (with_us - without), ran.start_s)
+    would_s = np.maximum(would_s, np.minimum(ran.own_s, ran.start_s))
+    miss_s = (ran.start_s - with_us)[known]
+    # the lag that all starts share says nothing about the difference of two of them
+    error_s = Z80 * float(miss_s.std(ddof=1)) if len(miss_s) > 1 else 0.0
+    moved = np.abs(would_s - ran.start_s) > 1e-6
+    cost = _Cost(time_s, values)
+    length_s = ran.end_s - ran.start_s
+    was = cost.of(ran.start_s, length_s)
+    ends = [was - cost.of(would_s + shift_s, length_s) for shift_s in (-error_s, 0.0, error_s)]
+    kw = ran.gpus * GPU_W / 1e3
+    change = np.where(moved, kw * ends[1], 0.0)
+    low, high = (np.where(moved, kw * pick.reduce(ends), 0.0) for pick in (np.minimum, np.maximum))
+    return Accounts(would_s, change, low, high, error_s)
+
+
+class _Cost:
+    """The integral of a step function, exactly: linear between the edges of its steps. Beyond its ends it goes on as there."""
+
+    def __init__(self, time_s: Floats, values: Floats) -> None:
+        if len(time_s) < 2 or np.isnan(values).any():
+            raise ValueError("a signal of two steps at least, without gaps, is needed to say what work cost")
+        edges = np.append(time_s, 2 * time_s[-1] - time_s[-2])
+        far = 1e9
+        self._edges = np.concatenate([[edges[0] - far], edges, [edges[-1] + far]])
+        whole = np.concatenate([[values[0]], values, [values[-1]]])
+        self._sums = np.concatenate([[0.0], np.cumsum(whole * np.diff(self._edges))])
+
+    def of(self, start_s: Floats, length_s: Floats) -> Floats:
+        """float64[n]: signal times hours over each span."""
+        at = [np.interp(t, self._edges, self._sums) for t in (start_s, start_s + length_s)]
+        spent: Floats = (at[1] - at[0]) / 3600
+        return spent
+
+
+def _replayed(ran: Ran, begin_s: Floats, gpus: int) -> Floats:
+    """float64[n]: when each would start; NaN where it does not fit."""
+    order = np.argsort(begin_s, kind="stable")
+    run_s = ran.end_s - ran.start_s
+    limit_s = np.fmax(np.where(np.isnan(ran.limit_s), run_s, ran.limit_s), run_s)
+    trace = trace_of([ran.ids[i] for i in order.tolist()], begin_s[order], run_s[order], limit_s=limit_s[order])
+    made = schedule(trace, Policy.EASY, ran.gpus[order].astype(np.int32), gpus, math.inf)
+    start_s = np.empty(len(ran))
+    start_s[order] = made.start_s
+    return start_s
+
+
+# --- what is kept of jobs, and what is booked
+
+
+class Watcher:
+    """Writes down each job of a queue once it has ended; knows from the records what it has written before."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        found = records.read(RAN, limit=KEPT_RAN, newest=True)
+        self._known = {(record["queue"], record["job"], record["start_s"]) for _, _, record in found}
+        self._own: dict[tuple[str, str], float] = {}
+
+    def see(self, queue: str, jobs: Jobs, now: datetime) -> None:
+        """Look at a queue's jobs as just read."""
+        terms, fresh = jobs.terms, 0
+        for i in np.flatnonzero((jobs.state == JobState.PENDING) & (terms.noted == 0)).tolist():
+            begin_s = float(terms.begin_s[i])
+            self._own[queue, jobs.ids[i]] = begin_s if begin_s > jobs.submit_s[i] else float(jobs.submit_s[i])
+        ended = (jobs.state >= JobState.COMPLETED) & (jobs.end_s > jobs.start_s) & (jobs.gpus > 0)
+        for i in np.flatnonzero(ended).tolist():
+            key = (queue, jobs.ids[i], float(jobs.start_s[i]))
+            if key in self._known:
+                continue
+            self._known.add(key)
+            own_s = self._own.pop((queue, jobs.ids[i]), float(jobs.submit_s[i]))
+            limit_s = float(jobs.lasts_s[i])
+            record = {"queue": queue, "job": jobs.ids[i], "own_s": min(own_s, key[2]), "start_s": key[2],
+                      "end_s": float(jobs.end_s[i]), "gpus": int(jobs.gpus[i]),
+                      "limit_s": None if math.isnan(limit_s) else limit_s}  # fmt: skip
+            self._records.append(RAN, now, record)
+            fresh += 1
+        if fresh:
+            self._records.trim(RAN, KEPT_RAN)
+        if len(self._known) > 2 * KEPT_RAN:
+            self._known = set(sorted(self._known, key=lambda key: key[2])[-KEPT_RAN:])
+
+
+def book_jobs(
+    records: Records, queue: str, gpus: int, signal: str, time_s: Floats, values: Floats, now: datetime
+) -> Sequence[Mapping[str, Any]]:
+    """Bring the ledger of one queue up to what ended until ``SETTLED`` ago: an entry for each job that we moved or that started
+    at another time because of it. Gives the entries written; calling it again writes nothing twice."""
+    since = now - timedelta(days=DAYS)
+    rows = [r for _, _, r in records.read(RAN, since, None, MAX_RECORDS, newest=True) if r["queue"] == queue]
+    written = [r for _, _, r in records.read(TOPIC, since, None, MAX_RECORDS, newest=True) if r["entry"] == "job"]
+    have = {(r["queue"], r["job"], r["start_s"]) for r in written}
+    due = [r for r in rows if r["end_s"] <= (now - SETTLED).timestamp() and (queue, r["job"], r["start_s"]) not in have]
+    begins = _begins(records, queue, since)
+    if not due or not any(r["job"] in begins for r in rows):
+        return []
+    found = account(_ran(rows, begins), gpus, time_s, values)
+    entries = []
+    for i, row in enumerate(rows):
+        if row not in due or not (found.change[i] or row["job"] in begins):
+            continue
+        plan, begin_s = begins.get(row["job"], ("", math.nan))
+        low, high = float(found.low[i]), float(found.high[i])
+        entries.append({
+            "entry": "job", "queue": queue, "job": row["job"], "plan": plan, "signal": signal, "start_s": row["start_s"],
+            "would_s": float(found.would_s[i]), "would_error_s": found.error_s,
+            "begin_s": None if math.isnan(begin_s) else begin_s, "change": float(found.change[i]), "low": low, "high": high,
+            "counterfactual": "the queue replayed without our begin times",
+            "note": "saved" if high < 0 else "lost" if low > 0 else "cannot be told from noise",
+        })  # fmt: skip
+    for entry in entries:
+        records.append(TOPIC, now, entry)
+    return entries
+
+
+def _begins(records: Records, queue: str, since: datetime) -> dict[str, tuple[str, float]]:
+    """Job -> plan and begin time that was read back last."""
+    wanted: dict[tuple[str, str], float] = {}
+    found: dict[str, tuple[str, float]] = {}
+    for _, _, record in records.read(AUDIT, since, None, MAX_RECORDS, newest=True):
+        if record.get("queue") != queue or record.get("verb") != Verb.BEGIN or "targets" not in record:
+            continue
+        for i, job in enumerate(record["targets"]):
+            if record["stage"] == "begun":
+                wanted[record["plan"], job] = record["values"][i] or math.nan
+            elif record["stage"] == "done" and record["results"][i] in (Result.DONE, Result.SAME):
+                found[job] = (record["plan"], wanted.get((record["plan"], job), math.nan))
+    return found
+
+
+def _ran(rows: Sequence[Mapping[str, Any]], begins: Mapping[str, tuple[str, float]]) -> Ran:
+    def column(name: str) -> Floats:
+        return np.array([math.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+
+    gpus = np.array([row["gpus"] for row in rows], dtype=np.int32)
+    begin_s = np.array([begins.get(row["job"], ("", math.nan))[1] for row in rows])
+    ids = [row["job"] for row in rows]
+    return Ran(ids, column("own_s"), begin_s, column("start_s"), column("end_s"), column("limit_s"), gpus)

@@ -1,0 +1,129 @@
+"""A charge on the highest power, a limit on it, and fairness: what the plain problem of shifting does not know.
+
+A demand charge is paid once for the highest of a month, so a plan weighs a lower peak against dearer slots: the peak is a
+number between what is known already and what the plain plan would draw, and each candidate is a shifting problem under that
+limit.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from energy.shift import Schedule, Work, check, finished, late_price
+from energy.shift.decompose import decompose
+from twin.frame import Floats, Ints
+
+CANDIDATES, ROUNDS = 7, 4
+FAIR_RATIO = 1.5  # of the mean: a tenant that waits more than this for each GPU gives less next round
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peak:
+    """``base_w``: float64[t], what else the meter shows; ``limit_w``: float64[t], most that it may show (infinity: none);
+    ``cost``: of a watt of the highest, in the unit of ``price`` times a slot; ``known_w``: the highest so far this month: only
+    what goes beyond it costs."""
+
+    base_w: Floats
+    limit_w: Floats
+    cost: float = 0.0
+    known_w: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peaked:
+    """``schedule`` with ``peak_w``, the highest that the meter then shows."""
+
+    schedule: Schedule
+    peak_w: float
+    peak: Peak
+
+    @property
+    def peak_cost(self) -> float:
+        """What the highest costs beyond what was known."""
+        return self.peak.cost * max(self.peak_w - self.peak.known_w, 0.0)
+
+    @property
+    def cost(self) -> float:
+        """Slots and peak together."""
+        return self.schedule.cost + self.peak_cost
+
+
+def solve_peak(work: Work, price: Floats, capacity: Floats, peak: Peak) -> Peaked:
+    """The cheapest schedule found under ``peak``. Limits are hard, deadlines soft: lateness counts before cost. ``ValueError``
+    where columns do not fit together."""
+    check(work, price, capacity)
+    fits = len(peak.base_w) == len(price) == len(peak.limit_w) and np.isfinite(peak.base_w).all()
+    if not fits or peak.cost < 0:
+        raise ValueError("a peak needs the other load and a limit for each slot, and a cost from 0")
+    room_w = np.maximum(peak.limit_w - peak.base_w, 0.0)
+    plain = _judged(work, decompose(work, price, capacity, room_w), peak)
+    if not peak.cost or not len(work):
+        return plain
+    floor_w = max(peak.known_w, float(peak.base_w.max()))
+    best, high_w = plain, plain.peak_w
+    # evenly between the lowest thinkable peak and that of the plain plan, then closer round the best of them
+    low_w = min(floor_w, high_w)
+    for _ in range(2):
+        for level_w in np.linspace(low_w, high_w, CANDIDATES + 1)[:-1].tolist():
+            limited = np.minimum(room_w, np.maximum(level_w - peak.base_w, 0.0))
+            one = _judged(work, decompose(work, price, capacity, limited), peak)
+            best = one if _rank(work, price, one) < _rank(work, price, best) else best
+        width_w = (high_w - low_w) / CANDIDATES
+        low_w, high_w = max(best.peak_w - width_w, floor_w), min(best.peak_w + width_w, plain.peak_w)
+        if high_w <= low_w:
+            break
+    return best
+
+
+def _judged(work: Work, made: Schedule, peak: Peak) -> Peaked:
+    drawn = peak.base_w + work.power_w @ made.running
+    return Peaked(made, float(drawn.max()), peak)
+
+
+def _rank(work: Work, price: Floats, one: Peaked) -> float:
+    """Cost with lateness dearer than anything that it could save."""
+    slots = np.arange(len(price))
+    over = (one.schedule.running & (slots >= work.due[:, None])).sum(axis=1) + work.length * one.schedule.unplaced
+    return one.cost + late_price(work, price) * float(work.gpus @ over) + 2 * one.peak_cost * bool(over.any())
+
+
+def waiting_at_most(work: Work, nominal: Ints, most_slots: int) -> Work:
+    """The work with deadlines so that none ends over ``most_slots`` later than it would have without shifting; one that starts
+    in time without shifting always can."""
+    bound = np.maximum(nominal + work.length + most_slots, work.earliest + work.length)
+    return replace(work, due=np.minimum(work.due, bound).astype(np.int32))
+
+
+def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner: Ints) -> tuple[Schedule, Floats]:
+    """The cheapest schedule found in which no owner (int32[n], from 0) waits over ``FAIR_RATIO`` times the mean for each
+    GPU-slot of its work, as far as ``ROUNDS`` of shorter deadlines for those who do can bring it; with the waiting of each
+    owner, in slots."""
+    most = np.maximum(work.due - work.length - nominal, 0).astype(np.float64)
+    now, best, least = work, None, np.inf
+    waits = np.zeros(0)
+    for _ in range(ROUNDS):
+        found = decompose(now, price, capacity)
+        made = finished(work, price, found.running, found.bound if now is work else float("nan"), exact=False)
+        each = _waits(work, made, nominal, owner)
+        bearable = max(FAIR_RATIO * float(each.mean()), 1.0) if len(each) else 1.0
+        excess = float(np.maximum(each - bearable, 0.0).sum())
+        if best is None or (excess < least and made.late.sum() <= best.late.sum()):
+            best, least, waits = made, excess, each
+        if not excess:
+            break
+        over = each > bearable
+        waited = np.maximum(made.end - (nominal + work.length), 0)
+        shorter = np.floor(np.minimum(most, waited) * (bearable / np.maximum(each, 1e-9))[owner])
+        most = np.where(over[owner], shorter, most)
+        ends = np.maximum(nominal, work.earliest) + work.length + most
+        now = replace(work, due=np.minimum(work.due, ends).astype(np.int32))
+    if best is None:
+        raise AssertionError("ROUNDS is below 1")
+    return best, waits
+
+
+def _waits(work: Work, made: Schedule, nominal: Ints, owner: Ints) -> Floats:
+    """float64[k]: slots that each owner's work ends later than without shifting, mean by GPU-slots."""
+    late = np.maximum(made.end - (nominal + work.length), 0) * ~made.unplaced
+    size = work.gpus * work.length
+    return np.asarray(np.bincount(owner, size * late) / np.maximum(np.bincount(owner, size), 1e-9))

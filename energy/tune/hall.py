@@ -1,0 +1,129 @@
+"""An air-cooled hall with chilled water as the tuner sees it: the twin's physics as terms, whose weight is learned.
+
+Two or more air systems with outdoor-air economisers, a chilled-water plant behind coils, towers. Terms come from
+``twin.physics``; what a term is worth at this plant is ``energy.tune.learn``'s affair.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from energy.tune.case import Case, Part
+from energy.tune.knobs import Knob
+from twin.frame import Floats
+from twin.physics import chiller, tower
+
+SUPPLY_C, CONDENSER_C = 18.0, 20.0  # what the plant does by itself
+RISE_K = 8.0  # of air over IT where nothing else is known; twin.params, LoopParams.air_rise_k is of a well-contained hall
+CONDENSER_RANGE_K = 5.0  # of towers at design (ASHRAE 90.1 table 6.8.1-7: 95/85 °F is 5.6 K)
+FAN_EXPONENT = 2.6  # twin.params, PlantParams.fan_exponent
+CARNOT_FRAC, CHILLED_C = 0.63, 7.0  # twin.params, PlantParams.carnot_frac; chilled water as the plant has it
+_ON_FRAC = 0.08  # heat over full load from which a chiller surely runs
+_LEAST_AIR_FRAC = 0.4  # of air terminals
+TOWER_FAN_FRAC, PUMP_FRAC = 0.0127, 0.012  # twin.params, PlantParams
+_WET_KNOTS = (-16.0, -10.0, -7.0, -4.0, -1.0, 2.0, 6.0, 12.0)  # wet bulb less supply [K]
+_COLD_KNOTS = (-8.0, -3.0, 0.0, 3.0, 6.0, 10.0, 15.0)  # dry bulb less supply [K]
+
+
+@dataclass(frozen=True, slots=True)
+class AirSystem:
+    """One air system as its own controller is set: dry bulb above which it takes no outdoor air; indirect evaporative cooler
+    wet above ``wet_from_c`` of dry bulb and up to ``wet_to_c`` of wet bulb, ``effect_frac`` effective (0: there is none)."""
+
+    economiser_c: float
+    wet_from_c: float = 22.0
+    wet_to_c: float = 24.0
+    effect_frac: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class AirHall:
+    """``it_w``: IT power at full load, a scale; ``inlet_c``: lowest and highest IT inlet that the operator allows (ASHRAE
+    class); ``zone_c``: set point of the room, for the air that it asks for; ``supply_c``: lowest and highest supply air;
+    ``jump_frac``: the largest rise of load that may come before a decision has worked."""
+
+    it_w: float
+    systems: tuple[AirSystem, ...] = (AirSystem(16.0), AirSystem(23.0, 20.0))
+    inlet_c: tuple[float, float] = (15.0, 27.0)
+    supply_c: tuple[float, float] = (14.0, 24.0)
+    zone_c: float = 23.0
+    jump_frac: float = 0.3
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """Supply air and condenser water."""
+        return (
+            Knob("supply_air_c", *self.supply_c, 1.0, 1.0, SUPPLY_C),
+            Knob("condenser_c", 14.0, 30.0, 2.0, 2.0, CONDENSER_C, dwell=2),
+        )
+
+    @property
+    def margins(self) -> tuple[str, ...]:
+        """What must stay above 0."""
+        return ("inlet_high_k", "inlet_low_k")
+
+    def limits(self, case: Case) -> Floats:
+        """float64[n, 2]: room to the inlet's bounds [K] by supply air alone; recirculation is what measurement adds."""
+        inlet = case.knobs[:, 0] + 1.0
+        return np.stack([self.inlet_c[1] - inlet, inlet - self.inlet_c[0]], axis=1)
+
+    def parts(self) -> Mapping[str, Part]:
+        """Metered parts of facility power with the prior of their terms, over ``it_w``: IT, the fans that blow the air, and
+        all that makes it cold. The twin's guess at the last has weight 1; what it leaves out is a response in three lines of
+        hinges (dry bulb, wet and dry bulb less supply), 0 until it was learned."""
+        hinges = 2 * len(self._dry_knots()) + len(_WET_KNOTS) + len(_COLD_KNOTS)
+        return {
+            "it": Part((1.0, 0.05, 0.02, 0.0), (0.4, 0.2, 0.1, 0.1), 0.003),
+            "fan": Part((0.02, 0.02, 0.02), (0.02, 0.02, 0.03), 0.001),
+            "cold": Part((1.0, *(0.0,) * hinges), (0.3, *(0.04,) * hinges), 0.003),
+        }
+
+    def terms(self, case: Case) -> Mapping[str, Floats]:
+        """part -> float64[n, m]."""
+        supply, dry, wet, load = case.knobs[:, 0], case.dry_bulb_c, case.wet_bulb_c, case.load_frac
+        one, x = np.ones(len(load)), (supply - SUPPLY_C) / 10.0
+        blown = np.clip(load * RISE_K / np.maximum(self.zone_c + 1.5 - supply, 1.0), _LEAST_AIR_FRAC, 1.0)
+        outside = _hinges(dry, self._dry_knots())
+        cold = [self._cold_frac(case)[:, None], outside, outside * x[:, None]]
+        cold += [_hinges(wet - supply, _WET_KNOTS), _hinges(dry - supply, _COLD_KNOTS)]
+        return {
+            "it": np.stack([load, one, load * x, x], axis=1),
+            "fan": np.stack([one, blown, blown**FAN_EXPONENT], axis=1),
+            "cold": np.concatenate(cold, axis=1),
+        }
+
+    def _dry_knots(self) -> tuple[float, ...]:
+        """Knots of dry bulb: a pair where an economiser shuts, so that the response may step there."""
+        steps = (edge for system in self.systems for edge in (system.economiser_c - 0.1, system.economiser_c + 0.1))
+        return tuple(sorted({-10.0, 2.0, 6.0, 11.0, 19.0, 27.0, 31.0, 36.0, *steps}))
+
+    def _cold_frac(self, case: Case) -> Floats:
+        """Power of chiller, pumps and tower fans over ``it_w``, by the twin's physics."""
+        supply, condenser = case.knobs[:, 0], case.knobs[:, 1]
+        left = np.mean([self._left(system, supply, case.dry_bulb_c, case.wet_bulb_c) for system in self.systems], axis=0)
+        heat = case.load_frac * left
+        on = 1 - np.exp(-heat / _ON_FRAC)
+        warm = np.maximum(condenser, case.wet_bulb_c + 3.0) + CONDENSER_RANGE_K
+        air = tower.air_frac(condenser - case.wet_bulb_c, case.wet_bulb_c, CONDENSER_RANGE_K) ** FAN_EXPONENT
+        fans = on * air * TOWER_FAN_FRAC
+        return np.asarray(heat / chiller.cop_ratio(CHILLED_C, warm, CARNOT_FRAC) + fans + on * 2 * PUMP_FRAC)
+
+    def _left(self, system: AirSystem, supply: Floats, dry: Floats, wet: Floats) -> Floats:
+        """Share of the heat that outdoor air and evaporation leave to the coil (0-1)."""
+        back = supply + RISE_K
+        entering = np.where(dry <= system.economiser_c, np.clip(dry, supply, back), back)
+        sink = np.where((dry > system.wet_from_c) & (wet <= system.wet_to_c), wet, dry)
+        taken = system.effect_frac * np.maximum(entering - sink, 0.0)
+        return np.asarray(np.clip((entering - supply - taken) / RISE_K, 0.0, 1.0))
+
+
+def _hinges(values: Floats, knots: Sequence[float]) -> Floats:
+    """float64[n, k]: weights of linear interpolation between ``knots``, held beyond the outer ones."""
+    inner = np.clip(values, knots[0], knots[-1])
+    at = np.clip(np.searchsorted(knots, inner, side="right") - 1, 0, len(knots) - 2)
+    edges = np.asarray(knots)
+    part = (inner - edges[at]) / (edges[at + 1] - edges[at])
+    made, rows = np.zeros((len(values), len(knots))), np.arange(len(values))
+    made[rows, at], made[rows, at + 1] = 1 - part, part
+    return made

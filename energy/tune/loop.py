@@ -1,0 +1,125 @@
+"""A warm-water loop as the tuner sees it: supply temperature, flow and tower water, by the twin's physics as terms.
+
+Load warms the loop, a plate exchanger hands the heat to towers. Three things are paid: pumps (cube of flow, and the towers'
+own pump for what the exchanger then needs), tower fans (the nearer to the wet bulb the dearer), leakage in the chips.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from energy.tune.case import Case, Part
+from energy.tune.knobs import Knob
+from twin.frame import Floats
+from twin.physics import cdu, tower
+from twin.physics.coldplate import junction_c
+
+PG25_JPKGK, WATER_JPKGK, PG25_KGPM3 = 3957.0, 4180.0, 1012.5  # at 35 °C; twin.physics.coolant has them over temperature
+FAN_EXPONENT = 2.6  # twin.params, PlantParams.fan_exponent
+_FLOWS = np.linspace(0.05, 1.2, 24)  # shares of design flow of tower water at which the exchanger is looked up
+
+
+@dataclass(frozen=True, slots=True)
+class WarmLoop:
+    """``it_w``: heat at full load; ``design_kgps``: loop flow at full pump; ``exchanger_wpk``: UA; ``own``: supply, flow and
+    gap that the plant has by itself; ``plate_k``: chip over coolant at full load and design flow.
+
+    Bounds: supply between ``supply_c`` (dew point, water class) and never above ``class_c``, where the class ends; return and
+    junction at most ``return_c`` and ``junction_c``; flow over design at least ``least_flow_frac``. ``jump_frac``: the largest
+    rise of load, over full load, before a decision has worked.
+    """
+
+    it_w: float
+    design_kgps: float
+    exchanger_wpk: float
+    supply_c: tuple[float, float] = (20.0, 32.0)
+    own: tuple[float, float, float] = (25.0, 0.9, 3.0)
+    class_c: float = 33.0
+    return_c: float = 45.0
+    junction_c: float = 75.0
+    least_flow_frac: float = 0.3
+    plate_k: float = 28.0
+    jump_frac: float = 0.7
+    plate_exponent: float = 1 / 3  # twin.params, LoopParams.plate_exponent
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """Supply temperature, flow over design, and how much colder tower water is ordered."""
+        supply, flow, gap = self.own
+        return (
+            Knob("supply_set_c", *self.supply_c, 1.0, 1.0, supply),
+            Knob("flow_frac", self.least_flow_frac, 1.0, 0.1, 0.1, flow),
+            Knob("tower_gap_k", 1.0, 6.0, 1.0, 1.0, gap),
+        )
+
+    @property
+    def margins(self) -> tuple[str, ...]:
+        """What must stay above 0."""
+        return ("return_k", "junction_k", "class_k")
+
+    def limits(self, case: Case) -> Floats:
+        """float64[n, 3]: room to the highest return, junction and water class [K]."""
+        supply, flow, _ = self._reached(case)
+        made = self.measured(supply, supply + self.rise(case.load_frac, flow), flow, case.load_frac)
+        return np.stack([made[name] for name in self.margins], axis=1)
+
+    def measured(self, supply_c: Floats, return_c: Floats, flow_frac: Floats, load_frac: Floats) -> dict[str, Floats]:
+        """The same margins from what sensors read: both temperatures of the loop, its flow, and how loaded the chips are."""
+        chip = junction_c(return_c, self.plate_k * load_frac, 1.0, flow_frac, self.plate_exponent)
+        return {
+            "return_k": np.asarray(self.return_c - return_c),
+            "junction_k": np.asarray(self.junction_c - chip),
+            "class_k": np.asarray(self.class_c - supply_c),
+        }
+
+    def rise(self, load_frac: Floats, flow_frac: Floats) -> Floats:
+        """Coolant over the load [K]."""
+        return np.asarray(load_frac * self.it_w / (np.maximum(flow_frac, 0.05) * self.design_kgps * PG25_JPKGK))
+
+    def _reached(self, case: Case) -> tuple[Floats, Floats, Floats]:
+        """Settings as the weather lets them be: towers come no nearer to the wet bulb than with all their air."""
+        supply, flow, gap = case.knobs.T
+        water = supply - gap
+        coldest = case.wet_bulb_c + tower.approach_k(case.wet_bulb_c, 8.0, np.maximum(case.load_frac, 0.3))
+        water = np.maximum(water, coldest)
+        return np.maximum(supply, water + 1.0), flow, water
+
+    def parts(self) -> Mapping[str, Part]:
+        """Metered parts of facility power with the prior of their terms, over ``it_w``."""
+        return {
+            "it": Part((1.0, 0.0015, 0.0), (0.05, 0.001, 0.01), 0.003),
+            "pump": Part((0.0, 0.008, 0.0), (0.001, 0.003, 0.002), 0.0005),
+            "tower_pump": Part((0.001, 0.002, 0.006), (0.001, 0.002, 0.003), 0.001),
+            "tower": Part((0.0, 0.02, 0.0, 0.0), (0.001, 0.008, 0.01, 0.01), 0.002),
+        }
+
+    def terms(self, case: Case) -> Mapping[str, Floats]:
+        """part -> float64[n, m]."""
+        supply, flow, water = self._reached(case)
+        load, one = case.load_frac, np.ones(len(supply))
+        need = self._tower_flow(supply, flow, water, load)
+        span = load * self.it_w / (need * self.design_kgps * WATER_JPKGK)
+        air = tower.air_frac(water - case.wet_bulb_c, case.wet_bulb_c, np.clip(span, 2.0, 20.0))
+        fans = air**FAN_EXPONENT
+        near = 1.0 / np.maximum(water - case.wet_bulb_c, 2.0)
+        return {
+            "it": np.stack([load, load * (supply - 25.0), one], axis=1),
+            "pump": np.stack([one, flow**3, flow], axis=1),
+            "tower_pump": np.stack([one, need, need**3], axis=1),
+            "tower": np.stack([one, load * fans, load * near, (load * span * near) ** 2], axis=1),
+        }
+
+    def _tower_flow(self, supply: Floats, flow: Floats, water: Floats, load: Floats) -> Floats:
+        """Share of design flow of tower water with which the exchanger holds ``supply``: ε-NTU, looked up over ``_FLOWS``."""
+        hot_wpk = np.maximum(flow, 0.05) * self.design_kgps * PG25_JPKGK
+        back = supply + self.rise(load, flow)
+        cold_wpk = _FLOWS * self.design_kgps * WATER_JPKGK
+        moved = cdu.exchanged_heat_w(back[:, None], water[:, None], hot_wpk[:, None], cold_wpk[None], self.exchanger_wpk)
+        short = moved < (load * self.it_w)[:, None]
+        at = np.minimum(short.sum(axis=1), len(_FLOWS) - 1)
+        below = np.maximum(at - 1, 0)
+        rows = np.arange(len(at))
+        gap = np.maximum(moved[rows, at] - moved[rows, below], 1.0)
+        part = np.clip((load * self.it_w - moved[rows, below]) / gap, 0.0, 1.0)
+        return np.asarray(_FLOWS[below] + part * (_FLOWS[at] - _FLOWS[below]))

@@ -1,0 +1,238 @@
+"""The tuner: reads, learns, decides, and says no to itself. Pure: no clock, no socket; one ``step`` a decision."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from energy.plan import Effect
+from energy.tune.case import Case, Physics
+from energy.tune.course import Courses
+from energy.tune.learn import Learned
+from energy.tune.proven import Proven
+from energy.tune.seen import Seen
+from energy.tune.watch import Watch
+from twin.frame import Floats
+from twin.message import Message
+
+_AWAY = 3.0  # ramps from which on two settings are taken to have nothing of what is left out in common
+Z80 = 1.2816  # half-width of an 80 % interval in standard deviations
+
+
+class Reading(NamedTuple):
+    """What a plant says at one time [s since 1970 UTC]: settings in force [k], air outside [°C], load over full load, power of
+    each metered part [W], and its margins as measured, by name. NaN where a sensor is silent."""
+
+    time_s: float
+    settings: Floats
+    dry_bulb_c: float
+    wet_bulb_c: float
+    load_frac: float
+    parts_w: Mapping[str, float]
+    margins: Mapping[str, float]
+
+
+class Decision(NamedTuple):
+    """Settings to order [k] until ``until_s``, or None: the plant's own control. ``why`` is said where it is not a move.
+    ``effect``: change of facility power against the plant's own settings, over the time until ``until_s``."""
+
+    settings: Floats | None
+    until_s: float
+    why: Message | None
+    effect: Effect | None
+    it_effect_w: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the tuner decides. Chosen on Denver, no climate that a bench judges.
+
+    ``every_s``: between decisions; ``horizon``: decisions ahead; ``shadow``: decisions watched before the first is made;
+    ``probe``: decisions after that in which each knob is tried a step either way; ``memory``: decisions after which a reading
+    counts 1/e; ``moving_frac``: cost of a knob's full ramp over full IT power; ``unsure``: standard deviations of a move's gain
+    that it must be worth; ``margin_spread``: standard deviations kept off each margin; ``reserve``: kept off besides, in the
+    margin's unit; ``model_frac``: standard uncertainty of what the terms leave out, over the change of the parts;
+    ``drifts``: how much of what stays off for days is
+    taken to differ between two settings. ``expires_s``: an order that is not renewed ends then.
+    """
+
+    every_s: float = 1800.0
+    horizon: int = 6
+    shadow: int = 96
+    probe: int = 96
+    memory: float = 1500.0
+    moving_frac: float = 5e-5
+    unsure: float = 0.3
+    margin_spread: float = 2.0
+    reserve: float = 0.3
+    model_frac: float = 0.1
+    drifts: float = 1.5
+    expires_s: float = 3600.0
+    watch: Watch = field(default_factory=Watch)
+
+
+class Tuner:
+    """One plant's tuner. ``step`` is called once a decision, with the newest reading; between calls it does nothing."""
+
+    def __init__(self, physics: Physics, options: Options | None = None) -> None:
+        self.physics, self.options = physics, options or Options()
+        o = self.options
+        self.courses = Courses(physics.knobs, o.moving_frac)
+        self.own = np.array([knob.own for knob in physics.knobs])
+        self.learned = {
+            name: Learned(np.array(part.mean), np.array(part.doubt), part.noise, o.memory)
+            for name, part in physics.parts().items()
+        }
+        self.seen = Seen(3, o.every_s)
+        self.proven = Proven(physics.knobs, len(physics.margins))
+        self.guarding = o.watch.begin()
+        self._steps = 0
+        self._rested = np.full(len(physics.knobs), 10**6)
+        self._ordered = self.own.copy()
+
+    def step(self, reading: Reading, weight: Floats | None = None) -> Decision:
+        """What to order now. ``weight`` [horizon]: cost of a unit of energy in each step (carbon, price; None: all alike)."""
+        o = self.options
+        until_s = reading.time_s + o.expires_s
+        score = self._learn(reading)
+        why = self.guarding.judge(reading, score)
+        self._steps += 1
+        if why is not None:
+            self._ordered, self._rested[:] = self.own.copy(), 10**6
+            self.proven.back_off(reading.settings)
+            return Decision(None, until_s, why, None)
+        if self._steps <= o.shadow:
+            return Decision(None, until_s, SHADOW, None)
+        self._rested += 1
+        aim = self._probe() if self._steps <= o.shadow + o.probe else None
+        settings = self._choose(reading, weight, aim)
+        if settings is None:
+            self._ordered = self.own.copy()
+            return Decision(None, until_s, NO_ROOM, None)
+        self._rested[np.abs(settings - self._ordered) > 1e-9] = 0
+        self._ordered = settings
+        effect, it_w = self.effect(settings, self.own, reading)
+        return Decision(settings, until_s, None, effect, it_w)
+
+    # learning
+
+    def commission(self, readings: Iterable[Reading], doubt: float = 3.0, least: float = 0.01) -> None:
+        """Start from what the same kind of plant showed elsewhere or before: its power, and how far its margins were off.
+        ``doubt``: by how much less it is believed here; ``least``: uncertainty that each term keeps."""
+        for name, part in self.physics.parts().items():
+            self.learned[name] = Learned(np.array(part.mean), np.array(part.doubt), part.noise, 1e9)
+        for reading in readings:
+            self._take_power(reading)
+        for was in self.learned.values():
+            was.settle(doubt, least)
+            was.forget_after(self.options.memory)
+
+    def _learn(self, reading: Reading) -> float:
+        """Takes a reading in; gives how far all power together was off what was expected, in standard deviations."""
+        case = self._case(reading.settings[None], reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
+        self.seen.take(np.array([reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac]))
+        if not (
+            np.isfinite(reading.settings).all() and np.isfinite(case.load_frac).all() and np.isfinite(case.wet_bulb_c).all()
+        ):
+            return float("nan")
+        scores = self._take_power(reading)
+        predicted = self.physics.limits(case)[0]
+        measured = np.array([reading.margins.get(name, np.nan) for name in self.physics.margins])
+        self.proven.take(reading.settings, predicted, measured, self.options.reserve)
+        known = np.array(scores)[np.isfinite(scores)]
+        return float(np.abs(known).max()) if len(known) == len(scores) else float("nan")
+
+    def _take_power(self, reading: Reading) -> list[float]:
+        case = self._case(reading.settings[None], reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
+        scale = self.physics.it_w
+        return [
+            self.learned[name].take(terms[0], reading.parts_w.get(name, float("nan")) / scale)
+            for name, terms in self.physics.terms(case).items()
+        ]
+
+    # deciding
+
+    def _choose(self, reading: Reading, weight: Floats | None, aim: Floats | None) -> Floats | None:
+        """The next settings, None where nothing that is allowed can be reached."""
+        o, states = self.options, self.courses.states
+        case = self._ahead(states)
+        power, spread = self._power(case, len(states))
+        price = np.ones(o.horizon) if weight is None else weight
+        cost = (power + o.unsure * spread).reshape(o.horizon, -1) * price[:, None]
+        worst = case._replace(load_frac=np.minimum(case.load_frac + self._rise(), 1.0))
+        safe = self.proven.safe(self.physics.limits(worst), o.margin_spread, o.reserve).reshape(o.horizon, -1)
+        cost = np.where(safe & self.proven.near(states), cost, np.inf)
+        if aim is not None:
+            cost = np.where(np.isfinite(cost), 10.0 * np.abs(states - aim).sum(axis=1), np.inf)
+        resting = [i for i, knob in enumerate(self.physics.knobs) if self._rested[i] < knob.dwell]
+        settings, total = self.courses.best(cost, self._ordered, resting)
+        return settings if np.isfinite(total) else self._retreat(cost[0], resting)
+
+    def _retreat(self, cost: Floats, resting: list[int]) -> Floats | None:
+        """Where no course stays inside all margins: one step nearer to the nearest settings that do; None where none do."""
+        good = np.isfinite(cost)
+        if not good.any():
+            return None
+        ramp = np.array([knob.ramp for knob in self.physics.knobs])
+        states = self.courses.states[good]
+        goal = states[(np.abs(states - self._ordered) / ramp).sum(axis=1).argmin()]
+        step = np.clip(goal - self._ordered, -ramp, ramp)
+        step[resting] = 0.0
+        return np.asarray(self._ordered + step)
+
+    def _probe(self) -> Floats:
+        """Settings to try: own ones, with one knob a ramp up or down, in turn."""
+        count = (self._steps - self.options.shadow) // 4
+        knob, sign = count % len(self.own), 1.0 if (count // len(self.own)) % 2 else -1.0
+        aim = self.own.copy()
+        aim[knob] += sign * self.physics.knobs[knob].ramp
+        return aim
+
+    def _ahead(self, states: Floats) -> Case:
+        """Every state in every step of the horizon, step by step."""
+        air = np.repeat(self.seen.ahead(self.options.horizon), len(states), axis=0)
+        return Case(np.tile(states, (self.options.horizon, 1)), *air.T)
+
+    def _rise(self) -> float:
+        """How much more load may come before a decision has worked: what the operator says, or more if more was seen."""
+        return max(self.physics.jump_frac, self.seen.jump(2, 2))
+
+    def _power(self, case: Case, states: int) -> tuple[Floats, Floats]:
+        """float64[n] each, over ``it_w``: expected power, and standard uncertainty of its difference from staying as it is."""
+        terms = self.physics.terms(case)
+        stay = self.physics.terms(Case(np.tile(self._ordered, (self.options.horizon, 1)), *(c[::states] for c in case[1:])))
+        power, variance = np.zeros(len(case.knobs)), np.zeros(len(case.knobs))
+        for name, learned in self.learned.items():
+            power += learned.expect(terms[name])
+            variance += learned.sigma(terms[name] - np.repeat(stay[name], states, axis=0)) ** 2
+        return power, np.sqrt(variance)
+
+    def effect(self, settings: Floats, base: Floats, reading: Reading) -> tuple[Effect, float]:
+        """Change of facility power [W] by ``settings`` against ``base`` in the air and load of ``reading``, with its 80 %
+        interval; and how much of it arises in IT."""
+        pair = np.stack([settings, base])
+        case = self._case(pair, reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
+        change, variance, it = 0.0, 0.0, 0.0
+        ramp = np.array([knob.ramp for knob in self.physics.knobs])
+        away = min(float((np.abs(settings - base) / ramp).sum()) / _AWAY, 1.0)
+        for name, terms in self.physics.terms(case).items():
+            learned = self.learned[name]
+            apart = (terms[0] - terms[1])[None]
+            part = float(learned.expect(apart)[0])
+            change += part
+            variance += float(learned.sigma(apart)[0]) ** 2 + (self.options.model_frac * part) ** 2
+            variance += (self.options.drifts * away * learned.drift) ** 2
+            it = part if name == "it" else it
+        scale = self.physics.it_w
+        half = Z80 * float(np.sqrt(variance)) * scale
+        made = Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
+        return made, it * scale
+
+    def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:
+        n = len(knobs)
+        return Case(knobs, np.full(n, dry_bulb_c), np.full(n, wet_bulb_c), np.full(n, load_frac))
+
+
+SHADOW = Message("Only watching so far: what is not measured is not tuned")
+NO_ROOM = Message("No setting within reach keeps every margin: the plant's own control takes over")

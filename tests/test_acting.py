@@ -1,0 +1,189 @@
+"""Who may let icctwin act, how everything is stopped, and who lets go when it dies: records, links, API, commands, watchdog."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+from energy_house import NOW
+from faces_harness import DayStore, Hands
+from test_energy_orders import Scheduler, T, begin
+
+from energy.plan import Mode
+from ingest.registry import Opened
+from ingest.stores.records import open_records
+from twin.load import Row, build_site
+from twin.state import State
+from ui.acting import Acting
+from ui.cli import main
+from ui.faces.server import build_server
+from ui.switch import STOP_FILE, Wish, last_sign, signature, signing_key, wish
+from ui.view import Live
+from ui.watchdog import Watch, look
+
+SITE = build_site("s", "UTC", [Row("t", {"id": "slurm", "kind": "queue"}), Row("t", {"id": "net", "kind": "grid"})])
+
+
+class Waits(Scheduler):
+    """With the port of a queue."""
+
+    @property
+    def name(self):
+        return "slurm"
+
+    async def jobs(self, now):
+        return super().jobs()
+
+
+class Proposes:
+    """A lever with one plan."""
+
+    name = "job_start"
+
+    def __init__(self, plan):
+        self.plan = plan
+
+    def propose(self, site, state, jobs, outlook, now):
+        return self.plan
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A desk with a fake scheduler, records in a file, and a plan that the guard allows."""
+
+    class House:
+        def __init__(self):
+            self.clock, self.slurm = Hands(NOW), Waits()
+            self.records = open_records(tmp_path / "records.db")
+            self.live = Live(SITE, State(SITE), DayStore(), self.records, self.clock, NOW, folder=tmp_path)
+            self.plan = begin("0", "1")
+            self.new()
+
+        def new(self):
+            levers = {"job_start": Proposes(self.plan)}
+            self.acting = Acting(self.live, lambda frames: None, [self.slurm], {}, tmp_path, levers=levers)
+
+        async def pass_by(self, seconds=1.0):
+            self.clock.skip(seconds)
+            self.acting.seen("slurm", Scheduler.jobs(self.slurm), None)
+            await self.acting.acts(self.clock.now())
+
+        async def act(self, mode=Mode.AUTO):
+            self.live.modes["job_start"] = mode
+            await self.pass_by()
+            self.acting._verdict = allowed(self.acting)
+            await self.acting.plans(self.clock.now())
+
+    made = House()
+    yield made
+    made.records.close()
+
+
+def allowed(acting):
+    """The guard's word but for what a fake centre cannot know: signal, readings, simulation."""
+    real = acting._verdict
+
+    async def verdict(plan, now):
+        said = await real(plan, now)
+        return replace(said, refusals=tuple(r for r in said.refusals if r.rule in ("stop", "agreed", "expired")))
+
+    return verdict
+
+
+async def test_stop_lets_go_of_everything_and_nothing_is_begun_until_go(house, tmp_path):
+    await house.act()
+    assert set(house.slurm.begin) == {"0", "1"}
+    wish(house.records, Wish("stop", "li", why="work"), house.clock.now())
+    await house.pass_by()
+    assert (house.slurm.begin, house.slurm.noted) == ({}, set())
+    house.new()  # also for the next process
+    await house.act()
+    assert house.slurm.begin == {}
+    assert [r.rule for _, verdict in house.live.plans for r in verdict.refusals] == ["stop"]
+    wish(house.records, Wish("go", "li"), house.clock.now())
+    (tmp_path / STOP_FILE).touch()
+    await house.act()
+    assert house.slurm.begin == {}  # the file still says so
+    (tmp_path / STOP_FILE).unlink()
+    await house.act()
+    assert set(house.slurm.begin) == {"0", "1"}
+
+
+async def test_a_clean_stop_leaves_what_releases_itself(house):
+    await house.act()
+    await house.acting.give_back(house.clock.now())
+    assert set(house.slurm.begin) == {"0", "1"}
+    house.slurm.releases_itself = False
+    await house.acting.give_back(house.clock.now())
+    assert house.slurm.begin == {}
+
+
+async def test_the_watchdog_lets_go_only_of_a_dead_ones_orders(house):
+    await house.act()
+    watch = Watch(SITE, house.records, (Opened([], queues=[house.slurm]),))
+    sign = last_sign(house.records)
+    seen = await look(watch, sign + timedelta(seconds=170))
+    assert (seen.dead, set(house.slurm.begin)) == (False, {"0", "1"})
+    seen = await look(watch, sign + timedelta(seconds=190))
+    assert (seen.dead, seen.left, house.slurm.begin, house.slurm.noted) == (True, 0, {}, set())
+    house.slurm.begin, house.slurm.noted = {"2": T + 9000}, {"2"}  # of which no record is left
+    await look(watch, sign + timedelta(seconds=300))
+    assert house.slurm.begin == {}
+    house.slurm.begin = {"3": T + 9000}  # somebody's own
+    house.slurm.deaf = True
+    assert (await look(watch, sign + timedelta(seconds=360))).left == 0
+    assert house.slurm.begin == {"3": T + 9000}
+
+
+async def test_a_plan_that_waits_is_carried_out_by_a_name_or_a_link_that_counts_once(house, tmp_path):
+    await house.act(Mode.APPROVE)
+    assert house.slurm.begin == {}
+    until = (house.clock.now() + timedelta(hours=1)).replace(microsecond=0)
+    link = {"plan": "p1", "who": "li", "until": int(until.timestamp())}
+    sign = signature(signing_key(tmp_path), "p1", "li", until)
+    transport = httpx.ASGITransport(build_server(house.live), client=("127.0.0.1", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://twin") as ask:
+        assert (await ask.post("/api/v1/approvals", json={**link, "who": "wu", "sign": sign})).status_code == 409
+        late = until + timedelta(hours=5)
+        forged = {**link, "until": int(late.timestamp()), "sign": sign}
+        assert (await ask.post("/api/v1/approvals", json=forged)).status_code == 409
+        page = await ask.get("/approve", params={**link, "sign": sign})
+        assert "test" in page.text  # the plan's reason
+        await house.pass_by()
+        assert house.slurm.begin == {}  # opened, not said
+        assert (await ask.post("/api/v1/approvals", json={**link, "sign": sign})).status_code == 202
+        assert (await ask.post("/api/v1/approvals", json={**link, "sign": sign})).json()[
+            "detail"
+        ] == "This link was used already."
+        await house.pass_by()
+        assert set(house.slurm.begin) == {"0", "1"}
+        audit = (await ask.get("/api/v1/acting/audit", params={"plan": "p1"})).json()["records"]
+        assert [(r["stage"], r.get("who")) for r in audit][:3] == [("done", None), ("begun", "li"), ("approved", "li")]
+        said = (await ask.get("/api/v1/acting")).json()
+        assert (said["modes"]["job_start"], said["stopped"], bool(said["alive"])) == ("approve", None, True)
+        assert (await ask.post("/api/v1/plans/none/approve", json={"by": "li"})).status_code in (404, 503)
+
+
+def test_commands_say_what_people_want(tmp_path, capsys):
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
+    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    (tmp_path / "store").mkdir()
+    config = ["--config", str(tmp_path / "site.toml")]
+
+    def run(*words, status=0):
+        assert main([*words, *config, "--json"]) == status
+        return json.loads(capsys.readouterr().out)
+
+    assert run("stop", "--who", "li", "--why", "work")["stopped"] is True
+    assert run("acting")["stopped"]["who"] == "li"
+    assert run("go", "--who", "li")["stopped"] is False
+    assert run("acting")["stopped"] is None
+    assert run("approve", "p1", "--who", "li")["said"] == "yes"
+    assert "/approve?plan=p1&who=li&until=" in run("approve", "p1", "--who", "li", "--link", "https://twin")["link"]
+    assert run("watchdog", "--once") == {"alive": None, "let_go": False, "left": 0}
+    records = open_records(tmp_path / "store" / "records.db")
+    said = [record["what"] for _, _, record in records.read("wishes")]
+    records.close()
+    assert said == ["stop", "go", "approve"]
+    assert main(["approve", "p1", "--link", "https://twin", "--hours", "99", *config]) == 2

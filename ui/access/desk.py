@@ -1,0 +1,57 @@
+"""Everything about access of one centre in one place: what faces and the command line ask."""
+
+import secrets
+from datetime import datetime
+from hashlib import sha256
+from hmac import digest
+
+from twin.ports import Records
+from ui.access.audit import Audited, audited
+from ui.access.guesses import Guesses
+from ui.access.keep import Table
+from ui.access.people import Sessions, Tokens, Users
+from ui.access.section import SINGLE, AccessSection, Mode
+
+MAX_VIEWS, MAX_ANNOTATIONS = 50_000, 20_000
+
+
+class Access:
+    """Built over the records of a running centre; a new configuration makes a new one."""
+
+    def __init__(self, records: Records, section: AccessSection = SINGLE) -> None:
+        self.section = section
+        self.records: Audited = audited(records)
+        self.users = Users(self.records)
+        self.sessions = Sessions(self.records, self.users, section.idle_minutes * 60, section.longest_hours * 3600)
+        self.tokens = Tokens(self.records, self.users)
+        self.guesses = Guesses()
+        self.views = Table(self.records, "saved-view", MAX_VIEWS)
+        self.annotations = Table(self.records, "annotation", MAX_ANNOTATIONS)
+        self._secrets = Table(self.records, "access-secret", 10)
+
+    @property
+    def accounts(self) -> bool:
+        """Whether people sign in."""
+        return self.section.mode is Mode.ACCOUNTS
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """All that must be read again to see what other processes wrote."""
+        return self.users.table, self.sessions.table, self.tokens.table, self.views, self.annotations
+
+    def due(self, now: datetime) -> bool:
+        """Whether ``refresh`` would look."""
+        return any(table.due(now) for table in self.tables)
+
+    def refresh(self, now: datetime) -> None:
+        """Take in what other processes wrote."""
+        for table in self.tables:
+            table.refresh(now)
+
+    def seal(self, text: str, now: datetime) -> str:
+        """A word by which ``text`` is known again as ours, in every process of the centre (HMAC-SHA-256, RFC 2104)."""
+        self._secrets.refresh(now)
+        if self._secrets.get("seal") is None:
+            self._secrets.put("seal", {"value": secrets.token_hex(32)}, now)
+        key = (self._secrets.get("seal") or {})["value"]
+        return digest(bytes.fromhex(key), text.encode(), sha256).hex()

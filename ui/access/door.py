@@ -1,0 +1,239 @@
+"""The door: who asks, may they, and is it written down. Asked by the outermost middleware, before any body is read.
+
+Against pages of other origins that make a browser change something with the cookies it holds: cookies are ``SameSite``, a
+request that changes something must come from a page of ours by what the browser itself says (``Sec-Fetch-Site``, ``Origin``),
+and its body must be JSON, which no form can send.
+"""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Scope as Asgi
+
+from twin.errors import SourceError
+from ui.access.cookies import KIOSK, SESSION, Cookies
+from ui.access.desk import Access
+from ui.access.role import NOBODY, Identity, Role, Scope, Sort
+from ui.access.routes import Does, Route, Table
+from ui.access.section import is_loopback
+from ui.view import Live
+
+log = logging.getLogger(__name__)
+
+_FORWARDED = {"forwarded", "x-forwarded-for", "x-real-ip"}  # a proxy on this machine speaks for somebody elsewhere
+_WRITES = ("POST", "PUT", "PATCH")
+STILL_S = 1.0  # how often an open socket is asked whether its session still holds
+
+
+def access_of(live: Live) -> Access:
+    """The access of the running centre; one over its records where nobody made any, for faces that are shown alone."""
+    if live.access is None:
+        live.access = Access(live.records)
+    return live.access
+
+
+def identity_of(request: HTTPConnection) -> Identity:
+    """Who asks, as the door found it."""
+    found: Identity = request.scope.get("identity", NOBODY)
+    return found
+
+
+def source_of(request: HTTPConnection) -> str:
+    """The address that a request came from."""
+    return request.client.host if request.client else ""
+
+
+def note(request: Request, what: str, *, about: str = "", before: Any = None, after: Any = None) -> None:
+    """Say what a request changes, for the audit; without it the audit names the route alone."""
+    request.scope["noted"] = {"what": what, "about": about, "before": before, "after": after}
+
+
+class Refused(Exception):
+    """Not let in: the status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Door:
+    """``feed``: looks at the token of telemetry that is sent in and gives the answer where it is refused; ``origins``: web
+    origins beside the server's own whose pages may speak to it."""
+
+    def __init__(
+        self,
+        live: Live,
+        feed: Callable[[Asgi], Awaitable[Response | None]],
+        origins: Sequence[str] = (),
+        table: Table | None = None,
+    ) -> None:
+        self._live, self._feed, self._origins = live, feed, frozenset(origins)
+        self.table = table or Table()
+
+    async def admit(self, scope: Asgi) -> Response | None:
+        """None where the request may go on, with who asks in its scope; else the answer."""
+        method = "WS" if scope["type"] == "websocket" else scope["method"]
+        route, headers = self.table.find(method, scope["path"]), Headers(scope=scope)
+        if route is None:
+            path = scope["path"][:200]
+            return JSONResponse({"detail": f"There is nothing at {path}; /openapi.json lists what there is."}, 404)
+        scope["row"] = route
+        if route.does is Does.FEED:
+            return await self._feed(scope)
+        try:
+            await self._refresh()
+            if (entered := self._kiosk(scope, route)) is not None:
+                return entered
+            scope["identity"] = who = await self._who(scope, headers)
+            self._judge(scope, route, who, headers)
+        except Refused as refusal:
+            return self._refusal(scope, route, headers, refusal)
+        return None
+
+    async def still(self, scope: Asgi) -> bool:
+        """Whether who opened a socket may still have it."""
+        await self._refresh()
+        try:
+            who = await self._who(scope, Headers(scope=scope), used=False)
+        except Refused:
+            return False
+        row: Route = scope["row"]
+        return who.role >= row.needs and row.scope in who.scopes
+
+    async def wrote(self, scope: Asgi, status: int) -> None:
+        """Write down what a request changed. ``SourceError`` where that cannot be kept."""
+        row: Route | None = scope.get("row")
+        if row is None or row.does is not Does.CHANGE or status >= 400:
+            return
+        who: Identity = scope["identity"]
+        noted = scope.get("noted") or {"what": f"{row.method} {row.path}", "about": scope["path"]}
+        source = scope["client"][0] if scope.get("client") else ""
+        access, now = access_of(self._live), self._live.clock.now()
+        await run_in_threadpool(lambda: access.records.note(who, source, now=now, **noted))
+
+    async def _refresh(self) -> None:
+        access, now = access_of(self._live), self._live.clock.now()
+        if access.accounts and access.due(now):
+            try:
+                await run_in_threadpool(access.refresh, now)
+            except SourceError as error:
+                log.error("users and tokens are those of before, the records do not answer: %s", error)
+
+    # who it is
+
+    async def _who(self, scope: Asgi, headers: Headers, *, used: bool = True) -> Identity:
+        access, now = access_of(self._live), self._live.clock.now()
+        scheme, _, said = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._bearer(access, said.strip())
+        if not access.accounts:
+            return _local(scope, headers)
+        cookies = Cookies(access.section, HTTPConnection(scope).cookies)
+        if secret := cookies.get(SESSION):
+            try:
+                found = await run_in_threadpool(lambda: access.sessions.whose(secret, now, used=used))
+            except SourceError as error:
+                raise Refused(503, f"{error}.") from None
+            if found is not None:
+                return found
+        kiosk = access.tokens.whose(cookies.get(KIOSK), now)
+        return kiosk if kiosk is not None and kiosk.sort is Sort.KIOSK else NOBODY
+
+    def _bearer(self, access: Access, said: str) -> Identity:
+        found = access.tokens.whose(said, self._live.clock.now()) if access.accounts else None
+        if found is not None and found.sort is Sort.TOKEN:
+            return found
+        token = self._live.oncall.file.token if self._live.oncall else ""
+        if token and hmac.compare_digest(said.encode(), token.encode()):
+            scopes = frozenset({Scope.ONCALL, Scope.LOOK})
+            return Identity("oncall-file", "on-call file", Role.OPERATOR, scopes, Sort.ONCALL)
+        if access.accounts:
+            raise Refused(401, "This token is not known, over or taken back; make one at /account.")
+        raise Refused(401, "This token is not known; show the token of the on-call file: Authorization: Bearer …")
+
+    def _kiosk(self, scope: Asgi, route: Route) -> Response | None:
+        """A screen that opens a page with ``?kiosk=TOKEN`` is sent on to the page without it, and keeps it as a cookie."""
+        if scope["type"] != "http" or route.does is not Does.LOOK or b"kiosk=" not in scope["query_string"]:
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        said = next((value for key, value in query if key == "kiosk"), "")
+        access, now = access_of(self._live), self._live.clock.now()
+        found = access.tokens.whose(said, now) if access.accounts else None
+        if found is None or found.sort is not Sort.KIOSK:
+            raise Refused(401, "This kiosk token is not known, over or taken back; an admin makes another.")
+        rest = urlencode([(key, value) for key, value in query if key != "kiosk"])
+        answer = RedirectResponse(quote(scope["path"]) + (f"?{rest}" if rest else ""), 303)
+        row = access.tokens.table.get(found.ref) or {}
+        Cookies(access.section).set(answer, KIOSK, said, float(row["end_s"]) - now.timestamp())
+        return answer
+
+    # may they
+
+    def _judge(self, scope: Asgi, route: Route, who: Identity, headers: Headers) -> None:
+        if route.needs is Role.NOBODY and route.does is Does.LOOK:
+            return
+        if route.does is not Does.LOOK:
+            self._from_our_page(route, who, headers)
+        if route.does is Does.ENTER:
+            return
+        token = self._live.oncall.file.token if self._live.oncall else ""
+        if route.scope is Scope.ONCALL and who.sort is Sort.LOCAL and token:
+            raise Refused(401, "Show the token of the on-call file: Authorization: Bearer …")
+        if who.role is Role.NOBODY:
+            raise Refused(401, "Sign in at /sign-in, or show a token: Authorization: Bearer …")
+        if route.scope not in who.scopes:
+            raise Refused(403, f"{_named(who)} may not do this: it needs the scope {route.scope.value!r}.")
+        if who.role < route.needs:
+            raise Refused(403, f"{_named(who)} may not do this: it needs the role {route.needs.word!r}.")
+
+    def _from_our_page(self, route: Route, who: Identity, headers: Headers) -> None:
+        if self.foreign(headers):
+            raise Refused(403, "A page of another origin may not do this.")
+        told = "origin" in headers or "sec-fetch-site" in headers
+        if who.sort is Sort.SESSION and route.does is not Does.ASK and not told:
+            raise Refused(403, "A session is for browsers, which say whose page asks; a program shows a token.")
+        if route.method in _WRITES and not headers.get("content-type", "").startswith("application/json"):
+            raise Refused(403, "Send it as application/json.")
+
+    def foreign(self, headers: Headers) -> bool:
+        """Whether a page of another origin asks. Browsers always say whose page it is; what says nothing is no browser."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None:
+            ours = origin in self._origins or origin == access_of(self._live).section.url
+            return not (ours or urlsplit(origin).netloc == headers.get("host"))
+        return site not in (None, "same-origin", "none")
+
+    def _refusal(self, scope: Asgi, route: Route, headers: Headers, refusal: Refused) -> Response:
+        page = "text/html" in headers.get("accept", "")
+        if refusal.status == 401 and page and route.method == "GET" and access_of(self._live).accounts:
+            query = scope["query_string"].decode("latin-1")
+            at = scope["path"] + (f"?{query}" if query and "kiosk=" not in query else "")
+            return RedirectResponse("/sign-in?" + urlencode({"next": at}), 303)
+        headers_ = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
+        return JSONResponse({"detail": str(refusal)}, refusal.status, headers_)
+
+
+def _named(who: Identity) -> str:
+    if who.sort in (Sort.TOKEN, Sort.KIOSK):
+        return f"The token {who.name!r}"
+    return f"{who.name or 'who has not signed in'} ({who.role.word})"
+
+
+def _local(scope: Asgi, headers: Headers) -> Identity:
+    """Nobody signs in: this machine may do everything, whoever else reaches the address may look. A browser that came by a name
+    which is not this machine's may have been led here by whoever owns that name (DNS rebinding)."""
+    host = scope["client"][0] if scope.get("client") else ""
+    here = is_loopback(host) and not _FORWARDED.intersection(headers.keys())
+    browser = "origin" in headers or "sec-fetch-site" in headers
+    if here and (not browser or is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")):
+        return Identity("local", "local", Role.ADMIN)
+    guest = Identity("guest", "guest", Role.VIEWER)
+    return replace(guest, scopes=frozenset({Scope.LOOK, Scope.TWIN, Scope.ONCALL, Scope.ACT}))

@@ -1,0 +1,217 @@
+"""People and what they sign in with: users, sessions, and the tokens of programs and kiosks. Secrets are kept as hashes
+alone."""
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from twin.ports import Records
+from ui.access.keep import Full, Row, Table
+from ui.access.passwords import fits, hashed, outdated
+from ui.access.role import ALL_SCOPES, Identity, Role, Scope, Sort, role_of
+
+MAX_USERS, MAX_SESSIONS, MAX_TOKENS = 2000, 10_000, 5000
+SESSIONS_EACH, TOKENS_EACH = 20, 50
+SEEN_EVERY_S = 60.0  # how often it is written down that a session is used
+LONGEST_TOKEN_S = 400 * 86400.0
+TOKEN = re.compile(r"icctwin_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+
+
+class Users:
+    """Local accounts, and those whom an identity provider vouches for (their key begins with ``oidc:``)."""
+
+    def __init__(self, records: Records) -> None:
+        self.table = Table(records, "access-user", MAX_USERS)
+
+    def add(self, name: str, password: str, role: Role, now: datetime) -> Row:
+        """A local account; ``ValueError`` with one sentence where it cannot be."""
+        if not _NAME.fullmatch(name):
+            raise ValueError("a user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit")
+        if self.table.get(name) is not None:
+            raise ValueError(f"there is a user {name!r} already")
+        row = {"name": name, "role": role.word, "hash": hashed(password, name), "active": True, "made": now.isoformat()}
+        self.table.put(name, row, now)
+        return row
+
+    def vouched(self, issuer: str, subject: str, name: str, role: Role, now: datetime) -> str:
+        """Somebody whom an identity provider vouches for, with the role that it gives now; gives their key. Who was made
+        inactive here stays so."""
+        key = "oidc:" + sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
+        old = self.table.get(key) or {"made": now.isoformat(), "active": True}
+        row = old | {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
+        if row != old:
+            self.table.put(key, row, now)
+        return key
+
+    def change(self, key: str, now: datetime, **what: Any) -> tuple[Row, Row]:
+        """Set ``role``, ``active`` or ``password`` of a user; gives the row before and after. ``KeyError`` where there is
+        none."""
+        old = self.table.get(key)
+        if old is None:
+            raise KeyError(f"there is no user {key!r}")
+        new = dict(old)
+        if "password" in what:
+            if key.startswith("oidc:"):
+                raise ValueError("the identity provider keeps this user's password")
+            new["hash"] = hashed(what["password"], old["name"])
+        if "role" in what:
+            new["role"] = role_of(what["role"]).word
+        if "active" in what:
+            new["active"] = bool(what["active"])
+        self._not_the_last(key, new)
+        self.table.put(key, new, now)
+        return old, new
+
+    def remove(self, key: str, now: datetime) -> Row:
+        """Take a user out; ``KeyError`` where there is none, ``ValueError`` for the last who administers."""
+        old = self.table.get(key)
+        if old is None:
+            raise KeyError(f"there is no user {key!r}")
+        self._not_the_last(key, {"active": False, "role": ""})
+        self.table.drop(key, now)
+        return old
+
+    def _not_the_last(self, key: str, new: Mapping[str, Any]) -> None:
+        def administers(row: Mapping[str, Any]) -> bool:
+            return bool(row["active"]) and row["role"] == Role.ADMIN.word
+
+        old = self.table.get(key)
+        others = any(administers(row) for other, row in self.table.rows().items() if other != key)
+        if old is not None and administers(old) and not administers(new) and not others:
+            raise ValueError(f"{key!r} is the last who administers; make another admin first")
+
+    def check(self, name: str, password: str, now: datetime) -> bool:
+        """Whether this is the password of an active local account; slow on purpose, and as slow where there is no such name."""
+        row = self.table.get(name)
+        kept = row["hash"] if row else ""
+        if not fits(kept, password) or row is None or not row["active"]:
+            return False
+        if outdated(kept):
+            self.table.put(name, row | {"hash": hashed(password, name)}, now)
+        return True
+
+    def role(self, key: str) -> Role:
+        """What a user may do now; ``NOBODY`` for one who is gone or inactive."""
+        row = self.table.get(key)
+        return role_of(row["role"]) if row and row["active"] else Role.NOBODY
+
+
+class Sessions:
+    """Of browsers. The key of a row is the hash of what the browser's cookie says."""
+
+    def __init__(self, records: Records, users: Users, idle_s: float, longest_s: float) -> None:
+        self.table = Table(records, "access-session", MAX_SESSIONS)
+        self._users, self._idle_s, self._longest_s = users, idle_s, longest_s
+        self._seen_s: dict[str, float] = {}
+
+    def begin(self, user: str, source: str, agent: str, now: datetime) -> str:
+        """A new session, always under a new secret; gives what the cookie says. Of more than ``SESSIONS_EACH`` of one user the
+        oldest end."""
+        self._tidy(now)
+        mine = [key for key, row in self.table.rows().items() if row["user"] == user]
+        for key in mine[: max(len(mine) - SESSIONS_EACH + 1, 0)]:
+            self.table.drop(key, now)
+        secret = secrets.token_urlsafe(32)
+        row = {"user": user, "made_s": now.timestamp(), "seen_s": now.timestamp(), "from": source[:100], "agent": agent[:200]}
+        self.table.put(_hash(secret), row, now)
+        return secret
+
+    def whose(self, secret: str, now: datetime, *, used: bool = True) -> Identity | None:
+        """Who has this session; None where it is none, or over: unused for too long, too old, its user gone. ``used``: this
+        counts as a use of it."""
+        key = _hash(secret)
+        row, now_s = self.table.get(key), now.timestamp()
+        role = self._users.role(row["user"]) if row else Role.NOBODY
+        if row is None or role is Role.NOBODY or not self._alive(key, row, now_s):
+            return None
+        if used:
+            self._seen_s[key] = now_s
+            if now_s - row["seen_s"] > SEEN_EVERY_S:
+                self.table.put(key, row | {"seen_s": now_s}, now)
+        user = self._users.table.get(row["user"]) or {}
+        return Identity(row["user"], str(user.get("name", "")), role, ALL_SCOPES, Sort.SESSION, key)
+
+    def _alive(self, key: str, row: Row, now_s: float) -> bool:
+        seen_s = max(self._seen_s.get(key, 0.0), row["seen_s"])
+        return bool(now_s - seen_s <= self._idle_s and now_s - row["made_s"] <= self._longest_s)
+
+    def end(self, key: str, now: datetime) -> None:
+        """Sign out."""
+        self._seen_s.pop(key, None)
+        self.table.drop(key, now)
+
+    def end_all(self, user: str, now: datetime, but: str = "") -> None:
+        """Sign a user out everywhere, but for the session ``but``."""
+        for key in [key for key, row in self.table.rows().items() if row["user"] == user and key != but]:
+            self.end(key, now)
+
+    def _tidy(self, now: datetime) -> None:
+        for key, row in self.table.rows().items():
+            if not self._alive(key, row, now.timestamp()):
+                self.end(key, now)
+
+
+class Tokens:
+    """Of programs (``icctwin_…`` as bearer) and of kiosks."""
+
+    def __init__(self, records: Records, users: Users) -> None:
+        self.table = Table(records, "access-token", MAX_TOKENS)
+        self._users = users
+        self.used_s: dict[str, float] = {}  # as far as this process saw
+
+    def make(
+        self,
+        owner: Identity,
+        name: str,
+        role: Role,
+        scopes: Iterable[Scope],
+        days: float,
+        now: datetime,
+        *,
+        kiosk: bool = False,
+    ) -> tuple[str, str, Row]:
+        """A token that may at most what its owner may: its id, what it says (shown now and never again) and its row.
+        ``ValueError`` with one sentence where it cannot be."""
+        wanted = sorted(set(scopes))
+        if role > owner.role or not set(wanted) <= owner.scopes:
+            raise ValueError("a token may not do more than whoever makes it")
+        if not wanted or not 0 < days * 86400 <= LONGEST_TOKEN_S or not 0 < len(name) <= 100:
+            raise ValueError("a token has a name, at least one scope and an end within 400 days")
+        mine = [row for row in self.table.rows().values() if row["owner"] == owner.user and row["end_s"] > now.timestamp()]
+        if len(mine) >= TOKENS_EACH:
+            raise Full(f"{owner.name} has {TOKENS_EACH} tokens already; remove some")
+        for key, old in self.table.rows().items():
+            if old["end_s"] <= now.timestamp():
+                self.table.drop(key, now)
+        key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        row: Row = {
+            "owner": owner.user, "name": name, "role": role.word, "scopes": list(wanted), "kiosk": kiosk, "hash": _hash(secret),
+            "made": now.isoformat(), "end_s": now.timestamp() + days * 86400,
+        }  # fmt: skip
+        self.table.put(key, row, now)
+        return key, f"icctwin_{key}_{secret}", row
+
+    def whose(self, said: str, now: datetime) -> Identity | None:
+        """Who shows this token; None where it is none of ours, or over, or its owner gone. Its role is never above what its
+        owner's is now."""
+        parts = TOKEN.fullmatch(said)
+        row = self.table.get(parts["id"]) if parts else None
+        if parts is None or row is None or not hmac.compare_digest(row["hash"], _hash(parts["secret"])):
+            return None
+        role = min(role_of(row["role"]), self._users.role(row["owner"]))
+        if role is Role.NOBODY or now.timestamp() >= row["end_s"]:
+            return None
+        self.used_s[parts["id"]] = now.timestamp()
+        scopes = frozenset(Scope(scope) for scope in row["scopes"])
+        sort = Sort.KIOSK if row["kiosk"] else Sort.TOKEN
+        return Identity(row["owner"], row["name"], role, scopes, sort, parts["id"])
+
+
+def _hash(secret: str) -> str:
+    """Secrets of 256 random bits need no slow hash."""
+    return sha256(secret.encode()).hexdigest()
