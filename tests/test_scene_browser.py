@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsing import chromium, tab
 from faces_harness import Hands, live_of, served
 from PIL import Image
@@ -227,16 +228,18 @@ def test_a_dead_server_turns_the_picture_grey(page: Page) -> None:
     assert (tints(page) == 255).all(), "what is not heard is not known"
 
 
-def test_it_speaks_chinese_and_takes_every_theme(page: Page) -> None:
+def test_it_speaks_chinese_and_is_accessible_in_every_theme(page: Page) -> None:
     with served(fed()) as url:
-        page.goto(f"{url}/scene?lang=zh")
+        page.goto(f"{url}/scene?lang=zh&sel=h1-a03")
         page.wait_for_function(READY)
-        expect(page.locator('[data-view="plan"]')).to_have_text("平面")
+        expect(page.locator('[data-view="plan"]')).to_have_text("平面图")
         expect(page.locator("#scene-legend .title")).to_contain_text("电功率 · 实测或模型")
         for theme in ("light", "contrast", "dark"):
             page.locator("#theme").select_option(theme)
             ground = page.evaluate("() => icctwinScene.view3d.shared.ground.getHex('srgb-linear')")
             assert ground == {"light": 0xEEF2F6, "contrast": 0x000000, "dark": 0x0B1117}[theme]
+            found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+            assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == [], theme
 
 
 def test_a_finger_picks_and_keys_walk(browser: Browser) -> None:

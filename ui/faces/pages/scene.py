@@ -10,8 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
 from ui.faces.pages import page_of
+from ui.faces.pages.markup import source as place
 from ui.faces.pages.shell import language_of, shell
-from ui.faces.pages.texts import Table
+from ui.faces.pages.texts import Table, source
 from ui.faces.push import Feed, Pulse
 from ui.faces.twin_page import cases_of
 from ui.view import Live, View
@@ -122,7 +123,8 @@ def add_scene_page(server: FastAPI, pulse: Pulse) -> None:
     page = page_of("scene")
 
     def table(view: View, live: Live, words: Words) -> Table:
-        return {}  # numbers of the scene come over its own socket
+        # numbers of the scene come over its own socket; the bar says whose they are and how old
+        return {"p.scene": source(words, [one.power for one in view.racks.top] or [view.centre.it_power])}
 
     cases = cases_of(pulse.live.site)
     pulse.add(page.name, Feed(table, (*LABELS, *(case.label for case in cases.values())), body()))
@@ -176,7 +178,7 @@ def body() -> str:
     time = (
         '<button type="button" id="scene-play" aria-label="Play" data-a="Play" aria-pressed="false">►</button>'
         '<input id="scene-slider" type="range" value="0" aria-label="Time" data-a="Time">'
-        f'<output id="scene-when"></output>{_button("scene-now", "Now")}'
+        f'<output id="scene-when"></output>{place("scene")}{_button("scene-now", "Now")}'
         f'<select id="scene-span" aria-label="Span of the slider" data-a="Span of the slider">{spans}</select>'
     )
     return (

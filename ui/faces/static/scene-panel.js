@@ -195,7 +195,10 @@ export function card(scene, box, bytes, head, paths) {
   title.append(make("b", "", scene.id[box]), make("small", "", named(scene.kindOf(box))));
   const link = Object.assign(make("a", "", say("Open its page")), { href: `/asset/${encodeURIComponent(scene.id[box])}`, target: window.top === window ? "" : "_top" });
   const ways = make("div", "ways");
-  const names = (which) => [...which].filter((i) => scene.level[i] < GPU || scene.level[i] === HIDDEN).filter((i) => i !== box).slice(0, 12).map((i) => scene.id[i]).join(" · ");
+  const names = (which) => {
+    const found = [...which].filter((i) => i !== box && (scene.level[i] < GPU || scene.level[i] === HIDDEN)).map((i) => scene.id[i]);
+    return found.slice(0, 12).join(" · ") + (found.length > 12 ? ` ${say("+{n} more", { n: found.length - 12 })}` : "");
+  };
   if (paths.power.size) ways.append(make("div", "power", `${say("Power path")}: ${names(paths.power)}`));
   if (paths.water.size) ways.append(make("div", "water", `${say("Cooling path")}: ${names(paths.water)}`));
   const value = make("div", "value", head ? `${named(head.colour)}: ${reads(scene, box, bytes, head)}` : "");

@@ -232,6 +232,7 @@ function hover(box, event) {
 function moved(minutes) {
   const was = page.minutes;
   page.minutes = minutes;
+  by("scene").dataset.moment = minutes ? "then" : "now";
   if ((was === 0) !== (minutes === 0) || minutes !== 0) again();
   saveSoon();
 }
