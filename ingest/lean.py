@@ -1,5 +1,5 @@
 """The lean way to ask one server over plain HTTP again and again: a kept connection, llhttp (``httptools``) on asyncio's
-transport, and nothing else. A page costs a quarter of what aiohttp's client takes (``docs/decisions/0012-lean-scrape.md``).
+transport, and nothing else. A page costs a quarter of what aiohttp's client takes (``docs/decisions/0010-lean-scrape.md``).
 
 It knows only what exporters do. Whatever else it meets (TLS, a redirect, another encoding than gzip, a body that ends with its
 connection) it leaves to ``ingest.wire.fetch``, which knows all of HTTP. Limits and sentences are those of ``ingest.wire``.
