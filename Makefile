@@ -53,6 +53,7 @@ up: .venv/run ## set up, then show a simulated centre on http://127.0.0.1:8050
 
 test: .venv/dev ## set up what tests need, then run them all
 	@$(MAKE) --no-print-directory web || echo "icctwin: three.js cannot be had from npm; tests of the 3D view are skipped" >&2
+	$(MAKE) --no-print-directory plants || echo "icctwin: EnergyPlus cannot be had; tests of the cooling tuner on it are skipped" >&2
 	.ci/servers > .venv/left-out
 	status=0
 	$(BIN)/python -m pytest $(ARGS) || status=$$?

@@ -34,7 +34,7 @@ _PACKAGE, _FILE = "sinergym==3.5.1", "sinergym-3.5.1.tar.gz"
 _SHA256 = "53a28e6eec9da8fb0a771908809c7b8932c519068946090129b8a854c9f491e9"
 _HALL = "sinergym-3.5.1/sinergym/data/buildings/2ZoneDataCenterHVAC_wEconomizer.epJSON"
 _LOOP = Path(__file__).resolve().parents[2] / "fixtures" / "plant" / "energyplus-loop.idf"
-_KEPT = Path(sys.prefix) / "plants"
+_KEPT = Path(sys.prefix) / "energyplus"
 _FETCH_S = 300.0
 _UNWANTED = ("Output:Table:SummaryReports", "Output:VariableDictionary", "Output:Surfaces:Drawing", "Output:Constructions")
 
