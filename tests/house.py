@@ -423,4 +423,5 @@ def paths_in_docs(tree: Path) -> Found:
     return Found(seen, faults)
 
 
-LEFT_OUT = (".venv", "var/", "site.toml", "assets.", "links.", "application/", "text/", "icctwin/", "ui/faces/static/vendor")  # the operator's, built, or not a path
+# The operator's, built, or not a path.
+LEFT_OUT = (".venv", "var/", "site.toml", "assets.", "links.", "application/", "text/", "icctwin/", "ui/faces/static/vendor")
