@@ -1,5 +1,7 @@
 """The desk: told once, to the right person, with nothing forgotten over a restart."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.alerts import Alert, Phase
 from analytics.oncall.desk import Ack, Desk, Event, Page, step
 from analytics.oncall.keep import desk_of, desk_text, page_of, page_text
 from analytics.oncall.labels import Signal, parse_matcher, parse_matchers
@@ -17,8 +20,10 @@ from analytics.oncall.schedule import read_schedule
 from analytics.oncall.silence import calendar_windows, make_silence, reservation_windows
 from analytics.rule import Severity
 from analytics.week import parse_week
+from ingest.stores.records import record_text
 from twin.errors import SourceError
 from twin.message import Message
+from ui.oncall.service import ALERT_LOG, alert_record
 
 ROUTE = Route("all", (), ("chat",), group_by=("alertname",), wait_s=0.5, interval_s=300.0, repeat_s=3600.0)
 POLICY = Policy((ROUTE,))
@@ -293,3 +298,14 @@ def test_the_noise_report_proposes_what_fits() -> None:
     assert "flaps on r1 (20 times)" in str(found["flap"].proposal)
     assert "hold_s of 60" in str(found["short"].proposal)
     assert "nobody takes it (6 incidents)" in str(found["ignored"].proposal)
+
+
+@pytest.mark.parametrize("value", [7.5, math.nan, math.inf])
+def test_an_alert_is_written_down_also_where_its_number_is_not_known(value: float) -> None:
+    summary = Message("{asset} has {value:.1f}", {"asset": "{odd}", "value": value})
+    alert = Alert("silent", "gpu", "g", "m", Severity.INFO, Phase.FIRING, value, math.nan, summary, "", AT, AT, None)
+    record = json.loads(record_text(ALERT_LOG, alert_record(alert)))
+    assert str(Message(record["said"]["text"], record["said"]["params"])) == record["summary"] == str(summary)
+
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)

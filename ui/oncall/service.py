@@ -4,6 +4,7 @@ Everything that may be asked for from another thread is behind one lock; a step 
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence,
 from analytics.rule import Rule
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
+from twin.message import Message
 from twin.ports import Records
 from twin.site import Site
 from ui.oncall.book import Book
@@ -248,7 +250,14 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "value": plain(alert.value),
         "limit": plain(alert.limit),
         "summary": str(alert.summary),
-        "said": {"text": alert.summary.text, "params": dict(alert.summary.params)},
+        "said": _template(alert.summary),
         "runbook": alert.runbook,
         "folded": alert.folded,
     }
+
+
+def _template(summary: Message) -> dict[str, object]:
+    """A sentence as faces translate it; as it is where it names a number that is not known, for JSON has no such number."""
+    if all(math.isfinite(value) for value in summary.params.values() if isinstance(value, float)):
+        return {"text": summary.text, "params": dict(summary.params)}
+    return {"text": str(summary).replace("{", "{{").replace("}", "}}"), "params": {}}
