@@ -230,7 +230,7 @@ async def test_answers_are_guarded(ask: httpx.AsyncClient) -> None:
             yield b"x" * (guard.BODY_BYTES // 32)
 
     for body in (b"x" * (guard.BODY_BYTES + 1), drip()):
-        refused = await ask.post("/_dash-update-component", content=body, headers={"content-type": "application/json"})
+        refused = await ask.post("/forecast/_dash-update-component", content=body, headers={"content-type": "application/json"})
         assert refused.status_code == 413
         assert refused.headers["x-content-type-options"] == "nosniff"
 

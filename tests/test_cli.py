@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,6 @@ def test_every_command_has_an_example_that_it_would_take() -> None:
     commands = next(action for action in parser._actions if hasattr(action, "choices") and isinstance(action.choices, dict))
     assert len(commands.choices) >= 7
     for name, command in commands.choices.items():
-        program, *words = str(command.epilog).removeprefix("example: ").split()
+        program, *words = shlex.split(str(command.epilog).removeprefix("example: "))
         assert program == "icctwin"
         assert parser.parse_args(words).run, name
