@@ -95,7 +95,7 @@ class Judge:
         repeats = same & again
         if repeats.any():
             self.repeated = repeats.sum(axis=0, dtype=np.float64)
-        with np.errstate(invalid="ignore"):  # NaN is neither: it is not there
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN is neither: it is not there; what overflows has jumped
             step = np.where(limits.rising, table - was, np.abs(table - was))
             jumps = (step > limits.jump + limits.jump_per_s * gone_s) & (gone_s > 0)
             other = again & ~same & ~np.isnan(table) & ~np.isnan(was)

@@ -250,6 +250,8 @@ def _exchanger(
 def _racks(h: History, params: Params) -> Iterator[Fit]:
     """Each rack: its share of the CDU's flow, the share of its power that leaves by liquid, and its supply sensor's offset."""
     site, learned = h.site, params.learned
+    if not site.count("rack"):
+        return
     home = main_cooler(site, "cdu", "rack")
     flow, supply, back, power = h.columns("rack", ["flow_kgps", "supply_temp_c", "return_temp_c", "power_w"])
     whole, at_cdu = h.columns("cdu", ["flow_kgps", "supply_temp_c"])
