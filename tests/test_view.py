@@ -4,6 +4,7 @@ import ast
 import math
 import string
 from dataclasses import fields, is_dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from analytics.alerts import Phase
 from analytics.detect.gpu import XIDS
 from analytics.detect.live import HAZARD_ACTIONS
 from analytics.detect.told import QUESTIONS
+from analytics.gpu_health import HEALED_S
 from analytics.rules import load_rules
 from energy.guard import RULES
+from ingest.stores.records import open_records
 from twin.errors import SourceError
+from twin.event import TOPIC, Event
 from twin.frame import Frame, Origin, frame_of
 from twin.message import Message
 from twin.ports import Series
@@ -186,6 +190,25 @@ def test_a_program_error_does_not_make_a_gpu_unhealthy(live: Live) -> None:
     now = live.clock.now()
     live.state.absorb(Frame("gpu", now, live.site.all_rows("gpu"), {"xid_code": codes}), now)
     assert view(live, now).gpus.unhealthy.value == 1
+
+
+@pytest.mark.parametrize(("ago_s", "unhealthy"), [(3600.0, 1), (2 * HEALED_S, 0)])
+def test_an_xid_that_the_driver_still_shows_is_over_when_the_gpu_has_long_worked_again(
+    live: Live, tmp_path: Path, ago_s: float, unhealthy: int
+) -> None:
+    live.clock.skip(1)  # type: ignore[attr-defined]
+    now, rows = live.clock.now(), live.site.all_rows("gpu")
+    xid = np.where(np.arange(256) == 7, 79.0, 0.0)
+    live.state.absorb(Frame("gpu", now, rows, {"xid_code": xid, "util_frac": np.full(256, 0.9)}), now)
+    records = open_records(tmp_path / "records.db")
+    struck = now - timedelta(seconds=ago_s)
+    for at, asset in ((struck - timedelta(days=1), 7), (struck, 7), (struck, 8)):
+        event = Event(at, live.site.ids_of("gpu")[asset], "xid/79", "fell off the bus")
+        records.append(TOPIC, at, event.record())
+    past = read_past(live.store, now, records)
+    records.close()
+    assert len(past.xids) == 2
+    assert view(live, now, past).gpus.unhealthy.value == unhealthy
 
 
 def test_what_is_not_measured_is_shown_as_modelled() -> None:

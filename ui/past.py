@@ -1,17 +1,20 @@
 """The last day of the centre's power, for the chart and for what is a mean over a day. Read once a minute."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
+from twin.event import TOPIC, Event, event_of
 from twin.frame import Floats, Origin
-from twin.ports import Series, Store
+from twin.ports import Records, Series, Store
 from ui.reading import Reading, derived, fact, nothing
 
 DAY = timedelta(hours=24)
 CARBON_AGE = timedelta(hours=2)  # for so long an intensity counts, as in the metric table
 STEP_S = 60.0
+MAX_EVENTS = 10_000  # as many as a start reads back
 MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would mislead
 
 
@@ -25,6 +28,7 @@ class Past:
     facility_power_w: Floats
     origin: Origin
     carbon_gco2_per_kwh: Floats | None = None  # of the grid in each step, as last told; None where nobody reads it
+    xids: Sequence[Event] = ()  # the last of each GPU, of the newest ``MAX_EVENTS`` that are kept
 
     @property
     def empty(self) -> bool:
@@ -56,8 +60,8 @@ class Past:
         return derived(float(kwh @ self.carbon_gco2_per_kwh[both]) / 1e6, "tco2", [part])
 
 
-def read_past(store: Store, now: datetime) -> Past:
-    """The day before ``now`` as the store has it: each step as measured, as modelled where it was not."""
+def read_past(store: Store, now: datetime, records: Records | None = None) -> Past:
+    """The day before ``now`` as the store has it: each step as measured, as modelled where it was not; XIDs of ``records``."""
     names = ("it_power_w", "facility_power_w")
     sides = [store.series("site", names, now - DAY, now, STEP_S, origin=o) for o in (Origin.MEASURED, Origin.MODELLED)]
     time_s = np.union1d(*(side.time_s for side in sides))
@@ -66,7 +70,13 @@ def read_past(store: Store, now: datetime) -> Past:
     it_power_w, facility_power_w = (np.where(np.isfinite(sides[0]), *sides) for sides in (it, facility))
     carbon = store.series("grid", ("carbon_gco2_per_kwh",), now - DAY - CARBON_AGE, now, STEP_S, origin=Origin.MEASURED)
     origin = Origin.MODELLED if modelled else Origin.MEASURED
-    return Past(now, time_s, it_power_w, facility_power_w, origin, _held(time_s, carbon, "carbon_gco2_per_kwh"))
+    held = _held(time_s, carbon, "carbon_gco2_per_kwh")
+    return Past(now, time_s, it_power_w, facility_power_w, origin, held, _last_xids(records) if records is not None else ())
+
+
+def _last_xids(records: Records) -> Sequence[Event]:
+    events = (event_of(time, record) for _, time, record in records.read(TOPIC, limit=MAX_EVENTS, newest=True))
+    return tuple({event.asset: event for event in events if event.family == "xid"}.values())
 
 
 def _held(time_s: Floats, told: Series, name: str) -> Floats | None:

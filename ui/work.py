@@ -1,11 +1,13 @@
 """What computes: GPUs, racks, service machines and jobs, counted and ranked from columns."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
+from analytics.gpu_health import unhealthy_gpus
+from twin.event import Event
 from twin.frame import Bytes, Floats, Origin, Quality
 from twin.job import Jobs, JobState
 from twin.metrics import suffix
@@ -14,14 +16,12 @@ from twin.state import State
 from ui.reading import Number, Reading, at, fact, freshest, nothing, total
 
 MAX_JOBS, MAX_TOP, MAX_MAP, MAX_MACHINES = 12, 12, 2000, 4
-# XIDs that blame the program, not the GPU: NVIDIA's XID catalogue, resolution "restart the application" or none.
-_PROGRAM_XIDS = np.array([0, 13, 31, 32, 39, 40, 41, 43, 45, 63, 68, 69, 94])
 
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """How many there are and how they do. ``silent``: no fresh reading of any kind; ``unhealthy``: a hardware XID, a
-    failed row remap or a critical alert of its own; ``idle``: allocated to nobody, healthy and heard of."""
+    """How many there are and how they do. ``silent``: no fresh reading of any kind; ``unhealthy``: as
+    ``analytics.gpu_health`` has it, or a critical alert of its own; ``idle``: allocated to nobody, healthy and heard of."""
 
     total: Reading
     allocated: Reading
@@ -111,14 +111,14 @@ def _over(values: Floats, unit: str, age_s: Floats, value: float) -> Reading:
     return Reading(value, unit, max(float(age_s[seen].max()), 0.0), True, Origin.MEASURED, Quality.GOOD)
 
 
-def gpus(state: State, jobs: Jobs, alarmed: Set[str], queued: Queues, now: datetime) -> Gpus:
-    """Counts over all GPUs; ``alarmed`` holds the ids of assets with a critical alert."""
+def gpus(state: State, jobs: Jobs, alarmed: Set[str], queued: Queues, now: datetime, xids: Sequence[Event] = ()) -> Gpus:
+    """Counts over all GPUs; ``alarmed`` holds the ids of assets with a critical alert, ``xids`` when each GPU's last one
+    struck."""
     site = state.site
     n = site.count("gpu")
     power, temp, util = (state.column("gpu", name, now) for name in ("power_w", "temp_c", "util_frac"))
-    xid, remap = (state.column("gpu", name, now) for name in ("xid_code", "row_remap_failure_flag"))
     silent = np.isnan(power) & np.isnan(temp) & np.isnan(util)
-    unhealthy = (~np.isnan(xid) & ~np.isin(xid, _PROGRAM_XIDS)) | (remap > 0)
+    unhealthy = unhealthy_gpus(state, xids, now)
     for asset in alarmed:
         if asset in site.position and site.kind(asset) == "gpu":
             unhealthy[site.row(asset)] = True

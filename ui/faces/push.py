@@ -66,7 +66,7 @@ class Pulse:
         self.live = live
         self.release = release  # a page that hears another than at first loads itself again
         self.shelf = Shelf(live)
-        self.shelf.add(PAST, PAST_EVERY_S, lambda seen, now: read_past(seen.store, now), PAST_SOON_S)
+        self.shelf.add(PAST, PAST_EVERY_S, lambda seen, now: read_past(seen.store, now, seen.records), PAST_SOON_S)
         self.clients = 0
         self._view: View | None = None
         self._made_s = -1.0

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analytics.gpu_health import PROGRAM_XIDS
 from analytics.kpis import DEFINITIONS, SIZE_CLASSES, exposure_per_event, fragmentation_frac
 from energy.account.book import RULE, By
 from twin.frame import Floats
@@ -18,7 +19,7 @@ WAYS: tuple[tuple[By, str], ...] = (
     ("user", "Energy, carbon and cost by user"),
     ("job", "Energy, carbon and cost by job"),
 )
-_PROGRAM = ("xid/0", "xid/13", "xid/31", "xid/43", "xid/45")  # of the program, not of the GPU
+_PROGRAM = frozenset(f"xid/{code}" for code in PROGRAM_XIDS)
 
 
 def figures(inputs: Inputs) -> list[Figure]:
