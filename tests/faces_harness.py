@@ -21,6 +21,7 @@ from twin.message import Message
 from twin.ports import Action, How, Series
 from twin.site import Site
 from twin.state import State
+from ui.benches.wall_process import NoRecords
 from ui.faces.server import build_server
 from ui.view import Live
 
@@ -92,28 +93,6 @@ class DayStore:
 
     def close(self) -> None:
         return None
-
-
-class NoRecords:
-    """Keeps nothing."""
-
-    def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
-        return 0
-
-    def append_next(self, topic: str, time: datetime, make: Any) -> int:
-        make(None)
-        return 1
-
-    def read(
-        self,
-        topic: str,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        limit: int = 1000,
-        newest: bool = False,
-        after: int = 0,
-    ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
-        return ()
 
 
 def small_site(racks: int = 16, nodes: int = 2, gpus: int = 8, sources: int = 4, services: int = 0) -> Site:

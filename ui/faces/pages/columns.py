@@ -1,6 +1,6 @@
 """What pages work out of columns, once a beat: figures over all assets of a kind, histograms, the worst and the best."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from twin.frame import Floats, Ints, Origin, Quality
 from twin.metrics import metric, suffix
+from twin.site import Site
 from twin.state import State
 from ui.reading import Reading, nothing
+from ui.view import Live, View
 
 Figure = Callable[[Floats], float]
 
@@ -69,6 +71,26 @@ def column(state: State, kind: str, name: str, now: datetime) -> Columns:
 def columns(state: State, kind: str, names: Sequence[str], now: datetime) -> dict[str, Columns]:
     """Several metrics of one kind, by name."""
     return {name: column(state, kind, name, now) for name in names}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One look at a part of the centre: ``of`` kind and metric, as ``columns`` has them."""
+
+    now: datetime
+    site: Site
+    of: dict[str, dict[str, Columns]]
+    view: View
+
+
+def look_at(metrics: Mapping[str, Sequence[str]]) -> Callable[[View, Live], Look]:
+    """What gathers ``metrics``, names by kind, for a page."""
+
+    def gather(view: View, live: Live) -> Look:
+        made = {kind: columns(live.state, kind, names, view.time) for kind, names in metrics.items()}
+        return Look(view.time, live.site, made, view)
+
+    return gather
 
 
 def histogram(values: Floats, low: float, high: float, bins: int) -> tuple[list[int], list[float]]:

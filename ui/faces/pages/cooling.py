@@ -1,20 +1,16 @@
 """``/cooling``: the way of the heat from racks to the air outside, with live numbers."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 import numpy as np
 from fastapi import FastAPI
 
 from twin.frame import Floats
-from twin.site import Site
-from ui.faces.pages.columns import Columns, columns, worst
+from ui.faces.pages.columns import Columns, Look, look_at, worst
 from ui.faces.pages.diagram import Device, diagram
 from ui.faces.pages.markup import drawing, fine, listed, more, number, page_of_panels, panel, tile
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
-from ui.view import Live, View
+from ui.view import View
 from ui.words import Words
 
 _WATER = ("supply_temp_c", "return_temp_c")
@@ -37,24 +33,9 @@ ROWS = 12
 LABELS = ("supply", "return", "fan")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """One look at cooling."""
-
-    now: datetime
-    site: Site
-    of: dict[str, dict[str, Columns]]
-    view: View
-
-
 def add_cooling(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
-
-    def gather(view: View, live: Live) -> Seen:
-        made = {kind: columns(live.state, kind, names, view.time) for kind, names in METRICS.items()}
-        return Seen(view.time, live.site, made, view)
-
-    serve_page(server, pulse, "cooling", Feed(once(gather, told), LABELS, body()), ("pages.js",))
+    serve_page(server, pulse, "cooling", Feed(once(look_at(METRICS), told), LABELS, body()), ("pages.js",))
 
 
 def body() -> str:
@@ -92,12 +73,12 @@ def body() -> str:
     )
 
 
-def told(seen: Seen, view: View, words: Words) -> Table:
+def told(seen: Look, view: View, words: Words) -> Table:
     """The page's table."""
     return {**_numbers(seen, words), **_lists(seen, words), **_sources(seen, words), "d.loops": _loops(seen, words)}
 
 
-def _numbers(seen: Seen, words: Words) -> Table:
+def _numbers(seen: Look, words: Words) -> Table:
     cdu, centre = seen.of["cdu"], seen.view.centre
     margins = np.concatenate([seen.of[kind]["dew_point_margin_k"].value for kind in ("cdu", "rack")])
     margin = float(np.nanmin(margins)) if np.isfinite(margins).any() else np.nan
@@ -128,7 +109,7 @@ def _numbers(seen: Seen, words: Words) -> Table:
     }
 
 
-def _lists(seen: Seen, words: Words) -> Table:
+def _lists(seen: Look, words: Words) -> Table:
     cdu, pump = seen.of["cdu"], seen.of["pump"]
     warmest = worst(_rank(cdu), ROWS)
     ids, pumps = seen.site.ids_of("cdu"), seen.site.ids_of("pump")
@@ -172,7 +153,7 @@ _BOXES = {
 }
 
 
-def _devices(seen: Seen, kind: str, words: Words, order: Floats | None = None) -> list[Device]:
+def _devices(seen: Look, kind: str, words: Words, order: Floats | None = None) -> list[Device]:
     of, ids, names = seen.of[kind], seen.site.ids_of(kind), seen.site.text(kind, "name")
     ranks = range(len(ids)) if order is None else np.argsort(-np.nan_to_num(order, nan=-1e9), kind="stable").tolist()
     made = []
@@ -184,7 +165,7 @@ def _devices(seen: Seen, kind: str, words: Words, order: Floats | None = None) -
     return made
 
 
-def _loops(seen: Seen, words: Words) -> Table:
+def _loops(seen: Look, words: Words) -> Table:
     """Outside air, chillers, loops one after the other, CDUs: each stage in its column."""
     loops = _devices(seen, "loop", words)
     site = seen.site
@@ -206,7 +187,7 @@ def _loops(seen: Seen, words: Words) -> Table:
     return diagram(site, stages, "cools", lambda a, b: "supply", words("+{n} more"))
 
 
-def _sources(seen: Seen, words: Words) -> Table:
+def _sources(seen: Look, words: Words) -> Table:
     cdu, pump = seen.of["cdu"], seen.of["pump"]["power_w"]
 
     def age(name: str) -> Cell:

@@ -1,19 +1,15 @@
 """``/power``: from the grid to the racks on one line, with loads, headroom, phases, batteries."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 import numpy as np
 from fastapi import FastAPI
 
-from twin.site import Site
-from ui.faces.pages.columns import Columns, columns, histogram, worst
+from ui.faces.pages.columns import Look, histogram, look_at, worst
 from ui.faces.pages.diagram import Device, diagram
 from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, tile
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, bar, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
-from ui.view import Live, View
+from ui.view import View
 from ui.words import Words
 
 METRICS = {
@@ -37,24 +33,9 @@ _NAMES = {"transformer": "Transformer", "ups": "UPS", "pdu": "PDU"}
 LABELS = ("load", "charge", "losses", "loss", "power")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """One look at the power chain."""
-
-    now: datetime
-    site: Site
-    of: dict[str, dict[str, Columns]]
-    view: View
-
-
 def add_power(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
-
-    def gather(view: View, live: Live) -> Seen:
-        made = {kind: columns(live.state, kind, names, view.time) for kind, names in METRICS.items()}
-        return Seen(view.time, live.site, made, view)
-
-    serve_page(server, pulse, "power", Feed(once(gather, told), LABELS, body()), ("pages.js",))
+    serve_page(server, pulse, "power", Feed(once(look_at(METRICS), told), LABELS, body()), ("pages.js",))
 
 
 def body() -> str:
@@ -91,19 +72,19 @@ def body() -> str:
     )
 
 
-def told(seen: Seen, view: View, words: Words) -> Table:
+def told(seen: Look, view: View, words: Words) -> Table:
     """The page's table."""
     return {**_numbers(seen, words), **_lists(seen, words), **_sources(seen, words), "d.line": _line(seen, words)}
 
 
-def _room_w(seen: Seen, kind: str) -> float:
+def _room_w(seen: Look, kind: str) -> float:
     """What the devices of a kind could carry beside what they carry now [W]: at the rating, at the power factor of now."""
     load, power = seen.of[kind]["loading_frac"].value, seen.of[kind]["power_w"].value
     known = (load > 0.01) & np.isfinite(power)
     return float((power[known] / load[known] - power[known]).sum()) if known.any() else np.nan
 
 
-def _loads(seen: Seen) -> list[tuple[str, str, int, float]]:
+def _loads(seen: Look) -> list[tuple[str, str, int, float]]:
     """(kind, id, row, load) of every device that tells its load."""
     made = []
     for kind in CHAIN:
@@ -116,7 +97,7 @@ def _state(load: float) -> str:
     return "critical" if load >= FULL_LOAD_FRAC else "warning" if load >= HIGH_LOAD_FRAC else ""
 
 
-def _numbers(seen: Seen, words: Words) -> Table:
+def _numbers(seen: Look, words: Words) -> Table:
     centre, of = seen.view.centre, seen.of
     loads = _loads(seen)
     top = loads[0][3] if loads else np.nan
@@ -148,7 +129,7 @@ def _numbers(seen: Seen, words: Words) -> Table:
     }
 
 
-def _lists(seen: Seen, words: Words) -> Table:
+def _lists(seen: Look, words: Words) -> Table:
     load = seen.of["pdu"]["loading_frac"].value
     counts, edges = histogram(load, 0.0, 1.2, 12)
     return {
@@ -158,7 +139,7 @@ def _lists(seen: Seen, words: Words) -> Table:
     }
 
 
-def _load(seen: Seen, one: tuple[str, str, int, float], words: Words) -> Cell:
+def _load(seen: Look, one: tuple[str, str, int, float], words: Words) -> Cell:
     kind, id_, i, load = one
     power = seen.of[kind]["power_w"].at(i)
     room = power.value / load - power.value if load > 0.01 else np.nan
@@ -167,7 +148,7 @@ def _load(seen: Seen, one: tuple[str, str, int, float], words: Words) -> Cell:
     return row(_state(load), [id_, said, *cells])
 
 
-def _uneven(seen: Seen, words: Words) -> list[Cell]:
+def _uneven(seen: Look, words: Words) -> list[Cell]:
     found = []
     for kind in ("meter", "ups", "pdu"):
         of, ids = seen.of[kind], seen.site.ids_of(kind)
@@ -180,7 +161,7 @@ def _uneven(seen: Seen, words: Words) -> list[Cell]:
     return [made for _, made in sorted(found, key=lambda one: -one[0])[:ROWS]]
 
 
-def _devices(seen: Seen, kind: str, words: Words) -> list[Device]:
+def _devices(seen: Look, kind: str, words: Words) -> list[Device]:
     of, ids = seen.of[kind], seen.site.ids_of(kind)
     load, flag = of["loading_frac"].value, of.get("on_battery_flag")
     made = []
@@ -199,7 +180,7 @@ def _devices(seen: Seen, kind: str, words: Words) -> list[Device]:
     return made
 
 
-def _line(seen: Seen, words: Words) -> Table:
+def _line(seen: Look, words: Words) -> Table:
     """Grid, transformers, UPS, PDUs; the busiest of each where there are many."""
     site, centre = seen.site, seen.view.centre
     cells = [(words("power"), cell(words, centre.facility_power))]
@@ -209,7 +190,7 @@ def _line(seen: Seen, words: Words) -> Table:
     return diagram(site, stages, "feeds", lambda a, b: "power", words("+{n} more"))
 
 
-def _sources(seen: Seen, words: Words) -> Table:
+def _sources(seen: Look, words: Words) -> Table:
     def age(kind: str, name: str) -> Cell:
         one = seen.of[kind][name]
         return aged(words, one.age_s, one.max_age_s, one.origin)
