@@ -1,8 +1,8 @@
 """An account from the store: what the centre took in over an interval, and for whom."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -97,10 +97,37 @@ def account(
     step_s: float = 300.0,
     whose: Whose = "best",
 ) -> Account:
-    """The account of ``[start, end)``; with ``runs`` and the number of ``gpus`` of the site also whose it was.
+    """The account of ``[start, end)``; with ``runs`` and the number of ``gpus`` of the site also whose it was, see
+    ``accounts``. ``ValueError`` for an interval that is empty or too long for its step."""
+    if runs is not None and gpus:
+        return accounts(store, start, end, given, runs, (by,), gpus, step_s, whose)[by]
+    return _whole(store, start, end, given, step_s, whose)[0]
 
-    GPU power is read in pieces of ``CHUNK_VALUES``, so memory does not grow with the interval. ``ValueError`` for an interval
-    that is empty or too long for its step."""
+
+def accounts(
+    store: Store,
+    start: datetime,
+    end: datetime,
+    given: Given,
+    runs: Runs,
+    ways: Sequence[By],
+    gpus: int,
+    step_s: float = 300.0,
+    whose: Whose = "best",
+) -> Mapping[By, Account]:
+    """The account of ``[start, end)`` split in each of ``ways``; the store is read once for all of them.
+
+    GPU power is read in pieces of ``CHUNK_VALUES``, so memory does not grow with the interval. ``ValueError`` as ``account``.
+    """
+    made, meters, values = _whole(store, start, end, given, step_s, whose)
+    shares = _shares(store, meters, runs, gpus, values)
+    return {by: replace(made, split=_grouped(shares, runs, by, values.sum(axis=0), given)) for by in ways}
+
+
+def _whole(
+    store: Store, start: datetime, end: datetime, given: Given, step_s: float, whose: Whose
+) -> tuple[Account, Meters, Floats]:
+    """The account without a split, the meters that it rests on, and float64[t, q]: ``QUANTITIES`` of each step."""
     meters = read_meters(store, start, end, step_s, whose)
     facility, it, cooling = (meters.kwh(column) for column in (meters.facility_w, meters.it_w, meters.cooling_w))
     own = np.minimum(meters.kwh(meters.own_w), facility)
@@ -116,11 +143,7 @@ def account(
     cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
     length = float(meters.length_s[meters.known].sum())
     highest_w, highest_s = peak_of(meters)
-    split = None
-    if runs is not None and gpus:
-        values = _amounts(meters, facility, it, grid, average, charged, given)
-        split = _split(store, meters, runs, by, gpus, values, given)
-    return Account(
+    made = Account(
         start=start,
         end=end,
         step_s=step_s,
@@ -139,8 +162,9 @@ def account(
         ),
         carbon=emitted,
         bill=charged,
-        split=split,
+        split=None,
     )
+    return made, meters, _amounts(meters, facility, it, grid, average, charged, given)
 
 
 def _prices(meters: Meters, given: Given) -> Floats:
@@ -180,20 +204,18 @@ def _amounts(
     return np.column_stack(columns)
 
 
-def _split(store: Store, meters: Meters, runs: Runs, by: By, gpus: int, values: Floats, given: Given) -> Split:
+def _shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Floats) -> Shares:
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
     size = max(1, CHUNK_VALUES // gpus)
     for first in range(0, len(meters.time_s), size):
         at_s = meters.time_s[first : first + size]
         shares.add(float(at_s[0]), step_s, _gpu_w(store, at_s, step_s, gpus), values[first : first + size])
-    return _grouped(shares, runs, by, values.sum(axis=0), given)
+    return shares
 
 
 def _gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int) -> Floats:
     """float64[t, g]: mean power of each GPU in each step, NaN where not read; the twin's word where no GPU was."""
-    from datetime import UTC
-
     start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
     for origin in (Origin.MEASURED, Origin.MODELLED):
         series = store.series("gpu", ("power_w",), start, end, step_s, origin=origin)

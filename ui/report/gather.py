@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from energy.account.book import Account, By, Given, account
+from energy.account.book import Account, By, Given, account, accounts
 from energy.account.meters import Meters, read_meters
 from energy.account.runs import Runs, read_runs
 from energy.baseline import Saving, saving
@@ -76,9 +76,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given)
     meters = read_meters(store, start, end, step_s)
     runs = read_runs(records, start, end)
     gpus = site.count("gpu")
-    splits: dict[By, Account] = {}
-    for by in _ways(given):
-        splits[by] = account(store, start, end, given, runs, by, gpus, step_s)
+    splits = accounts(store, start, end, given, runs, _ways(given), gpus, step_s)
     whole = splits["project"]
     use, idle = _use(site, store, runs, start, end)
     return Inputs(
@@ -138,8 +136,6 @@ def _one(store: Store, kind: str, metric: str, meters: Meters, total: bool = Fal
 
 
 def _edges(meters: Meters) -> tuple[datetime, datetime]:
-    from datetime import UTC
-
     return (
         datetime.fromtimestamp(float(meters.time_s[0]), UTC),
         datetime.fromtimestamp(float(meters.time_s[-1] + meters.step_s), UTC),
