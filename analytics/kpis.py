@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
@@ -67,8 +67,8 @@ def exposure_per_event(exposure_h: float, events: int, confidence_frac: float = 
             f"{events} events in {exposure_h} h at {confidence_frac}: pass counts and hours from 0, confidence in 0-1"
         )
     tail = (1 - confidence_frac) / 2
-    most = float(chi2.ppf(1 - tail, 2 * events + 2)) / 2
-    least = float(chi2.ppf(tail, 2 * events)) / 2 if events else 0.0
+    most = float(gammaincinv(events + 1, 1 - tail))  # half the quantile of chi-squared with 2 events + 2 degrees
+    least = float(gammaincinv(events, tail)) if events else 0.0
     infinite = float("inf")
     return Rate(
         exposure_h / events if events else infinite, exposure_h / most, exposure_h / least if least else infinite, events

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from twin.frame import Floats
 
@@ -72,7 +72,7 @@ def saving(past_days: Floats, span_days: Floats) -> Saving:
     at = np.column_stack([np.ones(len(now)), now[:, 1:]]) / scale
     expected, metered = float((at @ factors).sum()), float(now[:, 0].sum())
     spread = _spread(x / scale, at.sum(axis=0), variance, residual, len(now))
-    wide = float(student.ppf(0.5 + CONFIDENCE_FRAC / 2, free)) * spread
+    wide = float(stdtrit(free, 0.5 + CONFIDENCE_FRAC / 2)) * spread
     saved = expected - metered
     return Saving(Verdict.SHOWN, saved, saved - wide, saved + wide, expected, metered, len(now), cv_frac)
 

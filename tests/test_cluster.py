@@ -204,7 +204,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-NODES, EVERY_S = 12, 8.0
+NODES, EVERY_S = 12, 5.0
 
 
 @needs("victoria-metrics", "victoria-metrics")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from analytics.detect import checks, gpu
 from analytics.detect.baseline import Baseline, Growth, Repeats
@@ -233,7 +233,7 @@ def _score(life: _Life, row: int) -> float:
         return min(2.0 + 4.0 * strength, MAX_SCORE)
     if question.limit <= 1.5 or question.name == "link_errors":
         return 6.0
-    tail = float(-(norm.logsf(strength) + np.log(2)) / np.log(10))
+    tail = float(-(log_ndtr(-strength) + np.log(2)) / np.log(10))
     return float(np.clip(tail - np.log10(360.0), 0.0, MAX_SCORE))
 
 
