@@ -7,7 +7,6 @@ its options on Denver and Sterling, and the hall's response is commissioned in D
 
 import argparse
 import itertools
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from twin.frame import Floats
 from ui.benches import Result, energyplus, steered
 from ui.benches.energyplus import STEP_S, WEEKS, YEAR, Run
 from ui.benches.steered import HallPlant, LoopPlant, Plant, Steered
+from ui.commands import tell
 
 JUDGED = ("chicago_5a", "phoenix_2b", "san_francisco_3c", "miami_1a")
 COMMISSIONED_IN, SEED = "denver_5b", 7
@@ -41,7 +41,7 @@ def bench_cooling(options: argparse.Namespace) -> Result:
     with threadpool_limits(1):  # two threads on small matrices wait for one another
         for name, make, before in _cases():
             for climate in JUDGED:
-                print(f"{name} in {climate}", file=sys.stderr)  # noqa: T201 - progress
+                tell(f"{name} in {climate}")
                 found, other = _judge(name, make, before, climate)
                 figures |= {f"{name}_{climate}_{figure}": value for figure, value in found.items()}
                 against |= {f"{name}_{climate}_{figure}": value for figure, value in other.items()}
