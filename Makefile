@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field web plants up test lint docs lock clean
+.PHONY: help setup field web plants up test search lint docs lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -62,6 +62,9 @@ test: .venv/dev ## set up what tests need, then run them all
 	  cat .venv/left-out
 	fi
 	exit $$status
+
+search: .venv/dev ## look for examples that break a property, other ones each time
+	$(BIN)/python -m pytest --hypothesis-profile=search -m "not server" $$(grep -rl "^from hypothesis" tests --include="test_*.py") $(ARGS)
 
 lint: .venv/dev ## ruff, mypy strict and the order of imports
 	@status=0

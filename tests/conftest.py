@@ -3,6 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What passed passes again: the suite looks at the same examples each time. New ones are for `make search`.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("search", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from energy_house import hall as hall_site
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from energy.place import J_PER_BYTE, Places, Travel
@@ -36,6 +36,7 @@ def made_up(r: np.random.Generator, n: int, p: int, slots: int, load_frac: float
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 4), st.floats(0.2, 1.5))
+@example(14062, 20, 1, 1.0)  # shifting in time alone finds less lateness by leaving a piece out, which is no gain
 def test_a_placement_keeps_capacity_latency_law_and_windows(seed: int, n: int, p: int, load_frac: float) -> None:
     work, places, travel = made_up(np.random.default_rng(seed), n, p, 48, load_frac)
     made = place(work, places, travel, HOUR_S)

@@ -38,7 +38,8 @@ def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, no
     due_s = np.fmin(jobs.deadline_s[rows], submit_s + wait_s + left_s)
     # a job that starts within a slot ends within one: a slot is lost at the end
     due = np.floor((due_s - signal.begin_s) / span + 1e-9) - 1
-    roomy = due - length > 2 * RESERVE
+    # by its whole window, not by what is left of it: else the reserve would be planned away as the deadline comes near
+    roomy = (due_s - submit_s) / span - length > 2 * RESERVE + 1
     due = np.minimum(np.where(roomy, due - RESERVE, due), len(signal.ahead))
     latest = (due - length).astype(np.int32)
     kept = latest > 0

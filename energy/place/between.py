@@ -43,13 +43,13 @@ def place(work: Work, places: Places, travel: Travel, slot_s: float) -> Placemen
         raise ValueError(f"{len(work)} pieces, {p} places and {slots} slots are over {MOST_CELLS} choices; plan in parts")
     spots = _spots(work, places, travel, slot_s)
     dual, bound = _climb(work, places, spots)
-    best: tuple[tuple[int, float], list[tuple[int, Slots] | None]] | None = None
+    best: tuple[tuple[int, int, float], list[tuple[int, Slots] | None]] | None = None
     blame = np.zeros(len(work))
     for _ in range(ROUNDS):
         order = np.lexsort((-(work.gpus * work.length), -blame))
         chosen, missing = _fill(places, spots, dual, order)
         _improve(places, spots, chosen, order, dual)
-        score = (len(missing), _cost(work, places, spots, chosen))
+        score = (chosen.count(None), len(missing), _cost(work, places, spots, chosen))
         if best is None or score < best[0]:
             best = (score, chosen)
         if not missing:
@@ -231,7 +231,7 @@ def _timed(places: Places, spots: list[_Spot], chosen: list[tuple[int, Slots] | 
         paid = sum(float(part.power_w[k] * places.price[q, at[1]].sum()) for k, at in enumerate(before) if at is not None)
         late = sum(at is not None and bool(at[1][-1] >= part.due[k]) for k, at in enumerate(before))
         found = decompose(part, places.price[q], places.capacity[q])
-        if (int(found.late.sum()), found.cost) < (late, paid):
+        if found.rank < (0, late, paid):
             for k, j in enumerate(mine.tolist()):
                 out[j] = (q, np.flatnonzero(found.running[k]))
     return out

@@ -78,6 +78,11 @@ class Schedule:
         return np.where(self.unplaced, -1, last).astype(np.int32)
 
     @property
+    def rank(self) -> tuple[int, int, float]:
+        """The lower the better: work without room, then late work, then cost; what does not run costs nothing."""
+        return int(self.unplaced.sum()), int(self.late.sum()), self.cost
+
+    @property
     def gap_frac(self) -> float:
         """How far above the bound the cost is, over the bound: the true optimum is no further away."""
         return (self.cost - self.bound) / abs(self.bound) if self.bound else float("nan")
@@ -101,7 +106,7 @@ def solve(work: Work, price: Floats, capacity: Floats) -> Schedule:
     if fast.gap_frac <= WANTED_GAP_FRAC or cells(work, len(price)) > EXACT_CELLS:
         return fast
     slow = optimum(work, price, capacity, EXACT_S)
-    if slow is None or (slow.late.sum(), slow.cost) > (fast.late.sum(), fast.cost):
+    if slow is None or slow.rank > fast.rank:
         return fast
     return slow
 

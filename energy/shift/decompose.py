@@ -61,7 +61,7 @@ def decompose(work: Work, price: Floats, capacity: Floats, power_limit_w: Floats
     for climb in CLIMBS:
         dual, bound = _climb(work, price, capacity, limit_w, climb)
         made = finished(work, price, _placed(work, price, Room(capacity, limit_w), dual), bound, exact=False)
-        if best is None or (made.late.sum(), made.cost) < (best.late.sum(), best.cost):
+        if best is None or made.rank < best.rank:
             best = made
         if best.gap_frac <= WANTED_GAP_FRAC or best.late.any():
             break

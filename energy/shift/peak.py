@@ -107,7 +107,7 @@ def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner
         each = _waits(work, made, nominal, owner)
         bearable = max(FAIR_RATIO * float(each.mean()), 1.0) if len(each) else 1.0
         excess = float(np.maximum(each - bearable, 0.0).sum())
-        if best is None or (excess < least and made.late.sum() <= best.late.sum()):
+        if best is None or (excess < least and made.rank[:2] <= best.rank[:2]):
             best, least, waits = made, excess, each
         if not excess:
             break
