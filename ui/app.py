@@ -43,6 +43,7 @@ from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
+from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
 from ui.tasks import Alarm, Health, RealClock, Task
@@ -54,7 +55,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "reports",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -114,7 +115,7 @@ class Centre:
         queues = [queue for one in opened for queue in one.queues]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
-        self.live.oncall = oncall
+        self.live.oncall, self.live.reports = oncall, library_of(config, self.records, told)
         params = params_of(adoption_file(config.site.assets), self.site)
 
         def anew() -> Duties:
@@ -130,11 +131,7 @@ class Centre:
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
-        now = self.clock.now()
-        with self._lock:
-            for frame in frames:
-                self.state.absorb(frame, now)
-        self.duties.oncall.heard(frames)
+        self.hear(frames)
         if self.part.writes:
             self.spool.put(frames)
         self.shared.tell(frames)
@@ -166,6 +163,7 @@ class Centre:
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
