@@ -31,7 +31,7 @@ from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
 from ui.acting import Acting
-from ui.calibrating import adoption_file, params_of
+from ui.calibrating import adoption_file, fitted_of
 from ui.config import Config, load_config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
@@ -115,12 +115,12 @@ class Centre:
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
         self.live.oncall = oncall
-        params = params_of(adoption_file(config.site.assets), self.site)
+        self.live.fitted = fitted_of(adoption_file(config.site.assets), self.site)
 
         def anew() -> Duties:
             oncall.recall()
             acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, askers=askers)
-            return Duties(self.live, self.publish, rules, queues, acting, params, oncall, part.process)
+            return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())

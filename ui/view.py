@@ -24,6 +24,7 @@ from twin.push import Gate
 from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
+from ui.calibrating import Fitted
 from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
@@ -54,6 +55,7 @@ class Live:
     causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
+    fitted: Fitted = field(default_factory=Fitted)  # what the twin works with
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard

@@ -16,7 +16,6 @@ from analytics.alerts import Phase, Severity
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Origin
 from twin.metrics import METRICS
-from twin.params import Params
 from twin.site import Site
 from ui.faces.api_twin import Runner
 from ui.scenario import ScenarioIn
@@ -175,7 +174,7 @@ class Studio:
             forecasts, kept = self.live.forecasts, self._ahead
             if kept is None or kept[0] is not forecasts or now.timestamp() - kept[1] > HOUR_S:
                 live, outlook = self.live, self._runner.outlook()
-                run = await run_in_threadpool(day_ahead, live.site, live.state, forecasts, outlook, now)
+                run = await run_in_threadpool(day_ahead, live.site, live.state, forecasts, outlook, now, live.fitted.params)
                 self._ahead_count += 1
                 kept = self._ahead = (forecasts, now.timestamp(), run, self._ahead_count)
             return kept[2], kept[3]
@@ -198,7 +197,7 @@ class Studio:
         jobs, outlook, start_s = runner.work(work, hours, 1), runner.outlook(), runner.start_s()
 
         def one(plan: ScenarioIn) -> Run:
-            params = plan.params(Params())
+            params = plan.params(self.live.fitted.params)
             return run_of(site, jobs, params, outlook, hours * HOUR_S, step_s, start_s=start_s, scenario=plan.scenario())
 
         return Kept(scenario.name, one(ScenarioIn(name="base")), one(scenario))

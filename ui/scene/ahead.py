@@ -129,7 +129,7 @@ def run_of(
     return Run(site, time_s, columns, made)
 
 
-def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: Outlook, now: datetime) -> Run:
+def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: Outlook, now: datetime, params: Params) -> Run:
     """The next day of racks and water as the forecasts of IT power have it. ``ConfigError`` where nothing is foreseen yet, or
     no rack's power is known."""
     start_s = now.timestamp() // 60 * 60
@@ -145,7 +145,7 @@ def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: 
     power_w = np.clip(rack_w[known] * ratio[:, known], 0.0, None)
     lines = {**outlook.lines, **_weather(forecasts, start_s)}
     work = Telemetry(time_s, ids, power_w)
-    return run_of(site, work, Params(), Outlook(lines), HOURS_AHEAD * HOUR_S, _STEP_S, start_s=start_s)
+    return run_of(site, work, params, Outlook(lines), HOURS_AHEAD * HOUR_S, _STEP_S, start_s=start_s)
 
 
 def _ratios(site: Site, forecasts: Sequence[Forecast], rack_w: Floats, time_s: Floats) -> Floats | None:
