@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "reports",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -112,7 +112,7 @@ class Centre:
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
-        queues = [queue for one in opened for queue in one.queues]
+        queues, askers = [queue for one in opened for queue in one.queues], [asker for one in opened for asker in one.askers]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
         self.live.oncall, self.live.reports = oncall, library_of(config, self.records, told)
@@ -120,7 +120,7 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, askers=askers)
             return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
@@ -162,6 +162,7 @@ class Centre:
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
+            ("tasks", Task("responds", led(Duties.responds), 15, 4)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
             ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),

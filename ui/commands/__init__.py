@@ -27,6 +27,7 @@ GROUPS = (
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",
+    "ui.commands.request",
 )
 
 

@@ -28,6 +28,7 @@ from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push, first_look
 from ui.faces.api_reports import add_reports
+from ui.faces.api_requests import add_requests
 from ui.faces.api_scene import add_scene
 from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
@@ -80,6 +81,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_views(server, pulse)
     add_search(server, pulse)
     add_plans(server, pulse)
+    add_requests(server, pulse)
     add_energy(server, pulse)
     add_reports(server, pulse)
     add_pages(server, pulse)
