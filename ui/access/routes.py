@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
     *_look(_V, "/api/v1/acting", "/api/v1/acting/audit"),
     *_look(_N, "/approve", "/approve/page.js"),
     Route("POST", "/api/v1/approvals", _N, Does.ENTER, Scope.ACT),
-    Route("POST", "/api/v1/plans/{key}/approve", _E, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/plans/{key}/approve", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/plans/{key}/reject", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/stop", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/go", _E, Does.CHANGE, Scope.ACT),
