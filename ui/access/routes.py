@@ -103,7 +103,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     *_look(_N, "/approve", "/approve/page.js"),
     Route("POST", "/api/v1/approvals", _N, Does.ENTER, Scope.ACT),
-    Route("POST", "/api/v1/plans/{key}/approve", _E, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/plans/{key}/approve", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/plans/{key}/reject", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/stop", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/go", _E, Does.CHANGE, Scope.ACT),
