@@ -1,7 +1,7 @@
 """The API against its own description: questions made from ``/openapi.json`` by schemathesis, good and bad, to a whole centre.
 
 Every check of schemathesis counts but two. Whether an asset, a metric or a job exists is nothing that a schema knows, so a
-question that fits it may well be refused (422 or 404, in one described sentence). In a query all is text, so what is "no string"
+question that fits it may well be refused (422 or 404, in one described sentence). In a query all is text, so what is no string
 there may well be taken; what is wrong in a body is refused.
 """
 
