@@ -33,6 +33,7 @@ from ui.faces.api_scene import add_scene
 from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
 from ui.faces.api_views import add_views
+from ui.faces.described import describe
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
@@ -91,6 +92,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
+    describe(server)
     door = Door(live, first_look(live), origins)
     server.add_middleware(Guard, door=door, hashes=csp_hashes(server), large=LARGE)
     return server

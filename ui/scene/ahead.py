@@ -44,6 +44,8 @@ class _Memory:
         """Keep what of a chunk falls on the grid."""
         assets = max(len(columns["asset"]), 1)
         steps = len(columns["time_s"]) // assets
+        if not steps:
+            return  # a site without any
         before = self.seen.get(table, 0)
         self.seen[table] = before + steps
         take = np.flatnonzero((before + np.arange(steps)) % self.every == 0)
