@@ -142,7 +142,7 @@ def test_an_asset_shows_its_charts_and_what_people_noted_on_them(page: Page, liv
     expect(page.locator(".chart .shapelayer path")).to_have_count(1)
     (kept,) = live.access.annotations.rows().values()  # type: ignore[union-attr]
     assert (kept["start"], kept["asset"], kept["by"]) == ("2026-03-10T06:00:00Z", rack, "li.na")
-    page.locator("#readings button", has_text="return_temp_c").click()
+    page.locator("#readings button", has_text="return temperature").click()
     expect(page.locator(".chart")).to_have_count(2)
     box = page.locator(".chart .nsewdrag").first.bounding_box()
     assert box
@@ -196,3 +196,36 @@ def test_signing_in_and_an_account_are_accessible_in_both_languages_and_all_them
             expect(page.locator("#users .entry")).to_have_count(2)
             expect(page.locator("[data-x=site]")).not_to_have_text("")
             assert axe_on(page) == [], f"account {language} {theme}"
+
+
+def test_what_a_person_chose_is_the_same_in_every_browser_of_theirs(browser: Browser, url: str, live: Live) -> None:
+    def begin(page: Page, name: str) -> None:
+        page.goto(f"{url}/audit")
+        sign_in(page, name=name)
+        page.wait_for_url("**/audit")
+        expect(page.locator("#who")).to_contain_text(name)
+        expect(page.locator("[data-clock]")).not_to_have_text("")
+
+    with tab(browser) as one, tab(browser) as other:
+        begin(one, "li.na")
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator("#theme").select_option("contrast")
+        one.locator("#zone").focus()
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator("#zone").select_option("America/New_York")
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator('[data-lang="zh"]').click()
+        begin(other, "li.na")
+        expect(other.locator("html")).to_have_attribute("data-theme", "contrast")
+        expect(other.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(other.locator("#zone")).to_have_value("America/New_York")
+        expect(other.locator("[data-clock]")).to_have_text(re.compile("^02:"))
+        nonsense = one.request.put(
+            f"{url}/api/v1/access/choices",
+            data={"zone": "Mars/Olympus"},
+            headers={"origin": url, "content-type": "application/json"},
+        )
+        assert (nonsense.status, "Mars/Olympus" in nonsense.text()) == (422, True)
+    with tab(browser) as third:
+        begin(third, "zhao.yi")
+        expect(third.locator("html")).to_have_attribute("data-theme", "dark")
