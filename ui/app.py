@@ -26,7 +26,7 @@ from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
 from ui.acting import Acting
-from ui.calibrating import adoption_file, params_of
+from ui.calibrating import adoption_file, fitted_of
 from ui.config import Config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
@@ -37,6 +37,7 @@ from ui.given import given_by
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
+from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
 from ui.tasks import Alarm, Health, Task
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -105,16 +106,16 @@ class Centre:
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
-        queues = [queue for one in opened for queue in one.queues]
+        queues, askers = [queue for one in opened for queue in one.queues], [asker for one in opened for asker in one.askers]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
-        self.live.oncall = oncall
-        params = params_of(adoption_file(config.site.assets), self.site)
+        self.live.oncall, self.live.reports = oncall, library_of(config, self.records, told)
+        self.live.fitted = fitted_of(adoption_file(config.site.assets), self.site)
 
         def anew() -> Duties:
             oncall.recall()
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal)
-            return Duties(self.live, self.publish, rules, queues, acting, params, oncall, part.process)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, askers=askers)
+            return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
@@ -124,11 +125,7 @@ class Centre:
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
-        now = self.clock.now()
-        with self._lock:
-            for frame in frames:
-                self.state.absorb(frame, now)
-        self.duties.oncall.heard(frames)
+        self.hear(frames)
         if self.part.writes:
             self.spool.put(frames)
         self.shared.tell(frames)
@@ -159,7 +156,9 @@ class Centre:
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
+            ("tasks", Task("responds", led(Duties.responds), 15, 4)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),

@@ -114,13 +114,13 @@ def serve(
 ) -> int:
     """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
     reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
-    listener = listen(config.wall.host, config.wall.port) if "wall" in part.roles else None
+    listener = listen(config.wall) if "wall" in part.roles else None
     centre = Centre(config, RealClock(speed), part=part)
     centre.live.demo, centre.live.speed = demo, speed
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    server, over = faces(centre.live) if listener else None, threading.Event()
+    server, over = faces(centre.live, config.wall) if listener else None, threading.Event()
 
     def end() -> None:
         over.set()
@@ -135,7 +135,7 @@ def serve(
         if timer:
             timer.start()
         if listener and server:
-            log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
+            log.warning("the wall is on %s", config.wall.address(listener.getsockname()[1]))
             server.run(sockets=[listener])
         else:
             log.warning("%s runs", part.name)

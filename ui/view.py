@@ -24,10 +24,12 @@ from twin.push import Gate
 from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
+from ui.calibrating import Fitted
 from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
+from ui.report.library import Library
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
@@ -54,11 +56,13 @@ class Live:
     causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
+    fitted: Fitted = field(default_factory=Fitted)  # what the twin works with
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
     access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
     folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
+    reports: Library | None = None  # what was reported, and where a report is asked for
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
