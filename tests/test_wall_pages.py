@@ -121,6 +121,7 @@ PLAIN = {
     "/twin": "/twin",
     "/calibration": "/calibration",
     "/oncall": "/oncall",
+    "/reports": "/reports",
     "/account": "/account",
     "/explore": "/explore?kind=rack&metric=power_w&back=86400",
     "/compare": "/compare?a=h1-a01&b=h1-a02",
