@@ -167,7 +167,9 @@ class Tuner:
         case = self._ahead(states[near])
         power, spread = self._power(case)
         price = np.ones(o.horizon) if weight is None else weight
-        worst = case._replace(load_frac=np.minimum(case.load_frac + self._rise(), self.physics.peak_frac))
+        # a load that is foreseen to fall may stay, and rise from there
+        highest = np.maximum(case.load_frac, self.seen.past[-1, 2]) + self._rise()
+        worst = case._replace(load_frac=np.minimum(highest, self.physics.peak_frac))
         safe = self.proven.safe(self.physics.limits(worst), o.margin_spread, self._reserve)
         cost = np.full((o.horizon, len(states)), np.inf)
         cost[:, near] = np.where(safe, (power + o.unsure * spread) * price[:, None], np.inf)
