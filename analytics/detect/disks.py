@@ -34,14 +34,15 @@ Positions = NDArray[np.int64]
 @dataclass(frozen=True, slots=True, eq=False)
 class Drives:
     """Looks at drives, as columns over n looks. ``drive``: int64[n]; ``day``: float64[n] since 2013; ``features``: float32[n,
-    k]; ``rule``: float64[n], how many of the five attributes are above 0; ``left_days``: float64[n] to the failure, inf where
-    there is none. Over drives: ``failed`` bool, ``end`` (last day), ``model`` int64 into ``models``; ``whole``: bool over
-    models, its healthy drives are on record too."""
+    k]; ``rule``: float64[n], how many of the five attributes are above 0; ``age_days``: float64[n], powered on so far;
+    ``left_days``: float64[n] to the failure, inf where there is none. Over drives: ``failed`` bool, ``end`` (last day),
+    ``model`` int64 into ``models``; ``whole``: bool over models, its healthy drives are on record too."""
 
     drive: Positions
     day: Floats
     features: NDArray[np.float32]
     rule: Floats
+    age_days: Floats
     left_days: Floats
     failed: Bools
     end: Floats
@@ -74,6 +75,7 @@ def read_drives(path: Path, rng: np.random.Generator, healthy_share: float = 0.2
     kept = {s for s, u in zip(serials, rng.random(len(serials)), strict=True) if u < healthy_share} | failed_serials
     table = table[table.serial_number.isin(kept)].sort_values(["serial_number", "tstart"], kind="stable")
     serial, drive = np.unique(table.serial_number.to_numpy(dtype=str), return_inverse=True)
+    hours = table.tstart.to_numpy(np.float64)
     first = np.array([date.fromisoformat(d).toordinal() - _EPOCH for d in table.min_date], dtype=np.float64)
     start, stop = (
         first + (table[c].to_numpy(np.float64) - table.min_hours.to_numpy(np.float64)) / 24 for c in ("tstart", "tstop")
@@ -92,6 +94,7 @@ def read_drives(path: Path, rng: np.random.Generator, healthy_share: float = 0.2
         day,
         features,
         rule,
+        hours[row] / 24 + day - start[row],
         left,
         failed > 0,
         end,
