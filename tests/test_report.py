@@ -22,10 +22,11 @@ from twin.frame import Frame
 from twin.site import Site
 from ui.report.compose import compose
 from ui.report.document import Report
+from ui.report.energy import Limits
 from ui.report.gather import Inputs, gather
 from ui.report.page import page
 from ui.report.show import Show
-from ui.report.span import last_week, span_of
+from ui.report.span import last_over, span_of
 from ui.report.write import FORMATS, files
 from ui.words import words
 
@@ -64,7 +65,7 @@ def _one(kind: str, at: datetime, values: dict[str, float]) -> Frame:
 
 @pytest.fixture(scope="module")
 def report(inputs: Inputs) -> Report:
-    return compose(inputs, 1.25)
+    return compose(inputs, Limits(1.25))
 
 
 def figures(report: Report) -> dict[str, float]:
@@ -158,7 +159,7 @@ def test_spans_are_those_of_the_calendar(text: str, first: date, days: int, befo
 def test_a_day_of_the_clock_change_is_as_long_as_it_is() -> None:
     span = span_of("2026-10-25/2026-10-26", ZoneInfo("Europe/Berlin"))
     assert span.end - span.start == timedelta(hours=25)
-    assert last_week(datetime(2026, 11, 16, 1, tzinfo=UTC), ZONE).label == "2026-W46"
+    assert last_over("week", datetime(2026, 11, 16, 1, tzinfo=UTC), ZONE).label == "2026-W46"
 
 
 @pytest.mark.parametrize(

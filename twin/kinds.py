@@ -56,6 +56,7 @@ KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc 
 NUMBER_ATTRIBUTES = MappingProxyType(
     {
         "rated_w": "design power of the asset [W]",
+        "rated_kwh": "energy that a battery holds when it is full [kWh]",
         "rated_va": "rating of a power device [VA]",
         "rated_kgps": "design mass flow [kg/s]",
         "rated_heat_w": "heat that a cooling machine carries at design [W]",

@@ -10,6 +10,7 @@ from ui.access.audit import Audited, audited
 from ui.access.guesses import Guesses
 from ui.access.keep import Table
 from ui.access.people import Sessions, Tokens, Users
+from ui.access.rates import Rates
 from ui.access.section import SINGLE, AccessSection, Mode
 
 MAX_VIEWS, MAX_ANNOTATIONS = 50_000, 20_000
@@ -25,6 +26,7 @@ class Access:
         self.sessions = Sessions(self.records, self.users, section.idle_minutes * 60, section.longest_hours * 3600)
         self.tokens = Tokens(self.records, self.users)
         self.guesses = Guesses()
+        self.rates = Rates(section.requests_per_s)
         self.views = Table(self.records, "saved-view", MAX_VIEWS)
         self.annotations = Table(self.records, "annotation", MAX_ANNOTATIONS)
         self._secrets = Table(self.records, "access-secret", 10)

@@ -236,10 +236,9 @@ class DayRun:
                     self._server.start_controller()
                 if not away_until:
                     self._submit(slot)
-                if kill_at and slot >= kill_at[0] and (self._writes() or slot >= kill_at[0] + 1.2):
+                if kill_at and slot >= kill_at[0] and (self._caught() or slot >= kill_at[0] + 1.2):
                     kill_at.pop(0)
-                    mid += self._kill()
-                    killed += 1
+                    mid, killed = mid + self._kill(), killed + 1
                 time.sleep(0.01 if kill_at and slot >= kill_at[0] else 0.1)
             self._wait_closed(span_s)
         finally:
@@ -328,6 +327,16 @@ class DayRun:
             if time.monotonic() > over_s or self._nursery is None or self._nursery.poll() is not None:
                 raise SourceError(f"the acting process does not start; see {self._folder / 'acting.log'}")
             time.sleep(0.05)
+
+    def _caught(self) -> bool:
+        """Whether the acting process is stopped in the middle of a write; else it runs on."""
+        if self._writes():
+            pid = int(self._pid.read_text())
+            os.kill(pid, signal.SIGSTOP)  # or the write may be over before the kill
+            if self._writes():
+                return True
+            os.kill(pid, signal.SIGCONT)
+        return False
 
     def _kill(self) -> bool:
         """Kill the acting process as it stands; whether that was in the middle of a write. The nursery starts the next."""

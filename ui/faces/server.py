@@ -27,10 +27,13 @@ from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push, first_look
+from ui.faces.api_reports import add_reports
+from ui.faces.api_requests import add_requests
 from ui.faces.api_scene import add_scene
 from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
 from ui.faces.api_views import add_views
+from ui.faces.described import describe
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
@@ -79,7 +82,9 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_views(server, pulse)
     add_search(server, pulse)
     add_plans(server, pulse)
+    add_requests(server, pulse)
     add_energy(server, pulse)
+    add_reports(server, pulse)
     add_pages(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
@@ -87,6 +92,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
+    describe(server)
     door = Door(live, first_look(live), origins)
     server.add_middleware(Guard, door=door, hashes=csp_hashes(server), large=LARGE)
     return server

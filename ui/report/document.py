@@ -8,6 +8,7 @@ import numpy as np
 
 from twin.frame import Floats
 from twin.message import Message
+from ui.report.scope import scope_of
 
 NOTHING = float("nan")
 Cell = str | float
@@ -85,7 +86,18 @@ class Flow:
     note: Message | None = None
 
 
-Block = Figure | Table | Chart | Flow
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG; ``alt``: what it shows, in a sentence."""
+
+    key: str
+    title: str
+    png: bytes
+    alt: Message
+    note: Message | None = None
+
+
+Block = Figure | Table | Chart | Flow | Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,12 @@ class Report:
     said: Sequence[Message]
     sections: Sequence[Section]
     notes: Sequence[Message] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """As a file's name: the span and, of a part, whose it is."""
+        span = self.span.replace("/", "--")
+        return f"{span}.{scope_of(self.scope).slug}" if self.scope else span
 
     def tables(self) -> list[Table]:
         """Every table, in order."""

@@ -1,12 +1,13 @@
 """The report as one HTML file that needs nothing else: to be read, printed and mailed."""
 
+import base64
 import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Block, Cell, Chart, Figure, Flow, Report, Section, Table
+from ui.report.document import Block, Cell, Chart, Figure, Flow, Picture, Report, Section, Table
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
@@ -74,6 +75,12 @@ def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
         return f"<figure><h3>{html.escape(w(block.title))}</h3>{chart_svg(block, show, zone)}{note}</figure>"
     if isinstance(block, Flow):
         return f"<figure><h3>{html.escape(w(block.title))}</h3>{flow_svg(block, show)}{note}</figure>"
+    if isinstance(block, Picture):
+        data = base64.b64encode(block.png).decode()
+        alt = html.escape(w.sentence(block.alt))
+        return (
+            f'<figure><h3>{html.escape(w(block.title))}</h3><img alt="{alt}" src="data:image/png;base64,{data}">{note}</figure>'
+        )
     if isinstance(block, Table):
         return f"<figure><h3>{html.escape(w(block.title))}</h3>{''.join(_table(block, show))}{note}</figure>"
     return ""

@@ -13,6 +13,7 @@ _OWN = {
     "gpu_h": (1.0, "GPU h", 0),
     "money": (1.0, "", 0),
     "per_mwh": (1.0, "/MWh", 2),
+    "flops": (1e-15, "PFLOP/s", 1),
 }
 _SCALED = {"kwh": ((1e6, "GWh"), (1e3, "MWh"), (1.0, "kWh")), "kg": ((1e6, "kt"), (1e3, "t"), (1.0, "kg"))}
 

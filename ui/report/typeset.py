@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from twin.errors import SourceError
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Chart, Figure, Flow, Report, Table
+from ui.report.document import Chart, Figure, Flow, Picture, Report, Table
 from ui.report.page import FIGURE_HEADS, shown_rows
 from ui.report.show import Show
 
@@ -56,13 +56,15 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
     }
 
 
-def _block(block: "Table | Chart | Flow", show: Show, zone: ZoneInfo) -> dict[str, object]:
+def _block(block: "Table | Chart | Flow | Picture", show: Show, zone: ZoneInfo) -> dict[str, object]:
     w = show.words
     said = {"title": w(block.title), "note": w.sentence(block.note) if block.note else ""}
     if isinstance(block, Chart):
         return {"is": "picture", "svg": chart_svg(block, show, zone), **said}
     if isinstance(block, Flow):
         return {"is": "picture", "svg": flow_svg(block, show), **said}
+    if isinstance(block, Picture):
+        return {"is": "photo", "png": list(block.png), "alt": w.sentence(block.alt), **said}
     rows = [[show.cell(cell, unit) for cell, (_, unit) in zip(row, block.heads, strict=True)] for row in shown_rows(block)]
     total = [show.cell(cell, unit) for cell, (_, unit) in zip(block.total, block.heads, strict=True)] if block.total else []
     left = len(block.rows) - len(rows)

@@ -117,7 +117,7 @@ def body() -> str:
             "Path of the largest job",
             [],
             listed("path", "No job is running", ("tier", "switches"), "6rem minmax(0,1fr)"),
-            size="w6",
+            size="w6 wrapping",
         ),
         panel(
             "flapping",
@@ -259,7 +259,7 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "l.bad": [_link(one, words) for one in seen.bad[:TOP]],
         "l.path": [row("", [words(name), text]) for name, text in _named(seen)],
         "l.flapping": [
-            row(one.severity, [when(one.time), one.asset, meaning(one, words)])
+            row(one.severity, [when(one.time), one.asset, meaning(one.meaning, words)])
             for one in (happened.of(("link",), 7) if happened else [])
         ],
         **_sources(seen, words),

@@ -2,6 +2,8 @@
 import { formatNumber, languageNow, onRedraw, say, store } from "./shell.js";
 
 export const facts = document.getElementById("facts")?.dataset || {};
+const named = JSON.parse(document.getElementById("metric-names")?.textContent || "{}");
+export const metricName = (name) => named[name] || name; // as the page's language has it
 const MAX_CHARTS = 6;
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2", "#999999"]; // Okabe and Ito
 
@@ -177,7 +179,7 @@ export class Chart {
     }));
     const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, tickfont: { color: colour("ink-quiet") } };
     Plotly.react(this.box, traces, {
-      title: { text: this.title, x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
+      title: { text: metricName(this.title), x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 30 }, hovermode: "x unified",
       hoverlabel: { bgcolor: colour("raised"), font: { color: colour("ink") } }, font: { color: colour("ink") },
       xaxis: { ...axis, type: "date", range: this.range.map(wall) }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
@@ -205,7 +207,7 @@ export class Chart {
 }
 
 export const chartBoxes = (host, names) => {
-  host.replaceChildren(...names.slice(0, MAX_CHARTS).map((name) => make("div", null, { className: "chart", role: "img", ariaLabel: name, data: { chart: name } })));
+  host.replaceChildren(...names.slice(0, MAX_CHARTS).map((name) => make("div", null, { className: "chart", role: "img", ariaLabel: metricName(name), data: { chart: name } })));
   return [...host.children];
 };
 

@@ -4,7 +4,7 @@ const LOST_AFTER_MS = 4000; // the server speaks every second; four times that i
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const FULL = 1013;
 const root = document.documentElement;
-const page = root.dataset.page;
+const plain = document.body.classList.contains("plain"); // made whole by the server: of the push it shows the bar alone
 const all = (selector, within = document) => within.querySelectorAll(selector);
 const embedded = (id) => JSON.parse(document.getElementById(id)?.textContent || "{}");
 
@@ -204,7 +204,7 @@ function speak(code) {
   document.cookie = `icctwin-language=${code}; path=/; max-age=31536000; samesite=strict`;
   const url = new URL(location.href);
   url.searchParams.set("lang", code);
-  if (!feed) return void location.assign(url);
+  if (plain) return void location.assign(url);
   language = code;
   history.replaceState(null, "", url);
   feed.again();
@@ -303,9 +303,9 @@ class Feed {
   }
 
   greet(body) {
-    if (this.hello && this.hello.release !== body.release) location.reload(); // another icctwin answers: its page may differ
+    if (this.hello && this.hello.release !== body.release && !plain) location.reload(); // another icctwin answers: its page may differ
     this.hello = body;
-    words = body.words;
+    words = { ...words, ...body.words };
     symbols = body.symbols;
     siteZone = body.zone;
     sayAll();
@@ -345,4 +345,13 @@ export function live(name, onTable = () => {}) {
   return feed;
 }
 
+// Charts of plotly are as wide as the screen; on paper they are scaled to the page.
+for (const [event, scaled] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => all(".main-svg").forEach((drawing) => {
+    const { width, height } = drawing.getBoundingClientRect();
+    if (scaled) drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    else drawing.removeAttribute("viewBox");
+  }));
+
 choices();
+if (plain) feed = new Feed("bar", () => {});
