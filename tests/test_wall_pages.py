@@ -136,6 +136,11 @@ def test_no_page_of_the_router_is_forgotten() -> None:
     assert pages == {page_of(name).path for name in MINE} | set(PLAIN) | ELSEWHERE
 
 
+def test_the_documentation_names_every_page() -> None:
+    told = (PICTURES.parent.parent / "docs" / "wall.md").read_text()
+    assert [page.path for page in PAGES if f"`{page.path}`" not in told] == []
+
+
 def documents(routes: Sequence[BaseRoute]) -> Iterator[str]:
     """Paths of everything that is an HTML document."""
     for route in routes:
