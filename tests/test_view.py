@@ -324,6 +324,8 @@ def test_every_metric_and_every_kind_has_its_chinese_name() -> None:
     named = {(kind, zh.metric(name)) for kind, rows in METRICS.items() for name in rows if metric_label(name) not in same}
     assert all(re.search("[\u4e00-\u9fff]", said) for _, said in named)
     assert (words("en").metric("supply_temp_c"), zh.metric("supply_temp_c")) == ("supply temperature", "供液温度")
+    mute = {one.doc for one in every_metric() if not re.search("[\u4e00-\u9fff]", zh.metric_says(one.kind, one.name))}
+    assert mute == set(), "what these are has no Chinese (msgctxt metric)"
     assert {kind for kind in KINDS if not re.search("[\u4e00-\u9fff]", zh(kind))} == {"gpu", "pdu", "ups", "cdu"}
 
 

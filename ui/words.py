@@ -20,7 +20,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import get_decimal_symbol, get_group_symbol
 
 from twin.message import Message
-from twin.metrics import UNITS, suffix
+from twin.metrics import UNITS, metric, suffix
 from ui.reading import DERIVED_UNITS, Reading
 
 LANGUAGES: Mapping[str, str] = {"en": "en", "zh": "zh_CN"}  # as faces name them -> locale
@@ -60,6 +60,10 @@ class Words:
     def metric(self, name: str) -> str:
         """What a metric of ``twin.metrics`` is called: ``supply_temp_c`` is "supply temperature", "供液温度"."""
         return self._catalogue.pgettext("metric", metric_label(name))
+
+    def metric_says(self, kind: str, name: str) -> str:
+        """What a metric of a kind is, as ``twin.metrics`` explains it."""
+        return self._catalogue.pgettext("metric", metric(kind, name).doc)
 
     def sentence(self, message: Message) -> str:
         """A message with its numbers, in this language."""

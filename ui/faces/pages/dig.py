@@ -66,8 +66,8 @@ def facts(live: Live, **more: str) -> str:
 
 
 def metric_names(words: Words, kinds: Iterable[str]) -> str:
-    """What the scripts call the metrics of ``kinds``, in the page's language."""
-    named = {one.name: words.metric(one.name) for kind in kinds for one in METRICS[kind].values()}
+    """What the scripts call the metrics of ``kinds``, and what they say of each, in the page's language."""
+    named = {name: [words.metric(name), words.metric_says(kind, name)] for kind in kinds for name in METRICS[kind]}
     told = json.dumps(named, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="metric-names">{told}</script>'
 

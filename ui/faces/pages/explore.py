@@ -14,7 +14,7 @@ from ui.faces.pages.markup import say
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.push import Pulse
 from ui.view import Live
-from ui.words import words
+from ui.words import Words, words
 
 _NONE = "each by itself"
 
@@ -28,7 +28,7 @@ def add_explore(server: FastAPI, pulse: Pulse) -> None:
         made = shell(
             page_of("explore"),
             said,
-            body=_body(pulse.live) + metric_names(said, METRICS),
+            body=_body(pulse.live, said) + metric_names(said, METRICS),
             scripts=("dig_explore.js",),
             styles=("dig.css",),
             labels=LABELS,
@@ -37,11 +37,11 @@ def add_explore(server: FastAPI, pulse: Pulse) -> None:
         return HTMLResponse(made)
 
 
-def _body(live: Live) -> str:
+def _body(live: Live, words: Words) -> str:
     site = live.site
     kinds = {kind: kind for kind in METRICS if METRICS[kind] and site.count(kind)}
     groups = {"": _NONE} | {kind: kind for kind in GROUPS if site.count(kind)}
-    table = {kind: [[m.name, m.unit, m.doc] for m in METRICS[kind].values()] for kind in kinds}
+    table = {kind: [[m.name, m.unit, words.metric_says(kind, m.name)] for m in METRICS[kind].values()] for kind in kinds}
     told = json.dumps(table, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     form = (
         f'<form id="ask" class="fields">{field("Kind", chosen("kind", kinds))}'

@@ -3,7 +3,8 @@ import { formatNumber, languageNow, onRedraw, say, store } from "./shell.js";
 
 export const facts = document.getElementById("facts")?.dataset || {};
 const named = JSON.parse(document.getElementById("metric-names")?.textContent || "{}");
-export const metricName = (name) => named[name] || name; // as the page's language has it
+export const metricName = (name) => named[name]?.[0] || name; // as the page's language has it
+export const metricSays = (name) => `${name}: ${named[name]?.[1] || ""}`;
 const MAX_CHARTS = 6;
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2", "#999999"]; // Okabe and Ito
 

@@ -1,6 +1,6 @@
 // The page of one asset: its card, and a chart of each metric that is chosen (measured against modelled, with the residual band).
 import { languageNow, onRedraw, say } from "./shell.js";
-import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, metricName, numberText, remember, stamp, told } from "./dig.js";
+import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, metricName, metricSays, numberText, remember, stamp, told } from "./dig.js";
 
 const EVERY_MS = 5000;
 const path = `/api/v1/assets/${facts.asset.split("/").map(encodeURIComponent).join("/")}`;
@@ -30,7 +30,7 @@ const words = (text) => make("span", text, { className: "text" });
 
 function readingRow(line) {
   const now = line.sides.measured || line.sides.modelled || line.sides.commanded;
-  const button = make("button", metricName(line.name), { type: "button", title: `${line.name}: ${line.doc}`, ariaPressed: String(chosen.includes(line.name)), onclick: () => choose(line.name) });
+  const button = make("button", metricName(line.name), { type: "button", title: metricSays(line.name), ariaPressed: String(chosen.includes(line.name)), onclick: () => choose(line.name) });
   const off = make("td", line.score === null ? "" : say("off by {n} spreads", { n: line.score.toFixed(1) }));
   if (line.score !== null && Math.abs(line.score) > 4) off.className = "wrong";
   return make("tr", null, { children: [make("td", null, { children: [button] }), side(line.sides.measured, line.unit), side(line.sides.modelled || line.sides.commanded, line.unit), off, make("td", ageText(now.age_s))] });
