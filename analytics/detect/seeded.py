@@ -20,6 +20,7 @@ from twin.site import Site
 
 POLL_S = 15.0  # a finding is seen up to so much later than it began
 SILENT_ROOT, LIAR, SECOND = 0.15, 0.5, 0.4  # how often
+NOW_S = 1.8e9  # s since 1970, about when it happens
 NOISE = 3.0  # findings that mean nothing, in the mean
 _KIND = tuple(KINDS)
 
@@ -57,30 +58,30 @@ def _read_faults() -> Mapping[str, tuple[str, tuple[Effect, ...]]]:
 FAULTS = MappingProxyType(_read_faults())
 
 
-def seeded(site: Site, rng: np.random.Generator, now_s: float = 1.8e9) -> Case:
-    """One case: one fault or two, and what else is found around it."""
+def seeded(site: Site, rng: np.random.Generator, second: float = SECOND, liar: float = LIAR) -> Case:
+    """One case: one fault or two (with probability ``second``), a sensor that lies (``liar``), what else is found around it."""
     graph = _Graph(site)
     signs: dict[str, Sign] = {}
     off: dict[str, float] = {}
     roots: list[str] = []
-    for _ in range(2 if rng.random() < SECOND else 1):
+    for _ in range(2 if rng.random() < second else 1):
         kind, effects = list(FAULTS.values())[int(rng.integers(len(FAULTS)))]
         root = int(rng.choice(graph.roots(kind)))
         if site.ids[root] in roots:
             continue
         roots.append(site.ids[root])
-        _play(graph, rng, root, effects, now_s + rng.uniform(0, 300), signs, off)
+        _play(graph, rng, root, effects, NOW_S + rng.uniform(0, 300), signs, off)
     for _ in range(int(rng.poisson(NOISE))):
         asset = site.ids[int(rng.integers(len(site.ids)))]
-        _say(rng, asset, str(rng.choice(("temp_c", "power_w", "flow_kgps"))), now_s + rng.uniform(-100, 500), signs, off, 1.0)
+        _say(rng, asset, str(rng.choice(("temp_c", "power_w", "flow_kgps"))), NOW_S + rng.uniform(-100, 500), signs, off, 1.0)
     liars = []
-    if rng.random() < LIAR:
+    if rng.random() < liar:
         kind = str(rng.choice(("cdu", "rack", "loop", "ups")))
-        liar = site.ids[int(rng.choice(site.of_kind(kind)))]
-        if liar not in roots:
-            liars.append(liar)
+        lies = site.ids[int(rng.choice(site.of_kind(kind)))]
+        if lies not in roots:
+            liars.append(lies)
             name = "loading_frac" if kind == "ups" else "supply_temp_c"
-            _say(rng, liar, name, now_s + rng.uniform(-100, 300), signs, off, 6.0)
+            _say(rng, lies, name, NOW_S + rng.uniform(-100, 300), signs, off, 6.0)
     return Case(list(signs.values()), off, roots, liars)
 
 
