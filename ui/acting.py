@@ -25,6 +25,7 @@ from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
 from ui import responding
 from ui.foresight import FIRST
+from ui.remembering import remind
 from ui.responding import Responding
 from ui.switch import Switch
 from ui.view import Live
@@ -77,7 +78,7 @@ class Acting:
         self._queues: dict[str, QueueNow] = {}
         self._signal: SignalAhead | None = None
         self._watcher = Watcher(live.records)
-        self._stopped = False
+        self._stopped = self._reminded = False
         # a task that plans and one that follows must not order the same job at once
         self._busy = asyncio.Lock()
 
@@ -112,6 +113,9 @@ class Acting:
     async def plans(self, now: datetime) -> None:
         """Ask each lever, ask the guard, and do with the plan what the lever's mode allows."""
         live = self._live
+        if not self._reminded:
+            self._reminded = True
+            await asyncio.to_thread(remind, self._levers.values(), live.site, live.store, now)
         outlook = await self._outlook(now)
         made: list[tuple[Plan, Verdict]] = []
         for name, lever in self._levers.items():

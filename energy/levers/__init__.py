@@ -105,6 +105,7 @@ LEVERS: Mapping[str, str] = MappingProxyType(
         "job_shift": "energy.levers.job_shift",
         "job_start": "energy.levers.job_start",
         "supply_temperature": "energy.levers.supply_temperature",
+        "tune": "energy.levers.tune",
     }
 )
 

@@ -206,6 +206,12 @@ def _spots(site: Site, state: State, now: datetime) -> dict[int, _Spot]:
     return spots
 
 
+def hottest_room_k(site: Site, state: State, params: Params, now: datetime) -> float:
+    """How far the hottest GPU behind any live setpoint is from its bound at full load [K]; NaN where none is heard."""
+    hottest = [spot.hottest_c for spot in _spots(site, state, now).values()]
+    return params.throttle_c - params.throttle_margin_k - max(hottest) if hottest else math.nan
+
+
 def _behind(share: Floats, supply_c: float, power_w: Floats, temp_c: Floats, rated_w: Floats) -> tuple[float, float] | None:
     """Power [W] of the GPUs that a loop cools by ``share`` and their hottest temperature [°C]; None where too few of them
     are heard. A GPU at half load or more is judged at its rated power: load comes back faster than water cools."""

@@ -35,17 +35,17 @@ class Learned:
         """How far off the expectation is for a day on end (root of the mean square): what the terms leave out."""
         return float(np.sqrt(self._slow_square))
 
-    def fit(self, terms: Floats, readings: Floats) -> None:
+    def fit(self, terms: Floats, reading: Floats) -> None:
         """Learn from many readings [n] at once, none older than another, and their spread with them. NaN is not learned."""
-        known = np.isfinite(readings) & np.isfinite(terms).all(axis=1)
-        terms, readings = terms[known], readings[known]
-        square, pull = terms.T @ terms, terms.T @ readings
-        for _ in range(_ROUNDS if len(readings) else 0):
+        known = np.isfinite(reading) & np.isfinite(terms).all(axis=1)
+        terms, reading = terms[known], reading[known]
+        square, pull = terms.T @ terms, terms.T @ reading
+        for _ in range(_ROUNDS if len(reading) else 0):
             self._information = self._prior + square / self.variance
             self._said = self._pull + pull / self.variance
             self._solve()
-            self.variance = max(float(((readings - self.expect(terms)) ** 2).mean()), self._least)
-        self.count += len(readings)
+            self.variance = max(float(((reading - self.expect(terms)) ** 2).mean()), self._least)
+        self.count += len(reading)
 
     def settle(self, doubt: float, least: float) -> None:
         """What is known now becomes the prior, with ``doubt`` times its uncertainty and ``least`` of it at least: a plant that

@@ -37,12 +37,12 @@ class Surely:
         """By how much half-widths are to be multiplied."""
         return float(np.clip(np.quantile(self._scores, self.level), _LEAST, _MOST))
 
-    def take(self, off: float, said: float) -> None:
-        """One decision: how far power was ``off``, and the half-width ``said`` before it was widened. NaN does not count."""
-        if not (np.isfinite(off) and np.isfinite(said) and said > 0):
+    def take(self, off_frac: float, said_frac: float) -> None:
+        """One decision: how far power was off, and the half-width said before it was widened. NaN does not count."""
+        if not (np.isfinite(off_frac) and np.isfinite(said_frac) and said_frac > 0):
             return
-        self._off.append(off)
-        self._said.append(said)
+        self._off.append(off_frac)
+        self._said.append(said_frac)
         if len(self._off) == self._steps:
             self._close(abs(float(np.mean(self._off))) / float(np.mean(self._said)))
             self._off, self._said = [], []

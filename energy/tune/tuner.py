@@ -18,6 +18,7 @@ from energy.tune.watch import Watch
 from twin.frame import Floats
 from twin.message import Message
 
+_MOVED = 0.04  # a setting further than this from what was ordered is another's: below any grid, above how devices round
 _AWAY = 3.0  # ramps from which on two settings are taken to have nothing of what is left out in common
 Z80 = 1.2816  # half-width of an 80 % interval in standard deviations
 
@@ -109,6 +110,8 @@ class Tuner:
             return Decision(None, until_s, why, None)
         if self._steps <= o.shadow:
             return Decision(None, until_s, SHADOW, None)
+        if np.isfinite(reading.settings).all() and np.abs(reading.settings - self._ordered).max() > _MOVED:
+            self._ordered = reading.settings.copy()  # advice that nobody took, or a person's hand: it goes on from there
         self._rested += 1
         aim = self._probe() if self._steps <= o.shadow + o.probe else None
         settings = self._choose(reading, weight, aim)

@@ -1,0 +1,117 @@
+"""A liquid-cooled site as the live tuner sees it: plant water and coolant by the twin's physics, whose weight is learned.
+
+Towers carry what they can at a wet bulb, chillers the rest; CDUs need more facility water the nearer plant water comes to their
+coolant; chips leak with coolant. What each term is worth at this site is ``energy.tune.learn``'s affair.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from energy.response import Params
+from energy.tune.case import Case, Part, columns
+from energy.tune.knobs import Knob
+from twin.frame import Floats
+from twin.physics import chiller, tower
+
+FAN_EXPONENT, CARNOT_FRAC = 2.6, 0.5  # twin.params, PlantParams; a machine of its age and size between the twin's bounds
+RANGE_K = 8.0  # of plant water over its load, where nothing else is known
+APPROACH_K, HEAD_K = 6.0, 6.0  # towers over wet bulb with heat exchanger; condenser over tower water
+TOWER_FAN_FRAC, PUMP_FRAC = 0.012, 0.01  # of IT power at design; twin.params, PlantParams
+_MAGNUS_A, _MAGNUS_B_C, _MAGNUS_E0_PA = 17.62, 243.12, 611.2  # WMO-No. 8, annex 4.B, over water
+_PSYCHROMETER_PER_K = 6.53e-4  # WMO-No. 8, annex 4.B: e = e'w - 0.000653 (1 + 0.000944 t') p (t - t')
+_AIR_PA = 101_325.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaterSite:
+    """``it_w``: a scale, IT power as first read; ``own``: plant water and coolant [°C] that the site has by itself (one value:
+    coolant alone can be set, plant water follows ``params.gap_k`` below); ``junction_k``: room of the hottest chip at its full
+    load to where it throttles, at own settings; ``highest_c``: where the water class ends; ``least_gap_k``: between the waters.
+    All other bounds are those of ``params``."""
+
+    it_w: float
+    own: tuple[float, ...]
+    junction_k: float
+    params: Params
+    highest_c: float
+    least_gap_k: float
+    jump_frac: float = 0.0  # chips are judged at full load already
+    peak_frac: float = 1.5
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """Plant water and coolant, or coolant alone; within five kelvin of the site's own settings."""
+        names = ("plant_water_c", "coolant_c")[-len(self.own) :]
+        return tuple(
+            Knob(name, max(own - 5.0, min(self.params.lowest_c, own)), max(min(own + 5.0, self.highest_c), own), 0.5, 1.0, own)
+            for name, own in zip(names, self.own, strict=True)
+        )
+
+    @property
+    def margins(self) -> tuple[str, ...]:
+        """What must stay above 0."""
+        return ("junction_k", "dew_k", "gap_k")
+
+    @property
+    def reserves(self) -> tuple[float, ...]:
+        """Chips are handed back half way into the margin that a plan keeps off throttling; a gap is of setpoints, and exact."""
+        return (0.5 * self.params.throttle_margin_k, 0.0, -0.3)
+
+    def limits(self, case: Case) -> Floats:
+        """float64[..., 3]: room of the hottest chip, over the dew point, and between both waters [K]."""
+        water, coolant = self.waters(case.knobs)
+        made = self.measured(water, coolant, dew_point_c(case.dry_bulb_c, case.wet_bulb_c), self.junction_k)
+        made["junction_k"] = made["junction_k"] - (coolant - self.own[-1])
+        return columns(*(made[name] for name in self.margins))
+
+    def measured(self, water_c: Floats, coolant_c: Floats, dew_c: Floats, junction_k: float) -> dict[str, Floats]:
+        """The margins from both waters, the dew point of the air and what chips have left to ``throttle_margin_k``."""
+        p = self.params
+        return {
+            "junction_k": np.asarray(junction_k + 0.5 * p.throttle_margin_k),
+            "dew_k": np.asarray(np.minimum(water_c, coolant_c) - dew_c - p.dew_margin_k),
+            "gap_k": np.asarray(coolant_c - water_c - self.least_gap_k),
+        }
+
+    def parts(self) -> Mapping[str, Part]:
+        """Metered parts of facility power with the prior of their terms, over ``it_w``."""
+        return {
+            "it": Part((1.0, 0.002, 0.0), (0.05, 0.0008, 0.05), 0.005),  # leakage: the low side of energy.response
+            "cold": Part((1.0, 1.0, 0.002), (0.4, 0.5, 0.01), 0.003),
+            "pump": Part((0.005, 0.005, 1.0), (0.02, 0.02, 0.4), 0.001),
+        }
+
+    def terms(self, case: Case) -> Mapping[str, Floats]:
+        """part -> float64[..., p]."""
+        water, coolant = self.waters(case.knobs)
+        load, wet, one = case.load_frac, case.wet_bulb_c, np.ones(1)
+        left = np.clip((wet + APPROACH_K - water) / RANGE_K, 0.0, 1.0)  # share of the heat that towers cannot take
+        cop = chiller.cop_ratio(water - 2.0, wet + APPROACH_K + HEAD_K, CARNOT_FRAC)
+        air = np.where(left > 0, 1.0, tower.air_frac(np.maximum(water - wet, 1.0), wet, RANGE_K))
+        own_water, own_coolant = self.waters(np.asarray(self.own))
+        # what a gap costs is told apart from what pumps take anyway: only a move can teach it
+        flow = self._flow(coolant - water) ** 3 - self._flow(own_coolant - own_water) ** 3
+        return {
+            "it": columns(load, load * (coolant - self.own[-1]), one),
+            "cold": columns(load * left / cop, TOWER_FAN_FRAC * load * air**FAN_EXPONENT, one),
+            "pump": columns(one, load, PUMP_FRAC * load * flow),
+        }
+
+    def _flow(self, gap_k: Floats) -> Floats:
+        """Facility water over its design at a gap between both waters: heat balance of an exchanger with area to spare."""
+        return np.asarray((RANGE_K + self.params.gap_k) / (RANGE_K + np.maximum(gap_k, 0.0)))
+
+    def waters(self, settings: Floats) -> tuple[Floats, Floats]:
+        """Plant water and coolant [°C] of settings [..., k]."""
+        coolant = np.asarray(settings[..., -1])
+        return (np.asarray(settings[..., 0]) if len(self.own) > 1 else coolant - self.params.gap_k), coolant
+
+
+def dew_point_c(dry_bulb_c: Floats, wet_bulb_c: Floats) -> Floats:
+    """Dew point [°C] of air at sea level from its dry and wet bulb: WMO-No. 8, annex 4.B."""
+    over_pa = _MAGNUS_E0_PA * np.exp(_MAGNUS_A * wet_bulb_c / (_MAGNUS_B_C + wet_bulb_c))
+    vapour_pa = over_pa - _PSYCHROMETER_PER_K * (1 + 0.000944 * wet_bulb_c) * _AIR_PA * (dry_bulb_c - wet_bulb_c)
+    gamma = np.log(np.maximum(vapour_pa, 1.0) / _MAGNUS_E0_PA)
+    return np.asarray(_MAGNUS_B_C * gamma / (_MAGNUS_A - gamma))
