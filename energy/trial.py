@@ -161,14 +161,14 @@ def judged(trial: Trial, store: Store) -> Estimate | None:
     return estimate(trial, series.time_s, table)
 
 
-def estimate(trial: Trial, time_s: Floats, table: Floats) -> Estimate | None:
+def estimate(trial: Trial, time_s: Floats, seen: Floats) -> Estimate | None:
     """The same from float64[t, 3] of facility power [W], IT power [W] and wet bulb [°C] in steps that begin at ``time_s``;
     without any wet bulb it rests on IT power alone."""
     since_s = time_s - trial.begin_s
     block = np.floor(since_s / trial.block_s).astype(np.int64)
     acts = trial.acts()
     counts = (since_s >= 0) & (block < len(acts)) & (since_s % trial.block_s >= WASH_S)
-    used = table if np.isfinite(table[:, 2]).any() else table[:, :2]
+    used = seen if np.isfinite(seen[:, 2]).any() else seen[:, :2]
     good = counts & np.isfinite(used).all(axis=1)
     steps = np.bincount(block[good], minlength=len(acts))
     whole = steps >= LEAST_READ_FRAC * (trial.block_s - WASH_S) / STEP_S

@@ -323,7 +323,7 @@ class DayRun:
         now, told = self._pid.read_text(), self._folder / "die"
         if not self._doomed:
             self._doomed = now
-            told.write_text(str(0.002 + 0.02 * (number % 4)))
+            told.write_text(str(0.002 + 0.004 * (number % 4)))
         elif late and now == self._doomed:
             told.unlink(missing_ok=True)
             with suppress(ProcessLookupError):
