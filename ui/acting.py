@@ -17,10 +17,13 @@ from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
 from energy.levers.jobs_ahead import pools
 from energy.plan import Mode, Plan, Verdict
+from energy.trial import book as book_trials
+from energy.trial import rests
 from twin.curtail import Asker
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
 from twin.job import Cluster, Jobs
+from twin.message import Message
 from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
 from ui import responding
@@ -89,7 +92,8 @@ class Acting:
             self._watcher.see(queue, jobs, self._live.clock.now())
 
     def book(self, now: datetime) -> None:
-        """Bring the ledger of shifted work up to what ended."""
+        """Bring the ledger of shifted work, and of trials, up to what ended."""
+        book_trials(self._live.records, self._live.store, now)
         step_s = self._slots.slot_s
         end = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
         for queue in self._queues.values():
@@ -121,17 +125,30 @@ class Acting:
         for name, lever in self._levers.items():
             if name in MOVE_WORK and self._responding.busy:
                 continue  # while the grid asks for something, that alone moves work
+            resting = self._rests(name, now)
+            if resting:
+                async with self._busy:  # what it brought in force before belongs to an hour in which it acts
+                    why = Message("It rests this hour, by the draw of a trial")
+                    self._tell(await self.desk.end(f"{name}:", live.state, now, why))
             plan = await asyncio.to_thread(lever.propose, live.site, live.state, live.jobs, outlook, now)
             if plan is None:
                 continue
             async with self._busy:
                 verdict = await self._verdict(plan, now)
-                mode = live.modes.get(name, Mode.ADVISE)
+                mode = live.modes.get(name, Mode.ADVISE) if not resting else Mode.ADVISE
                 outcome = await self.desk.decide(plan, verdict, mode, live.state, now)
             self._publish(outcome.frames)
             made.append((plan, verdict))
         self._made = tuple(made)
         live.plans = (*self._responding.plans, *self._made)
+
+    def _rests(self, lever: str, now: datetime) -> bool:
+        """Whether a trial has drawn this hour for ``lever`` to rest; also where that cannot be told."""
+        try:
+            return rests(self._live.records, lever, now) is not None
+        except SourceError as error:
+            log.error("%s rests: %s", lever, error)
+            return True
 
     async def respond(self, now: datetime) -> None:
         """Take in what the grid asks, answer what it asks now, and prove what it asked."""

@@ -37,6 +37,7 @@ from twin.ports import How, Series
 from twin.site import Site
 from twin.state import State
 from ui.acting import Acting, Slots
+from ui.benches.doomed import Doomed
 from ui.benches.slurm_server import GPUS, SlurmServer
 from ui.tasks import RealClock
 from ui.view import Live
@@ -159,7 +160,7 @@ async def act_on(setting: Setting) -> None:
     site, clock = day_site(setting.nodes), RealClock()
     options = slurm_queue.Options.model_validate(setting.options, context={"folder": Path(setting.folder)})
     opened: Opened = slurm_queue.build("slurm", options, site)
-    records = open_records(Path(setting.folder) / "records.db")
+    records: Any = Doomed(open_records(Path(setting.folder) / "records.db"), Path(setting.folder))
     state, store = State(site), _Recorded(setting)
     live = Live(site, state, store, records, clock, clock.now(), modes={"job_start": Mode.AUTO})
     limits = Limits(order_dwell_s=SLOT_S, orders_per_hour=100_000, longest_wait_s=DAY_SLOTS * SLOT_S)
@@ -212,8 +213,7 @@ class DayRun:
         self._server, self._folder, self._wanted, self._carbon = server, folder, wanted, list(carbon)
         self.setting = Setting(str(folder), server.nodes, 0.0, self._carbon, {})
         self._nursery: subprocess.Popen[bytes] | None = None
-        self._pid, self._known = folder / "acting.pid", 0
-        self._reader = open_records(folder / "records.db")  # kept open: a write is over in a tenth of a second
+        self._pid, self._doomed = folder / "acting.pid", ""
         self._ids: list[str] = []
         self._taken_out: set[int] = set()
 
@@ -237,15 +237,17 @@ class DayRun:
                     self._server.start_controller()
                 if not away_until:
                     self._submit(slot)
-                if kill_at and slot >= kill_at[0] and (self._caught() or slot >= kill_at[0] + 1.8):
+                if kill_at and slot >= kill_at[0] and self._gone(killed, slot >= kill_at[0] + 1.8):
                     kill_at.pop(0)
-                    mid, killed = mid + self._kill(), killed + 1
-                time.sleep(0.003 if kill_at and slot >= kill_at[0] else 0.1)
+                    killed += 1
+                time.sleep(0.1)
+            mid = len(list(self._folder.glob("mid-*")))
             self._wait_closed(span_s)
         finally:
             self._stop()
-        audit = [{"time_s": t.timestamp(), **r} for _, t, r in self._reader.read(TOPIC, limit=20_000, newest=True)]
-        self._reader.close()
+        records = open_records(self._folder / "records.db")
+        audit = [{"time_s": t.timestamp(), **r} for _, t, r in records.read(TOPIC, limit=20_000, newest=True)]
+        records.close()
         log = (self._server.folder / "slurmctld.log").read_text(errors="replace")
         took_s = time.monotonic() - began_s
         jobs = [one for one in self._jobs() if f"{one['job_id']}" in set(self._ids)]
@@ -291,14 +293,6 @@ class DayRun:
         while time.monotonic() < over_s and any("[icctwin:" in str(one.get("comment")) for one in self._jobs() if _alive(one)):
             time.sleep(0.2)
 
-    def _writes(self) -> bool:
-        """Whether the acting process is between writing down what it begins and writing down what came of it."""
-        newest = self._reader.read(TOPIC, limit=1, newest=True)
-        if not newest:
-            return False
-        number, _, record = newest[-1]
-        return number > self._known and record["stage"] in ("begun", "reverting")
-
     def _start(self) -> None:
         """The nursery, with its first child."""
         here = Path(__file__).resolve().parents[2]
@@ -323,28 +317,21 @@ class DayRun:
                 raise SourceError(f"the acting process does not start; see {self._folder / 'acting.log'}")
             time.sleep(0.05)
 
-    def _caught(self) -> bool:
-        """Whether the acting process is stopped in the middle of a write; else it runs on."""
-        if self._writes():
-            pid = int(self._pid.read_text())
-            os.kill(pid, signal.SIGSTOP)  # or the write may be over before the kill
-            if self._writes():
-                return True
-            os.kill(pid, signal.SIGCONT)
+    def _gone(self, number: int, late: bool) -> bool:
+        """Whether the acting process, told to die within its next write, has died; where no write comes it is killed as it
+        stands. The nursery starts the next."""
+        now, told = self._pid.read_text(), self._folder / "die"
+        if not self._doomed:
+            self._doomed = now
+            told.write_text(str(0.002 + 0.004 * (number % 4)))
+        elif late and now == self._doomed:
+            told.unlink(missing_ok=True)
+            with suppress(ProcessLookupError):
+                os.kill(int(now), signal.SIGKILL)
+        elif now != self._doomed:
+            self._doomed = ""
+            return True
         return False
-
-    def _kill(self) -> bool:
-        """Kill the acting process as it stands; whether that was in the middle of a write. The nursery starts the next."""
-        was = self._pid.read_text()
-        with suppress(ProcessLookupError):
-            os.kill(int(was), signal.SIGKILL)
-        mid = self._writes()
-        over_s = time.monotonic() + 10
-        while self._pid.read_text() == was and time.monotonic() < over_s:
-            time.sleep(0.01)
-        newest = self._reader.read(TOPIC, limit=1, newest=True)
-        self._known = newest[-1][0] if newest else 0
-        return mid
 
     def _stop(self) -> None:
         if self._nursery is not None and self._nursery.poll() is None:

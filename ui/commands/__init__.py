@@ -29,6 +29,7 @@ GROUPS = (
     "ui.commands.account",
     "ui.commands.respond",
     "ui.commands.request",
+    "ui.commands.trial",
 )
 
 
