@@ -1,6 +1,9 @@
 """What tests share: where recorded data lies, and small sites to work on."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `icctwin` itself does, and before numpy is loaded
 
 import pytest
 from hypothesis import settings

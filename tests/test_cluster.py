@@ -249,7 +249,18 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-NODES, EVERY_S = 12, 5.0
+NODES = 12
+
+
+def _poll_s() -> float:
+    """Seconds between polls: a few times what a process needs here and now before it can do anything, so that a busy machine
+    has a slower test and not another promise; past a minute of it the test is left out."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import ui.app"], check=True)
+    poll_s = max(2.0, round(2.5 * (time.monotonic() - began)))
+    if poll_s > 60:
+        pytest.skip(f"the machine is so busy that a process takes {poll_s / 2.5:.0f} s to load")
+    return poll_s
 
 
 @needs("victoria-metrics", "victoria-metrics")
@@ -258,8 +269,8 @@ NODES, EVERY_S = 12, 5.0
 def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: str, tmp_path: Path) -> None:
     """Two processes ingest, one thinks and shows. One that ingests is killed under load and started again: no GPU's values have
     a gap of more than two polls, and the wall shows what the others measured."""
-    if os.getloadavg()[0] > 4 * (os.cpu_count() or 1):
-        pytest.skip("the machine is too busy for a process to start within two polls")
+    every_s = _poll_s()
+    patience_s = 60 + 10 * every_s
     with exporters() as port, mosquitto() as broker, victoria_metrics("-dedup.minScrapeInterval=1ms") as url:
         wall = free_port()
         rows = ["id,kind,parent,hostname,index", "h,hall,,,", "r,rack,h,,"]
@@ -270,7 +281,7 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
         (tmp_path / "site.toml").write_text(
             f'[site]\nname = "three"\n[wall]\nport = {wall}\n[store]\ntype = "victoriametrics"\nurl = "{url}"\n'
             f'[cluster]\nbroker = "mqtt://127.0.0.1:{broker}"\npostgres = "{database}"\nshards = 2\n'
-            f'[[source]]\nname = "dcgm"\ntype = "prometheus"\nmapping = "dcgm"\nevery_s = {EVERY_S}\ntargets = {targets}\n'
+            f'[[source]]\nname = "dcgm"\ntype = "prometheus"\nmapping = "dcgm"\nevery_s = {every_s}\ntargets = {targets}\n'
         )
         words = [sys.executable, "-m", "ui", "--log-level", "error"]
         config = ["--config", str(tmp_path / "site.toml")]
@@ -279,15 +290,16 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
         running = {name: subprocess.Popen(command) for name, command in commands.items()}
         try:
             power = "/api/v1/state?kind=gpu&metric=power_w"
-            assert until("all GPUs on the wall", lambda: _fresh(wall, power) == NODES * 8, 90)
+            assert until("all GPUs on the wall", lambda: _fresh(wall, power) == NODES * 8, patience_s)
             began = datetime.now(UTC)
-            time.sleep(1.5 * EVERY_S)
+            until("a poll of each after the first", lambda: _older_s(wall, power, began) < 0, patience_s)
             running["ingest-1"].kill()
             running["ingest-1"].wait(10)
             running["ingest-1"] = subprocess.Popen(commands["ingest-1"])
-            replaced = time.monotonic()
-            assert until("all GPUs on the wall again", lambda: _oldest_s(wall, power) < time.monotonic() - replaced, 90)
-            time.sleep(EVERY_S)
+            replaced = datetime.now(UTC)
+            until("all GPUs on the wall again", lambda: _older_s(wall, power, replaced) < 0, patience_s)
+            again = datetime.now(UTC)
+            until("a poll of each after that", lambda: _older_s(wall, power, again) < 0, patience_s)
             ended = datetime.now(UTC)
         finally:
             for child in running.values():
@@ -303,16 +315,17 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
         for gpu in range(NODES * 8):
             seen = times[~np.isnan(found[:, gpu])]
             assert len(seen) >= 3
-            missed = np.diff(seen).max() / EVERY_S - 1
+            missed = np.diff(seen).max() / every_s - 1
             assert missed <= 2, f"GPU {gpu}: {missed:.1f} polls were missed"
         modelled = store.series("site", ["it_power_w"], began, ended, origin=Origin.MODELLED)
         assert len(modelled.time_s) > 5, "nobody led"
         store.close()
 
 
-def _oldest_s(port: int, path: str) -> float:
-    """Age of the oldest of the newest values, as whoever looks at the wall has it."""
-    return float(max(get_json(f"http://127.0.0.1:{port}{path}")["metrics"]["power_w"]["age_s"]))
+def _older_s(port: int, path: str, than: datetime) -> float:
+    """How much older the oldest of the newest values is, as whoever looks at the wall has it."""
+    age_s = max(get_json(f"http://127.0.0.1:{port}{path}")["metrics"]["power_w"]["age_s"])
+    return float(age_s) - (datetime.now(UTC) - than).total_seconds()
 
 
 def _fresh(port: int, path: str) -> int:

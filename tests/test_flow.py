@@ -55,17 +55,23 @@ def _run(centre: Centre, until: datetime) -> None:
         asyncio.set_event_loop(None)
 
 
-def _day(folder: Path, *, seed: int = 7, hours: int = 24) -> tuple[Centre, dict[str, np.ndarray], list[object]]:
-    centre = Centre(load_config(_config(folder, seed=seed)), VirtualClock(START), wait=True, pace_s=300)
-    # at two samples in ten minutes nearly all of the day's cost would be compaction, which has tests of its own
+def _uncompacted(centre: Centre) -> Centre:
+    """At a few samples in ten minutes most of the cost would be compaction, which has tests of its own."""
     centre.tasks = tuple(task for task in centre.tasks if task.name != "store")
+    return centre
+
+
+def _day(
+    folder: Path, *, seed: int = 7, hours: int = 24
+) -> tuple[Centre, dict[str, np.ndarray], list[tuple[datetime, object]]]:
+    centre = _uncompacted(Centre(load_config(_config(folder, seed=seed)), VirtualClock(START), wait=True, pace_s=300))
     _run(centre, START + timedelta(hours=hours))
     names = ["it_power_w", "facility_power_w", "pue_ratio", "cooling_power_w"]
     found = {}
     for origin in (Origin.MEASURED, Origin.MODELLED):
         series = centre.store.series("site", names, START, START + timedelta(days=1), origin=origin)
         found |= {f"{origin}/{name}": series.values[name] for name in names}
-    alerts = [record for _, _, record in centre.records.read("alert")]
+    alerts = [(at, record) for _, at, record in centre.records.read("alert")]
     return centre, found, alerts
 
 
@@ -79,11 +85,13 @@ def test_a_simulated_day_is_whole_and_the_same_seed_gives_the_same_day(tmp_path:
     assert {plan.lever for plan, _ in centre.live.plans} <= {"supply_temperature", "coolant_flow"}
     assert centre.live.jobs.gpus_in(1) <= 64  # type: ignore[arg-type]
     centre.close()
-    again, second, alerts_again = _day(tmp_path / "b")
+    hours = 8  # of the day again: what the seed does not settle shows within the first ticks
+    again, second, alerts_again = _day(tmp_path / "b", hours=hours)
     again.close()
-    for name, column in first.items():
-        np.testing.assert_array_equal(column, second[name], err_msg=name)
-    assert alerts == alerts_again
+    for name, column in second.items():
+        assert len(column) >= 12 * hours - 4, name
+        np.testing.assert_array_equal(first[name][: len(column)], column, err_msg=name)
+    assert alerts_again == [(at, record) for at, record in alerts if at <= START + timedelta(hours=hours)] != []
     other, third, _ = _day(tmp_path / "c", seed=8, hours=1)
     other.close()
     column = third["measured/it_power_w"]
@@ -93,7 +101,7 @@ def test_a_simulated_day_is_whole_and_the_same_seed_gives_the_same_day(tmp_path:
 def test_a_silent_source_goes_stale_raises_an_alert_and_recovers(tmp_path: Path) -> None:
     silence = '[{kind = "source_silent", after_s = 300, asset = "sim-gpu", for_s = 600}]'
     clock = VirtualClock(START)
-    centre = Centre(load_config(_config(tmp_path, silence)), clock, wait=True, pace_s=10)
+    centre = _uncompacted(Centre(load_config(_config(tmp_path, silence)), clock, wait=True, pace_s=20))
     loop = asyncio.new_event_loop()
     run_virtual(centre.tasks, clock, START + timedelta(seconds=290), centre.health, loop)
     assert not np.isnan(centre.state.column("gpu", "temp_c", clock.now())).any()
@@ -144,13 +152,14 @@ def test_a_plan_touches_the_plant_only_where_its_mode_allows(tmp_path: Path, mod
     path = _config(tmp_path, "false")
     path.write_text(path.read_text() + f'[energy]\nmodes = {{ supply_temperature = "{mode}" }}\n')
     clock = VirtualClock(START)
-    centre = Centre(load_config(path), clock, wait=True, pace_s=30)
-    _run(centre, START + timedelta(hours=2))
+    centre = _uncompacted(Centre(load_config(path), clock, wait=True, pace_s=60))
+    _run(centre, START + timedelta(hours=1))  # a dozen rounds of plans
     asyncio.run(centre.duties.give_back(clock.now()))
     stages = {record["stage"] for _, _, record in centre.records.read("audit")}
     commanded = [key for key in centre.state.known() if key[2] is Origin.COMMANDED]
     centre.close()
     if mode is Mode.ADVISE:
+        assert "advised" in stages
         assert stages <= {"advised", "refused"}
         assert commanded == []
     else:

@@ -11,6 +11,8 @@ from store_model import BAD, SUSPECT, Model, at, gpus, same_series
 
 from ingest.stores import open_store
 from ingest.stores.embedded import compact, journal, merge, names, parts, query, segments, stretch
+from ingest.stores.embedded.codec import places_of
+from ingest.stores.embedded.files import STATS
 from ingest.stores.embedded.query import Query
 from twin.ports import How, Series, Store
 from twin.site import Site
@@ -94,6 +96,11 @@ def test_hours_that_are_over_become_one_part_and_say_the_same(tmp_path: Path) ->
     parts_of_day = book.execute("SELECT t1 - t0 FROM part WHERE dead IS NULL AND kind = 'gpu' ORDER BY t0").fetchall()
     book.close()
     assert sum(span > 6000e6 for (span,) in parts_of_day) == 2, "no block of hours was stretched"
+    book = sqlite3.connect(tmp_path / "hour-20261119.db")
+    chunks = book.execute("SELECT id, data FROM chunk").fetchall()
+    book.close()
+    sums = [data for key, data in chunks if (key >> 20) % 8 == STATS.index("sum")]
+    assert [places_of(data) for data in sums] == [2] * len(sums) != [], "sums of short decimals are short decimals"
     for reader in (open_store(tmp_path, site), open_store(tmp_path, site, readonly=True)):
         for asked in ([9], [3, 10, 15], list(range(16))):
             for step in (None, 7.0, 60.0, 3600.0):

@@ -23,6 +23,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "demo": "ui.benches.demo:bench_demo",
         "store": "ui.benches.store:bench_store",
         "ingest": "ui.benches.ingest:bench_ingest",
+        "memory": "ui.benches.memory:bench_memory",
         "forecast": "ui.benches.parts:bench_forecast",
         "calibrate": "ui.benches.calibrate:bench_calibrate",
         "cooling": "ui.benches.cooling:bench_cooling",

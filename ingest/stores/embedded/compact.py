@@ -148,7 +148,9 @@ class Compaction:
         older = self._older(reader, group, metric, where, starts)
         plain = not older and all(piece.quality is None for piece in newer)
         asked = None if plain else newer
-        return rolled(self._names, rowsets, [*older, newer], asked, starts, MINUTE, None if older else places)
+        if older:
+            places = decimals(piece.said for rank in (*older, newer) for piece in rank)
+        return rolled(self._names, rowsets, [*older, newer], asked, starts, MINUTE, places)
 
     def _older(self, reader: PartReader, group: Group, metric: str, where: Ints, starts: Times) -> list[list[Piece]]:
         """What earlier runs have of the same minutes; mostly nothing."""

@@ -35,10 +35,10 @@ def edges_of(starts: Times, width: int) -> Times:
     return np.stack([starts[first], starts[last] + width], axis=1).ravel()
 
 
-def decimals(sums: Iterable[Floats]) -> int | None:
-    """How many decimals all ``sums`` have, NaN aside; None where some are no short decimals."""
+def decimals(planes: Iterable[Floats]) -> int | None:
+    """How many decimals all values of ``planes`` have, NaN aside; None where some are no short decimals."""
     most = 0
-    for plane in sums:
+    for plane in planes:
         whole, most = to_integers(np.where(np.isnan(plane), 0.0, plane), most)
         if whole is None:
             return None
