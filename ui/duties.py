@@ -142,6 +142,10 @@ class Duties:
         """What people say, and what is in force at schedulers."""
         await self.acting.acts(now)
 
+    async def responds(self, now: datetime) -> None:
+        """What the grid asks."""
+        await self.acting.respond(now)
+
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end."""
         await self.acting.reverts(now)

@@ -15,7 +15,7 @@ from analytics.finding import Finding
 from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
 from energy.account.book import Given
-from energy.plan import Mode, Plan, Verdict
+from energy.plan import Gain, Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
 from twin.message import Message
@@ -128,7 +128,8 @@ class AlertRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """A plan with its expected change of facility power (negative saves), 80 % interval, and what the guard says."""
+    """A plan with its expected change of facility power (negative saves), 80 % interval, and what the guard says; ``gain``:
+    what moving work should change, where it does that."""
 
     key: str
     lever: str
@@ -142,6 +143,7 @@ class PlanRow:
     expires: datetime
     allowed: bool
     refusals: tuple[Spoken, ...]
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +318,7 @@ def _plan(plan: Plan, verdict: Verdict, modes: dict[str, Mode], now: datetime) -
         expires=plan.expires,
         allowed=verdict.allowed,
         refusals=tuple(refusal.why for refusal in verdict.refusals),
+        gain=plan.gain,
     )
 
 

@@ -25,6 +25,7 @@ from ui.scenario import ScenarioIn
 from ui.view import Live
 
 MAX_HOURS, MAX_STEPS, MAX_MEMBERS, MAX_JOBS, MAX_POINTS = 168.0, 20_000, 16, 10_000, 288
+MAX_AGE_S, MAX_COUNT = 4e8, 1_000_000  # of a job: a dozen years, and more than any cluster has
 Work = Literal["example", "queue"]
 _T = TypeVar("_T")
 
@@ -33,7 +34,7 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] = 24.0
     step_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
 
 
 class SimulateIn(_Asked):
@@ -57,14 +58,14 @@ class JobIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: str = Field(max_length=100)
-    submit_s: float
-    run_s: float
-    start_s: float | None = None
-    limit_s: float | None = None
-    nodes: int = 0
-    gpus: int = 0
-    gpu_util_frac: float | None = None
-    node_w: float | None = None
+    submit_s: float = Field(ge=-MAX_AGE_S, le=MAX_AGE_S)
+    run_s: float = Field(ge=0, le=MAX_AGE_S)
+    start_s: float | None = Field(None, ge=-MAX_AGE_S, le=MAX_AGE_S)
+    limit_s: float | None = Field(None, ge=0, le=MAX_AGE_S)
+    nodes: int = Field(0, ge=0, le=MAX_COUNT)
+    gpus: int = Field(0, ge=0, le=MAX_COUNT)
+    gpu_util_frac: float | None = Field(None, ge=0, le=1)
+    node_w: float | None = Field(None, ge=0, le=1e7)
 
 
 class ReplayIn(_Asked):
