@@ -197,6 +197,8 @@ def _streams(pdf: bytes) -> Iterator[bytes]:
 
 def test_the_pages_list_names_every_figure_of_a_first_page(report: Report) -> None:
     assert {figure.label for figure in report.head} <= set(PAGE_LABELS)
+    zh = words("zh")
+    assert [text for text in PAGE_LABELS if text != "PUE" and zh(text) == text] == []
 
 
 def test_every_word_is_also_chinese(report: Report) -> None:

@@ -22,7 +22,7 @@ def as_json(report: Report) -> str:
         "said": [{"text": m.text, "params": dict(m.params)} for m in report.said],
         "sections": {s.key: {block.key: _plain(block) for block in s.blocks} for s in report.sections},
     }  # fmt: skip
-    return json.dumps(_clean(body), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_clean(body), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(block: Block) -> dict[str, Any]:
