@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -153,6 +154,25 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
     assert not first.leads()
     for each in (first, second, one, other):
         each.close()
+
+
+def test_processes_that_start_together_on_an_empty_database_make_its_table_once(database: str) -> None:
+    session = Session(database, None)
+    for _ in range(5):
+        session.ask("DROP TABLE IF EXISTS icctwin_record")
+        sessions, together = [Session(database, None) for _ in range(6)], threading.Barrier(6)
+
+        def start(one: Session, together: threading.Barrier = together) -> PostgresRecords:
+            one.ask("SELECT 1")  # connected
+            together.wait(30)
+            return PostgresRecords(one)
+
+        with ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(start, sessions))
+        assert [records.append("t", NOW, {"i": i}) for i, records in enumerate(made)] == [1, 2, 3, 4, 5, 6]
+        for one in sessions:
+            one.close()
+    session.close()
 
 
 class Exporter(BaseHTTPRequestHandler):
