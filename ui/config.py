@@ -22,6 +22,7 @@ from twin.load import Row, load_site
 from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
 from ui.lines import line_of
+from ui.report.section import REPORTS, ReportSection
 from ui.roles import part_names
 
 
@@ -178,6 +179,7 @@ class Config:
     twin: TwinSection
     sources: Sequence[SourceSection]
     access: AccessSection = SINGLE
+    report: ReportSection = REPORTS
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -189,6 +191,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "cluster": ClusterSection,
     "twin": TwinSection,
     "access": AccessSection,
+    "report": ReportSection,
 }
 MAX_SOURCES = 10_000
 _SECRETS = ("secret", "password", "token", "bearer", "credential")  # whoever wrote one here sees it in no log

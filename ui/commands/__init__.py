@@ -28,6 +28,7 @@ GROUPS = (
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",
+    "ui.commands.request",
 )
 
 

@@ -1,6 +1,7 @@
 """``/api/v1/{simulate,replay,what-if}``: questions to the offline twin. They compute and change nothing; one runs at a time."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,14 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError
 from twin.frame import Floats, Origin
-from twin.params import Params
 from twin.sim.examples import example_jobs
 from twin.sim.fleet import fleet_of
 from twin.sim.outlook import Line, Outlook, outlook_of
-from twin.sim.scenario import Scenario
 from twin.sim.trace import Trace, checked, trace_of, trace_of_queue
 from twin.sim.whatif import Comparison, compare
 from twin.simulate import Trajectory, simulate
+from ui.calibrating import told_beyond
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.scenario import ScenarioIn
@@ -176,15 +176,16 @@ class Runner:
         if work == "queue":
             return trace_of_queue(self.live.jobs, self.start_s())
         rng = np.random.Generator(np.random.PCG64(seed))
-        return example_jobs(fleet_of(self.live.site, Params()), hours * 3600, self.start_s(), rng)
+        return example_jobs(fleet_of(self.live.site, self.live.fitted.params), hours * 3600, self.start_s(), rng)
 
     def compare(self, asked: WhatIfIn) -> Comparison:
         """Two scenarios side by side."""
         base, other = asked.base, asked.other
-        return compare(
+        fitted = self.live.fitted
+        made = compare(
             self.live.site,
             self.work(asked.work, asked.hours, asked.seed),
-            base.params(Params()),
+            base.params(fitted.params),
             self.outlook(),
             asked.hours * 3600,
             asked.step_s,
@@ -192,15 +193,15 @@ class Runner:
             rng=np.random.Generator(np.random.PCG64(asked.seed)),
             members=asked.members,
             start_s=self.start_s(),
-            other_params=other.params(Params()),
+            other_params=other.params(fitted.params),
         )
+        return replace(made, base=told_beyond(made.base, fitted.ranges), other=told_beyond(made.other, fitted.ranges))
 
-    def simulate(self, asked: _Asked, jobs: Trace, scenario: Scenario, params: Params) -> Trajectory:
+    def simulate(self, asked: _Asked, jobs: Trace, scenario: ScenarioIn) -> Trajectory:
         """One run from now on."""
-        span_s = asked.hours * 3600
-        return simulate(
-            self.live.site, jobs, params, self.outlook(), span_s, asked.step_s, start_s=self.start_s(), scenario=scenario
-        )
+        site, fitted, span_s = self.live.site, self.live.fitted, asked.hours * 3600
+        about = (site, jobs, scenario.params(fitted.params), self.outlook(), span_s, asked.step_s)
+        return told_beyond(simulate(*about, start_s=self.start_s(), scenario=scenario.scenario()), fitted.ranges)
 
 
 _SIGNALS = (
@@ -225,8 +226,7 @@ def add_twin(server: FastAPI, pulse: Pulse) -> Runner:
 
         def work() -> TrajectoryOut:
             jobs = runner.work(asked.work, asked.hours, asked.seed)
-            params = asked.scenario.params(Params())
-            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario.scenario(), params))
+            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario))
 
         return await answered(asked, work)
 
@@ -235,9 +235,8 @@ def add_twin(server: FastAPI, pulse: Pulse) -> Runner:
         """Run recorded jobs through the twin."""
 
         def work() -> TrajectoryOut:
-            params = asked.scenario.params(Params())
             jobs = checked(_trace(asked.jobs, runner.start_s()), "job")
-            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario.scenario(), params))
+            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario))
 
         return await answered(asked, work)
 
