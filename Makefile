@@ -8,11 +8,12 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field web plants up test search lint docs lock clean
+.PHONY: help setup field web plants up test search lint audit docs lock clean
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+PACKAGES := twin ingest analytics energy ui
 # A first start writes bytecode beside the libraries, and a second one is quick because of it.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -72,6 +73,15 @@ lint: .venv/dev ## ruff, mypy strict and the order of imports
 	$(BIN)/ruff format --check . || status=1
 	$(BIN)/mypy || status=1
 	$(BIN)/lint-imports || status=1
+	exit $$status
+
+audit: .venv/dev ## look for known weaknesses: bandit over the code, pip-audit over the locks (asks an advisory service)
+	@status=0
+	$(BIN)/bandit --quiet --recursive --severity-level medium --confidence-level medium --configfile pyproject.toml $(PACKAGES) || status=1
+	for lock in requirements.txt requirements-field.txt; do
+	  $(BIN)/pip-audit --disable-pip --require-hashes --requirement "$$lock" --progress-spinner off \
+	    || { echo "icctwin: pip-audit found something in $$lock, or reached no advisory service (its words stand above)" >&2; status=1; }
+	done
 	exit $$status
 
 docs: .venv/docs ## make the documentation's pages in var/docs/, every link checked

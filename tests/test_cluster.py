@@ -159,6 +159,26 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
 
 
 @pytest.mark.server
+def test_processes_that_start_together_on_an_empty_database_make_its_table_once(database: str) -> None:
+    session = Session(database, None)
+    for _ in range(5):
+        session.ask("DROP TABLE IF EXISTS icctwin_record")
+        sessions, together = [Session(database, None) for _ in range(6)], threading.Barrier(6)
+
+        def start(one: Session, together: threading.Barrier = together) -> PostgresRecords:
+            one.ask("SELECT 1")  # connected
+            together.wait(30)
+            return PostgresRecords(one)
+
+        with ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(start, sessions))
+        assert [records.append("t", NOW, {"i": i}) for i, records in enumerate(made)] == [1, 2, 3, 4, 5, 6]
+        for one in sessions:
+            one.close()
+    session.close()
+
+
+@pytest.mark.server
 def test_records_that_build_on_the_last_one_leave_no_gap_whoever_appends(database: str) -> None:
     """Processes append at once; each record is made from the one before it, whoever wrote that."""
     each = [PostgresRecords(Session(database, None)) for _ in range(4)]

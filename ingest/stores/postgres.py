@@ -16,6 +16,7 @@ from twin.errors import ConfigError, Problem
 WAIT_S = 5
 T = TypeVar("T")
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+_SCHEMA_KEY = 0x1CC7  # of the advisory lock under which tables are made
 _SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS icctwin_record(number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic TEXT NOT NULL,
   time TIMESTAMPTZ NOT NULL, text TEXT NOT NULL);
@@ -86,7 +87,7 @@ class PostgresRecords:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        session.ask(_SCHEMA_SQL)
+        session.ask_alone(_SCHEMA_KEY, lambda ask: ask(_SCHEMA_SQL, ()))  # processes that start together make it once
 
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         """See ``twin.ports.Records``. ``ValueError`` for what is no JSON object or too large."""

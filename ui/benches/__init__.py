@@ -39,6 +39,8 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "report": "ui.benches.report:bench_report",
         "dig": "ui.benches.dig:bench_dig",
         "scene": "ui.benches.scene:bench_scene",
+        "chaos": "ui.benches.chaos:bench_chaos",
+        "overload": "ui.benches.overload:bench_overload",
     }
 )
 _RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data"  # beside the checkout
