@@ -101,7 +101,7 @@ def body() -> str:
             "series",
             "Forecasts",
             [],
-            listed("series", "Nothing is foreseen yet", series, "minmax(0,2fr) repeat(5, minmax(0,1fr))"),
+            listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 8rem 5rem 5rem 4.4rem 5rem"),
             size="w8",
         ),
     )
@@ -263,6 +263,8 @@ def _series(live: Live, one: Forecast, now: datetime, words: Words) -> Cell:
     judged = live.accuracy.get((one.kind, one.row, one.metric))
     present = live.state.one(one.kind, one.metric, now, one.row)
     cells = [plain(words, value, unit) for value in (present, ahead(1), ahead(24))]
+    if cells[0]["f"] == "ok" and "/" in cells[0]["u"]:  # a long unit is said once: it takes no prefix
+        cells = [cells[0], *({**one, "u": ""} for one in cells[1:])]
     cells += [plain(words, judged.mase if judged else np.nan, "ratio")]
     cells += [plain(words, judged.coverage_80_frac if judged else np.nan, "frac")]
     return row("", [_name(live, one, words), *cells])
