@@ -150,7 +150,7 @@ NEEDS = {
 
 
 def test_each_lever_says_what_it_needs() -> None:
-    assert set(NEEDS) == {name for name in LEVERS if not name.startswith("job_")} - {"demand_response"}
+    assert set(NEEDS) == {name for name in LEVERS if not name.startswith("job_")} - {"demand_response", "tune"}
 
 
 @pytest.mark.parametrize(("name", "kind", "names"), [(one, *need) for one in NEEDS for need in (*EACH, *NEEDS[one])])
@@ -172,7 +172,7 @@ def test_a_stale_or_suspect_input_is_never_believed(name: str, kind: str, names:
     assert proposed(name, site, state) is None
 
 
-@lever
+@pytest.mark.parametrize("name", sorted(NEEDS))  # ``tune`` watches first: its own are in test_tune_live
 def test_the_same_proposal_has_the_same_key(name: str) -> None:
     site, physics = SITES[True], Physics()
     state = read(site, physics, 24.0, 31.0)

@@ -76,7 +76,7 @@ class Tune:
     _history: tuple[list[Reading], Floats] | None = None
     _due_s: float = -math.inf
     _made: Decision | None = None
-    _was: Floats = field(default_factory=lambda: np.empty(0))
+    _from_c: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def name(self) -> str:
@@ -125,7 +125,7 @@ class Tune:
         water, coolant = self._physics.waters(reading.settings)
         dew_c = dew_point_c(np.asarray(reading.dry_bulb_c), np.asarray(reading.wet_bulb_c))
         margins = {name: float(value) for name, value in self._physics.measured(water, coolant, dew_c, room_k).items()}
-        self._was, self._due_s = reading.settings, reading.time_s + EVERY_S
+        self._from_c, self._due_s = reading.settings, reading.time_s + EVERY_S
         self._made = self.tuner.step(reading._replace(load_frac=it_w / self._physics.it_w, margins=margins))
 
     def _begin(self, reading: Reading, room_k: float) -> None:
@@ -155,11 +155,11 @@ class Tune:
         effect = replace(made.effect, horizon_s=EXPIRES_S)
         if effect.high_w >= 0 or -effect.facility_power_w < SMALLEST_GAIN_FRAC * facility_w:
             return None
-        aims = _aims(site, chain, made.settings - self._was, get)
+        aims = _aims(site, chain, made.settings - self._from_c, get)
         if not 0 < len(aims) <= MOST:
             return None
         readings = min(learned.count for learned in tuner.learned.values())
-        return _written(aims, made, effect, self._was, readings, now)
+        return _written(aims, made, effect, self._from_c, readings, now)
 
 
 def _written(
