@@ -19,13 +19,14 @@ from twin.site import Links, Site
 
 
 class Layer(IntEnum):
-    """Kinds of trouble."""
+    """Kinds of trouble. ``RELIEF``: it does the work of one that failed."""
 
     OWN = 0
     HEAT = 1
     POWER = 2
     NETWORK = 3
     WORK = 4
+    RELIEF = 5
 
 
 Add = Callable[[int, Layer, int, Layer, float], None]  # source, its layer, target, its layer, probability
@@ -38,8 +39,9 @@ _OWN_METRICS = frozenset(
 _NETWORK_METRICS = frozenset(
     ("rx_bps", "tx_bps", "net_rx_bps", "net_tx_bps", "error_count", "link_down_count", "latency_s", "nvlink_error_count")
 )
-_HEAT_METRICS = frozenset(("heat_w", "pump_speed_frac", "fan_speed_frac", "leak_flag", "position_frac"))
+_HEAT_METRICS = frozenset(("heat_w", "fan_speed_frac", "leak_flag", "position_frac"))
 _WORK_METRICS = frozenset(("util_frac", "sm_active_frac", "tensor_active_frac", "dram_active_frac", "gpus_allocated_count"))
+_RELIEF_METRICS = frozenset(("loading_frac", "pump_speed_frac", "current_a"))  # of what carries more because another does not
 _COOLS = frozenset(("cdu", "pump", "chiller", "tower", "drycooler", "loop"))
 _PASSES_COOLS, _PASSES_FEED, _PASSES_ONE_OF_TWO, _PASSES_LINK = 0.85, 0.95, 0.35, 0.9
 _SINGLE_SHARE = 0.6  # of a load; what carries more has no partner that could take over
@@ -127,6 +129,10 @@ def layers_of(kind: str, metric: str) -> tuple[Layer, ...]:
         return (Layer.NETWORK,)
     if metric == "up_flag":
         return (Layer.POWER, Layer.NETWORK)
+    if metric in _RELIEF_METRICS:
+        return (Layer.RELIEF,)
+    if kind == "pump" and metric == "power_w":
+        return (Layer.POWER,)
     if metric in _WORK_METRICS:
         return (Layer.WORK, Layer.NETWORK)
     if metric in ("throttle_code", "sm_clock_hz", "mem_clock_hz"):
@@ -187,7 +193,7 @@ def _rows(links: Links) -> "zip[tuple[int, int, float]]":
 def _partners(site: Site, edge: Add) -> None:
     """What takes over when another fails shows it: the other feed's load, the standby pump, the other chillers."""
     pairs: dict[tuple[int, int], tuple[Layer, float]] = {}
-    for relation, layer, q in (("feeds", Layer.POWER, 0.4), ("cools", Layer.HEAT, 0.3)):
+    for relation, layer, q in (("feeds", Layer.POWER, 0.1), ("cools", Layer.HEAT, 0.3)):
         of: dict[int, list[int]] = defaultdict(list)
         for source, target, _ in _rows(site.links[relation]):
             of[target].append(source)
@@ -198,9 +204,10 @@ def _partners(site: Site, edge: Add) -> None:
     for pump in site.of_kind("pump").tolist():
         pumps[int(site.parent[pump])].append(pump)
     for each in pumps.values():
-        pairs |= {(a, b): (Layer.HEAT, 0.5) for a in each for b in each if a != b}
+        pairs |= {(a, b): (Layer.HEAT, 0.1) for a in each for b in each if a != b}
     for (a, b), (layer, q) in pairs.items():
         edge(a, layer, b, layer, q)
+        edge(a, layer, b, Layer.RELIEF, 0.8)
 
 
 def _work(site: Site, jobs: Jobs, edge: Add) -> None:

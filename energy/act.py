@@ -137,6 +137,16 @@ class Desk:
         """The same, of orders to schedulers; ``but_begins``: begin times stay, which release themselves."""
         return await self._ordering.revert_due(now, all_now, but_begins)
 
+    async def end(self, plan: str, state: State, now: datetime, why: Message) -> Sequence[Outcome]:
+        """Undo, before its time, all that plans with keys that begin with ``plan`` brought in force."""
+        await self._ordering.end(plan, now, why)
+        self._setpoints.end(plan)
+        return await self.revert_setpoints(state, now)
+
+    def stage(self, key: str) -> Stage | None:
+        """What became of a plan; None where it was never decided on."""
+        return self._memory.stage.get(key)
+
     async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """Let go of jobs that bear a note of ours and wait, and of which no record is left."""
         await self._ordering.release_strays(queue, jobs, now)

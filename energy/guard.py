@@ -31,7 +31,8 @@ class Limits:
     two changes of one metric of one asset. ``actions_per_hour``: over the whole site. ``longest_s``: how far ahead the
     end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard. ``orders_per_hour``
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
-    its submission a job may be made to start.
+    its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
+    of the grid, which must follow the meter.
     """
 
     stop: bool = False
@@ -44,10 +45,13 @@ class Limits:
     orders_per_hour: int = 5000
     order_dwell_s: float = 600.0
     longest_wait_s: float = 86_400.0
+    request_dwell_s: float = 30.0
+    request_actions_per_hour: int = 20_000
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
 _NEEDS: Mapping[str, tuple[str, ...]] = {"supply_temp_setpoint_c": ("supply_temp_c",)}
+_ANSWERS = ("power_cap_w", "power_setpoint_w")
 _COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac")
 
 
@@ -116,6 +120,8 @@ def _uncertain(case: _Case) -> Found:
     if not case.plan.actions and case.plan.orders:
         return  # what orders bring is judged by their own rule
     effect = case.plan.effect
+    if case.plan.request and math.isfinite(effect.low_w) and effect.low_w <= effect.facility_power_w <= effect.high_w <= 0:
+        return  # what answers a request need not save: it must not draw more
     if not (math.isfinite(effect.low_w) and effect.low_w <= effect.facility_power_w <= effect.high_w < 0):
         yield {"low_w": effect.low_w, "high_w": effect.high_w}
 
@@ -164,17 +170,27 @@ def _step(case: _Case) -> Found:
 
 
 def _dwell(case: _Case) -> Found:
+    dwell_s = case.limits.request_dwell_s if case.plan.request else case.limits.dwell_s
+    last: dict[tuple[str, str], datetime] = {}
+    for done in case.history:
+        key = (done.asset, done.metric)
+        last[key] = max(done.time, last.get(key, done.time))
     for action in case.settable():
-        times = [done.time for done in case.history if (done.asset, done.metric) == (action.asset, action.metric)]
-        if times and (ago_s := (case.now - max(times)).total_seconds()) < case.limits.dwell_s:
-            yield {"asset": action.asset, "metric": action.metric, "ago_s": ago_s, "dwell_s": case.limits.dwell_s}
+        then = last.get((action.asset, action.metric))
+        if then is not None and (ago_s := (case.now - then).total_seconds()) < dwell_s:
+            yield {"asset": action.asset, "metric": action.metric, "ago_s": ago_s, "dwell_s": dwell_s}
 
 
 def _rate(case: _Case) -> Found:
     hour = timedelta(hours=1)
-    recent = sum(done.metric not in VERBS and case.now - done.time < hour for done in case.history)
-    if case.plan.actions and recent + len(case.plan.actions) > case.limits.actions_per_hour:
-        yield {"recent": recent, "count": len(case.plan.actions), "limit": case.limits.actions_per_hour}
+    answers = bool(case.plan.request)  # what answers requests has a limit of its own, and does not use up the others'
+    limit = case.limits.request_actions_per_hour if answers else case.limits.actions_per_hour
+    recent = sum(
+        done.metric not in VERBS and (done.metric in _ANSWERS) == answers and case.now - done.time < hour
+        for done in case.history
+    )
+    if case.plan.actions and recent + len(case.plan.actions) > limit:
+        yield {"recent": recent, "count": len(case.plan.actions), "limit": limit}
 
 
 def _end(case: _Case) -> Found:

@@ -82,6 +82,10 @@ class Ordering:
         stays = {name for name, queue in self._queues.items() if but_begins and queue.releases_itself}
         return await self._back([one for one in due if not (one.verb is Verb.BEGIN and one.queue in stays)], now, None)
 
+    async def end(self, plan: str, now: datetime, why: Message) -> None:
+        """Take back all that plans with keys that begin with ``plan`` ordered."""
+        await self._back([entry for entry in self._memory.ordered.values() if entry.plan.startswith(plan)], now, why)
+
     async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """See ``energy.act.Desk.release_strays``."""
         terms = jobs.terms

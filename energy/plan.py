@@ -49,7 +49,9 @@ class Plan:
     """What a lever proposes. ``key`` identifies it: the same proposal made again has the same key.
 
     ``actions`` set metrics of assets; ``orders`` are for schedulers (queue's id, what it is told), carried out in their order,
-    and ``gain`` is what those are expected to bring; ``effect`` is then of no power."""
+    and ``gain`` is what those are expected to bring; ``effect`` is then of no power. ``request``: key of the grid's request
+    that it answers, or *contract*: then it need not save anything; what answers a request is followed each minute, and each of
+    its actions stands for itself."""
 
     key: str
     lever: str
@@ -60,6 +62,7 @@ class Plan:
     expires: datetime
     orders: tuple[tuple[str, Orders], ...] = ()
     gain: Gain | None = None
+    request: str = ""
 
     @property
     def count(self) -> int:

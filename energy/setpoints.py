@@ -4,6 +4,7 @@ The record of a step goes to the topic ``audit`` before the device is touched. W
 it is not begun again, and it is still undone at its end.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from twin.site import Site
 from twin.state import State
 
 log = logging.getLogger(__name__)
+AT_ONCE = 32  # devices that are spoken to at a time
 REMIND = timedelta(hours=1)  # how often it is recorded that a value still cannot be restored
 BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
 
@@ -40,7 +42,10 @@ class Setpoints:
         return [await self._revert(entry, state, now) for entry in due]
 
     async def carry_out(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
-        """All actions of the plan, or none: what was begun is undone as soon as one fails."""
+        """All actions of the plan, or none: what was begun is undone as soon as one fails. What answers a request of the grid
+        stands each for itself: one device that is deaf must not undo the others."""
+        if plan.request:
+            return await self._carry_each(plan, verdict, mode, who, state, now)
         before: dict[str, float] = {}
         for action in plan.actions:
             current = self._current(action, state, now)
@@ -65,6 +70,41 @@ class Setpoints:
             return Outcome(Stage.FAILED, wrong, tuple(frames))
         self._memory.stage[plan.key] = Stage.DONE
         return Outcome(Stage.DONE, None, tuple(frames))
+
+    async def _carry_each(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
+        """Written down, sent ``AT_ONCE`` at a time, and what fails is undone."""
+        limit = asyncio.Semaphore(AT_ONCE)
+        begun = [
+            self._begin(plan, action, current, verdict, mode, who, now)
+            for action in plan.actions
+            if action.asset in self._actuators and (current := self._current(action, state, now)) is not None
+        ]
+
+        async def sent(entry: Open) -> tuple[Frame | None, Message | None]:
+            async with limit:
+                return await self._send(entry.action, now)
+
+        frames: list[Frame] = []
+        done = 0
+        for entry, (frame, wrong) in zip(begun, await asyncio.gather(*map(sent, begun)), strict=True):
+            frames += [frame] if frame is not None else []
+            if wrong is None:
+                done += 1
+                self._step(Stage.DONE, entry, now, readback=entry.action.value)
+            else:
+                self._step(Stage.FAILED, entry, now, why=wrong)
+                self._memory.open[entry.action.key] = replace(entry, failed=True)
+        stage = Stage.DONE if done else Stage.FAILED
+        self._memory.remember(plan.key, stage)
+        total = len(plan.actions)
+        said = Message("{done} of {total} setpoints are in force", {"done": done, "total": total}) if done < total else None
+        return Outcome(stage, said, tuple(frames))
+
+    def end(self, plan: str) -> None:
+        """Have all that plans with keys that begin with ``plan`` set undone with the next ``revert_due``."""
+        for key, entry in self._memory.open.items():
+            if entry.plan.startswith(plan):
+                self._memory.open[key] = replace(entry, failed=True)
 
     def _begin(self, plan: Plan, action: Action, current: float, verdict: Verdict, mode: Mode, who: str, now: datetime) -> Open:
         """Note the action before it is sent. An older one on the same setpoint ends here and hands on its way back."""

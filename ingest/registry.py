@@ -16,6 +16,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from ingest.push import Batch
+from twin.curtail import Asker
 from twin.errors import Problem
 from twin.frame import Frame
 from twin.ports import Actuator, Queue, Source
@@ -26,13 +27,14 @@ from twin.site import Site
 class Opened:
     """What one ``[[source]]`` of a configuration gives; ``actuators`` by id of the asset whose metrics they set; ``history``:
     the past that a simulated plant makes up before its first poll at the given time, step by step; ``inlets``: those of its
-    sources that are pushed into."""
+    sources that are pushed into; ``askers``: those that bring requests of the grid to draw less."""
 
     sources: Sequence[Source]
     queues: Sequence[Queue] = ()
     actuators: Mapping[str, Actuator] = field(default_factory=dict)
     history: Callable[[datetime], Iterator[Sequence[Frame]]] | None = None
     inlets: "Sequence[Inlet]" = ()
+    askers: Sequence[Asker] = ()
 
 
 class Inlet(Protocol):
@@ -69,12 +71,14 @@ class SourceModule(Protocol):
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "bacnet": "ingest.sources.bacnet",
+        "flexbus": "ingest.sources.flexbus",
         "gnmi": "ingest.sources.gnmi",
         "grid": "ingest.sources.grid",
         "host": "ingest.sources.host",
         "kubernetes": "ingest.queues.kubernetes",
         "modbus": "ingest.sources.modbus",
         "mqtt": "ingest.sources.mqtt",
+        "openadr": "ingest.sources.openadr",
         "prometheus": "ingest.sources.prometheus",
         "push": "ingest.sources.push",
         "redfish": "ingest.sources.redfish",

@@ -82,6 +82,10 @@ class Rest:
         except (aiohttp.ClientError, ValueError, OSError) as error:
             raise SourceError(f"{url}: {_why(error)}") from None
 
+    async def form(self, path: str, fields: Mapping[str, str]) -> Reply:
+        """POST ``fields`` as a form, as OAuth2 wants it (RFC 6749, 4.4.2); JSON back. Errors as those of ``send``."""
+        return await self.send("POST", path, aiohttp.FormData(fields))
+
     async def lines(self, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[str]:
         """Lines of an answer that does not end, as they come. ``SourceError`` where it breaks or a line is over its limit."""
         url = self.base.join(URL(path, encoded=True))
@@ -119,8 +123,9 @@ class Rest:
     async def _exchange(self, method: str, url: URL, body: Any, headers: Mapping[str, str]) -> Reply:
         limit = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S)
         wanted = {"Accept": "application/json", **headers}
+        sent = {"data": body} if isinstance(body, aiohttp.FormData) else {"json": body}
         async with self._open().request(
-            method, url, json=body, headers=wanted, allow_redirects=False, timeout=limit, ssl=self._ssl
+            method, url, **sent, headers=wanted, allow_redirects=False, timeout=limit, ssl=self._ssl
         ) as answer:
             if self._ssl is False and answer.connection is not None and answer.connection.transport is not None:
                 secured = answer.connection.transport.get_extra_info("ssl_object")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -37,3 +38,15 @@ def tab(browser: Browser, **how: object) -> Iterator[Page]:
     yield made
     made.close()
     assert errors == []
+
+
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+_DRAWN = {"exclude": [[".main-svg"]]}  # what plotly draws: thousands of elements under one named picture
+
+
+def axe_on(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 A and AA."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    found = page.evaluate("([context, options]) => axe.run(context, options)", [_DRAWN, _RULES])
+    return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"][:3]]

@@ -76,6 +76,7 @@ class DayStore:
             "it_power_w": wave,
             "facility_power_w": wave * 1.15,  # a PUE of 1.15
             "carbon_gco2_per_kwh": np.full(len(wave), 412.0),
+            "price_per_mwh": np.full(len(wave), 438.5),
         }
         values = {name: np.repeat(shape.get(name, wave)[:, None], n, axis=1) for name in metrics}
         return Series(time_s, np.arange(n, dtype=np.int32) if rows is None else rows, values)

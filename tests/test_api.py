@@ -172,7 +172,15 @@ async def test_alerts_jobs_forecasts_plans_and_sources(live: Live, ask: httpx.As
 
 
 TABLE = Table()
-FILES = (".png", ".glb", ".usdc", "/export", "/scene", "/scene/frame")  # answered as bytes, not as JSON
+FILES = (
+    ".png",
+    ".glb",
+    ".usdc",
+    "/export",
+    "/scene",
+    "/scene/frame",
+    "/reports/{report}/{format}",
+)  # answered as bytes, not as JSON
 COMPUTED = {"/api/v1/simulate", "/api/v1/replay", "/api/v1/what-if"}  # a question in the body; they change nothing
 
 

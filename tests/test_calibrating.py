@@ -129,16 +129,16 @@ def test_the_task_proposes_and_adopts_only_where_the_operator_said_so(lived: Pat
     path = _folder(tmp_path, f"[twin]\nadopt = {'true' if adopts else 'false'}")
     centre = Centre(load_config(path), VirtualClock(END))
     try:
-        assert not centre.duties.params.learned.columns
+        assert not centre.live.fitted.params.learned.columns
         next(task for task in centre.tasks if task.name == "calibrate").run(END)
         ((_, _, record),) = centre.records.read(TOPIC)
         assert record["adopted"] is adopts
-        assert bool(centre.duties.params.learned.columns) is adopts
+        assert bool(centre.live.fitted.params.learned.columns) is adopts
         assert (tmp_path / "calibration.json").exists() is adopts
     finally:
         centre.close()
     again = Centre(load_config(path), VirtualClock(END))
-    assert bool(again.duties.params.learned.columns) is adopts, "in force after a restart"
+    assert bool(again.live.fitted.params.learned.columns) is adopts, "in force after a restart"
     again.close()
 
 

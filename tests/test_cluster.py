@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,8 @@ from ingest.stores.registry import open_kept
 from ingest.stores.server import Server
 from twin.errors import SourceError
 from twin.frame import Frame, Origin, frame_of, same
+from ui.access.audit import ACCESS, Audited, verify
+from ui.access.role import Identity, Role
 from ui.app import TASK_NAMES
 from ui.cli import main
 from ui.config import load_config, site_of
@@ -153,6 +156,48 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
     assert not first.leads()
     for each in (first, second, one, other):
         each.close()
+
+
+@pytest.mark.server
+def test_records_that_build_on_the_last_one_leave_no_gap_whoever_appends(database: str) -> None:
+    """Processes append at once; each record is made from the one before it, whoever wrote that."""
+    each = [PostgresRecords(Session(database, None)) for _ in range(4)]
+
+    def count(records: PostgresRecords) -> None:
+        for _ in range(25):
+            records.append_next("chain", NOW, lambda last: {"n": last["n"] + 1 if last else 0})
+
+    def breaks(last: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        raise ZeroDivisionError
+
+    with ThreadPoolExecutor(len(each)) as pool:
+        list(pool.map(count, each))
+    assert [record["n"] for _, _, record in each[0].read("chain")] == list(range(100))
+    with pytest.raises(ZeroDivisionError):
+        each[0].append_next("chain", NOW, breaks)
+    with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
+        each[0].append_next("chain", NOW, lambda last: {"n": float("nan")})
+    number = each[1].append_next("chain", NOW, lambda last: {"n": (last or {})["n"] + 1})  # its lock was let go
+    assert each[2].read("chain", limit=1, newest=True) == [(number, NOW, {"n": 100})]
+    for one in each:
+        one.close()
+
+
+@pytest.mark.server
+def test_the_audit_of_several_processes_is_one_chain(database: str) -> None:
+    each = [Audited(PostgresRecords(Session(database, None))) for _ in range(3)]
+    who = Identity("li.na", "li.na", Role.ADMIN)
+
+    def note(i: int) -> None:
+        for k in range(10):
+            each[i].note(who, "127.0.0.1", f"did {k}", NOW)
+
+    with ThreadPoolExecutor(len(each)) as pool:
+        list(pool.map(note, range(len(each))))
+    verdict = verify(each[0], ACCESS)
+    assert (verdict.links, verdict.before, verdict.faults) == (30, 0, ())
+    for one in each:
+        one.close()
 
 
 class Exporter(BaseHTTPRequestHandler):

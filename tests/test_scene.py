@@ -14,6 +14,7 @@ from analytics.alerts import Severity
 from ingest.stores import open_store
 from twin.frame import Frame, Origin
 from twin.load import Row, build_site
+from twin.params import Params
 from twin.sim.examples import frontier_site
 from twin.sim.outlook import outlook_of
 from twin.site import Site
@@ -263,7 +264,7 @@ def test_the_day_ahead_adds_up_to_the_forecast_and_its_water_follows() -> None:
     rack_w = live.state.column("rack", "power_w", now)
     ratio = np.where(np.arange(24) < 12, 1.0, 1.3)
     said = forecast_of(live, ratio)
-    run = day_ahead(SITE, live.state, [said], outlook_of({}), now)
+    run = day_ahead(SITE, live.state, [said], outlook_of({}), now, Params())
     early, late = (run.at(now.timestamp() + 3600 * h + 1800) for h in (6, 18))
     assert early("rack", "power_w").sum() == pytest.approx(rack_w.sum(), rel=0.01)
     assert late("rack", "power_w").sum() == pytest.approx(1.3 * rack_w.sum(), rel=0.01)

@@ -23,7 +23,9 @@ WALKS = {
         *((f"{RARITAN}.5.2.3.1.4.1.1.{kind}", "gauge", value) for kind, value in ((1, 680), (4, 233), (5, 138), (8, 5000))),
     ],
     UPS: [
+        (f"{UPS}.2.3.0", "integer", 34),
         (f"{UPS}.2.4.0", "integer", 87),
+        (f"{UPS}.2.7.0", "integer", 31),
         *((f"{UPS}.3.3.1.{column}.{line}", "integer", value) for column, value in ((3, 230), (4, 125), (5, 2700)) for line
         in (1, 2)), (f"{UPS}.4.1.0", "integer", 5),
         *((f"{UPS}.4.4.1.{column}.{line}", "integer", value + line) for column, value in ((4, 2500), (5, 40)) for line in
@@ -38,6 +40,9 @@ WALKS = {
     ],
     f"{APC}.1": [
         (f"{APC}.1.2.2.1.0", "gauge", 100),
+        (f"{APC}.1.2.2.2.0", "gauge", 27),
+        (f"{APC}.1.2.2.3.0", "timeticks", 216_000),
+        (f"{APC}.1.2.2.4.0", "integer", 2),
         (f"{APC}.1.3.2.1.0", "gauge", 231),
         (f"{APC}.1.4.1.1.0", "integer", 2),
         (f"{APC}.1.4.2.3.0", "gauge", 37),
@@ -187,6 +192,8 @@ async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):
         "current_a": [12.5],
         "charge_frac": [pytest.approx(0.87)],
         "on_battery_flag": [1],
+        "battery_runtime_s": [34 * 60],
+        "battery_temp_c": [31],
     }
 
 
@@ -213,6 +220,9 @@ async def test_apcs_pdus_and_upses_are_read_by_their_own_mib(tmp_path):
     }
     assert columns(ups["ups"]) == {
         "charge_frac": [1],
+        "battery_temp_c": [27],
+        "battery_runtime_s": [2160],
+        "battery_replace_flag": [1],
         "voltage_v": [231],
         "current_a": [6],
         "loading_frac": [0.37],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ from faces_harness import Hands, live_of
 
 from ingest.sources.simulated.layout import demo_rows
 from twin.load import build_site
+from twin.params import Params
+from ui.calibrating import Fitted
 from ui.faces.server import build_server
 
 SITE = build_site("demo", "UTC", *demo_rows(128))
@@ -55,6 +58,22 @@ async def test_two_scenarios_over_http(ask: httpx.AsyncClient) -> None:
     assert energy["difference"] == pytest.approx(energy["other"] - energy["base"])
     assert energy["difference_p10"] <= energy["difference_p90"] < 0
     assert (said["base"]["scenario"], said["other"]["scenario"]) == ("base", "cap")
+
+
+async def test_answers_rest_on_the_fitted_parameters_and_say_where_they_end() -> None:
+    live = live_of(SITE, Hands())
+    asked = {"hours": 2, "step_s": 60}
+    hungry = replace(Params().node, other_w=4000.0)
+    said = []
+    for live.fitted in (Fitted(), Fitted(replace(Params(), node=hungry), {"it_power_w": (1.0, 2.0)})):
+        transport = httpx.ASGITransport(build_server(live))
+        async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+            said.append((await client.post("/api/v1/simulate", json=asked)).json())
+            both = (await client.post("/api/v1/what-if", json={**asked, "members": 0, "other": {"gpu_cap_frac": 0.6}})).json()
+    assert said[1]["summary"]["facility_energy_kwh"] > said[0]["summary"]["facility_energy_kwh"]
+    assert not any("extrapolation" in note for note in said[0]["notes"])
+    for notes in (said[1]["notes"], both["base"]["notes"], both["other"]["notes"]):
+        assert any("it_power_w" in note and "extrapolation" in note for note in notes)
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

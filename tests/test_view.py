@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 import string
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
@@ -26,7 +27,9 @@ from ingest.stores.records import open_records
 from twin.errors import SourceError
 from twin.event import TOPIC, Event
 from twin.frame import Frame, Origin, frame_of
+from twin.kinds import KINDS
 from twin.message import Message
+from twin.metrics import METRICS, every_metric
 from twin.ports import Series
 from ui.faces.chart import power_curve
 from ui.faces.pages.overview import overview_text
@@ -35,7 +38,7 @@ from ui.faces.server import build_server
 from ui.past import Past, read_past
 from ui.reading import Reading
 from ui.view import Live, View, as_json, view
-from ui.words import LOCALES, words
+from ui.words import LOCALES, metric_label, words
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -312,6 +315,16 @@ def test_every_sentence_has_its_chinese_with_the_same_places() -> None:
     assert not missing, f"add to {LOCALES}/zh_CN: {sorted(missing)}"
     uneven = {text for text, said in known.items() if template_names(text) != template_names(said)}
     assert not uneven, f"placeholders differ: {sorted(uneven)}"
+
+
+def test_every_metric_and_every_kind_has_its_chinese_name() -> None:
+    zh, same = words("zh"), {"PUE", "XID"}
+    bare = {one.name for one in every_metric() if zh.metric(one.name) == metric_label(one.name)}
+    assert {metric_label(name) for name in bare} == same, "add to the catalogue with msgctxt metric"
+    named = {(kind, zh.metric(name)) for kind, rows in METRICS.items() for name in rows if metric_label(name) not in same}
+    assert all(re.search("[\u4e00-\u9fff]", said) for _, said in named)
+    assert (words("en").metric("supply_temp_c"), zh.metric("supply_temp_c")) == ("supply temperature", "供液温度")
+    assert {kind for kind in KINDS if not re.search("[\u4e00-\u9fff]", zh(kind))} == {"gpu", "pdu", "ups", "cdu"}
 
 
 def test_the_wall_asks_for_no_word_that_has_no_chinese() -> None:

@@ -6,21 +6,24 @@ One browser and one server for each mood; a page is loaded once and then turned 
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browsing import WAIT_MS, chromium, tab
+from browsing import WAIT_MS, axe_on, chromium, tab
 from faces_harness import Hands, free_port, served
+from fastapi.responses import HTMLResponse
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from starlette.routing import BaseRoute
 from wall_harness import MOODS, plant_live, site_frame
 
 from twin.errors import SourceError
 from ui.faces.pages import PAGES, page_of
+from ui.faces.pages.jobpath import paths
+from ui.faces.server import build_server
 from ui.view import Live
 
 pytestmark = pytest.mark.browser
@@ -29,12 +32,13 @@ expect.set_options(timeout=WAIT_MS)
 MINE = [page.name for page in PAGES if page.live and page.fixed and page.name != "scene"]  # which has tests of its own
 PICTURES = Path(__file__).resolve().parent.parent / "fixtures" / "pictures"
 SMALL = (480, 270)  # of the golden pictures: layout and colour, not letters
-# Nothing on a wall may scroll or be cut but lists, which leave whole rows out.
+# Nothing on a wall may scroll or be cut but lists, which leave whole rows out, and their texts, which say the rest when asked.
 CUT = """() => {
   const root = document.documentElement;
   const wide = root.scrollWidth > innerWidth || root.scrollHeight > innerHeight ? ["page scrolls"] : [];
   const high = (e) => e.matches(".fill") && e.scrollHeight > e.clientHeight + 1;
-  const cut = [...document.querySelectorAll(".big, .under, .tile .head, .panel > .head > h2, .fill")]
+  const whole = ".big, .under, .tile .head, .panel > .head > h2, .fill, .list, .list .number, .heads .label";
+  const cut = [...document.querySelectorAll(whole)]
     .filter((e) => e.offsetParent && (e.scrollWidth > e.clientWidth + 1 || high(e)))
     .map((e) => `${e.className}: ${e.textContent}`);
   return [...wide, ...cut];
@@ -79,27 +83,84 @@ def turned(page: Page, language: str, theme: str) -> None:
     page.locator("#theme").select_option(theme)
 
 
-def axe_on(page: Page) -> list[str]:
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    return [f"{one['id']}: {node['html'][:160]}" for one in found.response["violations"] for node in one["nodes"][:3]]
+SIZES = ((1366, 768), (1920, 1080))
+# Every mood, and every language in every theme, but not each with each.
+TURNS = (
+    ("empty", "zh", "dark"),
+    ("normal", "en", "light"),
+    ("normal", "zh", "contrast"),
+    ("stale", "en", "contrast"),
+    ("alarming", "en", "dark"),
+    ("alarming", "zh", "light"),
+)
 
 
-# In each mood a page is seen in both languages and one theme, and asked for faults of accessibility once.
-TURNS = {"empty": "dark", "normal": "light", "stale": "dark", "alarming": "contrast"}
+def english(page: Page) -> list[str]:
+    return [text for text in page.evaluate(ENGLISH) if not SAME.match(text)]
 
 
 @pytest.mark.parametrize("name", MINE)
 def test_a_page_is_whole_and_accessible_in_every_mood_language_and_theme(name: str, page: Page, walls: dict[str, str]) -> None:
-    for mood, theme in TURNS.items():
+    for mood in MOODS:
         opened(page, walls[mood], page_of(name).path)
-        page.locator("#theme").select_option(theme)
-        assert page.evaluate(CUT) == [], f"{name} {mood} en"
-        turned(page, "zh", theme)
-        assert page.evaluate(CUT) == [], f"{name} {mood} zh"
-        assert [text for text in page.evaluate(ENGLISH) if not SAME.match(text)] == []
-        if mood != "stale":
-            assert axe_on(page) == [], f"{name} {mood} {theme}"
+        for language, theme in [(said, theme) for one, said, theme in TURNS if one == mood]:
+            turned(page, language, theme)
+            assert axe_on(page) == [], f"{name} {mood} {language} {theme}"
+        for language in ("en", "zh"):
+            turned(page, language, theme)
+            for width, height in SIZES:
+                page.set_viewport_size({"width": width, "height": height})
+                page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+                assert page.evaluate(CUT) == [], f"{name} {mood} {language} {width}"
+        assert english(page) == []
         honest(page, mood)
+
+
+# Pages that the server makes whole: how the router names them -> an address of each.
+PLAIN = {
+    "/twin": "/twin",
+    "/calibration": "/calibration",
+    "/oncall": "/oncall",
+    "/reports": "/reports",
+    "/account": "/account",
+    "/explore": "/explore?kind=rack&metric=power_w&back=86400",
+    "/compare": "/compare?a=h1-a01&b=h1-a02",
+    "/asset/{asset:path}": "/asset/h1-a01",
+    "/approve": "/approve?plan=raise-1&who=li.na&until=1&sign=00",
+}
+ELSEWHERE = {"/scene", "/wall", "/sign-in"}  # test_scene_browser.py, below, test_dig_browser.py
+
+
+def test_no_page_of_the_router_is_forgotten() -> None:
+    pages = set(documents(build_server(plant_live("empty", 64)).routes))
+    assert pages == {page_of(name).path for name in MINE} | set(PLAIN) | ELSEWHERE
+
+
+def documents(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    """Paths of everything that is an HTML document."""
+    for route in routes:
+        kind = getattr(route, "response_class", None)
+        kind = getattr(kind, "value", kind)
+        if isinstance(kind, type) and issubclass(kind, HTMLResponse):
+            yield route.path  # type: ignore[attr-defined]
+        elif hasattr(route, "original_router"):
+            yield from documents(route.original_router.routes)
+
+
+@pytest.mark.parametrize("route", PLAIN)
+def test_a_plain_page_is_accessible_in_every_mood_language_and_theme(route: str, page: Page, walls: dict[str, str]) -> None:
+    address = PLAIN[route]
+    for mood, language, theme in TURNS:
+        page.goto(f"{walls[mood]}{address}{'&' if '?' in address else '?'}lang={language}&theme={theme}")
+        if route != "/approve":  # which is outside the shell
+            expect(page.locator("[data-x=site]")).to_have_text("Yangtze AI Centre")
+            expect(page.locator("#zone option").first).to_contain_text("Asia/Shanghai")
+            expect(page.locator("[data-clock]")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+        page.wait_for_load_state("networkidle")
+        assert axe_on(page) == [], f"{route} {mood} {language} {theme}"
+        if language == "zh":
+            assert english(page) == [], route
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{route} {mood}"
 
 
 def honest(page: Page, mood: str) -> None:
@@ -108,6 +169,7 @@ def honest(page: Page, mood: str) -> None:
     assert flags, "every panel says whose readings it shows"
     if mood == "normal":
         assert "ok" in flags
+        assert "none" not in flags or page.locator("html").get_attribute("data-page") not in ("alerts", "findings", "sources")
     if mood == "alarming":
         assert page.locator(".notice").inner_text() != ""
     if mood in ("empty", "stale") and page.locator("html").get_attribute("data-page") in MEASURED:
@@ -141,13 +203,6 @@ def test_axe_finds_what_is_planted(browser: Browser, walls: dict[str, str]) -> N
         opened(page, walls["normal"], "/storage")
         page.evaluate("() => document.getElementById('theme').removeAttribute('aria-label')")
         assert any(found.startswith("select-name") for found in axe_on(page))
-
-
-def test_plain_pages_are_accessible(page: Page, walls: dict[str, str]) -> None:
-    for name, language, theme in (("twin", "en", "light"), ("oncall", "zh", "dark"), ("calibration", "zh", "contrast")):
-        page.goto(f"{walls['normal']}{page_of(name).path}?lang={language}")
-        page.locator("#theme").select_option(theme)
-        assert axe_on(page) == [], f"{name} {language} {theme}"
 
 
 def test_theme_zone_and_language_are_kept_by_the_browser(browser: Browser, walls: dict[str, str]) -> None:
@@ -225,3 +280,39 @@ def test_a_slow_store_delays_no_number_and_what_it_owes_is_said(browser: Browser
         expect(page.locator('[data-n="pue"] .v')).to_have_text("1.777")
         assert page.locator("[data-lost]").inner_text() == ""
         assert time.monotonic() - began < 60
+
+
+def test_the_path_of_a_chosen_job_is_told_and_marked_on_the_map(browser: Browser, walls: dict[str, str]) -> None:
+    with tab(browser) as page:
+        opened(page, walls["normal"], "/network")
+        expect(page.locator('[data-l="path"] .row').first).to_be_visible()
+        expect(page.locator("#fabric .passed")).to_have_count(0)
+        last = page.locator("#job option").last
+        page.locator("#job").select_option(label=last.inner_text())
+        expect(page.locator("#fabric .switch-box.passed").first).to_be_attached()
+        told = set(page.locator('[data-l="path"] .row').all_inner_texts()[1].split("\n")[-1].split(", "))
+        marked = page.evaluate(
+            "() => [...document.querySelectorAll('#fabric .switch-box.passed title')].map((e) => e.textContent.split(':')[0])"
+        )
+        assert told <= set(marked), "the leaves that are written are those that are marked"
+
+
+def test_the_path_of_a_job_is_what_a_plain_search_finds() -> None:
+    live = plant_live("normal")
+    site, jobs = live.site, live.jobs
+    up: dict[str, set[str]] = {}
+    links = site.links["connects"]
+    for a, b in zip(links.source.tolist(), links.target.tolist(), strict=True):
+        for one, other in ((a, b), (b, a)):
+            if site.ids[other] in set(site.ids_of("switch")):
+                up.setdefault(site.ids[one], set()).add(site.ids[other])
+    for path in paths(jobs, site):
+        job = jobs.ids.index(path.job)
+        gpus = [site.ids_of("gpu")[i] for i in jobs.rows[jobs.job_of == job]]
+        front = {gpu.rpartition("-")[0] for gpu in gpus}
+        assert path.nodes == len(front)
+        seen: set[str] = set()
+        for tier in path.tiers:
+            front = set().union(*(up.get(one, set()) for one in front)) - seen
+            seen |= front
+            assert {site.ids[i] for i in tier.tolist()} == front

@@ -27,7 +27,7 @@ from twin.job import Jobs, JobState, joined, no_jobs
 from twin.load import build_site
 from twin.site import without
 from twin.state import State
-from ui import app
+from ui import app, running
 from ui.cli import main
 from ui.config import load_config
 from ui.demo import write_demo
@@ -190,5 +190,5 @@ def test_a_centre_that_breaks_ends_with_status_1_and_frees_its_store(tmp_path: P
         probe.bind(("127.0.0.1", 0))
         config = load_config(write_demo(tmp_path, gpus=8, seed=1, port=probe.getsockname()[1]))
     monkeypatch.setattr(app.Centre, "make_history", breaks)
-    assert app.serve(config, demo=True) == 1
+    assert running.serve(config, demo=True) == 1
     open_store(config.store.path, app.site_of(config, app.TASK_NAMES)).close()

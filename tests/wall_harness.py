@@ -72,7 +72,7 @@ def plant_site(gpus: int = 512) -> Site:
     """The demo centre with its sources, tasks and this process."""
     assets, links = demo_rows(gpus)
     more = [("sim-" + name, "source") for name in ("gpu", "facility", "network", "queue", "outside")]
-    more += [(name, "task") for name in TASK_NAMES] + [("icctwin", "process")]
+    more += [(f"task/{name}", "task") for name in TASK_NAMES] + [("icctwin", "process")]
     assets = [*assets, *(Row("t", {"id": id_, "kind": kind}) for id_, kind in more)]
     return build_site("Yangtze AI Centre", "Asia/Shanghai", assets, links)
 

@@ -1,7 +1,9 @@
 """What a grid asks of a centre: to draw less for a while, with notice. Whoever brings the request, it looks like this."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 MAX_INTERVALS = 288  # of one request: a day in steps of five minutes
 
@@ -61,3 +63,19 @@ class Request:
     def notice_s(self) -> float:
         """How long before its begin it was known; below 0 where it came late."""
         return self.begin_s - self.received_s
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All that ``who`` asks from now on; what they asked before and do not name any more is taken back."""
+
+    who: str
+    requests: tuple[Request, ...] = ()
+
+
+class Asker(Protocol):
+    """Whatever brings requests from outside: a source."""
+
+    def asked(self) -> Sequence[Asked]:
+        """What came since this was last called, the oldest first. Never blocks."""
+        ...

@@ -27,6 +27,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("switch", ("rack", "hall", "site"), "a network switch"),
     ("port", ("switch", "node"), "a network port or interface"),
     ("storage", (*_PLACES, "node"), "a file system or storage system"),
+    ("disk", ("node", "storage"), "a disk: a hard disk or a solid-state drive"),
     ("pdu", _PLACES, "power distribution: row, floor or rack unit"),
     ("ups", ("site", "hall"), "uninterruptible power supply"),
     ("transformer", ("site", "hall"), "a transformer"),
@@ -55,6 +56,7 @@ KINDS = MappingProxyType({name: Kind(name, parents, doc) for name, parents, doc 
 NUMBER_ATTRIBUTES = MappingProxyType(
     {
         "rated_w": "design power of the asset [W]",
+        "rated_kwh": "energy that a battery holds when it is full [kWh]",
         "rated_va": "rating of a power device [VA]",
         "rated_kgps": "design mass flow [kg/s]",
         "rated_heat_w": "heat that a cooling machine carries at design [W]",
@@ -79,6 +81,7 @@ TEXT_ATTRIBUTES = MappingProxyType(
         "address": "network address of its own controller",
         "device": "the name its operating system uses (eth0, /dev/sda, a mount point)",
         "tags": "words of the operator, separated by blanks",
+        "installed": "day on which it was put into service (2026-01-31)",
         "coolant": "what flows in a CDU's (or rack's) secondary side or in a loop: water, pg25, eg30 (per cent by mass)",
     }
 )

@@ -17,16 +17,20 @@ from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
 from energy.levers.jobs_ahead import pools
 from energy.plan import Mode, Plan, Verdict
+from twin.curtail import Asker
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
 from twin.job import Cluster, Jobs
 from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
+from ui import responding
 from ui.foresight import FIRST
+from ui.responding import Responding
 from ui.switch import Switch
 from ui.view import Live
 
 log = logging.getLogger(__name__)
+MOVE_WORK = ("job_start", "job_shift")
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 
 Publish = Callable[[Sequence[Frame]], None]
@@ -57,15 +61,19 @@ class Acting:
         limits: Limits | None = None,
         slots: Slots | None = None,
         levers: Mapping[str, Lever] | None = None,
+        askers: Sequence[Asker] = (),
     ) -> None:
         """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by, cut
-        into ``slots``; ``levers``: all of ``LEVERS`` where not given."""
+        into ``slots``; ``levers``: all of ``LEVERS`` where not given; ``askers``: who brings requests of the grid."""
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
         self.switch = Switch(live.records, folder)
         self._slots = slots or Slots()
-        self._levers = levers or {name: open_lever(name) for name in LEVERS}
+        opened = levers or {name: open_lever(name) for name in LEVERS}
+        self._levers = {name: lever for name, lever in opened.items() if name not in responding.LEVERS}
+        self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish)
+        self._made: tuple[tuple[Plan, Verdict], ...] = ()
         self._queues: dict[str, QueueNow] = {}
         self._signal: SignalAhead | None = None
         self._watcher = Watcher(live.records)
@@ -107,6 +115,8 @@ class Acting:
         outlook = await self._outlook(now)
         made: list[tuple[Plan, Verdict]] = []
         for name, lever in self._levers.items():
+            if name in MOVE_WORK and self._responding.busy:
+                continue  # while the grid asks for something, that alone moves work
             plan = await asyncio.to_thread(lever.propose, live.site, live.state, live.jobs, outlook, now)
             if plan is None:
                 continue
@@ -116,7 +126,22 @@ class Acting:
                 outcome = await self.desk.decide(plan, verdict, mode, live.state, now)
             self._publish(outcome.frames)
             made.append((plan, verdict))
-        live.plans = tuple(made)
+        self._made = tuple(made)
+        live.plans = (*self._responding.plans, *self._made)
+
+    async def respond(self, now: datetime) -> None:
+        """Take in what the grid asks, answer what it asks now, and prove what it asked."""
+        async with self._busy:
+            self._responding.hear(now)
+            if not self._stopped:
+                queues = tuple(
+                    _without(queue, self.desk.hands_off(queue.name))
+                    for queue in self._queues.values()
+                    if queue.name in self._steered
+                )
+                await self._responding.look(queues, self._verdict, now)
+        self._responding.prove(now)
+        self._live.plans = (*self._responding.plans, *self._made)
 
     async def _verdict(self, plan: Plan, now: datetime) -> Verdict:
         live, limits = self._live, self._limits
@@ -127,10 +152,17 @@ class Acting:
 
     async def _outlook(self, now: datetime) -> Outlook:
         base = outlook_of(self._live.forecasts)
-        queues = tuple(_without(queue, self.desk.hands_off(queue.name)) for queue in self._queues.values())
+        kept = {entry.target for entry in self.desk.ordered if entry.plan.startswith("job_peak:")}
+        queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
-        return Outlook(base.time_s, base.facility_power_w, base.it_power_w, base.wet_bulb_c, signal, queues)
+        return replace(base, signal=signal, queues=queues, limit_w=self._contracted_w())
+
+    def _contracted_w(self) -> float:
+        """What the tariff's contract lets the centre draw; infinity where it has none."""
+        tariff = self._live.given(timedelta()).tariff
+        demand = None if tariff is None else tariff.demand
+        return 1e3 * demand.contracted_kw if demand is not None and demand.contracted_kw > 0 else np.inf
 
     def _foreseen(self, now: datetime) -> SignalAhead | None:
         """The signal as it is foreseen; made anew with each slot."""

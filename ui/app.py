@@ -1,19 +1,15 @@
 """The only place that knows everyone: joins configuration, sources, store, tasks and faces, and stops them cleanly.
 
-A ``Centre`` is everything that one configuration gives. A reload checks the new configuration, then puts a new centre in the
-place of the running one; what is wrong with it is said, and the old one goes on.
+A ``Centre`` is everything that one configuration gives; ``ui.running`` lets it live, and puts the next in its place.
 """
 
 import asyncio
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import takewhile
-from pathlib import Path
 
 from analytics.rules import DEFAULT_RULES, load_rules
 from ingest.collect import Collector
@@ -22,30 +18,29 @@ from ingest.registry import Opened, set_twice, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
 from ingest.stores.registry import open_kept
-from twin.errors import ConfigError, Problem, SourceError
+from twin.errors import ConfigError, Problem
 from twin.estimate import measured_totals
 from twin.frame import Frame
-from twin.message import Message
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
 from ui.acting import Acting
-from ui.calibrating import adoption_file, params_of
-from ui.config import Config, load_config, site_of
+from ui.calibrating import adoption_file, fitted_of
+from ui.config import Config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
 from ui.given import given_by
-from ui.listen import faces, handled, listen
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
+from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
-from ui.tasks import Alarm, Health, RealClock, Task
+from ui.tasks import Alarm, Health, Task
 from ui.thinking import Thinking, some_of
 from ui.view import Live
 
@@ -54,7 +49,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -111,16 +106,16 @@ class Centre:
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
-        queues = [queue for one in opened for queue in one.queues]
+        queues, askers = [queue for one in opened for queue in one.queues], [asker for one in opened for asker in one.askers]
         self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
-        self.live.oncall = oncall
-        params = params_of(adoption_file(config.site.assets), self.site)
+        self.live.oncall, self.live.reports = oncall, library_of(config, self.records, told)
+        self.live.fitted = fitted_of(adoption_file(config.site.assets), self.site)
 
         def anew() -> Duties:
             oncall.recall()
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal)
-            return Duties(self.live, self.publish, rules, queues, acting, params, oncall, part.process)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, askers=askers)
+            return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
@@ -130,11 +125,7 @@ class Centre:
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
-        now = self.clock.now()
-        with self._lock:
-            for frame in frames:
-                self.state.absorb(frame, now)
-        self.duties.oncall.heard(frames)
+        self.hear(frames)
         if self.part.writes:
             self.spool.put(frames)
         self.shared.tell(frames)
@@ -165,7 +156,9 @@ class Centre:
             ("keep", Task("store", self.store.maintain, 10, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
+            ("tasks", Task("responds", led(Duties.responds), 15, 4)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
             ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
@@ -250,84 +243,6 @@ class Centre:
         self.book.close()
 
 
-class _Run:
-    """A running centre that can be replaced by the next. ``ended`` is called when it is over, ``broke`` where by a fault of
-    ours. ``begin`` and ``end`` are called from one thread."""
-
-    def __init__(
-        self, centre: Centre, loop: asyncio.AbstractEventLoop, speed: float, path: Path | None, ended: Callable[[], None]
-    ) -> None:
-        self.centre, self.live, self._ended, self.broke = centre, centre.live, ended, False
-        self._loop, self._speed, self._path = loop, speed, path
-        self._wanted, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
-
-    def begin(self) -> None:
-        """Start the tasks, after the history that a simulated plant makes up; returns at once."""
-        self._thread.start()
-
-    def reload_soon(self) -> None:
-        """Ask for the configuration to be read again; safe in a signal handler."""
-        self._wanted.set()
-
-    def end(self) -> None:
-        """Stop the tasks and close the store; returns when all is kept."""
-        self._over.set()
-        self._wanted.set()
-        self._thread.join()
-
-    def _life(self) -> None:
-        try:
-            self._live_on()
-        except Exception:
-            log.exception("the centre broke; icctwin ends")
-            self.broke = True
-        finally:
-            self.centre.stop(self._loop)
-            self._ended()
-
-    def _live_on(self) -> None:
-        start = self.centre.clock.now()
-        for opened in self.centre.opened:
-            if opened.history is not None and "ingest" in self.centre.part.roles:
-                self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
-        if self._over.is_set():
-            return
-        self.centre.start(self._loop, self._speed)
-        while not self._over.is_set():
-            self._wanted.wait()
-            self._wanted.clear()
-            if not self._over.is_set():
-                self._reload()
-
-    def _reload(self) -> None:
-        if self._path is None:
-            self.live.notices = (Message("The demo has no configuration to read again"),)
-            return
-        old = self.centre
-        try:
-            config = load_config(self._path)
-            open_sources(config, site_of(config, TASK_NAMES))
-            load_rules(config.alerts.rules or DEFAULT_RULES)
-            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
-        except ConfigError as error:
-            log.error("the new configuration is refused, the old one goes on:\n%s", error)
-            why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
-            self.live.notices = (why,)
-            return
-        old.stop(self._loop)
-        try:
-            self.centre = Centre(config, old.clock, live=self.live, part=old.part)
-        except (ConfigError, SourceError) as error:
-            log.error("the new configuration does not start, the old one goes on: %s", error)
-            self.centre = Centre(old.config, old.clock, live=self.live, part=old.part)
-            self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
-        self.centre.start(self._loop, self._speed)
-        if config.wall != old.config.wall:
-            self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
-        log.warning("the configuration was read again")
-
-
 def environment() -> Mapping[str, str]:
     """Where secrets are that a configuration names with ``env:``."""
     return os.environ
@@ -346,54 +261,3 @@ def open_sources(config: Config, site: Site) -> list[Opened]:
     if problems:
         raise ConfigError(problems)
     return [one for _, one in opened]
-
-
-def serve(
-    config: Config,
-    *,
-    speed: float = 1.0,
-    demo: bool = False,
-    seconds: float | None = None,
-    path: Path | None = None,
-    part: Part = WHOLE,
-) -> int:
-    """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
-    reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
-    listener = listen(config.wall.host, config.wall.port) if "wall" in part.roles else None
-    centre = Centre(config, RealClock(speed), part=part)
-    centre.live.demo, centre.live.speed = demo, speed
-    loop = asyncio.new_event_loop()
-    ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
-    ingest.start()
-    server, over = faces(centre.live) if listener else None, threading.Event()
-
-    def end() -> None:
-        over.set()
-        if server:
-            server.should_exit = True
-
-    run = _Run(centre, loop, speed, path, end)
-    timer = threading.Timer(seconds, end) if seconds else None
-    handlers = handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
-    try:
-        run.begin()
-        if timer:
-            timer.start()
-        if listener and server:
-            log.warning("the wall is on http://%s:%d", config.wall.host, listener.getsockname()[1])
-            server.run(sockets=[listener])
-        else:
-            log.warning("%s runs", part.name)
-            over.wait()
-    finally:
-        if timer:
-            timer.cancel()
-        run.end()
-        loop.call_soon_threadsafe(loop.stop)
-        ingest.join()
-        loop.close()
-        if listener:
-            listener.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return int(run.broke)

@@ -31,7 +31,8 @@ from ui.config import Config, load_config
 MANIFEST = "manifest.json"
 FORMAT = 1
 STORE = "store"  # the store's folder inside the archive; the configuration's folder is "site"
-ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db")
+ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db",
+         "reports/[!.]*/*")  # fmt: skip
 MAX_MANIFEST_BYTES = 64 * 2**20
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twin.adopt import FILE, Ranges, entry_of, fit_record, in_force, load_adoptions, save_adoptions, undo
+from twin.adopt import FILE, Ranges, entry_of, fit_record, fitted_ranges, in_force, load_adoptions, save_adoptions, undo
 from twin.calibrate import propose
 from twin.fit import Fit, Score
 from twin.history import History
@@ -40,15 +40,24 @@ class Report:
     ranges: Ranges = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the twin of a centre works with: its parameters in force, and the ranges that they were fitted on."""
+
+    params: Params = field(default_factory=Params)
+    ranges: Ranges = field(default_factory=dict)
+
+
 def adoption_file(assets: Path) -> Path:
     """Where adopted parameters are kept: beside the site's table of ``assets``."""
     return assets.parent / FILE
 
 
-def params_of(path: Path, site: Site) -> Params:
+def fitted_of(path: Path, site: Site) -> Fitted:
     """The parameters in force: those that ship, with what the file ``path`` says was adopted. ``ConfigError`` where the file is
     not understood."""
-    return in_force(site, Params(), load_adoptions(path), str(path))
+    entries = load_adoptions(path)
+    return Fitted(in_force(site, Params(), entries, str(path)), fitted_ranges(entries))
 
 
 def calibrate(

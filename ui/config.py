@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy.levers import LEVERS
 from energy.plan import Mode
@@ -22,6 +22,7 @@ from twin.load import Row, load_site
 from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
 from ui.lines import line_of
+from ui.report.section import REPORTS, ReportSection
 from ui.roles import part_names
 
 
@@ -52,10 +53,23 @@ class StoreSection(_Section, StoreOptions):
 
 
 class WallSection(_Section):
-    """``[wall]``: where the faces listen. Anything but loopback shows the centre to the network."""
+    """``[wall]``: where the faces listen. Anything but loopback shows the centre to the network. ``tls_cert`` and ``tls_key``:
+    files (PEM) with which it speaks TLS by itself, where no proxy in front does."""
 
     host: str = "127.0.0.1"
     port: int = Field(8050, ge=1, le=65535)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    def address(self, port: int) -> str:
+        """Where it is opened, once it listens on ``port``."""
+        return f"http{'s' if self.tls_cert else ''}://{self.host}:{port}"
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "WallSection":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; write both or neither")
+        return self
 
 
 class AlertSection(_Section):
@@ -165,6 +179,7 @@ class Config:
     twin: TwinSection
     sources: Sequence[SourceSection]
     access: AccessSection = SINGLE
+    report: ReportSection = REPORTS
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -176,8 +191,10 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "cluster": ClusterSection,
     "twin": TwinSection,
     "access": AccessSection,
+    "report": ReportSection,
 }
 MAX_SOURCES = 10_000
+_SECRETS = ("secret", "password", "token", "bearer", "credential")  # whoever wrote one here sees it in no log
 
 
 def load_config(path: Path) -> Config:
@@ -222,6 +239,9 @@ class _Reader:
         sections: dict[str, Any] = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
         if sections["wall"] and sections["access"] and (why := refuses(sections["access"], sections["wall"].host)):
             self._problem(("wall", "host"), why)
+        wall, access = sections["wall"], sections["access"]
+        if wall and access and wall.tls_cert and access.url.startswith("http:"):
+            self._problem(("access", "url"), "begins with http, and the wall speaks TLS; write the address that people open")
         for name in raw:
             known = ", ".join((*SECTIONS, "[source]"))
             self._problem((name,), f"no section {name!r}; sections are {known}")
@@ -269,7 +289,9 @@ class _Reader:
         for one in error.errors():
             where = (*place, *one["loc"])
             key = ".".join(str(part) for part in one["loc"]) or "it"
-            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')} (got {str(one.get('input'))[:80]!r})")
+            secret = not key.endswith("_file") and any(word in key.lower() for word in _SECRETS)
+            got = "a secret, not shown; secrets stand in files of their own" if secret else repr(str(one.get("input"))[:80])
+            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')} (got {got})")
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))

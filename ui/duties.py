@@ -15,12 +15,10 @@ from analytics import alerts as alerting
 from analytics.rules import Rules
 from energy import ledger
 from energy.account.runs import RunLog
-from twin.adopt import in_force, load_adoptions
 from twin.errors import SourceError
 from twin.estimate import estimate
 from twin.frame import Frame, frame_of
 from twin.job import Cluster, Jobs, joined
-from twin.params import Params
 from twin.ports import Capacity, Queue
 from ui import calibrating
 from ui.acting import Acting
@@ -46,13 +44,11 @@ class Duties:
         rules: Rules,
         queues: Sequence[Queue],
         acting: Acting,
-        params: Params,
         oncall: OnCall,
         process: str = "icctwin",
     ) -> None:
         """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self.acting = live, publish, queues, acting
-        self.params = params  # in force, replaced as a whole by an adoption
         self._process = psutil.Process()
         self._foresight = Foresight(live, publish)
         self._jobs: dict[str, Jobs] = {}
@@ -66,15 +62,15 @@ class Duties:
 
     def estimate(self, now: datetime) -> None:
         """What physics expects of this moment, beside what the meters say."""
-        self._publish(estimate(self._live.site, self._live.state, self.params, now))
+        self._publish(estimate(self._live.site, self._live.state, self._live.fitted.params, now))
 
     def calibrate(self, now: datetime, adopt_into: Path | None) -> None:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
-        report = calibrating.calibrate(live.site, live.store, self.params, now, CALIBRATE_OVER, "task calibrate")
+        report = calibrating.calibrate(live.site, live.store, live.fitted.params, now, CALIBRATE_OVER, "task calibrate")
         if adopt_into is not None and any(one.sound for one in report.fits):
             report = calibrating.adopt(adopt_into, report, now)
-            self.params = in_force(live.site, Params(), load_adoptions(adopt_into), str(adopt_into))
+            live.fitted = calibrating.fitted_of(adopt_into, live.site)
         calibrating.note(live.records, report, now)
 
     # alerts
@@ -145,6 +141,10 @@ class Duties:
     async def acts(self, now: datetime) -> None:
         """What people say, and what is in force at schedulers."""
         await self.acting.acts(now)
+
+    async def responds(self, now: datetime) -> None:
+        """What the grid asks."""
+        await self.acting.respond(now)
 
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end."""

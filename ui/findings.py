@@ -1,12 +1,15 @@
 """The task of the live detectors: looks at the state, writes down what began and ended, and explains what is found together."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from analytics.alerts import Phase
 from analytics.cause import Explanation, Spread, explain, sign_of, spread_of
-from analytics.detect import outcomes
+from analytics.detect import lives, outcomes
 from analytics.detect.live import Watch
+from analytics.detect.resting import worked_on
 from analytics.finding import Finding, record_of
+from twin.site import Bools
 from ui.view import Live
 
 TOPIC = "finding"
@@ -24,14 +27,17 @@ class Findings:
         self._spread: Spread | None = None  # made when there is something to explain
         self._known: dict[str, Finding] = {}
         self._learnt_s = float("-inf")
+        self._windows: frozenset[str] = frozenset()  # ids of the maintenance that holds
+        self._resting: Mapping[str, Bools] = {}
 
     def step(self, now: datetime) -> None:
         """What is found now. A finding is written down when it begins and when it is over."""
         live = self._live
         if now.timestamp() - self._learnt_s >= LEARN_EVERY_S:
             self._watch.outcomes = outcomes.read(live.records)
+            self._watch.lives = lives.learn(live.site, live.state, self._watch.outcomes.replaced, live.started, now)
             self._learnt_s = now.timestamp()
-        found = self._watch.step(live.state, live.jobs, now)
+        found = self._watch.step(live.state, live.jobs, now, self._worked_on(now))
         by_key = {finding.key: finding for finding in found}
         began = [finding for key, finding in by_key.items() if key not in self._known]
         over = [finding for key, finding in self._known.items() if key not in by_key]
@@ -42,6 +48,14 @@ class Findings:
         self._known = by_key
         live.findings = found
         live.causes = self._causes(found)
+
+    def _worked_on(self, now: datetime) -> Mapping[str, Bools]:
+        """What is in maintenance, worked out anew when a window begins or ends."""
+        windows = self._live.oncall.quiet_windows() if self._live.oncall else []
+        holding = frozenset(one.id for one in windows if one.active(now.timestamp()))
+        if holding != self._windows:
+            self._windows, self._resting = holding, worked_on(self._live.site, windows, now.timestamp())
+        return self._resting
 
     def _causes(self, found: tuple[Finding, ...]) -> tuple[Explanation, ...]:
         firing = [alert for alert in self._live.alerts if alert.phase is Phase.FIRING]

@@ -2,19 +2,26 @@
 
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from twin.errors import ConfigError, Problem
+from ui.config import WallSection
 from ui.view import Live
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound before anything else starts, so that a taken port costs nothing."""
+def listen(wall: WallSection) -> socket.socket:
+    """A socket bound before anything else starts, so that a taken port costs nothing. ``ConfigError`` for that, and for a
+    certificate or key that cannot be used."""
+    host, port = wall.host, wall.port
+    if wall.tls_cert and wall.tls_key:
+        _usable(wall.tls_cert, wall.tls_key)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,13 +43,23 @@ class Server(uvicorn.Server):
         yield
 
 
-def faces(live: Live) -> Server:
+def faces(live: Live, wall: WallSection) -> Server:
     """The server of all faces; imported only now, for a process without a wall needs none."""
     from ui.faces.server import build_server
 
     proxies = ",".join(live.access.section.proxies) if live.access else "127.0.0.1"
     more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
+    if wall.tls_cert and wall.tls_key:
+        more |= {"ssl_certfile": wall.tls_cert, "ssl_keyfile": wall.tls_key}
     return Server(uvicorn.Config(build_server(live), log_level="warning", forwarded_allow_ips=proxies, **more))
+
+
+def _usable(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        why = f"{certificate} and {key} are no certificate with its key ({error}); name PEM files, the key without a password"
+        raise ConfigError([Problem("[wall] tls_cert", why)]) from error
 
 
 def handled(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:

@@ -98,6 +98,14 @@ def task_rows(state: State, now: datetime) -> tuple[TaskRow, ...]:
     return tuple(sorted(rows, key=lambda row: not row.failing.value > 0)[:MAX_TASKS])
 
 
+def task_age_s(state: State, name: str, now: datetime) -> float:
+    """Age [s] of the newest word of the task called ``name``, infinite where there was none."""
+    asset = f"task/{name}"
+    if asset not in state.site.position:
+        return np.inf
+    return float(state.age_s("task", "runs_count", now, Origin.MEASURED)[state.site.row(asset)])
+
+
 def newest_word_age_s(state: State, now: datetime) -> Number:
     """Age [s] of the newest report of any source, infinite where none ever reported."""
     if not state.site.count("source"):

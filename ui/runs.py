@@ -10,7 +10,7 @@ import numpy as np
 from ingest.traces import TRACES, read_trace
 from ingest.traces.power_csv import read_lines
 from ingest.traces.rows import seconds
-from twin.adopt import Ranges, fitted_ranges, load_adoptions
+from twin.adopt import Ranges
 from twin.errors import ConfigError, Problem
 from twin.params import Params
 from twin.sim.examples import example_jobs
@@ -22,7 +22,7 @@ from twin.sim.trace import Trace, checked
 from twin.sim.whatif import Comparison, compare
 from twin.simulate import Trajectory, simulate
 from twin.site import Site
-from ui.calibrating import adoption_file, params_of, told_beyond
+from ui.calibrating import adoption_file, fitted_of, told_beyond
 from ui.config import load_config, site_of
 from ui.progress import Bar
 from ui.scenario import Written, read_scenario
@@ -52,7 +52,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
         raise ConfigError([Problem("--format", f"no format {options.format!r}; formats are {known}")])
     config = load_config(options.config)
     site, adopted = site_of(config, ()), adoption_file(config.site.assets)
-    params = params_of(adopted, site)
+    fitted = fitted_of(adopted, site)
+    params = fitted.params
     written = _with_policy(read_scenario(options.scenario, params), options.policy)
     lines = {name: line for path in options.outlook for name, line in _lines(path).items()}
     work: Trace | Telemetry | None = None
@@ -67,8 +68,7 @@ def prepare(options: argparse.Namespace) -> Prepared:
     if work is None:
         rng = np.random.Generator(np.random.PCG64(options.seed))
         work = example_jobs(fleet_of(site, written.params), hours * 3600, start_s, rng)
-    ranges = fitted_ranges(load_adoptions(adopted))
-    return Prepared(site, work, outlook_of(lines), written, start_s, hours * 3600, options.step, params, ranges)
+    return Prepared(site, work, outlook_of(lines), written, start_s, hours * 3600, options.step, params, fitted.ranges)
 
 
 def _lines(path: Path) -> dict[str, Line]:

@@ -15,7 +15,7 @@ from analytics.finding import Finding
 from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
 from energy.account.book import Given
-from energy.plan import Mode, Plan, Verdict
+from energy.plan import Gain, Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
 from twin.message import Message
@@ -24,10 +24,12 @@ from twin.push import Gate
 from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
+from ui.calibrating import Fitted
 from ui.oncall.service import OnCall
 from ui.own import SourceRow, TaskRow, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
+from ui.report.library import Library
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
@@ -54,11 +56,13 @@ class Live:
     causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
+    fitted: Fitted = field(default_factory=Fitted)  # what the twin works with
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in
     oncall: OnCall | None = None  # where people are told, and say that they have heard
     access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
     folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
+    reports: Library | None = None  # what was reported, and where a report is asked for
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
@@ -124,7 +128,8 @@ class AlertRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """A plan with its expected change of facility power (negative saves), 80 % interval, and what the guard says."""
+    """A plan with its expected change of facility power (negative saves), 80 % interval, and what the guard says; ``gain``:
+    what moving work should change, where it does that."""
 
     key: str
     lever: str
@@ -138,6 +143,7 @@ class PlanRow:
     expires: datetime
     allowed: bool
     refusals: tuple[Spoken, ...]
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +318,7 @@ def _plan(plan: Plan, verdict: Verdict, modes: dict[str, Mode], now: datetime) -
         expires=plan.expires,
         allowed=verdict.allowed,
         refusals=tuple(refusal.why for refusal in verdict.refusals),
+        gain=plan.gain,
     )
 
 

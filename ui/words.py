@@ -20,7 +20,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import get_decimal_symbol, get_group_symbol
 
 from twin.message import Message
-from twin.metrics import UNITS
+from twin.metrics import UNITS, suffix
 from ui.reading import DERIVED_UNITS, Reading
 
 LANGUAGES: Mapping[str, str] = {"en": "en", "zh": "zh_CN"}  # as faces name them -> locale
@@ -56,6 +56,10 @@ class Words:
     def __call__(self, text: str) -> str:
         """``text`` in this language; itself where there is no translation."""
         return self._catalogue.gettext(text) if text else ""
+
+    def metric(self, name: str) -> str:
+        """What a metric of ``twin.metrics`` is called: ``supply_temp_c`` is "supply temperature", "供液温度"."""
+        return self._catalogue.pgettext("metric", metric_label(name))
 
     def sentence(self, message: Message) -> str:
         """A message with its numbers, in this language."""
@@ -113,6 +117,19 @@ class Words:
 
 
 SYMBOLS = {**UNITS, **DERIVED_UNITS, "gco2_per_kwh": "gCO₂/kWh", "tco2_per_h": "tCO₂/h", "tco2": "tCO₂"}
+
+
+_SPELT = {
+    "temp": "temperature", "util": "utilisation", "mem": "memory", "diff": "differential", "rx": "received", "tx": "sent",
+    "net": "network", "pue": "PUE", "gpu": "GPU", "gpus": "GPUs", "cpu": "CPU", "npu": "NPU", "sm": "SM", "dram": "DRAM",
+    "xid": "XID", "ecc": "ECC", "ecn": "ECN", "it": "IT", "pcie": "PCIe", "nvlink": "NVLink", "sel": "event log",
+    "rss": "resident memory", "load1": "load, one minute",
+}  # fmt: skip
+
+
+def metric_label(name: str) -> str:
+    """A metric's name as an English reader says it, without its unit; the key of its translations."""
+    return " ".join(_SPELT.get(word, word) for word in name.removesuffix(f"_{suffix(name)}").split("_"))
 
 
 def _digits(value: float) -> int:

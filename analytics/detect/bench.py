@@ -15,8 +15,8 @@ from sklearn.ensemble import IsolationForest
 
 from analytics.cause import explain, spread_of
 from analytics.detect import disks, novelty, shift
-from analytics.detect.judge import Events, judge_events, point_adjusted_f1, summed, vus_pr
-from analytics.detect.seeded import accuracy_at, by_deviation, by_upstream, seeded
+from analytics.detect.judge import Events, judge_events, point_adjusted_f1, spans, summed, vus_pr
+from analytics.detect.seeded import LIAR, SECOND, accuracy_at, by_deviation, by_upstream, seeded
 from analytics.detect.table import read_labels, read_table
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
@@ -49,13 +49,13 @@ def read_it_series(folder: Path) -> list[Run]:
     except (OSError, ValueError) as error:
         raise ConfigError([Problem(str(folder), f"no windows.json that can be read there ({error})")]) from None
     runs = []
-    for name, spans in windows.items():
+    for name, labelled in windows.items():
         with (folder / "series" / name).open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))[1:]
         order = sorted((_utc(stamp), float(value)) for stamp, value in rows)  # a recorded clock was set back once
         time_s, values = np.array(order).T
         truth = np.zeros(len(time_s), dtype=np.bool_)
-        for start, end in spans:
+        for start, end in labelled:
             truth |= (time_s >= _utc(start)) & (time_s <= _utc(end))
         runs.append((time_s, values[:, None], truth))
     return runs
@@ -72,8 +72,22 @@ def bench_pump(runs: Sequence[Run], rng: np.random.Generator) -> tuple[dict[str,
     }
     figures = _named("pump", rows.pop("ours"), 3600.0, "hour")
     against = {f"{name}_{k}": v for name, row in rows.items() for k, v in _named("pump", row, 3600.0, "hour").items()}
+    figures["delay_s_pump_hindsight"] = float(np.median([_hindsight_s(run) for run in runs]))
     random = [point_adjusted_f1(truth[PUMP_CALIBRATION:], rng.random(len(truth) - PUMP_CALIBRATION)) for _, _, truth in runs]
     return figures, against | {"random_point_adjusted_f1_pump": float(np.mean(random))}
+
+
+def _hindsight_s(run: Run) -> float:
+    """From the start of the event until the score is above all that it was before in this run: no limit is sooner without a
+    false alarm. NaN where it never is."""
+    time_s, values, truth = run
+    learnt = shift.fit(values[:PUMP_CALIBRATION])
+    if not isinstance(learnt, shift.Shift):
+        raise ConfigError([Problem("pump loop", str(learnt))])
+    score = shift.score(learnt, values, PUMP_CALIBRATION).score
+    start, end = spans(truth)[0]
+    above = np.flatnonzero(score[start:end] > score[PUMP_CALIBRATION:start].max())
+    return float(time_s[start + above[0]] - time_s[start]) if len(above) else math.nan
 
 
 def bench_it(runs: Sequence[Run], rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
@@ -187,11 +201,13 @@ def bench_disks(path: Path, rng: np.random.Generator) -> tuple[dict[str, float],
     whole = drives.whole
     dying = drives.failed & (drives.end >= DISK_FROM) & (drives.end < DISK_TO) & whole[drives.model]
     unseen = np.arange(len(whole)) == np.bincount(drives.model[dying], minlength=len(whole)).argmax()
-    figures: dict[str, float] = {}
+    figures = disks.shown(drives, DISK_FROM, DISK_TO, whole) | disks.outlived(drives, DISK_FROM, DISK_TO, whole)
     against: dict[str, float] = {}
+    live = disks.by_weights(drives)
     for name, learn, judge in (("disks", whole, whole), ("disks_unseen_model", whole & ~unseen, unseen)):
         model = disks.train(drives, DISK_TRAIN, learn, rng)
-        scores = {"": model.decision_function(drives.features), "rule_": drives.rule, "random_": rng.random(len(drives.day))}
+        scores = {"": model.decision_function(drives.features), "live_": live, "rule_": drives.rule}
+        scores["random_"] = rng.random(len(drives.day))
         for who, score in scores.items():
             for rate in disks.RATES:
                 found, count = disks.caught(drives, score, DISK_FROM, DISK_TO, judge, rate)
@@ -202,13 +218,17 @@ def bench_disks(path: Path, rng: np.random.Generator) -> tuple[dict[str, float],
     return figures, against
 
 
-def bench_cause(site: Site, rng: np.random.Generator, cpu_s: Callable[[], float]) -> tuple[dict[str, float], dict[str, float]]:
-    """(figures, against) of seeded faults on ``site``: accuracy at 1 and at 3 of the component."""
+def bench_cause(
+    site: Site, rng: np.random.Generator, cpu_s: Callable[[], float], suffix: str = "", always: bool = False
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(figures, against) of seeded faults on ``site``: accuracy at 1 and at 3 of the component. ``suffix``: of the figures'
+    names; ``always``: two faults and a liar in every case."""
     spread = spread_of(site)
+    chance = (1.0, 1.0) if always else (SECOND, LIAR)
     rows: dict[str, list[tuple[float, float, bool, bool]]] = {"": [], "largest_deviation_": [], "nearest_upstream_": []}
     spent_s = []
     for _ in range(CAUSE_CASES):
-        case = seeded(site, rng)
+        case = seeded(site, rng, *chance)
         start_s = cpu_s()
         found = explain(spread, case.signs)
         spent_s.append(cpu_s() - start_s)
@@ -221,19 +241,24 @@ def bench_cause(site: Site, rng: np.random.Generator, cpu_s: Callable[[], float]
             at = (accuracy_at(1, ranked, case.roots), accuracy_at(3, ranked, case.roots))
             rows[who].append((*at, len(case.roots) > 1, bool(case.liars)))
     tables = {who: np.array(row, dtype=np.float64) for who, row in rows.items()}
-    against = {f"{who}ac{k}_cause": float(t[:, i].mean()) for who, t in tables.items() if who for i, k in ((0, 1), (1, 3))}
+    against = {
+        f"{who}ac{k}_cause{suffix}": float(t[:, i].mean()) for who, t in tables.items() if who for i, k in ((0, 1), (1, 3))
+    }
     ours = tables[""]
-    figures = {"ac1_cause": float(ours[:, 0].mean()), "ac3_cause": float(ours[:, 1].mean())}
-    for name, column in (("two_faults", 2), ("lying_sensor", 3)):
+    figures = {f"ac1_cause{suffix}": float(ours[:, 0].mean()), f"ac3_cause{suffix}": float(ours[:, 1].mean())}
+    for name, column in (("two_faults", 2), ("lying_sensor", 3)) if not always else ():
         part = ours[ours[:, column] > 0]
-        figures |= {f"ac1_cause_{name}": float(part[:, 0].mean()), f"ac3_cause_{name}": float(part[:, 1].mean())}
-    return figures | {"explain_worst_s": max(spent_s), "explain_median_s": float(np.median(spent_s))}, against
+        figures |= {
+            f"ac1_cause_{name}{suffix}": float(part[:, 0].mean()),
+            f"ac3_cause_{name}{suffix}": float(part[:, 1].mean()),
+        }
+    return figures | {f"explain_worst_s{suffix}": max(spent_s), f"explain_median_s{suffix}": float(np.median(spent_s))}, against
 
 
-def bench(folder: Path, site: Site, rng: np.random.Generator, cpu_s: Callable[[], float]) -> dict[str, Any]:
+def bench(folder: Path, site: Site, small: Site, rng: np.random.Generator, cpu_s: Callable[[], float]) -> dict[str, Any]:
     """The object that ``icctwin bench detect --json`` prints. The figures without a suffix are those of the pump loop,
     ``lead_s`` is that of the disks at 1 % false alarms; each data set's own carry its name. ``folder``: the recorded data of
-    analytics."""
+    analytics; causes are looked for on ``site`` and on ``small``, of a thousand GPUs or so."""
     start_s = cpu_s()
     pump = read_pump_runs(folder / "pump-loop" / "valve1")
     it = read_it_series(folder / "it-anomalies")
@@ -241,7 +266,13 @@ def bench(folder: Path, site: Site, rng: np.random.Generator, cpu_s: Callable[[]
         bench_pump(pump, rng),
         bench_it(it, rng),
         bench_disks(folder / "disks" / "smart-intervals.parquet", rng),
-        bench_cause(site, np.random.Generator(np.random.PCG64(CAUSE_SEED)), cpu_s),
+        *(
+            bench_cause(
+                where, np.random.Generator(np.random.PCG64(CAUSE_SEED)), cpu_s, name + ("_hard" if always else ""), always
+            )
+            for where, name in ((site, ""), (small, "_small"))
+            for always in (False, True)
+        ),
     ]
     figures = {name: value for part, _ in parts for name, value in part.items() if not math.isnan(value)}
     figures |= {
@@ -255,6 +286,7 @@ def bench(folder: Path, site: Site, rng: np.random.Generator, cpu_s: Callable[[]
         "it_series": len(it),
         "cause_cases": CAUSE_CASES,
         "cause_gpus": site.count("gpu"),
+        "cause_small_gpus": small.count("gpu"),
         "cpu_s": cpu_s() - start_s,
         "headline": "pump loop; lead_s: disks",
     }

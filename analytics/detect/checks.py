@@ -4,7 +4,8 @@ vectorised.
 Each function gives float64[n] over all assets of its kind, NaN where an input is silent.
 """
 
-from datetime import datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +57,12 @@ def rack_flow(site: Site, state: State, cdu: np.ndarray, now: datetime) -> Float
 
 def rack_power(site: Site, state: State, now: datetime) -> Floats:
     """Log of the rack's power over the sum of its nodes', where all of those speak."""
+    power, total = rack_power_logs(site, state, now)
+    return power - total
+
+
+def rack_power_logs(site: Site, state: State, now: datetime) -> tuple[Floats, Floats]:
+    """Logs of the rack's power and of the sum of its nodes', where all of those speak."""
     node_w = state.column("node", "power_w", now)
     rack = site.within("node", "rack")
     heard = np.isfinite(node_w) & (rack >= 0)
@@ -63,7 +70,7 @@ def rack_power(site: Site, state: State, now: datetime) -> Floats:
     all_, some = np.bincount(rack[rack >= 0], minlength=n), np.bincount(rack[heard], minlength=n)
     summed = np.bincount(rack[heard], weights=node_w[heard], minlength=n)
     total: Floats = np.where((some > 0) & (some == all_), summed, np.nan)
-    return _log(state.column("rack", "power_w", now)) - _log(total)
+    return _log(state.column("rack", "power_w", now)), _log(total)
 
 
 def rack_rise_k(state: State, now: datetime) -> Floats:
@@ -122,6 +129,24 @@ def lag_behind_gang(site: Site, state: State, jobs: Jobs, now: datetime) -> Floa
     job[jobs.rows[mine]] = jobs.job_of[mine]
     clock = _log(state.column("gpu", "sm_clock_hz", now))
     return clock - median_of_others(clock, job, len(jobs))
+
+
+def age_s(site: Site, kind: str, now: datetime) -> Floats:
+    """Since the day that the attribute ``installed`` names (2026-01-31); NaN where there is none that can be read."""
+    return np.array([_age_s(text, now) for text in site.text(kind, "installed")], dtype=np.float64)
+
+
+@lru_cache(maxsize=4096)
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _age_s(text: str, now: datetime) -> float:
+    day = _day(text)
+    return np.nan if day is None else max(0.0, (now - datetime(day.year, day.month, day.day, tzinfo=UTC)).total_seconds())
 
 
 def _log(values: Floats) -> Floats:

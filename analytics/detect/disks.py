@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 
+from analytics.detect import disk_health, survival
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
 from twin.site import Bools
@@ -34,14 +36,17 @@ Positions = NDArray[np.int64]
 @dataclass(frozen=True, slots=True, eq=False)
 class Drives:
     """Looks at drives, as columns over n looks. ``drive``: int64[n]; ``day``: float64[n] since 2013; ``features``: float32[n,
-    k]; ``rule``: float64[n], how many of the five attributes are above 0; ``left_days``: float64[n] to the failure, inf where
-    there is none. Over drives: ``failed`` bool, ``end`` (last day), ``model`` int64 into ``models``; ``whole``: bool over
-    models, its healthy drives are on record too."""
+    k]; ``rule``: float64[n], how many of the five attributes are above 0; ``age_days``: float64[n], powered on so far;
+    ``healthy_share``: of the healthy drives that are in it; ``left_days``: float64[n] to the failure, inf where there is none.
+    Over drives: ``failed`` bool, ``end`` (last day), ``model`` int64 into ``models``; ``whole``: bool over models, its healthy
+    drives are on record too."""
 
     drive: Positions
     day: Floats
     features: NDArray[np.float32]
     rule: Floats
+    age_days: Floats
+    healthy_share: float
     left_days: Floats
     failed: Bools
     end: Floats
@@ -74,6 +79,7 @@ def read_drives(path: Path, rng: np.random.Generator, healthy_share: float = 0.2
     kept = {s for s, u in zip(serials, rng.random(len(serials)), strict=True) if u < healthy_share} | failed_serials
     table = table[table.serial_number.isin(kept)].sort_values(["serial_number", "tstart"], kind="stable")
     serial, drive = np.unique(table.serial_number.to_numpy(dtype=str), return_inverse=True)
+    hours = table.tstart.to_numpy(np.float64)
     first = np.array([date.fromisoformat(d).toordinal() - _EPOCH for d in table.min_date], dtype=np.float64)
     start, stop = (
         first + (table[c].to_numpy(np.float64) - table.min_hours.to_numpy(np.float64)) / 24 for c in ("tstart", "tstop")
@@ -92,6 +98,8 @@ def read_drives(path: Path, rng: np.random.Generator, healthy_share: float = 0.2
         day,
         features,
         rule,
+        hours[row] / 24 + day - start[row],
+        healthy_share,
         left,
         failed > 0,
         end,
@@ -147,6 +155,59 @@ def train(drives: Drives, before_day: float, models: Bools, rng: np.random.Gener
         random_state=0,
     )
     return model.fit(drives.features[rows], np.arange(len(rows)) < np.count_nonzero(failing), sample_weight=weight)
+
+
+def by_weights(drives: Drives) -> Floats:
+    """float64[n looks]: what the live detector of disks makes of them, in log odds."""
+    weights = np.array(list(disk_health.COUNTS.values()), dtype=np.float64)
+    now = np.nan_to_num(drives.features[:, : len(COUNTS)])
+    month = np.nan_to_num(drives.features[:, -len(COUNTS) - 1 : -1])
+    return np.asarray((now > 0) @ weights[:, 0] + now @ weights[:, 1] + month @ weights[:, 2])
+
+
+def shown(drives: Drives, start_day: float, end_day: float, models: Bools) -> dict[str, float]:
+    """Shares of the drives that fail in ``[start_day, end_day)`` with any count above 0 within the horizon, and of the healthy
+    ones with any in that time: what no rule on counts can pass."""
+    n = len(drives.failed)
+    any_ = np.nan_to_num(drives.features[:, : len(COUNTS)]).max(axis=1) > 0
+    judged = (drives.day >= start_day) & (drives.day < end_day) & models[drives.model[drives.drive]]
+    dying = drives.failed & (drives.end >= start_day) & (drives.end < end_day) & models[drives.model]
+    said, healthy = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    said[drives.drive[judged & any_ & (drives.left_days <= HORIZON_DAYS)]] = True
+    good = judged & ~drives.failed[drives.drive]
+    healthy[drives.drive[good]] = True
+    ever = np.zeros(n, dtype=np.bool_)
+    ever[drives.drive[good & any_]] = True
+    return {"shown_frac_disks": float(said[dying].mean()), "shown_healthy_frac_disks": float(ever[healthy].mean())}
+
+
+def outlived(drives: Drives, start_day: float, end_day: float, models: Bools) -> dict[str, float]:
+    """How well a survival baseline by age and model, learnt from what was before ``start_day``, tells which drives fail in
+    ``[start_day, end_day)``: area under the ROC curve (0.5: an age and a model say nothing), failures asked for over seen."""
+    n = len(drives.failed)
+    first, born = np.full(n, np.inf), np.full(n, np.inf)
+    np.minimum.at(first, drives.drive, drives.day)
+    np.minimum.at(born, drives.drive, drives.day - drives.age_days)
+    names, whole = np.asarray(drives.models)[drives.model], models[drives.model]
+    weight = np.where(drives.failed, 1, round(1 / drives.healthy_share))
+    rows = np.repeat(np.flatnonzero(whole & (first < start_day)), weight[whole & (first < start_day)])
+    end = np.minimum(drives.end, start_day)
+    lost = drives.failed & (drives.end < start_day)
+    entry_s, exit_s = (day_s * 86400.0 for day_s in (first - born, end - born))
+    known = survival.fit(entry_s[rows], exit_s[rows], lost[rows], names[rows].tolist())
+    if known is None:
+        return {}
+    at_risk = whole & (first < end_day) & (drives.end >= start_day)
+    begin = np.maximum(first, start_day)[at_risk]
+    watched_s = (np.minimum(drives.end[at_risk], end_day) - begin) * 86400.0
+    asked = known.chance((begin - born[at_risk]) * 86400.0, names[at_risk].tolist(), 86400.0) * watched_s / 86400.0
+    dying = (drives.failed & (drives.end < end_day))[at_risk]
+    yearly = asked / np.maximum(watched_s, 86400.0)
+    area = roc_auc_score(dying, yearly, sample_weight=weight[at_risk])
+    return {
+        "auc_survival_disks": float(area),
+        "asked_over_seen_survival_disks": float((asked * weight[at_risk]).sum() / dying.sum()),
+    }
 
 
 def caught(drives: Drives, score: Floats, start_day: float, end_day: float, models: Bools, rate: float) -> tuple[Caught, int]:

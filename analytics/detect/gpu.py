@@ -50,6 +50,13 @@ def age_factor(age_years: Floats) -> Floats:
     return np.where(age_years < 0.25, 1.8, 1.0) * np.exp(0.25 * np.maximum(age_years - 3.0, 0.0))
 
 
+def before(age_s: Floats) -> Floats:
+    """float64[n]: probability of a failure within ``HORIZON_S`` without any evidence, by age alone; an unknown age (NaN) is
+    taken for the middle of life."""
+    age_years = np.nan_to_num(age_s / _YEAR_S, nan=1.0)
+    return PER_YEAR * age_factor(age_years) * HORIZON_S / _YEAR_S
+
+
 def hazard(
     xid: Floats,
     remapped: Floats,
@@ -60,20 +67,22 @@ def hazard(
     replays: Floats,
     brake_frac: Floats,
     past: Floats,
-    age_years: Floats,
+    before: Floats,
+    shift: Mapping[int, float] = MappingProxyType({}),
 ) -> Floats:
     """float64[n]: probability of a failure within ``HORIZON_S``. ``xid``: the last code, 0 or NaN for none; ``remap_failed``:
     0 or 1; counters as what they grew by within a day; ``brake_frac``: share of the time braked; ``past``: earlier exclusions
-    of the GPU or its node (a lemon stays one); ``age_years``: NaN where not known."""
+    of the GPU or its node (a lemon stays one); ``before``: probability without any evidence; ``shift``: XID -> what outcomes
+    taught, added to its weight (0: to evidence that is no XID)."""
     weight = np.zeros(len(xid))
     for code, (gain, _, _) in XIDS.items():
-        weight += np.where(xid == code, gain, 0.0)
+        weight += np.where(xid == code, gain + shift.get(code, 0.0), 0.0)
     weight += np.where(np.isfinite(xid) & (xid > 0) & ~np.isin(xid, list(XIDS)), 2.0, 0.0)
     weight += 2.0 * np.log1p(np.nan_to_num(remapped)) + 7.0 * np.nan_to_num(remap_failed)
     weight += 0.4 * np.log1p(np.nan_to_num(corrected)) + 2.5 * np.log1p(np.nan_to_num(uncorrected))
     weight += 0.6 * np.log1p(np.nan_to_num(nvlink)) + 0.3 * np.log1p(np.nan_to_num(replays))
     weight += 2.0 * np.clip(np.nan_to_num(brake_frac), 0.0, 1.0) + 1.2 * np.log1p(np.nan_to_num(past))
-    before = PER_YEAR * age_factor(np.nan_to_num(age_years, nan=1.0)) * HORIZON_S / _YEAR_S
+    weight += np.where((weight > 0) & ~np.isin(xid, list(XIDS)), shift.get(0, 0.0), 0.0)
     odds = before / (1 - before) * np.exp(weight)
     return odds / (1 + odds)
 

@@ -5,7 +5,7 @@ yes when its strength has been over its limit for its hold time, and stays so un
 value that is stale moves nothing. Work and memory are a few arrays over all assets a question.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,6 +14,8 @@ from scipy.special import log_ndtr
 from analytics.detect import checks, gpu
 from analytics.detect.baseline import Baseline, Growth, Repeats
 from analytics.detect.outcomes import Outcomes
+from analytics.detect.parts import Parts
+from analytics.detect.survival import Baseline as Lives
 from analytics.detect.told import HAZARD_ACTIONS, QUESTIONS, Question
 from analytics.finding import Finding
 from twin.frame import Floats
@@ -24,8 +26,10 @@ from twin.state import State
 
 MAX_FINDINGS = 500  # told at once, the strongest; ``Watch.hidden`` counts the rest
 MAX_SCORE = 30.0
+_SWAPPED_AS = {"power_w": "rack_power", "return_temp_c": "rack_return", "supply_temp_c": "rack_supply"}  # what a swap explains
 RECENT_S, DAY_S = 300.0, 86400.0
 STUCK = ("supply_temp_c", "return_temp_c", "flow_kgps", "power_w")  # of racks
+_HAZARDS = ("gpu_hazard", "disk_hazard")
 _FLOORS = {
     "rack_supply": 0.12,
     "rack_flow": 0.012,
@@ -48,10 +52,15 @@ class _Life:
         self.since_s, self.calm_s = np.full(n, np.nan), np.full(n, np.nan)
         self.strength = np.zeros(n)
 
-    def update(self, strength: Floats, now_s: float) -> None:
-        """``strength``: float64[n], NaN where nothing can be said."""
+    def update(self, strength: Floats, now_s: float, stricter: float = 1.0, resting: Bools | None = None) -> None:
+        """``strength``: float64[n], NaN where nothing can be said; ``stricter``: factor on the question's limit; ``resting``:
+        bool[n], worked on, so that whatever shows there is expected and what was found is over."""
         question, known = self.question, np.isfinite(strength)
-        above, below = known & (strength >= question.limit), known & (strength < question.clear)
+        if resting is not None:
+            known &= ~resting
+            self.on &= ~resting
+            self.since_s = np.where(resting, np.nan, self.since_s)
+        above, below = known & (strength >= stricter * question.limit), known & (strength < question.clear)
         self.strength = np.where(known, strength, self.strength)
         self.since_s = np.where(above & np.isnan(self.since_s), now_s, self.since_s)
         self.since_s = np.where(known & ~above & ~self.on, np.nan, self.since_s)
@@ -68,6 +77,9 @@ class Watch:
     def __init__(self, site: Site) -> None:
         self.site, self.hidden = site, 0
         self.outcomes = Outcomes()
+        self.lives: dict[str, Lives] = {}  # kind -> how often such an asset fails by age and model, where that was learnt
+        self.parts = Parts(site)
+        self._resting: dict[str, Bools] = {}
         self._cdu = checks.cooler_of_rack(site)
         racks, pumps, gpus, ports = (site.count(kind) for kind in ("rack", "pump", "gpu", "port"))
         sizes = {"rack": racks, "pump": pumps, "cdu": site.count("cdu"), "gpu": gpus}
@@ -82,8 +94,10 @@ class Watch:
         self._lives: dict[tuple[str, str, str], _Life] = {}
         self._xid, self._was_s = np.zeros(gpus), np.nan
 
-    def step(self, state: State, jobs: Jobs, now: datetime) -> tuple[Finding, ...]:
-        """What is found at ``now``, the strongest first. Times must not go back."""
+    def step(self, state: State, jobs: Jobs, now: datetime, resting: Mapping[str, Bools] | None = None) -> tuple[Finding, ...]:
+        """What is found at ``now``, the strongest first. Times must not go back. ``resting``: kind -> bool[n], assets that are
+        worked on: nothing is found of them, nothing learnt from them."""
+        self._resting = dict(resting or {})
         now_s = now.timestamp()
         after_s = 0.0 if np.isnan(self._was_s) else now_s - self._was_s
         self._was_s = now_s
@@ -91,6 +105,8 @@ class Watch:
         self._plant(state, now)
         self._gpus(state, jobs, now, after_s)
         self._links_and_sources(state, now, after_s)
+        self.parts.baseline = self.lives.get("disk")
+        self.parts.step(state, self._cdu, now, after_s, self._ask)
         return self._told(now)
 
     def _ask(self, name: str, strength: Floats, now: datetime, kind: str = "", metric: str = "") -> Bools:
@@ -99,8 +115,14 @@ class Watch:
         key = (name, kind or question.kind, metric or question.metric)
         if key not in self._lives:
             self._lives[key] = _Life(question, len(strength))
-        self._lives[key].update(strength, now.timestamp())
+        stricter = self.outcomes.stricter(name) if question.limit > 1.5 else 1.0
+        self._lives[key].update(strength, now.timestamp(), stricter, self._resting.get(key[1]))
         return self._lives[key].on
+
+    def _away(self, name: str, residual: Floats, kind: str) -> Floats:
+        """How far off its usual the residual is; what is worked on teaches nothing."""
+        resting = self._resting.get(kind)
+        return self._baselines[name].update(residual if resting is None else np.where(resting, np.nan, residual))
 
     def _racks(self, state: State, now: datetime) -> None:
         site, cdu = self.site, self._cdu
@@ -111,10 +133,10 @@ class Watch:
         }
         blamed = np.zeros(site.count("rack"), dtype=np.bool_)
         for name, residual in residuals.items():
-            z = np.abs(self._baselines[name].update(residual))
+            z = np.abs(self._away(name, residual, "rack"))
             self._ask(name, z, now)
             blamed |= np.nan_to_num(z) > QUESTIONS[name].clear
-        rise = self._baselines["rack_return"].update(np.where(blamed, np.nan, checks.rack_rise_k(state, now)))
+        rise = self._away("rack_return", np.where(blamed, np.nan, checks.rack_rise_k(state, now)), "rack")
         self._ask("rack_return", np.abs(rise), now)
         for name in STUCK:
             column = state.newest("rack", name)
@@ -123,14 +145,14 @@ class Watch:
             self._ask("sensor_stuck", self._repeats[name].update(column.value, fresh), now, metric=name)
 
     def _plant(self, state: State, now: datetime) -> None:
-        z = self._baselines["pump_wear"].update(checks.pump_head(self.site, state, now))
+        z = self._away("pump_wear", checks.pump_head(self.site, state, now), "pump")
         self._ask("pump_wear", np.maximum(-z, 0.0), now)
         speed, power = state.column("pump", "pump_speed_frac", now), state.column("pump", "power_w", now)
         on_duty = (speed > checks.ON_DUTY) & (power > 0)
         worn = self._lives["pump_wear", "pump", "diff_pressure_pa"].on
         self._duty = (self._duty | (on_duty & worn)) & ~(on_duty & ~worn)
         self._ask("pump_stopped", np.where(np.isfinite(power), (self._duty & (power <= 0)).astype(np.float64), np.nan), now)
-        z = self._baselines["fouling"].update(checks.exchanger(state, now))
+        z = self._away("fouling", checks.exchanger(state, now), "cdu")
         self._ask("fouling", np.maximum(-z, 0.0), now)
         for kind in ("rack", "cdu"):
             self._ask("leak", state.column(kind, "leak_flag", now), now, kind=kind)
@@ -140,7 +162,7 @@ class Watch:
         lag = checks.lag_behind_gang(site, state, jobs, now)
         percent = -100 * np.expm1(lag)
         self._ask("straggler", np.where(np.isfinite(lag), percent, 0.0), now)
-        z = self._baselines["gpu_hot"].update(checks.gpu_resistance(site, state, now))
+        z = self._away("gpu_hot", checks.gpu_resistance(site, state, now), "gpu")
         self._ask("gpu_hot", z, now)
         xid, power = state.column("gpu", "xid_code", now), state.column("gpu", "power_w", now)
         self._ask("gpu_lost", np.where(np.isfinite(xid), ((xid == 79) & np.isnan(power)).astype(np.float64), np.nan), now)
@@ -161,9 +183,18 @@ class Watch:
             grown["pcie_replay_count"],
             self._brake,
             np.broadcast_to(past, len(xid)),
-            np.full(len(xid), np.nan),
+            self._before(now),
+            self.outcomes.shift,
         )
         self._ask("gpu_hazard", np.where(np.isfinite(xid), hazard, np.nan), now)
+
+    def _before(self, now: datetime) -> Floats:
+        """Probability of a GPU's failure before any evidence: by age and model as learnt, else by age alone."""
+        age_s = checks.age_s(self.site, "gpu", now)
+        lives = self.lives.get("gpu")
+        if lives is not None:
+            return lives.chance(age_s, self.site.text("gpu", "model"), gpu.HORIZON_S)
+        return gpu.before(age_s)
 
     def _links_and_sources(self, state: State, now: datetime, after_s: float) -> None:
         for name, question in (("link_down_count", "link_flap"), ("error_count", "link_errors")):
@@ -177,6 +208,12 @@ class Watch:
     def _told(self, now: datetime) -> tuple[Finding, ...]:
         found: list[tuple[float, str, str, str, int]] = []
         for (name, kind, metric), life in self._lives.items():
+            swapped = self._lives.get(("sensor_swapped", kind, metric))
+            if swapped is not None and name == _SWAPPED_AS.get(metric):
+                found += [
+                    (_score(life, row), name, kind, metric, row) for row in np.flatnonzero(life.on & ~swapped.on).tolist()
+                ]
+                continue
             found += [(_score(life, row), name, kind, metric, row) for row in np.flatnonzero(life.on).tolist()]
         found.sort(key=lambda one: (-one[0], one[1:]))
         self.hidden = max(0, len(found) - MAX_FINDINGS)
@@ -193,8 +230,11 @@ class Watch:
             "percent": 100 * strength,
         }
         action, confidence = question.action, self.outcomes.confidence(name)
+        more, lead_s = self.parts.words(name, metric, row)
+        words |= more
         if name == "gpu_hazard":
-            words["reason"], action = self._why(row)
+            words["reason"], action, words["code"] = self._why(row)
+        if name in _HAZARDS:
             confidence *= strength / (strength + question.limit)
         return Finding(
             sort=question.sort,
@@ -210,26 +250,26 @@ class Watch:
             evidence=(Message(question.evidence, words),),
             action=Message(action),
             cost_wrong=Message(question.cost_wrong),
-            lead_s=question.lead_s,
+            lead_s=self.outcomes.lead_s.get(name, question.lead_s if lead_s != lead_s else lead_s),
         )
 
-    def _why(self, row: int) -> tuple[str, str]:
-        """The strongest reason for a GPU's hazard, and what to do about it."""
+    def _why(self, row: int) -> tuple[str, str, int]:
+        """The strongest reason for a GPU's hazard, what to do about it, and the XID that it is (0: none)."""
         grown = {name: float(g.grown[row]) for name, g in self._growth.items()}
         code = int(self._xid[row]) if np.isfinite(self._xid[row]) else 0
         if code in gpu.XIDS:
             _, what, todo = gpu.XIDS[code]
-            return f"XID {code}, {what}", HAZARD_ACTIONS[todo]
+            return f"XID {code}, {what}", HAZARD_ACTIONS[todo], code
         name = max(grown, key=lambda name: grown[name])
-        return f"{name} grew by {grown[name]:.0f} within a day", HAZARD_ACTIONS["drain"]
+        return f"{name} grew by {grown[name]:.0f} within a day", HAZARD_ACTIONS["drain"], 0
 
 
 def _score(life: _Life, row: int) -> float:
     """-log10 of how often an hour a healthy asset would be as far off, by the normal tail where strength is in spreads."""
     question, strength = life.question, float(life.strength[row])
-    if question.name == "sensor_stuck":
+    if question.name in ("sensor_stuck", "sensor_swapped"):
         return min(strength, MAX_SCORE)
-    if question.name == "gpu_hazard":
+    if question.name in _HAZARDS:
         return min(2.0 + 4.0 * strength, MAX_SCORE)
     if question.limit <= 1.5 or question.name == "link_errors":
         return 6.0

@@ -1,13 +1,16 @@
 """Seeded faults on a site's graph, with the findings they would leave: what the search for causes is judged on.
 
-The consequences are written fault by fault, from what such faults do in a plant, and know nothing of ``analytics.spread``:
-which assets show what, how often, and after how long. On top come findings that mean nothing, a root that itself says nothing,
-a sensor that lies more loudly than anything true, polls that blur the order, and a second fault elsewhere.
+The consequences are written fault by fault in ``faults.toml``, from what such faults do in a plant, and know nothing of
+``analytics.spread``: which assets show what, how often, and after how long. On top come findings that mean nothing, a root that
+itself says nothing, a sensor that lies more loudly than anything true, polls that blur the order, and a second fault elsewhere.
 """
 
+import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from twin.site import Site
 
 POLL_S = 15.0  # a finding is seen up to so much later than it began
 SILENT_ROOT, LIAR, SECOND = 0.15, 0.5, 0.4  # how often
+NOW_S = 1.8e9  # s since 1970, about when it happens
 NOISE = 3.0  # findings that mean nothing, in the mean
 _KIND = tuple(KINDS)
 
@@ -42,168 +46,42 @@ class Case:
     liars: Sequence[str]
 
 
-# kind of root and name -> what it does. "self" comes first; the rest is seen from the root.
-FAULTS: Mapping[str, tuple[str, tuple[Effect, ...]]] = {
-    "pump stops, standby takes over": (
-        "cdu-pump",
-        (
-            Effect("self", "power_w", 1.0),
-            Effect("parent", "flow_kgps", 0.5, (5, 20)),
-            Effect("sibling", "pump_speed_frac", 0.9, (5, 30)),
-        ),
-    ),
-    "pump stops for good": (
-        "cdu-pump",
-        (
-            Effect("self", "power_w", 1.0),
-            Effect("parent", "flow_kgps", 0.95, (5, 30)),
-            Effect("parent", "supply_temp_c", 0.6, (60, 200)),
-            Effect("cooled by parent", "return_temp_c", 0.85, (30, 240)),
-            Effect("gpus cooled by parent", "temp_c", 0.15, (60, 400)),
-        ),
-    ),
-    "heat exchanger fouls": (
-        "cdu",
-        (
-            Effect("self", "supply_temp_c", 1.0),
-            Effect("self", "primary_flow_kgps", 0.7, (0, 60)),
-            Effect("cooled", "supply_temp_c", 0.7, (20, 300)),
-            Effect("gpus cooled", "temp_c", 0.08, (120, 600)),
-        ),
-    ),
-    "rack leaks": (
-        "rack",
-        (
-            Effect("self", "leak_flag", 1.0),
-            Effect("self", "flow_kgps", 0.7, (0, 60)),
-            Effect("cooler", "flow_kgps", 0.3, (20, 120)),
-            Effect("gpus in", "temp_c", 0.5, (60, 400)),
-        ),
-    ),
-    "rack manifold clogs": (
-        "rack",
-        (
-            Effect("self", "return_temp_c", 1.0),
-            Effect("self", "flow_kgps", 0.9, (0, 30)),
-            Effect("gpus in", "temp_c", 0.7, (30, 300)),
-        ),
-    ),
-    "loop pump stops": (
-        "loop-pump",
-        (
-            Effect("self", "power_w", 1.0),
-            Effect("parent", "flow_kgps", 0.9, (5, 30)),
-            Effect("cooled by parent", "primary_flow_kgps", 0.8, (10, 90)),
-            Effect("cooled by parent", "supply_temp_c", 0.7, (60, 300)),
-        ),
-    ),
-    "chiller trips": (
-        "chiller",
-        (
-            Effect("self", "power_w", 1.0),
-            Effect("cooled", "supply_temp_c", 0.6, (60, 300)),
-            Effect("partner cools", "power_w", 0.6, (30, 200)),
-        ),
-    ),
-    "tower fan stops": (
-        "tower",
-        (
-            Effect("self", "fan_speed_frac", 1.0),
-            Effect("cooled", "power_w", 0.5, (60, 400)),
-            Effect("cooled", "return_temp_c", 0.3, (60, 400)),
-        ),
-    ),
-    "pdu trips": (
-        "pdu",
-        (
-            Effect("self", "voltage_v", 1.0),
-            Effect("partner feeds", "loading_frac", 0.85, (0, 10)),
-            Effect("fed", "power_w", 0.3, (0, 20)),
-        ),
-    ),
-    "ups fails": (
-        "ups",
-        (
-            Effect("self", "voltage_v", 1.0),
-            Effect("fed", "voltage_v", 0.7, (0, 10)),
-            Effect("partner feeds", "loading_frac", 0.7, (0, 20)),
-        ),
-    ),
-    "transformer trips": (
-        "transformer",
-        (
-            Effect("self", "power_w", 1.0),
-            Effect("fed", "on_battery_flag", 0.95, (0, 8)),
-            Effect("fed", "power_w", 0.6, (0, 20)),
-        ),
-    ),
-    "leaf switch fails": (
-        "leaf",
-        (
-            Effect("self", "up_flag", 1.0),
-            Effect("parts", "up_flag", 0.9, (0, 20)),
-            Effect("connected", "net_rx_bps", 0.85, (0, 30)),
-        ),
-    ),
-    "spine switch fails": (
-        "spine",
-        (
-            Effect("self", "up_flag", 1.0),
-            Effect("parts", "up_flag", 0.9, (0, 20)),
-            Effect("parts of connected", "error_count", 0.25, (0, 60)),
-        ),
-    ),
-    "link flaps": (
-        "port",
-        (Effect("self", "link_down_count", 1.0), Effect("self", "error_count", 0.8, (0, 30)), Effect("parent", "temp_c", 0.0)),
-    ),
-    "node goes down": (
-        "node",
-        (
-            Effect("self", "up_flag", 1.0),
-            Effect("gpus in", "power_w", 0.9, (0, 30)),
-            Effect("parent", "power_w", 0.2, (10, 60)),
-        ),
-    ),
-    "gpu memory fails": (
-        "gpu",
-        (Effect("self", "xid_code", 1.0), Effect("self", "util_frac", 0.8, (0, 20)), Effect("self", "power_w", 0.6, (0, 30))),
-    ),
-    "gpu cold plate clogs": (
-        "gpu",
-        (
-            Effect("self", "temp_c", 1.0),
-            Effect("self", "throttle_code", 0.7, (10, 120)),
-            Effect("self", "sm_clock_hz", 0.7, (10, 120)),
-        ),
-    ),
-}
+def _read_faults() -> Mapping[str, tuple[str, tuple[Effect, ...]]]:
+    """Name -> (kind of root, what it does)."""
+    table = tomllib.loads(Path(__file__).with_name("faults.toml").read_text(encoding="utf-8"))
+    return {
+        row["name"]: (row["root"], tuple(Effect(e["at"], e["metric"], e["p"], tuple(e["after_s"])) for e in row["shows"]))
+        for row in table["fault"]
+    }
 
 
-def seeded(site: Site, rng: np.random.Generator, now_s: float = 1.8e9) -> Case:
-    """One case: one fault or two, and what else is found around it."""
+FAULTS = MappingProxyType(_read_faults())
+
+
+def seeded(site: Site, rng: np.random.Generator, second: float = SECOND, liar: float = LIAR) -> Case:
+    """One case: one fault or two (with probability ``second``), a sensor that lies (``liar``), what else is found around it."""
     graph = _Graph(site)
     signs: dict[str, Sign] = {}
     off: dict[str, float] = {}
     roots: list[str] = []
-    for _ in range(2 if rng.random() < SECOND else 1):
+    for _ in range(2 if rng.random() < second else 1):
         kind, effects = list(FAULTS.values())[int(rng.integers(len(FAULTS)))]
         root = int(rng.choice(graph.roots(kind)))
         if site.ids[root] in roots:
             continue
         roots.append(site.ids[root])
-        _play(graph, rng, root, effects, now_s + rng.uniform(0, 300), signs, off)
+        _play(graph, rng, root, effects, NOW_S + rng.uniform(0, 300), signs, off)
     for _ in range(int(rng.poisson(NOISE))):
         asset = site.ids[int(rng.integers(len(site.ids)))]
-        _say(rng, asset, str(rng.choice(("temp_c", "power_w", "flow_kgps"))), now_s + rng.uniform(-100, 500), signs, off, 1.0)
+        _say(rng, asset, str(rng.choice(("temp_c", "power_w", "flow_kgps"))), NOW_S + rng.uniform(-100, 500), signs, off, 1.0)
     liars = []
-    if rng.random() < LIAR:
+    if rng.random() < liar:
         kind = str(rng.choice(("cdu", "rack", "loop", "ups")))
-        liar = site.ids[int(rng.choice(site.of_kind(kind)))]
-        if liar not in roots:
-            liars.append(liar)
+        lies = site.ids[int(rng.choice(site.of_kind(kind)))]
+        if lies not in roots:
+            liars.append(lies)
             name = "loading_frac" if kind == "ups" else "supply_temp_c"
-            _say(rng, liar, name, now_s + rng.uniform(-100, 300), signs, off, 6.0)
+            _say(rng, lies, name, NOW_S + rng.uniform(-100, 300), signs, off, 6.0)
     return Case(list(signs.values()), off, roots, liars)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from analytics.detect.disk_health import LIMIT as DISK_LIMIT
 from analytics.finding import Sort
 
 WATCHED_H = 1.0  # scores count how often an hour a healthy asset would score as high
@@ -101,6 +102,62 @@ _QUESTIONS = (
         "An honest sensor would repeat itself so once in 10^{strength:.0f} times",
         "Restart or replace the sensor",
         _DRIFT_COST,
+    ),
+    Question(
+        "sensor_swapped",
+        Sort.DATA,
+        "rack",
+        "",
+        5,
+        2.5,
+        240,
+        _NAN,
+        "{asset}: {metric} is that of {other}; their sensors are swapped",
+        "It fits {other} {strength:.0f} times better than its own rack",
+        "Swap the two sensors' wires or their addresses",
+        _DRIFT_COST,
+    ),
+    Question(
+        "psu",
+        Sort.FAILURE,
+        "node",
+        "psu_code",
+        1,
+        0.5,
+        60,
+        604800.0,
+        "a power supply of {asset} {reason}",
+        "Its controller says so",
+        "Replace the power supply while its partner carries the node; check its feed first",
+        "A good power supply changed: half an hour of one person",
+    ),
+    Question(
+        "ups_battery",
+        Sort.FAILURE,
+        "ups",
+        "battery_runtime_s",
+        0.15,
+        0.1,
+        1800,
+        _NAN,
+        "{asset}: its battery has {left} of its capacity left",
+        "By runtime and load at full charge, or by its own test; its end is at 80 %",
+        "Order a battery; test it by a discharge at the next window",
+        "A battery changed a year early",
+    ),
+    Question(
+        "disk_hazard",
+        Sort.FAILURE,
+        "disk",
+        "failing_flag",
+        DISK_LIMIT,
+        DISK_LIMIT / 2,
+        0,
+        _NAN,
+        "{asset} is likely to fail: {reason}",
+        "Hazard of {percent:.0f} % within 30 days; before any evidence 0.1 %",
+        "Copy what is on it and replace it",
+        "A good disk changed: its price and half an hour of one person",
     ),
     Question(
         "pump_wear",

@@ -32,6 +32,7 @@ class Event(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
     HANDOVER = "handover"
+    REPORT = "report"  # not of an alert: a report was made
     TEST = "test"
 
 
@@ -39,7 +40,7 @@ class Event(StrEnum):
 class Page:
     """Something to tell by one channel. ``incident``: the same over the life of a group, other than of any earlier one;
     ``signals``: at most ``MAX_IN_PAGE``, the most severe and oldest first; ``left_out``: how many more; ``note``: what a person
-    said; ``number``: of the group's pages, from 1."""
+    said; ``number``: of the group's pages, from 1; ``files``: of reports, which channels that can send along."""
 
     channel: str
     group: str
@@ -55,6 +56,7 @@ class Page:
     person: str = ""
     note: str = ""
     flapping: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

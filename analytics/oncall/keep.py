@@ -42,7 +42,7 @@ def page_of(text: str) -> Page:
         kept = json.loads(text)
         signals = tuple(_signal(one) for one in kept.pop("signals"))
         kept |= {"event": Event(kept["event"]), "severity": Severity(kept["severity"]), "signals": signals}
-        return Page(**kept | {"flapping": tuple(kept["flapping"])})
+        return Page(**kept | {name: tuple(kept.get(name, ())) for name in ("flapping", "files")})
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"a page that was kept cannot be read ({error}); it goes to the dead letters") from error
 

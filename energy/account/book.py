@@ -16,6 +16,7 @@ from energy.account.tariff import Bill, Tariff, bill
 from energy.kpi import Category, pue_name
 from twin.frame import Floats, Origin
 from twin.ports import Store
+from twin.site import Bools
 
 CHUNK_VALUES = 2_000_000  # of GPU power in memory at once
 BY = ("job", "user", "project", "tenant", "partition")
@@ -120,8 +121,8 @@ def accounts(
     GPU power is read in pieces of ``CHUNK_VALUES``, so memory does not grow with the interval. ``ValueError`` as ``account``.
     """
     made, meters, values = _whole(store, start, end, given, step_s, whose)
-    shares = _shares(store, meters, runs, gpus, values)
-    return {by: replace(made, split=_grouped(shares, runs, by, values.sum(axis=0), given)) for by in ways}
+    shares = read_shares(store, meters, runs, gpus, values)
+    return {by: replace(made, split=grouped(shares, runs, by, values.sum(axis=0), given)) for by in ways}
 
 
 def _whole(
@@ -129,6 +130,13 @@ def _whole(
 ) -> tuple[Account, Meters, Floats]:
     """The account without a split, the meters that it rests on, and float64[t, q]: ``QUANTITIES`` of each step."""
     meters = read_meters(store, start, end, step_s, whose)
+    made, values = account_of(meters, start, end, given)
+    return made, meters, values
+
+
+def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> tuple[Account, Floats]:
+    """The account of ``[start, end)`` from meters that were read already, without a split, and float64[t, q]: ``QUANTITIES``
+    of each step."""
     facility, it, cooling = (meters.kwh(column) for column in (meters.facility_w, meters.it_w, meters.cooling_w))
     own = np.minimum(meters.kwh(meters.own_w), facility)
     grid = facility - own
@@ -146,7 +154,7 @@ def _whole(
     made = Account(
         start=start,
         end=end,
-        step_s=step_s,
+        step_s=meters.step_s,
         facility_kwh=total,
         it_kwh=it_total,
         cooling_kwh=cool,
@@ -164,7 +172,7 @@ def _whole(
         bill=charged,
         split=None,
     )
-    return made, meters, _amounts(meters, facility, it, grid, average, charged, given)
+    return made, _amounts(meters, facility, it, grid, average, charged, given)
 
 
 def _prices(meters: Meters, given: Given) -> Floats:
@@ -204,21 +212,26 @@ def _amounts(
     return np.column_stack(columns)
 
 
-def _shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Floats) -> Shares:
+def read_shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Floats, inside: Bools | None = None) -> Shares:
+    """``values`` (float64[t, q]) shared among ``runs`` by GPU energy: of all GPUs, or of those ``inside`` (bool[g])."""
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
     size = max(1, CHUNK_VALUES // gpus)
     for first in range(0, len(meters.time_s), size):
         at_s = meters.time_s[first : first + size]
-        shares.add(float(at_s[0]), step_s, _gpu_w(store, at_s, step_s, gpus), values[first : first + size])
+        power = gpu_w(store, at_s, step_s, gpus)
+        if inside is not None:
+            power[:, ~inside] = np.nan
+        shares.add(float(at_s[0]), step_s, power, values[first : first + size])
     return shares
 
 
-def _gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int) -> Floats:
-    """float64[t, g]: mean power of each GPU in each step, NaN where not read; the twin's word where no GPU was."""
+def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> Floats:
+    """float64[t, g]: mean power of each GPU (or asset of ``kind``) in each step, NaN where not read; the twin's word where
+    none was."""
     start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
     for origin in (Origin.MEASURED, Origin.MODELLED):
-        series = store.series("gpu", ("power_w",), start, end, step_s, origin=origin)
+        series = store.series(kind, ("power_w",), start, end, step_s, origin=origin)
         found = series.values.get("power_w")
         if found is None or not found.size or not np.isfinite(found).any():
             continue
@@ -229,19 +242,21 @@ def _gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int) -> Floats:
     return np.full((len(at_s), gpus), np.nan)
 
 
-def _grouped(shares: Shares, runs: Runs, by: By, meter: Floats, given: Given) -> Split:
-    names, group = np.unique(np.array(_keys(runs, by, given), dtype=np.str_), return_inverse=True)
+def grouped(shares: Shares, runs: Runs, by: By, values: Floats, given: Given) -> Split:
+    """What the runs took, put together ``by``; ``values``: float64[q], what the parts should sum to."""
+    names, group = np.unique(np.array(keys_of(runs, by, given), dtype=np.str_), return_inverse=True)
     sums = np.zeros((len(names), len(QUANTITIES)))
     np.add.at(sums, group, shares.runs)
     held_s = np.bincount(group, weights=shares.gpu_s, minlength=len(names))
     order = np.argsort(-sums[:, QUANTITIES.index("facility_kwh")], kind="stable")
     everything = np.vstack([sums[order], shares.idle, shares.unseen])
-    off = np.abs(everything.sum(axis=0) - meter) / np.where(meter != 0, np.abs(meter), 1.0)
+    off = np.abs(everything.sum(axis=0) - values) / np.where(values != 0, np.abs(values), 1.0)
     listed = [str(name) for name in names[order]] + [IDLE, UNSEEN]
     return Split(by, listed, np.concatenate([held_s[order], [0.0, 0.0]]), everything, float(off.max(initial=0.0)))
 
 
-def _keys(runs: Runs, by: By, given: Given) -> Sequence[str]:
+def keys_of(runs: Runs, by: By, given: Given) -> Sequence[str]:
+    """Whose each run is, split ``by``; who is not named is "(no …)"."""
     if by == "tenant":
         return [given.tenants.get(project, project) or "(no tenant)" for project in runs.projects]
     words = {"job": runs.ids, "user": runs.users, "project": runs.projects, "partition": runs.partitions}[by]

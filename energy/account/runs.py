@@ -1,7 +1,8 @@
 """Which job held which GPUs, from when to when: written down as it happens, read back as columns for an account.
 
 A queue forgets its jobs soon after they end, so each run is noted twice in the records: when it is first seen to run, and when
-it is over. A run that vanishes between two looks is over at the second, and marked so.
+it is over. A run that vanishes between two looks is over at the second, and marked so. When it was submitted is noted with its
+beginning; of a run that an icctwin before that noted, by a note of its own at the first look.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +15,20 @@ import numpy as np
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
 from twin.ports import Records
+from twin.site import Bools
 
 TOPIC = "run"
 LONGEST = timedelta(days=35)  # a run that began before that is not looked for
 PAGE, MAX_PAGES = 100_000, 50  # of records in one reading; what lies beyond is an error, never left out
 _GOING = (JobState.RUNNING, JobState.SUSPENDED)
+_HOW = {state: state.name.lower() for state in JobState}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
-    int32[m], the GPUs that they hold (row in the site's table, position of the run)."""
+    int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
+    queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -34,9 +38,57 @@ class Runs:
     end_s: Floats
     gpu: Ints
     run_of: Ints
+    submit_s: Floats | None = None
+    ends: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def gpus(self) -> Ints:
+        """int32[n]: how many each holds."""
+        return np.bincount(self.run_of, minlength=len(self)).astype(np.int32)
+
+    @property
+    def wait_s(self) -> Floats:
+        """float64[n]: from submission to start; NaN where not known, and of a job's second start, which waited for nothing."""
+        if self.submit_s is None:
+            return np.full(len(self), np.nan)
+        wait_s = self.start_s - self.submit_s
+        order = np.argsort(self.start_s, kind="stable")
+        names = np.array(self.ids, dtype=np.str_)[order]
+        first = np.zeros(len(self), dtype=np.bool_)
+        first[order[np.unique(names, return_index=True)[1]]] = True
+        return np.where(first & (wait_s >= 0), wait_s, np.nan)
+
+    def only(self, kept: Bools, gpus: Bools | None = None) -> "Runs":
+        """Those that ``kept`` (bool[n]) names, with what they hold of ``gpus`` (bool[g]; None: all)."""
+        where = np.flatnonzero(kept)
+        new = np.full(len(self), -1, dtype=np.int32)
+        new[where] = np.arange(len(where), dtype=np.int32)
+        held = kept[self.run_of] & (True if gpus is None else gpus[self.gpu])
+
+        def some(words: Sequence[str]) -> list[str]:
+            return [words[i] for i in where.tolist()] if words else []
+
+        return Runs(
+            some(self.ids),
+            some(self.users),
+            some(self.projects),
+            some(self.partitions),
+            self.start_s[where],
+            self.end_s[where],
+            self.gpu[held],
+            new[self.run_of[held]],
+            None if self.submit_s is None else self.submit_s[where],
+            some(self.ends),
+        )
+
+
+def no_runs() -> Runs:
+    """None at all."""
+    none, rows = np.empty(0), np.empty(0, dtype=np.int32)
+    return Runs((), (), (), (), none, none, rows, rows)
 
 
 @dataclass
@@ -53,16 +105,22 @@ class RunLog:
         going: dict[str, dict[str, Any]] = {}
         for queue, jobs in queues.items():
             going |= _going(queue, jobs)
-        ended = {**{key: float(now.timestamp()) for key in self._open if key not in going and _queue(key) in queues}}
+        ended = {key: (float(now.timestamp()), "") for key in self._open if key not in going and _queue(key) in queues}
         for queue, jobs in queues.items():
-            ended |= {key: end_s for key, end_s in _ends(queue, jobs) if key in ended and end_s == end_s}
+            ended |= {key: (end_s, how) for key, end_s, how in _ends(queue, jobs) if key in ended and end_s == end_s}
+        count = 0
         for key, run in going.items():
             if key not in self._open:
                 records.append(TOPIC, now, {"entry": "begun", **run})
-        for key, end_s in ended.items():
+            elif run["submit_s"] is not None and "submit_s" not in self._open[key]:  # noted by an icctwin that did not ask
+                records.append(TOPIC, now, {"entry": "submitted", "key": key, "submit_s": run["submit_s"]})
+            else:
+                continue
+            count += 1
+        for key, (end_s, how) in ended.items():
             seen = end_s != now.timestamp()
-            records.append(TOPIC, now, {"entry": "ended", "key": key, "end_s": end_s, "end_told": seen})
-        count = len(ended) + sum(key not in self._open for key in going)
+            records.append(TOPIC, now, {"entry": "ended", "key": key, "end_s": end_s, "end_told": seen, "how": how})
+        count += len(ended)
         kept = {key: run for key, run in self._open.items() if key not in ended and key not in going}
         self._open = kept | going
         return count
@@ -91,14 +149,16 @@ def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
             "project": projects[i],
             "partition": jobs.partitions[i],
             "start_s": float(jobs.start_s[i]),
+            "submit_s": float(jobs.submit_s[i]) if np.isfinite(jobs.submit_s[i]) else None,
             "gpus": _ranges(held.get(i, [])),
         }
     return found
 
 
-def _ends(queue: str, jobs: Jobs) -> Iterable[tuple[str, float]]:
-    over = ~np.isin(jobs.state, (*_GOING, JobState.PENDING)) & np.isfinite(jobs.start_s)
-    return [(_key(queue, jobs.ids[i], float(jobs.start_s[i])), float(jobs.end_s[i])) for i in np.flatnonzero(over).tolist()]
+def _ends(queue: str, jobs: Jobs) -> Iterable[tuple[str, float, str]]:
+    over = np.flatnonzero(~np.isin(jobs.state, (*_GOING, JobState.PENDING)) & np.isfinite(jobs.start_s)).tolist()
+    keys = [_key(queue, jobs.ids[i], float(jobs.start_s[i])) for i in over]
+    return [(key, float(jobs.end_s[i]), _HOW[jobs.state[i]]) for key, i in zip(keys, over, strict=True)]
 
 
 def _ranges(rows: Iterable[int]) -> list[list[int]]:
@@ -117,6 +177,8 @@ def _open_in(records: Records, now: datetime) -> dict[str, dict[str, Any]]:
     for record in _noted(records, now - LONGEST):
         if record["entry"] == "begun":
             begun[record["key"]] = {name: value for name, value in record.items() if name != "entry"}
+        elif record["entry"] == "submitted":
+            begun.get(record["key"], {})["submit_s"] = record["submit_s"]
         else:
             begun.pop(record["key"], None)
     return begun
@@ -140,11 +202,15 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
     """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
     begun: dict[str, dict[str, Any]] = {}
     ends: dict[str, float] = {}
+    hows: dict[str, str] = {}
     for record in _noted(records, start - LONGEST):
+        key = record["key"]
         if record["entry"] == "begun":
-            begun[record["key"]] = record
+            begun[key] = record
+        elif record["entry"] == "submitted":
+            begun.get(key, {})["submit_s"] = record["submit_s"]
         else:
-            ends[record["key"]] = float(record["end_s"])
+            ends[key], hows[key] = float(record["end_s"]), record.get("how", "")
     kept = [
         record
         for key, record in begun.items()
@@ -160,4 +226,6 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
         end_s=np.array([ends.get(record["key"], np.inf) for record in kept], dtype=np.float64),
         gpu=np.concatenate([np.empty(0, int), *gpus]).astype(np.int32),
         run_of=np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in gpus]),
+        submit_s=np.array([record.get("submit_s") for record in kept], dtype=np.float64),  # None becomes NaN
+        ends=[hows.get(record["key"], "") for record in kept],
     )

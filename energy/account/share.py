@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from energy.account.runs import Runs
 from twin.frame import Floats, Ints
+from twin.site import Bools
 
 TOLERANCE = 1e-9
 Rows = NDArray[np.intp]
@@ -67,6 +68,13 @@ class Shares:
     def __post_init__(self) -> None:
         seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
         self.gpu_s = np.asarray(np.bincount(self.holds.run, seconds, len(self.runs)), dtype=np.float64)
+
+    def only(self, mine: Bools) -> "Shares":
+        """Of the runs ``mine`` (bool[n]) alone: nothing idle, nothing unseen."""
+        new, kept, old = np.cumsum(mine) - 1, mine[self.holds.run], self.holds
+        run = new[old.run[kept]].astype(np.int32)
+        holds = Holds(old.gpu[kept], run, old.begin_s[kept], old.end_s[kept], old.share[kept])
+        return Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen))
 
     def add(self, begin_s: float, step_s: float, gpu_w: Floats, values: Floats) -> None:
         """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not read; ``values``: float64[t, q],

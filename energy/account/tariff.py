@@ -182,6 +182,8 @@ def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, ste
     for month in np.unique(key).tolist():
         mine = key == month
         peak_w = highest_quarter_w(time_s[mine], power_w[mine])
+        if not np.isfinite(peak_w):  # nothing was read in that month: as its energy, its demand is in no sum
+            continue
         begin = np.datetime64(month, "M")
         days = int(((begin + 1).astype("datetime64[D]") - begin.astype("datetime64[D]")).astype(int))
         share = min(float(mine.sum()) * step_s / 86400.0 / days, 1.0)

@@ -6,7 +6,7 @@ abstains (None) whenever its inputs are stale, its bounds leave no room, or the 
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
@@ -15,6 +15,7 @@ import numpy as np
 
 from energy.ahead import SignalAhead
 from energy.plan import Plan
+from twin.curtail import Request
 from twin.frame import Floats, Origin, Quality
 from twin.job import Cluster, Jobs
 from twin.site import Site
@@ -31,10 +32,34 @@ class QueueNow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """What the grid asks of the centre. ``key`` names it as long as something is asked, ``turn`` the look at it (empty: the
+    first); ``baseline_w``: what the meter would show without it; ``trim_w``: by what its budget is moved; ``settable``: assets
+    that can be set at all; ``reference_w``: float64[g], what each GPU draws without a cap of ours; ``charge_frac``: of each
+    battery when it began."""
+
+    key: str
+    request: Request
+    now: datetime
+    baseline_w: float
+    settable: frozenset[str]
+    reference_w: Floats
+    trim_w: float = 0.0
+    turn: str = ""
+    charge_frac: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def now_s(self) -> float:
+        """The present [s since 1970]."""
+        return self.now.timestamp()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
     """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
     empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
-    ``queues``: the schedulers that work is shifted in."""
+    ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
+    ``limit_w``: the power that is contracted."""
 
     time_s: Floats
     facility_power_w: Floats
@@ -42,6 +67,8 @@ class Outlook:
     wet_bulb_c: Floats
     signal: SignalAhead | None = None
     queues: Sequence[QueueNow] = ()
+    call: Call | None = None
+    limit_w: float = np.inf
 
     def within(self, column: Floats, start_s: float, end_s: float) -> Floats:
         """float64[m]: what is known of ``column`` in the steps that start in ``[start_s, end_s)``; may be empty."""
@@ -71,6 +98,10 @@ class Lever(Protocol):
 LEVERS: Mapping[str, str] = MappingProxyType(
     {
         "coolant_flow": "energy.levers.coolant_flow",
+        "demand_response": "energy.levers.demand_response",
+        "job_peak": "energy.levers.job_peak",
+        "job_place": "energy.levers.job_place",
+        "job_respond": "energy.levers.job_respond",
         "job_shift": "energy.levers.job_shift",
         "job_start": "energy.levers.job_start",
         "supply_temperature": "energy.levers.supply_temperature",

@@ -71,10 +71,24 @@ class Response:
     why: Message | None
 
 
-def respond(
-    request: Request, loads: Loads, connection: Connection, battery: Battery | None = None, step_s: float = 60.0
-) -> Response:
-    """The plan for ``request``. ``ValueError`` where it would take over ``MAX_STEPS`` steps or has no end."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What we hold ourselves to, in steps that begin at ``time_s``: float64[t] each. ``target_w``: asked (infinity: nothing);
+    ``ours_w``: at the meter and without the battery; ``battery_w``: out of it."""
+
+    time_s: Floats
+    target_w: Floats
+    ours_w: Floats
+    battery_w: Floats
+
+    def at(self, time_s: float) -> int:
+        """The step that holds at a time, -1 outside."""
+        i = int(np.searchsorted(self.time_s, time_s, side="right")) - 1
+        return i if i < len(self.time_s) - 1 or (i >= 0 and time_s < 2 * self.time_s[-1] - self.time_s[-2]) else -1
+
+
+def course(request: Request, connection: Connection, battery: Battery | None = None, step_s: float = 60.0) -> Course:
+    """The course of ``request``. ``ValueError`` where it would take over ``MAX_STEPS`` steps or has no end."""
     if request.end_s <= request.received_s:
         raise ValueError(f"request {request.key!r} was over before it came")
     if not np.isfinite(request.end_s):
@@ -87,8 +101,16 @@ def respond(
     time_s = begin + step_s * np.arange(count)
     target_w = targets(request, time_s, step_s, connection.baseline_w)
     ours = np.minimum(_ramped(target_w, connection, step_s), connection.baseline_w)
+    return Course(time_s, target_w, ours, _battery(ours, connection, battery, step_s))
+
+
+def respond(
+    request: Request, loads: Loads, connection: Connection, battery: Battery | None = None, step_s: float = 60.0
+) -> Response:
+    """The plan for ``request``. ``ValueError`` as of ``course``."""
+    held = course(request, connection, battery, step_s)
+    time_s, target_w, ours, given_w, count = held.time_s, held.target_w, held.ours_w, held.battery_w, len(held.time_s)
     hold = np.asarray(ours < connection.baseline_w - 1e-6)
-    given_w = _battery(ours, connection, battery, step_s)
     caps = np.full((count, len(loads)), np.nan)
     expected_w, got, bound = np.full(count, connection.baseline_w), np.ones(count), np.ones(count)
     known: dict[float, Division] = {}

@@ -1,5 +1,9 @@
 """Orders to Slurm: each looked at, written only where it is not so already, and read back.
 
+Many orders are looked at and read back by one list of all jobs, so that each costs slurmctld one call: asking for a job by
+itself costs it as much as changing it. Between the look and the write of a job lie ``TOGETHER`` writes at most, half a second:
+what its owner changes within that may be written over, and shows in the audit.
+
 A begin time is the order of choice: it releases itself, and the job keeps its place (Slurm 22.05 gives a job that was held and
 released a new, lower priority). REST does what its version can; what it lacks (suspend, resume, requeue, and up to v0.0.40
 nodes) goes by command where the configuration allows that.
@@ -8,8 +12,8 @@ nodes) goes by command where the configuration allows that.
 import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -23,6 +27,9 @@ from twin.job import JobState
 from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipts
 
 AT_ONCE = 8  # calls in flight: more gains nothing, slurmctld takes one writer at a time
+TOGETHER = 500  # orders between two looks at the list
+RECENT_S = 2.0  # how old a list may be that the next of them are looked at by: it was their forerunners' reading back
+LISTED_FOR_ONE = 8  # jobs of a list that cost what one costs that is asked for by itself (22.05: 0.6 and 5 ms)
 NEAR_S = 2.0  # how far a time may be off when it is read back
 PAUSE_LOOK_S = 0.5
 _JOB = re.compile(r"\d+(_\d+)?")
@@ -83,6 +90,23 @@ class _Ask:
     def begin_s(self, job: _Job) -> float:
         """The time to write: "as soon as it can" is a moment that is over."""
         return max(self.value if self.value > 0 else math.floor(self.now_s) - 1, math.ceil(job.soonest_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An order that was written and is to be read back: what was there before, and a clause of what was wrong."""
+
+    before: float
+    said: str
+    wrong: str
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The last list of jobs, by their number, and when it was asked for (of the loop's clock)."""
+
+    jobs: Mapping[str, Any] = field(default_factory=dict)
+    at_s: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,49 +200,72 @@ class SlurmOrders:
 
     async def order(self, orders: Orders, now: datetime) -> Receipts:
         """Carry ``orders`` out, ``AT_ONCE`` at a time."""
-        limit = asyncio.Semaphore(AT_ONCE)
-        of_jobs = orders.verb in OF_JOBS
-        began_s = asyncio.get_running_loop().time()
-        listed = await self._listed() if of_jobs and not self._rest else None
+        n, loop = len(orders), asyncio.get_running_loop()
+        if orders.verb not in OF_JOBS:
 
-        async def bounded(i: int) -> Receipt:
-            async with limit:
-                try:
-                    if of_jobs:
-                        # a thousand orders take seconds: "now" is when each is written
-                        gone = timedelta(seconds=asyncio.get_running_loop().time() - began_s)
-                        return await self._of_job(orders, i, now + gone, listed)
-                    value, text = float(orders.values[i]), orders.texts[i]
-                    return await order_node(self._rest, self._commands, orders.verb, orders.targets[i], value, text)
-                except SourceError as error:
-                    return Receipt(Result.FAILED, why=str(error))
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    return Receipt(Result.FAILED, why=f"an answer of a shape that is not known ({error})")
+            async def of_node(i: int) -> Receipt:
+                value, text = float(orders.values[i]), orders.texts[i]
+                return await order_node(self._rest, self._commands, orders.verb, orders.targets[i], value, text)
 
-        return receipts(await asyncio.gather(*map(bounded, range(len(orders)))))
+            return _in_turn(await _each(of_node, range(n)))
+        got: dict[int, Any] = {}
+        began_s, seen = loop.time(), _Seen()
+        for k in range(0, n, TOGETHER):
+            # a thousand orders take seconds: "now" is when each is looked at
+            at = now + timedelta(seconds=loop.time() - began_s)
+            got |= await self._of_jobs(orders, range(k, min(k + TOGETHER, n)), seen, at)
+        return _in_turn(got)
 
     # jobs
 
-    async def _of_job(self, orders: Orders, i: int, now: datetime, listed: Mapping[str, Any] | None) -> Receipt:
-        target, how = orders.targets[i], _HOW[orders.verb]
-        if not _JOB.fullmatch(target):
-            return Receipt(Result.FAILED, why=f"{target[:40]!r} is no number of a job")
-        ask = _Ask(orders.verb, self._numbers(target), float(orders.values[i]), orders.texts[i], now.timestamp())
-        job = self._told(listed.get(ask.number)) if listed is not None else await self._job(ask.number)
+    async def _of_jobs(self, orders: Orders, part: range, seen: _Seen, now: datetime) -> dict[int, Any]:
+        """Receipts by position: look at all, write each that is to be written, look again at those."""
+        how, loop = _HOW[orders.verb], asyncio.get_running_loop()
+        began_s = loop.time()
+        asks = {
+            i: _Ask(orders.verb, self._numbers(orders.targets[i]), float(orders.values[i]), orders.texts[i], now.timestamp())
+            for i in part
+            if _JOB.fullmatch(orders.targets[i])
+        }
+        wrong = {i: Receipt(Result.FAILED, why=f"{orders.targets[i][:40]!r} is no number of a job") for i in part}
+        looked = await self._looked(asks, seen, RECENT_S)
+        sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
+        open_ = {i: asks[i] for i, one in sent.items() if isinstance(one, _Sent)}
+        leaves = orders.verb in (Verb.PAUSE, Verb.REQUEUE)
+        after = await (self._left(open_, sent) if leaves else self._looked(open_, seen))
+
+        read_s = now.timestamp() + loop.time() - began_s  # by now one that was to start soon may have
+
+        async def came(i: int) -> Receipt:
+            return self._came(replace(asks[i], now_s=read_s), how, sent[i], after[i])
+
+        return {**wrong, **sent, **await _each(came, open_)}
+
+    async def _sent(self, orders: Orders, i: int, ask: _Ask, looked: Any) -> "Receipt | _Sent":
+        """What is to be said at once of one job, or that it was written."""
+        if isinstance(looked, Receipt):
+            return looked
+        job, how = self._told(looked), _HOW[orders.verb]
         no = self._objection(orders, i, job, how)
         if no is not None or job is None:
             return no or Receipt(Result.GONE)
         before, said = how.read(job), str(job.raw.get(_SAYS_BEFORE.get(ask.verb, "comment")) or "")
         if how.same(job, ask):
             return Receipt(Result.SAME, before, before, said)
-        wrong = await self._write(job, ask, how)
-        after = await self._left(ask) if ask.verb in (Verb.PAUSE, Verb.REQUEUE) and not wrong else await self._job(ask.number)
+        return _Sent(before, said, await self._write(job, ask, how))
+
+    def _came(self, ask: _Ask, how: _How, sent: "_Sent", looked: Any) -> Receipt:
+        """What one job shows after it was written."""
+        if isinstance(looked, Receipt):
+            return Receipt(Result.FAILED, sent.before, said=sent.said, why=f"it could not be read back: {looked.why}")
+        after = self._told(looked)
         if after is not None and how.same(after, ask):  # whatever was said: what is so, is so
-            return Receipt(Result.DONE, before, how.read(after), said)
+            return Receipt(Result.DONE, sent.before, how.read(after), sent.said)
         if after is None or after.state not in how.states:
-            return Receipt(Result.GONE, before, said=said, why=wrong or "it ended meanwhile")
+            return Receipt(Result.GONE, sent.before, said=sent.said, why=sent.wrong or "it ended meanwhile")
         shown = how.read(after)
-        return Receipt(Result.FAILED, before, shown, said, wrong or f"Slurm took the order and shows {shown:g} instead")
+        why = sent.wrong or f"Slurm took the order and shows {shown:g} instead"
+        return Receipt(Result.FAILED, sent.before, shown, sent.said, why)
 
     def _objection(self, orders: Orders, i: int, job: _Job | None, how: _How) -> Receipt | None:
         """Why it is not to be touched."""
@@ -271,8 +318,31 @@ class SlurmOrders:
             return str(error)
         return ""
 
-    async def _job(self, job: str) -> _Job | None:
-        return self._told(await self._rest.job(job) if self._rest else (await self._listed()).get(job))
+    async def _looked(self, asks: Mapping[int, _Ask], seen: _Seen, recent_s: float = 0.0) -> dict[int, Any]:
+        """Slurm's record of each job, None where there is none, a receipt where it cannot be read: by one list where that costs
+        less (``recent_s``: or an older list will do), else, and what the list has not, one by one."""
+        rest, listed = self._rest, None
+        if asks and (rest is None or len(asks) * LISTED_FOR_ONE > max(rest.listed, LISTED_FOR_ONE)):
+            try:
+                listed = await self._list(seen, recent_s)
+            except SourceError as error:
+                if rest is None:
+                    return dict.fromkeys(asks, Receipt(Result.FAILED, why=str(error)))
+        if listed is not None and rest is None:
+            return {i: listed.get(ask.number) for i, ask in asks.items()}
+        found = {i: listed[ask.number] for i, ask in asks.items() if listed and ask.number in listed}
+        return {**found, **await _each(lambda i: self._one(asks[i].number), [i for i in asks if i not in found])}
+
+    async def _list(self, seen: _Seen, recent_s: float) -> Mapping[str, Any]:
+        loop = asyncio.get_running_loop()
+        if loop.time() - seen.at_s > recent_s:
+            began_s = loop.time()
+            seen.jobs = {f"{number(one.get('job_id')):.0f}": one for one in await self._all()}
+            seen.at_s = began_s
+        return seen.jobs
+
+    async def _one(self, job: str) -> Any:
+        return await self._rest.job(job) if self._rest else None
 
     def _told(self, raw: Any) -> _Job | None:
         if raw is None:
@@ -280,18 +350,48 @@ class SlurmOrders:
         record = job_record(raw, self._options)
         return _Job(raw, record.state, record.deferrable, record.interruptible, self._options.restart_s)
 
-    async def _listed(self) -> Mapping[str, Any]:
-        """All jobs by number, by command."""
+    async def _all(self) -> Any:
+        """All jobs."""
+        if self._rest is not None:
+            return await self._rest.jobs()
         if self._commands is None:
             raise SourceError("there is no way to Slurm; give url, or commands = true")
-        return {f"{number(one.get('job_id')):.0f}": one for one in await self._commands.jobs()}
+        return await self._commands.jobs()
 
-    async def _left(self, ask: _Ask) -> _Job | None:
-        """The job once it has saved itself, ended and waits, or after the time that it has for that."""
-        job = await self._job(ask.number)
+    async def _left(self, asks: Mapping[int, _Ask], sent: Mapping[int, Any]) -> dict[int, Any]:
+        """The jobs once each has saved itself, ended and waits, or after the time that they have for that."""
+        after = await self._looked(asks, _Seen())
         for _ in range(math.ceil(self._options.pause_s / PAUSE_LOOK_S)):
-            if job is None or job.state != JobState.RUNNING:
+            run = {i: asks[i] for i in asks if not sent[i].wrong and self._runs(after[i])}
+            if not run:
                 break
             await asyncio.sleep(PAUSE_LOOK_S)
-            job = await self._job(ask.number)
-        return job
+            after |= await self._looked(run, _Seen())
+        return after
+
+    def _runs(self, looked: Any) -> bool:
+        try:
+            return isinstance(looked, Mapping) and job_record(looked, self._options).state == JobState.RUNNING
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False  # of a shape that is not known: said when its receipt is made
+
+
+async def _each(call: Callable[[int], Awaitable[Any]], keys: Iterable[int]) -> dict[int, Any]:
+    """What ``call`` gives for each key, ``AT_ONCE`` at a time; a receipt that says what is wrong where it fails."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def bounded(i: int) -> Any:
+        async with limit:
+            try:
+                return await call(i)
+            except SourceError as error:
+                return Receipt(Result.FAILED, why=str(error))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                return Receipt(Result.FAILED, why=f"an answer of a shape that is not known ({error})")
+
+    order = list(keys)
+    return dict(zip(order, await asyncio.gather(*map(bounded, order)), strict=True))
+
+
+def _in_turn(got: Mapping[int, Any]) -> Receipts:
+    return receipts([got[i] for i in sorted(got)])

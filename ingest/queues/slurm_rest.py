@@ -37,7 +37,8 @@ class SlurmRest:
         self._rest = Rest(base, every_s, tls=Tls(ca_file), unix=unix, **limits)  # type: ignore[arg-type]
         self.version: tuple[int, ...] = ()
         self._calls: frozenset[tuple[str, str]] = frozenset()
-        self.lists = self.calls = 0  # how often it was asked, for whoever counts our load
+        self.lists = self.looks = self.calls = 0  # how often it was asked, for whoever counts our load
+        self.listed = 0  # jobs of the last list
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -47,7 +48,17 @@ class SlurmRest:
         """Jobs, nodes, partitions and reservations."""
         await self._negotiate()
         self.lists += 1
-        return [await self._part(part) for part in PARTS]
+        found = [await self._part(part) for part in PARTS]
+        self.listed = len(found[0])
+        return found
+
+    async def jobs(self) -> list[Any]:
+        """All jobs as they stand, for orders."""
+        await self._negotiate()
+        self.looks += 1
+        found: list[Any] = await self._part("jobs")
+        self.listed = len(found)
+        return found
 
     async def job(self, number: str) -> Any | None:
         """One job as it stands; None where there is no such job (any more)."""

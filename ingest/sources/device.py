@@ -28,6 +28,7 @@ from twin.ports import Action, Actuator, Eventful, Source
 from twin.site import Site
 
 MAX_TARGETS = 20_000
+SETTLES_S, LOOK_S = 2.0, 0.02  # how long a listened-to device may take to report what it was told, and between two looks
 ROUNDING = 1e-6  # of a metric's step: what two readings of one setpoint may differ by and still be the same
 T = TypeVar("T", bound=DeviceTable)
 
@@ -259,6 +260,11 @@ class DeviceActuator:
         except TimeoutError:
             raise SourceError(f"{action.asset}: the order was not taken within {limit_s:g} s; read what stands there") from None
         held, _ = await reported()
+        if isinstance(self._reach, Listening):  # what was heard first after the order may be of another device
+            ends_s = asyncio.get_running_loop().time() + SETTLES_S
+            while abs(held - action.value) > ROUNDING * max(step, 1.0) and asyncio.get_running_loop().time() < ends_s:
+                await asyncio.sleep(LOOK_S)
+                held, _ = await reported()
         values = {action.metric: held}
         return frame_of(setting.kind, now, row, origin=Origin.COMMANDED, source=self._source.name, **values)
 

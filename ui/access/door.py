@@ -9,6 +9,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -59,9 +60,9 @@ def note(request: Request, what: str, *, about: str = "", before: Any = None, af
 class Refused(Exception):
     """Not let in: the status and one sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, wait_s: float = 0.0) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.wait_s = status, wait_s
 
 
 class Door:
@@ -93,6 +94,7 @@ class Door:
             if (entered := self._kiosk(scope, route)) is not None:
                 return entered
             scope["identity"] = who = await self._who(scope, headers)
+            self._pace(scope, who)
             self._judge(scope, route, who, headers)
         except Refused as refusal:
             return self._refusal(scope, route, headers, refusal)
@@ -177,6 +179,12 @@ class Door:
 
     # may they
 
+    def _pace(self, scope: Asgi, who: Identity) -> None:
+        address = scope["client"][0] if scope.get("client") else ""
+        wait_s = access_of(self._live).rates.wait_s(who, address, self._live.clock.now().timestamp())
+        if wait_s:
+            raise Refused(429, "Too many questions; ask more slowly, or raise [access] requests_per_s.", wait_s)
+
     def _judge(self, scope: Asgi, route: Route, who: Identity, headers: Headers) -> None:
         if route.needs is Role.NOBODY and route.does is Does.LOOK:
             return
@@ -218,6 +226,8 @@ class Door:
             at = scope["path"] + (f"?{query}" if query and "kiosk=" not in query else "")
             return RedirectResponse("/sign-in?" + urlencode({"next": at}), 303)
         headers_ = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
+        if refusal.wait_s:
+            headers_["retry-after"] = str(ceil(refusal.wait_s))
         return JSONResponse({"detail": str(refusal)}, refusal.status, headers_)
 
 

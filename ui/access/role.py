@@ -24,7 +24,7 @@ class Scope(StrEnum):
 
     LOOK = "look"  # read everything that its role may read
     TWIN = "twin"  # have the offline twin compute
-    NOTES = "notes"  # saved views and annotations
+    NOTES = "notes"  # saved views, annotations, reports
     ONCALL = "oncall"  # acknowledge, silence, alerts of others in
     ACT = "act"  # plans and what changes the plant
     ACCESS = "access"  # users, tokens, sessions, audit

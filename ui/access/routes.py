@@ -98,13 +98,18 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v2/alerts", _O, Does.ASK, Scope.ONCALL),
     Route("POST", "/api/v1/oncall/webhook", _O, Does.ASK, Scope.ONCALL),
     # plans and what is in force; a signed link carries its own right
-    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit"),
+    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit", "/api/v1/requests"),
+    Route("PUT", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
+    Route("DELETE", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     *_look(_N, "/approve", "/approve/page.js"),
     Route("POST", "/api/v1/approvals", _N, Does.ENTER, Scope.ACT),
-    Route("POST", "/api/v1/plans/{key}/approve", _E, Does.CHANGE, Scope.ACT),
+    Route("POST", "/api/v1/plans/{key}/approve", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/plans/{key}/reject", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/stop", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/go", _E, Does.CHANGE, Scope.ACT),
+    # reports
+    *_look(_V, "/api/v1/reports", "/api/v1/reports/{report}/{format}"),
+    Route("POST", "/api/v1/reports", _O, Does.CHANGE, Scope.NOTES),
     # saved views and annotations
     *_look(_V, "/api/v1/views"),
     Route("POST", "/api/v1/views", _V, Does.CHANGE, Scope.NOTES),
@@ -113,7 +118,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/annotations", _O, Does.CHANGE, Scope.NOTES),
     Route("PUT", "/api/v1/annotations/{annotation}", _O, Does.CHANGE, Scope.NOTES),
     Route("DELETE", "/api/v1/annotations/{annotation}", _O, Does.CHANGE, Scope.NOTES),
-    # access itself
+    # access itself, and what one chose to see it in
+    *_look(_V, "/api/v1/access/choices"),
+    Route("PUT", "/api/v1/access/choices", _V, Does.CHANGE, Scope.NOTES),
     Route("POST", "/api/v1/access/password", _V, Does.CHANGE, Scope.ACCESS),
     *_look(_V, "/api/v1/access/tokens", "/api/v1/access/sessions", scope=Scope.ACCESS),
     Route("POST", "/api/v1/access/tokens", _V, Does.CHANGE, Scope.ACCESS),

@@ -66,7 +66,8 @@ class AccessSection(BaseModel):
     """``[access]``: where it stands, everybody signs in, unless ``mode`` says otherwise.
 
     ``url``: under which address people open the wall, such as ``https://noc.example.org``; cookies are sent by TLS alone
-    where it begins with https. ``proxies``: addresses whose word on where a request comes from is believed.
+    where it begins with https. ``proxies``: addresses whose word on where a request comes from is believed. ``requests_per_s``:
+    what each user, token or unknown address may ask on average; what is more is told to wait (429).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,6 +76,7 @@ class AccessSection(BaseModel):
     idle_minutes: float = Field(60.0, ge=1, le=1440)
     longest_hours: float = Field(12.0, ge=0.1, le=720)
     proxies: tuple[str, ...] = ("127.0.0.1",)
+    requests_per_s: float = Field(50.0, ge=1, le=10_000)
     oidc: OidcSection | None = None
 
     @model_validator(mode="after")

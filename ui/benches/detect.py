@@ -9,7 +9,7 @@ import numpy as np
 
 from ui.benches import Result, recorded
 
-SIM_GPUS = 10_000
+SIM_GPUS, SMALL_GPUS = 10_000, 1000
 STEPS = 12  # evaluations timed; the first is left out
 _START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -20,9 +20,9 @@ def bench_detect(options: argparse.Namespace) -> Result:
     from ingest.sources.simulated.layout import demo_rows
     from twin.load import build_site
 
-    site = build_site("seeded faults", "UTC", *demo_rows(SIM_GPUS))
+    site, small = (build_site("seeded faults", "UTC", *demo_rows(gpus)) for gpus in (SIM_GPUS, SMALL_GPUS))
     evaluate_s = asyncio.run(_evaluate_s())
-    result = bench(recorded("analytics"), site, np.random.Generator(np.random.PCG64(1)), time.process_time)
+    result = bench(recorded("analytics"), site, small, np.random.Generator(np.random.PCG64(1)), time.process_time)
     return result | {"figures": result["figures"] | {"evaluate_10k_gpu_s": evaluate_s}}
 
 

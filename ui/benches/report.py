@@ -21,6 +21,7 @@ from twin.load import Row, build_site
 from twin.site import Site
 from ui.commands import tell
 from ui.report.compose import compose
+from ui.report.energy import Limits
 from ui.report.gather import gather
 from ui.report.span import span_of
 from ui.report.write import FORMATS, files
@@ -50,7 +51,7 @@ def bench(tell: Callable[[str], None], gpus: int, runs: int, seed: int) -> dict[
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         span = span_of(WEEK, ZoneInfo(ZONE))
         inputs = gather(site, store, records, span, Given(average_gco2_per_kwh=550.0))
-        made = list(files(compose(inputs, 1.25), ("en", "zh"), FORMATS, span.end, "CNY"))
+        made = list(files(compose(inputs, Limits(1.25)), ("en", "zh"), FORMATS, span.end, "CNY"))
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         records.close()

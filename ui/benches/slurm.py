@@ -6,6 +6,7 @@ so seconds are upper bounds; processor seconds of slurmctld are read from /proc.
 
 import argparse
 import asyncio
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from ui.tasks import RealClock
 JOBS, NODES = 1000, 6
 PORTS = 20  # that a cluster takes, one behind the other
 WATCHED_S, EVERY_S = 60.0, 15.0
+_NOT_OURS = ("MESSAGE_NODE_REGISTRATION_STATUS", "MESSAGE_EPILOG_COMPLETE", "REQUEST_STATS_INFO")
 
 
 def bench_slurm(options: argparse.Namespace) -> Figures:
@@ -70,11 +72,13 @@ async def _orders(server: SlurmServer) -> dict[str, float]:
 
     try:
         await queue.jobs(clock.now())
-        calls, cpu_s, began_s = rest.calls, _cpu_s(server), time.monotonic()
+        server.run("sdiag", "--reset")
+        calls, looks, cpu_s, began_s = rest.calls, rest.looks, _cpu_s(server), time.monotonic()
         held = await told(Verb.HOLD, np.nan, "held for a plan")
         later_s = clock.now().timestamp() + 36_000
         given = await told(Verb.BEGIN, later_s, "waits for cleaner power")
         took_s, order_cpu_s, order_calls = time.monotonic() - began_s, _cpu_s(server) - cpu_s, rest.calls - calls
+        looks, (rpcs, busy_s) = rest.looks - looks, _rpcs(server)
         again_s = time.monotonic()
         same = await told(Verb.BEGIN, later_s, "waits for cleaner power")
         again_s = time.monotonic() - again_s
@@ -87,7 +91,10 @@ async def _orders(server: SlurmServer) -> dict[str, float]:
         "same_again_1000_jobs_s": again_s,
         "same_again_frac": same.count(Result.SAME) / len(ids),
         "order_calls_count": float(order_calls),
+        "order_lists_count": float(looks),
         "order_slurmctld_cpu_s": order_cpu_s,
+        "order_slurmctld_rpcs_count": rpcs,
+        "order_slurmctld_rpc_s": busy_s,
         **quiet,
     }
 
@@ -95,13 +102,16 @@ async def _orders(server: SlurmServer) -> dict[str, float]:
 async def _quiet(server: SlurmServer, source: Any, queue: Any) -> dict[str, float]:
     """A minute in which everybody asks the queue all the time, on a clock of our own: what reaches slurmctld of it?"""
     rest, now = source.rest, RealClock().now() + timedelta(seconds=60)
+    server.run("sdiag", "--reset")
     lists, calls, cpu_s = rest.lists, rest.calls, _cpu_s(server)
     for second in range(int(WATCHED_S)):
         for _ in range(5):
             await queue.jobs(now + timedelta(seconds=second))
             await source.poll(now + timedelta(seconds=second))
-    minutes = WATCHED_S / 60
+    minutes, (rpcs, busy_s) = WATCHED_S / 60, _rpcs(server)
     return {
+        "slurmctld_rpcs_per_min": rpcs / minutes,
+        "slurmctld_rpc_s_per_min": busy_s / minutes,
         "list_calls_per_min": (rest.lists - lists) / minutes,
         "rest_calls_per_min": (rest.calls - calls) / minutes,
         "slurmctld_cpu_s_per_min": (_cpu_s(server) - cpu_s) / minutes,
@@ -110,6 +120,14 @@ async def _quiet(server: SlurmServer, source: Any, queue: Any) -> dict[str, floa
 
 def _share(*tables: Receipts) -> float:
     return sum(one.count(Result.DONE) for one in tables) / sum(len(one.results) for one in tables)
+
+
+def _rpcs(server: SlurmServer) -> tuple[float, float]:
+    """How many calls of clients slurmctld has answered since its counters were set back, and for how long it worked on them
+    [s], as ``sdiag`` says; without the nodes' own and sdiag's."""
+    found = re.findall(r"^\s+(\w+)\s+\(\s*\d+\) count:(\d+)\s+ave_time:\d+\s+total_time:(\d+)", server.run("sdiag"), re.M)
+    ours = [(int(count), int(micros)) for name, count, micros in found if name not in _NOT_OURS]
+    return float(sum(count for count, _ in ours)), sum(micros for _, micros in ours) / 1e6
 
 
 def _cpu_s(server: SlurmServer) -> float:

@@ -18,6 +18,7 @@ GROUPS = (
     "ui.commands.discover",
     "ui.commands.store",
     "ui.commands.keep",
+    "ui.commands.deploy",
     "ui.commands.report",
     "ui.commands.twin",
     "ui.commands.oncall",
@@ -27,6 +28,7 @@ GROUPS = (
     "ui.commands.measure",
     "ui.commands.account",
     "ui.commands.respond",
+    "ui.commands.request",
 )
 
 

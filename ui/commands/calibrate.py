@@ -30,7 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def calibrate(options: argparse.Namespace) -> int:
     """Fit, report and perhaps adopt; exit 1 where the record allows no sound fit."""
-    from ui.calibrating import adopt, adoption_file, note, params_of, take_back
+    from ui.calibrating import adopt, adoption_file, fitted_of, note, take_back
     from ui.calibrating import calibrate as run
     from ui.config import load_config, site_of
     from ui.tasks import RealClock
@@ -54,7 +54,9 @@ def calibrate(options: argparse.Namespace) -> int:
     try:
         end = _end(options.end, store.latest(now - timedelta(days=400)), now)
         span = timedelta(hours=options.hours)
-        report = run(site, store, params_of(path, site), end, span, "icctwin calibrate", lambda name: tell(f"fitting {name} …"))
+        report = run(
+            site, store, fitted_of(path, site).params, end, span, "icctwin calibrate", lambda name: tell(f"fitting {name} …")
+        )
         sound = any(one.sound for one in report.fits)
         if options.adopt and sound:
             report = adopt(path, report, now)

@@ -81,10 +81,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def demo(options: argparse.Namespace) -> int:
     """A seeded centre, everything embedded, wall on 127.0.0.1."""
-    from ui.app import serve
     from ui.config import load_config
     from ui.demo import write_demo
     from ui.memory import look_seldom
+    from ui.running import serve
 
     if not 0 < options.speed <= 3600:
         raise ConfigError([Problem("--speed", f"{options.speed:g} is not above 0 and at most 3600")])
@@ -98,10 +98,10 @@ def demo(options: argparse.Namespace) -> int:
 def up(options: argparse.Namespace) -> int:
     """A real centre, until it is told to stop (SIGTERM, Ctrl-C); SIGHUP reads the configuration again."""
     from ingest.shard import read_shard
-    from ui.app import serve
     from ui.config import load_config
     from ui.memory import look_seldom
     from ui.roles import Part, read_roles
+    from ui.running import serve
 
     try:
         part = Part(read_roles(options.role), read_shard(options.shard))

@@ -71,25 +71,12 @@ def render(options: argparse.Namespace) -> int:
 
 def _frame(options: argparse.Namespace, made: "Geometry", store: "Store") -> tuple[bytes, int]:
     """The frame's body, and how many boxes have a value in it."""
-    from twin.frame import Origin
     from twin.metrics import METRICS
-    from ui.scene.moments import PastValues, best_values, residual_values
-    from ui.scene.paint import TOP, Values, paint
-    from ui.scene.wire import Detail, frame_body
+    from ui.scene.still import still
 
     if not any(options.colour in rows for rows in METRICS.values()):
         raise ConfigError([Problem("--colour", f"there is no metric {options.colour!r}; twin/metrics.py lists them")])
-    time = _time(options.at, store)
-    measured, modelled = (
-        PastValues(made.site, store, time, origin, options.colour, made.pipes, old=True)
-        for origin in (Origin.MEASURED, Origin.MODELLED)
-    )
-    water = best_values(measured, modelled)
-    whose: dict[str, Values] = {"measured": measured, "modelled": modelled, "residual": residual_values(measured, modelled)}
-    signed = options.origin == "residual"
-    painted = paint(made, whose.get(options.origin, water), options.colour, (), water, signed=signed)
-    about = {"time": time.timestamp(), "colour": options.colour, "origin": options.origin, "against": False}
-    return frame_body(made, painted, Detail(), about), int((painted.boxes <= TOP).sum())
+    return still(made, store, _time(options.at, store), options.colour, options.origin)
 
 
 def _time(text: str | None, store: "Store") -> datetime:

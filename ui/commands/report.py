@@ -29,7 +29,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--format", default=",".join(FORMATS), metavar="LIST", help=f"some of {','.join(FORMATS)} (default: all)"
     )
     parser.add_argument("--lang", default="en,zh", metavar="LIST", help="some of en,zh (default: both)")
-    parser.add_argument("--pue-limit", type=float, metavar="RATIO", help="the PUE that policy allows, such as 1.25")
+    parser.add_argument(
+        "--scope", default="centre", metavar="PART", help="centre, hall:NAME, tenant:NAME or project:NAME (default: centre)"
+    )
+    parser.add_argument(
+        "--pue-limit", type=float, metavar="RATIO", help="the PUE that policy allows, such as 1.25 (default: [report])"
+    )
     json_option(parser)
 
 
@@ -39,11 +44,12 @@ def report(options: argparse.Namespace) -> int:
     from ingest.stores.registry import open_kept
     from ui.app import TASK_NAMES
     from ui.config import load_config, site_of
-    from ui.given import given_of
-    from ui.report.compose import compose
-    from ui.report.gather import gather
-    from ui.report.span import last_week, span_of
-    from ui.report.write import files, write
+    from ui.given import given_by
+    from ui.report.energy import Limits
+    from ui.report.make import From, make
+    from ui.report.scope import scope_of
+    from ui.report.span import last_over, span_of
+    from ui.report.write import write
     from ui.tasks import RealClock
 
     formats, languages = _some("--format", options.format, FORMATS), _some("--lang", options.lang, LANGUAGES)
@@ -51,28 +57,29 @@ def report(options: argparse.Namespace) -> int:
     site = site_of(config, TASK_NAMES)
     zone = ZoneInfo(site.timezone)
     asked = options.week or options.span
-    span = span_of(asked, zone) if asked else last_week(RealClock().now(), zone)
+    span = span_of(asked, zone) if asked else last_over("week", RealClock().now(), zone)
     if options.week and span.kind != "week":
         raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
-    given = given_of(config.energy, span.end - span.start)
+    scope, section = scope_of(options.scope), config.report
+    limit = options.pue_limit if options.pue_limit is not None else section.pue_limit
     store = open_kept(config.store, site, readonly=True)
     records = open_records(config.store.path / "records.db")
     try:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
-        inputs = gather(site, store, records, span, given)
+        limits = Limits(limit, section.gpu_peak_flops)
+        made = make(From(site, store, records, given_by(config.energy), limits), span, scope)
     finally:
         records.close()
         store.close()
-    made = compose(inputs, options.pue_limit)
-    currency = inputs.account.bill.currency if inputs.account.bill else ""
-    written = write(options.out, files(made, languages, formats, span.end, currency))
+    written = write(options.out, made.files(languages, formats))
     if options.json:
-        said = {"span": span.label, "files": [str(path) for path in written], "coverage_frac": inputs.account.coverage_frac}
+        said: dict[str, object] = {"span": span.label, "scope": str(scope), "files": [str(path) for path in written]}
+        said["coverage_frac"] = made.coverage_frac
         say(json.dumps(said))
     else:
         for path in written:
             say(str(path))
-    if inputs.account.coverage_frac <= 0:
+    if made.coverage_frac <= 0:
         tell(f"nothing was read in {span.label}: the report says so and has no sums")
         return 1
     return 0

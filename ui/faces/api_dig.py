@@ -1,6 +1,7 @@
 """``/api/v1/assets/…``, ``/api/v1/explore…``: all there is to know of one asset, and any series in any grouping, also as
 files."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from analytics.finding import record_of
 from twin.event import TOPIC as EVENTS
 from twin.event import event_of
 from twin.frame import Floats, Origin
+from twin.message import Message
 from twin.metrics import suffix
 from twin.ports import How
 from ui.access.door import identity_of
@@ -25,9 +27,11 @@ from ui.faces.answers import AlertOut, Failure
 from ui.faces.api_events import EventOut
 from ui.faces.api_findings import FindingOut
 from ui.faces.api_views import AnnotationOut, annotations_on
+from ui.faces.pages.recent import meaning
 from ui.faces.push import Pulse
 from ui.reading import Number
 from ui.view import Live
+from ui.words import Words, words
 
 MAX_EVENTS_READ, MAX_EVENTS, MAX_ALERTS = 5000, 100, 100
 BACK = timedelta(days=30)  # how far back events and jobs of an asset are looked for
@@ -47,7 +51,8 @@ class PastJob(BaseModel):
 
 
 class AssetOut(BaseModel):
-    """The card of an asset, what is and was wrong with it, the jobs on it, and what people noted."""
+    """The card of an asset, what is and was wrong with it, the jobs on it, and what people noted. ``said``: English sentences
+    among them -> the same in the language that was asked for; empty for English."""
 
     time: datetime
     card: Card
@@ -56,6 +61,7 @@ class AssetOut(BaseModel):
     events: list[EventOut]
     jobs: list[PastJob]
     annotations: list[AnnotationOut]
+    said: dict[str, str]
 
 
 class LinesOut(BaseModel):
@@ -118,22 +124,32 @@ def span(live: Live, start: datetime | None, end: datetime | None) -> tuple[date
 
 def _add_asset(router: APIRouter, live: Live) -> None:
     @router.get("/assets/{asset:path}")
-    def the_asset(request: Request, asset: str) -> AssetOut:
+    def the_asset(request: Request, asset: str, lang: Literal["en", "zh"] = "en") -> AssetOut:
         """One asset: attributes, holders, children, power and cooling paths, newest readings; its alerts, findings, events of
         30 days, jobs and annotations."""
         now, site = live.clock.now(), live.site
         made = card(site, live.state, live.alerts, live.jobs, known(live, asset), now)
         inside = _subject(live, asset)
         alerts = [alert for alert in live.alerts if alert.asset in inside][:MAX_ALERTS]
+        findings = [one for one in live.findings if one.asset in inside][:MAX_ALERTS]
+        events = _events(live, inside, now)
+        told = [*(one.summary for one in alerts), *(one.summary for one in findings)]
         return AssetOut(
             time=now,
             card=made,
             alerts=[AlertOut.of(alert) for alert in alerts],
-            findings=[FindingOut(**record_of(one)) for one in live.findings if one.asset in inside][:MAX_ALERTS],
-            events=_events(live, inside, now),
+            findings=[FindingOut(**record_of(one)) for one in findings],
+            events=events,
             jobs=_jobs(live, made, now),
             annotations=annotations_on(live, identity_of(request), asset, now - BACK, None)[:MAX_EVENTS],
+            said={} if lang == "en" else _said(made, told, events, words(lang)),
         )
+
+
+def _said(made: Card, summaries: Sequence[Message], events: Sequence[EventOut], words: Words) -> dict[str, str]:
+    """Every sentence of the page in another language, by the English one."""
+    told = {str(one): words.sentence(one) for one in summaries}
+    return {made.says: words(made.says), **told, **{one.meaning: meaning(one.meaning, words) for one in events}}
 
 
 def _subject(live: Live, asset: str) -> set[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from energy.levers import LEVERS
 from energy.notes import TOPIC
 from energy.plan import Mode
+from ui.access.door import access_of, identity_of
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.switch import Wish, last_sign, redeem, stopped, wish
@@ -93,22 +94,24 @@ def _add_reading(router: APIRouter, live: Live) -> None:
 
 
 def _add_saying(router: APIRouter, live: Live) -> None:
-    def to_plan(what: str, key: str, said: Said) -> dict[str, str]:
+    def to_plan(what: str, key: str, said: Said, request: Request) -> dict[str, str]:
+        who = identity_of(request)
+        by = who.name if access_of(live).accounts and who.name else said.by  # whoever signed in speaks in their own name
         known = [plan for plan, _ in live.plans if plan.key == key]
         if live.plans and not known:
             raise HTTPException(404, "No plan of that key is on the desk; /api/v1/plans lists them.")
-        wish(live.records, Wish(what, said.by, key, said.why), live.clock.now())
-        return {"plan": key, "said": what, "by": said.by}
+        wish(live.records, Wish(what, by, key, said.why), live.clock.now())
+        return {"plan": key, "said": what, "by": by}
 
     @router.post("/api/v1/plans/{key}/approve", status_code=202)
-    def approve(key: str, said: Said) -> dict[str, str]:
+    def approve(key: str, said: Said, request: Request) -> dict[str, str]:
         """Say yes: it is carried out within seconds, where the guard still allows it; /api/v1/acting/audit tells."""
-        return to_plan("approve", key, said)
+        return to_plan("approve", key, said, request)
 
     @router.post("/api/v1/plans/{key}/reject", status_code=202)
-    def reject(key: str, said: Said) -> dict[str, str]:
+    def reject(key: str, said: Said, request: Request) -> dict[str, str]:
         """Say no: the plan is taken off the desk."""
-        return to_plan("reject", key, said)
+        return to_plan("reject", key, said, request)
 
     @router.post("/api/v1/stop", status_code=202)
     def stop(said: Said) -> dict[str, str]:

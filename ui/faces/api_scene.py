@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +44,14 @@ class RunIn(BaseModel):
     step_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
 
 
+class AddedOut(BaseModel):
+    """Racks that a scenario adds: ids, and middle and size in m, three numbers each; frames have a byte for each."""
+
+    ids: list[str]
+    centre: list[float]
+    size: list[float]
+
+
 class RunOut(BaseModel):
     """A run that frames can be asked of."""
 
@@ -52,6 +61,7 @@ class RunOut(BaseModel):
     end: datetime
     limits: list[LimitOut]
     notes: list[str]
+    added: AddedOut
 
 
 def add_scene(server: FastAPI, pulse: Pulse, runner: Runner) -> Studio:
@@ -152,6 +162,11 @@ def _add_runs(router: APIRouter, studio: Studio) -> None:
             end=datetime.fromtimestamp(end_s, UTC),
             limits=[LimitOut(**limit) for limit in made.limits[:100]],
             notes=list(made.notes),
+            added=AddedOut(
+                ids=list(kept.added.ids),
+                centre=np.round(kept.added.centre.astype(float), 3).ravel().tolist(),
+                size=np.round(kept.added.size.astype(float), 3).ravel().tolist(),
+            ),
         )
 
     @router.get("/scene/runs")

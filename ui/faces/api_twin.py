@@ -1,6 +1,7 @@
 """``/api/v1/{simulate,replay,what-if}``: questions to the offline twin. They compute and change nothing; one runs at a time."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,20 +12,20 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError
 from twin.frame import Floats, Origin
-from twin.params import Params
 from twin.sim.examples import example_jobs
 from twin.sim.fleet import fleet_of
 from twin.sim.outlook import Line, Outlook, outlook_of
-from twin.sim.scenario import Scenario
 from twin.sim.trace import Trace, checked, trace_of, trace_of_queue
 from twin.sim.whatif import Comparison, compare
 from twin.simulate import Trajectory, simulate
+from ui.calibrating import told_beyond
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.scenario import ScenarioIn
 from ui.view import Live
 
 MAX_HOURS, MAX_STEPS, MAX_MEMBERS, MAX_JOBS, MAX_POINTS = 168.0, 20_000, 16, 10_000, 288
+MAX_AGE_S, MAX_COUNT = 4e8, 1_000_000  # of a job: a dozen years, and more than any cluster has
 Work = Literal["example", "queue"]
 _T = TypeVar("_T")
 
@@ -33,7 +34,7 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] = 24.0
     step_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
 
 
 class SimulateIn(_Asked):
@@ -57,14 +58,14 @@ class JobIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: str = Field(max_length=100)
-    submit_s: float
-    run_s: float
-    start_s: float | None = None
-    limit_s: float | None = None
-    nodes: int = 0
-    gpus: int = 0
-    gpu_util_frac: float | None = None
-    node_w: float | None = None
+    submit_s: float = Field(ge=-MAX_AGE_S, le=MAX_AGE_S)
+    run_s: float = Field(ge=0, le=MAX_AGE_S)
+    start_s: float | None = Field(None, ge=-MAX_AGE_S, le=MAX_AGE_S)
+    limit_s: float | None = Field(None, ge=0, le=MAX_AGE_S)
+    nodes: int = Field(0, ge=0, le=MAX_COUNT)
+    gpus: int = Field(0, ge=0, le=MAX_COUNT)
+    gpu_util_frac: float | None = Field(None, ge=0, le=1)
+    node_w: float | None = Field(None, ge=0, le=1e7)
 
 
 class ReplayIn(_Asked):
@@ -175,15 +176,16 @@ class Runner:
         if work == "queue":
             return trace_of_queue(self.live.jobs, self.start_s())
         rng = np.random.Generator(np.random.PCG64(seed))
-        return example_jobs(fleet_of(self.live.site, Params()), hours * 3600, self.start_s(), rng)
+        return example_jobs(fleet_of(self.live.site, self.live.fitted.params), hours * 3600, self.start_s(), rng)
 
     def compare(self, asked: WhatIfIn) -> Comparison:
         """Two scenarios side by side."""
         base, other = asked.base, asked.other
-        return compare(
+        fitted = self.live.fitted
+        made = compare(
             self.live.site,
             self.work(asked.work, asked.hours, asked.seed),
-            base.params(Params()),
+            base.params(fitted.params),
             self.outlook(),
             asked.hours * 3600,
             asked.step_s,
@@ -191,15 +193,15 @@ class Runner:
             rng=np.random.Generator(np.random.PCG64(asked.seed)),
             members=asked.members,
             start_s=self.start_s(),
-            other_params=other.params(Params()),
+            other_params=other.params(fitted.params),
         )
+        return replace(made, base=told_beyond(made.base, fitted.ranges), other=told_beyond(made.other, fitted.ranges))
 
-    def simulate(self, asked: _Asked, jobs: Trace, scenario: Scenario, params: Params) -> Trajectory:
+    def simulate(self, asked: _Asked, jobs: Trace, scenario: ScenarioIn) -> Trajectory:
         """One run from now on."""
-        span_s = asked.hours * 3600
-        return simulate(
-            self.live.site, jobs, params, self.outlook(), span_s, asked.step_s, start_s=self.start_s(), scenario=scenario
-        )
+        site, fitted, span_s = self.live.site, self.live.fitted, asked.hours * 3600
+        about = (site, jobs, scenario.params(fitted.params), self.outlook(), span_s, asked.step_s)
+        return told_beyond(simulate(*about, start_s=self.start_s(), scenario=scenario.scenario()), fitted.ranges)
 
 
 _SIGNALS = (
@@ -224,8 +226,7 @@ def add_twin(server: FastAPI, pulse: Pulse) -> Runner:
 
         def work() -> TrajectoryOut:
             jobs = runner.work(asked.work, asked.hours, asked.seed)
-            params = asked.scenario.params(Params())
-            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario.scenario(), params))
+            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario))
 
         return await answered(asked, work)
 
@@ -234,9 +235,8 @@ def add_twin(server: FastAPI, pulse: Pulse) -> Runner:
         """Run recorded jobs through the twin."""
 
         def work() -> TrajectoryOut:
-            params = asked.scenario.params(Params())
             jobs = checked(_trace(asked.jobs, runner.start_s()), "job")
-            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario.scenario(), params))
+            return TrajectoryOut.of(runner.simulate(asked, jobs, asked.scenario))
 
         return await answered(asked, work)
 

@@ -83,6 +83,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers[name] = value
+                if scope.get("scheme") == "https":
+                    headers["strict-transport-security"] = "max-age=31536000"
             await send(message)
 
         refusal = await self.door.admit(scope)

@@ -33,6 +33,7 @@ LOOK_S = 0.1
 PAST_EVERY_S = 60.0
 FIRST_S = 1.0  # that the first look waits for the last day
 PAST = "past"
+BAR = "bar"  # what plain pages listen to: site, clock, health and notices, as every page has them
 PAST_SOON_S = 10.0  # while the store has nothing: a demo is still making up its past
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Pulse:
         self._view: View | None = None
         self._made_s = -1.0
         self._number = 0
-        self.feeds: dict[str, Feed] = {}  # page -> what it is pushed
+        self.feeds: dict[str, Feed] = {BAR: Feed(lambda view, live, words: {})}  # page -> what it is pushed
         self._told: dict[Key, Table] = {}  # the table as last pushed
         self._change: dict[Key, str] = {}  # the push that leads from the table before to it
         self._readers: Counter[Key] = Counter()

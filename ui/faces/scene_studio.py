@@ -16,14 +16,14 @@ from analytics.alerts import Phase, Severity
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Origin
 from twin.metrics import METRICS
-from twin.params import Params
 from twin.site import Site
 from ui.faces.api_twin import Runner
 from ui.scenario import ScenarioIn
+from ui.scene.added import Added, added_racks
 from ui.scene.ahead import HOURS_AHEAD, Run, day_ahead, run_of
 from ui.scene.geometry import Geometry, geometry
 from ui.scene.moments import HOUR_S, PastValues, best_values, firing_then, foreseen, live_values, residual_values
-from ui.scene.paint import ALERTS, Firing, Painted, Values, colours, paint
+from ui.scene.paint import ALERTS, Firing, Painted, Values, colours, paint, paint_added
 from ui.scene.sizes import LOOKS, Level
 from ui.scene.wire import Detail, frame_body, scene_body
 from ui.view import Live
@@ -60,11 +60,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A scenario's run and the plain one beside it."""
+    """A scenario's run, the plain one beside it, and where the racks stand that it adds."""
 
     name: str
     plain: Run
     other: Run
+    added: Added
 
 
 class Studio:
@@ -175,7 +176,7 @@ class Studio:
             forecasts, kept = self.live.forecasts, self._ahead
             if kept is None or kept[0] is not forecasts or now.timestamp() - kept[1] > HOUR_S:
                 live, outlook = self.live, self._runner.outlook()
-                run = await run_in_threadpool(day_ahead, live.site, live.state, forecasts, outlook, now)
+                run = await run_in_threadpool(day_ahead, live.site, live.state, forecasts, outlook, now, live.fitted.params)
                 self._ahead_count += 1
                 kept = self._ahead = (forecasts, now.timestamp(), run, self._ahead_count)
             return kept[2], kept[3]
@@ -185,33 +186,37 @@ class Studio:
     async def what_if(self, scenario: ScenarioIn, work: Literal["example", "queue"], hours: float, step_s: float) -> str:
         """Run the plain centre and the scenario from now on; gives the number by which their pictures are asked for. The oldest
         of ``MAX_RUNS`` gives way. ``Busy`` while another run goes on, ``ConfigError`` for what is wrong with the scenario."""
-        await self.geometry()
-        kept = await self._runner.alone(lambda: self._both(scenario, work, hours, step_s))
+        made = await self.geometry()
+        kept = await self._runner.alone(lambda: self._both(made, scenario, work, hours, step_s))
         number = hashlib.sha256(f"{scenario!r}{work}{hours}{step_s}{kept.other.span_s}".encode()).hexdigest()[:10]
         self.runs[number] = kept
         while len(self.runs) > MAX_RUNS:
             self.runs.popitem(last=False)
         return number
 
-    def _both(self, scenario: ScenarioIn, work: Literal["example", "queue"], hours: float, step_s: float) -> Kept:
-        runner, site = self._runner, self.live.site
+    def _both(
+        self, made: Geometry, scenario: ScenarioIn, work: Literal["example", "queue"], hours: float, step_s: float
+    ) -> Kept:
+        runner, site = self._runner, made.site
         jobs, outlook, start_s = runner.work(work, hours, 1), runner.outlook(), runner.start_s()
 
         def one(plan: ScenarioIn) -> Run:
-            params = plan.params(Params())
+            params = plan.params(self.live.fitted.params)
             return run_of(site, jobs, params, outlook, hours * HOUR_S, step_s, start_s=start_s, scenario=plan.scenario())
 
-        return Kept(scenario.name, one(ScenarioIn(name="base")), one(scenario))
+        other = one(scenario)
+        return Kept(scenario.name, one(ScenarioIn(name="base")), other, added_racks(made, other.grown))
 
     def _of_run(self, made: Geometry, ask: Ask, kept: Kept) -> bytes:
         at_s = kept.other.span_s[0] if ask.time_s is None else ask.time_s
-        values: Values = kept.other.at(at_s)
+        moment = kept.other.at(at_s)
         begin_s = kept.other.trajectory.start_s
         reached = [limit for limit in kept.other.trajectory.limits if begin_s + float(limit["time_s"]) <= at_s]
         firing = [(str(limit["asset"]), Severity.CRITICAL) for limit in reached]
-        shown = residual_values(values, kept.plain.at(at_s)) if ask.against else values
-        painted = paint(made, shown, ask.colour, firing, values, signed=ask.against)
-        return frame_body(made, painted, ask.detail, _about(ask, at_s))
+        shown = residual_values(moment, kept.plain.at(at_s)) if ask.against else moment
+        painted = paint(made, shown, ask.colour, firing, moment, signed=ask.against)
+        added = paint_added(painted, kept.added.ids, ask.colour, moment.added, firing, signed=ask.against)
+        return frame_body(made, painted, ask.detail, _about(ask, at_s), added.tobytes())
 
     def choices(self) -> list[dict[str, Any]]:
         """What of this site can be coloured by: metric, unit, kinds, and whose values there are."""

@@ -20,6 +20,7 @@ from ui.faces.api_access import add_access
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_audit import add_audit
 from ui.faces.api_calibration import add_calibration
+from ui.faces.api_choices import add_choices
 from ui.faces.api_dig import add_dig
 from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
@@ -27,10 +28,13 @@ from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push, first_look
+from ui.faces.api_reports import add_reports
+from ui.faces.api_requests import add_requests
 from ui.faces.api_scene import add_scene
 from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
 from ui.faces.api_views import add_views
+from ui.faces.described import describe
 from ui.faces.exposition import exposition
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
@@ -74,12 +78,15 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_oncall(server)
     add_findings(server, pulse)
     add_access(server, pulse)
+    add_choices(server, pulse)
     add_audit(server, pulse)
     add_dig(server, pulse)
     add_views(server, pulse)
     add_search(server, pulse)
     add_plans(server, pulse)
+    add_requests(server, pulse)
     add_energy(server, pulse)
+    add_reports(server, pulse)
     add_pages(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:
@@ -87,6 +94,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
 
     server.add_api_websocket_route(SOCKET, live_socket)
     server.add_api_route("/{path:path}", _nothing_here, include_in_schema=False)  # Dash would answer with its page
+    describe(server)
     door = Door(live, first_look(live), origins)
     server.add_middleware(Guard, door=door, hashes=csp_hashes(server), large=LARGE)
     return server

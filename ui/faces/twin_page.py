@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
@@ -15,10 +16,11 @@ from ui.faces.api_twin import Busy, Runner, WhatIfIn
 from ui.faces.pages import page_of
 from ui.faces.pages.shell import language_of, shell
 from ui.picture import panel_svg, panels
-from ui.scenario import ChangeIn, FaultIn, ScenarioIn
+from ui.scenario import AddedRack, ChangeIn, FaultIn, ScenarioIn
 from ui.words import Words, words
 
 HOURS, STEP_S, MEMBERS, FAULT_S = 6.0, 15.0, 4, 7200.0
+MORE_RACKS = 4  # of the fullest kind, in the question that adds racks
 FRESH_S = 600.0  # how long an answer is shown again
 _ROWS = (
     ("it_energy_kwh", "Energy into IT"),
@@ -87,6 +89,10 @@ def cases_of(site: Site) -> Mapping[str, Case]:
         warmer = ChangeIn(asset="cdu", metric="supply_temp_setpoint_c", value=34.0)
         found["warmer"] = Case("CDUs supply at 34 °C", ScenarioIn(name="warmer", change=[warmer]))
     found["cap"] = Case("GPUs are held at 80 % of their power", ScenarioIn(name="cap", gpu_cap_frac=0.8))
+    if site.count("gpu") and (site.within("gpu", "rack") >= 0).any():
+        fullest = np.bincount(site.within("gpu", "rack")[site.within("gpu", "rack") >= 0]).argmax()
+        more = AddedRack(like=site.ids_of("rack")[int(fullest)], count=MORE_RACKS)
+        found["more"] = Case("Four more racks", ScenarioIn(name="more", add_rack=[more]))
     found["fcfs"] = Case(
         "The queue goes first come, first served", ScenarioIn.model_validate({"name": "fcfs", "policy": "fcfs"})
     )

@@ -6,7 +6,7 @@ what was started, as a virtual clock needs it."""
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,11 +17,11 @@ from analytics.oncall.keep import page_of
 from analytics.oncall.outbox import GIVE_UP_S, Pace, Send, next_send, retry_s
 from twin.errors import SourceError
 from twin.ports import Clock
-from ui.faces.notify import Channel, ChannelOptions, Parcel
+from ui.faces.notify import MAX_FILES_BYTES, Attached, Channel, ChannelOptions, Parcel
 from ui.faces.notify.post import Post, Undelivered
 from ui.faces.notify.said import Said, say
 from ui.oncall.book import Book
-from ui.words import words
+from ui.words import LANGUAGES, words
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,14 @@ class Painter(Protocol):
         ...
 
 
+class Fetch(Protocol):
+    """Reads the file of a report; ``SourceError`` where it is gone."""
+
+    def __call__(self, file: str) -> bytes:
+        """The file's bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A channel as it is configured."""
@@ -47,7 +55,7 @@ class Line:
 
 class Courier:
     """Delivers. ``lines``: channel name -> how; ``outside``: URL under which people reach icctwin; ``fallback``: the channel
-    for what another gave up, "" for none; ``paint``: makes pictures."""
+    for what another gave up, "" for none; ``paint``: makes pictures; ``fetch``: reads what goes along."""
 
     def __init__(
         self,
@@ -61,9 +69,11 @@ class Courier:
         outside: str = "",
         fallback: str = "",
         paint: Painter | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         self._book, self.lines, self._post, self._clock, self._rng = book, lines, post, clock, rng
-        self._timezone, self._outside, self._fallback, self._paint = timezone, outside, fallback, paint
+        self._timezone, self._outside, self._fallback = timezone, outside, fallback
+        self._paint, self._fetch = paint, fetch
         self._sent: dict[str, deque[float]] = {name: deque(maxlen=1000) for name in lines}
         self._rest_s: dict[str, float] = {}  # channel -> when it may be tried again after a failure
         self._fails: dict[str, int] = {}
@@ -118,7 +128,10 @@ class Courier:
             self._book.sent(numbers, now_s)
             return True
         said = await self._say(line, pages)
-        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s)
+        files: list[Attached] = []
+        if any(page.files for page in pages):
+            files = await asyncio.to_thread(self._files, pages, line.options.language)
+        parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s, files)
         try:
             self._sent[name].append(now_s)
             await line.channel.deliver(parcel, self._post)
@@ -134,6 +147,22 @@ class Courier:
         if self._paint and options.pictures and len(pages) == 1:
             drawn = await asyncio.to_thread(self._paint, pages[0], options.language)  # reads the store
         return say(pages, words(options.language), self._timezone, self._outside, drawn)
+
+    def _files(self, pages: Sequence[Page], language: str) -> list[Attached]:
+        """What goes along, in the receiver's language; what is gone or too large stays behind, and its link leads to it."""
+        others = tuple(f".{one}." for one in LANGUAGES if one != language)
+        named = [file for page in pages for file in page.files]
+        wanted = [file for file in named if not any(part in file for part in others)] or named
+        found: list[Attached] = []
+        for file in wanted if self._fetch else ():
+            try:
+                data = self._fetch(file) if self._fetch else b""
+            except SourceError as error:
+                log.warning("%s does not go along: %s", file, error)
+                continue
+            if sum(len(one.data) for one in found) + len(data) <= MAX_FILES_BYTES:
+                found.append(Attached(file.rpartition("/")[2], data))
+        return found
 
     def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:
         now_s = self._clock.now().timestamp()

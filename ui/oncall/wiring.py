@@ -59,6 +59,7 @@ class Delivery:
             outside=delivery.outside,
             fallback=delivery.fallback,
             paint=self._paint,
+            fetch=live.reports.fetch if live.reports else None,
         )
 
     def _paint(self, page: Page, language: str) -> bytes | None:

@@ -1,35 +1,49 @@
 """The whole report from its inputs: the first page that is read in a minute, then the sections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from energy.baseline import Verdict
+from energy.baseline import Saving, Verdict
 from twin.message import Message
 from ui.report import energy, reliable, use
-from ui.report.document import Figure, Report
+from ui.report.document import Block, Figure, Picture, Report, Table
+from ui.report.energy import Limits
 from ui.report.gather import Inputs
 
 HEAD = ("facility_kwh", "pue_ratio", "carbon_location_kg", "cost", "peak_w", "held_frac", "busy_frac", "idle_held_frac")
 
 
-def compose(inputs: Inputs, limit_ratio: float | None = None) -> Report:
-    """The document; ``limit_ratio``: the PUE that policy allows, where there is one."""
-    sections = (energy.section(inputs), use.section(inputs), reliable.section(inputs))
+def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pictures: Sequence[Picture] = ()) -> Report:
+    """The document; ``outside``: URL under which people reach icctwin, for the link behind each number; ``pictures``: at the
+    end of the section on energy."""
+    limits = limits or Limits()
+    first = energy.section(inputs, limits)
+    sections = [replace(first, blocks=[*first.blocks, *pictures]), use.section(inputs, limits), reliable.section(inputs)]
+    base = outside.rstrip("/")
+    sections = [replace(one, blocks=[_reached(block, base) for block in one.blocks]) for one in sections if one.blocks]
     found = {figure.key: figure for section in sections for figure in section.figures}
     head = [found[key] for key in HEAD if key in found]
     span = inputs.span
     return Report(
         site=inputs.site.name,
-        scope="",
+        scope="" if inputs.scope.whole else str(inputs.scope),
         span=span.label,
         first_day=span.days[0].isoformat(),
         last_day=span.days[-1].isoformat(),
         zone=str(span.zone),
         head=head,
-        said=tuple(_said(inputs, found, limit_ratio)),
+        said=tuple(_said(inputs, found, limits.pue_ratio if inputs.scope.whole else None)),
         sections=sections,
     )
+
+
+def _reached(block: Block, base: str) -> Block:
+    """``block`` with its link made absolute."""
+    if base and isinstance(block, Figure | Table) and block.query:
+        return replace(block, query=base + block.query)
+    return block
 
 
 def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -> Iterator[Message]:
@@ -37,11 +51,15 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
     if made.coverage_frac <= 0:
         yield Message("Nothing was read in this span: no meter and no model says what the centre took in.")
         return
+    who = {} if inputs.scope.whole else {"who": inputs.scope.name}
     if np.isfinite(facility.change_frac):
-        text = "The centre took in {kwh:,.0f} kWh, {change:+.1%} against the span before."
-        yield Message(text, {"kwh": facility.value, "change": facility.change_frac})
+        text = "{who} took in {kwh:,.0f} kWh, {change:+.1%} against the span before." if who else (
+            "The centre took in {kwh:,.0f} kWh, {change:+.1%} against the span before.")  # fmt: skip
+        yield Message(text, {"kwh": facility.value, "change": facility.change_frac, **who})
     else:
-        yield Message("The centre took in {kwh:,.0f} kWh; the span before was not read as much.", {"kwh": facility.value})
+        text = "{who} took in {kwh:,.0f} kWh; the span before was not read as much." if who else (
+            "The centre took in {kwh:,.0f} kWh; the span before was not read as much.")  # fmt: skip
+        yield Message(text, {"kwh": facility.value, **who})
     pue = found["pue_ratio"].value
     if limit_ratio is not None and np.isfinite(pue):
         text = "PUE was {pue:.3f}, within the limit of {limit:.2f}." if pue <= limit_ratio else (
@@ -53,11 +71,17 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         idle = found.get("idle_held_frac")
         text = "{held:.0%} of the GPU hours were allocated; of these {idle:.0%} did nothing."
         yield Message(text, {"held": held.value, "idle": idle.value if idle else 0.0})
-    if inputs.saving.verdict is Verdict.SHOWN and inputs.saving.low_kwh > 0:
-        text = "Against the weeks before it took {saved:,.0f} kWh less than load and weather explain."
-        yield Message(text, {"saved": inputs.saving.kwh})
-    elif inputs.saving.verdict is Verdict.SHOWN and inputs.saving.high_kwh < 0:
-        text = "Against the weeks before it took {lost:,.0f} kWh more than load and weather explain."
-        yield Message(text, {"lost": -inputs.saving.kwh})
+    if inputs.saving is not None and inputs.saving.verdict is Verdict.SHOWN:
+        yield from _saved(inputs.saving)
     if made.coverage_frac < 0.95:
         yield Message("Only {read:.0%} of the time was read; sums are of that time alone.", {"read": made.coverage_frac})
+
+
+def _saved(one: Saving) -> Iterator[Message]:
+    """Only what the interval tells from nothing."""
+    if one.low_kwh > 0:
+        text = "Against the weeks before it took {saved:,.0f} kWh less than load and weather explain."
+        yield Message(text, {"saved": one.kwh})
+    elif one.high_kwh < 0:
+        text = "Against the weeks before it took {lost:,.0f} kWh more than load and weather explain."
+        yield Message(text, {"lost": -one.kwh})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ui.report.document import Cell, Chart, Figure, Flow, Report, Table
+from ui.report.document import Block, Cell, Chart, Figure, Picture, Report, Table
 
 MAX_SHEET = 1_048_000  # rows of a worksheet
 
@@ -25,7 +25,7 @@ def as_json(report: Report) -> str:
     return json.dumps(_clean(body), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-def _plain(block: "Figure | Table | Chart | Flow") -> dict[str, Any]:
+def _plain(block: Block) -> dict[str, Any]:
     if isinstance(block, Figure):
         return {"value": block.value, "unit": block.unit, "before": block.was, "year_ago": block.year, "query": block.query}
     if isinstance(block, Table):
@@ -33,6 +33,8 @@ def _plain(block: "Figure | Table | Chart | Flow") -> dict[str, Any]:
                 "total": list(block.total)}  # fmt: skip
     if isinstance(block, Chart):
         return {"unit": block.unit, "x": block.x.tolist(), "lines": {line.label: line.y.tolist() for line in block.lines}}
+    if isinstance(block, Picture):
+        return {"alt": {"text": block.alt.text, "params": dict(block.alt.params)}}
     return {"unit": block.unit, "links": [list(link) for link in block.links]}
 
 

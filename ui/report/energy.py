@@ -1,6 +1,7 @@
 """The energy section: what the centre took in, what became of it, what it cost and emitted, and what plans saved."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,15 +9,37 @@ from energy.account.book import Account
 from energy.baseline import Verdict
 from twin.frame import Floats
 from twin.message import Message
-from ui.report.document import NOTHING, Block, Chart, Figure, Flow, Line, Section, Table, known
+from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
+from ui.report.flows import flow
 from ui.report.gather import Inputs, daily
 
 FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came from outside
 BULB_STEP_K = 2.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
+ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
+# Where in the answer of /api/v1/energy a figure stands.
+POINTERS = {
+    **{name: f"/{name}" for name in ("facility_kwh", "it_kwh", "peak_w", "coverage_frac", "modelled_frac")},
+    **{
+        name: f"/indicators/{name}"
+        for name in ("pue_ratio", "ppue_ratio", "wue_kg_per_kwh", "cue_kg_per_kwh", "ref_frac", "erf_frac")
+    },
+    "carbon_location_kg": "/carbon/location_kg",
+    "carbon_market_kg": "/carbon/market_kg",
+    "cost": "/bill/cost",
+}
 
 
-def figures(inputs: Inputs) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a report is held against. ``pue_ratio``: the PUE that policy allows, None: there is none; ``gpu_peak_flops``: peak
+    of one GPU for effective computing power, 0: not shown."""
+
+    pue_ratio: float | None = None
+    gpu_peak_flops: float = 0.0
+
+
+def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     """Every energy figure with the same of the span before and of a year ago."""
     rows: Sequence[tuple[str, str, str, int, Callable[[Account], float]]] = (
         ("facility_kwh", "Facility energy", "kwh", -1, lambda a: a.facility_kwh),
@@ -38,8 +61,20 @@ def figures(inputs: Inputs) -> list[Figure]:
     for key, label, unit, good, of in rows:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, unit, of) for other in (inputs.before, inputs.year_ago))
-        made.append(Figure(key, label, now, unit, was, year, good, query=_query(inputs)))
-    return made
+        made.append(Figure(key, label, now, unit, was, year, good, query=query(inputs, POINTERS[key])))
+    held = float(inputs.use.held.sum())
+    if held > 0:
+        per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", inputs.account.facility_kwh, "kwh"),
+               ("kg_per_gpu_h", "Carbon of a GPU hour allocated", inputs.account.carbon.location_kg, "kg"))  # fmt: skip
+        made += [
+            Figure(key, label, total / held, unit, good=-1, query=query(inputs, "", "job")) for key, label, total, unit in per
+        ]
+    if limits.pue_ratio is not None and inputs.scope.whole:
+        made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio", limits.pue_ratio,
+                              query=query(inputs, "")))  # fmt: skip
+    if inputs.contract_w > 0 and inputs.scope.whole:
+        made.append(Figure("contract_w", "Contracted demand", inputs.contract_w, "w", query="/api/v1/energy/tables"))
+    return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
 
 
 def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Account], float]) -> float:
@@ -49,15 +84,19 @@ def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Ac
     return of(other)
 
 
-def _query(inputs: Inputs) -> str:
-    return f"/api/v1/energy/account?start={inputs.span.start:%Y-%m-%dT%H:%MZ}&end={inputs.span.end:%Y-%m-%dT%H:%MZ}"
+def query(inputs: Inputs, pointer: str, by: str = "") -> str:
+    """Where the same can be asked for again; ``pointer``: where in the answer it stands (RFC 6901). Of a part, the split of the
+    whole in which it is one row."""
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
+    by = by or {"tenant": "tenant", "project": "project"}.get(inputs.scope.kind, "")
+    asked = f"/api/v1/energy?start={start}&end={end}&step_s={inputs.meters.step_s:g}"
+    return f"{asked}&by={by}" if by else f"{asked}#{pointer}" if pointer and inputs.scope.whole else asked
 
 
-def section(inputs: Inputs) -> Section:
+def section(inputs: Inputs, limits: Limits) -> Section:
     """The whole section."""
-    blocks: list[Block] = [*figures(inputs), *_charts(inputs), _days(inputs), *_cost(inputs), *_halls(inputs)]
-    blocks += [flow for flow in [_flow(inputs)] if flow.links]
-    blocks += [*_cooling(inputs)]
+    blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs, limits), _days(inputs), *_cost(inputs), *_halls(inputs)]
+    blocks += [*flow(inputs), *_cooling(inputs)]
     return Section("energy", "Energy", tuple(_said(inputs)), tuple(blocks))
 
 
@@ -65,7 +104,15 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     made = inputs.account
     yield Message("{name}: {coverage:.0%} of the time was read, {modelled:.0%} of that by the twin and not by a meter.", {
         "name": made.pue_name, "coverage": made.coverage_frac, "modelled": made.modelled_frac})  # fmt: skip
-    one = inputs.saving
+    boundary = (
+        "Boundary: all that comes in from the grid and own generation, over IT energy as site meters have it; the name says "
+        "the ISO/IEC 30134-2 category and how long was measured."
+    )
+    yield Message(boundary)
+    one, book = inputs.saving, inputs.ledger
+    if one is None or book is None:
+        yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
+        return
     if one.verdict is Verdict.SHOWN:
         text = (
             "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
@@ -75,7 +122,6 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         yield Message(text, {"days": 56, **numbers})
     else:
         yield Message(one.verdict.value)
-    book = inputs.ledger
     if book.carried_out:
         text = (
             "Of {carried} plans carried out, {saved} saved, {lost} lost and {open} left it open: {change:,.0f} kWh together, "
@@ -89,15 +135,17 @@ def _said(inputs: Inputs) -> Iterator[Message]:
             "advised": book.advised, "refused": book.refused})  # fmt: skip
 
 
-def _charts(inputs: Inputs) -> Iterator[Chart]:
+def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:
     meters = inputs.meters
     lines = [Line("Facility power", meters.facility_w, "accent"), Line("IT power", meters.it_w, "measured")]
     seen = [line for line in lines if known(line.y)]
     if seen:
-        yield Chart("power", "Power", "w", meters.time_s, seen)
+        contract = inputs.contract_w if inputs.contract_w > 0 and inputs.scope.whole else NOTHING
+        yield Chart("power", "Power", "w", meters.time_s, seen, limit=contract)
     pue = np.divide(meters.facility_w, meters.it_w, out=np.full(len(meters.it_w), np.nan), where=meters.it_w > 0)
     if known(pue):
-        yield Chart("pue", "PUE over the span", "ratio", meters.time_s, [Line("PUE", pue, "accent")])
+        limit = limits.pue_ratio if limits.pue_ratio is not None and inputs.scope.whole else NOTHING
+        yield Chart("pue", "PUE over the span", "ratio", meters.time_s, [Line("PUE", pue, "accent")], limit=limit)
     if known(meters.average_gco2_per_kwh):
         line = Line("Carbon intensity of the grid", meters.average_gco2_per_kwh, "forecast")
         yield Chart("carbon", "Carbon intensity", "gco2_per_kwh", meters.time_s, [line])
@@ -147,28 +195,17 @@ def _cost(inputs: Inputs) -> Iterator[Table]:
 def _halls(inputs: Inputs) -> Iterator[Table]:
     if not inputs.halls:
         return
-    whole = inputs.account
-    rows = []
-    for name, power_w in inputs.halls.items():
-        kwh = float(np.nansum(np.where(inputs.meters.known, power_w, np.nan) * inputs.meters.length_s)) / 3.6e6
-        share = kwh / whole.it_kwh if whole.it_kwh > 0 else NOTHING
-        rows.append((name, kwh, share, whole.cooling_kwh * share))
-    note = Message("Cooling is shared by IT energy where halls have no meter of their own.")
-    heads = (("hall", ""), ("IT energy", "kwh"), ("share", "frac"), ("Cooling energy", "kwh"))
-    yield Table("halls", "Halls", heads, rows, note=note)
+    whole_kwh = inputs.account.it_kwh
 
+    def row(name: str, it: float, cooling: float) -> list[Cell]:
+        share = it / whole_kwh if whole_kwh > 0 else NOTHING
+        return [name, it, share, cooling, (it + cooling) / it if it > 0 else NOTHING]
 
-def _flow(inputs: Inputs) -> Flow:
-    """From the connection to the chips and to the heat's way out."""
-    made = inputs.account
-    cooling = made.cooling_kwh if np.isfinite(made.cooling_kwh) else 0.0
-    losses = made.facility_kwh - made.it_kwh - cooling
-    gpu = min(inputs.gpu_kwh, made.it_kwh) if np.isfinite(made.it_kwh) else 0.0
-    links = [("Grid", "Centre", made.grid_kwh), ("Own generation", "Centre", made.own_kwh), ("Centre", "IT", made.it_kwh),
-             ("Centre", "Cooling", cooling), ("Centre", "Power chain losses", losses), ("IT", "GPUs", gpu),
-             ("IT", "Processors, network, storage", made.it_kwh - gpu)]  # fmt: skip
-    kept = [link for link in links if np.isfinite(link[2]) and link[2] > 0]
-    return Flow("flow", "Where the energy went", "kwh", kept)
+    rows = [row(name, it, cooling) for name, (it, cooling) in inputs.halls.items()]
+    total = row("total", *(sum(found[k] for found in inputs.halls.values()) for k in range(2)))
+    note = Message("Cooling equipment that stands in a hall is its own; the plant's is shared by IT energy.")
+    heads = (("hall", ""), ("IT energy", "kwh"), ("share", "frac"), ("Cooling energy", "kwh"), ("pPUE", "ratio"))
+    yield Table("halls", "Halls", heads, rows, total, note)
 
 
 def _cooling(inputs: Inputs) -> Iterator[Block]:

@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from energy.account.book import Account, By, Given, account, accounts
+from analytics.detect.outcomes import TOPIC as OUTCOMES
+from energy.account.book import Account, By, Given, account_of, accounts
 from energy.account.meters import Meters, read_meters
+from energy.account.part import part_account, part_splits, scaled
 from energy.account.runs import Runs, read_runs
 from energy.baseline import Saving, saving
 from energy.ledger import Summary, summary
 from twin.event import TOPIC as EVENTS
-from twin.frame import Floats, Origin
+from twin.frame import Floats
 from twin.ports import Records, Store
-from twin.site import Site
+from twin.site import Bools, Site
+from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
+from ui.report.plant import chain_losses, hall_energy, heat_ways, on_steps
+from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
 
 HOUR_S = 3600.0
@@ -31,21 +36,30 @@ GPU_METRICS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
     """GPU hours of the site over the span by the hour: float64[h] each. ``heard``: GPUs that gave a reading; ``held``: of them
-    held by a run; ``idle_held``: held, and busy less than ``IDLE_FRAC`` of the hour; means over GPUs heard, NaN where none."""
+    held by a run; ``idle_held``: held, and busy less than ``IDLE_FRAC`` of the hour; means over GPUs heard, NaN where none.
+    ``gpus``: how many there are; ``run_h``, ``run_busy``: float64[n], hours of each run's GPUs that gave a reading, and how
+    busy they were on average."""
 
     time_s: Floats
     heard: Floats
     held: Floats
     idle_held: Floats
     means: Mapping[str, Floats]
+    gpus: int
+    run_h: Floats
+    run_busy: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """All that the sections are made from. ``splits``: the account split by user, project and job."""
+    """All that the sections are made from, of what ``scope`` names. ``splits``: the account split by user, project and job;
+    ``contract_w``: demand under contract, 0: none; ``halls``: IT and cooling energy [kWh] of each; ``losses``: kWh that each
+    kind of the power chain lost; ``rejected``: kWh of heat by how it left; ``saving``, ``ledger``: None of a part, which has
+    no counterfactual of its own."""
 
     site: Site
     span: Span
+    scope: Scope
     account: Account
     before: Account | None
     year_ago: Account | None
@@ -54,53 +68,99 @@ class Inputs:
     wet_bulb_c: Floats
     chiller_w: Floats
     gpu_kwh: float
-    halls: Mapping[str, Floats]
+    contract_w: float
+    halls: Mapping[str, tuple[float, float]]
+    losses: Mapping[str, float]
+    rejected: Mapping[str, float]
     use: Use
     runs: Runs
     idle_by: Mapping[str, float]
-    saving: Saving
-    ledger: Summary
+    saving: Saving | None
+    ledger: Summary | None
     incidents: Sequence[Mapping[str, Any]]
     alerts: Sequence[tuple[datetime, Mapping[str, Any]]]
     events: Sequence[tuple[datetime, Mapping[str, Any]]]
+    findings: Sequence[tuple[datetime, Mapping[str, Any]]]
+    outcomes: Sequence[Mapping[str, Any]]
     heard_frac: Mapping[str, float]
 
 
 IDLE_FRAC = 0.05  # busy for less than this part of an hour while held: idle but allocated
 
 
-def gather(site: Site, store: Store, records: Records, span: Span, given: Given) -> Inputs:
-    """Everything for a report over ``span``. ``SourceError`` where the store does not answer."""
-    start, end = span.start, span.end
+def gather(site: Site, store: Store, records: Records, span: Span, given: Given, scope: Scope = CENTRE) -> Inputs:
+    """Everything for a report over ``span``. ``SourceError`` where the store does not answer, ``ConfigError`` where the site
+    has no such part."""
+    start, end, whole = span.start, span.end, scope.whole
     step_s = _step(store, start, end)
     meters = read_meters(store, start, end, step_s)
     runs = read_runs(records, start, end)
-    gpus = site.count("gpu")
-    splits = accounts(store, start, end, given, runs, _ways(given), gpus, step_s)
-    whole = splits["project"]
-    use, idle = _use(site, store, runs, start, end)
+    part = part_of(scope, site, runs, given)
+    splits, mine = _splits(site, store, meters, runs, part, span, given)
+    use, idle = _use(site, store, part, start, end)
+    asked = (records, start, end)
     return Inputs(
         site=site,
         span=span,
-        account=whole,
-        before=_other(store, span.before(), given, step_s),
-        year_ago=_other(store, span.year_ago(), given, step_s),
+        scope=scope,
+        account=splits["project"],
+        before=_other(site, store, records, span.before(), given, step_s, scope),
+        year_ago=_other(site, store, records, span.year_ago(), given, step_s, scope),
         splits=splits,
-        meters=meters,
-        wet_bulb_c=_one(store, "weather", "wet_bulb_c", meters),
-        chiller_w=_one(store, "chiller", "power_w", meters, total=True),
+        meters=mine,
+        wet_bulb_c=on_steps(store, "weather", "wet_bulb_c", meters),
+        chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
         gpu_kwh=float(np.nansum(use.means["power_w"] * use.heard)) / 1e3,
-        halls=_halls(site, store, meters),
+        contract_w=1e3 * given.tariff.demand.contracted_kw if given.tariff and given.tariff.demand else 0.0,
+        halls=hall_energy(site, store, meters) if whole else {},
+        losses=chain_losses(store, meters) if whole else {},
+        rejected=heat_ways(site, store, meters) if whole else {},
         use=use,
-        runs=runs,
+        runs=part.own,
         idle_by=idle,
-        saving=saving(*_days(store, span, step_s)),
-        ledger=summary(records, start, end),
-        incidents=[r for _, _, r in records.read(INCIDENTS, start, end, MAX_RECORDS, newest=True)],
-        alerts=[(when, r) for _, when, r in records.read(ALERT_LOG, start, end, MAX_RECORDS, newest=True)],
-        events=[(when, r) for _, when, r in records.read(EVENTS, start, end, MAX_RECORDS, newest=True)],
-        heard_frac=_heard(site, store, start, end),
+        saving=saving(*_days(store, span, step_s)) if whole else None,
+        ledger=summary(records, start, end) if whole else None,
+        incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
+        alerts=_told(part, ALERT_LOG, *asked),
+        events=_told(part, EVENTS, *asked),
+        findings=_told(part, FINDINGS, *asked),
+        outcomes=[r for _, r in _told(part, OUTCOMES, *asked)],
+        heard_frac=_heard(site, store, start, end) if whole else {},
     )
+
+
+def _splits(
+    site: Site, store: Store, meters: Meters, runs: Runs, part: Part, span: Span, given: Given
+) -> tuple[Mapping[By, Account], Meters]:
+    """The account in each of its ways, and the meters of the part."""
+    gpus, ways = site.count("gpu"), _ways(given)
+    if part.scope.whole:
+        return accounts(store, span.start, span.end, given, runs, ways, gpus, meters.step_s), meters
+    whole, _ = account_of(meters, span.start, span.end, given)
+    piece = part.piece(store, meters)
+    return part_splits(store, meters, whole, given, runs, ways, piece, gpus), scaled(meters, piece.share)
+
+
+def _told(
+    part: Part, topic: str, records: Records, start: datetime, end: datetime
+) -> Sequence[tuple[datetime, Mapping[str, Any]]]:
+    """The newest records of a topic; of a hall those about what stands in it; of whoever only uses the centre none but events,
+    which may have ended their runs."""
+    found = [(when, record) for _, when, record in records.read(topic, start, end, MAX_RECORDS, newest=True)]
+    if part.scope.whole or (part.scope.kind != "hall" and topic == EVENTS):
+        return found
+    if part.scope.kind != "hall":
+        return []
+    return [(when, record) for when, record in found if _hall_of(part.site, str(record.get("asset", ""))) == part.scope.name]
+
+
+def _hall_of(site: Site, asset: str) -> str:
+    here = site.position.get(asset, -1)
+    while here >= 0:
+        if site.kind(site.ids[here]) == "hall":
+            return site.ids[here]
+        here = int(site.parent[here])
+    return ""
 
 
 def _step(store: Store, start: datetime, end: datetime) -> float:
@@ -113,91 +173,74 @@ def _ways(given: Given) -> tuple[By, ...]:
     return ("project", "user", "job", "tenant") if given.tenants else ("project", "user", "job")
 
 
-def _other(store: Store, span: Span, given: Given, step_s: float) -> Account | None:
-    made = account(store, span.start, span.end, given, step_s=step_s)
-    return made if made.coverage_frac > 0 else None
+def _other(site: Site, store: Store, records: Records, span: Span, given: Given, step_s: float, scope: Scope) -> Account | None:
+    meters = read_meters(store, span.start, span.end, step_s)
+    made, _ = account_of(meters, span.start, span.end, given)
+    if not made.coverage_frac > 0:
+        return None
+    if scope.whole:
+        return made
+    part = part_of(scope, site, read_runs(records, span.start, span.end), given)
+    return part_account(made, meters, part.piece(store, meters).share, given)
 
 
-def _one(store: Store, kind: str, metric: str, meters: Meters, total: bool = False) -> Floats:
-    """float64[t] on the meters' steps: the mean over the assets of ``kind``, or their total; NaN where not read."""
-    out = np.full(len(meters.time_s), np.nan)
-    start, end = _edges(meters)
-    for origin in (Origin.MODELLED, Origin.MEASURED):
-        series = store.series(kind, (metric,), start, end, meters.step_s, origin=origin)
-        found = series.values.get(metric)
-        if found is None or not found.size:
-            continue
-        seen = np.isfinite(found).any(axis=1)
-        folded = np.nansum(found, axis=1) if total else np.nansum(found, axis=1) / np.maximum(np.isfinite(found).sum(axis=1), 1)
-        place = np.rint((series.time_s - meters.time_s[0]) / meters.step_s).astype(np.int64)
-        fits = seen & (place >= 0) & (place < len(out))
-        out[place[fits]] = folded[fits]
-    return out
-
-
-def _edges(meters: Meters) -> tuple[datetime, datetime]:
-    return (
-        datetime.fromtimestamp(float(meters.time_s[0]), UTC),
-        datetime.fromtimestamp(float(meters.time_s[-1] + meters.step_s), UTC),
-    )
-
-
-def _halls(site: Site, store: Store, meters: Meters) -> dict[str, Floats]:
-    """float64[t] of IT power by hall, from the racks in it; empty where the site has one hall or none."""
-    names = site.ids_of("hall")
-    if len(names) < 2 or not site.count("rack"):
-        return {}
-    hall_of = site.within("rack", "hall")
-    start, end = _edges(meters)
-    for origin in (Origin.MEASURED, Origin.MODELLED):
-        series = store.series("rack", ("power_w",), start, end, meters.step_s, origin=origin)
-        found = series.values.get("power_w")
-        if found is None or not np.isfinite(found).any():
-            continue
-        place = np.rint((series.time_s - meters.time_s[0]) / meters.step_s).astype(np.int64)
-        out = {name: np.full(len(meters.time_s), np.nan) for name in names}
-        for k, name in enumerate(names):
-            mine = found[:, hall_of[series.rows] == k]
-            if mine.size:
-                out[name][place] = np.where(np.isfinite(mine).any(axis=1), np.nansum(mine, axis=1), np.nan)
-        return out
-    return {}
-
-
-def _use(site: Site, store: Store, runs: Runs, start: datetime, end: datetime) -> tuple[Use, dict[str, float]]:
-    """GPU use by the hour, and idle held GPU hours by user, read in portions of hours."""
-    gpus = site.count("gpu")
+def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -> tuple[Use, dict[str, float]]:
+    """GPU use by the hour, and idle held GPU hours by user, read in portions of hours. Of a hall its GPUs count; of whoever
+    only uses GPUs those that their runs held, while they held them."""
+    gpus, runs, uses = site.count("gpu"), part.own, part.scope.kind in ("tenant", "project")
     hours = int(np.ceil((end - start).total_seconds() / HOUR_S))
     time_s: Floats = start.timestamp() + HOUR_S * np.arange(float(hours))
     columns = {name: np.full(hours, np.nan) for name in GPU_METRICS}
     heard, held, idle = np.zeros(hours), np.zeros(hours), np.zeros(hours)
-    by_run, held_known = np.zeros(len(runs)), len(runs) > 0
+    sums, held_known = _RunSums(len(runs)), len(runs) > 0
     portion = max(1, PORTION_VALUES // max(gpus, 1))
     for first in range(0, hours, portion):
         last = min(first + portion, hours)
         owner = _owners(runs, time_s[first:last], gpus)
-        table = _gpu_table(store, start, first, last, gpus)
+        inside = owner >= 0 if uses else np.broadcast_to(part.gpus, owner.shape)
+        table = {name: np.where(inside, values, np.nan) for name, values in _gpu_table(store, start, first, last, gpus).items()}
         seen = np.isfinite(table["power_w"]) | np.isfinite(table["util_frac"])
         heard[first:last] = seen.sum(axis=1)
         mine = owner >= 0
-        if not len(runs):  # no queue was read: what the exporters say of their GPUs
+        if not len(part.runs):  # no queue was read: what the exporters say of their GPUs
             mine = table["allocated_flag"] > 0.5
             held_known |= bool(np.isfinite(table["allocated_flag"]).any())
         held[first:last] = mine.sum(axis=1)
         lazy = mine & (table["util_frac"] < IDLE_FRAC)
         idle[first:last] = lazy.sum(axis=1)
-        np.add.at(by_run, owner[lazy & (owner >= 0)], 1.0)
+        sums.add(owner, lazy, table["util_frac"])
         for name in GPU_METRICS:
             values = table[name]
             count = np.isfinite(values).sum(axis=1)
             columns[name][first:last] = np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-    idle_by: dict[str, float] = {}
-    for user, idle_h in zip(runs.users, by_run.tolist(), strict=True):
-        if idle_h:
-            idle_by[user] = idle_by.get(user, 0.0) + idle_h
-    if not held_known:
+    if not held_known and not uses:
         held[:], idle[:] = np.nan, np.nan
-    return Use(time_s, heard, held, idle, columns), idle_by
+    busy = np.divide(sums.busy_h, sums.heard_h, out=np.full(len(runs), np.nan), where=sums.heard_h > 0)
+    there = gpus if uses else int(part.gpus.sum())
+    return Use(time_s, heard, held, idle, columns, there, sums.heard_h, busy), _by_user(runs, sums.idle_h)
+
+
+class _RunSums:
+    """GPU hours of each run: float64[n] that were heard of, were busy (hours times share), were idle."""
+
+    def __init__(self, runs: int) -> None:
+        self.heard_h, self.busy_h, self.idle_h = np.zeros(runs), np.zeros(runs), np.zeros(runs)
+
+    def add(self, owner: Any, lazy: Bools, util: Floats) -> None:
+        """One portion: ``owner`` int32[hours, gpus] and the same of the rest."""
+        known = (owner >= 0) & np.isfinite(util)
+        runs, size = owner[known], len(self.heard_h)
+        self.heard_h += np.bincount(runs, minlength=size)
+        self.busy_h += np.bincount(runs, weights=util[known], minlength=size)
+        self.idle_h += np.bincount(owner[lazy & (owner >= 0)], minlength=size)
+
+
+def _by_user(runs: Runs, hours: Floats) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for user, idle_h in zip(runs.users, hours.tolist(), strict=True):
+        if idle_h:
+            found[user] = found.get(user, 0.0) + idle_h
+    return found
 
 
 def _gpu_table(store: Store, start: datetime, first: int, last: int, gpus: int) -> dict[str, Floats]:
@@ -239,7 +282,7 @@ def _days(store: Store, span: Span, step_s: float) -> tuple[Floats, Floats]:
 
 def _day_table(store: Store, span: Span, step_s: float) -> Floats:
     meters = read_meters(store, span.start, span.end, step_s)
-    bulb = _one(store, "weather", "wet_bulb_c", meters)
+    bulb = on_steps(store, "weather", "wet_bulb_c", meters)
     return daily(meters, span, bulb)
 
 

@@ -1,34 +1,87 @@
 """The reliability section: alerts and how they were answered, what broke, what was not heard."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from analytics.detect import outcomes
+from analytics.finding import Sort
+from analytics.kpis import exposure_per_event
 from analytics.oncall.report import noise, times
 from twin.message import Message
-from ui.report.document import NOTHING, Block, Figure, Section, Table
+from ui.report.document import NOTHING, Block, Cell, Figure, Section, Table
 from ui.report.gather import Inputs
-from ui.report.use import failures
+from ui.report.jobs import PROGRAM
+
+Failure = tuple[float, str, str]  # when [s since 1970 UTC], asset, code
+SAME_S = 3600.0
+COMPONENTS = ("gpu", "node", "switch", "port", "storage", "cdu", "pump", "chiller", "ups", "pdu")
 
 
 def section(inputs: Inputs) -> Section:
     """The whole section."""
-    blocks: list[Block] = [*figures(inputs), *_alerts(inputs), *_broke(inputs), *_heard(inputs)]
+    blocks: list[Block] = [*figures(inputs), *_alerts(inputs), *_components(inputs), *_broke(inputs), *_liars(inputs)]
+    blocks += _heard(inputs)
     return Section("reliability", "Reliability", (), tuple(blocks))
 
 
 def figures(inputs: Inputs) -> list[Figure]:
-    """Incidents and how fast they were taken and ended."""
-    seen = times(inputs.incidents)
+    """Incidents and how fast they were taken and ended; failures, and which of them were foretold."""
+    if inputs.scope.kind in ("tenant", "project"):
+        return []
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
     fired = sum(record["phase"] == "firing" for _, record in inputs.alerts)
-    rows = [
-        Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query="/api/v1/oncall/timeline"),
-        Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query="/api/v1/oncall/report"),
-        Figure("mtta_s", "Mean time to acknowledge", seen.mtta_s, "s", good=-1),
-        Figure("mttr_s", "Mean time to resolve", seen.mttr_s, "s", good=-1),
-    ]
+    rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query="/api/v1/oncall/timeline")]
+    if inputs.scope.whole:
+        seen = times(inputs.incidents)
+        on_call = "/api/v1/oncall/report"
+        rows += [
+            Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query=on_call),
+            Figure("mtta_s", "Mean time to acknowledge", seen.mtta_s, "s", good=-1, query=on_call),
+            Figure("mttr_s", "Mean time to resolve", seen.mttr_s, "s", good=-1, query=on_call),
+        ]
+    broke = failures(inputs)
+    foretold = _foretold(inputs, broke)
+    told = f"/api/v1/events?start={start}&end={end}"
+    rows += [
+        Figure("failures_count", "Failures of hardware", float(len(broke)), "count", good=-1, query=told),
+        Figure("foretold_count", "Failures foretold", float(len(foretold)), "count", good=1, query="/api/v1/findings"),
+        Figure("missed_count", "Failures not foretold", float(len(broke) - len(foretold)), "count", good=-1, query=told),
+        Figure("lead_s", "Foretold by, median", float(np.median(foretold)) if foretold else NOTHING, "s", good=1,
+               query="/api/v1/findings"),
+    ]  # fmt: skip
+    false = sum(record.get("verdict") in outcomes.VERDICTS and record.get("verdict") not in outcomes.TRUE
+                for record in inputs.outcomes)  # fmt: skip
+    if inputs.outcomes:
+        rows.append(Figure("false_count", "Findings that people called wrong", float(false), "count", good=-1,
+                           query="/api/v1/findings"))  # fmt: skip
     return [row for row in rows if np.isfinite(row.value)]
+
+
+def failures(inputs: Inputs) -> list[Failure]:
+    """What devices told of hardware that broke, in order: a warning or worse that is no program's fault. The same code of the
+    same asset within ``SAME_S`` is the same failure."""
+    found: list[Failure] = []
+    last: dict[tuple[str, str], float] = {}
+    for when, record in sorted(inputs.events, key=lambda row: row[0]):
+        code, asset, at_s = str(record["code"]), str(record["asset"]), when.timestamp()
+        if record["severity"] == "info" or code in PROGRAM or asset not in inputs.site.position:
+            continue
+        if at_s - last.get((asset, code), -np.inf) >= SAME_S:
+            found.append((at_s, asset, code))
+        last[asset, code] = at_s
+    return found
+
+
+def _foretold(inputs: Inputs, broke: Sequence[Failure]) -> list[float]:
+    """How long before [s] each failure that a finding of the same asset foretold it; the finding began in the span."""
+    began: dict[str, list[float]] = {}
+    for when, record in inputs.findings:
+        if record["phase"] == "began" and record["sort"] == Sort.FAILURE.value:
+            began.setdefault(str(record["asset"]), []).append(when.timestamp())
+    leads = ([at_s - told for told in began.get(asset, ()) if told < at_s] for at_s, asset, _ in broke)
+    return [max(one) for one in leads if one]
 
 
 def _alerts(inputs: Inputs) -> Iterator[Table]:
@@ -45,13 +98,53 @@ def _alerts(inputs: Inputs) -> Iterator[Table]:
         yield Table("alerts", "Alerts that fired most", heads, rows, shown=10)
 
 
-def _broke(inputs: Inputs) -> Iterator[Table]:
-    rows = [(family, float(count), 3600 * value, 3600 * low, 3600 * high if np.isfinite(high) else NOTHING)
-            for family, count, value, low, high in failures(inputs)]  # fmt: skip
+def _components(inputs: Inputs) -> Iterator[Table]:
+    """Mean time between failures by kind of component, with its interval; kinds that did not fail say at least how long."""
+    if inputs.scope.kind in ("tenant", "project"):
+        return
+    site, hours = inputs.site, len(inputs.use.time_s)
+    inside = None if inputs.scope.whole else inputs.scope.name
+    count = Counter(site.kind(asset) for _, asset, _ in failures(inputs))
+    rows: list[list[Cell]] = []
+    for kind in (*COMPONENTS, *sorted(set(count) - set(COMPONENTS))):
+        there = site.count(kind) if inside is None else int((site.within(kind, "hall") == site.row(inside)).sum())
+        if there:
+            rate = exposure_per_event(float(there * hours), count[kind])
+            bounds = [3600 * one if np.isfinite(one) else NOTHING for one in (rate.value, rate.low, rate.high)]
+            rows.append([kind, float(there), float(count[kind]), *bounds])
     if rows:
-        heads = (("event", ""), ("count", "count"), ("Hours in service per event", "s"), ("at least", "s"), ("at most", "s"))
-        note = Message("Service hours of all assets that can have the event over their events; 90% by Garwood 1936.")
-        yield Table("events", "What broke", heads, rows, note=note, shown=10)
+        heads = (
+            ("component", ""),
+            ("assets", "count"),
+            ("Failures", "count"),
+            ("MTBF", "s"),
+            ("at least", "s"),
+            ("at most", "s"),
+        )
+        note = Message("Service hours of all assets of a kind over their failures; 90% by Garwood 1936.")
+        yield Table("components", "Mean time between failures", heads, rows, note=note, shown=15)
+
+
+def _broke(inputs: Inputs) -> Iterator[Table]:
+    if inputs.scope.kind in ("tenant", "project"):
+        return
+    count = Counter(code for _, _, code in failures(inputs))
+    rows = [(code, float(n)) for code, n in sorted(count.items(), key=lambda row: (-row[1], row[0]))]
+    if rows:
+        yield Table("events", "What broke", (("event", ""), ("count", "count")), rows, shown=10)
+
+
+def _liars(inputs: Inputs) -> Iterator[Table]:
+    """Values that could not be believed: stuck, drifted, swapped, silent."""
+    found = Counter(
+        (str(record["asset"]), str(record["metric"]), str(record["question"]))
+        for _, record in inputs.findings
+        if record["phase"] == "began" and record["sort"] == Sort.DATA.value
+    )
+    rows: list[list[Cell]] = [[*key, float(n)] for key, n in sorted(found.items(), key=lambda row: (-row[1], row[0]))]
+    if rows:
+        heads = (("asset", ""), ("metric", ""), ("question", ""), ("times", "count"))
+        yield Table("liars", "Sensors that were not believed", heads, rows, shown=15)
 
 
 def _heard(inputs: Inputs) -> Iterator[Table]:

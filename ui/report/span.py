@@ -81,9 +81,9 @@ def span_of(text: str, zone: ZoneInfo) -> Span:
     raise ConfigError([Problem("span", f"{text!r} is no span of time; {HINT}")])
 
 
-def last_week(now: datetime, zone: ZoneInfo) -> Span:
-    """The newest ISO week that is over."""
-    return span_of(_label("week", now.astimezone(zone).date() - timedelta(days=7)), zone)
+def last_over(kind: str, now: datetime, zone: ZoneInfo) -> Span:
+    """The newest week, month or quarter that is over."""
+    return span_of(_label(kind, now.astimezone(zone).date()), zone).before()
 
 
 def _dates(kind: str, a: str, b: str) -> tuple[date, date]:

@@ -1,17 +1,21 @@
 """The utilisation section: GPU hours there were, held, busy; who held what, and whose energy it was."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 
-from analytics.gpu_health import PROGRAM_XIDS
-from analytics.kpis import DEFINITIONS, SIZE_CLASSES, exposure_per_event, fragmentation_frac
+from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
 from energy.account.book import RULE, By
 from twin.frame import Floats
 from twin.message import Message
 from ui.accounting import rows_of
+from ui.report import jobs
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
+from ui.report.energy import Limits, query
 from ui.report.gather import HOUR_S, IDLE_FRAC, Inputs
+from ui.report.jobs import size_classes, size_label
 
 WAYS: tuple[tuple[By, str], ...] = (
     ("tenant", "Energy, carbon and cost by tenant"),
@@ -19,12 +23,14 @@ WAYS: tuple[tuple[By, str], ...] = (
     ("user", "Energy, carbon and cost by user"),
     ("job", "Energy, carbon and cost by job"),
 )
-_PROGRAM = frozenset(f"xid/{code}" for code in PROGRAM_XIDS)
 
 
-def figures(inputs: Inputs) -> list[Figure]:
+def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     """GPU hours and shares."""
-    use, gpus = inputs.use, inputs.site.count("gpu")
+    use, gpus = inputs.use, inputs.use.gpus
+    uses = inputs.scope.kind in ("tenant", "project")  # somebody who holds GPUs, and has none
+    asked = {name: _explore(inputs, name) for name in ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w")}
+    account = query(inputs, "", "job")
     hours = len(use.time_s)
     there_h = float(gpus * hours)
     heard_h, held_h, idle_h = (float(column.sum()) for column in (use.heard, use.held, use.idle_held))
@@ -32,26 +38,50 @@ def figures(inputs: Inputs) -> list[Figure]:
     held_frac = held_h / there_h if there_h else NOTHING
     run_s = inputs.runs.end_s - inputs.runs.start_s
     rows = [
-        Figure("gpu_h", "GPU hours there were", there_h, "gpu_h"),
-        Figure("held_frac", "Allocated", held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"]),
-        Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"]),
-        Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"]),
-        Figure("tensor_frac", "Tensor cores active", tensor, "frac", good=1, note=DEFINITIONS["tensor_mfu_frac"]),
-        Figure("idle_held_frac", "Allocated but idle", idle_h / held_h if held_h else NOTHING, "frac", good=-1),
-        Figure("fragmentation_frac", "Fragmentation", _fragmentation(inputs), "frac", good=-1,
-               note=DEFINITIONS["fragmentation_frac"]),
-        Figure("available_frac", "Availability", heard_h / there_h if there_h else NOTHING, "frac", good=1,
-               note=DEFINITIONS["availability_frac"]),
-        Figure("fill_frac", "Racks in use", _fill(inputs), "frac", good=1, note=DEFINITIONS["rack_fill_frac"]),
-        Figure("runs_count", "Runs", float(len(inputs.runs)), "count"),
-        Figure("run_median_s", "Median length of a run", _median(run_s[np.isfinite(run_s)]), "s"),
+        Figure("gpu_h", "GPU hours there were", there_h, "gpu_h", query=asked["power_w"]),
+        Figure("held_h", "GPU hours allocated", held_h, "gpu_h", good=1, query=account),
+        Figure("held_frac", "Allocated", held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"], query=account),
+        Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"], query=asked["util_frac"]),
+        Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"],
+               query=asked["sm_active_frac"]),
+        Figure("tensor_frac", "Tensor cores active (MFU at most)", tensor, "frac", good=1,
+               note=DEFINITIONS["tensor_mfu_frac"], query=asked["tensor_active_frac"]),
+        Figure("idle_held_frac", "Allocated but idle", idle_h / held_h if held_h else NOTHING, "frac", good=-1,
+               query=asked["util_frac"]),
     ]  # fmt: skip
+    if not uses:
+        available = heard_h / there_h if there_h else NOTHING
+        peak = limits.gpu_peak_flops
+        effective = effective_flops(peak, gpus, available, tensor) if peak else NOTHING
+        rows += [
+            Figure("fragmentation_frac", "Fragmentation", _fragmentation(inputs), "frac", good=-1,
+                   note=DEFINITIONS["fragmentation_frac"], query=account),
+            Figure("available_frac", "Availability", available, "frac", good=1, note=DEFINITIONS["availability_frac"],
+                   query=asked["power_w"]),
+            Figure("fill_frac", "Racks in use", _fill(inputs), "frac", good=1, note=DEFINITIONS["rack_fill_frac"],
+                   query="/api/v1/site?kind=rack"),
+            Figure("effective_flops", "Effective computing power, at most", effective, "flops", good=1,
+                   note=DEFINITIONS["effective_flops"], query=asked["tensor_active_frac"]),
+        ]  # fmt: skip
+    rows += [
+        Figure("runs_count", "Runs", float(len(inputs.runs)), "count", query=account),
+        Figure("run_median_s", "Median length of a run", _median(run_s[np.isfinite(run_s)]), "s", query=account),
+        *(replace(figure, query=account) for figure in jobs.figures(inputs)),
+    ]
     return [figure for figure in rows if np.isfinite(figure.value)]
 
 
-def section(inputs: Inputs) -> Section:
+def _explore(inputs: Inputs, metric: str) -> str:
+    """Where the mean of a GPU metric can be looked at."""
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
+    inside = f"&within={quote(inputs.scope.name)}" if inputs.scope.kind == "hall" else ""
+    return f"/api/v1/explore?kind=gpu&metric={metric}&by=site&across=mean&start={start}&end={end}{inside}"
+
+
+def section(inputs: Inputs, limits: Limits) -> Section:
     """The whole section."""
-    blocks: list[Block] = [*figures(inputs), *_charts(inputs), _sizes(inputs), *_idle(inputs), *_shares(inputs)]
+    blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs), _sizes(inputs), *jobs.blocks(inputs), *_idle(inputs)]
+    blocks += _shares(inputs)
     lead = Message("A GPU counts as idle in an hour in which it was busy for less than {idle:.0%}.", {"idle": IDLE_FRAC})
     return Section("use", "Utilisation", (lead, Message(RULE)), tuple(blocks))
 
@@ -67,10 +97,13 @@ def _median(values: Floats) -> float:
 
 def _fill(inputs: Inputs) -> float:
     """Racks that hold a GPU or node, over racks."""
-    site = inputs.site
-    racks = site.count("rack")
+    site, scope = inputs.site, inputs.scope
+    mine = np.ones(site.count("rack"), dtype=np.bool_)
+    if scope.kind == "hall":
+        mine = site.within("rack", "hall") == site.row(scope.name)
+    racks = int(mine.sum())
     used = np.unique(np.concatenate([site.within(kind, "rack") for kind in ("node", "gpu")]))
-    return float((used >= 0).sum()) / racks if racks else NOTHING
+    return float(mine[used[used >= 0]].sum()) / racks if racks else NOTHING
 
 
 def _fragmentation(inputs: Inputs) -> float:
@@ -113,9 +146,9 @@ def _sizes(inputs: Inputs) -> Table:
     hours = np.clip(np.minimum(runs.end_s, end) - np.maximum(runs.start_s, start), 0, None) / 3600
     length = runs.end_s - runs.start_s
     rows = []
-    for low, high in zip(SIZE_CLASSES, (*SIZE_CLASSES[1:], 0), strict=True):
+    for low, high in size_classes():
         mine = (sizes >= low) & ((sizes < high) if high else True)
-        label = f"{low}–{high - 1}" if high > low + 1 else f"≥ {low}" if not high else str(low)
+        label = size_label(low, high)
         rows.append((label, float(mine.sum()), float((hours * sizes)[mine].sum()), _median(length[mine & np.isfinite(length)])))
     heads = (("GPUs of a run", ""), ("Runs", "count"), ("GPU hours", "gpu_h"), ("Median length of a run", "s"))
     total = ("total", float(len(runs)), sum(row[2] for row in rows), NOTHING)
@@ -147,19 +180,3 @@ def _shares(inputs: Inputs) -> Iterator[Table]:
         note = Message("The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading.", {
             "error": error})  # fmt: skip
         yield Table(f"by_{by}", title, heads, rows, total, note, shown=12)
-
-
-def failures(inputs: Inputs) -> Iterator[tuple[str, int, float, float, float]]:
-    """(family of events, count, hours of exposure each, low, high of 90 %) for what breaks: XIDs that blame hardware, link
-    downs, device faults."""
-    hours = len(inputs.use.time_s)
-    exposure = {"xid": inputs.site.count("gpu") * hours, "link": inputs.site.count("port") * hours}
-    count: dict[str, int] = {}
-    for _, record in inputs.events:
-        code = str(record["code"])
-        if record["severity"] != "info" and code not in _PROGRAM:
-            family = code.partition("/")[0]
-            count[family] = count.get(family, 0) + 1
-    for family, events in sorted(count.items(), key=lambda row: (-row[1], row[0])):
-        rate = exposure_per_event(float(exposure.get(family, 0) or hours), events)
-        yield family, events, rate.value, rate.low, rate.high

@@ -1,6 +1,6 @@
 """Writes a report where it is wanted: a folder with the page, the PDF and the data; the same report gives the same bytes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def files(
     report: Report, languages: Sequence[str], formats: Sequence[str], made: datetime, money: str
 ) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of each file. ``made``: the moment that stands in their metadata, the end of the span: never now."""
-    name = report.span.replace("/", "--")
+    name = report.name
     for language in languages:
         show = Show(words(language), money)
         ending = f"{name}.{language}" if len(languages) > 1 else name
@@ -36,7 +36,7 @@ def files(
             yield f"{name}.{table.key}.csv", as_csv(table).encode()
 
 
-def write(folder: Path, made: Iterator[tuple[str, bytes]]) -> list[Path]:
+def write(folder: Path, made: Iterable[tuple[str, bytes]]) -> list[Path]:
     """Put ``made`` into ``folder``; a file appears when it is whole. ``ConfigError`` where that cannot be."""
     written = []
     try:

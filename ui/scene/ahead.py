@@ -16,6 +16,7 @@ from analytics.forecast import Forecast
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Origin
 from twin.params import Params
+from twin.sim.grow import grown
 from twin.sim.outlook import Line, Outlook
 from twin.sim.scenario import Scenario
 from twin.sim.telemetry import Telemetry
@@ -44,6 +45,8 @@ class _Memory:
         """Keep what of a chunk falls on the grid."""
         assets = max(len(columns["asset"]), 1)
         steps = len(columns["time_s"]) // assets
+        if not steps:
+            return  # a site without any
         before = self.seen.get(table, 0)
         self.seen[table] = before + steps
         take = np.flatnonzero((before + np.arange(steps)) % self.every == 0)
@@ -56,9 +59,11 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """What came of a run, by time: ``time_s`` float64[t], beginnings of steps; ``columns``: (kind, metric) -> float32[t, n]."""
+    """What came of a run, by time: ``time_s`` float64[t], beginnings of steps; ``columns``: (kind, metric) -> float32[t, n],
+    the racks that the scenario adds after those of ``site``; ``grown``: the site with them."""
 
     site: Site
+    grown: Site
     time_s: Floats
     columns: Mapping[tuple[str, str], Floats]
     trajectory: Trajectory
@@ -90,8 +95,18 @@ class Moment:
         if kind == "rack" and name == "supply_temp_c" and ("cdu", name) in self.run.columns:
             return _of_cdus(site, self("cdu", name))
         if kind in ("row", "hall") and name in ("power_w", "it_power_w"):
-            return site.sum_into("rack", kind, self("rack", "power_w"))
+            grid = self.run.columns.get(("rack", "power_w"))  # with the racks that are added: they stand in the same halls
+            known = np.full(self.run.grown.count("rack"), np.nan) if grid is None else grid[self.i].astype(np.float64)
+            return self.run.grown.sum_into("rack", kind, known)
         return np.full(n, np.nan)
+
+    def added(self, name: str) -> Floats:
+        """float64[k]: ``name`` of the racks that the scenario adds, NaN where a run does not say it."""
+        n = self.run.site.count("rack")
+        grid = self.run.columns.get(("rack", name))
+        if grid is None:
+            return np.full(self.run.grown.count("rack") - n, np.nan)
+        return grid[self.i, n:].astype(np.float64)
 
 
 def _of_cdus(site: Site, supply_c: Floats) -> Floats:
@@ -126,10 +141,10 @@ def run_of(
         columns |= {(table, name): np.concatenate(parts) for name, parts in rows.items()}
     if not len(time_s):
         raise ConfigError([Problem("scene", "the site has no rack, so that a run shows nothing; add racks to its tables")])
-    return Run(site, time_s, columns, made)
+    return Run(site, grown(site, scenario.added) if scenario else site, time_s, columns, made)
 
 
-def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: Outlook, now: datetime) -> Run:
+def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: Outlook, now: datetime, params: Params) -> Run:
     """The next day of racks and water as the forecasts of IT power have it. ``ConfigError`` where nothing is foreseen yet, or
     no rack's power is known."""
     start_s = now.timestamp() // 60 * 60
@@ -145,7 +160,7 @@ def day_ahead(site: Site, state: State, forecasts: Sequence[Forecast], outlook: 
     power_w = np.clip(rack_w[known] * ratio[:, known], 0.0, None)
     lines = {**outlook.lines, **_weather(forecasts, start_s)}
     work = Telemetry(time_s, ids, power_w)
-    return run_of(site, work, Params(), Outlook(lines), HOURS_AHEAD * HOUR_S, _STEP_S, start_s=start_s)
+    return run_of(site, work, params, Outlook(lines), HOURS_AHEAD * HOUR_S, _STEP_S, start_s=start_s)
 
 
 def _ratios(site: Site, forecasts: Sequence[Forecast], rack_w: Floats, time_s: Floats) -> Floats | None:

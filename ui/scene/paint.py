@@ -93,6 +93,21 @@ def paint(
     return Painted(boxes, scales, unit, temp, flow, pulse_box, pulse)
 
 
+def paint_added(
+    painted: Painted, ids: Sequence[str], colour: str, added: Callable[[str], Floats], firing: Firing, signed: bool
+) -> Bytes:
+    """uint8[k]: bytes of racks that a scenario adds, on the scale of the others. ``added``: metric -> float64[k]. In a
+    difference they have ``NO_METRIC``: there is nothing that they differ from."""
+    if colour == ALERTS:
+        gravest: dict[str, int] = {}
+        for asset, severity in firing:
+            gravest[asset] = max(gravest.get(asset, 0), _SEVERITY_BYTE[severity])
+        return np.array([gravest.get(id_, 0) for id_ in ids], dtype=np.uint8)
+    if signed or colour not in METRICS["rack"] or "rack" not in painted.scales:
+        return np.full(len(ids), NO_METRIC, dtype=np.uint8)
+    return quantised(added(colour), painted.scales["rack"])
+
+
 def of_kind(site: Site, values: Values, kind: str, colour: str) -> Floats | None:
     """float64[n]: what a ``kind`` is coloured by: its own metric, else what it holds; None where there is no such thing. A
     temperature that nobody reads of any of them is that of the hottest thing in each."""

@@ -7,9 +7,10 @@ Scene: head ``{hash, site, kinds, levels, halls, counts, arrays: {name: {type, s
 from the end of the head, ``type`` is ``f4``, ``i4``, ``u2`` or ``u1``. Arrays are those of ``geometry.Geometry`` and
 ``routes.Pipes``; ids are joined by line feeds, in the order of boxes. Parents, links and cables name boxes by their number.
 
-Frame: head ``{hash, time, colour, unit, origin, lead_h, run, against, folded_s, scales, water_c, pieces, pipes, pulses}``,
-then one byte a box for each of ``pieces`` (``[begin, end]`` of box numbers), ``pipes`` bytes of temperature, ``pipes`` bytes
-of flow, then ``pulses`` times uint32: box number times four plus severity. Bytes mean what ``paint`` says.
+Frame: head ``{hash, time, colour, unit, origin, lead_h, run, against, folded_s, scales, water_c, pieces, pipes, pulses,
+added}``, then one byte a box for each of ``pieces`` (``[begin, end]`` of box numbers), ``pipes`` bytes of temperature,
+``pipes`` bytes of flow, ``pulses`` times uint32: box number times four plus severity, then a byte for each of the ``added``
+racks of a what-if run, on the scale of racks. Bytes mean what ``paint`` says.
 """
 
 import json
@@ -96,8 +97,8 @@ def pieces(geometry: Geometry, detail: Detail) -> list[list[int]]:
     return found
 
 
-def frame_body(geometry: Geometry, painted: Painted, detail: Detail, about: Mapping[str, Any]) -> bytes:
-    """One frame at one level of detail; ``about`` says whose (time, colour, origin, …)."""
+def frame_body(geometry: Geometry, painted: Painted, detail: Detail, about: Mapping[str, Any], added: bytes = b"") -> bytes:
+    """One frame at one level of detail; ``about`` says whose (time, colour, origin, …); ``added``: bytes of added racks."""
     wanted = pieces(geometry, detail)
     head = {
         "hash": geometry.hash,
@@ -108,10 +109,11 @@ def frame_body(geometry: Geometry, painted: Painted, detail: Detail, about: Mapp
         "pieces": wanted,
         "pipes": len(painted.pipe_temp),
         "pulses": len(painted.pulse),
+        "added": len(added),
     }
     pulse = (painted.pulse_box.astype("<u4") * 4 + painted.pulse).astype("<u4")
     data = [painted.boxes[begin:end].tobytes() for begin, end in wanted]
-    return _packed(FRAME, head, [*data, painted.pipe_temp.tobytes(), painted.pipe_flow.tobytes(), pulse.tobytes()])
+    return _packed(FRAME, head, [*data, painted.pipe_temp.tobytes(), painted.pipe_flow.tobytes(), pulse.tobytes(), added])
 
 
 def _packed(marker: bytes, head: Mapping[str, Any], parts: Sequence[bytes]) -> bytes:

@@ -200,7 +200,9 @@ def _row(
 def _rack(tables: _Tables, rack: str, row: str, widths: list[int], spines: list[str], x_m: float, y_m: float) -> None:
     rated_w = _rack_w(widths)
     flow_kgps = rated_w / (CP_PG25 * RACK_RISE_K)
-    tables.asset(rack, "rack", row, rated_w=rated_w, rated_kgps=flow_kgps, x_m=x_m, y_m=y_m, z_m=0, height_u=48)
+    tables.asset(
+        rack, "rack", row, rated_w=rated_w, rated_kgps=flow_kgps, x_m=x_m, y_m=y_m, z_m=0, height_u=48, liquid_frac=0.95
+    )
     leaf = f"{rack}-sw"
     tables.asset(leaf, "switch", rack, rated_w=1_100, u=44, height_u=2, x_m=x_m, y_m=y_m, z_m=round(43 * _U_M, 3))
     for p, spine in enumerate(spines, 1):

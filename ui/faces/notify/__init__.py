@@ -18,6 +18,7 @@ from analytics.oncall.outbox import Pace
 from ui.faces.notify.post import Post
 from ui.faces.notify.said import Said
 
+MAX_FILES_BYTES = 12_000_000  # of a parcel; what does not fit is fetched by its link (mail servers mostly take 20 MB in base64)
 Secret = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$", max_length=500)]
 
 
@@ -32,14 +33,23 @@ class ChannelOptions(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that goes along where a channel can send files."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
     """What a channel is to deliver: ``pages`` (more than one only as a digest), the same in words, and an ``id`` that stays the
-    same when it is tried again. ``now_s``: s since 1970, for signatures."""
+    same when it is tried again. ``now_s``: s since 1970, for signatures; ``files``: of reports, at most ``MAX_FILES_BYTES``."""
 
     id: str
     pages: Sequence[Page]
     said: Said
     now_s: float
+    files: Sequence[Attached] = ()
 
     @property
     def page(self) -> Page:

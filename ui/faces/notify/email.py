@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import mimetypes
 import smtplib
 import ssl
 from collections.abc import Mapping
@@ -84,6 +85,9 @@ class Email:
         mail.set_content(said.text())
         if said.picture:
             mail.add_attachment(said.picture, maintype="image", subtype="png", filename="series.png", disposition="inline")
+        for file in parcel.files:
+            kind, _, sub = (mimetypes.guess_type(file.name)[0] or "application/octet-stream").partition("/")
+            mail.add_attachment(file.data, maintype=kind, subtype=sub, filename=file.name)
         return mail
 
 

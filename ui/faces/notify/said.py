@@ -19,6 +19,7 @@ TITLES: Mapping[Event, str] = {
     Event.ACKNOWLEDGE: "taken: {summary}",
     Event.RESOLVE: "over: {summary}",
     Event.HANDOVER: "handed over to {person}: {count} open",
+    Event.REPORT: "{summary}",
     Event.TEST: "a test of channel {channel}: {summary}",
 }
 DIGEST = "{count} pages in one: {summary}"
@@ -70,7 +71,8 @@ def say(pages: Sequence[Page], words: Words, timezone: str, outside: str = "", p
     title = words(TITLES[page.event]).format(**params, channel=page.channel)
     if first and first.folded and page.event is not Event.RESOLVE:
         title += f" (+{first.folded})"
-    lines = [*_about(page, first, words, timezone), *_others(page, words)]
+    about = [] if page.event is Event.REPORT else _about(page, first, words, timezone)
+    lines = [*about, *_others(page, words)]
     if page.note and page.event is not Event.HANDOVER:
         lines.append(_line(words, "note", person=page.person or "–", note=page.note))
     return Said(title, tuple(lines), _link(outside, first), picture, _picture_link(outside, first))
@@ -123,6 +125,8 @@ def _digest(pages: Sequence[Page], words: Words, outside: str) -> Said:
 def _link(outside: str, signal: Signal | None) -> str:
     if not outside or signal is None:
         return ""
+    if report := signal.labels.get("report"):
+        return f"{outside.rstrip('/')}/reports?report={quote(report, safe='')}"
     return f"{outside.rstrip('/')}/oncall?alert={quote(signal.key, safe='')}"
 
 

@@ -31,6 +31,7 @@ PAGES: tuple[Page, ...] = (
     Page("power", "/power", "Power", "Plant"),
     Page("energy", "/energy", "Energy", "Work"),
     Page("jobs", "/jobs", "Jobs", "Work"),
+    Page("reports", "/reports", "Reports", "Work", live=False, fixed=False),
     Page("forecast", "/forecast", "Forecast", "Ahead"),
     Page("twin", "/twin", "What if", "Ahead", live=False, fixed=False),
     Page("explore", "/explore", "Explore", "Dig", live=False, fixed=False),

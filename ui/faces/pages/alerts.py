@@ -20,7 +20,7 @@ from ui.faces.pages.texts import Cell, Table, aged, once, plain, press, row, whe
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.oncall.service import ALERT_LOG, INCIDENTS, OnCall
-from ui.own import task_rows
+from ui.own import task_age_s
 from ui.view import Live, View
 from ui.words import Words
 
@@ -50,8 +50,7 @@ def add_alerts(server: FastAPI, pulse: Pulse) -> None:
         firing = [one for one in live.alerts if one.phase is Phase.FIRING and not one.cause]
         firing.sort(key=lambda one: (_ORDER.index(one.severity), -one.since.timestamp()))
         pending = sum(one.phase is Phase.PENDING for one in live.alerts)
-        run = next((one.runs for one in task_rows(live.state, view.time) if one.id == "alerts"), None)
-        age_s = run.age_s if run is not None else float("inf")
+        age_s = task_age_s(live.state, "alerts", view.time)
         return Seen(view.time, tuple(firing), pending, live.oncall, pulse.shelf["alert-log"], age_s)
 
     feed = Feed(once(gather, told), LABELS, body(), needs=("alert-log",))
@@ -106,14 +105,14 @@ def body() -> str:
             "Firing, the gravest first",
             [more("firing")],
             listed("firing", "No alert is firing", firing, "1.6rem minmax(0,1fr) 10rem 5.4rem 5.4rem 5.4rem 7rem"),
-            size="w14",
+            size="w14 wrapping",
         ),
         panel(
             "past",
             "History: 24 h",
             [more("past")],
             listed("past", "Nothing began or ended", past, "6rem minmax(0,1fr) 9rem 6rem"),
-            size="w10",
+            size="w10 wrapping",
         ),
     )
 

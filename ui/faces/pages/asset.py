@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
 from ui.faces.pages import Page
-from ui.faces.pages.dig import HEAD, LABELS, annotate_form, facts, spans
+from ui.faces.pages.dig import HEAD, LABELS, annotate_form, facts, metric_names, spans
 from ui.faces.pages.markup import say
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.push import Pulse
@@ -27,7 +27,9 @@ def add_asset(server: FastAPI, pulse: Pulse) -> None:
         if asset not in live.site.position:
             return HTMLResponse(_document(said, _unknown(asset)), 404)
         kind = live.site.kind(asset)
-        return HTMLResponse(_document(said, facts(live, asset=asset, kind=kind) + _body(asset, kind), draws=True))
+        return HTMLResponse(
+            _document(said, facts(live, asset=asset, kind=kind) + metric_names(said, [kind]) + _body(asset, kind), draws=True)
+        )
 
 
 def _document(said: Words, body: str, *, draws: bool = False) -> str:
@@ -55,7 +57,7 @@ def _body(asset: str, kind: str) -> str:
     )
     return (
         f'<div class="top"><p id="holders" class="quiet"></p><h1>{escape(asset)}</h1><p>'
-        f'<span class="kind">{escape(kind)}</span> <span id="says" class="quiet"></span> <span id="worst"></span></p></div>'
+        f'{say(kind, "kind")} <span id="says" class="quiet"></span> <span id="worst"></span></p></div>'
         f'<div class="tools">{spans()}<span id="said" role="status"></span><span class="links">{links}</span></div>'
         f'<div id="charts"></div><div class="columns"><div>'
         f'<section class="panel"><h2 data-t="Readings">Readings</h2>{table}</section>'

@@ -1,6 +1,8 @@
 """What the pages that dig have in common: plotly from this server, the words of their scripts, the centre's time zone."""
 
 import gzip
+import json
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 from importlib.metadata import version
@@ -8,9 +10,12 @@ from importlib.resources import files
 
 from fastapi import FastAPI, Response
 
+from twin.kinds import KINDS
+from twin.metrics import METRICS
 from ui.faces.pages.markup import say
 from ui.faces.push import Pulse
 from ui.view import Live
+from ui.words import Words
 
 PLOTLY = f"/dig/plotly.js?v={version('plotly')}"
 HEAD = f'<script defer src="{PLOTLY}"></script>'
@@ -21,7 +26,7 @@ LABELS = (
     "running", "ended", "maintenance", "incident", "note", "remove", "shared by {who}", "nothing yet", "step {step}",
     "steps are longer than asked: it would be too much", "{n} assets", "stale", "settable", "{here} of {all} GPUs",
     "name assets to compare", "these are of different kinds: {kinds}", "a view needs a name", "left out: {n}",
-    "sign out", "sign in", "h", "min", "s", "d", "hide", "show", "choose a metric",
+    "sign out", "sign in", "h", "min", "s", "d", "hide", "show", "choose a metric", *KINDS,
 )  # fmt: skip
 SPANS = (("1h", 3600), ("6h", 21600), ("24h", 86400), ("7d", 604800), ("30d", 2592000), ("365d", 31536000))
 
@@ -58,6 +63,13 @@ def facts(live: Live, **more: str) -> str:
     told = {"zone": live.site.timezone, **more}
     named = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
     return f'<div id="facts" hidden {named}></div>'
+
+
+def metric_names(words: Words, kinds: Iterable[str]) -> str:
+    """What the scripts call the metrics of ``kinds``, in the page's language."""
+    named = {one.name: words.metric(one.name) for kind in kinds for one in METRICS[kind].values()}
+    told = json.dumps(named, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" id="metric-names">{told}</script>'
 
 
 def field(label: str, inside: str) -> str:

@@ -13,9 +13,9 @@ from twin.frame import Floats
 from twin.message import Message
 from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
+from ui.faces.pages import priced, proposed
 from ui.faces.pages.columns import Columns, columns
-from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, tile
-from ui.faces.pages.overview import plan_row
+from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, say, text, tile
 from ui.faces.pages.recent import read_topics
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source, when
@@ -30,7 +30,7 @@ DAYS = 30
 CYCLES = 5.0  # of concentration in towers: the middle of 3-7 that is usual (US DOE FEMP, cooling-tower management)
 GRID_STEP_S = 900.0
 ROWS = 8
-LABELS = ("now",)
+LABELS = ("now", *proposed.LABELS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,7 @@ class Books:
     time_s: Floats
     price: Floats
     carbon: Floats
+    cost: priced.Priced
     saved: Summary
     entries: list[tuple[datetime, dict[str, object]]]
 
@@ -53,6 +54,7 @@ class Seen:
     past: Past | None
     past_kept: Kept
     books: Kept
+    told: Kept
     towers: Columns
     heat: Columns
     forecasts: tuple[Forecast, ...]
@@ -61,14 +63,17 @@ class Seen:
 def add_energy(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
     pulse.shelf.add("books", 60.0, read_books)
+    pulse.shelf.add("plans-told", proposed.EVERY_S, proposed.read_told)
 
     def gather(view: View, live: Live) -> Seen:
         towers = columns(live.state, "tower", ("power_w",), view.time)["power_w"]
         heat = columns(live.state, "loop", ("heat_w",), view.time)["heat_w"]
         kept = pulse.shelf[PAST]
-        return Seen(view.time, view, kept.value, kept, pulse.shelf["books"], towers, heat, live.forecasts)
+        books, said = pulse.shelf["books"], pulse.shelf["plans-told"]
+        return Seen(view.time, view, kept.value, kept, books, said, towers, heat, live.forecasts)
 
-    serve_page(server, pulse, "energy", Feed(once(gather, told), LABELS, body(), needs=("books",)), ("pages.js",))
+    feed = Feed(once(gather, told), LABELS, body(), needs=("books", "plans-told"))
+    serve_page(server, pulse, "energy", feed, ("pages.js", "energy.js"))
 
 
 def read_books(live: Live, now: datetime) -> Books:
@@ -78,7 +83,8 @@ def read_books(live: Live, now: datetime) -> Books:
     first = [told.values[name][:, 0] if told.values[name].shape[1] else np.full(len(told.time_s), np.nan) for name in names]
     start = now - timedelta(days=DAYS)
     entries = read_topics(live, now, (LEDGER,), DAYS, ROWS * 4)
-    return Books(told.time_s, first[0], first[1], summary(live.records, start, now), list(entries))
+    cost = priced.read_priced(live, now, told.time_s, first[0])
+    return Books(told.time_s, first[0], first[1], cost, summary(live.records, start, now), list(entries))
 
 
 def body() -> str:
@@ -87,7 +93,8 @@ def body() -> str:
         tile("pue", "PUE", [fine("24 h", "pue_day")], [number("pue")], fine("IT", "it"), fine("facility", "facility")),
         tile("cue", "CUE", [], [number("cue")], fine("24 h", "carbon_day")),
         tile("wue", "WUE", [], [number("wue")], fine("water", "water")),
-        tile("price", "Energy price", [], [number("price")], fine("an hour costs", "cost")),
+        tile("price", "Energy price", [text("period")], [number("price")], say("then"), priced.NEXT),
+        tile("today", "Cost today", [fine("known", "cost_known")], [number("cost_today")], fine("an hour costs", "cost")),
         tile("energy", "Energy: 24 h", [], [number("energy_day")], fine("IT", "it_day")),
         tile(
             "saved",
@@ -98,7 +105,6 @@ def body() -> str:
             f'<span class="fine">– {number("saved_high")}</span>',
         ),
     ]
-    plans = ("plan", ">effect", "80% between", "mode", "guard")
     ledger = ("time", "lever", ">expected", ">changed", "80% between", "verdict")
     return page_of_panels(
         tiles,
@@ -113,13 +119,7 @@ def body() -> str:
             size="w8",
         ),
         panel("taken", "PUE: last 24 h", [], drawing("taken", "PUE: last 24 h"), size="w8"),
-        panel(
-            "plans",
-            "Plans",
-            [],
-            listed("plans", "Nothing to propose", plans, "minmax(0,2fr) 6rem 10rem 6rem minmax(0,1.2fr)"),
-            size="w24",
-        ),
+        proposed.places(),
         panel(
             "ledger",
             "What plans did, against the days before",
@@ -157,8 +157,7 @@ def _numbers(seen: Seen, words: Words) -> Table:
         "n.carbon_day": cell(words, centre.carbon_day),
         "n.wue": plain(words, wue, "ratio") | ({"u": "L/kWh", "o": "model"} if np.isfinite(wue) else {}),
         "n.water": plain(words, water, "kgps") | ({"o": "model"} if np.isfinite(water) else {}),
-        "n.price": cell(words, centre.price),
-        "n.cost": cell(words, centre.cost_rate),
+        **priced.table(books.cost if books else None, seen.view, seen.forecasts, words),
         "n.energy_day": _kwh(day[0], words),
         "n.it_day": _kwh(day[1], words),
         "n.saved": plain(words, -saved.change_kwh if saved and judged else np.nan, "kwh"),
@@ -220,7 +219,7 @@ def _lists(seen: Seen, words: Words) -> Table:
     books: Books | None = seen.books.value
     measured = [one for one in books.entries if one[1].get("entry") == "measured"] if books else []
     return {
-        "l.plans": [plan_row(one, words) for one in seen.view.plans[:ROWS]],
+        **proposed.table(seen.view.plans, seen.told, ROWS, seen.now, words),
         "l.ledger": [_entry(time, entry, words) for time, entry in measured[:ROWS]],
     }
 
@@ -253,5 +252,5 @@ def _sources(seen: Seen, words: Words) -> Table:
         "p.pricing": books,
         "p.cleanness": books,
         "p.ledger": books,
-        "p.plans": source(words, [one.effect for one in seen.view.plans]) if seen.view.plans else {"x": "", "f": "none"},
+        "p.today": books,
     }

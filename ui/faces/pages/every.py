@@ -19,6 +19,7 @@ from ui.faces.pages.jobs import add_jobs
 from ui.faces.pages.network import add_network
 from ui.faces.pages.overview import add_overview
 from ui.faces.pages.power import add_power
+from ui.faces.pages.reports import add_reports_page
 from ui.faces.pages.rotation import add_rotation
 from ui.faces.pages.sign_in import add_sign_in
 from ui.faces.pages.sources import add_sources
@@ -28,7 +29,7 @@ from ui.faces.push import Pulse
 _ALL = (
     add_overview, add_hall, add_gpus, add_network, add_storage, add_cooling, add_power, add_energy, add_jobs, add_forecast_page,
     add_findings_page, add_alerts, add_sources, add_audit, add_rotation,
-    add_plotly, add_account, add_asset, add_compare, add_explore, add_sign_in,
+    add_plotly, add_account, add_asset, add_compare, add_explore, add_sign_in, add_reports_page,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from twin.frame import Origin
 from twin.metrics import METRICS
 from ui.dig.explore import ACROSS, GROUPS
 from ui.faces.pages import page_of
-from ui.faces.pages.dig import HEAD, LABELS, annotate_form, chosen, facts, field, spans
+from ui.faces.pages.dig import HEAD, LABELS, annotate_form, chosen, facts, field, metric_names, spans
 from ui.faces.pages.markup import say
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.push import Pulse
@@ -28,7 +28,7 @@ def add_explore(server: FastAPI, pulse: Pulse) -> None:
         made = shell(
             page_of("explore"),
             said,
-            body=_body(pulse.live),
+            body=_body(pulse.live) + metric_names(said, METRICS),
             scripts=("dig_explore.js",),
             styles=("dig.css",),
             labels=LABELS,

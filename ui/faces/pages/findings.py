@@ -15,7 +15,7 @@ from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, once, plain, row, when
 from ui.faces.push import Feed, Pulse
 from ui.findings import TOPIC
-from ui.own import task_rows
+from ui.own import task_age_s
 from ui.view import Live, View
 from ui.words import Words
 
@@ -68,7 +68,7 @@ def body() -> str:
             "What began and ended: 7 days",
             [],
             listed("past", "Nothing was found", past, "8rem 9rem minmax(0,1fr) 5rem"),
-            size="w10",
+            size="w10 wrapping",
         ),
     )
 
@@ -86,7 +86,7 @@ def told(seen: tuple[Live, list[Record] | None, float], view: View, words: Words
     live, past, past_age_s = seen
     found, causes, now = live.findings, live.causes, view.time
     count = {sort: sum(one.sort is sort for one in found) for sort in _TITLES}
-    age_s = _task_age_s(live, now)
+    age_s = task_age_s(live.state, "findings", now)
     known = np.isfinite(age_s)
     return {
         "n.found": plain(words, len(found) if known or found else np.nan, "count", "warning" if found else ""),
@@ -120,14 +120,6 @@ def told(seen: tuple[Live, list[Record] | None, float], view: View, words: Words
         },
         "p.past": aged(words, past_age_s, 3 * EVERY_S + 5),
     }
-
-
-def _task_age_s(live: Live, now: datetime) -> float:
-    """Age of the last run of the task that looks [s]."""
-    if "findings" not in live.site.position:
-        return float("inf")
-    run = next((one.runs for one in task_rows(live.state, now) if one.id == "findings"), None)
-    return run.age_s if run is not None else float("inf")
 
 
 def _in(message: Message, words: Words) -> str:

@@ -101,7 +101,7 @@ def body() -> str:
             "Newest errors",
             [],
             listed("events", "No error in 24 h", ("time", "GPU", "what"), "5rem 9.5rem minmax(0,1fr)"),
-            size="w8",
+            size="w8 wrapping",
         ),
         panel(
             "best", "Jobs that use their GPUs best", [], listed("best", "No job is running", job_heads, job_cols), size="w12"
@@ -221,7 +221,7 @@ def _lists(seen: Seen, words: Words) -> Table:
             row(state, [words(name), cell(words, fact(count)), plain(words, count / total, "frac")])
             for name, state, count in seen.reasons
         ],
-        "l.events": [row(one.severity, [when(one.time), one.asset, meaning(one, words)]) for one in newest],
+        "l.events": [row(one.severity, [when(one.time), one.asset, meaning(one.meaning, words)]) for one in newest],
         "l.best": [_job(one, words) for one in seen.jobs[:TOP]],
         "l.least": [_job(one, words) for one in reversed(seen.jobs[-TOP:])],
     }

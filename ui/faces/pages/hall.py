@@ -89,7 +89,7 @@ def body() -> str:
             "halls",
             "Halls",
             [],
-            listed("halls", "No hall in this site", halls, "minmax(3.5rem,1fr) 3rem 3.8rem 4.8rem 4.6rem 4.6rem 4.6rem 3.4rem"),
+            listed("halls", "No hall in this site", halls, "minmax(3.5rem,1fr) 2.8rem 3.8rem 4.8rem 4.6rem 4.4rem 4.4rem 3rem"),
             size="w8",
         ),
         panel(

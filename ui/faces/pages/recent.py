@@ -63,13 +63,13 @@ def keep_events(shelf: Shelf) -> None:
     shelf.add("events", EVERY_S, read_events)
 
 
-def meaning(event: Event, words: Words) -> str:
+def meaning(text: str, words: Words) -> str:
     """What an event means, in the reader's language: events are kept in English, in a few forms."""
-    xid = re.fullmatch(r"XID (\d+): ([^;]+); (.+)", event.meaning)
+    xid = re.fullmatch(r"XID (\d+): ([^;]+); (.+)", text)
     if xid:
         parts = {"n": xid[1], "meaning": words(xid[2]), "advice": words(xid[3])}
         return words.sentence(Message("XID {n}: {meaning}; {advice}", parts))
-    more = re.fullmatch(r"(.+): (\d+) more since the last reading", event.meaning)
+    more = re.fullmatch(r"(.+): (\d+) more since the last reading", text)
     if more:
         return words.sentence(Message("{what}: {n} more since the last reading", {"what": words(more[1]), "n": more[2]}))
-    return words(event.meaning)
+    return words(text)

@@ -14,6 +14,7 @@ from ui.faces.pages.markup import source as place
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.pages.texts import Table, source
 from ui.faces.push import Feed, Pulse
+from ui.faces.statics import FOLDER, static
 from ui.faces.twin_page import cases_of
 from ui.view import Live, View
 from ui.words import Words, words
@@ -92,6 +93,8 @@ LABELS = (
     "Power path",
     "Cooling path",
     "Let go of the picked asset",
+    "rack that the scenario adds",
+    "the scenario",
     "Floor plan",
     "front and rear",
     "Front",
@@ -114,7 +117,7 @@ _MODES = (("beside", "beside the present"), ("difference", "as a difference"))
 _SPANS = (("1", "1 h"), ("24", "24 h"), ("168", "7 d"))
 _HELP = (
     "Drag to turn, wheel to come nearer, double-click to fly; W A S D walk, Q and E go down and up, / searches, F flies to "
-    "what is picked, Esc lets go of it."
+    "what is picked or back to the halls, Esc lets go of it."
 )
 
 
@@ -135,8 +138,16 @@ def add_scene_page(server: FastAPI, pulse: Pulse) -> None:
         told = {name: {"label": case.label, "scenario": case.scenario.model_dump(mode="json")} for name, case in mine.items()}
         end = _data("scene-cases", told) + _data("scene-labels", NAMES | KIND_NAMES)
         labels = (*LABELS, *(case.label for case in mine.values()))
-        made = shell(page, said, body=body() + end, scripts=("scene.js",), styles=("scene.css",), labels=labels)
+        made = shell(page, said, body=body() + end, scripts=("scene.js",), styles=("scene.css",), labels=labels, head=_early())
         return HTMLResponse(made.replace("<html ", '<html data-embed="1" ', 1) if embed else made)
+
+
+def _early() -> str:
+    """What the page's script asks for anyway, told so early that nothing waits for its turn: its modules and the geometry."""
+    names = [path.name for path in sorted(FOLDER.glob("scene-*.js"))] + ["scales.js"]
+    names += ["vendor/three.js"] if (FOLDER / "vendor" / "three.js").exists() else []
+    modules = "".join(f'<link rel="modulepreload" href="{static(name)}">' for name in names)
+    return f'{modules}<link rel="preload" href="/api/v1/scene" as="fetch" crossorigin>'
 
 
 def _data(name: str, table: object) -> str:
@@ -159,7 +170,7 @@ def body() -> str:
         '<div class="search"><input id="scene-search" type="search" role="combobox" autocomplete="off" aria-expanded="false" '
         'aria-controls="scene-found" aria-label="Search an asset" data-a="Search an asset">'
         '<ul id="scene-found" role="listbox" aria-label="Assets found" data-a="Assets found"></ul></div>'
-        f"{_button('scene-home', 'Whole site')}{_button('scene-walk', 'Walk', pressed=True)}"
+        f"{_button('scene-hall', 'Halls')}{_button('scene-home', 'Whole site')}{_button('scene-walk', 'Walk', pressed=True)}"
         f"{_select('scene-case', 'What if')}"
         f'<select id="scene-mode" aria-label="How the scenario is shown" data-a="How the scenario is shown">{modes}</select>'
         f"{_button('scene-picture', 'Picture')}"

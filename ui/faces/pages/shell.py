@@ -77,6 +77,7 @@ def shell(
     kind = f"{'fixed' if page.fixed else 'flow'} {'live waiting' if page.live else 'plain'}"
     symbols = {unit: words(symbol) for unit, symbol in SYMBOLS.items()}
     sheets = "".join(f'<link rel="stylesheet" href="{static(name)}">' for name in ("theme.css", "shell.css", *styles))
+    sheets += f'<link rel="stylesheet" media="print" href="{static("print.css")}">'
     modules = "".join(f'<script type="module" src="{static(name)}"></script>' for name in ("shell.js", "dig_who.js", *scripts))
     return (
         f'<!DOCTYPE html><html lang="{_tag(words)}" data-theme="dark" data-page="{page.name}" data-language="{words.language}">'

@@ -27,7 +27,7 @@ OWN = (
     "pages_dead_count",
 )
 MORE = ("lag_s", "duplicates_count", "targets_count", "targets_down_count")
-ROWS_SOURCES, ROWS_TASKS = 18, 18
+ROWS_SOURCES, ROWS_TASKS = 18, 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,11 @@ class Seen:
     more: dict[str, Columns]
     rows: dict[str, int]
     walls: int
+
+
+COLS = (
+    "minmax(0,1.6fr) 6rem repeat(4, minmax(0,1fr)) minmax(0,.9fr) minmax(0,1.2fr) repeat(2, minmax(0,1fr)) minmax(0,1.2fr) 4rem"
+)
 
 
 def add_sources(server: FastAPI, pulse: Pulse) -> None:
@@ -66,7 +71,7 @@ def body() -> str:
     ]
     heads = (
         "source", "state", ">heard", ">poll", ">lag", ">values", ">errors", ">unmapped", ">doubted", ">twice", ">endpoints",
-        ">of them down",
+        ">down",
     )  # fmt: skip
     tasks = ("task", "state", ">takes", ">runs", ">errors", ">missed", ">overlaps")
     return page_of_panels(
@@ -75,14 +80,14 @@ def body() -> str:
             "sources",
             "Sources, the unwell first",
             [more("sources")],
-            listed("sources", "No source", heads, "minmax(0,1.6fr) 7rem repeat(10, minmax(0,1fr))"),
+            listed("sources", "No source", heads, COLS),
             size="w15",
         ),
         panel(
             "tasks",
             "Tasks, the failing first",
             [more("tasks")],
-            listed("tasks", "No task", tasks, "minmax(0,1.4fr) 5rem repeat(5, minmax(0,1fr))"),
+            listed("tasks", "No task", tasks, "minmax(0,1.5fr) 5rem repeat(5, minmax(0,1fr))"),
             size="w9",
         ),
     )
@@ -127,6 +132,12 @@ def _large(count: float, words: Words) -> Cell:
     return {**plain(words, count / 1e6, "kwh"), "u": "M"} if count >= 1e6 else plain(words, count, "count")
 
 
+def _counted(reading: Reading, words: Words) -> Cell:
+    """A counter that may be large, with what says how fresh it is."""
+    made = cell(words, reading)
+    return {**made, **{key: _large(reading.value, words)[key] for key in ("n", "u")}} if reading.known else made
+
+
 def _sum(readings: list[Reading]) -> float:
     known = [one.value for one in readings if one.known]
     return float(sum(known)) if known else np.nan
@@ -136,7 +147,7 @@ def _source(one: SourceRow, seen: Seen, words: Words) -> Cell:
     i = seen.rows[one.id]
     state = {"up": "", "waiting": ""}.get(one.status, "critical" if one.status == "down" else "warning")
     heard = {"n": words.age(one.up.age_s), "u": "", "f": "ok" if one.up.fresh else "stale" if one.up.known else "none"}
-    cells = [heard, cell(words, one.poll), cell(words, seen.more["lag_s"].at(i)), cell(words, one.samples)]
+    cells = [heard, cell(words, one.poll), cell(words, seen.more["lag_s"].at(i)), _counted(one.samples, words)]
     cells += [cell(words, reading) for reading in (one.errors, one.unmapped, one.suspect)]
     cells += [cell(words, seen.more[name].at(i)) for name in MORE[1:]]
     return row(state, [one.id, words(STATUS[one.status]), *cells])
@@ -146,7 +157,7 @@ def _task(one: TaskRow, words: Words) -> Cell:
     failing = one.failing.value > 0
     said = words("fails") if failing else words("runs") if one.runs.known else words("no word yet")
     cells = [cell(words, reading) for reading in (one.duration, one.runs, one.errors, one.missed, one.overlaps)]
-    return row("critical" if failing else "", [one.id, said, *cells])
+    return row("critical" if failing else "", [one.id.removeprefix("task/"), said, *cells])
 
 
 def _ages(seen: Seen, words: Words) -> Table:

@@ -2,6 +2,8 @@
 import { formatNumber, languageNow, onRedraw, say, store } from "./shell.js";
 
 export const facts = document.getElementById("facts")?.dataset || {};
+const named = JSON.parse(document.getElementById("metric-names")?.textContent || "{}");
+export const metricName = (name) => named[name] || name; // as the page's language has it
 const MAX_CHARTS = 6;
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2", "#999999"]; // Okabe and Ito
 
@@ -126,6 +128,14 @@ export function scaleOf(values, unit) {
   return [1, unit === "s" ? "s" : symbol];
 }
 
+// Ticks of a time axis in the reader's language: the time, and under it the date where it changes; dates alone from a day on.
+function ticks() {
+  const [day, month] = languageNow() === "zh" ? ["%-m月%-d日", "%Y年%-m月"] : ["%-d %b", "%b %Y"];
+  const stop = (from, to, value) => ({ dtickrange: [from, to], value });
+  const clock = [stop(null, 60000, `%H:%M:%S\n${day}`), stop(60000, 86400000, `%H:%M\n${day}`)];
+  return [...clock, stop(86400000, "M1", `${day}\n%Y`), stop("M1", null, month)];
+}
+
 const clear = (colour, share) => (colour.startsWith("#") ? colour + Math.round(share * 255).toString(16).padStart(2, "0") : colour);
 
 // Steps in which nothing was read are left out, so that values farther apart than a step are joined; a gap of more than three
@@ -177,11 +187,11 @@ export class Chart {
     }));
     const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, tickfont: { color: colour("ink-quiet") } };
     Plotly.react(this.box, traces, {
-      title: { text: this.title, x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 30 }, hovermode: "x unified",
+      title: { text: metricName(this.title), x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 44 }, hovermode: "x unified",
       hoverlabel: { bgcolor: colour("raised"), font: { color: colour("ink") } }, font: { color: colour("ink") },
-      xaxis: { ...axis, type: "date", range: this.range.map(wall) }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
-      legend: { orientation: "h", x: 1, xanchor: "right", y: 1.14, font: { color: colour("ink-quiet") } }, shapes, annotations: labels, dragmode: "zoom",
+      xaxis: { ...axis, type: "date", range: this.range.map(wall), tickformatstops: ticks(), hoverformat: "%Y-%m-%d %H:%M:%S" }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
+      legend: { orientation: "h", x: 1, xanchor: "right", y: 1.01, yanchor: "bottom", font: { color: colour("ink-quiet") } }, shapes, annotations: labels, dragmode: "zoom",
     }, { displaylogo: false, responsive: true, displayModeBar: false });
     this.none();
     if (!this.listening) {
@@ -205,7 +215,7 @@ export class Chart {
 }
 
 export const chartBoxes = (host, names) => {
-  host.replaceChildren(...names.slice(0, MAX_CHARTS).map((name) => make("div", null, { className: "chart", role: "img", ariaLabel: name, data: { chart: name } })));
+  host.replaceChildren(...names.slice(0, MAX_CHARTS).map((name) => make("div", null, { className: "chart", role: "img", ariaLabel: metricName(name), data: { chart: name } })));
   return [...host.children];
 };
 

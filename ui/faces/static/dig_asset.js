@@ -1,6 +1,6 @@
 // The page of one asset: its card, and a chart of each metric that is chosen (measured against modelled, with the residual band).
-import { onRedraw, say } from "./shell.js";
-import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, numberText, remember, stamp, told } from "./dig.js";
+import { languageNow, onRedraw, say } from "./shell.js";
+import { Chart, Notes, Span, ageText, ask, assetLink, chartBoxes, facts, iso, make, metricName, numberText, remember, stamp, told } from "./dig.js";
 
 const EVERY_MS = 5000;
 const path = `/api/v1/assets/${facts.asset.split("/").map(encodeURIComponent).join("/")}`;
@@ -30,7 +30,7 @@ const words = (text) => make("span", text, { className: "text" });
 
 function readingRow(line) {
   const now = line.sides.measured || line.sides.modelled || line.sides.commanded;
-  const button = make("button", line.name, { type: "button", title: line.doc, ariaPressed: String(chosen.includes(line.name)), onclick: () => choose(line.name) });
+  const button = make("button", metricName(line.name), { type: "button", title: `${line.name}: ${line.doc}`, ariaPressed: String(chosen.includes(line.name)), onclick: () => choose(line.name) });
   const off = make("td", line.score === null ? "" : say("off by {n} spreads", { n: line.score.toFixed(1) }));
   if (line.score !== null && Math.abs(line.score) > 4) off.className = "wrong";
   return make("tr", null, { children: [make("td", null, { children: [button] }), side(line.sides.measured, line.unit), side(line.sides.modelled || line.sides.commanded, line.unit), off, make("td", ageText(now.age_s))] });
@@ -39,31 +39,31 @@ function readingRow(line) {
 function neighbour(one) {
   const how = one.side ? numberText(one.side.value, one.unit) : "";
   const cell = make("span", how, { className: one.side && !one.side.fresh ? "stale" : "" });
-  return entry(quiet("·".repeat(one.level)), assetLink(one.asset), make("span", one.kind, { className: "kind" }), quiet(say(one.relation)), words(""), cell, ...severity(one.alert));
+  return entry(quiet("·".repeat(one.level)), assetLink(one.asset), make("span", say(one.kind), { className: "kind" }), quiet(say(one.relation)), words(""), cell, ...severity(one.alert));
 }
 
-const sentence = (message) => message.text;
+const spoken = (text) => said.said[text] || text; // in the page's language
 const when = (text) => quiet(stamp(Date.parse(text) / 1000));
 
 function show() {
   if (!said) return;
   const card = said.card;
-  at("says").textContent = card.says;
+  at("says").textContent = spoken(card.says);
   at("holders").replaceChildren(...card.holders.toReversed().flatMap((one) => [assetLink(one.asset), document.createTextNode(" › ")]));
   const worst = said.alerts.filter((one) => one.phase === "firing").map((one) => one.severity);
   at("worst").replaceChildren(...severity(["critical", "warning", "info"].find((name) => worst.includes(name))));
   at("readings").replaceChildren(...card.readings.map(readingRow));
   if (!card.readings.length) at("readings").replaceChildren(make("tr", null, { children: [make("td", say("nothing yet"), { colSpan: 5 })] }));
   part("attributes", Object.entries(card.attributes).map(([name, value]) => entry(quiet(name), words(String(value)))));
-  part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(typeof one.summary === "string" ? one.summary : sentence(one.summary)), assetLink(one.asset), when(one.since))));
-  part("findings", said.findings.map((one) => entry(words(sentence(one.summary)), assetLink(one.asset), when(one.since))));
+  part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(spoken(typeof one.summary === "string" ? one.summary : one.summary.text ?? one.summary.sentence)), assetLink(one.asset), when(one.since))));
+  part("findings", said.findings.map((one) => entry(words(spoken(one.summary.text)), assetLink(one.asset), when(one.since))));
   part("upstream", card.upstream.map(neighbour));
   part("downstream", card.downstream.map(neighbour));
   const more = card.children_total - card.children.length;
   const inside = card.children.map((one) => make("span", null, { children: [assetLink(one.asset), ...severity(one.alert)] }));
   if (more > 0) inside.push(quiet(say("{n} more", { n: more })));
   part("children", inside.length ? [make("div", null, { className: "chips", children: inside })] : []);
-  part("events", said.events.map((one) => entry(when(one.time), make("span", say(one.severity), { className: one.severity }), words(one.meaning), assetLink(one.asset))));
+  part("events", said.events.map((one) => entry(when(one.time), make("span", say(one.severity), { className: one.severity }), words(spoken(one.meaning)), assetLink(one.asset))));
   part("jobs", said.jobs.map((one) => entry(words(`${one.name} · ${one.user} · ${one.id}`), quiet(say("{here} of {all} GPUs", { here: one.gpus_here, all: one.gpus })), quiet(`${stamp(one.start_s)} – ${one.end_s ? stamp(one.end_s) : say("running")}`))));
 }
 
@@ -100,7 +100,7 @@ async function draw(chart) {
 
 async function read() {
   try {
-    said = await ask(path);
+    said = await ask(path, { lang: languageNow() });
     span.ahead = Date.parse(said.time) / 1000 - Date.now() / 1000;
     show();
   } catch (error) { told(error); }

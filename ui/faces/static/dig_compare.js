@@ -1,6 +1,6 @@
 // Assets of one kind beside each other: a chart of each metric, a line an asset, and their newest readings in a table.
 import { onRedraw, say } from "./shell.js";
-import { Chart, Span, ask, assetLink, chartBoxes, iso, make, numberText, remember, suggests, told } from "./dig.js";
+import { Chart, Span, ask, assetLink, chartBoxes, iso, make, metricName, numberText, remember, suggests, told } from "./dig.js";
 
 const MOST = 8;
 const query = new URLSearchParams(location.search);
@@ -38,7 +38,7 @@ function show() {
   const names = [...new Set(cards.flatMap((card) => card.readings.map((line) => line.name)))];
   const head = make("tr", null, { children: [make("th", ""), ...cards.map((card) => make("th", null, { children: [assetLink(card.asset)] }))] });
   const rows = names.map((name) => {
-    const button = make("button", name, { type: "button", ariaPressed: String(chosen.includes(name)), onclick: () => choose(name) });
+    const button = make("button", metricName(name), { title: name, type: "button", ariaPressed: String(chosen.includes(name)), onclick: () => choose(name) });
     const cells = cards.map((card) => {
       const line = card.readings.find((one) => one.name === name);
       const side = line && (line.sides.measured || line.sides.modelled);

@@ -1,6 +1,6 @@
 // Any series: the form is the question, the address is the form, a chart a metric; zooming asks again with finer steps.
 import { languageNow, onRedraw, say } from "./shell.js";
-import { Chart, Notes, Span, ask, chartBoxes, iso, make, numberText, remember, send, suggests, told } from "./dig.js";
+import { Chart, Notes, Span, ask, chartBoxes, iso, make, metricName, numberText, remember, send, suggests, told } from "./dig.js";
 
 const at = (id) => document.getElementById(id);
 const metrics = JSON.parse(at("metrics").textContent);
@@ -16,7 +16,7 @@ suggests(form.elements.within, at("found"), (one) => one.sort === "asset");
 
 function fillMetrics(chosen) {
   const rows = metrics[form.elements.kind.value] || [];
-  form.elements.metric.replaceChildren(...rows.map(([name, unit, doc]) => make("option", unit ? `${name} [${unit}]` : name, { value: name, title: doc, selected: chosen.includes(name) })));
+  form.elements.metric.replaceChildren(...rows.map(([name, unit, doc]) => make("option", unit ? `${metricName(name)} [${unit}]` : metricName(name), { value: name, title: `${name}: ${doc}`, selected: chosen.includes(name) })));
   if (!chosen.length && rows.length) form.elements.metric.options[0].selected = true;
 }
 

@@ -9,6 +9,19 @@ const KEYS = {
   KeyA: [0, -1, 0], ArrowLeft: [0, -1, 0], KeyD: [0, 1, 0], ArrowRight: [0, 1, 0], KeyE: [0, 0, 1], KeyQ: [0, 0, -1],
 };
 
+// The camera's own axes where it looks along -from.
+function axes(from) {
+  const ahead = new T.Vector3(...from).normalize().negate(), right = new T.Vector3().crossVectors(ahead, new T.Vector3(0, 0, 1)).normalize();
+  return { ahead, right, up: new T.Vector3().crossVectors(right, ahead) };
+}
+
+// How near one may come (z, along the view) so that coordinate k of all corners lies between the slopes low and high of the
+// frustum, and where to stand then: in the middle of what is left.
+function between(corners, k, low, high) {
+  const most = Math.max(...corners.map((c) => c[k] - high * c[2])), least = Math.min(...corners.map((c) => c[k] - low * c[2]));
+  return { z: (least - most) / (high - low), at: (z) => (most + high * z + least + low * z) / 2 };
+}
+
 export class Camera {
   constructor(canvas, changed) {
     this.three = new T.PerspectiveCamera(50, 1, 0.05, 4000);
@@ -19,7 +32,9 @@ export class Camera {
     this.controls.maxDistance = 1500;
     this.controls.zoomToCursor = true;
     this.controls.addEventListener("change", changed);
+    this.controls.addEventListener("start", () => this.free());
     this.changed = changed;
+    this.resting = null; // the view that it stands at until it is moved: "hall", "site"
     this.held = new Set();
     this.walking = false;
     this.flight = null;
@@ -34,7 +49,12 @@ export class Camera {
     if (down) this.held.add(event.code);
     else this.held.delete(event.code);
     this.fast = event.shiftKey;
+    this.free();
     this.changed();
+  }
+
+  free() {
+    this.resting = null;
   }
 
   get moving() {
@@ -77,16 +97,34 @@ export class Camera {
     this.changed();
   }
 
-  // Look at a box (centre and size in m) from the side and above, far enough to see it whole.
-  flyTo(centre, size, from = [-0.55, -0.75, 0.45]) {
+  // From where all between low and high (corners in m) is seen, looking along -from, within the part of the picture that covers
+  // leave free: each is {left, right, top, bottom} in shares of it, and the one that lets come nearest is taken.
+  // Gives {position, target, far}.
+  fitted(low, high, from, covers) {
+    const { ahead, right, up } = axes(from), tall = Math.tan((this.three.fov * Math.PI) / 360), wide = tall * this.three.aspect;
+    const middle = new T.Vector3().addVectors(low, high).multiplyScalar(0.5), corners = [];
+    for (let k = 0; k < 8; k++) {
+      const corner = new T.Vector3(k & 1 ? high.x : low.x, k & 2 ? high.y : low.y, k & 4 ? high.z : low.z).sub(middle);
+      corners.push([corner.dot(right), corner.dot(up), corner.dot(ahead)]);
+    }
+    let best = null;
+    for (const cover of covers) {
+      const x = between(corners, 0, wide * (2 * cover.left - 1), wide * (1 - 2 * cover.right));
+      const y = between(corners, 1, tall * (2 * cover.bottom - 1), tall * (1 - 2 * cover.top));
+      const z = Math.min(x.z, y.z, -this.controls.minDistance);
+      if (best && best.z >= z) continue;
+      best = { z, position: middle.clone().addScaledVector(right, x.at(z)).addScaledVector(up, y.at(z)).addScaledVector(ahead, z) };
+    }
+    return { position: best.position, target: best.position.clone().addScaledVector(ahead, -best.z), far: -best.z };
+  }
+
+  // Go there, at once or in a flight; name: the view that this is, if it has one.
+  go({ position, target }, name = null, atOnce = false) {
     if (this.walking) this.walk(false);
-    const reach = Math.max(Math.hypot(...size), 0.5) * 1.5;
-    const to = new T.Vector3(...centre);
-    this.flight = {
-      from: [this.three.position.clone(), this.controls.target.clone()], start: performance.now(),
-      to: [to.clone().addScaledVector(new T.Vector3(...from).normalize(), reach), to],
-    };
-    if (still.matches) this.flight.start = -Infinity;
+    this.resting = name;
+    this.flight = { from: [this.three.position.clone(), this.controls.target.clone()], start: performance.now(), to: [position, target] };
+    if (still.matches || atOnce) this.flight.start = -Infinity;
+    if (atOnce) this.fly(performance.now());
     this.changed();
   }
 
@@ -100,7 +138,7 @@ export class Camera {
   }
 
   place(numbers) {
-    this.flight = null;
+    this.flight = this.resting = null;
     this.three.position.set(...numbers.slice(0, 3));
     this.controls.target.set(...numbers.slice(3, 6));
     this.controls.update();

@@ -47,7 +47,7 @@ function boundsOf(scene) {
   return low[0] === Infinity ? { low: [0, 0, 0], high: [10, 10, 3] } : { low, high };
 }
 
-// A frame's bytes put where they belong; gives its head. into: {tint, temp, flow, pulses}, made by blank().
+// A frame's bytes put where they belong; gives its head. into: {tint, temp, flow, pulses, added}, made by blank().
 export function applyFrame(buffer, scene, into) {
   const { head, at } = opened(buffer, "ICF1");
   if (head.hash !== scene.hash) return { ...head, stranger: true };
@@ -63,17 +63,25 @@ export function applyFrame(buffer, scene, into) {
   from += 2 * head.pipes;
   const view = new DataView(buffer, from);
   into.pulses = Array.from({ length: head.pulses }, (_, i) => view.getUint32(4 * i, true)).map((word) => [word >>> 2, word & 3]);
+  from += 4 * head.pulses;
+  into.added = bytes.slice(from, from + head.added);
   return head;
 }
 
 export const blank = (scene) => ({
   tint: new Uint8Array(scene.n).fill(SILENT), temp: new Uint8Array(scene.pipe_side.length).fill(SILENT),
-  flow: new Uint8Array(scene.pipe_side.length).fill(SILENT), pulses: [],
+  flow: new Uint8Array(scene.pipe_side.length).fill(SILENT), pulses: [], added: new Uint8Array(0),
 });
 
 // The value that a byte stands for on the frame's scale of a kind; null where it stands for none.
 export function valueOf(byte, scale) {
   return byte > TOP || !scale ? null : scale[0] + (byte / TOP) * (scale[1] - scale[0]);
+}
+
+// Close a socket; one that is just being opened is closed when it is.
+function leave(socket) {
+  if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+  else socket.close();
 }
 
 // Keeps one socket open on what is asked for; hear(buffer) gets each frame, told(state) "live", "lost" or a refusal.
@@ -82,7 +90,7 @@ export class SceneSocket {
     this.hear = hear;
     this.told = told;
     this.retries = 0;
-    this.socket = null;
+    this.socket = this.before = null;
     this.asked = "";
     this.wait = 0;
   }
@@ -94,32 +102,49 @@ export class SceneSocket {
     this.connect();
   }
 
+  // The socket before is heard until this one speaks, so that nothing is dark meanwhile.
   connect() {
     clearTimeout(this.wait);
-    const old = this.socket;
+    const before = this.socket || this.before;
+    if (this.before && this.before !== before) leave(this.before);
+    this.before = before;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const mine = new WebSocket(`${scheme}://${location.host}/live/scene?${this.asked}`);
     mine.binaryType = "arraybuffer";
     this.socket = mine;
     mine.onmessage = (event) => {
-      if (mine !== this.socket) return;
+      if (mine !== this.socket && mine !== this.before) return;
+      if (mine === this.socket) this.letGo();
       this.retries = 0;
       this.hear(event.data);
     };
     mine.onclose = (event) => {
       if (mine !== this.socket) return; // replaced on purpose
+      this.letGo();
       const wait = event.code === FULL || event.code === REFUSED ? 15000 : RETRY_MS[Math.min(this.retries++, RETRY_MS.length - 1)];
       this.told(event.code === FULL || event.code === REFUSED ? event.reason : "lost");
       this.wait = setTimeout(() => mine === this.socket && this.connect(), wait);
     };
-    old?.close();
+  }
+
+  letGo() {
+    if (this.before) leave(this.before);
+    this.before = null;
   }
 
   rest() {
     clearTimeout(this.wait);
     const old = this.socket;
+    this.letGo();
     this.socket = null;
     this.asked = "";
-    old?.close();
+    if (old) leave(old);
   }
+}
+
+// The rack that holds a box (or that it is), the first of all where none does; null where there is none.
+export function rackOf(scene, box) {
+  for (let here = box; here !== null && here >= 0; here = scene.parent[here]) if (scene.kindOf(here) === "rack") return here;
+  const first = scene.kind.findIndex((kind) => scene.kinds[kind] === "rack");
+  return first >= 0 ? first : null;
 }

@@ -66,6 +66,7 @@ function swatch(table, byte, text) {
 
 export function search(scene, chosen) {
   const input = by("scene-search"), list = by("scene-found");
+  input.placeholder = say("Search an asset");
   let hits = [], at = 0;
   const show = () => {
     const text = input.value.trim().toLowerCase();
@@ -161,8 +162,14 @@ async function trend(holder, scene, box, head) {
   else holder.append(make("small", "", say("no trend of the last hour")));
 }
 
+// A rack that a scenario adds has a number after those of the site, and its byte apart.
+const added = (scene, box) => box >= scene.n;
+const nameOf = (scene, box) => (added(scene, box) ? scene.added.ids[box - scene.n] : scene.id[box]);
+const kindName = (scene, box) => (added(scene, box) ? say("rack that the scenario adds") : named(scene.kindOf(box)));
+
 function reads(scene, box, bytes, head) {
-  const kind = scene.kindOf(box), byte = bytes.tint[box];
+  const more = added(scene, box), kind = more ? "rack" : scene.kindOf(box), byte = more ? bytes.added[box - scene.n] : bytes.tint[box];
+  if (more && head.against) return "";
   if (head.colour === "alerts") {
     const firing = bytes.pulses.find(([one]) => one === box);
     return firing ? say(["", "info", "warning", "critical"][firing[1]]) : "";
@@ -176,14 +183,15 @@ function reads(scene, box, bytes, head) {
 export function hint(scene, box, bytes, head, event) {
   const holder = by("scene-hint");
   holder.hidden = box < 0 || !head;
-  if (holder.hidden) return void (holder.dataset.box = "");
+  if (holder.hidden) return void (holder.dataset.box = holder.dataset.key = "");
   const stage = holder.parentElement.getBoundingClientRect();
   holder.style.left = `${Math.min(event.clientX - stage.left + 14, stage.width - 190)}px`;
   holder.style.top = `${Math.min(event.clientY - stage.top + 14, stage.height - 110)}px`;
-  if (holder.dataset.box === String(box)) return;
-  holder.dataset.box = box;
-  holder.replaceChildren(make("b", "", scene.id[box]), make("span", "", `${named(scene.kindOf(box))} · ${reads(scene, box, bytes, head)}`));
-  trend(holder, scene, box, head);
+  const key = `${box} ${head.colour} ${head.run}`;
+  if (holder.dataset.key === key) return;
+  Object.assign(holder.dataset, { box, key });
+  holder.replaceChildren(make("b", "", nameOf(scene, box)), make("span", "", [kindName(scene, box), reads(scene, box, bytes, head)].filter(Boolean).join(" · ")));
+  if (!added(scene, box) && !head.run) trend(holder, scene, box, head);
 }
 
 export function card(scene, box, bytes, head, paths) {
@@ -192,7 +200,10 @@ export function card(scene, box, bytes, head, paths) {
   if (box === null) return;
   holder.dataset.box = box;
   const title = make("div", "title");
-  title.append(make("b", "", scene.id[box]), make("small", "", named(scene.kindOf(box))));
+  title.append(make("b", "", nameOf(scene, box)), make("small", "", kindName(scene, box)));
+  const value = make("div", "value", head ? `${named(head.colour)}: ${reads(scene, box, bytes, head)}` : "");
+  const away = Object.assign(make("button", "away", "×"), { type: "button", ariaLabel: say("Let go of the picked asset"), id: "scene-away" });
+  if (added(scene, box)) return void holder.replaceChildren(away, title, value);
   const link = Object.assign(make("a", "", say("Open its page")), { href: `/asset/${encodeURIComponent(scene.id[box])}`, target: window.top === window ? "" : "_top" });
   const ways = make("div", "ways");
   const names = (which) => {
@@ -201,8 +212,6 @@ export function card(scene, box, bytes, head, paths) {
   };
   if (paths.power.size) ways.append(make("div", "power", `${say("Power path")}: ${names(paths.power)}`));
   if (paths.water.size) ways.append(make("div", "water", `${say("Cooling path")}: ${names(paths.water)}`));
-  const value = make("div", "value", head ? `${named(head.colour)}: ${reads(scene, box, bytes, head)}` : "");
-  const away = Object.assign(make("button", "away", "×"), { type: "button", ariaLabel: say("Let go of the picked asset"), id: "scene-away" });
   holder.replaceChildren(away, title, value, ways, link);
   if (head) trend(holder, scene, box, head);
 }
@@ -211,6 +220,21 @@ export function cardValue(scene, box, bytes, head) {
   const value = by("scene-card").querySelector(".value");
   const said = `${named(head.colour)}: ${reads(scene, box, bytes, head)}`;
   if (value && value.textContent !== said) value.textContent = said;
+}
+
+// What lies over the picture: {side, end, width, height} of each panel, the edges that it stands at.
+export function panels() {
+  return [["scene-legend", "left", "bottom"], ["scene-card", "right", "top"]].flatMap(([id, side, end]) => {
+    const box = by(id).getBoundingClientRect();
+    return box.width ? [{ side, end, width: box.width + 12, height: box.height + 12 }] : [];
+  });
+}
+
+// Shares of the plan's width that panels cover at its left and at its right.
+export function room() {
+  const wide = by("scene-plan").clientWidth || 1, at = { left: 0, right: 0 };
+  for (const { side, width } of panels()) at[side] = Math.min(width / wide, 0.4);
+  return [at.left, at.right];
 }
 
 export const timeText = (t) => formatTime(t, "full");

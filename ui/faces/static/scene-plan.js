@@ -1,7 +1,8 @@
 // The 2D modes, as SVG: the plan of all that stands on floors, and a rack from the front and from behind. They take the place of the
 // 3D view where there is no WebGL.
 import { cssAt } from "./scene-colours.js";
-import { GPU, HALL, NODE, RACK } from "./scene-data.js";
+import { GPU, HALL, NODE, RACK, SILENT } from "./scene-data.js";
+import { extentOf, mainBoxes } from "./scene-extent.js";
 import { say } from "./shell.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -35,15 +36,33 @@ export class Plan {
 
   plan() {
     this.begin();
-    const { low, high } = this.scene.bounds;
     const canvas = svg("svg", { role: "group", "aria-label": say("Floor plan"), preserveAspectRatio: "xMidYMid meet" });
-    this.view = [low[0] - 2, -high[1] - 2, high[0] - low[0] + 4, high[1] - low[1] + 4];
-    const far = this.view[2] > 60;
+    const { low, high } = this.scene.bounds, far = high[0] - low[0] > 56;
     for (let i = 0; i < this.scene.n; i++) {
       if (this.scene.level[i] === HALL) canvas.append(this.room(i, far));
       else if (this.scene.level[i] === RACK) canvas.append(this.rect(i, far));
     }
+    this.scene.added?.ids.forEach((_, i) => {
+      const [x, y, width, height] = this.foot(i, this.scene.added);
+      const made = svg("rect", { x, y, width, height, rx: 0.05, "data-box": this.scene.n + i, class: "thing ghost" });
+      this.keep(this.scene.n + i, made);
+      canvas.append(made);
+    });
+    this.home();
     this.put(canvas);
+  }
+
+  // The halls ("hall") or all there is ("site"), beside what panels cover.
+  home(name = "hall") {
+    if (this.at >= 0) return;
+    const [low, high] = extentOf(this.scene, name === "hall" ? mainBoxes(this.scene) : [], this.scene.added);
+    const room = this.hooks.room?.() || [0, 0]; // shares of the picture that are covered at its left, at its right
+    const [wide, tall] = [high[0] - low[0] + 3, high[1] - low[1] + 3];
+    const shape = this.holder.clientWidth ? (this.holder.clientWidth / this.holder.clientHeight) * (1 - room[0] - room[1]) : wide / tall;
+    const width = Math.max(wide, tall * shape) / (1 - room[0] - room[1]);
+    const middle = (low[0] + high[0]) / 2 - (width * (room[0] - room[1])) / 2;
+    this.view = [middle - width / 2, -high[1] - 1.5, width, tall];
+    this.zoom();
   }
 
   room(i, far) {
@@ -56,8 +75,7 @@ export class Plan {
     return group;
   }
 
-  foot(i) {
-    const { centre, size } = this.scene;
+  foot(i, { centre, size } = this.scene) {
     return [centre[3 * i] - size[3 * i] / 2, -centre[3 * i + 1] - size[3 * i + 1] / 2, size[3 * i], size[3 * i + 1]];
   }
 
@@ -141,7 +159,7 @@ export class Plan {
     const whole = this.table !== table;
     this.table = table;
     for (const [i, elements] of this.shown) {
-      const byte = bytes.tint[i];
+      const byte = i < this.scene.n ? bytes.tint[i] : bytes.added[i - this.scene.n] ?? SILENT;
       if (!whole && this.bytes.get(i) === byte) continue;
       this.bytes.set(i, byte);
       for (const element of elements) element.style.fill = cssAt(table, byte);

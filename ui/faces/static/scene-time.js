@@ -11,6 +11,7 @@ export class Timeline {
     this.slider = by("scene-slider");
     this.span = by("scene-span");
     this.minutes = 0;
+    this.run = null;
     this.slider.addEventListener("input", () => this.set(this.snapped(Number(this.slider.value))));
     this.span.addEventListener("change", () => this.scale());
     by("scene-now").addEventListener("click", () => this.set(0));
@@ -18,10 +19,17 @@ export class Timeline {
     this.scale();
   }
 
+  // Minutes from now that a scenario's run lasts: the slider then moves in it; null: in the past and the forecast.
+  within(minutes) {
+    this.run = minutes;
+    this.span.disabled = minutes !== null;
+    this.scale();
+  }
+
   scale() {
-    const hours = Number(this.span.value);
-    this.slider.min = -60 * hours;
-    this.slider.max = hours > 1 ? 1440 : 60;
+    const hours = this.run === null ? Number(this.span.value) : 1;
+    this.slider.min = this.run === null ? -60 * hours : 0;
+    this.slider.max = this.run ?? (hours > 1 ? 1440 : 60);
     this.slider.step = hours > 24 ? 10 : 1;
     this.set(Math.max(Math.min(this.minutes, Number(this.slider.max)), Number(this.slider.min)));
   }
@@ -30,7 +38,7 @@ export class Timeline {
     return Math.abs(minutes) < (Number(this.slider.max) - Number(this.slider.min)) / 150 ? 0 : minutes;
   }
 
-  set(minutes, quiet = false) {
+  set(minutes) {
     this.minutes = minutes;
     this.slider.value = minutes;
     if (minutes < Number(this.slider.min)) {
@@ -38,9 +46,18 @@ export class Timeline {
       this.scale();
     }
     this.tell();
-    if (quiet) return;
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.changed(minutes), minutes === 0 ? 0 : WAIT_MS);
+  }
+
+  // Minutes of the pictures that are likely to be asked for next: the film's next, or the neighbours of this one.
+  around() {
+    const step = this.stepped();
+    return [this.minutes + step, ...(this.playing ? [] : [this.minutes - step])].filter((minutes) => minutes < 0 && minutes >= Number(this.slider.min));
+  }
+
+  stepped() {
+    return this.run === null ? STEP_MIN[this.span.value] : 5;
   }
 
   play(on) {
@@ -51,7 +68,7 @@ export class Timeline {
     if (!on) return;
     if (this.minutes === 0) this.set(Number(this.slider.min));
     this.timer = setInterval(() => {
-      const next = this.minutes + STEP_MIN[this.span.value];
+      const next = this.minutes + this.stepped();
       if (next > Number(this.slider.max)) return void this.play(false);
       this.set(next);
     }, PLAY_MS);
@@ -60,7 +77,7 @@ export class Timeline {
   tell(shown = null, folded_s = 0) {
     const place = by("scene-when");
     const when = this.minutes === 0 ? say("now") : formatTime(shown ?? Date.now() / 1000 + 60 * this.minutes, "stamp");
-    const how = this.minutes < 0 ? say("past") : this.minutes > 0 ? say("forecast") : say("live");
+    const how = this.minutes < 0 ? say("past") : this.minutes > 0 ? say(this.run === null ? "forecast" : "the scenario") : say("live");
     place.textContent = `${when} · ${how}${folded_s ? ` · ${say("a value every {n}", { n: folded_s >= 3600 ? `${Math.round(folded_s / 360) / 10} h` : `${Math.round(folded_s / 60)} min` })}` : ""}`;
     this.slider.setAttribute("aria-valuetext", place.textContent);
   }
@@ -81,7 +98,10 @@ export class WhatIf {
     this.mode.hidden = true;
   }
 
-  async start(name) {
+  // Run this case and show it in this mode; "" ends it.
+  async start(name, mode = "") {
+    this.select.value = name;
+    if (mode) this.mode.value = mode;
     this.mode.hidden = !name;
     this.run = null;
     if (!name) return void this.changed(null, "off");

@@ -3,20 +3,25 @@ import * as T from "./vendor/three.js";
 import { Camera } from "./scene-camera.js";
 import { css, rgbOf } from "./scene-colours.js";
 import { GPU, HALL, NODE, RACK } from "./scene-data.js";
+import { extentOf, mainBoxes } from "./scene-extent.js";
 import { Labels } from "./scene-labels.js";
 import { World, partsOf, texture } from "./scene-world.js";
 
 const NEAR_M = { [GPU]: 14, [NODE]: 55 }; // nearer than this to what is looked at, that level is shown
 const MAX_HALLS = 64; // that the server takes by number
 const MAX_GPUS = 16384; // drawn and fed at once: of the nearest halls
+const TWICE_MS = 350; // between the taps of a double tap
 const SLOW_MS = 60; // a frame that takes longer: no animation between ticks
+// Where one looks from, along x, y, z: at the site, at halls that are longer east and north, at a box, at what is in a rack.
+const SITE_FROM = [-0.45, -0.8, 0.62], HALL_FROM = [[-0.4, -1, 0.6], [-1, -0.4, 0.6]], BOX_FROM = [-0.55, -0.75, 0.45], INSIDE_FROM = [-0.3, -1, 0.25];
+const EDGE = { left: 0.03, right: 0.03, top: 0.05, bottom: 0.05 }; // of the picture, free around what is looked at
 const colourOf = (name) => new T.Color().setRGB(...rgbOf(css(name)).map((v) => v / 255), T.LinearSRGBColorSpace || undefined);
 
 export class View {
   constructor(canvas, scene, hooks) {
     this.canvas = canvas;
     this.scene = scene;
-    this.hooks = hooks; // {pick(box, event), hover(box, event), detail(level, halls), most(), still(), moved()}
+    this.hooks = hooks; // {pick(box, event), hover(box, event), detail(level, halls), most(), still(), moved(), panels()}
     this.renderer = new T.WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
     this.renderer.outputColorSpace = "srgb-linear"; // bytes stand for the very colours of the legend
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
@@ -33,10 +38,10 @@ export class View {
     this.last = performance.now();
     this.animate = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.openNear();
-    this.home();
-    this.listen();
-    new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
     this.resize();
+    this.home("hall", true);
+    this.listen();
+    new ResizeObserver(() => (this.resize(), this.settle())).observe(canvas.parentElement);
   }
 
   // --- colours and theme
@@ -59,6 +64,13 @@ export class View {
       this.worlds[1].detail(this.level);
     }
     this.resize();
+  }
+
+  // Racks that a scenario adds, in the scenario's own picture, or in the one that shows the difference; null: none.
+  setAdded(added) {
+    this.added = added?.ids.length ? added : null;
+    this.worlds.forEach((world, k) => world.add(k === (this.beside ? 1 : 0) ? this.added : null));
+    this.touch();
   }
 
   // --- detail
@@ -117,74 +129,104 @@ export class View {
 
   // --- camera
 
-  home() {
-    const { low, high } = this.scene.bounds;
-    const middle = low.map((v, k) => (v + high[k]) / 2), size = low.map((v, k) => high[k] - v);
-    const reach = Math.max(Math.hypot(...size) * 0.8, 8);
-    this.camera.place([middle[0] - 0.35 * reach, middle[1] - 0.62 * reach, 0.55 * reach, middle[0], middle[1], 0]);
+  // Look at the halls ("hall") or at all there is ("site"), from where both are seen whole.
+  home(name = "hall", atOnce = false) {
+    const [low, high] = extentOf(this.scene, name === "hall" ? mainBoxes(this.scene) : [], this.added);
+    const across = high[0] - low[0] >= high[1] - low[1] ? HALL_FROM[0] : HALL_FROM[1];
+    this.camera.go(this.fit(low, high, name === "site" ? SITE_FROM : across), name, atOnce);
   }
 
-  boxOf(i) {
-    return [0, 1, 2].map((k) => this.scene.centre[3 * i + k]);
+  // The same again where the picture, or what lies over it, has changed its size.
+  settle() {
+    if (this.camera.resting) this.home(this.camera.resting, true);
+  }
+
+  fit(low, high, from) {
+    return this.camera.fitted(new T.Vector3(...low), new T.Vector3(...high), from, this.covers());
+  }
+
+  // What panels leave free: each is a strip at its side or at its end of the picture, whichever leaves more.
+  covers() {
+    const { width: w, height: h } = this.canvas.parentElement.getBoundingClientRect(), halves = this.beside ? 2 : 1;
+    let covers = [EDGE];
+    for (const { side, end, width, height } of w && h ? this.hooks.panels() : []) {
+      covers = covers.flatMap((cover) => [
+        { ...cover, [side]: cover[side] + Math.min((width * halves) / w, 0.45) }, { ...cover, [end]: cover[end] + Math.min(height / h, 0.6) },
+      ]);
+    }
+    return covers;
   }
 
   flyTo(i) {
-    const size = [0, 1, 2].map((k) => this.scene.size[3 * i + k]);
-    const front = this.scene.level[i] >= NODE ? [-0.3, -1, 0.25] : undefined;
-    this.camera.flyTo(this.boxOf(i), size, front);
+    const { centre, size } = this.scene, small = this.scene.level[i] >= NODE;
+    const [low, high] = [-1, 1].map((sign) => [0, 1, 2].map((k) => centre[3 * i + k] + sign * Math.max(0.75 * size[3 * i + k], 0.2)));
+    this.camera.go(this.fit(low, high, small ? INSIDE_FROM : BOX_FROM));
   }
 
-  // --- picking: a ray against the boxes that are drawn
+  // --- picking: a ray against the boxes that are drawn; racks that a scenario adds have numbers after those of the site
 
   ray(x, y) {
     const box = this.canvas.getBoundingClientRect();
     let [u, v] = [(x - box.left) / box.width, (y - box.top) / box.height];
+    const right = u > 0.5;
     if (this.beside) u = (u * 2) % 1;
     const point = new T.Vector3(u * 2 - 1, 1 - v * 2, 0.5).unproject(this.camera.three);
-    return { from: this.camera.three.position, dir: point.sub(this.camera.three.position).normalize() };
+    return { from: this.camera.three.position, dir: point.sub(this.camera.three.position).normalize(), right };
   }
 
   pick(x, y) {
-    const { from, dir } = this.ray(x, y), { centre, size, level } = this.scene;
+    const { from, dir, right } = this.ray(x, y), { centre, size, level } = this.scene;
     const o = from.toArray(), d = dir.toArray().map((v) => (Math.abs(v) < 1e-9 ? 1e-9 : v));
     let best = -1, nearest = Infinity;
     const tray = this.level >= GPU;
-    const test = (i) => {
+    const hit = (centre, size, i, cut, number) => {
       let near = 0, far = nearest;
       for (let k = 0; k < 3; k++) {
-        const half = size[3 * i + k] / 2;
-        const high = tray && k === 2 && level[i] === NODE && this.scene.kindOf(i) === "node" ? centre[3 * i + k] - half * (1 - 2 * 0.16) : centre[3 * i + k] + half;
+        const half = size[3 * i + k] / 2, high = centre[3 * i + k] + (k === 2 ? half - cut * size[3 * i + 2] : half);
         let [t0, t1] = [(centre[3 * i + k] - half - o[k]) / d[k], (high - o[k]) / d[k]];
         if (t0 > t1) [t0, t1] = [t1, t0];
         near = Math.max(near, t0);
         far = Math.min(far, t1);
         if (near > far) return;
       }
-      [best, nearest] = [i, near];
+      [best, nearest] = [number, near];
     };
+    const test = (i) => hit(centre, size, i, tray && level[i] === NODE && this.scene.kindOf(i) === "node" ? 1 - 0.16 : 0, i);
     const meshes = this.worlds[0].meshes;
     for (const name of ["rack", "unit", "round", "node", "part", "gpu"]) if (meshes[name]?.visible) meshes[name].userData.which.forEach(test);
+    const { added } = this;
+    this.half = this.beside && right ? 1 : 0; // whose values it has
+    if (added && (!this.beside || right)) added.ids.forEach((_, i) => hit(added.centre, added.size, i, 0, this.scene.n + i));
     return best;
   }
 
+  // To what is under the pointer; beside everything, back to the halls.
+  flyAt(event) {
+    const box = this.pick(event.clientX, event.clientY);
+    if (box >= 0 && box < this.scene.n) this.flyTo(box);
+    else if (box < 0) this.home();
+  }
+
   listen() {
-    let down = null;
+    let down = null, tapped = null;
     const canvas = this.canvas;
     canvas.addEventListener("pointerdown", (event) => (down = [event.clientX, event.clientY]));
     canvas.addEventListener("pointerup", (event) => {
-      const still = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 5;
-      if (still && event.button === 0) this.hooks.pick(this.pick(event.clientX, event.clientY), event);
+      const still = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < (event.pointerType === "touch" ? 12 : 5);
       down = null;
+      if (!still || event.button !== 0) return;
+      this.hooks.pick(this.pick(event.clientX, event.clientY), event);
+      if (event.pointerType !== "touch") return;
+      const again = tapped && event.timeStamp - tapped.at < TWICE_MS && Math.hypot(event.clientX - tapped.x, event.clientY - tapped.y) < 30;
+      if (again) this.flyAt(event);
+      tapped = again ? null : { at: event.timeStamp, x: event.clientX, y: event.clientY };
     });
-    canvas.addEventListener("dblclick", (event) => {
-      const box = this.pick(event.clientX, event.clientY);
-      if (box >= 0) this.flyTo(box);
-    });
+    canvas.addEventListener("dblclick", (event) => event.sourceCapabilities?.firesTouchEvents || this.flyAt(event));
     let waiting = 0;
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType === "touch" || down) return;
       clearTimeout(waiting);
-      waiting = setTimeout(() => this.hooks.hover(this.pick(event.clientX, event.clientY), event), 60);
+      waiting = setTimeout(() => this.hooks.hover(this.pick(event.clientX, event.clientY), event, this.half), 60);
     });
     canvas.addEventListener("pointerleave", () => {
       clearTimeout(waiting);

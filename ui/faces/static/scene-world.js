@@ -1,6 +1,7 @@
 // One world of the scene: instanced boxes by level, pipes, cables, marks. Two of them stand side by side for a what-if; they share
 // all geometry and differ in their bytes. Colours are looked up in the shader: a tick copies bytes and computes nothing.
 import * as T from "./vendor/three.js";
+import { Ghosts } from "./scene-ghosts.js";
 import { FLOOR, GPU, HALL, HIDDEN, NODE, RACK, TRAY, blank } from "./scene-data.js";
 
 const ROUND = new Set(["tower", "pump"]);
@@ -85,6 +86,7 @@ export class World {
   constructor(scene, parts, shared) {
     this.scene = scene;
     this.parts = parts;
+    this.shared = shared;
     this.bytes = blank(scene);
     this.three = new T.Scene();
     this.uniforms = { lut: { value: shared.lut }, water: { value: shared.water }, dim: { value: 0 }, ground: { value: shared.ground }, time: { value: 0 } };
@@ -230,6 +232,7 @@ export class World {
       flow.array[k] = this.bytes.flow[run[k]];
     }
     tint.needsUpdate = flow.needsUpdate = true;
+    this.ghosts?.show();
     const firing = [...new Set(this.bytes.pulses.map(([box]) => this.seen(box)).filter((box) => box >= 0))];
     const key = firing.join();
     if (key !== this.firing) {
@@ -242,6 +245,13 @@ export class World {
   seen(box) {
     while (box >= 0 && this.scene.level[box] > (this.level ?? RACK)) box = this.scene.parent[box];
     return box;
+  }
+
+  // Racks that a scenario adds ({ids, centre, size}); null: none.
+  add(added) {
+    this.ghosts?.dispose();
+    this.ghosts = added?.ids.length ? new Ghosts(added, this.bytes, this.uniforms, this.shared.accent) : null;
+    if (this.ghosts) this.three.add(...this.ghosts.parts);
   }
 
   // Lights up the ways of power and water of a box ({power, water, cables, runs}); null: nothing is chosen.

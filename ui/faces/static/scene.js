@@ -1,9 +1,11 @@
 // The 3D twin's page: what is shown stands in the address, so that a link shows the same. 3D where there is WebGL, else the plan.
-import { SceneSocket, applyFrame, blank, loadScene, GPU, NODE, RACK } from "./scene-data.js";
+import { SceneSocket, applyFrame, blank, loadScene, rackOf, GPU, NODE, RACK } from "./scene-data.js";
 import { lut } from "./scene-colours.js";
+import { Frames } from "./scene-frames.js";
 import { Paths } from "./scene-paths.js";
 import { Plan } from "./scene-plan.js";
-import { by, card, cardValue, hint, legend, named, originName, search, setWater, timeText } from "./scene-panel.js";
+import { by, card, cardValue, hint, legend, named, originName, panels, room, search, setWater } from "./scene-panel.js";
+import { saveFile, savePicture } from "./scene-save.js";
 import { Timeline, WhatIf } from "./scene-time.js";
 import { live, onRedraw, say } from "./shell.js";
 
@@ -15,60 +17,63 @@ window.icctwinLabels = json("scene-labels");
 
 const page = {
   colour: given.get("colour") || "power_w", origin: given.get("origin") || "best", lead: Number(given.get("lead") || 1),
-  view: given.get("view") || "site", minutes: Number(given.get("t") || 0), picked: null, mode: "off", run: null,
-  level: RACK, halls: [], head: null, heard: 0, table: lut("magnitude"), stats: { tickMs: [], ticks: 0, bytes: 0 },
+  view: given.get("view") || "site", minutes: 0, picked: null, mode: "off", run: null, runHead: null, frames: new Frames(),
+  level: RACK, halls: [], head: null, heard: 0, table: lut("magnitude"), stats: { tickMs: [], ticks: 0, bytes: 0, openMs: 0 },
 };
 window.icctwinScene = page; // for whoever measures this page
 
+// Everything that comes from the server is asked for at once; whatever is there first waits for the rest.
 async function start() {
+  const [coming, parts, choices] = [loadScene(), import("./scene-view.js").catch((error) => ({ error })), askColours()];
+  page.socket = new SceneSocket((buffer) => (page.plan ? heard(buffer) : (page.early = buffer)), (state) => (page.state = state));
+  page.socket.ask(params());
   try {
-    page.scene = await loadScene();
+    page.scene = await coming;
   } catch {
     return notice(say("The scene cannot be loaded; load the page again in some seconds."));
   }
   page.paths = new Paths(page.scene);
   page.bytes = blank(page.scene);
   page.other = null;
-  page.plan = new Plan(by("scene-plan"), page.scene, { pick: (box) => pick(box < 0 ? null : box), hover });
-  await open3d();
+  open3d(await parts);
+  page.plan = new Plan(by("scene-plan"), page.scene, { pick: (box) => pick(box < 0 ? null : box), hover, room });
   page.time = new Timeline(moved);
   page.whatIf = new WhatIf(json("scene-cases"), setRun, notice);
   search(page.scene, (box) => {
     pick(box);
     page.view3d && page.view === "site" ? page.view3d.flyTo(box) : page.view === "rack" ? show("rack") : null;
   });
-  page.socket = new SceneSocket(heard, (state) => (page.state = state));
-  await fillColours();
   controls();
   recolour();
+  if (page.early) heard(page.early);
   if (given.get("sel") && page.scene.box.has(given.get("sel"))) pick(page.scene.box.get(given.get("sel")), true);
-  if (page.minutes) page.time.set(page.minutes, true);
   if (!page.scene.counts.rack && !page.scene.n) notice(say("The site has nothing that can be drawn; name racks in its tables."));
   show(page.view);
   setInterval(judgeSilence, 500);
+  fillColours(await choices);
   page.ready = true;
 }
 
-async function open3d() {
-  const canvas = by("scene-canvas");
+function open3d({ View, error }) {
   let why = "";
   try {
-    const { View } = await import("./scene-view.js");
-    page.view3d = new View(canvas, page.scene, {
+    if (error) throw error;
+    page.view3d = new View(by("scene-canvas"), page.scene, {
       pick: (box) => pick(box < 0 ? null : box), hover, still: () => page.minutes !== 0 || page.state === "lost",
-      most, detail: (level, halls) => Object.assign(page, { level, halls }) && again(), moved: saveSoon,
+      most, detail: (level, halls) => Object.assign(page, { level, halls }) && again(), moved: saveSoon, panels,
     });
     page.bytes = page.view3d.worlds[0].bytes;
     const cam = (given.get("cam") || "").split(",").map(Number);
-    if (cam.length === 6 && cam.every(Number.isFinite)) page.view3d.camera.place(cam);
-  } catch (error) {
-    why = /three|import|module|fetch/i.test(String(error)) && !/webgl|context/i.test(String(error))
+    if (given.get("cam") === "site") page.view3d.home("site", true);
+    else if (cam.length === 6 && cam.every(Number.isFinite)) page.view3d.camera.place(cam);
+  } catch (problem) {
+    why = /three|import|module|fetch/i.test(String(problem)) && !/webgl|context/i.test(String(problem))
       ? say("The 3D parts are not built (make web); this is the plan.") : say("This browser has no WebGL; this is the plan.");
   }
   if (why) {
     page.view3d = null;
     by("scene").classList.add("flat");
-    for (const button of document.querySelectorAll('[data-view="site"], #scene-walk, #scene-home')) button.disabled = true;
+    for (const button of document.querySelectorAll('[data-view="site"], #scene-walk')) button.disabled = true;
     if (page.view === "site") page.view = "plan";
     notice(why);
   }
@@ -76,6 +81,7 @@ async function open3d() {
 
 // The finest level that the shown colour says anything of: nearer than that, nothing would be left to see.
 function most() {
+  if (page.run || page.minutes > 0 || page.origin === "forecast") return RACK; // runs of the twin say nothing of single chips
   if (!page.head || page.head.colour === "alerts") return GPU;
   return page.head.scales.gpu ? GPU : page.head.scales.node ? NODE : RACK;
 }
@@ -98,7 +104,7 @@ function again() {
 }
 
 function askNow() {
-  if (!page.socket) return;
+  if (!page.plan) return;
   const present = page.mode !== "difference" && (page.minutes === 0 || page.mode === "beside");
   if (present) page.socket.ask(params());
   else page.socket.rest();
@@ -106,17 +112,19 @@ function askNow() {
   if (page.run && page.mode !== "off") askRun();
 }
 
-// The time that the slider stands at, as the server takes it.
-function moment() {
-  const time = new Date(Math.round(Date.now() / 1000 + page.offset() + 60 * page.minutes) * 1000).toISOString();
-  return page.minutes > 0 ? { time, origin: "forecast" } : { time };
+// The time that the slider stands at, as the server takes it. Its minutes count from when it left the present, so that a picture
+// of the past stays that of one moment.
+function moment(minutes = page.minutes) {
+  const time = stamp(page.anchor + 60 * minutes);
+  return minutes > 0 ? { time, origin: "forecast" } : { time };
 }
-page.offset = () => (page.serverTime ? page.serverTime - page.heardWall : 0); // of the centre's clock against this machine's
+const stamp = (time_s) => new Date(Math.round(time_s) * 1000).toISOString();
+const centreNow = () => Date.now() / 1000 + (page.serverTime ? page.serverTime - page.heardWall : 0); // by the centre's own clock
 
 function askRun() {
   const start = Date.parse(page.run.start) / 1000, end = Date.parse(page.run.end) / 1000;
   const at = Math.min(start + 60 * Math.max(page.minutes, 0), end);
-  const asked = { ...params(), origin: "best", run: page.run.run, time: new Date(at * 1000).toISOString() };
+  const asked = { ...params(), origin: "best", run: page.run.run, time: stamp(at) };
   if (page.mode === "difference") asked.against = true;
   fetchFrame(asked, page.mode === "difference" ? page.bytes : other(), page.mode === "difference");
 }
@@ -129,22 +137,22 @@ function other() {
 let number = 0;
 async function fetchFrame(asked, into, main) {
   const mine = ++number;
-  const answer = await fetch(`/api/v1/scene/frame?${new URLSearchParams(asked)}`).catch(() => null);
-  if (!answer?.ok) {
-    const said = answer ? (await answer.json().catch(() => ({}))).detail : say("The server does not answer");
+  const { body, detail } = await page.frames.get(asked, asked.run || page.minutes < 0);
+  if (mine !== number) return; // the slider has moved on
+  if (!body) {
     into.tint.fill(255);
     into.pulses = [];
     if (page.head) drawn(page.head, main);
-    return notice(said || "");
+    return notice(detail === null ? say("The server does not answer") : detail);
   }
-  const body = await answer.arrayBuffer();
-  if (mine !== number && main) return; // the slider has moved on
   notice("");
   const head = applyFrame(body, page.scene, into);
   if (main) page.head = head;
+  else page.runHead = head;
   if (main && page.minutes) page.time.tell(head.time, head.folded_s);
   page.frameTime = head.time;
   drawn(head, main);
+  if (main && page.minutes < 0 && !asked.run) for (const next of page.time.around()) page.frames.get({ ...params(), ...moment(next) }, true);
 }
 
 // --- what comes
@@ -159,10 +167,25 @@ function heard(buffer) {
   page.serverTime = head.time;
   page.head = head;
   drawn(head, true);
+  if (!page.settled) settle();
   page.stats.bytes = buffer.byteLength;
   page.stats.ticks++;
   page.stats.tickMs.push(performance.now() - began);
   if (page.stats.tickMs.length > 600) page.stats.tickMs.shift();
+}
+
+// With the first values the legend is there, and one knows what of the picture it leaves; what an address names is gone to.
+function settle() {
+  page.settled = true;
+  page.view3d?.settle();
+  page.plan.home();
+  requestAnimationFrame(() => (page.stats.openMs ||= performance.now()));
+  const at = Date.parse(given.get("at") || "") / 1000, minutes = Number(given.get("t") || 0);
+  if (given.get("case") in page.whatIf.cases) page.whatIf.start(given.get("case"), given.get("mode"));
+  else if (Number.isFinite(at)) {
+    page.anchor = at - 60 * Math.round((at - centreNow()) / 60);
+    page.time.set(Math.round((at - page.anchor) / 60));
+  } else if (minutes) page.time.set(minutes);
 }
 
 function drawn(head, main) {
@@ -213,25 +236,33 @@ function judgeSilence() {
 // --- what is done
 
 function pick(box, quiet = false) {
-  page.picked = box;
-  const paths = box === null ? null : page.paths.of(box);
-  page.view3d?.worlds.forEach((world) => world.light(box, paths));
+  const asset = box !== null && box < page.scene.n ? box : null; // else it is nothing, or a rack that a scenario adds
+  page.picked = asset;
+  const paths = asset === null ? null : page.paths.of(asset);
+  page.view3d?.worlds.forEach((world) => world.light(asset, paths));
   page.view3d?.touch();
-  page.plan.light(box, paths);
-  card(page.scene, box, page.bytes, page.head, paths || { power: new Set(), water: new Set() });
+  page.plan.light(asset, paths);
+  const [bytes, head] = asset === box ? [page.bytes, page.head] : ofRun();
+  card(page.scene, box, bytes, head, paths || { power: new Set(), water: new Set() });
   by("scene-away")?.addEventListener("click", () => pick(null));
-  if (page.view === "rack" && box !== null && !quiet) show("rack");
+  if (page.view === "rack" && asset !== null && !quiet) show("rack");
   saveSoon();
 }
 
-function hover(box, event) {
-  hint(page.scene, box, page.bytes, page.head, event);
+// Bytes and head of the scenario's picture.
+const ofRun = () => (page.mode === "beside" ? [other(), page.runHead] : [page.bytes, page.head]);
+
+function hover(box, event, half = page.view === "plan" && page.mode === "beside" ? 1 : 0) {
+  const [bytes, head] = half ? ofRun() : [page.bytes, page.head];
+  hint(page.scene, box, bytes, head, event);
   by("scene-canvas").style.cursor = box >= 0 ? "pointer" : "grab";
 }
 
 function moved(minutes) {
   const was = page.minutes;
   page.minutes = minutes;
+  if (!minutes) page.anchor = null;
+  else page.anchor ??= centreNow();
   by("scene").dataset.moment = minutes ? "then" : "now";
   if ((was === 0) !== (minutes === 0) || minutes !== 0) again();
   saveSoon();
@@ -240,23 +271,22 @@ function moved(minutes) {
 function setRun(run, mode) {
   page.run = run;
   page.mode = run ? mode : "off";
+  page.scene.added = run?.added || null;
   page.view3d?.setBeside(page.mode === "beside" && page.view === "site");
+  page.view3d?.setAdded(page.scene.added);
+  if (page.view === "plan") page.plan.plan();
   by("scene").dataset.mode = page.mode;
-  if (run && mode === "beside" && page.minutes < 0) page.time.set(0);
+  page.time.within(run ? Math.round((Date.parse(run.end) - Date.parse(run.start)) / 60000) : null);
   notice(run?.limits?.length ? say("{n} limits are passed in this scenario, the first: {what}", { n: run.limits.length, what: `${run.limits[0].asset}: ${run.limits[0].what}` }) : "");
+  page.view3d?.settle();
   again();
-}
-
-function rackOf(box) {
-  for (let here = box; here !== null && here >= 0; here = page.scene.parent[here]) if (page.scene.kindOf(here) === "rack") return here;
-  const first = page.scene.kind.findIndex((kind) => page.scene.kinds[kind] === "rack");
-  return first >= 0 ? first : null;
+  saveSoon();
 }
 
 function show(view) {
   page.view = view === "site" && !page.view3d ? "plan" : view;
   if (page.view === "rack") {
-    const rack = rackOf(page.picked);
+    const rack = rackOf(page.scene, page.picked);
     if (rack === null) page.view = "plan";
     else {
       if (page.picked === null) pick(rack, true);
@@ -268,7 +298,10 @@ function show(view) {
   by("scene-plan").hidden = !flat;
   by("scene-canvas").hidden = by("scene-names").hidden = flat;
   if (page.view3d) page.view3d.hidden = flat;
-  page.view3d?.setBeside(page.mode === "beside" && !flat);
+  if (page.view3d && page.view3d.beside !== (page.mode === "beside" && !flat)) {
+    page.view3d.setBeside(!flat && page.mode === "beside");
+    page.view3d.setAdded(page.scene.added);
+  }
   for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === page.view));
   if (page.head) drawn(page.head, true);
   if (page.picked !== null) page.plan.light(page.picked, page.paths.of(page.picked));
@@ -277,15 +310,20 @@ function show(view) {
   saveSoon();
 }
 
-async function fillColours() {
+async function askColours() {
   const answer = await fetch("/api/v1/scene/colours").catch(() => null);
-  page.choices = answer?.ok ? await answer.json() : [{ name: page.colour, origins: ["best"], kinds: [], run: false }];
-  const select = by("scene-colour");
+  return answer?.ok ? answer.json() : [{ name: page.colour, origins: ["best"], kinds: [], run: false }];
+}
+
+function fillColours(choices) {
+  page.choices = choices;
+  const select = by("scene-colour"), was = page.colour;
   const names = page.choices.map((one) => one.name);
   if (!names.includes(page.colour) && !given.get("colour") && names.length) page.colour = names.includes("power_w") ? "power_w" : names[0];
   const listed = names.includes(page.colour) ? page.choices : [...page.choices, { name: page.colour }];
   select.replaceChildren(...listed.map((one) => new Option(named(one.name), one.name, false, one.name === page.colour)));
   fillOrigins();
+  if (page.colour !== was) again();
 }
 
 function fillOrigins() {
@@ -304,51 +342,25 @@ function controls() {
   on("scene-origin", "change", () => ((page.origin = by("scene-origin").value), fillOrigins(), again(), saveSoon()));
   on("scene-lead", "change", () => ((page.lead = Number(lead.value)), again(), saveSoon()));
   for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => show(button.dataset.view));
-  on("scene-home", "click", () => page.view3d?.home());
+  for (const [id, name] of [["scene-hall", "hall"], ["scene-home", "site"]]) on(id, "click", () => (page.view === "site" ? page.view3d?.home(name) : page.plan.home(name)));
   on("scene-walk", "click", () => {
     const walking = !page.view3d.camera.walking;
     page.view3d.camera.walk(walking);
     by("scene-walk").setAttribute("aria-pressed", String(walking));
     by("scene-canvas").focus();
   });
-  on("scene-picture", "click", savePicture);
+  on("scene-picture", "click", () => (page.view3d && page.view === "site" && page.head ? savePicture(page.view3d.picture(), page.scene.site, page.head) : print()));
   addEventListener("keydown", (event) => {
     if (event.target.closest("input, select, textarea")) return;
     if (event.key === "/") event.preventDefault(), by("scene-search").focus();
     else if (event.key === "Escape") pick(null);
-    else if (event.key === "f" && page.picked !== null) page.view3d?.flyTo(page.picked);
+    else if (event.key === "f" && page.view === "site") page.picked === null ? page.view3d?.home() : page.view3d?.flyTo(page.picked);
   });
-  for (const form of ["glb", "usdc"]) on(`scene-${form}`, "click", (event) => (event.preventDefault(), saveFile(form)));
-}
-
-// The scene as a file of another program; where the server cannot make it, why.
-async function saveFile(form) {
-  const asked = new URLSearchParams({ colour: page.colour, origin: page.origin === "forecast" ? "best" : page.origin });
-  const answer = await fetch(`/api/v1/scene.${form}?${asked}`).catch(() => null);
-  if (!answer?.ok) return notice((await answer?.json().catch(() => ({})))?.detail || say("The server does not answer"));
-  save(await answer.blob(), `scene.${form}`);
-}
-
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
-}
-
-// The picture as PNG, with what it shows written into it.
-function savePicture() {
-  const from = page.view3d && page.view === "site" ? page.view3d.picture() : null;
-  if (!from) return void print();
-  const made = Object.assign(document.createElement("canvas"), { width: from.width, height: from.height + 40 });
-  const pen = made.getContext("2d");
-  pen.fillStyle = "#ffffff";
-  pen.fillRect(0, 0, made.width, made.height);
-  pen.drawImage(from, 0, 0);
-  pen.fillStyle = "#000000";
-  pen.font = "18px system-ui, sans-serif";
-  const scales = Object.entries(page.head?.scales || {}).slice(0, 3).map(([kind, [low, high]]) => `${named(kind)} ${low}…${high} ${page.head.unit}`).join(" · ");
-  pen.fillText(`${page.scene.site} · ${named(page.colour)} · ${originName(page.head?.origin || page.origin)} · ${timeText(page.head?.time)} · ${scales}`, 12, made.height - 13);
-  made.toBlob((blob) => save(blob, `scene-${page.colour}.png`), "image/png");
+  for (const form of ["glb", "usdc"]) on(`scene-${form}`, "click", async (event) => {
+    event.preventDefault();
+    const said = await saveFile(form, { colour: page.colour, origin: page.origin === "forecast" ? "best" : page.origin });
+    notice(said === null ? say("The server does not answer") : said);
+  });
 }
 
 export function notice(text) {
@@ -370,13 +382,19 @@ function saveSoon() {
     put("origin", page.origin, "best");
     put("lead", page.lead, 1);
     put("view", page.view, "site");
-    put("t", page.minutes, 0);
+    url.searchParams.delete("t");
+    put("at", page.minutes ? moment().time.replace(".000", "") : null);
+    put("case", page.run ? by("scene-case").value : null);
+    put("mode", page.mode, "off");
     put("sel", page.picked === null ? null : page.scene.id[page.picked]);
-    if (page.view3d && page.view === "site") url.searchParams.set("cam", page.view3d.camera.placed.join(","));
+    if (page.view3d && page.view === "site") {
+      const { resting, placed } = page.view3d.camera;
+      put("cam", resting || placed.join(","), "hall");
+    }
     if (String(url) !== location.href) history.replaceState(null, "", url);
   }, 700);
 }
 
 live("scene");
-onRedraw(() => page.ready && (recolour(), fillColours(), page.time.tell()));
+onRedraw(() => page.ready && (recolour(), fillColours(page.choices), page.time.tell()));
 start();

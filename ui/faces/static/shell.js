@@ -4,7 +4,7 @@ const LOST_AFTER_MS = 4000; // the server speaks every second; four times that i
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const FULL = 1013;
 const root = document.documentElement;
-const page = root.dataset.page;
+const plain = document.body.classList.contains("plain"); // made whole by the server: of the push it shows the bar alone
 const all = (selector, within = document) => within.querySelectorAll(selector);
 const embedded = (id) => JSON.parse(document.getElementById(id)?.textContent || "{}");
 
@@ -198,13 +198,40 @@ function sayAll() {
   fillZones();
 }
 
+// What a person chose, told to whoever keeps it beside this browser.
+function tellChoice(more = {}) {
+  const detail = { language, theme: root.dataset.theme, zone: store.get("zone") || "site", ...more };
+  document.dispatchEvent(new CustomEvent("icctwin-choice", { detail }));
+}
+
+// Take over what the person chose elsewhere; what the address asks for counts more.
+export function choose({ language: code, theme, zone }) {
+  const asked = new URLSearchParams(location.search);
+  if (theme && !asked.has("theme") && theme !== root.dataset.theme) paint(theme);
+  if (zone && zone !== (store.get("zone") || "site")) moveTo(zone);
+  if (code && !asked.has("lang") && code !== language) speak(code);
+}
+
+function paint(theme) {
+  root.dataset.theme = document.getElementById("theme").value = theme;
+  store.set("theme", theme);
+  redraw();
+}
+
+function moveTo(zone) {
+  store.set("zone", zone);
+  fillZones();
+  showClock();
+  redraw();
+}
+
 function speak(code) {
   if (code === language) return;
   store.set("language", code);
   document.cookie = `icctwin-language=${code}; path=/; max-age=31536000; samesite=strict`;
   const url = new URL(location.href);
   url.searchParams.set("lang", code);
-  if (!feed) return void location.assign(url);
+  if (plain) return void location.assign(url);
   language = code;
   history.replaceState(null, "", url);
   feed.again();
@@ -231,19 +258,19 @@ function choices() {
   const [theme, zone] = [document.getElementById("theme"), document.getElementById("zone")];
   theme.value = root.dataset.theme;
   theme.addEventListener("change", () => {
-    root.dataset.theme = theme.value;
-    store.set("theme", theme.value);
-    redraw();
+    paint(theme.value);
+    tellChoice();
   });
   for (const event of ["focus", "pointerdown"]) zone.addEventListener(event, () => allZones(zone));
   zone.addEventListener("change", () => {
-    store.set("zone", zone.value);
-    showClock();
-    redraw();
+    moveTo(zone.value);
+    tellChoice();
   });
   document.getElementById("bar").addEventListener("click", (event) => {
     const button = event.target.closest("button[data-lang]");
-    if (button) speak(button.dataset.lang);
+    if (!button) return;
+    tellChoice({ language: button.dataset.lang }); // first, for a plain page is left
+    speak(button.dataset.lang);
   });
   if (!new URLSearchParams(location.search).get("lang") && ["en", "zh"].includes(store.get("language")) && store.get("language") !== language)
     speak(store.get("language"));
@@ -303,9 +330,9 @@ class Feed {
   }
 
   greet(body) {
-    if (this.hello && this.hello.release !== body.release) location.reload(); // another icctwin answers: its page may differ
+    if (this.hello && this.hello.release !== body.release && !plain) location.reload(); // another icctwin answers: its page may differ
     this.hello = body;
-    words = body.words;
+    words = { ...words, ...body.words };
     symbols = body.symbols;
     siteZone = body.zone;
     sayAll();
@@ -345,4 +372,13 @@ export function live(name, onTable = () => {}) {
   return feed;
 }
 
+// Charts of plotly are as wide as the screen; on paper they are scaled to the page.
+for (const [event, scaled] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => all(".main-svg").forEach((drawing) => {
+    const { width, height } = drawing.getBoundingClientRect();
+    if (scaled) drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    else drawing.removeAttribute("viewBox");
+  }));
+
 choices();
+if (plain) feed = new Feed("bar", () => {});

@@ -1,0 +1,112 @@
+"""A part of the centre: what a hall, a tenant or a project took of each step, so that all parts sum to the meters.
+
+A hall's part of a step is that of its racks' power, or of its GPUs' where no rack is read; a tenant's or a project's is the
+energy of the GPUs that its runs held then. All else (processors, network, cooling, losses) follows, as ``share`` has it; the
+demand charge and what is bought by contract follow energy over the whole interval.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from energy.account.book import CHUNK_VALUES, Account, By, Given, account_of, gpu_w, grouped, read_shares
+from energy.account.meters import Meters
+from energy.account.runs import Runs
+from energy.account.share import Holds, holds_of
+from twin.frame import Floats, Ints
+from twin.ports import Store
+from twin.site import Bools
+
+
+def shares_of_groups(store: Store, kind: str, meters: Meters, group: Ints, count: int) -> Floats:
+    """float64[count, t]: part of each step's power of ``kind`` that each group took; 0 where nothing was read. ``group``:
+    int32[n], whose each asset is (-1: nobody's, which stays out of every part). Measured, else modelled."""
+    out: Floats = np.zeros((count, len(meters.time_s)))
+    for at, power in _power(store, kind, meters, len(group)):
+        total = power.sum(axis=1)
+        lit = np.where(total > 0, total, 1.0)
+        for k in range(count):
+            out[k, at] = power[:, group == k].sum(axis=1) / lit
+    return out
+
+
+def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: int) -> Floats:
+    """float64[t]: part of each step's GPU energy that the runs of ``mine`` (bool[n]) held; 0 where no GPU was read."""
+    out: Floats = np.zeros(len(meters.time_s))
+    begin_s, step_s = float(meters.time_s[0]), meters.step_s
+    holds = holds_of(runs, begin_s, begin_s + step_s * len(out))
+    kept = mine[holds.run]
+    holds = Holds(*(getattr(holds, name)[kept] for name in ("gpu", "run", "begin_s", "end_s", "share")))
+    for at, power in _power(store, "gpu", meters, gpus):
+        total = power.sum(axis=1)
+        cover = covered(holds, float(meters.time_s[at.start]), step_s, *power.shape)
+        out[at] = (power * cover).sum(axis=1) / np.where(total > 0, total, 1.0)
+    return out
+
+
+def covered(holds: Holds, begin_s: float, step_s: float, steps: int, gpus: int) -> Floats:
+    """float64[steps, gpus]: for how much of each step each GPU was held by ``holds``."""
+    cover: Floats = np.zeros((steps + 1, gpus))
+    rise: Floats = np.zeros((steps + 2, gpus))
+    a, z = (np.clip((edge - begin_s) / step_s, 0.0, float(steps)) for edge in (holds.begin_s, holds.end_s))
+    first, last = a.astype(np.intp), z.astype(np.intp)
+    np.add.at(cover, (first, holds.gpu), -(a - first) * holds.share)  # from the first step's beginning, less what came before
+    np.add.at(cover, (last, holds.gpu), (z - last) * holds.share)
+    np.add.at(rise, (first, holds.gpu), holds.share)
+    np.add.at(rise, (last, holds.gpu), -holds.share)
+    return np.asarray((cover + np.cumsum(rise, axis=0)[:-1])[:steps])
+
+
+def scaled(meters: Meters, share: Floats) -> Meters:
+    """The meters of a part that took ``share`` (float64[t]) of each step."""
+    powers = ("facility_w", "it_w", "cooling_w", "own_w")
+    return replace(meters, **{name: getattr(meters, name) * share for name in powers})
+
+
+def part_account(whole: Account, meters: Meters, share: Floats, given: Given) -> Account:
+    """The account of the part that took ``share`` (float64[t]) of each step of ``meters``, which are those of ``whole``."""
+    made, _ = account_of(scaled(meters, share), whole.start, whole.end, given)
+    frac = made.facility_kwh / whole.facility_kwh if whole.facility_kwh > 0 else float("nan")
+    by_energy = {name: getattr(whole.carbon, name) * frac for name in ("market_kg", "contracted_kwh", "renewable_kwh")}
+    bill = made.bill
+    if bill is not None and whole.bill is not None:
+        months = [replace(one, billed_w=one.billed_w * frac, cost=one.cost * frac) for one in whole.bill.months]
+        bill = replace(bill, months=months)
+    ref = replace(made.indicators, ref_frac=whole.indicators.ref_frac, wue_kg_per_kwh=float("nan"), erf_frac=float("nan"))
+    return replace(made, carbon=replace(made.carbon, **by_energy), bill=bill, indicators=ref)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A part of the centre. ``share``: float64[t], what it took of each step; ``mine``: bool[n], its runs; ``inside``: bool[g],
+    its GPUs, None where it is whose runs are whose and not where."""
+
+    share: Floats
+    mine: Bools
+    inside: Bools | None = None
+
+
+def part_splits(
+    store: Store, meters: Meters, whole: Account, given: Given, runs: Runs, ways: Sequence[By], piece: Piece, gpus: int
+) -> Mapping[By, Account]:
+    """The account of ``piece``, split in each of ``ways``; ``meters``, ``whole``, ``runs``: of the centre. What runs took of a
+    hall leaves idle and unseen; of a tenant or project nothing is left over."""
+    made = part_account(whole, meters, piece.share, given)
+    values = account_of(meters, whole.start, whole.end, given)[1]
+    parts = values * piece.share[:, None]
+    if piece.inside is None:
+        shares = read_shares(store, meters, runs, gpus, values).only(piece.mine)
+    else:
+        shares = read_shares(store, meters, runs.only(piece.mine, piece.inside), gpus, parts, piece.inside)
+    own = runs.only(piece.mine)
+    return {by: replace(made, split=grouped(shares, own, by, parts.sum(axis=0), given)) for by in ways}
+
+
+def _power(store: Store, kind: str, meters: Meters, count: int) -> Iterator[tuple[slice, Floats]]:
+    """(steps, float64[steps, n] of power [W], 0 where not read) in portions; the twin's word where no asset was read."""
+    size = max(1, CHUNK_VALUES // max(count, 1))
+    for first in range(0, len(meters.time_s), size):
+        at_s = meters.time_s[first : first + size]
+        power = gpu_w(store, at_s, meters.step_s, count, kind)
+        yield slice(first, first + len(at_s)), np.maximum(np.nan_to_num(power), 0.0)

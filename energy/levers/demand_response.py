@@ -1,0 +1,98 @@
+"""What the grid asks: running jobs' power caps and the battery, each minute as the meter and the request want it.
+
+Caps go to GPUs that can be capped, else to their nodes, of jobs whose owners agreed alone, down to half their throughput; by
+the metric's step at a time. Each ends by itself when the request is over, one job after the other over the ramp, so that the
+load comes back without a rebound. Pauses and held starts are the scheduler's: ``job_respond``.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from energy.levers import Call, Outlook, believed
+from energy.plan import Effect, Plan
+from energy.respond.live import Answer, answer, batteries, caps
+from twin.job import Jobs
+from twin.message import Message
+from twin.metrics import metric
+from twin.ports import Action
+from twin.site import Site
+from twin.state import State
+
+NAME = "demand_response"
+SMALL_W, SMALL_FRAC = 5.0, 0.02  # of a cap: a smaller change is not ordered
+EXPIRES = timedelta(seconds=240)
+WANTS = "The grid asks for {limit_kw:.0f} kW at most until {end}: {count} setpoints take {cut_kw:.0f} kW off the jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class DemandResponse:
+    """Caps and battery power while a request of the grid lasts."""
+
+    @property
+    def name(self) -> str:
+        """``demand_response``."""
+        return NAME
+
+    def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
+        """The setpoints that are to change now; None where nothing is asked, or all stands as it should."""
+        call = outlook.call
+        found = None if call is None else answer(call, site, state, outlook.queues)
+        if call is None or found is None:
+            return None
+        actions = [*_caps(found, call, site, state), *_battery(found, call, site, state)]
+        if not actions:
+            return None
+        loads = found.able.loads
+        cut_w = float(loads.full_w.sum() - found.division.power_w.sum()) + found.battery_w
+        effect = Effect(-cut_w, -1.1 * cut_w, -0.9 * cut_w, call.request.end_s - now.timestamp(), -cut_w)
+        limit_w = float(found.course.target_w[found.step])
+        end = datetime.fromtimestamp(call.request.end_s, UTC).isoformat(timespec="minutes")
+        asked_w = limit_w if np.isfinite(limit_w) else float(found.course.ours_w[found.step])
+        said: dict[str, float | int | str] = {
+            "limit_kw": asked_w / 1e3,
+            "end": end,
+            "count": len(actions),
+            "cut_kw": cut_w / 1e3,
+        }
+        key = f"{NAME}:{call.key}{call.turn}"
+        return Plan(key, NAME, tuple(actions), Message(WANTS, said), effect, now, now + EXPIRES, request=call.key)
+
+
+def _caps(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
+    made = []
+    current = {kind: believed(state, kind, "power_cap_w", call.now) for kind in ("gpu", "node")}
+    for asset, (wanted_w, end_s) in caps(found, call, site, state).items():
+        kind = site.kind(asset)
+        here_w = float(current[kind][site.row(asset)])
+        if not np.isfinite(here_w):
+            continue  # what is not known is not changed
+        step_w = metric(kind, "power_cap_w").step or 0.0
+        value = round(float(np.clip(wanted_w, here_w - step_w, here_w + step_w)))
+        if abs(value - here_w) > max(SMALL_W, SMALL_FRAC * here_w):
+            made.append(_action(asset, "power_cap_w", float(value), end_s, call))
+    return made
+
+
+def _battery(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
+    """The battery's part, shared out by what each can give."""
+    mine = batteries(call, site)
+    rated_w = np.array([float(site.number("battery", "rated_w")[i]) for i, _ in mine])
+    here_w = believed(state, "battery", "power_setpoint_w", call.now)
+    made = []
+    for (i, asset), share in zip(mine, rated_w / max(float(np.nansum(rated_w)), 1.0), strict=True):
+        value = -float(np.round(found.battery_w * share))
+        if np.isfinite(here_w[i]) and np.isfinite(share) and abs(value - here_w[i]) > SMALL_FRAC * max(abs(value), 1.0):
+            made.append(_action(asset, "power_setpoint_w", value, call.request.end_s, call))
+    return made
+
+
+def _action(asset: str, name: str, value: float, end_s: float, call: Call) -> Action:
+    until = datetime.fromtimestamp(end_s, UTC)
+    return Action(asset, name, value, until, f"{call.key}{call.turn}/{asset}/{value:.0f}")
+
+
+def build() -> DemandResponse:
+    """The lever with its documented parameters."""
+    return DemandResponse()

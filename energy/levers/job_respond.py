@@ -1,0 +1,102 @@
+"""What the grid asks of schedulers: waiting jobs that may wait start after the request, and running ones pause where caps at
+the jobs' floors are not enough.
+
+They come back one after the other over the ramp, so that the load does not rebound. Nobody is touched who has not agreed, and
+nobody whose deadline that would break.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from energy.levers import Call, Outlook, QueueNow
+from energy.levers.demand_response import EXPIRES
+from energy.plan import Effect, Plan
+from energy.respond.live import Answer, answer, back_s
+from twin.frame import Ints
+from twin.job import Jobs, JobState
+from twin.message import Message
+from twin.order import Orders, Verb, orders
+from twin.site import Site
+from twin.state import State
+
+NAME = "job_respond"
+MOST = 500  # jobs held back by one plan; the next look goes on
+SAYS = "The grid asks for less power until {end}: {held} waiting jobs start later, {paused} running ones pause"
+NO_EFFECT = Effect(0.0, 0.0, 0.0, 0.0)  # said by demand_response: its division counts what pauses
+
+
+@dataclass(frozen=True, slots=True)
+class JobRespond:
+    """Holds starts back and pauses jobs while a request of the grid lasts."""
+
+    @property
+    def name(self) -> str:
+        """``job_respond``."""
+        return NAME
+
+    def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
+        """The orders that are to be given now; None where nothing is asked, or all stands as it should."""
+        call = outlook.call
+        found = None if call is None else answer(call, site, state, outlook.queues)
+        if call is None or found is None:
+            return None
+        tables: list[tuple[str, Orders]] = []
+        held = paused = 0
+        for q, queue in enumerate(outlook.queues):
+            waits, stops = _waiting(queue, call), _stopping(found, q)
+            held, paused = held + len(waits), paused + len(stops)
+            tables += _orders(queue, waits, stops, call)
+        if not tables:
+            return None
+        end = datetime.fromtimestamp(call.request.end_s, UTC).isoformat(timespec="minutes")
+        text = ";".join(f"{name}/{table.verb}/{','.join(table.targets)}" for name, table in tables)
+        key = f"{NAME}:{call.key}{call.turn}{'/' + hashlib.sha256(text.encode()).hexdigest()[:8] if call.turn else ''}"
+        said: dict[str, float | int | str] = {"end": end, "held": held, "paused": paused}
+        expires = now + EXPIRES
+        return Plan(key, NAME, (), Message(SAYS, said), NO_EFFECT, now, expires, tuple(tables), request=call.key)
+
+
+def _waiting(queue: QueueNow, call: Call) -> Ints:
+    """Rows of jobs that would start meanwhile, may wait, and are in time all the same."""
+    jobs, end_s = queue.jobs, call.request.end_s
+    last_s = back_s(call, 1.0)
+    waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.gpus > 0)
+    waits &= (jobs.terms.held == 0) | (jobs.terms.noted == 1)
+    waits &= ~(jobs.terms.begin_s >= end_s)
+    waits &= np.isnan(jobs.deadline_s) | (last_s + jobs.lasts_s <= jobs.deadline_s)
+    return np.flatnonzero(waits)[:MOST].astype(np.int32)
+
+
+def _stopping(found: Answer, q: int) -> Ints:
+    able = found.able
+    return np.asarray(able.row[found.pauses & (able.queue == q)])
+
+
+def _orders(queue: QueueNow, waits: Ints, stops: Ints, call: Call) -> Sequence[tuple[str, Orders]]:
+    """Begin times over the ramp: those that ran come back first."""
+    jobs = queue.jobs
+    rows = [*stops.tolist(), *waits.tolist()]
+    if not rows:
+        return ()
+    begin_s = [float(np.ceil(back_s(call, (i + 1) / len(rows)))) for i in range(len(rows))]
+    times = [datetime.fromtimestamp(one, UTC).strftime("%m-%d %H:%M") for one in begin_s]
+    said = [
+        f"waits until {time} UTC, for the grid asks for less power; to start at once: scontrol update job={jobs.ids[row]} "
+        "comment=icctwin:off"
+        for row, time in zip(rows, times, strict=True)
+    ]
+    k = len(stops)
+    made: list[tuple[str, Orders]] = []
+    if k:
+        made.append((queue.name, orders(Verb.PAUSE, [jobs.ids[row] for row in rows[:k]], texts=said[:k])))
+    made.append((queue.name, orders(Verb.BEGIN, [jobs.ids[row] for row in rows], np.array(begin_s), said)))
+    return made
+
+
+def build() -> JobRespond:
+    """The lever with its documented parameters."""
+    return JobRespond()

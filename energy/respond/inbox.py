@@ -1,0 +1,87 @@
+"""The requests that stand: noted as records, so that a restart, a face and a command know the same ones.
+
+A record is all that one asker asks from then on; the newest of each asker counts. Topic ``requests``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from energy.notes import plain
+from twin.curtail import MAX_INTERVALS, Asked, Interval, Request
+from twin.errors import SourceError
+from twin.ports import Records
+
+TOPIC = "requests"
+MEMORY = timedelta(days=32)  # the longest notice
+MAX_RECORDS, KEPT = 2000, 10_000
+MAX_STANDING = 20  # requests that are looked at together; more are refused when they come
+
+
+def note(records: Records, asked: Asked, now: datetime) -> bool:
+    """Keep what somebody asks, where that is news. ``SourceError`` where it is more than can be looked at."""
+    standing = all_asked(records, now)
+    record = plain({"who": asked.who, "requests": [asdict(request) for request in asked.requests]})
+    if record["requests"] == plain([asdict(one) for one in standing.get(asked.who, Asked(asked.who)).requests]):
+        return False
+    others = sum(len(one.requests) for who, one in standing.items() if who != asked.who)
+    if others + len(asked.requests) > MAX_STANDING:
+        raise SourceError(f"{asked.who} asks for more than {MAX_STANDING} requests that stand at once; take some back first")
+    records.append(TOPIC, now, record)
+    records.trim(TOPIC, KEPT)
+    return True
+
+
+def all_asked(records: Records, now: datetime) -> Mapping[str, Asked]:
+    """What each asker asks, by who it is."""
+    found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
+    return {record["who"]: Asked(record["who"], tuple(map(_request, record["requests"]))) for _, _, record in found}
+
+
+def standing(records: Records, now: datetime, after_s: float = 0.0) -> Sequence[tuple[str, Request]]:
+    """(who, request) of those that are not over for ``after_s`` yet, by their begin."""
+    found = [(who, request) for who, asked in all_asked(records, now).items() for request in asked.requests]
+    return sorted(
+        ((who, one) for who, one in found if one.end_s + after_s > now.timestamp()),
+        key=lambda one: (one[1].begin_s, one[1].key),
+    )
+
+
+def together(requests: Sequence[Request], baseline_w: float) -> Request:
+    """Requests that overlap as one: at each time the lowest limit of those that ask for something then."""
+    if len(requests) == 1:
+        return requests[0]
+    borders = sorted({edge for one in requests for part in one.intervals for edge in (part.begin_s, part.end_s)})
+    made: list[Interval] = []
+    for begin_s, end_s in pairwise(borders):
+        limits = [
+            part.target_w(baseline_w)
+            for one in requests
+            for part in one.intervals
+            if part.begin_s <= begin_s and part.end_s >= end_s
+        ]
+        if limits:
+            made.append(Interval(begin_s, end_s, limit_w=min(limits)))
+    if len(made) > MAX_INTERVALS:
+        raise ValueError(f"{len(requests)} requests together have {len(made)} intervals, over {MAX_INTERVALS}")
+    key = "+".join(one.key for one in requests)
+    received_s = min(one.received_s for one in requests)
+    return Request(key, received_s, tuple(made), all(one.best_effort for one in requests))
+
+
+def _request(record: Mapping[str, Any]) -> Request:
+    parts = tuple(
+        Interval(float(part["begin_s"]),
+                 math.inf if part["end_s"] is None else float(part["end_s"]), _number(part["limit_w"]), _number(part["cut_w"]))
+        for part in record["intervals"]
+    )  # fmt: skip
+    return Request(record["key"], record["received_s"], parts, record["best_effort"], tuple(record["feeds"]))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)

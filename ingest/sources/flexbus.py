@@ -1,0 +1,241 @@
+"""Requests of the grid over the open flexibility bus (NVIDIA DSX Flex, AsyncAPI 1.7): load targets over MQTT.
+
+A publisher ``grid/v1/isv/{identifier}`` sets load targets; each message of it replaces what it asked before. Its data are
+signed (JWS, RFC 7515, ES256 or RS256): a message is believed where the key that the operator gave for that publisher verifies
+it, where its ``source`` names the same publisher as its topic, and where it was not seen before. Everything else is counted
+and dropped.
+"""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from ingest.curtail import LOAD_TARGET, read_request
+from ingest.registry import Opened
+from ingest.sources.device import beside, host_port, library
+from ingest.wire import read_secret
+from twin.curtail import Asked
+from twin.errors import ConfigError, Problem, SourceError
+from twin.frame import Frame
+from twin.site import Site
+
+log = logging.getLogger(__name__)
+TOPICS = "grid/v1/isv/+/loadtarget/set"
+ALGORITHMS = ["ES256", "RS256"]
+MAX_PAYLOAD_BYTES = 2**18
+MAX_NEWS, MAX_SEEN = 100, 1000  # messages that wait to be taken (the oldest goes first), ids that are remembered
+OLD = timedelta(minutes=10)  # a message that was made longer ago, or is from the future by so much, is not believed
+PORT, TLS_PORT = 1883, 8883
+
+
+class Options(BaseModel):
+    """What a ``[[source]]`` of type ``flexbus`` may say.
+
+    ``broker``: ``host`` or ``host:port``; ``user`` and ``password_file``; ``ca_file``, ``cert_file`` and ``key_file`` for TLS;
+    ``publishers``: identifier of a publisher -> file with its public key (PEM), none that is not named is heard.
+    ``unsigned``: believe their data without a signature, for a bus where the broker's own rights say who may publish.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    broker: str
+    publishers: Mapping[str, Path | None] = Field(min_length=1, max_length=100)
+    unsigned: bool = False
+    user: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    client_id: str = Field(default="", max_length=100)
+    every_s: float = Field(default=5.0, ge=0.1, le=3600)
+    timeout_s: float = Field(default=10.0, gt=0, le=300)
+
+    @field_validator("password_file", "ca_file", "cert_file", "key_file")
+    @classmethod
+    def _files_beside(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return beside(value, info)
+
+    @field_validator("publishers")
+    @classmethod
+    def _keys_beside(cls, value: Mapping[str, Path | None], info: ValidationInfo) -> Mapping[str, Path | None]:
+        return {name: beside(path, info) for name, path in value.items()}
+
+    @field_validator("broker")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        host_port(value, PORT)
+        return value
+
+
+def source_ids(name: str, options: Options) -> Sequence[str]:
+    """The one source asset."""
+    return [name]
+
+
+def build(name: str, options: Options, site: Site) -> Opened:
+    """The source, which brings requests and no values. ``ConfigError`` where a publisher's key is missing or none."""
+    mqtt = library("aiomqtt", f"source {name}")
+    keys: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for publisher, path in options.publishers.items():
+        if options.unsigned:
+            continue
+        try:
+            keys[publisher] = _key(name, path)
+        except ValueError as error:
+            problems.append(Problem(f"source {name}", f"publisher {publisher!r}: {error}"))
+    if problems:
+        raise ConfigError(problems)
+    bus = FlexBus(name, options, keys, mqtt)
+    return Opened([bus], askers=[bus])
+
+
+def _key(name: str, path: Path | None) -> Any:
+    if path is None:
+        raise ValueError("has no key; name the file with its public key, or say unsigned = true")
+    jwk = library("joserfc.jwk", f"source {name}")
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"its key {path} cannot be read ({error})") from None
+    for kind in (jwk.ECKey, jwk.RSAKey):
+        try:
+            return kind.import_key(text)
+        except (ValueError, TypeError):
+            continue
+    raise ValueError(f"{path} holds no EC or RSA key in PEM")
+
+
+class FlexBus:
+    """One broker, listened to beside the polls. See ``twin.ports.Source`` and ``twin.curtail.Asker``."""
+
+    def __init__(self, name: str, options: Options, keys: Mapping[str, Any], mqtt: Any) -> None:
+        self._name, self._options, self._keys, self._mqtt = name, options, keys, mqtt
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._why = "never connected"
+        self._news: deque[Asked] = deque(maxlen=MAX_NEWS)
+        self._seen: deque[str] = deque(maxlen=MAX_SEEN)
+        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MAX_NEWS)
+        self.unmapped = 0  # messages that were not believed
+
+    @property
+    def name(self) -> str:
+        """Id of the source's own asset."""
+        return self._name
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two polls."""
+        return self._options.every_s
+
+    async def poll(self, now: datetime) -> Sequence[Frame]:
+        """See that the bus is listened to, and read what came. ``SourceError`` while there is no connection."""
+        if self._task is None or self._task.done():
+            await self._connect()
+        while self._waiting:
+            topic, payload = self._waiting.popleft()
+            try:
+                self._news.append(self._read(topic, payload, now))
+            except (SourceError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                self.unmapped += 1
+                log.warning(
+                    "%s: a message on %s is not believed: %s", self._name, topic[:100], " ".join(str(error).split())[:200]
+                )
+        return ()
+
+    def asked(self) -> Sequence[Asked]:
+        """See ``twin.curtail.Asker``."""
+        news = tuple(self._news)
+        self._news.clear()
+        return news
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def _read(self, topic: str, payload: bytes, now: datetime) -> Asked:
+        """What a message asks. Whatever is wrong with it is an error of one of the sorts that ``poll`` counts."""
+        publisher = topic.split("/")[3]
+        if publisher not in self._options.publishers:
+            raise ValueError(f"publisher {publisher!r} is none of those that are named")
+        message = json.loads(payload)
+        if not isinstance(message, Mapping) or message.get("type") != LOAD_TARGET:
+            raise ValueError(f"it is of type {str(message.get('type'))[:60]!r}")
+        if message.get("source") != f"//grid/v1/isv/{publisher}":
+            raise ValueError(f"its source {str(message.get('source'))[:80]!r} is another publisher's")
+        made = datetime.fromisoformat(str(message["time"]))
+        if made.tzinfo is None or not abs(now - made) <= OLD:
+            raise ValueError(f"it was made at {made.isoformat()}, and now it is {now.isoformat(timespec='seconds')}")
+        number = str(message["id"])
+        if number in self._seen:
+            raise ValueError(f"message {number[:60]!r} was seen before")
+        data = message["data"] if self._options.unsigned else self._verified(publisher, message["data"])
+        self._seen.append(number)
+        request = read_request({**message, "data": data}, min(made, now))
+        return Asked(f"{self._name}/{publisher}", () if request is None else (request,))
+
+    def _verified(self, publisher: str, data: Any) -> Any:
+        if not isinstance(data, str):
+            raise ValueError("its data bear no signature")
+        jws, errors = library("joserfc.jws", self._name), library("joserfc.errors", self._name)
+        try:
+            found = jws.deserialize_compact(data, self._keys[publisher], algorithms=ALGORITHMS)
+        except (errors.JoseError, ValueError) as error:
+            raise ValueError(f"its signature is not {publisher}'s ({error})") from None
+        return json.loads(found.payload)
+
+    async def _connect(self) -> None:
+        self._ready.clear()
+        self._task = asyncio.create_task(self._live())
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({ready, self._task}, timeout=self._options.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if not self._ready.is_set():
+            why = self._why if self._task.done() else f"no connection within {self._options.timeout_s:g} s"
+            await self.close()
+            raise SourceError(f"{self._options.broker}: {why}; is the broker running and the address right?")
+
+    async def _live(self) -> None:
+        options = self._options
+        try:
+            async with self._client() as client:
+                await client.subscribe(TOPICS, qos=1)
+                self._ready.set()
+                async for message in client.messages:
+                    if isinstance(message.payload, bytes) and len(message.payload) <= MAX_PAYLOAD_BYTES:
+                        self._waiting.append((str(message.topic), message.payload))
+                    else:
+                        self.unmapped += 1
+        except (self._mqtt.MqttError, OSError, ValueError) as error:
+            self._why = " ".join(str(error).split()) or type(error).__name__
+            log.warning("%s: %s: %s", self._name, options.broker, self._why)
+
+    def _client(self) -> Any:
+        options = self._options
+        tls = bool(options.ca_file or options.cert_file)
+        host, port = host_port(options.broker, TLS_PORT if tls else PORT)
+        context = ssl.create_default_context(cafile=options.ca_file) if tls else None
+        if context and options.cert_file:
+            context.load_cert_chain(options.cert_file, options.key_file)
+        return self._mqtt.Client(
+            host,
+            port,
+            username=options.user or None,
+            password=read_secret(options.password_file) if options.password_file else None,
+            identifier=options.client_id or None,
+            clean_session=not options.client_id,  # with a name of ours, the broker keeps what came while we were away
+            tls_context=context,
+            timeout=options.timeout_s,
+        )

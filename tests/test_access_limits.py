@@ -1,0 +1,182 @@
+"""What guards the address itself: how often one may ask, TLS without a proxy, and secrets that no face ever shows."""
+
+import asyncio
+import logging
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from access_house import house
+from faces_harness import free_port
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_centre import alive, token_of, write_centre
+
+from twin.errors import ConfigError
+from ui.access.rates import BURST_S, MAX_KEPT, Rates
+from ui.access.role import NOBODY, Identity, Role, Sort
+from ui.access.routes import ROUTES, Does
+from ui.config import WallSection, load_config
+from ui.faces.server import build_server
+from ui.listen import faces, listen
+
+LOCAL, GUEST = Identity("local", "local", Role.ADMIN), Identity("guest", "guest", Role.VIEWER)
+
+
+def one(ref: str) -> Identity:
+    return Identity("li", "li", Role.VIEWER, sort=Sort.TOKEN, ref=ref)
+
+
+async def test_who_asks_without_end_is_told_to_wait_and_nobody_else_is(tmp_path: Path) -> None:
+    made = house(tmp_path, {"requests_per_s": 2})
+    made.user("li", Role.VIEWER)
+    loop, calm = made.token("li", Role.VIEWER), made.token("li", Role.VIEWER)
+    async with made.program(loop) as script, made.program(calm) as other:
+        said = [await script.get("/api/v1/access/me") for _ in range(int(2 * BURST_S) + 3)]
+        assert [answer.status_code for answer in said[-4:]] == [200, 429, 429, 429]
+        assert said[-1].headers["retry-after"] == "1"
+        assert "requests_per_s" in said[-1].json()["detail"]
+        assert said[-1].headers["x-content-type-options"] == "nosniff"
+        assert (await other.get("/api/v1/access/me")).status_code == 200
+        made.clock.skip(0.6)
+        assert (await script.get("/api/v1/access/me")).status_code == 200
+    async with made.browser("198.51.100.9") as stranger, made.browser("198.51.100.10") as neighbour:
+        told = [(await stranger.get("/sign-in")).status_code for _ in range(int(2 * BURST_S) + 1)]
+        assert told[-2:] == [200, 429]
+        assert (await neighbour.get("/sign-in")).status_code == 200
+
+
+@given(gaps_s=st.lists(st.floats(0, 3), max_size=200), per_s=st.floats(1, 20))
+def test_over_any_time_no_more_is_let_through_than_the_rate_and_a_full_bucket(gaps_s: list[float], per_s: float) -> None:
+    rates, now_s, passed = Rates(per_s), 1e9, 0
+    for gap_s in gaps_s:
+        now_s += gap_s
+        wait_s = rates.wait_s(one("a"), "", now_s)
+        passed += wait_s == 0
+        assert wait_s <= 1 / per_s + 1e-6
+    assert passed <= per_s * (sum(gaps_s) + BURST_S) + 1e-6
+    assert passed >= min(len(gaps_s), int(per_s * BURST_S))
+
+
+def test_buckets_are_bounded_and_whoever_sits_at_the_machine_has_none() -> None:
+    rates = Rates(1)
+    for i in range(MAX_KEPT + 50):
+        rates.wait_s(NOBODY, f"address-{i}", 0.0)
+    assert len(rates._buckets) == MAX_KEPT
+    assert all(rates.wait_s(LOCAL, "127.0.0.1", 0.0) == 0 for _ in range(100))
+    assert any(rates.wait_s(GUEST, "198.51.100.1", 0.0) for _ in range(100)), "guests of an open wall count by address"
+
+
+def test_the_wall_speaks_tls_by_itself(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    (tmp_path / "key.pem").write_bytes(made.private_key_pem.bytes())
+    (tmp_path / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
+    wall = WallSection(port=free_port(), tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    centre = house(tmp_path, {"url": f"https://127.0.0.1:{wall.port}"})
+    listener = listen(wall)
+    server = faces(centre.live, wall)
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    try:
+        trusted = ssl.create_default_context()
+        authority.configure_trust(trusted)
+        while not server.started:
+            time.sleep(0.01)
+        answer = httpx.get(f"https://127.0.0.1:{wall.port}/healthz", verify=trusted)
+        assert answer.json() == {"status": "ok"}
+        assert answer.headers["strict-transport-security"].startswith("max-age=")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"https://127.0.0.1:{wall.port}/healthz")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{wall.port}/healthz")
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def test_a_certificate_that_is_none_is_told_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "x.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"are no certificate with its key .*name PEM files"):
+        listen(WallSection(tls_cert=tmp_path / "x.pem", tls_key=tmp_path / "x.pem"))
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
+    (tmp_path / "site.toml").write_text('[site]\nname = "x"\n[wall]\ntls_cert = "x.pem"\n')
+    with pytest.raises(ConfigError, match="belong together"):
+        load_config(tmp_path / "site.toml")
+    text = '[site]\nname = "x"\n[wall]\ntls_cert = "x.pem"\ntls_key = "x.pem"\n[access]\nurl = "http://noc.example"\n'
+    (tmp_path / "site.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"site\.toml:7: begins with http, and the wall speaks TLS"):
+        load_config(tmp_path / "site.toml")
+
+
+# --- a secret that nobody may see --------------------------------------------------------------------------------------
+
+CANARY = "canary-7f3a9c41d2e8"
+SECRETS = {"senders": f"push-{CANARY}", "oncall": f"oncall-{CANARY}", "hook": f"hook-{CANARY}", "read": f"read-{CANARY}"}
+
+
+def configured(folder: Path) -> Path:
+    """A centre with a secret in every place that takes one, each with the canary in it."""
+    (folder / "bearer").write_text(SECRETS["read"])
+    (folder / "hook").write_text(SECRETS["hook"])
+    (folder / "oncall-token").write_text(SECRETS["oncall"])
+    (folder / "hook-url").write_text(f"https://127.0.0.1:9/robot?access_token={SECRETS['hook']}")
+    (folder / "oncall.toml").write_text(
+        '[delivery]\noutside = "https://noc.example.org"\ntoken = "file:oncall-token"\nallow = ["127.0.0.1"]\n'
+        '[[channel]]\nname = "noc"\ntype = "dingtalk"\nurl = "file:hook-url"\nsecret = "file:hook"\n'
+        '[[route]]\nname = "all"\nchannels = ["noc"]\n'
+    )
+    path = write_centre(
+        folder,
+        '[[source]]\nname = "far"\ntype = "prometheus"\nmapping = "dcgm"\ntargets = "http://127.0.0.1:9/metrics"\n'
+        'bearer_token_file = "bearer"\n[alerts]\noncall = "oncall.toml"\n',
+    )
+    (folder / "push-token").write_text(SECRETS["senders"])
+    return path
+
+
+def test_a_secret_that_was_written_where_none_belongs_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
+    (tmp_path / "site.toml").write_text(f'[site]\nname = "x"\n[store]\npassword = "{CANARY}"\n[wall]\nhots = "shown"\n')
+    with pytest.raises(ConfigError, match="got a secret, not shown") as error:
+        load_config(tmp_path / "site.toml")
+    assert CANARY not in str(error.value)
+    assert "shown" in str(error.value)
+
+
+def test_no_face_no_log_and_no_error_shows_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All that a viewer, an admin or a stranger can be shown: every page and answer, every refusal, the log, the records."""
+    caplog.set_level(logging.DEBUG)
+    with alive(configured(tmp_path)) as centre:
+        admin = token_of(centre, "li.na", Role.ADMIN)
+        seen: dict[str, bytes] = {}
+        transport = httpx.ASGITransport(build_server(centre.live), raise_app_exceptions=False)
+
+        async def look() -> None:
+            async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+                for row in ROUTES:
+                    path = row.path.replace("{area}", "gpu").replace("{asset:path}", "site").replace("{key}", "x")
+                    if row.does is not Does.LOOK or "{" in path or row.method != "GET":
+                        continue
+                    for word in ("", admin, SECRETS["oncall"]):
+                        shown = {"authorization": f"Bearer {word}"} if word else {}
+                        answer = await client.get(path, headers=shown, params={"kind": "gpu", "metric": "power_w"})
+                        seen[f"{row.path} {len(word)}"] = answer.content + repr(answer.headers.raw).encode()
+                for path in ("/api/v2/write", "/write", "/api/v1/write", "/v1/metrics"):
+                    for said in (SECRETS["senders"], SECRETS["senders"][:-1]):
+                        answer = await client.post(path, headers={"authorization": f"Token {said}"}, content=b"not a page")
+                        seen[f"{path} {len(said)}"] = answer.content
+
+        asyncio.run(look())
+        records = [str(record) for topic in ("alert", "access-audit", "page") for record in centre.records.read(topic)]
+    assert len(seen) > 150
+    assert sum(b"Sign in" in body for body in seen.values()) > 20, "strangers were refused, and that was looked at"
+    shown_in = [where for where, body in seen.items() if CANARY.encode() in body]
+    assert shown_in == []
+    assert CANARY not in caplog.text
+    assert not any(CANARY in record for record in records)

@@ -1,0 +1,216 @@
+"""What ``icctwin deploy`` gives out, read by the programs that will read it where they can be had here: systemd, Helm, the
+schemas of Kubernetes. No container engine is: container and compose files are held against what they name."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ui.cli import main
+from ui.config import load_config
+from ui.deploying import SHIPPED
+
+ROOT = Path(__file__).resolve().parent.parent
+USER = 10001
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("deploy") / "out"
+    assert main(["deploy", "--out", str(out), "--config", "/srv/centre/site.toml"]) == 0
+    return out
+
+
+def test_what_is_there_already_is_kept(given: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--out", str(given), "--config", "/srv/centre/site.toml", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["files"]) == sum(path.is_file() for path in SHIPPED.rglob("*"))
+    unit = given / "systemd" / "icctwin.service"
+    ours = unit.read_text()
+    unit.write_text(ours + "# mine\n")
+    assert main(["deploy", "--out", str(given), "--for", "systemd", "--config", "/srv/centre/site.toml"]) == 2
+    assert "is there already and stays as it is" in capsys.readouterr().err
+    assert unit.read_text().endswith("# mine\n")
+    unit.write_text(ours)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here (Debian package systemd)")
+def test_systemd_takes_every_unit_and_finds_it_shut_tight(given: Path, tmp_path: Path) -> None:
+    folder = given / "systemd"
+    units = ["icctwin.service", "icctwin-ingest@1-2.service", "icctwin-watchdog.service", "icctwin-backup.service"]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(f"./{unit}" for unit in (*units, "icctwin-backup.timer"))],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "icctwin" in line]) == (0, [])
+    (tmp_path / "broken.service").write_text((folder / "icctwin.service").read_text().replace("UMask=0077", "UMusk=0077"))
+    said = subprocess.run(["systemd-analyze", "verify", "./broken.service"], cwd=tmp_path, capture_output=True, text=True)
+    assert "UMusk" in said.stderr, "the check sees nothing"
+    judged = ["systemd-analyze", "security", "--offline=true", "./icctwin.service"]
+    told = subprocess.run(judged, cwd=folder, capture_output=True, text=True).stdout
+    level = re.search(r"exposure level for icctwin\.service: ([\d.]+)", told)
+    assert level is not None
+    assert float(level[1]) <= 2.5, "of 10; what is written there opens it further than it was"
+
+
+def test_what_units_start_is_a_command_that_the_program_knows(given: Path) -> None:
+    from ui.cli import build_parser
+
+    seen = 0
+    for unit in (given / "systemd").glob("*.service"):
+        for line in re.findall(r"^ExecStart=(.*)", unit.read_text(), re.MULTILINE):
+            said = re.sub(r"\$\(.*?\)", "x", line[line.index("/icctwin ") :]).split("'")[0]
+            words = said.replace("%I", "1/2").replace("${ROLE}", "all").split()
+            assert build_parser().parse_args([word.strip('"') for word in words[1:]]).run
+            assert str(Path(sys.executable).parent) in line
+            assert "/srv/centre/site.toml" in line
+            seen += 1
+    assert seen == 4
+
+
+def test_the_container_runs_as_nobody_and_takes_only_what_is_pinned(given: Path) -> None:
+    text = (given / "Containerfile").read_text().replace("\\\n", " ")
+    stages = re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]
+    last = stages[-1]
+    assert f"USER {USER}:{USER}" in last
+    assert "RUN apt" not in last
+    assert all("--require-hashes" in run or "--no-deps" in run for run in re.findall(r"pip install[^&]*", text))
+    copied = [word for line in re.findall(r"^COPY (?!--)(.*)", text, re.MULTILINE) for word in line.split()[:-1]]
+    allowed = {line[1:] for line in (given / "Containerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name in copied:
+        assert (ROOT / name).exists(), f"{name} is not in a checkout"
+        assert Path(name).parts[0] in allowed, f"{name} is left out of the context"
+    assert "HEALTHCHECK" in last
+    assert re.search(r'ENTRYPOINT \["icctwin"\]\nCMD \["up", ', last)
+
+
+def services(given: Path) -> Mapping[str, Any]:
+    return dict(yaml.safe_load((given / "compose" / "compose.yaml").read_text()))
+
+
+def test_compose_is_whole_and_shut(given: Path) -> None:
+    text = services(given)
+    ours = text["services"]["icctwin"]
+    assert ours["read_only"] is True
+    assert (ours["user"], ours["cap_drop"], ours["security_opt"]) == (f"{USER}:{USER}", ["ALL"], ["no-new-privileges:true"])
+    assert all(port.startswith("127.0.0.1:") for port in ours["ports"])
+    for service in text["services"].values():
+        assert set(service["secrets"]) <= set(text["secrets"])
+        assert set(service["networks"]) <= set(text["networks"])
+        for volume in service["volumes"]:
+            name = volume.split(":")[0]
+            assert name.startswith(".") or name in text["volumes"]
+        assert set(service.get("depends_on", {})) <= set(text["services"])
+        assert service.get("healthcheck") or "build" in service, "looked after by its image"
+    told = text["services"]["influxdb"]["environment"]
+    secret = {key: value for key, value in told.items() if "TOKEN" in key or "PASS" in key}
+    assert len(secret) == 2
+    assert all(key.endswith("_FILE") and value.startswith("/run/secrets/") for key, value in secret.items())
+
+
+def test_the_configuration_beside_compose_is_one(given: Path) -> None:
+    path = given / "compose" / "site.toml"
+    (path.parent / "assets.csv").write_text("id,kind,parent\nhall-1,hall,\n")
+    (path.parent / "links.csv").write_text("from,to,relation,share\n")
+    loaded = load_config(path)
+    assert loaded.wall.host == "0.0.0.0"
+    secrets = {f"/run/secrets/{name}" for name in services(given)["services"]["icctwin"]["secrets"]}
+    asked = {str(loaded.store.token_file), *(str(source.options.token_file) for source in loaded.sources)}  # type: ignore[attr-defined]
+    assert asked == secrets
+    assert loaded.store.url.split("//")[1].split(":")[0] in services(given)["services"]
+    influx = services(given)["services"]["influxdb"]["environment"]
+    assert (loaded.store.org, loaded.store.database) == (
+        influx["DOCKER_INFLUXDB_INIT_ORG"], influx["DOCKER_INFLUXDB_INIT_BUCKET"],
+    )  # fmt: skip
+
+
+# --- Helm ---------------------------------------------------------------------------------------------------------------
+
+CHOICES: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("as it comes", {}, {"StatefulSet centre-all", "Service centre", "ConfigMap centre-files", "NetworkPolicy centre"}),
+    (
+        "split",
+        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"namespaceSelector": {}}]}},
+        {"StatefulSet centre-tasks", "StatefulSet centre-ingest-1", "StatefulSet centre-ingest-2", "Service centre",
+         "ConfigMap centre-files", "NetworkPolicy centre"},
+    ),
+    (
+        "another's files",
+        {"existingConfigMap": "mine", "networkPolicy": {"enabled": False}, "nodeSelector": {"disk": "ssd"},
+         "persistence": {"storageClassName": "fast"}, "tolerations": [{"key": "twin", "operator": "Exists"}]},
+        {"StatefulSet centre-all", "Service centre"},
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def helm() -> Any:
+    return pytest.importorskip("helm_python", reason="no Helm is here (PyPI: helm-python-sdk, the Helm 4 library)")
+
+
+def objects(rendered: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for name, text in rendered.items():
+        if not name.endswith(".txt"):
+            yield from (one for one in yaml.safe_load_all(text) if one)
+
+
+@pytest.mark.parametrize(("values", "wanted"), [row[1:] for row in CHOICES], ids=[row[0] for row in CHOICES])
+def test_the_chart_gives_sound_objects(helm: Any, given: Path, values: dict[str, Any], wanted: set[str]) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    with helm.Chart.load(given / "helm" / "icctwin") as chart:
+        made = list(objects(chart.render(values=values, name="centre")))
+    assert {f"{one['kind']} {one['metadata']['name']}" for one in made} == wanted
+    for one in made:
+        kubernetes_validate.validate(one, "1.31", strict=True)
+    for one in made:
+        if one["kind"] == "StatefulSet":
+            shut(one["spec"]["template"]["spec"])
+
+
+def shut(pod: Mapping[str, Any]) -> None:
+    """As the restricted Pod Security Standard asks, and a file system that is read alone."""
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == USER
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    inside = container["securityContext"]
+    assert inside == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}["/etc/icctwin"]
+    from ui.cli import build_parser
+
+    assert build_parser().parse_args(container["args"]).run
+
+
+def test_helm_has_nothing_to_find_fault_with_and_refuses_wrong_values(helm: Any, given: Path) -> None:
+    from helm_python import chart as charts
+
+    said = charts.lint(given / "helm" / "icctwin")
+    assert said["errors"] == []
+    assert [told["error"] for told in said["messages"]] in ([], ["icon is recommended"])
+    with (
+        helm.Chart.load(given / "helm" / "icctwin") as loaded,
+        pytest.raises(helm.HelmError, match=r"(?i)shards|schema|validat"),
+    ):
+        loaded.render(values={"split": {"shards": 1000}}, name="centre")
+
+
+def test_the_chart_is_of_this_version(given: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((given / "helm" / "icctwin" / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (project["version"], project["version"])
+    values = yaml.safe_load((given / "helm" / "icctwin" / "values.yaml").read_text())
+    folder = given / "values"
+    folder.mkdir()
+    for name, text in values["files"].items():
+        (folder / name).write_text(text)
+    assert load_config(folder / "site.toml").wall.host == "0.0.0.0"

@@ -1,0 +1,252 @@
+"""Parts that wear out or are wired wrongly, as the live detectors see them: swapped sensors, power supplies, batteries, disks;
+what is worked on, and what outcomes teach."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.random import PCG64, Generator
+
+from analytics.detect import disk_health, lives, outcomes, survival
+from analytics.detect.batteries import END_FRAC, PEUKERT, Batteries
+from analytics.detect.live import Watch
+from analytics.detect.resting import worked_on
+from analytics.detect.swapped import Swaps
+from analytics.finding import Finding, record_of
+from analytics.oncall.silence import Quiet, make_silence
+from ingest.stores.records import open_records
+from twin.frame import Frame
+from twin.job import no_jobs
+from twin.load import Row, build_site
+from twin.site import Site
+from twin.state import State
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+DAY_S = 86400.0
+
+
+def hall(racks: int = 6) -> Site:
+    rows = [{"id": "h", "kind": "hall"}, {"id": "u", "kind": "ups", "parent": "h"}, {"id": "cdu", "kind": "cdu", "parent": "h"}]
+    links = []
+    for i in range(racks):
+        rows += [
+            {"id": f"r{i}", "kind": "rack", "parent": "h"},
+            {"id": f"n{i}", "kind": "node", "parent": f"r{i}"},
+            {"id": f"d{i}", "kind": "disk", "parent": f"n{i}", "model": "A" if i % 2 else "B", "installed": "2024-01-31"},
+        ]
+        links.append({"relation": "cools", "from": "cdu", "to": f"r{i}"})
+    return build_site("hall", "UTC", [Row("test", row) for row in rows], [Row("test", link) for link in links])
+
+
+class Told:
+    """A watch over frames of our own; ``found``: (question, asset) -> newest finding."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.state, self.watch, self.now = site, State(site), Watch(site), START
+        self.found: dict[tuple[str, str], Finding] = {}
+        self.resting: Mapping[str, np.ndarray] = {}
+
+    def step(self, after_s: float, **kinds: Mapping[str, np.ndarray]) -> None:
+        self.now += timedelta(seconds=after_s)
+        for kind, columns in kinds.items():
+            self.state.absorb(Frame(kind, self.now, self.site.all_rows(kind), dict(columns)), self.now)
+        told = self.watch.step(self.state, no_jobs(), self.now, self.resting)
+        self.found = {(f.question, f.asset): f for f in told}
+
+
+def racks_at_work(told: Told, steps: int, swap: bool) -> None:
+    rng = Generator(PCG64(1))
+    n = told.site.count("rack")
+    load = np.full(n, 4e4)
+    for _ in range(steps):
+        load = np.clip(load * np.exp(rng.normal(0, 0.05, n)), 1e4, 9e4)
+        meter = load * np.exp(rng.normal(0, 0.003, n))
+        if swap:
+            meter[[1, 4]] = meter[[4, 1]]
+        told.step(30, node={"power_w": load}, rack={"power_w": meter})
+
+
+def test_two_meters_that_are_swapped_name_each_other_and_are_no_drift() -> None:
+    told = Told(hall())
+    racks_at_work(told, 120, swap=False)
+    assert told.found == {}
+    racks_at_work(told, 90, swap=True)
+    swapped = {asset: f for (question, asset), f in told.found.items() if question == "sensor_swapped"}
+    assert set(swapped) == {"r1", "r4"}
+    assert "is that of r4" in str(swapped["r1"].summary)
+    assert not [key for key in told.found if key[0] == "rack_power"]
+
+
+def test_a_meter_that_drifts_is_no_swap() -> None:
+    rng = Generator(PCG64(2))
+    swaps, load = Swaps(5, 0.03), np.zeros(5)
+    for i in range(200):
+        load = load + rng.normal(0, 0.05, 5)
+        drift = np.array([0.0, 0.002 * i, 0.0, -0.002 * i, 0.0])
+        times, _ = swaps.update(load + drift + rng.normal(0, 0.003, 5), load)
+    assert times.max() < 2.5
+
+
+def test_a_power_supply_that_predicts_its_failure_is_found_before_it_fails() -> None:
+    told = Told(hall())
+    for code in (0.0, 0.0, 1.0, 1.0, 1.0):
+        told.step(60, node={"psu_code": np.array([0, code, 0, 0, 0, 0.0])})
+    finding = told.found["psu", "n1"]
+    assert "predicts its failure" in str(finding.summary)
+    assert finding.lead_s > DAY_S
+    assert [key for key in told.found if key[0] == "psu"] == [("psu", "n1")]
+
+
+@given(st.floats(0.55, 0.98), st.floats(1e5, 8e5), st.floats(1e5, 8e5))
+def test_capacity_is_read_from_runtime_whatever_the_load(left: float, first_w: float, then_w: float) -> None:
+    batteries, one = Batteries(1), np.ones(1)
+    for i in range(200):
+        capacity, load_w = (1.0, first_w) if i < 40 else (left, then_w)
+        runtime_s = capacity * 600.0 * (5e5 / load_w) ** PEUKERT
+        seen = batteries.update(runtime_s * one, load_w * one, one, 25 * one)
+    assert seen[0] == pytest.approx(left, abs=0.01)
+
+
+def test_a_battery_that_fades_is_found_with_the_time_that_is_left_and_heat_shortens_it() -> None:
+    told, lead_s = Told(hall()), {}
+    for temp_c in (25.0, 41.6):
+        for i in range(260):
+            capacity = 1.0 - 0.17 * min(1.0, max(0, i - 40) / 100)
+            ups = {"battery_runtime_s": 600 * capacity, "power_w": 4e5, "charge_frac": 1.0, "battery_temp_c": temp_c}
+            told.step(60, ups={name: np.array([value]) for name, value in ups.items()})
+        finding = told.found["ups_battery", "u"]
+        assert "83 %" in str(finding.summary)
+        lead_s[temp_c] = finding.lead_s
+    assert lead_s[25.0] == pytest.approx((0.83 - END_FRAC) / 0.2 * 5 * 365.25 * DAY_S, rel=0.1)
+    assert lead_s[41.6] == pytest.approx(lead_s[25.0] / 4, rel=0.1)  # 2 x 8.3 K above
+
+
+def smart(n: int = 6, **changed: tuple[int, float]) -> dict[str, np.ndarray]:
+    columns = {name: np.zeros(n) for name in disk_health.COUNTS} | {"powered_on_s": np.full(n, 2e7)}
+    for name, (row, value) in changed.items():
+        columns.setdefault(name, np.zeros(n))[row] = value
+    return columns
+
+
+def test_disks_are_judged_by_their_counts_and_by_what_they_say_of_themselves() -> None:
+    told = Told(hall())
+    told.step(60, disk=smart())
+    assert told.found == {}
+    told.step(600, disk=smart(pending_count=(2, 24.0), reallocated_count=(2, 60.0), failing_flag=(5, 1.0)))
+    assert set(told.found) == {("disk_hazard", "d2"), ("disk_hazard", "d5")}
+    finding = told.found["disk_hazard", "d2"]
+    assert "reallocated 60" in str(finding.summary)
+    assert finding.lead_s == 13.5 * DAY_S
+    assert 0 < finding.confidence < 0.5
+    assert "Copy" in str(finding.action)
+    assert "health check" in str(told.found["disk_hazard", "d5"].summary)
+
+
+@given(st.sampled_from(sorted(disk_health.COUNTS)), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_more_of_a_count_never_lowers_a_hazard(name: str, count: int, more: int) -> None:
+    none = {each: np.zeros(2) for each in disk_health.COUNTS}
+    judged = disk_health.judge(none | {name: np.array([float(count), float(count + more)])}, none, *np.zeros((3, 2)))
+    assert judged.hazard[0] <= judged.hazard[1] < 1
+
+
+def test_a_disk_that_says_nothing_has_no_hazard() -> None:
+    silent = {name: np.full(1, np.nan) for name in disk_health.COUNTS}
+    assert np.isnan(disk_health.judge(silent, silent, *np.full((3, 1), np.nan)).hazard).all()
+
+
+# --- what is worked on
+
+
+def test_what_is_in_maintenance_is_not_found_teaches_nothing_and_is_watched_again() -> None:
+    told = Told(hall())
+    now_s = START.timestamp()
+    window = make_silence("m", ["rack=r1"], "plan", "recabling", now_s, now_s + DAY_S, Quiet.MAINTENANCE)
+    said = make_silence("s", ["rack=r2"], "ann", "too loud", now_s, now_s + DAY_S)
+    broken = {"node": {"psu_code": np.array([0, 2, 2, 0, 0, 0.0])}}
+    told.resting = worked_on(told.site, [window, said], now_s)
+    assert {kind: np.flatnonzero(rows).tolist() for kind, rows in told.resting.items()} == {
+        "rack": [1],
+        "node": [1],
+        "disk": [1],
+    }
+    for _ in range(4):
+        told.step(60, **broken)
+    assert set(told.found) == {("psu", "n2")}  # a silence keeps a page quiet, not a finding
+    told.resting = worked_on(told.site, [window], now_s + 2 * DAY_S)
+    for _ in range(4):
+        told.step(60, **broken)
+    assert set(told.found) == {("psu", "n1"), ("psu", "n2")}
+
+
+# --- what outcomes teach
+
+
+def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(tmp_path: Path) -> None:
+    records = open_records(tmp_path / "records.db")
+    told = Told(hall())
+    told.step(60, disk=smart(failing_flag=(0, 1.0)))
+    finding = told.found["disk_hazard", "d0"]
+    records.append("finding", told.now, {"phase": "began", **record_of(finding)})
+    for _ in range(5):
+        outcomes.note(records, finding.key, "replaced", told.now + timedelta(days=3))
+    for code, verdict in ((48, "replaced"), (13, "false_alarm")):
+        key = f"gpu_hazard:g{code}:xid_code"
+        began = {"phase": "began", "key": key, "since": START.isoformat(), "summary": {"params": {"code": code}}}
+        records.append("finding", told.now, began)
+        for _ in range(30):
+            outcomes.note(records, key, verdict, told.now)
+    learnt = outcomes.read(records)
+    records.close()
+    assert learnt.lead_s["disk_hazard"] == pytest.approx(3 * DAY_S, abs=120)
+    assert learnt.shift[13] < -1 < 1 < learnt.shift[48]
+    assert abs(learnt.shift[13]) <= outcomes.MOST_SHIFT
+    assert len(learnt.replaced) == 35
+
+
+def test_a_question_that_cries_wolf_gets_a_higher_limit_and_never_more_than_double() -> None:
+    wrong = [{"key": f"straggler:g{i}:sm_clock_hz", "verdict": "false_alarm"} for i in range(200)]
+    assert outcomes.learn(wrong[:4]).stricter("straggler") == 1.0
+    assert 1.0 < outcomes.learn(wrong[:40]).stricter("straggler") < outcomes.learn(wrong).stricter("straggler") <= 2.0
+    assert outcomes.learn([{**one, "verdict": "confirmed"} for one in wrong]).stricter("straggler") == 1.0
+
+
+def test_baselines_find_the_wear_and_the_bad_model_again_that_lives_were_made_with() -> None:
+    rng = Generator(PCG64(4))
+    n, year_s = 6000, 365.25 * DAY_S
+    models = np.where(rng.random(n) < 0.3, "bad", "good")
+    life_s = 8 * year_s * rng.weibull(2.0, n) / np.where(models == "bad", 3.0, 1.0) ** 0.5  # hazard thrice as high
+    entry_s = rng.uniform(0, 3, n) * year_s
+    end_s = np.minimum(life_s, entry_s + 2 * year_s)
+    lived = life_s > entry_s
+    made = survival.fit(entry_s[lived], end_s[lived], (life_s <= entry_s + 2 * year_s)[lived], models[lived].tolist())
+    assert made is not None
+    assert made.factor["bad"] / made.factor["good"] == pytest.approx(3.0, rel=0.15)
+    young, old = made.chance(np.array([1.0, 4.0]) * year_s, ["good", "good"], 30 * DAY_S)
+    assert old / young == pytest.approx(4.0, rel=0.3)  # a Weibull hazard of shape 2 rises with age
+    assert young == pytest.approx(2 / 8**2 * 30 / 365.25, rel=0.25)
+    assert made.chance(np.array([np.nan]), ["never seen"], 30 * DAY_S)[0] > 0
+
+
+def test_a_model_with_three_failures_says_little_and_too_few_failures_nothing() -> None:
+    entry, end, failed = np.zeros(400), np.full(400, 1e7), np.arange(400) % 16 == 0
+    models = ["new" if i < 3 else "old" for i in range(400)]
+    failed[:3] = True
+    made = survival.fit(entry, end + np.arange(400), failed, models)
+    assert made is not None
+    assert 1.0 < made.factor["new"] < 2.0
+    assert survival.fit(entry, end, np.arange(400) < survival.LEAST_FAILURES - 1, models) is None
+
+
+def test_the_centre_learns_lives_from_its_inventory_and_its_outcome_log() -> None:
+    site = hall(60)
+    state = State(site)
+    replaced = [(f"d{i}", (START - timedelta(days=i)).timestamp()) for i in range(1, 60, 2)]  # all of model A
+    made = lives.learn(site, state, replaced, START - timedelta(days=300), START)
+    assert set(made) == {"disk"}
+    assert made["disk"].failures == len(replaced)
+    assert made["disk"].factor["A"] > 1.5 > 0.8 > made["disk"].factor["B"]
+    assert lives.learn(site, state, replaced[:5], START - timedelta(days=300), START) == {}

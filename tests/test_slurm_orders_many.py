@@ -1,0 +1,103 @@
+"""Many orders to Slurm at once: what they cost, and what becomes of those that do not fit the rest. Here the cluster is a table
+in memory behind the calls of ``SlurmRest``; the real one is in ``test_slurm_orders`` and the bench."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from ingest.queues.slurm import Options
+from ingest.queues.slurm_orders import TOGETHER, SlurmOrders
+from twin.errors import SourceError
+from twin.order import Result, Verb, orders
+
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
+LATER_S = NOW.timestamp() + 36_000
+MARK = "icctwin:deadline=2036-12-01T06:00Z"
+
+
+class Cluster:
+    """Jobs by number, as slurmrestd 0.0.38 tells of them; it counts what it is asked, and ``broken`` lists fail."""
+
+    def __init__(self, count):
+        self.table = {str(i): self.waiting(i) for i in range(1, count + 1)}
+        self.listed = count
+        self.calls = {"list": 0, "one": 0, "write": 0}
+        self.broken: set[int] = set()
+        self.deaf: set[str] = set()
+
+    @staticmethod
+    def waiting(i):
+        return {"job_id": i, "job_state": "PENDING", "comment": MARK, "priority": 10, "eligible_time": 0, "submit_time": 1,
+                "name": "j", "user_name": "u", "partition": "p", "restart_cnt": 0}  # fmt: skip
+
+    async def jobs(self):
+        self.calls["list"] += 1
+        if self.calls["list"] in self.broken:
+            raise SourceError("the list does not come")
+        return [dict(one) for one in self.table.values()]
+
+    async def job(self, number):
+        self.calls["one"] += 1
+        found = self.table.get(number)
+        return None if found is None else dict(found)
+
+    async def update_job(self, number, body):
+        self.calls["write"] += 1
+        if number in self.deaf:
+            return ""  # answers 200, as slurmrestd does to keys that it does not know
+        job = self.table[number]
+        job["comment"] = body.get("comment", job["comment"])
+        job["eligible_time"] = body.get("begin_time", job["eligible_time"])
+        if "hold" in body:
+            job["state_reason"] = "JobHeldAdmin" if body["hold"] else "None"
+        return ""
+
+
+def made(count):
+    cluster = Cluster(count)
+    options = Options(queue="q", url="unix:/nowhere")
+    return cluster, SlurmOrders(options, cluster, None, lambda job: job.partition("_")[0])
+
+
+async def test_each_of_many_orders_costs_one_call_and_two_looks_at_the_list_for_all():
+    cluster, slurm = made(1000)
+    ids = list(cluster.table)
+    got = await slurm.order(orders(Verb.BEGIN, ids, LATER_S, "waits"), NOW)
+    assert got.count(Result.DONE) == 1000
+    assert cluster.calls == {"list": 1 + 1000 // TOGETHER, "one": 0, "write": 1000}
+    again = await slurm.order(orders(Verb.BEGIN, ids, LATER_S, "waits"), NOW)
+    assert again.count(Result.SAME) == 1000
+    assert cluster.calls == {"list": 2 + 1000 // TOGETHER, "one": 0, "write": 1000}
+
+
+async def test_a_few_orders_in_a_long_queue_are_asked_for_one_by_one():
+    cluster, slurm = made(5000)
+    got = await slurm.order(orders(Verb.HOLD, ["7", "8"], texts="x"), NOW)
+    assert list(got.results) == [Result.DONE] * 2
+    assert cluster.calls == {"list": 0, "one": 4, "write": 2}
+
+
+async def test_receipts_stand_in_the_rows_of_their_orders():
+    cluster, slurm = made(20)
+    cluster.table["2"]["comment"] = "icctwin:off"
+    cluster.table["3"]["job_state"] = "COMPLETED"
+    cluster.table["4"]["eligible_time"] = LATER_S + 900
+    cluster.table["5"]["job_state"] = 7  # of no shape that is known
+    cluster.deaf.add("6")
+    ids = ["1", "2", "3", "4", "5", "6", "no;job", "99", "8"]
+    expected = np.array([np.nan, np.nan, np.nan, LATER_S, np.nan, np.nan, np.nan, np.nan, np.nan])
+    got = await slurm.order(orders(Verb.BEGIN, ids, LATER_S, "waits", expected=expected), NOW)
+    wanted = ["done", "refused", "gone", "refused", "failed", "failed", "failed", "gone", "done"]
+    assert [str(one) for one in got.results] == wanted, got.why
+    assert "a person has changed it" in got.why[3]
+    assert cluster.table["2"]["comment"] == "icctwin:off"
+
+
+@pytest.mark.parametrize("broken", [{1}, {2}, {1, 2}])
+async def test_where_the_list_does_not_come_each_is_asked_for_by_itself(broken):
+    cluster, slurm = made(30)
+    cluster.broken = broken
+    got = await slurm.order(orders(Verb.BEGIN, list(cluster.table), LATER_S, "waits"), NOW)
+    assert got.count(Result.DONE) == 30
+    assert cluster.calls["one"] == 30 * len(broken)

@@ -1,0 +1,43 @@
+"""How often one may ask: a bucket of questions for each who asks, which fills again at a steady rate (a token bucket).
+
+Not against a flood from many places, which is for a proxy or a firewall in front; against a script that loops, a page that
+reloads itself, a token that was stolen. What is refused costs next to nothing and says when to come back.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from ui.access.role import Identity, Role, Sort
+
+MAX_KEPT = 20_000  # buckets; the ones that were not asked for longest are forgotten, and are full when they come back
+BURST_S = 12.0  # a full bucket holds what so many seconds allow: a page with all that it loads, several times
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    last_s: float
+
+
+class Rates:
+    """Of one process. ``per_s``: questions a second; times are seconds since 1970."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s, self._most = per_s, max(per_s * BURST_S, 1.0)
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def wait_s(self, who: Identity, address: str, now_s: float) -> float:
+        """Count one question; 0 where it may be asked, else after how long the next may be."""
+        if who.sort is Sort.LOCAL and who.role is Role.ADMIN:
+            return 0.0  # whoever sits at the machine has it anyhow
+        key = f"{who.sort} {who.ref or who.user}" if who.sort not in (Sort.NOBODY, Sort.LOCAL) else f"address {address}"
+        bucket = self._buckets.pop(key, None) or _Bucket(self._most, now_s)
+        self._buckets[key] = bucket
+        while len(self._buckets) > MAX_KEPT:
+            self._buckets.popitem(last=False)
+        bucket.left = min(bucket.left + max(now_s - bucket.last_s, 0.0) * self._per_s, self._most)
+        bucket.last_s = now_s
+        if bucket.left < 1.0:
+            return (1.0 - bucket.left) / self._per_s
+        bucket.left -= 1.0
+        return 0.0

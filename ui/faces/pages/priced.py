@@ -1,0 +1,132 @@
+"""The price of energy on the page ``/energy``: now and next, by the tariff's period where there is one, and what today cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from analytics.forecast import Forecast
+from energy.account.tariff import PERIODS, Tariff
+from twin.errors import ConfigError
+from twin.frame import Floats, Origin
+from ui.faces.pages.texts import Cell, Table, cell, plain, when
+from ui.past import DAY
+from ui.view import Live, View
+from ui.words import DASH, Words
+
+STEP_S = 900.0  # of a bill: a quarter of an hour
+HELD_S = 7200.0  # so long a price counts, as in the metric table
+AHEAD_S = 48 * 3600.0  # in which the next period is looked for
+PLAIN = "one rate"
+_PERIODS = {name: f"{name} rate" for name in PERIODS}
+NEXT = '<div class="next" data-l="next"></div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """``cost_today``: in the site's currency since midnight there, of ``known_frac`` of the time; ``tariff`` that counts."""
+
+    cost_today: float
+    known_frac: float
+    tariff: Tariff | None
+
+
+def tariff_of(live: Live) -> Tariff | None:
+    """The tariff whose periods count; None where none is given, or the grid's price series counts in its place."""
+    try:
+        given = live.given(timedelta(days=1))
+    except ConfigError:
+        return None  # a file went away since the start: `icctwin check` names it
+    return None if given.spot else given.tariff
+
+
+def read_priced(live: Live, now: datetime, price_s: Floats, price_per_mwh: Floats) -> Priced:
+    """What today cost: each quarter of an hour's power by its price, the grid's (at ``price_s``) where no tariff counts."""
+    tariff = tariff_of(live)
+    midnight = now.astimezone(ZoneInfo(live.site.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = max(midnight, now - DAY)
+    sides = [
+        live.store.series("site", ("facility_power_w",), start, now, STEP_S, origin=origin)
+        for origin in (Origin.MEASURED, Origin.MODELLED)
+    ]
+    whole_s = (now - start).total_seconds()
+    time_s = start.timestamp() + STEP_S * np.arange(int(whole_s // STEP_S) + 1, dtype=np.float64)
+    power_w = np.full(len(time_s), np.nan)
+    for side in reversed(sides):  # measured last: it counts where both are
+        values = side.values["facility_power_w"]
+        if values.shape[1]:
+            at = np.round((side.time_s - time_s[0]) / STEP_S).astype(np.int64)
+            fits = (at >= 0) & (at < len(time_s)) & np.isfinite(values[:, 0])
+            power_w[at[fits]] = values[fits, 0]
+    price = tariff.price_per_mwh(time_s) if tariff else held(time_s, price_s, price_per_mwh)
+    length_s = np.minimum(STEP_S, start.timestamp() + whole_s - time_s)  # the last is still going on
+    known = np.isfinite(power_w) & np.isfinite(price) & (length_s > 0)
+    cost = float((power_w[known] / 1e6 * price[known] * length_s[known]).sum() / 3600.0) if known.any() else np.nan
+    return Priced(cost, float(length_s[known].sum() / whole_s) if whole_s > 0 else 0.0, tariff)
+
+
+def held(time_s: Floats, told_s: Floats, told: Floats) -> Floats:
+    """``told`` as it was last heard before the end of each step, NaN where that is over ``HELD_S`` ago."""
+    known = np.isfinite(told)
+    at_s, value = told_s[known], told[known]
+    if not len(at_s):
+        return np.full(len(time_s), np.nan)
+    last = np.searchsorted(at_s, time_s + STEP_S, side="right") - 1
+    fits = (last >= 0) & (time_s - at_s[np.maximum(last, 0)] <= HELD_S)
+    return np.where(fits, value[np.maximum(last, 0)], np.nan)
+
+
+def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], words: Words) -> Table:
+    """Numbers and texts of the tiles on price and cost."""
+    tariff = priced.tariff if priced else None
+    now, upcoming = _by_tariff(tariff, view, words) if tariff else _by_market(view, forecasts, words)
+    cost = priced.cost_today if priced else np.nan
+    share = priced.known_frac if priced and np.isfinite(cost) else np.nan
+    return {
+        "n.price": now,
+        "n.cost": cell(words, view.centre.cost_rate),
+        "n.cost_today": _money(cost, tariff.currency if tariff else "", words),
+        "n.cost_known": plain(words, share, "frac"),
+        "t.period": _period(int(tariff.periods(np.array([view.time.timestamp()]))[0]), words) if tariff else words("market"),
+        "l.next": [upcoming or {"k": "", "c": [DASH]}],
+    }
+
+
+def _money(amount: float, currency: str, words: Words) -> Cell:
+    """An amount, in thousands or millions where it is that large."""
+    scale, prefix = next(((s, p) for s, p in ((1e6, "M"), (1e3, "k")) if abs(amount) >= 10 * s), (1.0, ""))
+    made = plain(words, amount / scale, "per_h")
+    return {**made, "u": f"{prefix} {currency}".strip() if np.isfinite(amount) else ""}
+
+
+def _by_tariff(tariff: Tariff, view: View, words: Words) -> tuple[Cell, Cell | None]:
+    """The price now, and a row: when the next period begins and what it costs."""
+    time_s = view.time.timestamp() // STEP_S * STEP_S + STEP_S * np.arange(int(AHEAD_S / STEP_S), dtype=np.float64)
+    price, period = tariff.price_per_mwh(time_s), tariff.periods(time_s)
+    now = {**plain(words, float(price[0]), "per_mwh"), "u": f"{tariff.currency}/MWh"}
+    change = np.flatnonzero(period != period[0])
+    if not len(change):
+        return now, {"k": "", "c": [words(PLAIN)]}
+    i = int(change[0])
+    then = [_period(int(period[i]), words), when(float(time_s[i])), {**plain(words, float(price[i]), "per_mwh"), "u": ""}]
+    return now, {"k": "", "c": then}
+
+
+def _period(position: int, words: Words) -> str:
+    return words(_PERIODS[PERIODS[position]])
+
+
+def _by_market(view: View, forecasts: Sequence[Forecast], words: Words) -> tuple[Cell, Cell | None]:
+    """The price as the grid tells it, and a row: the next hour's as it is foreseen (the chart has its interval)."""
+    now = cell(words, view.centre.price)
+    mine = [one for one in forecasts if (one.kind, one.metric) == ("grid", "price_per_mwh")]
+    if not mine:
+        return now, None
+    newest = max(mine, key=lambda one: one.issued)
+    after = np.flatnonzero(newest.time_s > view.time.timestamp())
+    if not len(after):
+        return now, None
+    i = int(after[0])
+    return now, {"k": "", "c": [when(float(newest.time_s[i])), plain(words, float(newest.p50[i]), "per_mwh")]}

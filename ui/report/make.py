@@ -1,0 +1,55 @@
+"""One report from what a centre has: for the command, the weekly task and the API alike."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from energy.account.book import Given
+from twin.ports import Records, Store
+from twin.site import Site
+from ui.report.compose import compose
+from ui.report.document import Report
+from ui.report.energy import Limits
+from ui.report.gather import gather
+from ui.report.scene import drawer
+from ui.report.scope import Scope
+from ui.report.span import Span
+from ui.report.write import files
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """What a report is made from. ``given``: what the operator knows, over a span; ``outside``: URL under which people reach
+    icctwin, for the links behind the numbers ("": relative ones); ``picture``: whether the hottest hour is drawn, where the
+    extra for that is installed."""
+
+    site: Site
+    store: Store
+    records: Records
+    given: Callable[[timedelta], Given]
+    limits: Limits
+    outside: str = ""
+    picture: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """``coverage_frac``: part of the span that was read; 0: the report says that there is nothing."""
+
+    report: Report
+    coverage_frac: float
+    currency: str
+    span: Span
+
+    def files(self, languages: Sequence[str], formats: Sequence[str]) -> list[tuple[str, bytes]]:
+        """(name, bytes) of each file; the same report gives the same bytes."""
+        return list(files(self.report, languages, formats, self.span.end, self.currency))
+
+
+def make(about: From, span: Span, scope: Scope) -> Made:
+    """``SourceError`` where the store does not answer, ``ConfigError`` where there is no such part."""
+    inputs = gather(about.site, about.store, about.records, span, about.given(span.end - span.start), scope)
+    bill = inputs.account.bill
+    drawn = list(drawer(about.site, about.store)(span)) if about.picture and scope.whole else []
+    report = compose(inputs, about.limits, about.outside, drawn)
+    return Made(report, inputs.account.coverage_frac, bill.currency if bill else "", span)

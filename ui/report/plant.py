@@ -1,0 +1,87 @@
+"""What the plant did over the span, on the meters' own steps: series of one kind, halls, losses of the power chain, the ways
+by which heat left."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+
+from energy.account.meters import Meters
+from twin.frame import Floats, Origin
+from twin.ports import Store
+from twin.site import Site
+from ui.report.scope import hall_shares
+
+IN_HALLS = ("crah", "cdu", "pump", "chiller")  # cooling equipment that may stand in a hall
+CHAIN = ("transformer", "ups", "pdu")  # from the connection to the racks
+WAYS_OUT = ("heatreuse", "chiller", "tower", "drycooler")
+
+
+def on_steps(store: Store, kind: str, metric: str, meters: Meters, total: bool = False) -> Floats:
+    """float64[t]: the mean over the assets of ``kind``, or their total; measured, else modelled, NaN where neither."""
+    out = np.full(len(meters.time_s), np.nan)
+    for origin in (Origin.MODELLED, Origin.MEASURED):
+        found = table_on_steps(store, kind, metric, meters, origin)
+        seen = np.isfinite(found).any(axis=1)
+        folded = np.nansum(found[seen], axis=1)
+        out[seen] = folded if total else folded / np.isfinite(found[seen]).sum(axis=1)
+    return out
+
+
+def table_on_steps(store: Store, kind: str, metric: str, meters: Meters, origin: Origin) -> Floats:
+    """float64[t, n]: each asset's; NaN where not read."""
+    start = datetime.fromtimestamp(float(meters.time_s[0]), UTC)
+    end = datetime.fromtimestamp(float(meters.time_s[-1] + meters.step_s), UTC)
+    series = store.series(kind, (metric,), start, end, meters.step_s, origin=origin)
+    found = series.values.get(metric)
+    if found is None or not found.size:
+        return np.full((len(meters.time_s), 1), np.nan)
+    out = np.full((len(meters.time_s), found.shape[1]), np.nan)
+    place = np.rint((series.time_s - meters.time_s[0]) / meters.step_s).astype(np.int64)
+    fits = (place >= 0) & (place < len(out))
+    out[place[fits]] = found[fits]
+    return out
+
+
+def hall_energy(site: Site, store: Store, meters: Meters) -> dict[str, tuple[float, float]]:
+    """(IT, cooling) energy [kWh] of each hall; empty where there is one hall or none. Cooling equipment that stands in a hall
+    is the hall's; the plant's is shared by IT power."""
+    names = site.ids_of("hall")
+    if len(names) < 2:
+        return {}
+    share = hall_shares(site, store, meters)
+    if not share.any():
+        return {}
+    own = np.zeros((len(names), len(meters.time_s)))
+    for kind in IN_HALLS:
+        if site.count(kind):
+            hall = site.within(kind, "hall")
+            power = np.nan_to_num(table_on_steps(store, kind, "power_w", meters, Origin.MEASURED))
+            if power.shape[1] == len(hall):
+                for k in range(len(names)):
+                    own[k] += power[:, hall == k].sum(axis=1)
+    cooling = np.nan_to_num(meters.cooling_w)
+    told = own.sum(axis=0)
+    own *= np.where(told > cooling, cooling / np.where(told > 0, told, 1.0), 1.0)  # never more than the centre's own meter
+    each = own + share * (cooling - own.sum(axis=0))
+    return {
+        name: (float(meters.kwh(meters.it_w * share[k]).sum()), float(meters.kwh(each[k]).sum()))
+        for k, name in enumerate(names)
+    }
+
+
+def chain_losses(store: Store, meters: Meters) -> dict[str, float]:
+    """kWh that the transformers, UPS and PDUs lost, as they or the twin say; a kind that nobody knows of is not there."""
+    found = {kind: on_steps(store, kind, "loss_w", meters, total=True) for kind in CHAIN}
+    return {kind: float(meters.kwh(loss_w).sum()) for kind, loss_w in found.items() if np.isfinite(loss_w).any()}
+
+
+def heat_ways(site: Site, store: Store, meters: Meters) -> Mapping[str, float]:
+    """kWh of IT's heat by how it left the halls: with the CDUs' liquid, the rest with the air; empty where no CDU says."""
+    if not site.count("cdu"):
+        return {}
+    liquid_w = on_steps(store, "cdu", "heat_w", meters, total=True)
+    if not np.isfinite(liquid_w).any():
+        return {}
+    liquid = float(meters.kwh(np.minimum(np.maximum(liquid_w, 0.0), meters.it_w)).sum())
+    return {"liquid": liquid, "air": max(float(meters.kwh(meters.it_w).sum()) - liquid, 0.0)}

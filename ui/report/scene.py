@@ -1,0 +1,69 @@
+"""The 3D picture of the hottest hour: when it was, and how the twin looked then. Needs the extra ``scene``; a report without it
+is whole but for this picture."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from twin.errors import ConfigError
+from twin.message import Message
+from twin.ports import How, Store
+from twin.site import Site
+from ui.report.document import Picture
+from ui.report.span import Span
+
+HOUR_S = 3600.0
+# What tells the hottest hour, the first that was read: of whom, what, how it is folded over the assets.
+HEAT = (("rack", "return_temp_c"), ("gpu", "temp_c"), ("rack", "power_w"))
+SIZE_PX = (1400, 640)
+Draw = Callable[[Span], Iterator[Picture]]
+
+
+def hottest(site: Site, store: Store, span: Span) -> tuple[datetime, str, str] | None:
+    """(the hour's beginning, kind, metric) in which the mean over the assets was highest; None where none was read."""
+    for kind, metric in HEAT:
+        if not site.count(kind):
+            continue
+        found = store.series(kind, (metric,), span.start, span.end, HOUR_S, How.MEAN)
+        values = found.values.get(metric)
+        if values is None or not np.isfinite(values).any():
+            continue
+        seen = np.isfinite(values)
+        mean = np.where(seen.any(axis=1), np.nansum(values, axis=1) / np.maximum(seen.sum(axis=1), 1), -np.inf)
+        return datetime.fromtimestamp(float(found.time_s[int(mean.argmax())]), UTC), kind, metric
+    return None
+
+
+def drawer(site: Site, store: Store) -> Draw:
+    """Draws the picture for a span; nothing where there is no extra, or nothing was read."""
+
+    def draw(span: Span) -> Iterator[Picture]:
+        when = hottest(site, store, span)
+        if when is None:
+            return
+        try:
+            png = _png(site, store, when[0], when[2])
+        except ConfigError:
+            return
+        local = f"{when[0].astimezone(span.zone):%Y-%m-%d %H:%M}"
+        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": when[2]})
+        yield Picture("hottest", "The hottest hour", png, alt, alt)
+
+    return draw
+
+
+def _png(site: Site, store: Store, time: datetime, colour: str) -> bytes:
+    from ui.scene.export import needed, picture
+    from ui.scene.geometry import geometry
+    from ui.scene.still import still
+
+    needed("pyvista", "pyvista")
+    made = geometry(site)
+    frame, _ = still(made, store, time, colour)
+    with tempfile.TemporaryDirectory(prefix="icctwin-report-") as folder:
+        path = Path(folder) / "scene.png"
+        picture(made, frame, "site", next(iter(site.ids_of("hall")), ""), path, SIZE_PX)
+        return path.read_bytes()

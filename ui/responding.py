@@ -1,0 +1,257 @@
+"""What answers the grid: requests are taken in, followed each quarter of a minute while they last, and proven afterwards.
+
+What stands is written down (topics ``requests`` and ``responses``), so that a restart goes on with the same baseline. The
+levers ``demand_response`` and ``job_respond`` say what is to be set and ordered; guard, modes, desk and audit are those of all
+plans. In approve mode a person says yes to a request once, and what follows the meter is within that yes.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from energy.act import Desk, Stage
+from energy.levers import Call, Lever, Outlook, QueueNow, believed, no_outlook, site_power_w
+from energy.notes import plain
+from energy.plan import Mode, Plan, Verdict
+from energy.respond.inbox import note, standing, together
+from energy.respond.live import STEP_S, aimed_w, answer
+from energy.respond.plan import SETTLE_S, targets
+from energy.respond.proof import AFTER_S, before, prove
+from energy.respond.track import Trim
+from twin.curtail import Asker, Request
+from twin.errors import SourceError
+from twin.frame import Floats, Frame
+from twin.message import Message
+from ui.view import Live
+
+log = logging.getLogger(__name__)
+LEVERS = ("demand_response", "job_respond")
+TOPIC = "responses"
+LEAD_S = SETTLE_S + STEP_S  # before its begin that a request is answered
+LONGEST = timedelta(hours=12)  # that one without an end is looked ahead
+KEPT = 2000
+PROVEN_WITHIN_S = 2 * 86_400.0  # what could not be proven for so long is said to be unproven
+
+YES = (Stage.APPROVED, Stage.BEGUN, Stage.DONE, Stage.FAILED)
+
+Judge = Callable[[Plan, datetime], Any]
+
+
+@dataclass
+class _Going:
+    """What is being answered: since when, from which baseline, and what the looks at the meter have taught."""
+
+    key: str
+    ordered: datetime
+    baseline_w: float
+    trim: Trim = field(default_factory=Trim)
+    aimed_w: float = float("nan")
+    looked_s: float = 0.0
+    turns: dict[str, int] = field(default_factory=dict)
+    charge_frac: dict[str, float] = field(default_factory=dict)
+
+
+class Responding:
+    """One for a desk. Each method is called by one task at a time, under the desk's lock."""
+
+    def __init__(
+        self,
+        live: Live,
+        desk: Desk,
+        askers: Sequence[Asker],
+        settable: frozenset[str],
+        levers: Mapping[str, Lever],
+        publish: Callable[[Sequence[Frame]], None],
+    ) -> None:
+        """``settable``: assets that something can set; ``levers``: those of ``LEVERS`` among them are used."""
+        self._live, self._desk, self._askers, self._settable = live, desk, askers, settable
+        self._levers = {name: levers[name] for name in LEVERS if name in levers}
+        self._publish = publish
+        self._reference: Floats = np.full(live.site.count("gpu"), np.nan)
+        self._going: _Going | None = None
+        self._recall()
+        self.plans: tuple[tuple[Plan, Verdict], ...] = ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is asked now: nobody else moves work meanwhile."""
+        return self._going is not None
+
+    def hear(self, now: datetime) -> None:
+        """Take in what came from outside."""
+        for asker in self._askers:
+            for asked in asker.asked():
+                try:
+                    if note(self._live.records, asked, now):
+                        log.warning("%s asks for %d reductions of power", asked.who, len(asked.requests))
+                except SourceError as error:
+                    log.error("a request is refused: %s", error)
+
+    async def look(self, queues: Sequence[QueueNow], judge: Judge, now: datetime) -> None:
+        """Answer what is asked now; let go where nothing is any more."""
+        live = self._live
+        self._refer(now)
+        asked = [one for _, one in standing(live.records, now) if one.begin_s - LEAD_S <= now.timestamp()]
+        if not asked:
+            await self._over(now)
+            return
+        if self._going is None:
+            self._going = self._begin(asked, now)
+        going = self._going
+        if going is None:
+            return
+        call = self._call(going, asked, now)
+        self._learn(going, call, queues, now)
+        call = replace(call, trim_w=going.trim.trim_w)
+        outlook = replace(no_outlook(), queues=queues, call=call)
+        made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
+        if new := tuple(one for one in made if one is not None):
+            self.plans = new
+
+    async def _answer(
+        self, name: str, lever: Lever, outlook: Outlook, going: _Going, judge: Judge, now: datetime
+    ) -> tuple[Plan, Verdict] | None:
+        live, mode, call = self._live, self._live.modes.get(name, Mode.ADVISE), outlook.call
+        first = f"{name}:{going.key}"
+        stage = self._desk.stage(first)
+        if stage in YES and mode is not Mode.ADVISE and call is not None:
+            going.turns[name] = going.turns.get(name, 0) + 1
+            mode = Mode.AUTO  # within the yes to the request
+            call = replace(call, turn=f"/{now.timestamp():.0f}")
+        elif mode is Mode.APPROVE and stage is Stage.REFUSED and name in going.turns:
+            return None  # a person said no
+        plan = lever.propose(live.site, live.state, live.jobs, replace(outlook, call=call), now)
+        if plan is None:
+            return None
+        verdict: Verdict = await judge(plan, now)
+        if mode is Mode.APPROVE and verdict.allowed:
+            going.turns.setdefault(name, 0)  # it was put before a person
+        outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
+        self._publish(outcome.frames)
+        return plan, verdict
+
+    def _begin(self, asked: Sequence[Request], now: datetime) -> _Going | None:
+        """The baseline is the mean of the hour before: from then on the meter shows what we do."""
+        live = self._live
+        series = live.store.series("site", ("facility_power_w",), now - timedelta(hours=1), now, STEP_S)
+        power_w = series.values["facility_power_w"]
+        known = power_w[:, 0] if power_w.shape[1] else np.full(len(series.time_s), np.nan)
+        baseline_w = before(series.time_s, known, now.timestamp())
+        if not np.isfinite(baseline_w):
+            baseline_w = site_power_w(live.state, "facility_power_w", now)
+        if not np.isfinite(baseline_w):
+            log.error("request %s cannot be answered: the power of the centre is not known", asked[0].key)
+            return None
+        charge = believed(live.state, "battery", "charge_frac", now)
+        charges = {asset: float(charge[i]) for i, asset in enumerate(live.site.ids_of("battery")) if np.isfinite(charge[i])}
+        going = _Going(f"{asked[0].key}@{asked[0].begin_s:.0f}", now, baseline_w, charge_frac=charges)
+        drew = [round(one) if np.isfinite(one) else None for one in self._reference.tolist()]
+        begun = {"stage": "begun", "key": going.key, "baseline_w": baseline_w, "charge_frac": charges, "reference_w": drew}
+        self._note(begun, now)
+        return going
+
+    def _call(self, going: _Going, asked: Sequence[Request], now: datetime) -> Call:
+        most_s = (now + LONGEST).timestamp()
+        bounded = [one if np.isfinite(one.end_s) else _until(one, most_s) for one in asked]
+        whole = together(bounded, going.baseline_w)
+        return Call(
+            going.key, whole, now, going.baseline_w, self._settable, self._reference, going.trim.trim_w,
+            charge_frac=going.charge_frac,
+        )  # fmt: skip
+
+    def _learn(self, going: _Going, call: Call, queues: Sequence[QueueNow], now: datetime) -> None:
+        """One look at the meter a minute moves the budget; and what is aimed at until the next."""
+        if now.timestamp() - going.looked_s < STEP_S:
+            return
+        going.looked_s = now.timestamp()
+        found = answer(call, self._live.site, self._live.state, queues)
+        inside = found is not None and np.isfinite(found.course.target_w[found.step])
+        acts = any(self._desk.stage(f"{name}:{going.key}") in YES for name in self._levers)
+        if inside and acts and np.isfinite(going.aimed_w):  # of what nobody carried out nothing is to be learnt
+            going.trim = going.trim.step(site_power_w(self._live.state, "facility_power_w", now), going.aimed_w)
+        going.aimed_w = aimed_w(found) if found is not None and inside else float("nan")
+
+    def _refer(self, now: datetime) -> None:
+        """What GPUs draw while no cap of ours is on them."""
+        live, ids = self._live, self._live.site.ids_of("gpu")
+        now_w = believed(live.state, "gpu", "power_w", now)
+        capped = {entry.action.asset for entry in self._desk.in_force if entry.action.metric == "power_cap_w"}
+        if capped:
+            of, nodes = live.site.within("gpu", "node"), live.site.ids_of("node")
+            ours = np.array([gpu in capped or (of[g] >= 0 and nodes[of[g]] in capped) for g, gpu in enumerate(ids)])
+            # after a restart what they drew before is lost: then they draw at least what they draw now
+            self._reference = np.where(ours & np.isfinite(self._reference), np.fmax(self._reference, now_w), now_w)
+        else:
+            self._reference = now_w
+
+    async def _over(self, now: datetime) -> None:
+        """Nothing is asked (any more). What ran to its end comes back by itself; what was called off comes back now."""
+        going, self._going = self._going, None
+        if going is not None:
+            last = [one for _, one in standing(self._live.records, now, AFTER_S) if one.begin_s <= now.timestamp()]
+            if not any(one.end_s <= now.timestamp() for one in last):
+                why = Message("The request was taken back")
+                for name in self._levers:
+                    for outcome in await self._desk.end(f"{name}:{going.key}", self._live.state, now, why):
+                        self._publish(outcome.frames)
+            self._note({"stage": "over", "key": going.key}, now)
+        if self.plans and now >= max(plan.expires for plan, _ in self.plans):
+            self.plans = ()
+
+    # proof
+
+    def prove(self, now: datetime) -> None:
+        """Judge each request that has been over for an hour, once."""
+        live, now_s = self._live, now.timestamp()
+        notes = [record for _, _, record in live.records.read(TOPIC, limit=KEPT, newest=True)]
+        proven = {record["request"] for record in notes if record["stage"] in ("proved", "unproven")}
+        for who, one in standing(live.records, now, PROVEN_WITHIN_S):
+            name = f"{who}/{one.key}@{one.begin_s:.0f}"
+            if name in proven or one.end_s + AFTER_S > now_s:
+                continue
+            begun = [r for r in notes if r["stage"] == "begun" and one.begin_s - LEAD_S - 1 <= r["time_s"] < one.end_s]
+            if begun:
+                self._prove(name, one, begun[0], now)
+            elif one.end_s + PROVEN_WITHIN_S / 2 < now_s:
+                self._note({"stage": "unproven", "request": name, "why": "nobody answered it"}, now)
+
+    def _prove(self, name: str, one: Request, begun: Mapping[str, Any], now: datetime) -> None:
+        ordered_s, baseline_w = float(begun["time_s"]), float(begun["baseline_w"])
+        start = datetime.fromtimestamp(ordered_s - AFTER_S, UTC)
+        end = datetime.fromtimestamp(one.end_s + AFTER_S, UTC)
+        series = self._live.store.series("site", ("facility_power_w",), start, end, STEP_S)
+        power_w = series.values["facility_power_w"]
+        known = power_w[:, 0] if power_w.shape[1] else np.full(len(series.time_s), np.nan)
+        aimed = targets(one, series.time_s, STEP_S, baseline_w)
+        try:
+            proof = prove(series.time_s, known, aimed, baseline_w, ordered_s, "mean of the hour before the first order")
+        except (ValueError, IndexError) as error:
+            self._note({"stage": "unproven", "request": name, "why": str(error)}, now)
+            return
+        modes = {lever: str(self._live.modes.get(lever, Mode.ADVISE)) for lever in self._levers}
+        record = {"stage": "proved", "request": name, "key": begun["key"], "baseline_w": baseline_w, "modes": modes}
+        self._note({**record, **asdict(proof)}, now)
+
+    def _note(self, record: Mapping[str, Any], now: datetime) -> None:
+        self._live.records.append(TOPIC, now, plain({**record, "time_s": now.timestamp()}))
+
+    def _recall(self) -> None:
+        """What was being answered when a process before this one ended."""
+        notes = [record for _, _, record in self._live.records.read(TOPIC, limit=KEPT, newest=True)]
+        over = {record["key"] for record in notes if record["stage"] == "over"}
+        going = next((one for one in reversed(notes) if one["stage"] == "begun" and one["key"] not in over), None)
+        if going is not None:
+            ordered = datetime.fromtimestamp(going["time_s"], UTC)
+            self._going = _Going(going["key"], ordered, going["baseline_w"], charge_frac=dict(going["charge_frac"]))
+            drew = np.array([np.nan if one is None else float(one) for one in going["reference_w"]])
+            self._reference = drew if len(drew) == len(self._reference) else self._reference
+
+
+def _until(request: Request, most_s: float) -> Request:
+    """The same with an end."""
+    last = request.intervals[-1]
+    return replace(request, intervals=(*request.intervals[:-1], replace(last, end_s=max(most_s, last.begin_s + STEP_S))))

@@ -1,0 +1,154 @@
+"""A centre that runs: its tasks on a real clock, its faces on a port, signals that end it or reload its configuration.
+
+A reload checks the new configuration, then puts a new centre in the place of the running one; what is wrong with it is said,
+and the old one goes on.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+
+from analytics.rules import DEFAULT_RULES, load_rules
+from twin.errors import ConfigError, SourceError
+from twin.message import Message
+from ui.app import TASK_NAMES, WHOLE, Centre, environment, open_sources
+from ui.config import Config, load_config, site_of
+from ui.listen import faces, handled, listen
+from ui.oncall.wiring import read_oncall
+from ui.roles import Part
+from ui.tasks import RealClock
+
+log = logging.getLogger(__name__)
+
+
+class _Run:
+    """A running centre that can be replaced by the next. ``ended`` is called when it is over, ``broke`` where by a fault of
+    ours. ``begin`` and ``end`` are called from one thread."""
+
+    def __init__(
+        self, centre: Centre, loop: asyncio.AbstractEventLoop, speed: float, path: Path | None, ended: Callable[[], None]
+    ) -> None:
+        self.centre, self.live, self._ended, self.broke = centre, centre.live, ended, False
+        self._loop, self._speed, self._path = loop, speed, path
+        self._wanted, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
+
+    def begin(self) -> None:
+        """Start the tasks, after the history that a simulated plant makes up; returns at once."""
+        self._thread.start()
+
+    def reload_soon(self) -> None:
+        """Ask for the configuration to be read again; safe in a signal handler."""
+        self._wanted.set()
+
+    def end(self) -> None:
+        """Stop the tasks and close the store; returns when all is kept."""
+        self._over.set()
+        self._wanted.set()
+        self._thread.join()
+
+    def _life(self) -> None:
+        try:
+            self._live_on()
+        except Exception:
+            log.exception("the centre broke; icctwin ends")
+            self.broke = True
+        finally:
+            self.centre.stop(self._loop)
+            self._ended()
+
+    def _live_on(self) -> None:
+        start = self.centre.clock.now()
+        for opened in self.centre.opened:
+            if opened.history is not None and "ingest" in self.centre.part.roles:
+                self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
+        if self._over.is_set():
+            return
+        self.centre.start(self._loop, self._speed)
+        while not self._over.is_set():
+            self._wanted.wait()
+            self._wanted.clear()
+            if not self._over.is_set():
+                self._reload()
+
+    def _reload(self) -> None:
+        if self._path is None:
+            self.live.notices = (Message("The demo has no configuration to read again"),)
+            return
+        old = self.centre
+        try:
+            config = load_config(self._path)
+            open_sources(config, site_of(config, TASK_NAMES))
+            load_rules(config.alerts.rules or DEFAULT_RULES)
+            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
+        except ConfigError as error:
+            log.error("the new configuration is refused, the old one goes on:\n%s", error)
+            why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
+            self.live.notices = (why,)
+            return
+        old.stop(self._loop)
+        try:
+            self.centre = Centre(config, old.clock, live=self.live, part=old.part)
+        except (ConfigError, SourceError) as error:
+            log.error("the new configuration does not start, the old one goes on: %s", error)
+            self.centre = Centre(old.config, old.clock, live=self.live, part=old.part)
+            self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
+        self.centre.start(self._loop, self._speed)
+        if config.wall != old.config.wall:
+            self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
+        log.warning("the configuration was read again")
+
+
+def serve(
+    config: Config,
+    *,
+    speed: float = 1.0,
+    demo: bool = False,
+    seconds: float | None = None,
+    path: Path | None = None,
+    part: Part = WHOLE,
+) -> int:
+    """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
+    reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
+    listener = listen(config.wall) if "wall" in part.roles else None
+    centre = Centre(config, RealClock(speed), part=part)
+    centre.live.demo, centre.live.speed = demo, speed
+    loop = asyncio.new_event_loop()
+    ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
+    ingest.start()
+    server, over = faces(centre.live, config.wall) if listener else None, threading.Event()
+
+    def end() -> None:
+        over.set()
+        if server:
+            server.should_exit = True
+
+    run = _Run(centre, loop, speed, path, end)
+    timer = threading.Timer(seconds, end) if seconds else None
+    handlers = handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
+    try:
+        run.begin()
+        if timer:
+            timer.start()
+        if listener and server:
+            log.warning("the wall is on %s", config.wall.address(listener.getsockname()[1]))
+            server.run(sockets=[listener])
+        else:
+            log.warning("%s runs", part.name)
+            over.wait()
+    finally:
+        if timer:
+            timer.cancel()
+        run.end()
+        loop.call_soon_threadsafe(loop.stop)
+        ingest.join()
+        loop.close()
+        if listener:
+            listener.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return int(run.broke)
