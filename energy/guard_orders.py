@@ -131,6 +131,8 @@ def _gain(case: Case) -> Found:
     gain = case.plan.gain
     if case.plan.request or not _holds_back(case):
         return  # what answers a request of the grid need not gain
+    if gain is None and math.isfinite(case.plan.effect.low_w) and case.plan.effect.high_w < 0:
+        return  # what surely saves power has its word in that
     if gain is None or not (math.isfinite(gain.low_frac) and gain.low_frac <= gain.change_frac <= gain.high_frac < 0):
         low, high = (math.nan, math.nan) if gain is None else (gain.low_frac, gain.high_frac)
         yield {"low_pct": 100 * low, "high_pct": 100 * high}

@@ -50,7 +50,8 @@ class Plan:
 
     ``actions`` set metrics of assets; ``orders`` are for schedulers (queue's id, what it is told), carried out in their order,
     and ``gain`` is what those are expected to bring; ``effect`` is then of no power. ``request``: key of the grid's request
-    that it answers: then it need not save anything, is followed each minute, and each of its actions stands for itself."""
+    that it answers, or *contract*: then it need not save anything; what answers a request is followed each minute, and each of
+    its actions stands for itself."""
 
     key: str
     lever: str

@@ -10,7 +10,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from access_house import PASSWORD
-from browsing import WAIT_MS, chromium, tab
+from browsing import WAIT_MS, axe_on, chromium, tab
 from faces_harness import NOW, Hands, live_of, served
 from hall import hall_site
 from playwright.sync_api import Browser, Page, expect
@@ -43,6 +43,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     made.access = Access(made.records, AccessSection.model_validate({}))
     made.records = made.access.records
     made.access.users.add("li.na", PASSWORD, Role.OPERATOR, NOW)
+    made.access.users.add("zhao.yi", PASSWORD, Role.ADMIN, NOW)
     rng, racks = np.random.default_rng(3), site.count("rack")
     frames = []
     for m in range(60):
@@ -76,8 +77,8 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         yield made
 
 
-def sign_in(page: Page, password: str = PASSWORD) -> None:
-    page.get_by_label("Name").fill("li.na")
+def sign_in(page: Page, password: str = PASSWORD, name: str = "li.na") -> None:
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
 
@@ -141,7 +142,7 @@ def test_an_asset_shows_its_charts_and_what_people_noted_on_them(page: Page, liv
     expect(page.locator(".chart .shapelayer path")).to_have_count(1)
     (kept,) = live.access.annotations.rows().values()  # type: ignore[union-attr]
     assert (kept["start"], kept["asset"], kept["by"]) == ("2026-03-10T06:00:00Z", rack, "li.na")
-    page.locator("#readings button", has_text="return_temp_c").click()
+    page.locator("#readings button", has_text="return temperature").click()
     expect(page.locator(".chart")).to_have_count(2)
     box = page.locator(".chart .nsewdrag").first.bounding_box()
     assert box
@@ -180,3 +181,51 @@ def test_ones_own_password_tokens_and_sessions(page: Page, url: str) -> None:
     page.locator("#password input[name=new]").fill("another one, long enough")
     page.get_by_role("button", name="Change password").click()
     expect(page.locator("#said")).to_have_text("The old password is wrong.")
+
+
+def test_signing_in_and_an_account_are_accessible_in_both_languages_and_all_themes(browser: Browser, url: str) -> None:
+    turns = [(language, theme) for theme in ("dark", "light", "contrast") for language in ("zh", "en")]
+    with tab(browser) as page:
+        for language, theme in turns:
+            page.goto(f"{url}/sign-in?lang={language}&theme={theme}")
+            assert axe_on(page) == [], f"sign-in {language} {theme}"
+        sign_in(page, name="zhao.yi")
+        page.wait_for_url(lambda at: "sign-in" not in at)
+        for language, theme in turns:
+            page.goto(f"{url}/account?lang={language}&theme={theme}")
+            expect(page.locator("#users .entry")).to_have_count(2)
+            expect(page.locator("[data-x=site]")).not_to_have_text("")
+            assert axe_on(page) == [], f"account {language} {theme}"
+
+
+def test_what_a_person_chose_is_the_same_in_every_browser_of_theirs(browser: Browser, url: str, live: Live) -> None:
+    def begin(page: Page, name: str) -> None:
+        page.goto(f"{url}/audit")
+        sign_in(page, name=name)
+        page.wait_for_url("**/audit")
+        expect(page.locator("#who")).to_contain_text(name)
+        expect(page.locator("[data-clock]")).not_to_have_text("")
+
+    with tab(browser) as one, tab(browser) as other:
+        begin(one, "li.na")
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator("#theme").select_option("contrast")
+        one.locator("#zone").focus()
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator("#zone").select_option("America/New_York")
+        with one.expect_response(lambda answer: "/choices" in answer.url and answer.request.method == "PUT"):
+            one.locator('[data-lang="zh"]').click()
+        begin(other, "li.na")
+        expect(other.locator("html")).to_have_attribute("data-theme", "contrast")
+        expect(other.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(other.locator("#zone")).to_have_value("America/New_York")
+        expect(other.locator("[data-clock]")).to_have_text(re.compile("^02:"))
+        nonsense = one.request.put(
+            f"{url}/api/v1/access/choices",
+            data={"zone": "Mars/Olympus"},
+            headers={"origin": url, "content-type": "application/json"},
+        )
+        assert (nonsense.status, "Mars/Olympus" in nonsense.text()) == (422, True)
+    with tab(browser) as third:
+        begin(third, "zhao.yi")
+        expect(third.locator("html")).to_have_attribute("data-theme", "dark")

@@ -1,11 +1,16 @@
 """A report's sums are the store's, its parts sum to the meter, the same week gives the same bytes, nothing is made up."""
 
+import asyncio
 import json
 import re
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +24,14 @@ from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.errors import ConfigError
 from twin.frame import Frame
+from twin.ports import Records, Store
 from twin.site import Site
+from twin.state import State
+from ui.faces.pages.reports import LABELS as PAGE_LABELS
+from ui.faces.server import build_server
+from ui.oncall.book import Book
+from ui.oncall.file import no_oncall
+from ui.oncall.service import OnCall
 from ui.report.compose import compose
 from ui.report.document import Report
 from ui.report.energy import Limits
@@ -28,6 +40,8 @@ from ui.report.page import page
 from ui.report.show import Show
 from ui.report.span import last_over, span_of
 from ui.report.write import FORMATS, files
+from ui.tasks import VirtualClock
+from ui.view import Live
 from ui.words import words
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -35,8 +49,17 @@ WEEK = span_of("2026-W46", ZONE)
 EVIL = "<script>alert(1)</script>"
 
 
+class House(NamedTuple):
+    site: Site
+    store: Store
+    records: Records
+
+
+GIVEN = Given(average_gco2_per_kwh=500.0)
+
+
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     """Two weeks of a small site by the quarter of an hour; the second takes a tenth more. Two runs, one of them idle."""
     site, folder = small_site(), tmp_path_factory.mktemp("report")
     store, records = open_store(folder / "store", site), open_records(folder / "records.db")
@@ -56,7 +79,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         records.append(TOPIC, WEEK.start, {"entry": "begun", **run})
         ended = {"entry": "ended", "key": run["key"], "end_s": start_s + days * 86400.0, "end_told": True}
         records.append(TOPIC, WEEK.start + timedelta(days=days), ended)
-    return gather(site, store, records, WEEK, Given(average_gco2_per_kwh=500.0))
+    return House(site, store, records)
+
+
+@pytest.fixture(scope="module")
+def inputs(house: House) -> Inputs:
+    return gather(*house, WEEK, GIVEN)
 
 
 def _one(kind: str, at: datetime, values: dict[str, float]) -> Frame:
@@ -112,6 +140,63 @@ def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) 
     assert EVIL not in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"https?://(?!www\.w3\.org)", text)
+
+
+def test_each_number_links_to_the_question_behind_it(house: House, report: Report) -> None:
+    site, store, records = house
+    clock = VirtualClock(WEEK.end)
+    live = Live(site, State(site), store, records, clock, WEEK.end, given=lambda span: GIVEN)
+    live.oncall = OnCall(site, Book(Path(":memory:")), records, no_oncall("UTC"), WEEK.end)
+
+    async def look() -> int:
+        transport, equal = httpx.ASGITransport(build_server(live), client=("127.0.0.1", 1)), 0
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as ask:
+            for section in report.sections:
+                for figure in section.figures:
+                    assert figure.query or figure.key in NO_QUESTION, figure.key
+                    answer = await ask.get(figure.query or "/healthz")
+                    assert answer.status_code == 200, (figure.key, figure.query, answer.text)
+                    found = answer.json()
+                    _, _, pointer = figure.query.partition("#/")
+                    for part in pointer.split("/") if pointer else ():
+                        found = found[part]
+                    if pointer and found is not None:
+                        assert found == pytest.approx(figure.value, rel=1e-9), figure.key
+                        equal += 1
+        return equal
+
+    assert asyncio.run(look()) >= 8
+    reached = compose(gather(*house, WEEK, GIVEN), outside="https://twin.example.org/")
+    urls = {figure.query for section in reached.sections for figure in section.figures if figure.query}
+    assert all(url.startswith("https://twin.example.org/api/v1/") for url in urls)
+    made = dict(files(reached, ("en",), ("html", "pdf"), WEEK.end, ""))
+    assert b'href="https://twin.example.org/api/v1/energy?' in made["2026-W46.html"]
+
+
+NO_QUESTION = ("free_cooling_s",)
+
+
+def test_the_pdf_is_tagged_for_those_who_hear_it(report: Report) -> None:
+    made = dict(files(report, ("zh",), ("pdf",), WEEK.end, ""))["2026-W46.pdf"]
+    text = b"".join(_streams(made))
+    assert b"pdfuaid" in text
+    for mark in (b"/StructTreeRoot", b"/Lang", b"/MarkInfo"):
+        assert mark in text, mark
+    assert text.count(b"/S/TH") + text.count(b"/S /TH") >= 10
+
+
+def _streams(pdf: bytes) -> Iterator[bytes]:
+    """A PDF's objects, those in compressed streams too."""
+    yield pdf
+    for found in re.finditer(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        try:
+            yield zlib.decompress(found[1])
+        except zlib.error:
+            continue
+
+
+def test_the_pages_list_names_every_figure_of_a_first_page(report: Report) -> None:
+    assert {figure.label for figure in report.head} <= set(PAGE_LABELS)
 
 
 def test_every_word_is_also_chinese(report: Report) -> None:

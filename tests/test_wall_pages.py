@@ -22,6 +22,7 @@ from wall_harness import MOODS, plant_live, site_frame
 
 from twin.errors import SourceError
 from ui.faces.pages import PAGES, page_of
+from ui.faces.pages.jobpath import paths
 from ui.faces.server import build_server
 from ui.view import Live
 
@@ -120,6 +121,7 @@ PLAIN = {
     "/twin": "/twin",
     "/calibration": "/calibration",
     "/oncall": "/oncall",
+    "/reports": "/reports",
     "/account": "/account",
     "/explore": "/explore?kind=rack&metric=power_w&back=86400",
     "/compare": "/compare?a=h1-a01&b=h1-a02",
@@ -278,3 +280,39 @@ def test_a_slow_store_delays_no_number_and_what_it_owes_is_said(browser: Browser
         expect(page.locator('[data-n="pue"] .v')).to_have_text("1.777")
         assert page.locator("[data-lost]").inner_text() == ""
         assert time.monotonic() - began < 60
+
+
+def test_the_path_of_a_chosen_job_is_told_and_marked_on_the_map(browser: Browser, walls: dict[str, str]) -> None:
+    with tab(browser) as page:
+        opened(page, walls["normal"], "/network")
+        expect(page.locator('[data-l="path"] .row').first).to_be_visible()
+        expect(page.locator("#fabric .passed")).to_have_count(0)
+        last = page.locator("#job option").last
+        page.locator("#job").select_option(label=last.inner_text())
+        expect(page.locator("#fabric .switch-box.passed").first).to_be_attached()
+        told = set(page.locator('[data-l="path"] .row').all_inner_texts()[1].split("\n")[-1].split(", "))
+        marked = page.evaluate(
+            "() => [...document.querySelectorAll('#fabric .switch-box.passed title')].map((e) => e.textContent.split(':')[0])"
+        )
+        assert told <= set(marked), "the leaves that are written are those that are marked"
+
+
+def test_the_path_of_a_job_is_what_a_plain_search_finds() -> None:
+    live = plant_live("normal")
+    site, jobs = live.site, live.jobs
+    up: dict[str, set[str]] = {}
+    links = site.links["connects"]
+    for a, b in zip(links.source.tolist(), links.target.tolist(), strict=True):
+        for one, other in ((a, b), (b, a)):
+            if site.ids[other] in set(site.ids_of("switch")):
+                up.setdefault(site.ids[one], set()).add(site.ids[other])
+    for path in paths(jobs, site):
+        job = jobs.ids.index(path.job)
+        gpus = [site.ids_of("gpu")[i] for i in jobs.rows[jobs.job_of == job]]
+        front = {gpu.rpartition("-")[0] for gpu in gpus}
+        assert path.nodes == len(front)
+        seen: set[str] = set()
+        for tier in path.tiers:
+            front = set().union(*(up.get(one, set()) for one in front)) - seen
+            seen |= front
+            assert {site.ids[i] for i in tier.tolist()} == front

@@ -152,10 +152,17 @@ class Acting:
 
     async def _outlook(self, now: datetime) -> Outlook:
         base = outlook_of(self._live.forecasts)
-        queues = tuple(_without(queue, self.desk.hands_off(queue.name)) for queue in self._queues.values())
+        kept = {entry.target for entry in self.desk.ordered if entry.plan.startswith("job_peak:")}
+        queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
-        return Outlook(base.time_s, base.facility_power_w, base.it_power_w, base.wet_bulb_c, signal, queues)
+        return replace(base, signal=signal, queues=queues, limit_w=self._contracted_w())
+
+    def _contracted_w(self) -> float:
+        """What the tariff's contract lets the centre draw; infinity where it has none."""
+        tariff = self._live.given(timedelta()).tariff
+        demand = None if tariff is None else tariff.demand
+        return 1e3 * demand.contracted_kw if demand is not None and demand.contracted_kw > 0 else np.inf
 
     def _foreseen(self, now: datetime) -> SignalAhead | None:
         """The signal as it is foreseen; made anew with each slot."""

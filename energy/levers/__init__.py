@@ -58,7 +58,8 @@ class Call:
 class Outlook:
     """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
     empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
-    ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something."""
+    ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
+    ``limit_w``: the power that is contracted."""
 
     time_s: Floats
     facility_power_w: Floats
@@ -67,6 +68,7 @@ class Outlook:
     signal: SignalAhead | None = None
     queues: Sequence[QueueNow] = ()
     call: Call | None = None
+    limit_w: float = np.inf
 
     def within(self, column: Floats, start_s: float, end_s: float) -> Floats:
         """float64[m]: what is known of ``column`` in the steps that start in ``[start_s, end_s)``; may be empty."""
@@ -97,6 +99,8 @@ LEVERS: Mapping[str, str] = MappingProxyType(
     {
         "coolant_flow": "energy.levers.coolant_flow",
         "demand_response": "energy.levers.demand_response",
+        "job_peak": "energy.levers.job_peak",
+        "job_place": "energy.levers.job_place",
         "job_respond": "energy.levers.job_respond",
         "job_shift": "energy.levers.job_shift",
         "job_start": "energy.levers.job_start",

@@ -128,13 +128,13 @@ def _starts(free: Movable, left: list[Floats], signal: SignalAhead, stands: Ints
         mine = np.flatnonzero(free.pool == p)
         if len(mine):
             work = free.work.only(mine)
-            usual[mine] = _in_turn(work, rest)
+            usual[mine] = in_turn(work, rest)
             start[mine] = _placed(work, rest, signal, usual[mine], stands[mine])
     return start, usual
 
 
-def _in_turn(work: Work, rest: Floats) -> Ints:
-    """First slot of each as it would start at its first room; the last one where there is none."""
+def in_turn(work: Work, rest: Floats) -> Ints:
+    """int32[n]: first slot of each as it would start at its first room; the last one where there is none."""
     left, slots = rest.copy(), len(rest)
     first = np.zeros(len(work), dtype=np.int32)
     weight = np.arange(slots, dtype=np.float64)

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from energy.tune.knobs import Knob
 from twin.frame import Floats
 
 
 class Case(NamedTuple):
-    """Columns over n cases: settings of all knobs [n, k], air outside [°C], load over full load (0-1)."""
+    """Cases as columns: settings of all knobs [..., k], air outside [°C] and load over full load (0-1) [...]. The leading axes
+    broadcast: a few hours of weather [h, 1] beside many settings [1, m, k] are h·m cases, and what depends on the weather alone
+    is worked out h times."""
 
     knobs: Floats
     dry_bulb_c: Floats
@@ -39,6 +43,11 @@ class Physics(Protocol):
         ...
 
     @property
+    def peak_frac(self) -> float:
+        """The highest load, over full load, that there can be."""
+        ...
+
+    @property
     def knobs(self) -> tuple[Knob, ...]:
         """What may be set."""
         ...
@@ -48,8 +57,13 @@ class Physics(Protocol):
         """Names of what must stay above 0, in their units."""
         ...
 
+    @property
+    def reserves(self) -> tuple[float, ...]:
+        """What is kept off each margin for how the plant behaves before it has settled, in the margin's unit."""
+        ...
+
     def limits(self, case: Case) -> Floats:
-        """float64[n, c]: those margins as the physics has them."""
+        """float64[..., c]: those margins as the physics has them."""
         ...
 
     def parts(self) -> Mapping[str, Part]:
@@ -57,5 +71,10 @@ class Physics(Protocol):
         ...
 
     def terms(self, case: Case) -> Mapping[str, Floats]:
-        """part -> float64[n, m]: the terms that the parts are made of."""
+        """part -> float64[..., p]: the terms that the parts are made of."""
         ...
+
+
+def columns(*values: Floats) -> Floats:
+    """float64[..., p]: p broadcast columns side by side."""
+    return np.stack(np.broadcast_arrays(*values), axis=-1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energy.tune.case import Case, Part
+from energy.tune.case import Case, Part, columns
 from energy.tune.knobs import Knob
 from twin.frame import Floats
 from twin.physics import chiller, tower
@@ -23,6 +23,7 @@ _ON_FRAC = 0.08  # heat over full load from which a chiller surely runs
 _LEAST_AIR_FRAC = 0.4  # of air terminals
 TOWER_FAN_FRAC, PUMP_FRAC = 0.0127, 0.012  # twin.params, PlantParams
 _WET_KNOTS = (-16.0, -10.0, -7.0, -4.0, -1.0, 2.0, 6.0, 12.0)  # wet bulb less supply [K]
+_NEAR_KNOTS = (-6.0, -2.0, 0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 12.0)  # condenser water less wet bulb [K]: towers hit a wall there
 _COLD_KNOTS = (-8.0, -3.0, 0.0, 3.0, 6.0, 10.0, 15.0)  # dry bulb less supply [K]
 
 
@@ -41,7 +42,7 @@ class AirSystem:
 class AirHall:
     """``it_w``: IT power at full load, a scale; ``inlet_c``: lowest and highest IT inlet that the operator allows (ASHRAE
     class); ``zone_c``: set point of the room, for the air that it asks for; ``supply_c``: lowest and highest supply air;
-    ``jump_frac``: the largest rise of load that may come before a decision has worked."""
+    ``jump_frac``: the largest rise of load that may come before a decision has worked; ``peak_frac``: the highest load."""
 
     it_w: float
     systems: tuple[AirSystem, ...] = (AirSystem(16.0), AirSystem(23.0, 20.0))
@@ -49,6 +50,7 @@ class AirHall:
     supply_c: tuple[float, float] = (14.0, 24.0)
     zone_c: float = 23.0
     jump_frac: float = 0.3
+    peak_frac: float = 1.0
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
@@ -63,51 +65,65 @@ class AirHall:
         """What must stay above 0."""
         return ("inlet_high_k", "inlet_low_k")
 
+    @property
+    def reserves(self) -> tuple[float, ...]:
+        """Nothing besides: air follows its set point within a step."""
+        return (0.0, 0.0)
+
     def limits(self, case: Case) -> Floats:
-        """float64[n, 2]: room to the inlet's bounds [K] by supply air alone; recirculation is what measurement adds."""
-        inlet = case.knobs[:, 0] + 1.0
-        return np.stack([self.inlet_c[1] - inlet, inlet - self.inlet_c[0]], axis=1)
+        """float64[..., 2]: room to the inlet's bounds [K] by supply air alone; recirculation is what measurement adds."""
+        inlet = case.knobs[..., 0] + 1.0
+        return columns(self.inlet_c[1] - inlet, inlet - self.inlet_c[0])
 
     def parts(self) -> Mapping[str, Part]:
         """Metered parts of facility power with the prior of their terms, over ``it_w``: IT, the fans that blow the air, and
-        all that makes it cold. The twin's guess at the last has weight 1; what it leaves out is a response in three lines of
-        hinges (dry bulb, wet and dry bulb less supply), 0 until it was learned."""
-        hinges = 2 * len(self._dry_knots()) + len(_WET_KNOTS) + len(_COLD_KNOTS)
+        all that makes it cold. The twin's guess at the last has weight 1; what it leaves out is a response in lines of hinges
+        (dry bulb, wet and dry bulb less supply, condenser water less wet bulb), 0 until it was learned."""
+        hinges = 2 * len(self._dry_knots()) + len(_WET_KNOTS) + len(_COLD_KNOTS) + len(_NEAR_KNOTS)
+        curve = 2 * len(self._supply_knots())
         return {
-            "it": Part((1.0, 0.05, 0.02, 0.0), (0.4, 0.2, 0.1, 0.1), 0.003),
+            "it": Part((1.0, 0.05, 0.02, 0.0, *(0.0,) * curve), (0.4, 0.2, 0.1, 0.1, *(0.1,) * curve), 0.003),
             "fan": Part((0.02, 0.02, 0.02), (0.02, 0.02, 0.03), 0.001),
             "cold": Part((1.0, *(0.0,) * hinges), (0.3, *(0.04,) * hinges), 0.003),
         }
 
     def terms(self, case: Case) -> Mapping[str, Floats]:
-        """part -> float64[n, m]."""
-        supply, dry, wet, load = case.knobs[:, 0], case.dry_bulb_c, case.wet_bulb_c, case.load_frac
-        one, x = np.ones(len(load)), (supply - SUPPLY_C) / 10.0
+        """part -> float64[..., p]."""
+        supply, dry, wet, load = case.knobs[..., 0], case.dry_bulb_c, case.wet_bulb_c, case.load_frac
+        one, x = np.ones(1), (supply - SUPPLY_C) / 10.0
         blown = np.clip(load * RISE_K / np.maximum(self.zone_c + 1.5 - supply, 1.0), _LEAST_AIR_FRAC, 1.0)
         outside = _hinges(dry, self._dry_knots())
-        cold = [self._cold_frac(case)[:, None], outside, outside * x[:, None]]
+        frac, on = self._cold_frac(case)
+        cold = [frac[..., None], outside, outside * x[..., None]]
         cold += [_hinges(wet - supply, _WET_KNOTS), _hinges(dry - supply, _COLD_KNOTS)]
+        cold += [on[..., None] * _hinges(case.knobs[..., 1] - wet, _NEAR_KNOTS)]
+        curve = _hinges(supply, self._supply_knots())
+        it = [columns(load, one, load * x, x), curve, load[..., None] * curve]
         return {
-            "it": np.stack([load, one, load * x, x], axis=1),
-            "fan": np.stack([one, blown, blown**FAN_EXPONENT], axis=1),
-            "cold": np.concatenate(cold, axis=1),
+            "it": _beside(it),
+            "fan": columns(one, blown, blown**FAN_EXPONENT),
+            "cold": _beside(cold),
         }
+
+    def _supply_knots(self) -> tuple[float, ...]:
+        """Knots of supply air: what IT draws over its inlet is a curve of its own (fans of servers, leakage)."""
+        return tuple(np.linspace(*self.supply_c, 6).tolist())
 
     def _dry_knots(self) -> tuple[float, ...]:
         """Knots of dry bulb: a pair where an economiser shuts, so that the response may step there."""
         steps = (edge for system in self.systems for edge in (system.economiser_c - 0.1, system.economiser_c + 0.1))
         return tuple(sorted({-10.0, 2.0, 6.0, 11.0, 19.0, 27.0, 31.0, 36.0, *steps}))
 
-    def _cold_frac(self, case: Case) -> Floats:
-        """Power of chiller, pumps and tower fans over ``it_w``, by the twin's physics."""
-        supply, condenser = case.knobs[:, 0], case.knobs[:, 1]
-        left = np.mean([self._left(system, supply, case.dry_bulb_c, case.wet_bulb_c) for system in self.systems], axis=0)
+    def _cold_frac(self, case: Case) -> tuple[Floats, Floats]:
+        """Power of chiller, pumps and tower fans over ``it_w`` by the twin's physics, and how surely a chiller runs (0-1)."""
+        supply, condenser = case.knobs[..., 0], case.knobs[..., 1]
+        left = sum(self._left(system, supply, case.dry_bulb_c, case.wet_bulb_c) for system in self.systems) / len(self.systems)
         heat = case.load_frac * left
         on = 1 - np.exp(-heat / _ON_FRAC)
         warm = np.maximum(condenser, case.wet_bulb_c + 3.0) + CONDENSER_RANGE_K
         air = tower.air_frac(condenser - case.wet_bulb_c, case.wet_bulb_c, CONDENSER_RANGE_K) ** FAN_EXPONENT
         fans = on * air * TOWER_FAN_FRAC
-        return np.asarray(heat / chiller.cop_ratio(CHILLED_C, warm, CARNOT_FRAC) + fans + on * 2 * PUMP_FRAC)
+        return np.asarray(heat / chiller.cop_ratio(CHILLED_C, warm, CARNOT_FRAC) + fans + on * 2 * PUMP_FRAC), on
 
     def _left(self, system: AirSystem, supply: Floats, dry: Floats, wet: Floats) -> Floats:
         """Share of the heat that outdoor air and evaporation leave to the coil (0-1)."""
@@ -118,12 +134,19 @@ class AirHall:
         return np.asarray(np.clip((entering - supply - taken) / RISE_K, 0.0, 1.0))
 
 
+def _beside(parts: Sequence[Floats]) -> Floats:
+    """float64[..., p]: blocks of terms side by side, broadcast over their cases."""
+    shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return np.concatenate([np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts], axis=-1)
+
+
 def _hinges(values: Floats, knots: Sequence[float]) -> Floats:
-    """float64[n, k]: weights of linear interpolation between ``knots``, held beyond the outer ones."""
-    inner = np.clip(values, knots[0], knots[-1])
-    at = np.clip(np.searchsorted(knots, inner, side="right") - 1, 0, len(knots) - 2)
+    """float64[..., k]: weights of linear interpolation between ``knots``, held beyond the outer ones."""
     edges = np.asarray(knots)
-    part = (inner - edges[at]) / (edges[at + 1] - edges[at])
-    made, rows = np.zeros((len(values), len(knots))), np.arange(len(values))
-    made[rows, at], made[rows, at + 1] = 1 - part, part
+    inner = np.clip(values, edges[0], edges[-1])[..., None]
+    rising = np.clip((inner - edges[:-1]) / np.diff(edges), 0.0, 1.0)  # 1 once a knot is passed
+    made = np.zeros((*rising.shape[:-1], len(knots)))
+    made[..., 0] = 1.0
+    made[..., 1:] += rising
+    made[..., :-1] -= rising
     return made

@@ -12,6 +12,7 @@ from twin.frame import Floats
 
 _LEAST_SCALE = 1e-6
 _NOISE_MEMORY = 200  # readings over which the spread of readings is averaged
+_ROUNDS = 3  # of a fit and the spread of its readings
 _SLOW, _SLOW_MEMORY = 48, 480  # readings over which what stays off is averaged, and over which that is remembered
 
 
@@ -34,9 +35,17 @@ class Learned:
         """How far off the expectation is for a day on end (root of the mean square): what the terms leave out."""
         return float(np.sqrt(self._slow_square))
 
-    def forget_after(self, memory: float) -> None:
-        """From now on an old reading counts 1/e after ``memory`` readings."""
-        self._keep = np.exp(-1 / memory)
+    def fit(self, terms: Floats, readings: Floats) -> None:
+        """Learn from many readings [n] at once, none older than another, and their spread with them. NaN is not learned."""
+        known = np.isfinite(readings) & np.isfinite(terms).all(axis=1)
+        terms, readings = terms[known], readings[known]
+        square, pull = terms.T @ terms, terms.T @ readings
+        for _ in range(_ROUNDS if len(readings) else 0):
+            self._information = self._prior + square / self.variance
+            self._said = self._pull + pull / self.variance
+            self._solve()
+            self.variance = max(float(((readings - self.expect(terms)) ** 2).mean()), self._least)
+        self.count += len(readings)
 
     def settle(self, doubt: float, least: float) -> None:
         """What is known now becomes the prior, with ``doubt`` times its uncertainty and ``least`` of it at least: a plant that
@@ -53,12 +62,12 @@ class Learned:
         self.theta: Floats = self.covariance @ self._said
 
     def expect(self, terms: Floats) -> Floats:
-        """float64[n]: what ``terms`` [n, m] give."""
+        """float64[...]: what ``terms`` [..., p] give."""
         return np.asarray(terms @ self.theta)
 
     def sigma(self, terms: Floats) -> Floats:
-        """float64[n]: standard uncertainty of ``expect`` from what is not known of θ; noise not counted."""
-        return np.asarray(np.sqrt(np.maximum(((terms @ self.covariance) * terms).sum(axis=1), 0.0)))
+        """float64[...]: standard uncertainty of ``expect`` from what is not known of θ; noise not counted."""
+        return np.asarray(np.sqrt(np.maximum(((terms @ self.covariance) * terms).sum(axis=-1), 0.0)))
 
     def take(self, terms: Floats, reading: float) -> float:
         """Learn from one reading; gives how far off the expectation was, in its own standard deviations. NaN is not learned."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energy.tune.case import Case, Part
+from energy.tune.case import Case, Part, columns
 from energy.tune.knobs import Knob
 from twin.frame import Floats
 from twin.physics import cdu, tower
@@ -27,7 +27,8 @@ class WarmLoop:
 
     Bounds: supply between ``supply_c`` (dew point, water class) and never above ``class_c``, where the class ends; return and
     junction at most ``return_c`` and ``junction_c``; flow over design at least ``least_flow_frac``. ``jump_frac``: the largest
-    rise of load, over full load, before a decision has worked.
+    rise of load, over full load, before a decision has worked; ``peak_frac``: the highest load that the machine can draw;
+    ``overshoot_k``: of supply after such a jump.
     """
 
     it_w: float
@@ -41,6 +42,8 @@ class WarmLoop:
     least_flow_frac: float = 0.3
     plate_k: float = 28.0
     jump_frac: float = 0.7
+    peak_frac: float = 1.0
+    overshoot_k: float = 1.0
     plate_exponent: float = 1 / 3  # twin.params, LoopParams.plate_exponent
 
     @property
@@ -49,7 +52,7 @@ class WarmLoop:
         supply, flow, gap = self.own
         return (
             Knob("supply_set_c", *self.supply_c, 1.0, 1.0, supply),
-            Knob("flow_frac", self.least_flow_frac, 1.0, 0.1, 0.1, flow),
+            Knob("flow_frac", self.least_flow_frac, 1.0, 0.05, 0.1, flow),
             Knob("tower_gap_k", 1.0, 6.0, 1.0, 1.0, gap),
         )
 
@@ -58,11 +61,16 @@ class WarmLoop:
         """What must stay above 0."""
         return ("return_k", "junction_k", "class_k")
 
+    @property
+    def reserves(self) -> tuple[float, ...]:
+        """Kept off those: supply overshoots while towers catch up with a jump of load."""
+        return (self.overshoot_k, self.overshoot_k, 0.0)
+
     def limits(self, case: Case) -> Floats:
-        """float64[n, 3]: room to the highest return, junction and water class [K]."""
+        """float64[..., 3]: room to the highest return, junction and water class [K]."""
         supply, flow, _ = self._reached(case)
         made = self.measured(supply, supply + self.rise(case.load_frac, flow), flow, case.load_frac)
-        return np.stack([made[name] for name in self.margins], axis=1)
+        return columns(*(made[name] for name in self.margins))
 
     def measured(self, supply_c: Floats, return_c: Floats, flow_frac: Floats, load_frac: Floats) -> dict[str, Floats]:
         """The same margins from what sensors read: both temperatures of the loop, its flow, and how loaded the chips are."""
@@ -79,7 +87,7 @@ class WarmLoop:
 
     def _reached(self, case: Case) -> tuple[Floats, Floats, Floats]:
         """Settings as the weather lets them be: towers come no nearer to the wet bulb than with all their air."""
-        supply, flow, gap = case.knobs.T
+        supply, flow, gap = np.moveaxis(case.knobs, -1, 0)
         water = supply - gap
         coldest = case.wet_bulb_c + tower.approach_k(case.wet_bulb_c, 8.0, np.maximum(case.load_frac, 0.3))
         water = np.maximum(water, coldest)
@@ -95,31 +103,33 @@ class WarmLoop:
         }
 
     def terms(self, case: Case) -> Mapping[str, Floats]:
-        """part -> float64[n, m]."""
+        """part -> float64[..., p]."""
         supply, flow, water = self._reached(case)
-        load, one = case.load_frac, np.ones(len(supply))
+        load, one = case.load_frac, np.ones(1)
         need = self._tower_flow(supply, flow, water, load)
         span = load * self.it_w / (need * self.design_kgps * WATER_JPKGK)
         air = tower.air_frac(water - case.wet_bulb_c, case.wet_bulb_c, np.clip(span, 2.0, 20.0))
         fans = air**FAN_EXPONENT
         near = 1.0 / np.maximum(water - case.wet_bulb_c, 2.0)
         return {
-            "it": np.stack([load, load * (supply - 25.0), one], axis=1),
-            "pump": np.stack([one, flow**3, flow], axis=1),
-            "tower_pump": np.stack([one, need, need**3], axis=1),
-            "tower": np.stack([one, load * fans, load * near, (load * span * near) ** 2], axis=1),
+            "it": columns(load, load * (supply - 25.0), one),
+            "pump": columns(one, flow**3, flow),
+            "tower_pump": columns(one, need, need**3),
+            "tower": columns(one, load * fans, load * near, (load * span * near) ** 2),
         }
 
     def _tower_flow(self, supply: Floats, flow: Floats, water: Floats, load: Floats) -> Floats:
-        """Share of design flow of tower water with which the exchanger holds ``supply``: ε-NTU, looked up over ``_FLOWS``."""
-        hot_wpk = np.maximum(flow, 0.05) * self.design_kgps * PG25_JPKGK
-        back = supply + self.rise(load, flow)
-        cold_wpk = _FLOWS * self.design_kgps * WATER_JPKGK
-        moved = cdu.exchanged_heat_w(back[:, None], water[:, None], hot_wpk[:, None], cold_wpk[None], self.exchanger_wpk)
-        short = moved < (load * self.it_w)[:, None]
-        at = np.minimum(short.sum(axis=1), len(_FLOWS) - 1)
+        """Share of design flow of tower water with which the exchanger holds ``supply``: ε-NTU, looked up over ``_FLOWS``.
+
+        What the exchanger moves per kelvin between its inlets depends on both flows alone: a row for each flow there is."""
+        flows, rows = np.unique(np.maximum(flow, 0.05), return_inverse=True)
+        hot_wpk = flows[:, None] * self.design_kgps * PG25_JPKGK
+        moved_wpk = cdu.exchanged_heat_w(1.0, 0.0, hot_wpk, _FLOWS * self.design_kgps * WATER_JPKGK, self.exchanger_wpk)
+        apart_k = np.maximum(supply + self.rise(load, flow) - water, 1e-3)
+        asked_wpk, rows = np.broadcast_arrays(load * self.it_w / apart_k, rows.reshape(np.shape(flow)))
+        at = np.minimum((moved_wpk[rows] < asked_wpk[..., None]).sum(axis=-1), len(_FLOWS) - 1)
         below = np.maximum(at - 1, 0)
-        rows = np.arange(len(at))
-        gap = np.maximum(moved[rows, at] - moved[rows, below], 1.0)
-        part = np.clip((load * self.it_w - moved[rows, below]) / gap, 0.0, 1.0)
+        under = moved_wpk[rows, below]
+        step_wpk = np.maximum(moved_wpk[rows, at] - under, 1.0)
+        part = np.clip((asked_wpk - under) / step_wpk, 0.0, 1.0)
         return np.asarray(_FLOWS[below] + part * (_FLOWS[at] - _FLOWS[below]))

@@ -8,6 +8,7 @@ from energy.tune.knobs import Knob
 from twin.frame import Floats
 
 _KEEP = 0.98  # of the past in the mean and spread of a margin's error
+_WHOLE = 0.5  # in the margin's unit: what a sensor of its class may be off anyway (IEC 60751 class B at 40 °C: 0.5 K)
 _MOST_BIAS = 3.0  # in the margin's unit: a physics that is further off than this is not corrected but not believed
 
 
@@ -49,8 +50,9 @@ class Proven:
         low, high = self.low - self._ramp - 1e-9, self.high + self._ramp + 1e-9
         return np.asarray(((states >= low) & (states <= high)).all(axis=1))
 
-    def safe(self, predicted: Floats, spreads: float, reserve: float) -> np.ndarray:
-        """bool[m]: each margin [m, c], corrected by what was measured, stays above its spread and ``reserve``. A correction
-        for the better is believed by half only."""
-        corrected = predicted + np.where(self.bias > 0, 0.5 * self.bias, self.bias)
-        return np.asarray((corrected > spreads * self.spread + reserve).all(axis=1))
+    def safe(self, predicted: Floats, spreads: float, reserve: Floats | float) -> np.ndarray:
+        """bool[...]: each margin [..., c], corrected by what was measured, stays above its spread and ``reserve``. A correction
+        for the better is believed up to what sensors are off anyway, and by half beyond."""
+        better = np.maximum(np.minimum(self.bias, _WHOLE), 0.5 * self.bias)
+        corrected = predicted + np.where(self.bias > 0, better, self.bias)
+        return np.asarray((corrected > spreads * self.spread + reserve).all(axis=-1))

@@ -1,6 +1,7 @@
 """The tuner: reads, learns, decides, and says no to itself. Pure: no clock, no socket; one ``step`` a decision."""
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from energy.tune.case import Case, Physics
 from energy.tune.course import Courses
 from energy.tune.learn import Learned
 from energy.tune.proven import Proven
-from energy.tune.seen import Seen
+from energy.tune.seen import DAY_S, Seen
+from energy.tune.surely import Surely
 from energy.tune.watch import Watch
 from twin.frame import Floats
 from twin.message import Message
@@ -86,6 +88,10 @@ class Tuner:
         self.seen = Seen(3, o.every_s)
         self.proven = Proven(physics.knobs, len(physics.margins))
         self.guarding = o.watch.begin()
+        self._reserve = o.reserve + np.array(physics.reserves)
+        self.surely = Surely(round(DAY_S / o.every_s))
+        self._before: deque[dict[str, Floats]] = deque(maxlen=round(DAY_S / o.every_s))
+        self._said = 0.0
         self._steps = 0
         self._rested = np.full(len(physics.knobs), 10**6)
         self._ordered = self.own.copy()
@@ -98,7 +104,7 @@ class Tuner:
         why = self.guarding.judge(reading, score)
         self._steps += 1
         if why is not None:
-            self._ordered, self._rested[:] = self.own.copy(), 10**6
+            self._ordered, self._rested[:], self._said = self.own.copy(), 10**6, 0.0
             self.proven.back_off(reading.settings)
             return Decision(None, until_s, why, None)
         if self._steps <= o.shadow:
@@ -115,16 +121,17 @@ class Tuner:
 
     # learning
 
-    def commission(self, readings: Iterable[Reading], doubt: float = 3.0, least: float = 0.01) -> None:
+    def commission(self, readings: Sequence[Reading], doubt: float = 3.0, least: float = 0.01) -> None:
         """Start from what the same kind of plant showed elsewhere or before: its power, and how far its margins were off.
         ``doubt``: by how much less it is believed here; ``least``: uncertainty that each term keeps."""
+        air = [np.array([getattr(r, name) for r in readings]) for name in ("dry_bulb_c", "wet_bulb_c", "load_frac")]
+        terms = self.physics.terms(Case(np.array([r.settings for r in readings]), *air))
+        scale, nan = self.physics.it_w, float("nan")
         for name, part in self.physics.parts().items():
-            self.learned[name] = Learned(np.array(part.mean), np.array(part.doubt), part.noise, 1e9)
-        for reading in readings:
-            self._take_power(reading)
-        for was in self.learned.values():
+            was = Learned(np.array(part.mean), np.array(part.doubt), part.noise, self.options.memory)
+            was.fit(terms[name], np.array([r.parts_w.get(name, nan) for r in readings]) / scale)
             was.settle(doubt, least)
-            was.forget_after(self.options.memory)
+            self.learned[name] = was
 
     def _learn(self, reading: Reading) -> float:
         """Takes a reading in; gives how far all power together was off what was expected, in standard deviations."""
@@ -143,24 +150,29 @@ class Tuner:
 
     def _take_power(self, reading: Reading) -> list[float]:
         case = self._case(reading.settings[None], reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
-        scale = self.physics.it_w
-        return [
-            self.learned[name].take(terms[0], reading.parts_w.get(name, float("nan")) / scale)
-            for name, terms in self.physics.terms(case).items()
-        ]
+        scale, terms = self.physics.it_w, self.physics.terms(case)
+        measured = {name: reading.parts_w.get(name, float("nan")) / scale for name in terms}
+        if len(self._before) == self._before.maxlen:
+            then = self._before[0]
+            self.surely.take(sum(measured[name] - float(terms[name][0] @ then[name]) for name in terms), self._said)
+        self._before.append({name: learned.theta for name, learned in self.learned.items()})
+        return [self.learned[name].take(terms[name][0], measured[name]) for name in terms]
 
     # deciding
 
     def _choose(self, reading: Reading, weight: Floats | None, aim: Floats | None) -> Floats | None:
         """The next settings, None where nothing that is allowed can be reached."""
         o, states = self.options, self.courses.states
-        case = self._ahead(states)
-        power, spread = self._power(case, len(states))
+        near = np.flatnonzero(self.proven.near(states))  # what is not proven need not be worked out
+        case = self._ahead(states[near])
+        power, spread = self._power(case)
         price = np.ones(o.horizon) if weight is None else weight
-        cost = (power + o.unsure * spread).reshape(o.horizon, -1) * price[:, None]
-        worst = case._replace(load_frac=np.minimum(case.load_frac + self._rise(), 1.0))
-        safe = self.proven.safe(self.physics.limits(worst), o.margin_spread, o.reserve).reshape(o.horizon, -1)
-        cost = np.where(safe & self.proven.near(states), cost, np.inf)
+        # a load that is foreseen to fall may stay, and rise from there
+        highest = np.maximum(case.load_frac, self.seen.past[-1, 2]) + self._rise()
+        worst = case._replace(load_frac=np.minimum(highest, self.physics.peak_frac))
+        safe = self.proven.safe(self.physics.limits(worst), o.margin_spread, self._reserve)
+        cost = np.full((o.horizon, len(states)), np.inf)
+        cost[:, near] = np.where(safe, (power + o.unsure * spread) * price[:, None], np.inf)
         if aim is not None:
             cost = np.where(np.isfinite(cost), 10.0 * np.abs(states - aim).sum(axis=1), np.inf)
         resting = [i for i, knob in enumerate(self.physics.knobs) if self._rested[i] < knob.dwell]
@@ -188,22 +200,22 @@ class Tuner:
         return aim
 
     def _ahead(self, states: Floats) -> Case:
-        """Every state in every step of the horizon, step by step."""
-        air = np.repeat(self.seen.ahead(self.options.horizon), len(states), axis=0)
-        return Case(np.tile(states, (self.options.horizon, 1)), *air.T)
+        """Every state [1, m] in every step of the horizon [h, 1]."""
+        air = self.seen.ahead(self.options.horizon)[:, None]
+        return Case(states[None], air[..., 0], air[..., 1], air[..., 2])
 
     def _rise(self) -> float:
         """How much more load may come before a decision has worked: what the operator says, or more if more was seen."""
         return max(self.physics.jump_frac, self.seen.jump(2, 2))
 
-    def _power(self, case: Case, states: int) -> tuple[Floats, Floats]:
-        """float64[n] each, over ``it_w``: expected power, and standard uncertainty of its difference from staying as it is."""
+    def _power(self, case: Case) -> tuple[Floats, Floats]:
+        """float64[h, m] each, over ``it_w``: expected power, and standard uncertainty of its difference from staying."""
         terms = self.physics.terms(case)
-        stay = self.physics.terms(Case(np.tile(self._ordered, (self.options.horizon, 1)), *(c[::states] for c in case[1:])))
-        power, variance = np.zeros(len(case.knobs)), np.zeros(len(case.knobs))
+        stay = self.physics.terms(case._replace(knobs=self._ordered[None, None]))
+        power, variance = np.zeros(()), np.zeros(())
         for name, learned in self.learned.items():
-            power += learned.expect(terms[name])
-            variance += learned.sigma(terms[name] - np.repeat(stay[name], states, axis=0)) ** 2
+            power = power + learned.expect(terms[name])
+            variance = variance + learned.sigma(terms[name] - stay[name]) ** 2
         return power, np.sqrt(variance)
 
     def effect(self, settings: Floats, base: Floats, reading: Reading) -> Effect:
@@ -223,7 +235,9 @@ class Tuner:
             variance += (self.options.drifts * away * learned.drift) ** 2
             it = part if name == "it" else it
         scale = self.physics.it_w
-        half = Z80 * float(np.sqrt(variance)) * scale
+        raw = Z80 * float(np.sqrt(variance))
+        self._said = raw if base is self.own else self._said
+        half = raw * self.surely.times * scale
         return Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
 
     def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:

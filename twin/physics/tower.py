@@ -24,10 +24,11 @@ _LEAST_AIR_FRAC = 0.25  # the correlation is monotonic down to here, and a drive
 
 def _polynomial(wet_bulb_c: Numbers, range_k: Numbers) -> tuple[Floats, Floats, Floats]:
     """Coefficients of the approach [K] as a quadratic of the liquid-to-gas ratio; inputs held inside the correlation."""
-    wet, span = np.broadcast_arrays(np.clip(wet_bulb_c, -34.4, 29.4444), np.clip(range_k, 1.1111, 22.2222))
-    powers_t = np.stack([np.ones_like(wet), wet, wet * wet])
-    powers_r = np.stack([np.ones_like(span), span, span * span])
-    first, second, third = np.einsum("lrt,t...,r...->l...", _YORK, powers_t, powers_r)
+    wet = np.clip(np.asarray(wet_bulb_c, dtype=np.float64), -34.4, 29.4444)
+    span = np.clip(np.asarray(range_k, dtype=np.float64), 1.1111, 22.2222)
+    # the wet bulb first, in its own shape: where it is one for many ranges, most of the work is done once
+    of_wet = np.tensordot(_YORK, np.stack([np.ones_like(wet), wet, wet * wet]), axes=(2, 0))
+    first, second, third = (by[0] + span * (by[1] + span * by[2]) for by in of_wet)
     return first, second, third
 
 

@@ -13,7 +13,7 @@ from ui.access.people import Sessions, Tokens, Users
 from ui.access.rates import Rates
 from ui.access.section import SINGLE, AccessSection, Mode
 
-MAX_VIEWS, MAX_ANNOTATIONS = 50_000, 20_000
+MAX_VIEWS, MAX_ANNOTATIONS, MAX_CHOICES = 50_000, 20_000, 10_000
 
 
 class Access:
@@ -29,6 +29,7 @@ class Access:
         self.rates = Rates(section.requests_per_s)
         self.views = Table(self.records, "saved-view", MAX_VIEWS)
         self.annotations = Table(self.records, "annotation", MAX_ANNOTATIONS)
+        self.choices = Table(self.records, "choices", MAX_CHOICES)  # language, theme and time zone of each user
         self._secrets = Table(self.records, "access-secret", 10)
 
     @property
@@ -39,7 +40,7 @@ class Access:
     @property
     def tables(self) -> tuple[Table, ...]:
         """All that must be read again to see what other processes wrote."""
-        return self.users.table, self.sessions.table, self.tokens.table, self.views, self.annotations
+        return self.users.table, self.sessions.table, self.tokens.table, self.views, self.annotations, self.choices
 
     def due(self, now: datetime) -> bool:
         """Whether ``refresh`` would look."""

@@ -118,7 +118,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/annotations", _O, Does.CHANGE, Scope.NOTES),
     Route("PUT", "/api/v1/annotations/{annotation}", _O, Does.CHANGE, Scope.NOTES),
     Route("DELETE", "/api/v1/annotations/{annotation}", _O, Does.CHANGE, Scope.NOTES),
-    # access itself
+    # access itself, and what one chose to see it in
+    *_look(_V, "/api/v1/access/choices"),
+    Route("PUT", "/api/v1/access/choices", _V, Does.CHANGE, Scope.NOTES),
     Route("POST", "/api/v1/access/password", _V, Does.CHANGE, Scope.ACCESS),
     *_look(_V, "/api/v1/access/tokens", "/api/v1/access/sessions", scope=Scope.ACCESS),
     Route("POST", "/api/v1/access/tokens", _V, Does.CHANGE, Scope.ACCESS),

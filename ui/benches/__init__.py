@@ -26,6 +26,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "forecast": "ui.benches.parts:bench_forecast",
         "calibrate": "ui.benches.calibrate:bench_calibrate",
         "cooling": "ui.benches.cooling:bench_cooling",
+        "cooling_weeks": "ui.benches.cooling:bench_weeks",
         "detect": "ui.benches.detect:bench_detect",
         "plan": "ui.benches.parts:bench_plan",
         "dr": "ui.benches.dr:bench_dr",

@@ -1,53 +1,84 @@
 """``icctwin bench cooling``: what the tuner saves on plants of EnergyPlus, beside their own control and the best constants.
 
-The constants are found by exhaustive search for each climate: every one of a grid on a week of each month, the best few that
-keep all bounds then on the whole year. The tuner gets the same year as it comes. Nothing of it was chosen on a judged climate:
-its options on Denver and Sterling, and the hall's response is commissioned in Denver.
+The constants are found by exhaustive search for each climate: every one of a grid on a week of each season, then the
+neighbours of the best on the tuner's own lattice, then the best few that keep all bounds on all that is judged. The tuner gets
+the same days as they come. Nothing of it was chosen on a judged climate, and the hall's response is commissioned in others.
+
+``cooling`` judges the whole year, its first days of watching included; ``cooling_weeks`` two weeks of each season after one
+week that is not judged, in a sixth of the time.
 """
 
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
-from ui.benches import Result, energyplus, steered
-from ui.benches.energyplus import STEP_S, WEEKS, YEAR, Run
+from ui.benches import Result, energyplus, kept, steered
+from ui.benches.energyplus import SEASONS, STEP_S, WEEKS, YEAR, Run
+from ui.benches.kept import Constant
 from ui.benches.steered import HallPlant, LoopPlant, Plant, Steered
 from ui.commands import tell
 
 JUDGED = ("chicago_5a", "phoenix_2b", "san_francisco_3c", "miami_1a")
-COMMISSIONED_IN, SEED = "denver_5b", 7
-BEST = 3  # of the grid, tried on the whole year
+COMMISSIONED_IN, SEED = ("sterling_4a", "las_vegas_3b", "tampa_2a"), 7
+BEST = 3  # of the grid, tried on all that is judged
 _DAY = round(86_400 / STEP_S)
 _GRIDS: Mapping[str, tuple[tuple[float, ...], ...]] = {
     "hall": ((14.0, 16.0, 18.0, 20.0, 22.0, 24.0), (14.0, 20.0, 26.0, 30.0)),
-    "loop": ((20.0, 22.0, 24.0, 26.0, 28.0, 30.0, 32.0), (0.4, 0.5, 0.6, 0.7, 0.9), (1.0, 2.0, 4.0)),
+    "loop": ((20.0, 23.0, 26.0, 29.0, 32.0), (0.4, 0.5, 0.6, 0.9), (1.0, 2.0, 4.0)),
 }
 Figures = dict[str, float]
 
 
+class Judged(NamedTuple):
+    """What is judged: spans of days, and how many of the first ones are run but not judged."""
+
+    spans: Sequence[tuple[int, int]]
+    lead_days: int = 0
+
+
+ALL = Judged(YEAR)
+SAMPLE = Judged(((1, 7), *((day + off, day + off + 6) for day in (8, 99, 190, 281) for off in (0, 28))), 7)
+
+
 def bench_cooling(options: argparse.Namespace) -> Result:
-    """Each climate with both curves of the hall, and the warm-water loop. ``ConfigError`` where EnergyPlus is missing."""
+    """Each climate with both curves of the hall, and the warm-water loop, a year each. ``ConfigError`` where EnergyPlus is
+    missing."""
+    return _bench("cooling", ALL, getattr(options, "climate", None) or JUDGED)
+
+
+def bench_weeks(options: argparse.Namespace) -> Result:
+    """The same on two weeks of each season."""
+    return _bench("cooling_weeks", SAMPLE, getattr(options, "climate", None) or JUDGED)
+
+
+def _bench(bench: str, judged: Judged, climates: Sequence[str]) -> Result:
     if missing := energyplus.why_missing():
         raise ConfigError([Problem("EnergyPlus", missing)])
+    if unknown := sorted(set(climates) - set(JUDGED)):
+        raise ConfigError([Problem(name, f"is no climate that is judged; those are {', '.join(JUDGED)}") for name in unknown])
     figures: Figures = {}
     against: Figures = {}
     with threadpool_limits(1):  # two threads on small matrices wait for one another
         for name, make, before in _cases():
-            for climate in JUDGED:
+            for climate in climates:
                 tell(f"{name} in {climate}")
-                found, other = _judge(name, make, before, climate)
+                found, other = _judge(name, make, before, climate, judged)
                 figures |= {f"{name}_{climate}_{figure}": value for figure, value in found.items()}
                 against |= {f"{name}_{climate}_{figure}": value for figure, value in other.items()}
     figures |= _over_all(figures)
-    conditions = {"engine": "EnergyPlus 25.2", "step_s": STEP_S, "commissioned_in": COMMISSIONED_IN, "seed": SEED}
-    return {"bench": "cooling", "figures": figures, "against": against, "conditions": conditions}
+    days = sum(last - first + 1 for first, last in judged.spans) - judged.lead_days
+    conditions = {
+        "engine": "EnergyPlus 25.2", "step_s": STEP_S, "commissioned_in": list(COMMISSIONED_IN), "seed": SEED,
+        "judged_days": days, "lead_days": judged.lead_days,
+    }  # fmt: skip
+    return {"bench": bench, "figures": figures, "against": against, "conditions": conditions}
 
 
 Case = tuple[str, Callable[[], Plant], Sequence[Any]]
@@ -57,7 +88,7 @@ def _cases() -> list[Case]:
     load_w = frontier_like_w(round(365 * 86_400 / STEP_S), np.random.Generator(np.random.PCG64(SEED)))
     cases: list[Case] = [("loop", lambda: LoopPlant(load_w), ())]
     for curve in energyplus.CURVES:
-        before = steered.commissioned(HallPlant(curve), COMMISSIONED_IN, SEED)
+        before = [one for there in COMMISSIONED_IN for one in steered.commissioned(HallPlant(curve), there, SEED, WEEKS)]
         cases.append((f"hall_{curve}", lambda curve=curve: HallPlant(curve), before))  # type: ignore[misc]
     return cases
 
@@ -71,70 +102,84 @@ def frontier_like_w(steps: int, rng: np.random.Generator) -> Floats:
             level = float(rng.choice([0.27, 0.35, 0.6, 0.85, 0.93]))
         made[i] = level
     smooth = made + 0.02 * rng.standard_normal(steps)
-    return np.asarray(np.clip(smooth, 0.25, 0.95) * steered.LOOP_W)
+    return np.asarray(np.clip(smooth, 0.25, steered.LOOP_PEAK_FRAC) * steered.LOOP_W)
 
 
-def _judge(name: str, make: Callable[[], Plant], before: Sequence[Any], climate: str) -> tuple[Figures, Figures]:
-    plant = make()
-    own = np.array([knob.own for knob in plant.physics.knobs])
-    default = _own_control(name, make(), own, climate)
-    settings, best = _best_constant(make, climate, _GRIDS[name.split("_")[0]])
+def _judge(
+    name: str, make: Callable[[], Plant], before: Sequence[Any], climate: str, judged: Judged
+) -> tuple[Figures, Figures]:
+    plant, after = make(), slice(judged.lead_days * _DAY, None)
+    own = [knob.own for knob in plant.physics.knobs]
+    default = _own_control(name, make(), own, climate, judged)
+    fixed = _best_constant(make, climate, _GRIDS[name.split("_")[0]], judged)
     began_s = time.process_time()
-    done = steered.steer(plant, climate, None, before)
+    done = steered.steer(plant, climate, None, before, judged.spans)
     spent_s = time.process_time() - began_s
-    ours, theirs, fixed = (plant.facility_w(run) for run in (done.run, default, best))
-    cooling, before_w = plant.cooling_w(done.run), plant.cooling_w(default)
+    ours, theirs, best = (column[after] for column in (plant.facility_w(done.run), default.facility_w, fixed.facility_w))
+    cooling, before_w = plant.cooling_w(done.run)[after], default.cooling_w[after]
+    change_w = plant.facility_w(done.run) - kept.constant(make(), own, climate, judged.spans).facility_w
     figures = {
         "facility_saved_frac": 1 - ours.mean() / theirs.mean(),
-        "facility_saved_vs_best_constant_frac": 1 - ours.mean() / fixed.mean(),
+        "facility_saved_vs_best_constant_frac": 1 - ours.mean() / best.mean(),
         "cooling_saved_frac": 1 - cooling.mean() / before_w.mean(),
         "facility_mwh": ours.sum() * STEP_S / 3.6e9,
         "pue_ratio": ours.mean() / (ours.mean() - cooling.mean()),
         **_kept(plant, done),
-        "handed_back_frac": float(done.handed_back.mean()),
-        "effect_coverage_frac": coverage(done, ours - plant.facility_w(steered.constant(make(), own, climate))),
-        "year_cpu_s": spent_s,
+        "handed_back_frac": float(done.handed_back[after].mean()),
+        "effect_coverage_frac": coverage(done, change_w, judged.lead_days),
+        "steered_cpu_s": spent_s,
     }
     against = {
         "default_facility_mwh": theirs.sum() * STEP_S / 3.6e9,
         "default_pue_ratio": theirs.mean() / (theirs.mean() - before_w.mean()),
-        "best_constant_facility_mwh": fixed.sum() * STEP_S / 3.6e9,
-        "default_violations_count": _violations(plant, default),
-        **{f"best_constant_{knob.name}": value for knob, value in zip(plant.physics.knobs, settings, strict=True)},
+        "best_constant_facility_mwh": best.sum() * STEP_S / 3.6e9,
+        "default_violations_count": float(default.broken[after].sum()),
+        **{f"best_constant_{knob.name}": value for knob, value in zip(plant.physics.knobs, fixed.settings, strict=True)},
     }
     return {k: float(v) for k, v in figures.items()}, {k: float(v) for k, v in against.items()}
 
 
-def _own_control(name: str, plant: Plant, own: Floats, climate: str) -> Run:
+def _own_control(name: str, plant: Plant, own: Sequence[float], climate: str, judged: Judged) -> Constant:
     """The hall under the example's own managers; the loop at its fixed set-points and flow."""
     if isinstance(plant, HallPlant):
-        model = energyplus.hall(name.removeprefix("hall_"), own=True)
-        return energyplus.run(model, climate, lambda time_s, seen: {}, YEAR)
-    return steered.constant(plant, own, climate)
+        return kept.own_control(plant, energyplus.hall(name.removeprefix("hall_"), own=True), climate, judged.spans)
+    return kept.constant(plant, own, climate, judged.spans)
 
 
-def _best_constant(make: Callable[[], Plant], climate: str, grid: tuple[tuple[float, ...], ...]) -> tuple[Floats, Run]:
-    """The constant settings that take least of those that keep every bound all year."""
-    tried = []
-    for point in itertools.product(*grid):
-        plant, settings = make(), np.array(point)
-        run = steered.constant(plant, settings, climate, WEEKS)
-        if not _violations(plant, run):
-            tried.append((float(plant.facility_w(run).mean()), point))
-    best: tuple[float, Floats, Run] | None = None
-    kept = 0
-    for _, point in sorted(tried):
-        plant, settings = make(), np.array(point)
-        run = steered.constant(plant, settings, climate)
-        if _violations(plant, run):
-            continue
-        kept, mean = kept + 1, float(plant.facility_w(run).mean())
-        best = (mean, settings, run) if best is None or mean < best[0] else best
-        if kept == BEST:
+def _best_constant(make: Callable[[], Plant], climate: str, grid: tuple[tuple[float, ...], ...], judged: Judged) -> Constant:
+    """The constant settings that take least of those that keep every bound in all that is judged."""
+    tried: dict[tuple[float, ...], float] = {}
+
+    def trial(point: tuple[float, ...]) -> float:
+        """Mean facility power over a week of each season [W], inf where a bound was broken."""
+        if point not in tried:
+            run = kept.constant(make(), point, climate, SEASONS)
+            tried[point] = float("inf") if run.violations else float(run.facility_w.mean())
+        return tried[point]
+
+    best = min(itertools.product(*grid), key=trial)
+    while (better := min(_around(make(), best), key=trial)) and trial(better) < trial(best):
+        best = better
+    found: list[Constant] = []
+    after = slice(judged.lead_days * _DAY, None)
+    for point in sorted((p for p in tried if np.isfinite(tried[p])), key=trial):
+        run = kept.constant(make(), point, climate, judged.spans)
+        if not run.broken[after].any():
+            found.append(run)
+        if len(found) == BEST:
             break
-    if best is None:
+    if not found:
         raise ConfigError([Problem(climate, "no constant settings of the grid keep every bound")])
-    return best[1], best[2]
+    return min(found, key=lambda run: float(run.facility_w[after].mean()))
+
+
+def _around(plant: Plant, point: tuple[float, ...]) -> Iterator[tuple[float, ...]]:
+    """The neighbours of ``point`` on the tuner's lattice, along one knob or two; itself where it has none."""
+    sides = []
+    for knob, value in zip(plant.physics.knobs, point, strict=True):
+        near = knob.values[np.abs(knob.values - value) <= knob.grid + 1e-9]
+        sides.append(sorted({value, *near.tolist()}))
+    yield from (other for other in itertools.product(*sides) if sum(a != b for a, b in zip(other, point, strict=True)) <= 2)
 
 
 def _violations(plant: Plant, run: Run) -> int:
@@ -158,12 +203,12 @@ def _kept(plant: Plant, done: Steered) -> Figures:
     }
 
 
-def coverage(done: Steered, change_w: Floats) -> float:
+def coverage(done: Steered, change_w: Floats, lead_days: int = 0) -> float:
     """Share of days on which the change of facility power against the plant's own settings lay inside the plans' 80 %."""
     steps = np.array([step for step, _ in done.effects])
     bounds = np.array([(effect.low_w, effect.high_w) for _, effect in done.effects])
     hits = []
-    for day in range(len(change_w) // _DAY):
+    for day in range(lead_days, len(change_w) // _DAY):
         mine = (steps >= day * _DAY) & (steps < (day + 1) * _DAY)
         if mine.sum() < _DAY // 2 - 4:
             continue
@@ -181,7 +226,7 @@ def _over_all(figures: Figures) -> Figures:
         "least_facility_saved_vs_best_constant_frac": min(of("facility_saved_vs_best_constant_frac")),
         "least_loop_cooling_saved_frac": min(v for n, v in figures.items() if n.startswith("loop") and "cooling_saved" in n),
         "violations_count": sum(of("_violations_count")),
-        "most_year_cpu_s": max(of("year_cpu_s")),
+        "most_steered_cpu_s": max(of("steered_cpu_s")),
     }
 
 

@@ -34,7 +34,7 @@ _PACKAGE, _FILE = "sinergym==3.5.1", "sinergym-3.5.1.tar.gz"
 _SHA256 = "53a28e6eec9da8fb0a771908809c7b8932c519068946090129b8a854c9f491e9"
 _HALL = "sinergym-3.5.1/sinergym/data/buildings/2ZoneDataCenterHVAC_wEconomizer.epJSON"
 _LOOP = Path(__file__).resolve().parents[2] / "fixtures" / "plant" / "energyplus-loop.idf"
-_KEPT = Path(sys.prefix) / "energyplus"
+KEPT = Path(sys.prefix) / "energyplus"
 _FETCH_S = 300.0
 _UNWANTED = ("Output:Table:SummaryReports", "Output:VariableDictionary", "Output:Surfaces:Drawing", "Output:Constructions")
 
@@ -46,6 +46,8 @@ WEATHER: Mapping[str, str] = {
     "miami_1a": "USA_FL_Miami",
     "denver_5b": "USA_CO_Denver-Aurora",
     "sterling_4a": "USA_VA_Sterling",
+    "las_vegas_3b": "USA_NV_Las.Vegas",
+    "tampa_2a": "USA_FL_Tampa",
 }
 
 
@@ -77,6 +79,7 @@ def why_missing() -> str:
 
 YEAR = ((1, 365),)
 WEEKS = tuple((day, day + 6) for day in range(8, 365, 30))  # a week of each month
+SEASONS = tuple((day, day + 6) for day in (8, 99, 190, 281))  # a week of each season
 
 
 def run(model: Model, climate: str, control: Control, spans: Sequence[tuple[int, int]] = YEAR) -> Run:
@@ -90,8 +93,12 @@ def run(model: Model, climate: str, control: Control, spans: Sequence[tuple[int,
         text = isinstance(model.source, str)
         file = Path(folder) / ("model.idf" if text else "model.epJSON")
         file.write_text(_between(model.source, spans))
-        weather = next(p for p in _engine_folder().glob("data/weather/*.epw") if p.name.startswith(WEATHER[climate]))
-        return _Session(model, control).run(file, weather, Path(folder))
+        return _Session(model, control).run(file, weather_file(climate), Path(folder))
+
+
+def weather_file(climate: str) -> Path:
+    """The typical year of ``climate`` that comes with the engine."""
+    return next(p for p in _engine_folder().glob("data/weather/*.epw") if p.name.startswith(WEATHER[climate]))
 
 
 @cache
@@ -288,7 +295,7 @@ def _hall_sets() -> dict[str, tuple[str, str, str]]:
 
 def _hall_file() -> Path:
     """The hall's model, fetched by name with the ordinary client and kept beside the environment."""
-    kept = _KEPT / Path(_HALL).name
+    kept = KEPT / Path(_HALL).name
     if kept.is_file():
         return kept
     with tempfile.TemporaryDirectory(prefix="icctwin-fetch-") as folder:

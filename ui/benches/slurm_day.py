@@ -213,6 +213,7 @@ class DayRun:
         self.setting = Setting(str(folder), server.nodes, 0.0, self._carbon, {})
         self._nursery: subprocess.Popen[bytes] | None = None
         self._pid, self._known = folder / "acting.pid", 0
+        self._reader = open_records(folder / "records.db")  # kept open: a write is over in a tenth of a second
         self._ids: list[str] = []
         self._taken_out: set[int] = set()
 
@@ -236,16 +237,15 @@ class DayRun:
                     self._server.start_controller()
                 if not away_until:
                     self._submit(slot)
-                if kill_at and slot >= kill_at[0] and (self._caught() or slot >= kill_at[0] + 1.2):
+                if kill_at and slot >= kill_at[0] and (self._caught() or slot >= kill_at[0] + 1.8):
                     kill_at.pop(0)
                     mid, killed = mid + self._kill(), killed + 1
-                time.sleep(0.01 if kill_at and slot >= kill_at[0] else 0.1)
+                time.sleep(0.003 if kill_at and slot >= kill_at[0] else 0.1)
             self._wait_closed(span_s)
         finally:
             self._stop()
-        records = open_records(self._folder / "records.db")
-        audit = [{"time_s": t.timestamp(), **r} for _, t, r in records.read(TOPIC, limit=20_000, newest=True)]
-        records.close()
+        audit = [{"time_s": t.timestamp(), **r} for _, t, r in self._reader.read(TOPIC, limit=20_000, newest=True)]
+        self._reader.close()
         log = (self._server.folder / "slurmctld.log").read_text(errors="replace")
         took_s = time.monotonic() - began_s
         jobs = [one for one in self._jobs() if f"{one['job_id']}" in set(self._ids)]
@@ -293,12 +293,7 @@ class DayRun:
 
     def _writes(self) -> bool:
         """Whether the acting process is between writing down what it begins and writing down what came of it."""
-        try:
-            records = open_records(self._folder / "records.db")
-        except SourceError:
-            return False
-        newest = records.read(TOPIC, limit=1, newest=True)
-        records.close()
+        newest = self._reader.read(TOPIC, limit=1, newest=True)
         if not newest:
             return False
         number, _, record = newest[-1]
@@ -347,9 +342,7 @@ class DayRun:
         over_s = time.monotonic() + 10
         while self._pid.read_text() == was and time.monotonic() < over_s:
             time.sleep(0.01)
-        records = open_records(self._folder / "records.db")
-        newest = records.read(TOPIC, limit=1, newest=True)
-        records.close()
+        newest = self._reader.read(TOPIC, limit=1, newest=True)
         self._known = newest[-1][0] if newest else 0
         return mid
 

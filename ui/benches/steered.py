@@ -1,6 +1,7 @@
 """The plants of EnergyPlus under a policy: own control, constant settings, or the tuner; what each took and whether it kept
 its bounds. The tuner sees what meters of the plant would show, at the time, and nothing of the year to come."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,7 @@ from ui.benches.energyplus import STEP_S, YEAR, Model, Run, Values
 
 IT_HALL_W = 75_000.0  # about the IT power of the hall at full load with the milder curve
 LOOP_W, LOOP_KGPS, LOOP_WPK = 27e6, 759.0, 12e6  # of fixtures/plant/energyplus-loop.idf
+LOOP_PEAK_FRAC = 0.95  # the machine's own peak over the loop's design heat: Frontier, 25.6 of 27 MW
 LEAK_PER_K = 0.0015  # of chips' power with coolant temperature: SPARC64 VIIIfx, 0.2 %/K (Kanter 2011), a little less
 
 
@@ -32,6 +34,11 @@ class Plant(Protocol):
     @property
     def physics(self) -> Physics:
         """What the tuner takes it for."""
+        ...
+
+    @property
+    def load_key(self) -> str:
+        """Names the load that it carries, where that is not the model's own."""
         ...
 
     def orders(self, settings: Floats, step: int) -> dict[str, float]:
@@ -61,6 +68,7 @@ class HallPlant:
     def __init__(self, curve: str) -> None:
         self.model = energyplus.hall(curve)
         self.physics = AirHall(IT_HALL_W)
+        self.load_key = ""
 
     def orders(self, settings: Floats, step: int) -> dict[str, float]:
         """Supply air and condenser water as set; zone and chilled water as the plant has them."""
@@ -101,8 +109,9 @@ class LoopPlant:
 
     def __init__(self, load_w: Floats) -> None:
         self.model = energyplus.loop()
-        self.physics = WarmLoop(LOOP_W, LOOP_KGPS, LOOP_WPK)
+        self.physics = WarmLoop(LOOP_W, LOOP_KGPS, LOOP_WPK, peak_frac=LOOP_PEAK_FRAC)
         self._load_w = load_w
+        self.load_key = hashlib.sha256(load_w.tobytes()).hexdigest()
         self._supply_c = 25.0
 
     def orders(self, settings: Floats, step: int) -> dict[str, float]:

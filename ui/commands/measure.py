@@ -17,6 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--exporters", type=between(1, 10_000), help="of the ingest bench (default: one for eight GPUs)")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long a live run lasts (default: 300)")
     parser.add_argument("--out", type=Path, metavar="F.svg", help="slurm: where the picture of its day goes")
+    parser.add_argument("--climate", action="append", metavar="NAME", help="cooling: judge this climate alone (again for more)")
     json_option(parser)
 
 

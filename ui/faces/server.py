@@ -20,6 +20,7 @@ from ui.faces.api_access import add_access
 from ui.faces.api_alerts import add_alert_api
 from ui.faces.api_audit import add_audit
 from ui.faces.api_calibration import add_calibration
+from ui.faces.api_choices import add_choices
 from ui.faces.api_dig import add_dig
 from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
@@ -77,6 +78,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_oncall(server)
     add_findings(server, pulse)
     add_access(server, pulse)
+    add_choices(server, pulse)
     add_audit(server, pulse)
     add_dig(server, pulse)
     add_views(server, pulse)

@@ -128,7 +128,9 @@ class Courier:
             self._book.sent(numbers, now_s)
             return True
         said = await self._say(line, pages)
-        files = await asyncio.to_thread(self._files, pages, line.options.language)
+        files: list[Attached] = []
+        if any(page.files for page in pages):
+            files = await asyncio.to_thread(self._files, pages, line.options.language)
         parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s, files)
         try:
             self._sent[name].append(now_s)

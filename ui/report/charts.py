@@ -1,7 +1,8 @@
 """Charts as SVG text: lines, bars and flows, the same on the page and in the PDF. Vector, no script, no font of their own."""
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,7 @@ from ui.report.show import Show
 WIDE, HIGH = 720.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 92.0, 8.0, 24.0, 24.0
 TONES = {"measured": "#1f6f8b", "accent": "#c2571a", "forecast": "#6a4c93", "warn": "#b8860b", "stale": "#8a8f98"}
+FLOW_HIGH, FLOW_GAP, FLOW_RIGHT, BAR, LABEL_HIGH = 190.0, 12.0, 130.0, 10.0, 26.0  # of a flow: stations, names beside them
 MAX_POINTS = 1400  # of a line; more cannot be seen
 _STYLE = 'font-family="Noto Sans, DejaVu Sans, Noto Sans CJK SC, sans-serif" font-size="11"'
 
@@ -37,6 +39,15 @@ def chart_svg(chart: Chart, show: Show, zone: ZoneInfo) -> str:
         parts += _bars(x_at(chart.x), y_at(line.y), y_at(np.array([max(low, 0.0)]))[0], tone) if chart.kind == "bar" else [
             _path(x_at(chart.x), y_at(line.y), tone)]  # fmt: skip
         parts.append(_legend(show.words(line.label), i, tone))
+    if chart.limit == chart.limit:
+        y, said = (
+            float(y_at(np.array([chart.limit]))[0]),
+            html.escape(f"{show.words('limit')} {show.value(chart.limit, chart.unit)}"),
+        )
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#b3261e" stroke-dasharray="6 4"/>'
+        )
+        parts.append(f'<text x="{WIDE - RIGHT}" y="{y - 4:.1f}" text-anchor="end" fill="#b3261e">{said}</text>')
     return _svg(show.words(chart.title), HIGH, parts)
 
 
@@ -126,36 +137,53 @@ def _legend(label: str, i: int, tone: str) -> str:
 
 
 def flow_svg(flow: Flow, show: Show) -> str:
-    """Stations from left to right, as wide as what goes through them."""
+    """Stations from left to right, as wide as what goes through them; the name and the amount of each beside it."""
     depth = _depths(flow.links)
     size = {name: max(_sum(flow.links, 0, name), _sum(flow.links, 1, name)) for name in depth}
     most = max(sum(size[n] for n in depth if depth[n] == d) for d in set(depth.values()))
-    scale, gap, wide = 190.0 / most, 16.0, 12.0
-    columns = max(depth.values()) or 1
+    scale, columns = FLOW_HIGH / most, max(depth.values()) or 1
     at: dict[str, float] = {}
     for d in range(columns + 1):
         y = 14.0
         for name in (n for n in depth if depth[n] == d):
             at[name] = y
-            y += size[name] * scale + gap
-    parts, out, into = [], dict(at), dict(at)
-    x_of = {name: 20 + depth[name] * (WIDE - 290) / columns for name in depth}
+            y += max(size[name] * scale, LABEL_HIGH) + FLOW_GAP
+    x_of = {name: 12 + depth[name] * (WIDE - 12 - FLOW_RIGHT) / columns for name in depth}
+    parts = [*_bands(flow, at, x_of, scale)]
+    for name in depth:
+        high = max(size[name] * scale, 0.8)
+        parts.append(f'<rect x="{x_of[name]:.1f}" y="{at[name]:.1f}" width="{BAR}" height="{high:.1f}" fill="#333"/>')
+        lines = [*_wrapped(show.words(name)), show.value(size[name], flow.unit)]
+        top = max(at[name] + high / 2 - 6 * len(lines), at[name] - 4) + 9
+        parts += [
+            f'<text x="{x_of[name] + BAR + 4:.1f}" y="{top + 12 * i:.1f}" fill="#222" font-size="10">{html.escape(line)}</text>'
+            for i, line in enumerate(lines)
+        ]
+    bottom = max(at[name] + max(size[name] * scale, LABEL_HIGH) for name in depth) + 14
+    return _svg(show.words(flow.title), bottom, parts)
+
+
+def _bands(flow: Flow, at: Mapping[str, float], x_of: Mapping[str, float], scale: float) -> Iterator[str]:
+    """What goes from one station to the next, drawn from above down on both sides."""
+    out, into = dict(at), dict(at)
     for source, target, value in flow.links:
         thick = value * scale
-        a, b = x_of[source] + wide, x_of[target]
+        a, b = x_of[source] + BAR, x_of[target]
         y1, y2, mid = out[source] + thick / 2, into[target] + thick / 2, (a + b) / 2
         out[source] += thick
         into[target] += thick
-        tone = "#c2571a" if "Cooling" in target or "loss" in target else "#1f6f8b"
-        parts.append(f'<path d="M{a:.1f} {y1:.1f}C{mid:.1f} {y1:.1f} {mid:.1f} {y2:.1f} {b:.1f} {y2:.1f}" fill="none" '
-                     f'stroke="{tone}" stroke-opacity="0.35" stroke-width="{max(thick, 0.8):.1f}"/>')  # fmt: skip
-    for name in depth:
-        high = max(size[name] * scale, 0.8)
-        parts.append(f'<rect x="{x_of[name]:.1f}" y="{at[name]:.1f}" width="{wide}" height="{high:.1f}" fill="#333"/>')
-        said = html.escape(f"{show.words(name)} {show.value(size[name], flow.unit)}")
-        parts.append(f'<text x="{x_of[name] + wide + 5:.1f}" y="{at[name] + high / 2 + 4:.1f}" fill="#222">{said}</text>')
-    bottom = max(at[name] + size[name] * scale for name in depth) + 14
-    return _svg(show.words(flow.title), bottom, parts)
+        tone = "#c2571a" if "Cooling" in target or "loss" in target or "Heat" in target else "#1f6f8b"
+        yield (
+            f'<path d="M{a:.1f} {y1:.1f}C{mid:.1f} {y1:.1f} {mid:.1f} {y2:.1f} {b:.1f} {y2:.1f}" fill="none" '
+            f'stroke="{tone}" stroke-opacity="0.3" stroke-width="{max(thick, 0.8):.1f}"/>'
+        )
+
+
+def _wrapped(text: str) -> list[str]:
+    """A station's name in lines that fit between two stations."""
+    if text.isascii():
+        return textwrap.wrap(text, 18)
+    return [text[i : i + 9] for i in range(0, len(text), 9)]
 
 
 def _depths(links: Sequence[tuple[str, str, float]]) -> dict[str, int]:

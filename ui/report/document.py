@@ -11,6 +11,7 @@ from twin.message import Message
 from ui.report.scope import scope_of
 
 NOTHING = float("nan")
+COVER = ("power", "flow")  # keys of what a director sees first
 Cell = str | float
 
 
@@ -135,6 +136,21 @@ class Report:
         """As a file's name: the span and, of a part, whose it is."""
         span = self.span.replace("/", "--")
         return f"{span}.{scope_of(self.scope).slug}" if self.scope else span
+
+    @property
+    def cover(self) -> "list[Chart | Flow]":
+        """The drawings that stand on the first page and not again in their section."""
+        drawn = (block for section in self.sections for block in section.blocks if isinstance(block, Chart | Flow))
+        return [block for block in drawn if block.key in COVER]
+
+    def body(self, section: Section) -> "list[Table | Chart | Flow | Picture]":
+        """What a section shows beside its figures."""
+        return [block for block in section.blocks if not isinstance(block, Figure) and block.key not in COVER]
+
+    @property
+    def heading(self) -> str:
+        """Of when and, of a part, of what."""
+        return " · ".join(filter(None, (self.scope, self.span, f"{self.first_day} – {self.last_day}", self.zone)))
 
     def tables(self) -> list[Table]:
         """Every table, in order."""

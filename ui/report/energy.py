@@ -104,6 +104,11 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     made = inputs.account
     yield Message("{name}: {coverage:.0%} of the time was read, {modelled:.0%} of that by the twin and not by a meter.", {
         "name": made.pue_name, "coverage": made.coverage_frac, "modelled": made.modelled_frac})  # fmt: skip
+    boundary = (
+        "Boundary: all that comes in from the grid and own generation, over IT energy as site meters have it; the name says "
+        "the ISO/IEC 30134-2 category and how long was measured."
+    )
+    yield Message(boundary)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")

@@ -10,6 +10,7 @@ from ui.report.gather import Inputs
 
 LOSS = {"transformer": "Transformer losses", "ups": "UPS losses", "pdu": "PDU losses"}
 HEAT = {"liquid": "Heat in the liquid", "air": "Heat in the air"}
+REST = "Processors, network, storage"
 REST_FRAC = 0.002  # a difference of meters below this part of the whole is no station of its own
 
 
@@ -24,7 +25,8 @@ def flow(inputs: Inputs) -> Iterator[Flow]:
     gpus = min(inputs.gpu_kwh, made.it_kwh)
     links = [("Grid", "Centre", made.grid_kwh), ("Own generation", "Centre", made.own_kwh), ("Centre", "IT", made.it_kwh)]
     links += [("Centre", "Cooling", cooling), *(("Centre", name, kwh) for name, kwh in losses.items())]
-    links += [("IT", "GPUs", gpus), ("IT", "Processors, network, storage", made.it_kwh - gpus)]
+    if gpus > 0:
+        links += [("IT", "GPUs", gpus), ("IT", REST, made.it_kwh - gpus)]
     links += _heat(inputs, gpus)
     kept = [link for link in links if np.isfinite(link[2]) and link[2] > REST_FRAC * 1e-3 * made.facility_kwh]
     note = Message("All that IT takes becomes heat: the CDUs meter what the liquid carries, the rest leaves with the air.")
@@ -47,5 +49,5 @@ def _heat(inputs: Inputs, gpus: float) -> list[tuple[str, str, float]]:
     it = inputs.account.it_kwh
     if not total > 0:
         return []
-    parts = (("GPUs", gpus), ("Processors, network, storage", it - gpus))
+    parts = (("GPUs", gpus), (REST, it - gpus)) if gpus > 0 else (("IT", it),)
     return [(name, HEAT[way], kwh * part / total) for name, kwh in parts for way, part in inputs.rejected.items()]

@@ -55,7 +55,7 @@ class Entry:
     @property
     def messages(self) -> list[Message]:
         """The sentences of its first page."""
-        return [Message(one["text"], one["params"]) for one in self.said]
+        return [Message(**one) for one in self.said]
 
 
 class Full(Exception):

@@ -17,19 +17,20 @@ STYLE = Path(__file__).with_name("report.css")
 def page(report: Report, show: Show) -> str:
     """The whole document; the same report gives the same text."""
     w = show.words
-    title = html.escape(f"{report.site} · {report.span}")
+    title = html.escape(f"{report.site} · {report.name}")
     links = "".join(f'<a href="#{section.key}">{html.escape(w(section.title))}</a>' for section in report.sections)
     lines = "".join(f"<li>{html.escape(w.sentence(message))}</li>" for message in report.said)
     head = "".join(_tile(figure, show) for figure in report.head)
     zone = ZoneInfo(report.zone)
-    body = "".join(_section(section, show, zone) for section in report.sections)
+    body = "".join(_section(section, report.body(section), show, zone) for section in report.sections)
     kind = html.escape(w("Energy and utilisation report"))
-    span = html.escape(f"{report.span} · {report.first_day} – {report.last_day} · {report.zone}")
+    span, cover = html.escape(report.heading), "".join(_block(block, show, zone) for block in report.cover)
     return (
         f'<!DOCTYPE html>\n<html lang="{w.language}"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE.read_text("utf-8")}</style></head>'
         f"<body><header><p>{kind}</p><h1>{html.escape(report.site)}</h1><p>{span}</p><nav>{links}</nav></header>"
-        f'<main><section class="first"><div class="tiles">{head}</div><ul>{lines}</ul></section>{body}</main></body></html>\n'
+        f'<main><section class="first"><div class="tiles">{head}</div><ul>{lines}</ul>{cover}</section>{body}</main>'
+        "</body></html>\n"
     )
 
 
@@ -43,10 +44,10 @@ def _tile(figure: Figure, show: Show) -> str:
     )
 
 
-def _section(section: Section, show: Show, zone: ZoneInfo) -> str:
+def _section(section: Section, blocks: Sequence[Block], show: Show, zone: ZoneInfo) -> str:
     lead = "".join(f"<p>{html.escape(show.words.sentence(message))}</p>" for message in section.lead)
     figures = _figures(section.figures, show)
-    rest = "".join(_block(block, show, zone) for block in section.blocks if not isinstance(block, Figure))
+    rest = "".join(_block(block, show, zone) for block in blocks)
     return f'<section id="{section.key}"><h2>{html.escape(show.words(section.title))}</h2>{lead}{figures}{rest}</section>'
 
 

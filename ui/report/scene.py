@@ -18,7 +18,7 @@ from ui.report.span import Span
 HOUR_S = 3600.0
 # What tells the hottest hour, the first that was read: of whom, what, how it is folded over the assets.
 HEAT = (("rack", "return_temp_c"), ("gpu", "temp_c"), ("rack", "power_w"))
-SIZE_PX = (1400, 700)
+SIZE_PX = (1400, 640)
 Draw = Callable[[Span], Iterator[Picture]]
 
 
@@ -65,5 +65,5 @@ def _png(site: Site, store: Store, time: datetime, colour: str) -> bytes:
     frame, _ = still(made, store, time, colour)
     with tempfile.TemporaryDirectory(prefix="icctwin-report-") as folder:
         path = Path(folder) / "scene.png"
-        picture(made, frame, "site", "", path, SIZE_PX)
+        picture(made, frame, "site", next(iter(site.ids_of("hall")), ""), path, SIZE_PX)
         return path.read_bytes()

@@ -15,6 +15,9 @@ _OWN = {
     "per_mwh": (1.0, "/MWh", 2),
     "flops": (1e-15, "PFLOP/s", 1),
 }
+# Texts in cells that name no one: they are translated.
+SPOKEN = frozenset(("total", "demand", "(idle)", "(unseen)", "(no tenant)", "(no project)", "(no user)", "not known",
+                    "the program itself", "sharp", "peak", "flat", "valley", "deep", "spot"))  # fmt: skip
 _SCALED = {"kwh": ((1e6, "GWh"), (1e3, "MWh"), (1.0, "kWh")), "kg": ((1e6, "kt"), (1e3, "t"), (1.0, "kg"))}
 
 
@@ -40,7 +43,7 @@ class Show:
     def cell(self, cell: Cell, unit: str) -> str:
         """A cell of a table: texts as they are, but those that name no one are translated."""
         if isinstance(cell, str):
-            return self.words(cell) if cell in ("total", "demand", "(idle)", "(unseen)") else cell
+            return self.words(cell) if cell in SPOKEN else cell
         return self.value(cell, unit)
 
     def change(self, figure: Figure) -> str:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from twin.errors import SourceError
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Chart, Figure, Flow, Picture, Report, Table
+from ui.report.document import Chart, Flow, Picture, Report, Table
 from ui.report.page import FIGURE_HEADS, shown_rows
 from ui.report.show import Show
 
@@ -22,7 +22,8 @@ def pdf(report: Report, show: Show, made: datetime) -> bytes:
         raise SourceError("a PDF needs the library typst; install it with: make field") from error
     body = json.dumps(_body(report, show, made), ensure_ascii=False)
     try:
-        made_pdf = typst.compile(str(TEMPLATE), sys_inputs={"report": body}, format="pdf", timestamp=int(made.timestamp()))
+        made_pdf = typst.compile(str(TEMPLATE), sys_inputs={"report": body}, format="pdf", timestamp=int(made.timestamp()),
+                                 pdf_standards=["ua-1"])  # fmt: skip
     except typst.TypstError as error:
         raise SourceError(f"the PDF cannot be set: {error}") from error
     return bytes(made_pdf)
@@ -36,19 +37,21 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
     for section in report.sections:
         blocks: list[dict[str, object]] = []
         if section.figures:
+            links = [f.query if "://" in f.query else "" for f in section.figures]
             rows = [[w(f.label), show.value(f.value, f.unit), show.value(f.was, f.unit), show.change(f),
                      show.value(f.year, f.unit)] for f in section.figures]  # fmt: skip
             heads = [w(head) for head in FIGURE_HEADS]
-            blocks.append({"is": "table", "title": "", "heads": heads, "rows": rows, "total": [], "note": ""})
-        blocks += [_block(block, show, zone) for block in section.blocks if not isinstance(block, Figure)]
+            blocks.append({"is": "table", "title": "", "heads": heads, "rows": rows, "total": [], "note": "", "links": links})
+        blocks += [_block(block, show, zone) for block in report.body(section)]
         lead = [w.sentence(message) for message in section.lead]
         sections.append({"title": w(section.title), "lead": lead, "blocks": blocks})
     return {
         "lang": w.language,
-        "title": f"{report.site} · {report.span}",
+        "title": f"{report.site} · {report.name}",
+        "cover": [_block(block, show, zone) for block in report.cover],
         "kind": w("Energy and utilisation report"),
         "site": report.site,
-        "span": f"{report.span} · {report.first_day} – {report.last_day} · {report.zone}",
+        "span": report.heading,
         "date": [made.year, made.month, made.day],
         "head": [[w(f.label), show.value(f.value, f.unit), show.change(f)] for f in report.head],
         "said": [w.sentence(message) for message in report.said],

@@ -6,13 +6,14 @@ What is no short decimal is held as the XOR of neighbouring float64 patterns, sp
 the two, is settled by decoding: a matrix is only kept as decimals where every value comes back bit for bit.
 """
 
+import math
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from twin.frame import Bytes, Floats, Ints
 
@@ -22,6 +23,7 @@ _DECIMAL, _BITS = 0, 1
 _HAS_NAN, _HAS_QUALITY = 1, 2
 _LIMIT = 2.0**53  # beyond it float64 leaves out integers
 _U64 = np.uint64
+_ROOM_BYTES = 2 << 20  # once so much was given back, the C library's allocator keeps as much at hand for small things too
 _POWERS = np.array([10.0**places for places in range(MAX_PLACES + 1)])  # the very numbers that encoding used
 
 
@@ -31,6 +33,15 @@ class Codec:
     def __init__(self, level: int = 1) -> None:
         self._press = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
         self._loosen = zstandard.ZstdDecompressor()
+        self._rooms: dict[str, Bytes] = {}
+
+    def room(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array to work in that is the same memory each time it is asked for by this name: memory that the system must
+        give and take away costs more than what is done in it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > len(self._rooms.get(name, b"")):
+            self._rooms[name] = np.empty(max(size, _ROOM_BYTES), dtype=np.uint8)
+        return self._rooms[name][:size].view(dtype).reshape(shape)
 
     def press(self, data: bytes | NDArray[Any]) -> bytes:
         """Plain zstd of bytes, or of the bytes of a contiguous array."""
@@ -68,9 +79,9 @@ class Codec:
             pieces.append(np.ascontiguousarray(quality).ravel())
         return _HEAD.pack(form, places, planes, flags, n, t) + self.press(np.concatenate(pieces))
 
-    def decode(self, blob: bytes, rows: Ints | None = None) -> tuple[Floats, Bytes | None]:
-        """What ``encode`` was given: float64[n, t] and uint8[n, t] or None; of ``rows`` only
-        (increasing), where given."""
+    def decode(self, blob: bytes, rows: Ints | None = None, into: Floats | None = None) -> tuple[Floats, Bytes | None]:
+        """What ``encode`` was given: float64[n, t] and uint8[n, t] or None; of ``rows`` only (increasing), where given.
+        ``into``: where the values are to lie, in the order of rows."""
         form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
         data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
         cut = _cuts(planes, flags, n, t)
@@ -79,66 +90,78 @@ class Codec:
         if rows is not None and len(rows) == n:
             rows = None
         take: slice | Ints = slice(None) if rows is None else rows
-        whole = np.empty((n if rows is None else len(rows), t), dtype=np.int64 if form == _DECIMAL else _U64)
+        values = into if into is not None else np.empty((n if rows is None else len(rows), t))
         if form == _DECIMAL:
-            whole[:, 0] = np.cumsum(_unzigzag(first))[take]
-            whole[:, 1:] = _unzigzag(_joined(deltas[:, take], _container(planes))) if planes else 0
-            if planes or t == 1:
-                np.cumsum(whole, axis=1, out=whole)
+            start = np.cumsum(_unzigzag(first))[take]
+            if planes == 0:
+                values[:] = (start / 10.0**places)[:, None]
             else:
-                whole[:, 1:] = whole[:, :1]
-            values = whole / 10.0**places if places else whole.astype(np.float64)
+                whole = self.room("whole", values.shape, np.int64)
+                whole[:, 0] = start
+                whole[:, 1:] = self._signed(deltas[:, take], planes)
+                np.divide(np.cumsum(whole, axis=1, out=whole), 10.0**places, out=values)
         else:
-            whole[:, 0] = first[take]
-            whole[:, 1:] = _joined(deltas[:, take], _U64)
-            values = np.bitwise_xor.accumulate(whole, axis=1).view(np.float64)
+            bits = np.empty(values.shape, dtype=_U64)
+            bits[:, 0] = first[take]
+            bits[:, 1:] = _joined(deltas[:, take], _U64)
+            values[:] = np.bitwise_xor.accumulate(bits, axis=1).view(np.float64)
         if flags & _HAS_NAN:
             missing = np.unpackbits(data[cut[1] : cut[2]], count=n * t).reshape(n, t)[take]
             values[missing.view(np.bool_)] = np.nan
         quality = data[cut[2] :].reshape(n, t)[take] if flags & _HAS_QUALITY else None
         return values, quality
 
-    def decode_lines(self, blobs: Sequence[bytes], rows: Sequence[Ints]) -> list[tuple[Floats, Bytes | None]]:
-        """``decode`` of many blobs, a few ``rows`` of each: those that are held alike are worked out as one long line, which
-        takes a tenth of the time that one call each would."""
-        found: dict[int, tuple[Floats, Bytes | None]] = {}
-        alike: dict[int, list[tuple[int, NDArray[np.int64], Bytes, int]]] = {}
+    def decode_lines(self, blobs: Sequence[bytes], rows: Sequence[Ints], into: Sequence[Floats]) -> list[Bytes | None]:
+        """``decode`` of many blobs, a few ``rows`` of each: the values go where ``into`` (float64[k, t] each) lies, the
+        qualities are given back. Those that are held alike are worked out as one long line, which takes a tenth of the time
+        that one call each would."""
+        grades: list[Bytes | None] = [None] * len(blobs)
+        alike: dict[int, list[_Line]] = {}
         for i, blob in enumerate(blobs):
             form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
             if form != _DECIMAL or flags or planes == 0:
-                found[i] = self.decode(blob, rows[i])
+                into[i][:], grades[i] = self.decode(blob, rows[i])
                 continue
             data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
-            first = np.cumsum(_unzigzag(_words(data[: 8 * n], n)))[rows[i]]
-            deltas = data[8 * n :].reshape(planes, n, t - 1)[:, rows[i]]
-            alike.setdefault(planes, []).append((i, first, deltas, places))
+            first = np.cumsum(_unzigzag(_words(data[: 8 * n], n)))
+            deltas = data[8 * n :].reshape(planes, n, t - 1)
+            for k, row in enumerate(rows[i].tolist()):
+                alike.setdefault(planes, []).append(_Line(int(first[row]), deltas[:, row], 10.0**places, into[i][k]))
         for planes, some in alike.items():
-            found.update(zip((one[0] for one in some), _as_one_line(planes, some), strict=True))
-        return [found[i] for i in range(len(blobs))]
+            self._as_one_line(planes, some)
+        return grades
+
+    def _as_one_line(self, planes: int, some: Sequence["_Line"]) -> None:
+        """Work out rows of as many planes, in one sweep up to where they are added up."""
+        line = self._signed(np.concatenate([one.deltas for one in some], axis=1), planes)
+        whole = self.room("whole", (max(one.deltas.shape[1] for one in some),), np.int64)
+        at = 0
+        for first, deltas, scale, into in some:
+            length = deltas.shape[1]
+            sums = np.cumsum(line[at : at + length], dtype=np.int64, out=whole[:length])
+            sums += first
+            into[0] = first / scale
+            np.divide(sums, scale, out=into[1:])
+            at += length
+
+    def _signed(self, deltas: Bytes, planes: int) -> NDArray[np.signedinteger[Any]]:
+        """Differences from their bytes uint8[planes, ...], in a room."""
+        folded = self.room("folded", deltas.shape[1:], _container(planes))
+        folded[...] = deltas[0]
+        other = self.room("other", folded.shape, folded.dtype)
+        for i in range(1, planes):
+            np.left_shift(deltas[i], folded.dtype.type(8 * i), out=other, dtype=folded.dtype)
+            folded |= other
+        return _unzigzag(folded, other)
 
 
-def _as_one_line(
-    planes: int, some: Sequence[tuple[int, NDArray[np.int64], Bytes, int]]
-) -> Iterator[tuple[Floats, Bytes | None]]:
-    """Values of (number, first values int64[k], bytes of the differences uint8[planes, k, t - 1], decimals) each."""
-    lengths = [deltas.shape[2] for _, first, deltas, _ in some for _ in first]
-    joined = np.concatenate([deltas.reshape(planes, -1) for _, _, deltas, _ in some], axis=1)
-    line = _unzigzag(_joined(joined, _container(planes)))
-    values = np.empty(len(line) + len(lengths))
-    firsts = np.concatenate([first for _, first, _, _ in some]).tolist()
-    scales = [10.0**places for _, first, _, places in some for _ in first]
-    at = read = 0
-    for start, length, scale in zip(firsts, lengths, scales, strict=True):
-        whole = np.cumsum(line[read : read + length], dtype=np.int64)
-        whole += start
-        values[at] = start / scale
-        np.divide(whole, scale, out=values[at + 1 : at + 1 + length])
-        at, read = at + 1 + length, read + length
-    at = 0
-    for _, first, deltas, _ in some:
-        shape = (len(first), deltas.shape[2] + 1)
-        yield values[at : at + shape[0] * shape[1]].reshape(shape), None
-        at += shape[0] * shape[1]
+class _Line(NamedTuple):
+    """One row: its first value, the bytes of its differences uint8[planes, t - 1], what divides it, and where it goes."""
+
+    first: int
+    deltas: Bytes
+    scale: float
+    into: Floats
 
 
 def _cuts(planes: int, flags: int, n: int, t: int) -> tuple[int, int, int]:
@@ -190,11 +213,13 @@ def _zigzag(whole: NDArray[np.int64]) -> NDArray[np.uint64]:
     return ((whole << 1) ^ (whole >> 63)).view(_U64)
 
 
-def _unzigzag(folded: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
-    """As narrow as it came: the half of a number fits where the number did, with its sign."""
+def _unzigzag(folded: NDArray[Any], room: NDArray[Any] | None = None) -> NDArray[np.signedinteger[Any]]:
+    """In its place, and as narrow as it came: the half of a number fits where the number did, with its sign."""
+    one = folded.dtype.type(1)
     signed = np.dtype(f"i{folded.dtype.itemsize}")
-    whole: NDArray[np.signedinteger[Any]] = (folded >> folded.dtype.type(1)).view(signed)
-    whole ^= -(folded & folded.dtype.type(1)).view(signed)
+    odd: NDArray[np.signedinteger[Any]] = np.bitwise_and(folded, one, out=room).view(signed)
+    whole: NDArray[np.signedinteger[Any]] = np.right_shift(folded, one, out=folded).view(signed)
+    whole ^= np.negative(odd, out=odd)
     return whole
 
 
@@ -213,7 +238,7 @@ def _planes(folded: NDArray[np.uint64], planes: int) -> Bytes:
 
 def _words(planes: Bytes, n: int) -> NDArray[np.uint64]:
     """Undo ``_planes`` for ``n`` numbers of eight bytes."""
-    return np.ascontiguousarray(planes.reshape(8, n).T).view("<u8").ravel()
+    return np.array(planes.reshape(8, n).T, order="C").view("<u8").ravel()
 
 
 def _joined(planes: Bytes, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

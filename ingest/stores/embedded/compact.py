@@ -19,7 +19,7 @@ from ingest.stores.embedded.journal import Item, Loader, Taken
 from ingest.stores.embedded.merge import merge
 from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.parts import LEVEL, Block, Part, PartReader, PartWriter, drop_parts, open_data
-from ingest.stores.embedded.rollups import edges_of, reach, rolled, where_of
+from ingest.stores.embedded.rollups import decimals, edges_of, reach, rolled, where_of
 from ingest.stores.embedded.settle import Batch, owners, piece_of
 from ingest.stores.embedded.stretch import stretch
 from twin.frame import Bytes, Floats, Ints, Origin, Quality
@@ -217,7 +217,7 @@ class Compaction:
         edges = edges_of(hours, HOUR)
         ranks = [list(reader.pieces(part, metric, where, edges, MINUTES.planes)) for part in parts]
         said = [piece for rank in ranks for piece in rank]
-        return rolled(self._names, rowsets, ranks, said, hours, HOUR, None)
+        return rolled(self._names, rowsets, ranks, said, hours, HOUR, decimals(piece.planes["sum"] for piece in said))
 
 
 def _last_good(block: Block, names: Names) -> tuple[Ints, Times, Floats, Bytes]:

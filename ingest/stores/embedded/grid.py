@@ -1,6 +1,6 @@
 """Pieces of values at their times, which of two for the same cell counts, and how they fall into steps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -164,12 +164,44 @@ def _silence(loser: Piece, winner: Piece) -> None:
 
 class Steps:
     """Values of n assets folded into m steps of ``width`` microseconds from ``start`` on; what is kept is by name:
-    ``count``, ``sum``, ``min``, ``max``, ``last``; float64[n, m] each, NaN (0 for count and sum) where nothing fell."""
+    ``count``, ``sum``, ``min``, ``max``, ``last``; float64[n, m] each, NaN (0 for count and sum) where nothing fell.
+    ``by_time``: all assets of a step lie together in memory, as a series is given; else all steps of an asset."""
 
-    def __init__(self, n: int, start: int, width: int, m: int, wanted: Sequence[str]) -> None:
+    def __init__(self, n: int, start: int, width: int, m: int, wanted: Sequence[str], by_time: bool = False) -> None:
         self.start, self.width, self.n, self.m = start, width, n, m
-        self.cells = {name: np.full((n, m), 0.0 if name in ("count", "sum") else np.nan) for name in wanted}
+        self._by_time = by_time
+        self.cells = {name: self._table(0.0 if name in ("count", "sum") else np.nan) for name in wanted}
         self._last = np.full((n, m), np.iinfo(np.int64).min) if "last" in wanted else None
+        self._placed: Floats | None = None  # means that were ready
+        self._added = np.zeros(m, dtype=np.bool_)  # steps that something was folded into
+
+    def _table(self, empty: float) -> Floats:
+        shape = (self.m, self.n) if self._by_time else (self.n, self.m)
+        made = np.full(shape, empty) if empty else np.zeros(shape)  # zeros cost nothing until they are touched
+        return made.T if self._by_time else made
+
+    def place(self, piece: Piece) -> None:
+        """Means from the planes of a rollup whose buckets are these very steps, no cell twice: nothing is to be folded."""
+        if len(piece.times) != 1:
+            self.add(piece)
+            return
+        piece = piece.within(np.array([self.start, self.start + self.m * self.width]))
+        if not piece.times.size:
+            return
+        if self._placed is None:
+            self._placed = self._table(np.nan)
+        steps = (piece.times[0] - self.start) // self.width
+        straight = int(steps[-1] - steps[0]) + 1 == len(steps)
+        rows = _block(piece.pos)
+        into = (
+            (rows, slice(int(steps[0]), int(steps[-1]) + 1))
+            if straight and isinstance(rows, slice)
+            else np.ix_(piece.pos, steps)
+        )
+        with np.errstate(invalid="ignore"):
+            mean = np.divide(piece.planes["sum"], piece.said, out=piece.planes["sum"])
+        missing = np.isnan(mean)
+        self._placed[into] = np.where(missing, self._placed[into], mean) if missing.any() else mean
 
     def add(self, piece: Piece) -> None:
         """Fold ``piece`` in: values as read, or planes of a rollup under the same names. What is out of range is left out."""
@@ -190,6 +222,7 @@ class Steps:
     def _add_uniform(self, piece: Piece, missing: Bools | None) -> None:
         steps = (piece.times[0] - self.start) // self.width
         cuts = np.flatnonzero(np.diff(steps, prepend=steps[0] - 1))
+        self._added[steps[cuts]] = True
         into = (_block(piece.pos), slice(int(steps[cuts[0]]), int(steps[cuts[-1]]) + 1))
         if len(cuts) != into[1].stop - into[1].start or not isinstance(into[0], slice):
             into = np.ix_(piece.pos, steps[cuts])  # type: ignore[assignment]
@@ -227,6 +260,7 @@ class Steps:
         row, column = np.divmod(cuts, steps.shape[1])
         step = steps[piece.axis[row], column]
         inside_it = (step >= 0) & (step < self.m)
+        self._added[step[inside_it]] = True
         into = (piece.pos[row[inside_it]], step[inside_it])
         known = missing.ravel()
         for name, cells in self.cells.items():
@@ -254,9 +288,14 @@ class Steps:
 
     def mean(self) -> Floats:
         """float64[n, m]: sum over count, NaN where nothing fell. Once: it is worked out in the place of the sums."""
-        with np.errstate(invalid="ignore"):
-            mean: Floats = np.divide(self.cells["sum"], self.cells["count"], out=self.cells["sum"])
-        return mean
+        sums, counts, placed = self.cells["sum"], self.cells["count"], self._placed
+        if placed is None:
+            with np.errstate(invalid="ignore"):
+                return np.asarray(np.divide(sums, counts, out=sums))
+        for step in np.flatnonzero(self._added):
+            known = counts[:, step] > 0
+            placed[known, step] = sums[known, step] / counts[known, step]
+        return placed
 
 
 def _block(pos: Ints) -> slice | Ints:
@@ -264,6 +303,11 @@ def _block(pos: Ints) -> slice | Ints:
     first, last = int(pos[0]), int(pos[-1])
     straight = last - first + 1 == len(pos) and (len(pos) < 2 or bool((np.diff(pos) == 1).all()))
     return slice(first, last + 1) if straight else pos
+
+
+def is_block(pos: Ints) -> bool:
+    """Whether ``pos`` are places that follow each other."""
+    return isinstance(_block(pos), slice)
 
 
 def _reduced(fold: np.ufunc, values: NDArray[Any], cuts: NDArray[np.intp]) -> NDArray[Any]:
@@ -309,57 +353,3 @@ def turned(values: Floats) -> Floats:
         for k in range(0, values.shape[1], _TILE):
             made[i : i + _TILE, k : k + _TILE] = values[i : i + _TILE, k : k + _TILE]
     return made
-
-
-def gathered(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dict[str, Floats]]:
-    """Every time at which any metric says something, and float64[t, n] a metric, NaN where it does not."""
-    straight = _straight(pieces, n)
-    if straight is not None:
-        return straight
-    spoken = [_spoken(piece) for some in pieces.values() for piece in some]
-    times = np.unique(np.concatenate(spoken)) if spoken else np.empty(0, dtype=np.int64)
-    tables: dict[str, Floats] = {}
-    for name, some in pieces.items():
-        tables[name] = table = np.full((len(times), n), np.nan)
-        for piece in (single for each in some for single in each.uniform()):
-            said = ~np.isnan(piece.said)
-            columns = np.flatnonzero(said.any(axis=0))
-            if len(columns):
-                cells = np.ix_(np.searchsorted(times, piece.times[0, columns]), piece.pos)
-                table[cells] = np.where(said[:, columns].T, piece.said[:, columns].T, table[cells])
-    return times, tables
-
-
-def _straight(pieces: Mapping[str, Sequence[Piece]], n: int) -> tuple[Times, dict[str, Floats]] | None:
-    """The same where every metric has the same axes, one after the other, and all assets on each: nothing to look up."""
-    axes = [piece.times for piece in next(iter(pieces.values()), ())]
-    for some in pieces.values():
-        if len(some) != len(axes) or not all(
-            piece.times is axis
-            and len(axis) == 1
-            and len(piece.pos) == n
-            and int(piece.pos[0]) == 0
-            and isinstance(_block(piece.pos), slice)
-            for piece, axis in zip(some, axes, strict=True)
-        ):
-            return None
-    if not axes:
-        return None
-    order = sorted(range(len(axes)), key=lambda i: int(axes[i][0, 0]))
-    times = np.concatenate([axes[i][0] for i in order])
-    if not (times[1:] > times[:-1]).all():
-        return None
-    tables = {name: np.concatenate([some[i].said for i in order], axis=1) for name, some in pieces.items()}
-    said = np.zeros(len(times), dtype=np.bool_)
-    for table in tables.values():
-        said |= ~np.isnan(table).all(axis=0)
-        if said.all():  # mostly at the first
-            return times, {name: np.ascontiguousarray(table.T) for name, table in tables.items()}
-    return times[said], {name: table.T[said] for name, table in tables.items()}
-
-
-def _spoken(piece: Piece) -> Times:
-    said = ~np.isnan(piece.said)
-    if len(piece.times) == 1:
-        return piece.times[0, said.any(axis=0)]
-    return np.unique(piece.times[piece.axis][said])

@@ -24,13 +24,23 @@ class _Take(NamedTuple):
     rows: Sequence[Ints]
 
 
+class _Run(NamedTuple):
+    """Parts that follow each other and hold the same assets on one axis each, so that they read as one piece: their columns,
+    which begin at ``starts`` of ``length``."""
+
+    asked: list[tuple[Part, int, _Take]]
+    starts: list[int]
+    length: int
+
+
 def lines(
     reader: PartReader, parts: Sequence[Part], metrics: Sequence[str], where: Ints, edges: Times, planes: Sequence[str]
 ) -> Mapping[str, list[list[Piece]]]:
-    """For each of ``metrics`` the pieces of each of ``parts``, as ``PartReader.pieces`` would give them."""
+    """For each of ``metrics`` the pieces of ``parts`` as ``PartReader.pieces`` would give them, those of parts that follow
+    each other as one; those that win are last."""
     takes: dict[bytes, list[_Take]] = {}
     columns = reader.columns(parts)
-    axes: dict[tuple[int, ...], Times] = {}  # one array for all metrics of a part: whoever joins them sees it at once
+    axes: dict[tuple[object, ...], tuple[Times, slice | Ints]] = {}
     found: dict[str, list[list[Piece]]] = {}
     for metric in metrics:
         asked: list[tuple[Part, int, _Take]] = []
@@ -39,17 +49,48 @@ def lines(
             if layout not in takes:
                 takes[layout] = [take for slab in layout_of(layout) if (take := _take(reader, slab, where))]
             asked.extend((part, number, take) for take in takes[layout])
-        pieces: dict[int, list[Piece]] = {part.id: [] for part in parts}
-        values = [_values(reader, asked, plane) for plane in planes]
-        for k, (part, _, take) in enumerate(asked):
-            key = (part.id, *take.used.tolist())
-            if key not in axes:
-                axes[key] = np.stack([reader.axes(part)[axis] for axis in take.used])
-            grades = values[0][k][1]
-            table = {plane: values[i][k][0] for i, plane in enumerate(planes)}
-            pieces[part.id].append(Piece(take.pos, axes[key], take.axis, table, grades).within(edges))
-        found[metric] = list(pieces.values())
+        runs = _runs(asked)
+        tables = {plane: _values(reader, runs, plane) for plane in planes}
+        found[metric] = [[] for _ in runs]
+        for k, run in enumerate(runs):
+            key = tuple((part.id, *take.used.tolist()) for part, _, take in run.asked)
+            if key not in axes:  # one array for all metrics: whoever joins them sees at once that they lie alike
+                axes[key] = _times(reader, run, edges)
+            times, some = axes[key]
+            values = {plane: tables[plane][k][0][:, some] for plane in planes}
+            grades = tables[planes[0]][k][1]
+            piece = Piece(run.asked[0][2].pos, times, run.asked[0][2].axis, values, None if grades is None else grades[:, some])
+            found[metric][k].append(piece.within(edges))
     return found
+
+
+def _runs(asked: Sequence[tuple[Part, int, _Take]]) -> list[_Run]:
+    runs: list[_Run] = []
+    for part, number, take in asked:
+        run = runs[-1] if runs else None
+        if run is not None:
+            before, _, other = run.asked[-1]
+            single = len(take.used) == len(other.used) == 1
+            if single and before.t1 <= part.t0 and np.array_equal(take.pos, other.pos):
+                run.asked.append((part, number, take))
+                run.starts.append(run.length)
+                runs[-1] = run._replace(length=run.length + take.slab.length)
+                continue
+        runs.append(_Run([(part, number, take)], [0], take.slab.length))
+    return runs
+
+
+def _times(reader: PartReader, run: _Run, edges: Times) -> tuple[Times, slice | Ints]:
+    """The axes of a run, int64[a, t], and which of its columns they are: of one axis, those inside ``edges``."""
+    if len(run.asked[0][2].used) > 1:
+        part, _, take = run.asked[0]
+        return np.stack([reader.axes(part)[axis] for axis in take.used]), slice(None)
+    times = np.concatenate([reader.axes(part)[take.used[0]] for part, _, take in run.asked])
+    at = np.flatnonzero(np.searchsorted(edges, times, side="right") % 2).astype(np.int32)
+    if not len(at) or at[-1] - at[0] + 1 == len(at):  # a slice copies nothing
+        some = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
+        return times[None, some], some
+    return times[None, at], at
 
 
 def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
@@ -70,24 +111,29 @@ def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
     )
 
 
-def _values(reader: PartReader, asked: Sequence[tuple[Part, int, _Take]], plane: str) -> list[tuple[Floats, Bytes | None]]:
-    """Values and qualities of one plane of each that is ``asked``."""
+def _values(reader: PartReader, runs: Sequence[_Run], plane: str) -> list[tuple[Floats, Bytes | None]]:
+    """Values and qualities of one plane of each of ``runs``."""
     which = reader.tier.planes.index(plane)
     keys: list[int] = []
     rows: list[Ints] = []
-    for part, number, take in asked:
-        base = chunk_id(part.id, number, which) + take.slab.chunk
-        keys.extend(base + chunk for chunk in take.chunks)
-        rows.extend(take.rows)
-    decoded = iter(reader.codec.decode_lines(reader.chunks(keys), rows))
-    found = []
-    for _, _, take in asked:
-        some = [next(decoded) for _ in take.chunks]
-        if len(some) == 1:
-            found.append(some[0])
-            continue
-        values = np.concatenate([one for one, _ in some])
-        grades = [np.zeros(one.shape, dtype=np.uint8) if grade is None else grade for one, grade in some]
-        graded = any(grade is not None for _, grade in some)
-        found.append((values, np.concatenate(grades) if graded else None))
-    return found
+    into: list[Floats] = []
+    places: list[tuple[int, slice, slice]] = []  # run, rows and columns of it
+    tables = [np.empty((len(run.asked[0][2].pos), run.length)) for run in runs]
+    for k, run in enumerate(runs):
+        for (part, number, take), start in zip(run.asked, run.starts, strict=True):
+            base, row = chunk_id(part.id, number, which) + take.slab.chunk, 0
+            for chunk, some in zip(take.chunks, take.rows, strict=True):
+                place = (k, slice(row, row + len(some)), slice(start, start + take.slab.length))
+                keys.append(base + chunk)
+                rows.append(some)
+                into.append(tables[k][place[1:]])
+                places.append(place)
+                row += len(some)
+    grades: list[Bytes | None] = [None] * len(runs)
+    for (k, *cells), grade in zip(places, reader.codec.decode_lines(reader.chunks(keys), rows, into), strict=True):
+        if grade is not None:
+            table = grades[k]
+            if table is None:
+                grades[k] = table = np.zeros(tables[k].shape, dtype=np.uint8)
+            table[cells[0], cells[1]] = grade
+    return list(zip(tables, grades, strict=True))

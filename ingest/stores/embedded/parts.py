@@ -9,6 +9,7 @@ and ``dead`` say from which compaction on a part counts and from which on it was
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -233,8 +234,12 @@ class PartReader:
             blocks.append(Block(slab.rowsets, times, planes, quality))
         return blocks
 
-    def pieces(self, part: Part, metric: str, where: Ints, edges: Times, planes: Sequence[str]) -> Iterator[Piece]:
-        """Values inside ``edges`` of the assets that ``where`` (code -> place asked for, -1: not asked) names."""
+    def pieces(
+        self, part: Part, metric: str, where: Ints, edges: Times, planes: Sequence[str], by_chunk: bool = False
+    ) -> Iterator[Piece]:
+        """Values inside ``edges`` of the assets that ``where`` (code -> place asked for, -1: not asked) names. ``by_chunk``: a
+        piece for each chunk, small enough for the processor's cache and only good until the next one, where else there is one
+        for each slab."""
         number, slabs = self._layout(part, metric)
         for slab in slabs:
             axes = slab.axes[:1] if (slab.axes == slab.axes[0]).all() else slab.axes
@@ -247,10 +252,11 @@ class PartReader:
             if len(axes) > 1:
                 owner = np.repeat(np.arange(len(axes), dtype=np.int32), self.names.sizes(slab.rowsets))
             rows = np.flatnonzero((places >= 0) & near[owner]).astype(np.int32)
-            if len(rows):
-                values, quality = self._values(part, number, slab, rows, planes)
-                used, axis = distinct(owner[rows])
-                yield Piece(places[rows], times[used], axis, values, quality).within(edges)
+            for some in np.split(rows, np.flatnonzero(np.diff(rows // slab.rows)) + 1) if by_chunk else [rows]:
+                if len(some):
+                    values, quality = self._values(part, number, slab, some, planes, by_chunk)
+                    used, axis = distinct(owner[some])
+                    yield Piece(places[some], times[used], axis, values, quality).within(edges)
 
     def slabs(self, part: Part, metric: str) -> list[Slab]:
         """How one metric of ``part`` lies."""
@@ -292,25 +298,32 @@ class PartReader:
         return [execute(sql, (i,)).fetchone()[0] for i in ids]
 
     def _values(
-        self, part: Part, number: int, slab: Slab, rows: Ints, planes: Sequence[str]
+        self, part: Part, number: int, slab: Slab, rows: Ints, planes: Sequence[str], passing: bool = False
     ) -> tuple[dict[str, Floats], Bytes | None]:
-        """The asked ``rows`` of a slab from the chunks that hold them."""
+        """The asked ``rows`` of a slab from the chunks that hold them. ``passing``: only until they are read the next time."""
         chunk_of = rows // slab.rows
         starts = np.flatnonzero(np.diff(chunk_of, prepend=-1))
         found: dict[str, Floats] = {}
         grades: Bytes | None = None
         for name in planes:
             base = chunk_id(part.id, number, self.tier.planes.index(name)) + slab.chunk
-            values = np.empty((len(rows), slab.length))
+            shape = (len(rows), slab.length)
+            values = self.codec.room(name, shape, np.float64) if passing else np.empty(shape)
             for chunk, start, stop in zip(chunk_of[starts].tolist(), starts, [*starts[1:], len(rows)], strict=True):
                 (data,) = self.con.execute("SELECT data FROM chunk WHERE id = ?", (base + chunk,)).fetchone()
                 local = rows[start:stop] - chunk * slab.rows
-                values[start:stop], quality = self.codec.decode(data, local)
+                _, quality = self.codec.decode(data, local, into=values[start:stop])
                 if quality is not None:
                     grades = np.zeros(values.shape, dtype=np.uint8) if grades is None else grades
                     grades[start:stop] = quality
             found[name] = values
         return found, grades
+
+
+def follow_each_other(parts: Sequence[Part]) -> bool:
+    """Whether no two of ``parts`` share any time, so that none can contradict another."""
+    spans = sorted((part.t0, part.t1) for part in parts)
+    return all(this[1] <= after[0] for this, after in pairwise(spans))
 
 
 def layout_of(blob: bytes) -> list[Slab]:

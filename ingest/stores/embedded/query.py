@@ -9,14 +9,15 @@ import numpy as np
 
 from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.files import HOURS, MICRO, MINUTE, MINUTES, RAW, Tier, connect_reading, data_files, has_table, told
-from ingest.stores.embedded.grid import EVER, Piece, Steps, Times, cut, gathered, inside, resolved, turned, without
+from ingest.stores.embedded.grid import EVER, Piece, Steps, Times, cut, inside, resolved, without
 from ingest.stores.embedded.hot import Asked, Hot
 from ingest.stores.embedded.journal import Item, Loader
 from ingest.stores.embedded.lines import FEW, lines
 from ingest.stores.embedded.names import Group, Names
-from ingest.stores.embedded.parts import PartReader
+from ingest.stores.embedded.parts import PartReader, follow_each_other
 from ingest.stores.embedded.rollups import edges_of
 from ingest.stores.embedded.settle import Batch, piece_of
+from ingest.stores.embedded.tables import gathered
 from ingest.stores.line_protocol import GRADE
 from twin.frame import Floats, Ints
 from twin.ports import How, Series
@@ -124,15 +125,16 @@ class Query:
         self._check_cells(n * count * len(ask.metrics))
         planes = _PLANES[ask.how]
         kept = planes if ask.how is How.MEAN else planes[1:]
-        steps = {name: Steps(n, first, step, count, kept) for name in ask.metrics}
+        steps = {name: Steps(n, first, step, count, kept, by_time=True) for name in ask.metrics}
         if count and n:
             for tier, edges in self._tiers(step):
+                ready = tier.width == step and ask.how is How.MEAN
                 for name, pieces in self._pieces(tier, edges, RAW.planes if tier is RAW else planes):
                     for piece in pieces:
-                        steps[name].add(piece)
+                        (steps[name].place if ready else steps[name].add)(piece)
         times = (first + step * np.arange(count)) / MICRO
         values = {n: s.mean() if ask.how is How.MEAN else s.cells[ask.how.value] for n, s in steps.items()}
-        return Series(times, ask.rows, {name: turned(table).T for name, table in values.items()})
+        return Series(times, ask.rows, {name: table.T for name, table in values.items()})
 
     def _tiers(self, step: int) -> Iterator[tuple[Tier, Times]]:
         """Who answers for which stretches. A rollup does where its buckets lie whole within a step and the asked time, and
@@ -209,8 +211,14 @@ class Query:
         self, reader: PartReader | None, tier: Tier, edges: Times, planes: Sequence[str]
     ) -> Iterator[tuple[str, list[Piece]]]:
         parts = reader.parts(self._ask.group, edges) if reader else []
-        batch = self._batch(edges) if tier is RAW else None
+        batch = self._batch(edges) if tier is RAW and any(inside(edges, item.time) for item in self._items) else None
         few = lines(reader, parts, self._ask.metrics, self._where, edges, planes) if reader and self._few else {}
+        if reader and self._ask.step is not None and not few and batch is None and follow_each_other(parts):
+            for name in self._ask.metrics:
+                for part in parts:
+                    for piece in reader.pieces(part, name, self._where, edges, planes, by_chunk=True):
+                        yield name, [piece if self._ask.include_bad else piece.believed()]
+            return
         for name in self._ask.metrics:
             if few:
                 ranks = few[name]

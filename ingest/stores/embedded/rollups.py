@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ingest.stores.embedded.codec import to_integers
 from ingest.stores.embedded.files import STATS
 from ingest.stores.embedded.grid import Bools, Piece, Steps, Times, resolved
 from ingest.stores.embedded.names import Names
@@ -32,6 +33,16 @@ def edges_of(starts: Times, width: int) -> Times:
     first = np.diff(starts, prepend=starts[0] - 2 * width) != width
     last = np.append(first[1:], True)
     return np.stack([starts[first], starts[last] + width], axis=1).ravel()
+
+
+def decimals(sums: Iterable[Floats]) -> int | None:
+    """How many decimals all ``sums`` have, NaN aside; None where some are no short decimals."""
+    most = 0
+    for plane in sums:
+        whole, most = to_integers(np.where(np.isnan(plane), 0.0, plane), most)
+        if whole is None:
+            return None
+    return most
 
 
 def rolled(

@@ -4,7 +4,6 @@ time. A reader of one asset then opens a twelfth of the chunks; what a chunk hol
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +12,13 @@ from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.files import HOUR, RAW
 from ingest.stores.embedded.grid import Times
 from ingest.stores.embedded.names import Group, Names
-from ingest.stores.embedded.parts import Part, PartReader, PartWriter, Slab, rows_a_chunk
+from ingest.stores.embedded.parts import Part, PartReader, PartWriter, Slab, follow_each_other, rows_a_chunk
 from twin.frame import Bytes, Floats, Ints
 
 BLOCK = 2 * HOUR
 AT_LEAST = 6  # parts: fewer are not worth it
 HELD_CELLS = 4_000_000  # values held at once
-CHUNK_CELLS = 16_384  # values a chunk: as few assets as still compress well
+CHUNK_CELLS = 8_192  # values a chunk: as few assets as still compress well
 CHEAP = 4  # a value that is stretched takes a quarter of what compacting one takes
 
 
@@ -46,7 +45,7 @@ def stretch(con: sqlite3.Connection, codec: Codec, names: Names, group: Group, r
             torn.update(range(first, last + 1))
     for block, parts in blocks.items():
         over = (block + 1) * BLOCK <= low and block not in torn
-        if over and len(parts) >= AT_LEAST and all(this.t1 <= after.t0 for this, after in pairwise(parts)):
+        if over and len(parts) >= AT_LEAST and follow_each_other(parts):
             yield from _join(reader, group, run, parts)
 
 

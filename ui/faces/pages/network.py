@@ -8,9 +8,10 @@ import numpy as np
 from fastapi import FastAPI
 
 from twin.frame import Floats, Ints
-from twin.job import Jobs, JobState
 from twin.site import Site
 from ui.faces.pages.columns import Columns, Rates, columns, worst
+from ui.faces.pages.jobpath import Path, paths
+from ui.faces.pages.jobpath import table as path_table
 from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, tile
 from ui.faces.pages.recent import Happened, keep_events, meaning
 from ui.faces.pages.shown import serve_page
@@ -65,7 +66,8 @@ class Seen:
     strips: dict[str, list[float]]
     per_minute: dict[str, float]
     since: datetime
-    path: tuple[str, list[tuple[str, str]]]
+    site: Site
+    paths: list[Path]
     events: Kept
 
 
@@ -114,8 +116,8 @@ def body() -> str:
         ),
         panel(
             "path",
-            "Path of the largest job",
-            [],
+            "Path of a job",
+            ['<select id="job" aria-label="job" data-a="job" hidden></select>'],
             listed("path", "No job is running", ("tier", "switches"), "6rem minmax(0,1fr)"),
             size="w6 wrapping",
         ),
@@ -174,7 +176,8 @@ def look(live: Live, now: datetime, rates: Rates, events: Kept) -> Seen:
         strips,
         {name: strip[-2] or strip[-1] for name, strip in strips.items()},
         rates.since or now,
-        _path(live.jobs, site),
+        site,
+        paths(live.jobs, site),
         events,
     )
 
@@ -206,30 +209,6 @@ def _bad(site: Site, ports: dict[str, Columns], rates: Rates) -> list[tuple[str,
     ]
 
 
-def _path(jobs: Jobs, site: Site) -> tuple[str, list[tuple[str, str]]]:
-    """Of the running job with most GPUs whose GPUs are known: its nodes' switches, tier by tier."""
-    running = np.flatnonzero(jobs.state == JobState.RUNNING)
-    known = [int(i) for i in running[np.argsort(-jobs.gpus[running])] if np.any(jobs.job_of == i)]
-    if not known:
-        return "", []
-    job = known[0]
-    nodes = np.unique(site.within("gpu", "node")[jobs.rows[jobs.job_of == job]])
-    here = {int(site.of_kind("node")[row]) for row in nodes if row >= 0}
-    net = site.links["connects"]
-    switches = set(site.of_kind("switch").tolist())
-    tiers: list[tuple[str, str]] = [("nodes", f"{len(here)}")]
-    seen: set[int] = set()
-    for name in ("leaf", "spine", "core"):
-        up = {int(a) for a, b in zip(net.source, net.target, strict=True) if int(b) in here and int(a) in switches} - seen
-        if not up:
-            break
-        seen |= up
-        names = sorted(site.ids[p] for p in up)
-        tiers.append((name, ", ".join(names[:12]) + (f" … ({len(names)})" if len(names) > 12 else "")))
-        here = up
-    return f"{jobs.ids[job]} {jobs.names[job]}", tiers
-
-
 def told(seen: Seen, view: View, words: Words) -> Table:
     """The page's table."""
     ports = seen.ports
@@ -257,18 +236,13 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "net": {"state": seen.state_of, "load": seen.load_of},
         "b.strips": _strips(seen, words),
         "l.bad": [_link(one, words) for one in seen.bad[:TOP]],
-        "l.path": [row("", [words(name), text]) for name, text in _named(seen)],
+        "paths": path_table(seen.paths, seen.site, MAX_SWITCHES, words),
         "l.flapping": [
             row(one.severity, [when(one.time), one.asset, meaning(one.meaning, words)])
             for one in (happened.of(("link",), 7) if happened else [])
         ],
         **_sources(seen, words),
     }
-
-
-def _named(seen: Seen) -> list[tuple[str, str]]:
-    name, tiers = seen.path
-    return [("job", name), *tiers] if tiers else []
 
 
 def _strips(seen: Seen, words: Words) -> Table:

@@ -155,7 +155,7 @@ def _uneven(seen: Look, words: Words) -> list[Cell]:
         for i in worst(of["imbalance_ratio"].value, ROWS):
             value = float(of["imbalance_ratio"].value[i])
             state = "warning" if value > UNEVEN_RATIO else ""
-            current = cell(words, of["current_a"].at(int(i))) if "current_a" in of else "–"
+            current = cell(words, of["current_a"].at(int(i))) if "current_a" in of else plain(words, np.nan, "a")
             cells = [plain(words, value, "frac", state), cell(words, of["voltage_v"].at(int(i))), current]
             found.append((value, row(state, [ids[i], *cells])))
     return [made for _, made in sorted(found, key=lambda one: -one[0])[:ROWS]]

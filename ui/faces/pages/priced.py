@@ -14,7 +14,7 @@ from twin.frame import Floats, Origin
 from ui.faces.pages.texts import Cell, Table, cell, plain, when
 from ui.past import DAY
 from ui.view import Live, View
-from ui.words import Words
+from ui.words import DASH, Words
 
 STEP_S = 900.0  # of a bill: a quarter of an hour
 HELD_S = 7200.0  # so long a price counts, as in the metric table
@@ -90,7 +90,7 @@ def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], word
         "n.cost_today": _money(cost, tariff.currency if tariff else "", words),
         "n.cost_known": plain(words, share, "frac"),
         "t.period": _period(int(tariff.periods(np.array([view.time.timestamp()]))[0]), words) if tariff else words("market"),
-        "l.next": [upcoming] if upcoming else [],
+        "l.next": [upcoming or {"k": "", "c": [DASH]}],
     }
 
 

@@ -27,7 +27,7 @@ OWN = (
     "pages_dead_count",
 )
 MORE = ("lag_s", "duplicates_count", "targets_count", "targets_down_count")
-ROWS_SOURCES, ROWS_TASKS = 18, 18
+ROWS_SOURCES, ROWS_TASKS = 18, 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)

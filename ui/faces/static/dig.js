@@ -128,6 +128,14 @@ export function scaleOf(values, unit) {
   return [1, unit === "s" ? "s" : symbol];
 }
 
+// Ticks of a time axis in the reader's language: the time, and under it the date where it changes; dates alone from a day on.
+function ticks() {
+  const [day, month] = languageNow() === "zh" ? ["%-m月%-d日", "%Y年%-m月"] : ["%-d %b", "%b %Y"];
+  const stop = (from, to, value) => ({ dtickrange: [from, to], value });
+  const clock = [stop(null, 60000, `%H:%M:%S\n${day}`), stop(60000, 86400000, `%H:%M\n${day}`)];
+  return [...clock, stop(86400000, "M1", `${day}\n%Y`), stop("M1", null, month)];
+}
+
 const clear = (colour, share) => (colour.startsWith("#") ? colour + Math.round(share * 255).toString(16).padStart(2, "0") : colour);
 
 // Steps in which nothing was read are left out, so that values farther apart than a step are joined; a gap of more than three
@@ -180,10 +188,10 @@ export class Chart {
     const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, tickfont: { color: colour("ink-quiet") } };
     Plotly.react(this.box, traces, {
       title: { text: metricName(this.title), x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 30 }, hovermode: "x unified",
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 44 }, hovermode: "x unified",
       hoverlabel: { bgcolor: colour("raised"), font: { color: colour("ink") } }, font: { color: colour("ink") },
-      xaxis: { ...axis, type: "date", range: this.range.map(wall) }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
-      legend: { orientation: "h", x: 1, xanchor: "right", y: 1.14, font: { color: colour("ink-quiet") } }, shapes, annotations: labels, dragmode: "zoom",
+      xaxis: { ...axis, type: "date", range: this.range.map(wall), tickformatstops: ticks(), hoverformat: "%Y-%m-%d %H:%M:%S" }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
+      legend: { orientation: "h", x: 1, xanchor: "right", y: 1.01, yanchor: "bottom", font: { color: colour("ink-quiet") } }, shapes, annotations: labels, dragmode: "zoom",
     }, { displaylogo: false, responsive: true, displayModeBar: false });
     this.none();
     if (!this.listening) {

@@ -1,5 +1,5 @@
-// In the bar: who is signed in, with a way out, where people sign in at all.
-import { say } from "./shell.js";
+// In the bar: who is signed in, with a way out, where people sign in at all; and what they chose to see it in, in any browser.
+import { choose, say } from "./shell.js";
 
 const box = document.getElementById("who");
 const answer = await fetch("/api/v1/access/me").catch(() => null);
@@ -17,4 +17,14 @@ if (box && me?.mode === "accounts" && me.sort === "session") {
   name.href = "/account";
   name.textContent = `${me.name} (${say(me.role)})`;
   box.append(name, " ", out);
+  const path = "/api/v1/access/choices";
+  let newer = false; // than what the server tells
+  document.addEventListener("icctwin-choice", ({ detail }) => {
+    newer = true;
+    const headers = { "content-type": "application/json" };
+    // the page may be left; and this browser keeps it all the same
+    fetch(path, { method: "PUT", headers, body: JSON.stringify(detail), keepalive: true }).catch(() => null);
+  });
+  const kept = await fetch(path).catch(() => null);
+  if (kept?.ok && !newer) choose(await kept.json());
 }

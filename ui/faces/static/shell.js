@@ -198,6 +198,33 @@ function sayAll() {
   fillZones();
 }
 
+// What a person chose, told to whoever keeps it beside this browser.
+function tellChoice(more = {}) {
+  const detail = { language, theme: root.dataset.theme, zone: store.get("zone") || "site", ...more };
+  document.dispatchEvent(new CustomEvent("icctwin-choice", { detail }));
+}
+
+// Take over what the person chose elsewhere; what the address asks for counts more.
+export function choose({ language: code, theme, zone }) {
+  const asked = new URLSearchParams(location.search);
+  if (theme && !asked.has("theme") && theme !== root.dataset.theme) paint(theme);
+  if (zone && zone !== (store.get("zone") || "site")) moveTo(zone);
+  if (code && !asked.has("lang") && code !== language) speak(code);
+}
+
+function paint(theme) {
+  root.dataset.theme = document.getElementById("theme").value = theme;
+  store.set("theme", theme);
+  redraw();
+}
+
+function moveTo(zone) {
+  store.set("zone", zone);
+  fillZones();
+  showClock();
+  redraw();
+}
+
 function speak(code) {
   if (code === language) return;
   store.set("language", code);
@@ -231,19 +258,19 @@ function choices() {
   const [theme, zone] = [document.getElementById("theme"), document.getElementById("zone")];
   theme.value = root.dataset.theme;
   theme.addEventListener("change", () => {
-    root.dataset.theme = theme.value;
-    store.set("theme", theme.value);
-    redraw();
+    paint(theme.value);
+    tellChoice();
   });
   for (const event of ["focus", "pointerdown"]) zone.addEventListener(event, () => allZones(zone));
   zone.addEventListener("change", () => {
-    store.set("zone", zone.value);
-    showClock();
-    redraw();
+    moveTo(zone.value);
+    tellChoice();
   });
   document.getElementById("bar").addEventListener("click", (event) => {
     const button = event.target.closest("button[data-lang]");
-    if (button) speak(button.dataset.lang);
+    if (!button) return;
+    tellChoice({ language: button.dataset.lang }); // first, for a plain page is left
+    speak(button.dataset.lang);
   });
   if (!new URLSearchParams(location.search).get("lang") && ["en", "zh"].includes(store.get("language")) && store.get("language") !== language)
     speak(store.get("language"));
