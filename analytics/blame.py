@@ -30,7 +30,7 @@ _MOST_MISSING = 3  # silent dependents that count in full: their silences have a
 _PER_YEAR: Mapping[str, float] = {
     "gpu": 0.09, "node": 0.2, "port": 0.1, "switch": 0.05, "rack": 0.05, "pump": 0.2, "cdu": 0.15, "loop": 0.03, "pdu": 0.03,
     "chiller": 0.2, "tower": 0.1, "drycooler": 0.1, "ups": 0.05, "transformer": 0.02, "storage": 0.3, "source": 2.0,
-    "valve": 0.1, "grid": 0.5, "meter": 0.05, "battery": 0.05,
+    "disk": 0.02, "valve": 0.1, "grid": 0.5, "meter": 0.05, "battery": 0.05,
 }  # fmt: skip
 _OTHERS_PER_YEAR = 0.01
 
@@ -77,7 +77,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What one cause explains: log likelihood of each point, and how much likelier it makes all of it."""
+    """What one cause explains: log likelihood of each point, and how much likelier it makes all of it; ``missing``: log
+    likelihood that what it should have shown beside that stays silent."""
 
     loglik: Mapping[int, float]
     gain: float
@@ -131,13 +132,13 @@ def tree_of(case: Case, at: int, best: Sequence[float], only: frozenset[int] | N
     many signs lie behind it: that it passed trouble on happened once."""
     used: set[tuple[int, int]] = set()
     loglik: dict[int, float] = {}
-    missing = total = unshown(case.spread, at)
+    missing = total = _unshown(case.spread, at)
     for i in case.candidates[at]:
         if only is not None and i not in only:
             continue
         point = case.points[i]
         links, cost = _way(case, at, point, used)
-        silence = sum(unshown(case.spread, to) - _silence(case.spread, source, to) for source, to in links)
+        silence = sum(_unshown(case.spread, to) - _silence(case.spread, source, to) for source, to in links)
         early_s = case.own_s.get(at, point.since_s) - point.since_s - ORDER_S
         here = point.weight * (log(_SEEN) - min(max(early_s, 0.0) / ORDER_S, 3.0)) + cost
         here += point.itself if point.at == at else 0.0
@@ -165,7 +166,7 @@ def _way(case: Case, at: int, point: Point, used: set[tuple[int, int]]) -> tuple
     return links, cost
 
 
-def unshown(spread: Spread, at: int) -> float:
+def _unshown(spread: Spread, at: int) -> float:
     """Log likelihood that nothing of what trouble at ``at`` harms shows it."""
     if at not in spread.quiet:
         spread.quiet[at] = 0.0 if at in spread.passing else sum(_silence(spread, at, to) for to in spread.out.get(at, ()))

@@ -24,6 +24,8 @@ _OTHERS, _SILENT = 6, 4  # tried in the place of one cause, those that say somet
 _POOL = 24  # candidates for what another in the place of a cause leaves unexplained
 _HALVES = 2  # more causes, to explain what such another leaves unexplained
 _ROUNDS = 4  # of putting another in the place of a cause
+_MANY = 100  # assets to be explained from which one round must do: a storm is to be told within a second or two
+_LEAST_GAIN = -1.5  # in log likelihood, of a cause that is still named, the last of all
 _DOUBT = 2.0  # gain in log likelihood at which a cause is as likely as chance
 _TRUST = 0.5  # in differences of log likelihood between rivals: signs depend on each other in more ways than are known here
 
@@ -62,14 +64,19 @@ def explain(spread: Spread, signs: Sequence[Sign], most: int = 5) -> tuple[Expla
     if not case.points:
         return ()
     found = _grown(case, _weighed(case, ()), most, case.candidates.keys())
-    others: dict[int, list[_Set]] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if len(case.points) <= _MANY else 1):
         others = {at: list(_otherwise(case, found, at)) for at in found.causes}
         best = max((one for tried in others.values() for one in tried), key=lambda one: (one.total, one.causes), default=found)
         if best.total <= found.total + 1e-9:
             break
-        found = best
-    return _ranked(case, _scored(case, found, others), most)
+        found, others = best, {}
+    listed = _grown(case, found, most - len(found.causes), case.candidates.keys(), _LEAST_GAIN)
+    chosen: list[_Chosen] = []
+    for at in listed.causes:
+        together = found if at in found.causes else listed
+        tried = others[at] if at in others else list(_otherwise(case, together, at))
+        chosen += _scored(case, together, at, tried)
+    return _ranked(case, chosen, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +109,12 @@ def _with(one: _Set, at: int, tree: Tree) -> _Set:
     return _Set((*one.causes, at), one.total + tree.gain, best, owner)
 
 
-def _grown(case: Case, one: _Set, most: int, pool: Set[int]) -> _Set:
-    """More causes out of ``pool``, the one that gains most first, while that gains anything: at most ``most``."""
+def _grown(case: Case, one: _Set, most: int, pool: Set[int], least: float = 0.0) -> _Set:
+    """More causes out of ``pool``, the one that gains most first, while that gains over ``least``: at most ``most``."""
     trees = {at: tree_of(case, at, one.best) for at in pool - set(one.causes)}
     for _ in range(most):
         at = min(trees, key=lambda at: (-trees[at].gain, at), default=-1)
-        if at < 0 or not trees[at].loglik or (trees[at].gain <= 0 and one.causes):
+        if at < 0 or not trees[at].loglik or (trees[at].gain <= least and one.causes):
             break
         one = _with(one, at, trees[at])
         touched = {other for i in trees[at].loglik for other in case.points[i].causes} & trees.keys()
@@ -128,7 +135,8 @@ def _otherwise(case: Case, found: _Set, at: int) -> Iterator[_Set]:
     pool = frozenset(sorted(trees, key=lambda o: (-trees[o].gain, o))[:_POOL])
     for other in (*speaking, *silent):
         if trees[other].loglik:
-            yield _grown(case, _with(rest, other, trees[other]), _HALVES, pool - {at})
+            with_other = _with(rest, other, trees[other])
+            yield with_other if len(case.points) > _MANY else _grown(case, with_other, _HALVES, pool - {at})
     if rest.causes:
         yield rest
 
@@ -144,30 +152,29 @@ class _Chosen:
     missing: float
 
 
-def _scored(case: Case, found: _Set, others: Mapping[int, Sequence[_Set]]) -> Iterator[_Chosen]:
-    """Each cause and its rivals, by their shares."""
-    for at in found.causes:
-        weight: dict[int, float] = {at: 1.0}
-        without = 0.0
-        tried: dict[frozenset[int], float] = {}
-        for one in others[at]:
-            new = frozenset(one.causes) - frozenset(found.causes)
-            if not new:
-                without = one.total
-                continue
-            tried[new] = exp(max(_TRUST * (one.total - found.total), -50.0))
-        for new, share in tried.items():
-            for who in new:
-                weight[who] = max(weight.get(who, 0.0), share)
-        whole = 1.0 + sum(tried.values())
-        sure = 1 / (1 + exp(_DOUBT - min(found.total - without, 50.0)))
-        mine = frozenset(i for i, owner in enumerate(found.owner) if owner == at)
-        for who in sorted(weight, key=lambda who: (who != at, -weight[who], who))[:3]:
-            tree = tree_of(case, who, [point.nothing for point in case.points], mine)
-            yield _Chosen(who, sure * weight[who] / whole, sorted(tree.loglik), -1 if who == at else at, tree.missing)
+def _scored(case: Case, found: _Set, at: int, others: Sequence[_Set]) -> Iterator[_Chosen]:
+    """The cause and its rivals, by their shares."""
+    weight: dict[int, float] = {at: 1.0}
+    without = 0.0
+    shares: dict[frozenset[int], float] = {}
+    for one in others:
+        new = frozenset(one.causes) - frozenset(found.causes)
+        if new:
+            shares[new] = exp(max(_TRUST * (one.total - found.total), -50.0))
+        else:
+            without = one.total
+    for new, share in shares.items():
+        for who in new:
+            weight[who] = max(weight.get(who, 0.0), share)
+    whole = 1.0 + sum(shares.values())
+    sure = 1 / (1 + exp(_DOUBT - min(found.total - without, 50.0)))
+    mine = frozenset(i for i, owner in enumerate(found.owner) if owner == at)
+    for who in sorted(weight, key=lambda who: (who != at, -weight[who], who))[:3]:
+        tree = tree_of(case, who, [point.nothing for point in case.points], mine)
+        yield _Chosen(who, sure * weight[who] / whole, sorted(tree.loglik), -1 if who == at else at, tree.missing)
 
 
-def _ranked(case: Case, chosen: Iterator[_Chosen], most: int) -> tuple[Explanation, ...]:
+def _ranked(case: Case, chosen: Sequence[_Chosen], most: int) -> tuple[Explanation, ...]:
     out: dict[int, Explanation] = {}
     for one in sorted(chosen, key=lambda one: (-one.score, one.at)):
         if one.at not in out and len(out) < most:

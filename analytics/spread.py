@@ -34,7 +34,15 @@ Add = Callable[[int, Layer, int, Layer, float], None]  # source, its layer, targ
 _LAYERS = len(Layer)
 _KIND = tuple(KINDS)
 _OWN_METRICS = frozenset(
-    ("xid_code", "ecc_corrected_count", "ecc_uncorrected_count", "remapped_rows_count", "row_remap_failure_flag", "uptime_s")
+    (
+        "xid_code",
+        "ecc_corrected_count",
+        "ecc_uncorrected_count",
+        "remapped_rows_count",
+        "row_remap_failure_flag",
+        "uptime_s",
+        "battery_runtime_s",
+    )
 )
 _NETWORK_METRICS = frozenset(
     ("rx_bps", "tx_bps", "net_rx_bps", "net_tx_bps", "error_count", "link_down_count", "latency_s", "nvlink_error_count")
@@ -123,7 +131,7 @@ class Spread:
 
 def layers_of(kind: str, metric: str) -> tuple[Layer, ...]:
     """What kinds of trouble a metric that looks wrong may stand for."""
-    if metric in _OWN_METRICS or kind in ("source", "task", "process"):
+    if metric in _OWN_METRICS or kind in ("source", "task", "process", "disk"):
         return (Layer.OWN,)
     if metric in _NETWORK_METRICS or kind == "port":
         return (Layer.NETWORK,)

@@ -25,6 +25,8 @@ from twin.load import Row, build_site
 from twin.site import Site
 from twin.state import State
 from ui.faces.api_findings import FindingOut
+from ui.findings import Findings
+from ui.view import Live
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 PARTS = ("gpu", "facility", "network", "queue", "outside")
@@ -216,4 +218,20 @@ def test_the_centre_writes_findings_down_and_the_api_shows_them_with_their_cause
     assert causes[0]["asset"] == "h1-a01-n3"
     kept = [record for _, _, record in centre.records.read("finding")]
     assert kept[0]["phase"] == "began"
+    _worked_on_then_not_found(centre.live, clock.now())
+    kept = [record for _, _, record in centre.records.read("finding")]
+    assert (kept[-1]["phase"], kept[-1]["asset"]) == ("over", "h1-a01-n3")
     centre.close()
+
+
+def _worked_on_then_not_found(live: Live, now: datetime) -> None:
+    """A node that is down and whose queue reserves it for maintenance is no finding and no cause."""
+    assert live.oncall is not None
+    findings = Findings(live)
+    for after_s in (0, 20):
+        findings.step(now + timedelta(seconds=after_s))
+    assert "h1-a01-n3" in {f.asset for f in live.findings}
+    window = {"name": "fix", "nodes": ["h1-a01-n3"], "flags": ["MAINT"]}
+    live.oncall.reserved("q", [window | {"start_s": now.timestamp(), "end_s": now.timestamp() + 3600}])
+    findings.step(now + timedelta(seconds=30))
+    assert "h1-a01-n3" not in {f.asset for f in live.findings} | {cause.asset for cause in live.causes}

@@ -205,6 +205,7 @@ def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(t
     assert learnt.shift[13] < -1 < 1 < learnt.shift[48]
     assert abs(learnt.shift[13]) <= outcomes.MOST_SHIFT
     assert len(learnt.replaced) == 35
+    assert {(one.asset, one.model, one.age_s) for one in learnt.replaced if one.asset == "d0"} == {("d0", "B", 2e7)}
 
 
 def test_a_question_that_cries_wolf_gets_a_higher_limit_and_never_more_than_double() -> None:
@@ -244,9 +245,15 @@ def test_a_model_with_three_failures_says_little_and_too_few_failures_nothing() 
 def test_the_centre_learns_lives_from_its_inventory_and_its_outcome_log() -> None:
     site = hall(60)
     state = State(site)
-    replaced = [(f"d{i}", (START - timedelta(days=i)).timestamp()) for i in range(1, 60, 2)]  # all of model A
-    made = lives.learn(site, state, replaced, START - timedelta(days=300), START)
+    # every second one is of model A; the inventory does not know of the change, the outcome log knows some ages
+    replaced = [
+        outcomes.Replaced(
+            f"d{i}", (START - timedelta(days=i)).timestamp(), 8e7 if i % 4 == 1 else np.nan, "A" if i % 4 == 1 else ""
+        )
+        for i in range(59, 0, -2)
+    ]
+    made = lives.learn(site, state, replaced, START)
     assert set(made) == {"disk"}
-    assert made["disk"].failures == len(replaced)
+    assert made["disk"].failures == len(replaced) - 1  # with the first, watching begins
     assert made["disk"].factor["A"] > 1.5 > 0.8 > made["disk"].factor["B"]
-    assert lives.learn(site, state, replaced[:5], START - timedelta(days=300), START) == {}
+    assert lives.learn(site, state, replaced[:5], START) == {}

@@ -35,7 +35,7 @@ class Findings:
         live = self._live
         if now.timestamp() - self._learnt_s >= LEARN_EVERY_S:
             self._watch.outcomes = outcomes.read(live.records)
-            self._watch.lives = lives.learn(live.site, live.state, self._watch.outcomes.replaced, live.started, now)
+            self._watch.lives = lives.learn(live.site, live.state, self._watch.outcomes.replaced, now)
             self._learnt_s = now.timestamp()
         found = self._watch.step(live.state, live.jobs, now, self._worked_on(now))
         by_key = {finding.key: finding for finding in found}

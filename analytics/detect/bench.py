@@ -206,7 +206,7 @@ def bench_disks(path: Path, rng: np.random.Generator) -> tuple[dict[str, float],
     live = disks.by_weights(drives)
     for name, learn, judge in (("disks", whole, whole), ("disks_unseen_model", whole & ~unseen, unseen)):
         model = disks.train(drives, DISK_TRAIN, learn, rng)
-        scores = {"": model.decision_function(drives.features), "live_": live, "rule_": drives.rule}
+        scores = {"": disks.score(model, drives), "live_": live, "rule_": drives.rule}
         scores["random_"] = rng.random(len(drives.day))
         for who, score in scores.items():
             for rate in disks.RATES:

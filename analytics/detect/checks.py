@@ -133,7 +133,7 @@ def lag_behind_gang(site: Site, state: State, jobs: Jobs, now: datetime) -> Floa
 
 def age_s(site: Site, kind: str, now: datetime) -> Floats:
     """Since the day that the attribute ``installed`` names (2026-01-31); NaN where there is none that can be read."""
-    return np.array([_age_s(text, now) for text in site.text(kind, "installed")], dtype=np.float64)
+    return np.array([since_day_s(text, now) for text in site.text(kind, "installed")], dtype=np.float64)
 
 
 @lru_cache(maxsize=4096)
@@ -144,7 +144,8 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _age_s(text: str, now: datetime) -> float:
+def since_day_s(text: str, now: datetime) -> float:
+    """Seconds since the beginning of the day that ``text`` names; NaN where it names none."""
     day = _day(text)
     return np.nan if day is None else max(0.0, (now - datetime(day.year, day.month, day.day, tzinfo=UTC)).total_seconds())
 

@@ -96,7 +96,7 @@ class Watch:
 
     def step(self, state: State, jobs: Jobs, now: datetime, resting: Mapping[str, Bools] | None = None) -> tuple[Finding, ...]:
         """What is found at ``now``, the strongest first. Times must not go back. ``resting``: kind -> bool[n], assets that are
-        worked on: nothing is found of them, nothing learnt from them."""
+        worked on: nothing is found of them, and their residuals teach nothing."""
         self._resting = dict(resting or {})
         now_s = now.timestamp()
         after_s = 0.0 if np.isnan(self._was_s) else now_s - self._was_s
@@ -208,13 +208,9 @@ class Watch:
     def _told(self, now: datetime) -> tuple[Finding, ...]:
         found: list[tuple[float, str, str, str, int]] = []
         for (name, kind, metric), life in self._lives.items():
-            swapped = self._lives.get(("sensor_swapped", kind, metric))
-            if swapped is not None and name == _SWAPPED_AS.get(metric):
-                found += [
-                    (_score(life, row), name, kind, metric, row) for row in np.flatnonzero(life.on & ~swapped.on).tolist()
-                ]
-                continue
-            found += [(_score(life, row), name, kind, metric, row) for row in np.flatnonzero(life.on).tolist()]
+            swapped = self._lives.get(("sensor_swapped", kind, metric)) if name == _SWAPPED_AS.get(metric) else None
+            on = life.on if swapped is None else life.on & ~swapped.on
+            found += [(_score(life, row), name, kind, metric, row) for row in np.flatnonzero(on).tolist()]
         found.sort(key=lambda one: (-one[0], one[1:]))
         self.hidden = max(0, len(found) - MAX_FINDINGS)
         return tuple(self._finding(*one, now) for one in found[:MAX_FINDINGS])
@@ -231,7 +227,7 @@ class Watch:
         }
         action, confidence = question.action, self.outcomes.confidence(name)
         more, lead_s = self.parts.words(name, metric, row)
-        words |= more
+        words |= {**more, **self.parts.life(kind, row, now)}
         if name == "gpu_hazard":
             words["reason"], action, words["code"] = self._why(row)
         if name in _HAZARDS:

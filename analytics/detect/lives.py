@@ -7,53 +7,47 @@ import numpy as np
 
 from analytics.detect import survival
 from analytics.detect.checks import age_s
+from analytics.detect.outcomes import Replaced
+from twin.frame import Floats
 from twin.site import Site
 from twin.state import State
 
 KINDS = ("gpu", "disk")  # whose hazards start from a baseline
 
 
-def learn(
-    site: Site, state: State, replaced: Sequence[tuple[str, float]], since: datetime, now: datetime
-) -> dict[str, survival.Baseline]:
-    """Kind -> baseline, for kinds of which enough were replaced. ``replaced``: (asset, s since 1970) by the outcome log;
-    ``since``: when this centre began to be watched. What was replaced lived until then and is followed by another of its kind,
-    new on that day; all others live still."""
+def learn(site: Site, state: State, replaced: Sequence[Replaced], now: datetime) -> dict[str, survival.Baseline]:
+    """Kind -> baseline, for kinds of which enough were replaced. ``replaced``: by the outcome log, oldest first; with
+    the first, lives begin to be watched. What was replaced lived until then, what follows it began that day; all others live
+    still."""
     found: dict[str, survival.Baseline] = {}
     for kind in KINDS:
-        mine = [(site.row(asset), at_s) for asset, at_s in replaced if asset in site.position and site.kind(asset) == kind]
+        mine = [one for one in replaced if one.asset in site.position and site.kind(one.asset) == kind]
         if len(mine) < survival.LEAST_FAILURES:
             continue
-        baseline = _fitted(site, kind, _ages(site, state, kind, now), sorted(mine, key=lambda one: one[1]), since, now)
+        baseline = _fitted(site, kind, _ages(site, state, kind, now), mine, now.timestamp())
         if baseline is not None:
             found[kind] = baseline
     return found
 
 
-def _ages(site: Site, state: State, kind: str, now: datetime) -> "np.ndarray":
+def _ages(site: Site, state: State, kind: str, now: datetime) -> Floats:
     """Age [s] by the inventory, else by what the asset itself says; NaN where neither knows."""
     known = age_s(site, kind, now)
     return np.where(np.isfinite(known), known, state.column("disk", "powered_on_s", now)) if kind == "disk" else known
 
 
-def _fitted(
-    site: Site, kind: str, ages: "np.ndarray", replaced: Sequence[tuple[int, float]], since: datetime, now: datetime
-) -> survival.Baseline | None:
-    models = site.text(kind, "model")
-    now_s, watched_s = now.timestamp(), now.timestamp() - since.timestamp()
-    born_s = np.where(np.isfinite(ages), now_s - ages, np.nan)
-    entry, end, failed, of = [], [], [], []
-    begins = np.full(len(born_s), now_s - watched_s)
-    for row, at_s in replaced:
-        if at_s > born_s[row]:  # the inventory still names the one that went; its follower was born that day
-            entry.append(max(0.0, begins[row] - born_s[row]))
-            end.append(at_s - born_s[row])
-            failed.append(True)
-            of.append(models[row])
-            born_s[row], begins[row] = at_s, at_s
-    for row in np.flatnonzero(np.isfinite(born_s)).tolist():
-        entry.append(max(0.0, begins[row] - born_s[row]))
-        end.append(now_s - born_s[row])
-        failed.append(False)
-        of.append(models[row])
+def _fitted(site: Site, kind: str, ages: Floats, replaced: Sequence[Replaced], now_s: float) -> survival.Baseline | None:
+    models, watched_s = site.text(kind, "model"), replaced[0].at_s
+    born_s, begins_s = now_s - ages, np.full(len(ages), watched_s)
+    lived: list[tuple[float, float, bool, str]] = []  # seen from this age, to this age, failed then, model
+    for one in replaced:
+        row = site.row(one.asset)
+        age_s = one.at_s - born_s[row] if one.age_s != one.age_s else one.age_s  # an inventory that still names what went
+        if age_s > 0:
+            lived.append((max(0.0, age_s - (one.at_s - begins_s[row])), age_s, True, one.model or models[row]))
+        begins_s[row] = one.at_s
+        born_s[row] = max(born_s[row], one.at_s) if born_s[row] == born_s[row] else one.at_s
+    living = np.flatnonzero(np.isfinite(born_s)).tolist()
+    lived += [(max(0.0, begins_s[row] - born_s[row]), now_s - born_s[row], False, models[row]) for row in living]
+    entry, end, failed, of = zip(*lived, strict=True)
     return survival.fit(np.array(entry), np.array(end), np.array(failed, dtype=np.bool_), of)

@@ -1,7 +1,7 @@
 """What became of findings: drained, replaced, confirmed or a false alarm; and what that teaches.
 
-An outcome is a record ``{"key": finding's key, "verdict": …}``, with ``code`` (the XID behind a GPU's hazard), ``began_s`` and
-``noted_s`` where the finding is on record. Four things are learnt from the newest ``KEPT``:
+An outcome is a record ``{"key": finding's key, "verdict": …}``, with ``code`` (the XID behind a GPU's hazard), ``began_s``,
+``noted_s``, ``age_s`` and ``model`` where the finding is on record. Four things are learnt from the newest ``KEPT``:
 
 * confidence, the share of a question's findings that were true: it starts with what its author believes (``PRIOR``) and moves
   as a Beta-Bernoulli count;
@@ -50,16 +50,26 @@ PRIOR: Mapping[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """An asset that was replaced at ``at_s`` (s since 1970), by what was on record of it: NaN and "" where nothing was."""
+
+    asset: str
+    at_s: float
+    age_s: float
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcomes:
     """Counts by question, exclusions by asset; ``shift``: XID (0: none) -> log odds; ``lead_s``: by question; ``replaced``:
-    (asset, s since 1970) of what was replaced."""
+    what was, oldest first."""
 
     true: Mapping[str, int] = field(default_factory=dict)
     false: Mapping[str, int] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     shift: Mapping[int, float] = field(default_factory=dict)
     lead_s: Mapping[str, float] = field(default_factory=dict)
-    replaced: tuple[tuple[str, float], ...] = ()
+    replaced: tuple[Replaced, ...] = ()
 
     def confidence(self, question: str) -> float:
         """0-1: that a finding of this question is true."""
@@ -81,7 +91,7 @@ def learn(records: Iterable[Mapping[str, object]]) -> Outcomes:
     excluded: dict[str, int] = defaultdict(int)
     codes: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     leads: dict[str, list[float]] = defaultdict(list)
-    replaced: list[tuple[str, float]] = []
+    replaced: list[Replaced] = []
     for record in records:
         parts = str(record.get("key", "")).split(":")
         verdict = str(record.get("verdict", ""))
@@ -93,7 +103,7 @@ def learn(records: Iterable[Mapping[str, object]]) -> Outcomes:
             excluded[parts[1]] += 1
         began_s, noted_s = (_number(record.get(name)) for name in ("began_s", "noted_s"))
         if verdict == "replaced" and noted_s == noted_s:
-            replaced.append((parts[1], noted_s))
+            replaced.append(Replaced(parts[1], noted_s, _number(record.get("age_s")), str(record.get("model", ""))))
         if question == "gpu_hazard" and "code" in record:
             codes[int(_number(record["code"]))][right] += 1
         if right and noted_s > began_s:
@@ -101,7 +111,7 @@ def learn(records: Iterable[Mapping[str, object]]) -> Outcomes:
     a, b = PRIOR["gpu_hazard"]
     shift = {code: _moved(right, wrong, a, b) for code, (wrong, right) in codes.items()}
     lead_s = {question: median(those) for question, those in leads.items() if len(those) >= ENOUGH}
-    return Outcomes(dict(true), dict(false), dict(excluded), shift, lead_s, tuple(replaced))
+    return Outcomes(dict(true), dict(false), dict(excluded), shift, lead_s, tuple(sorted(replaced, key=lambda one: one.at_s)))
 
 
 def _moved(right: int, wrong: int, a: float, b: float) -> float:
@@ -127,11 +137,11 @@ def note(records: Records, key: str, verdict: str, now: datetime) -> None:
     records.append(TOPIC, now, {"key": key, "verdict": verdict, "noted_s": now.timestamp(), **_of_finding(records, key)})
 
 
-def _of_finding(records: Records, key: str) -> dict[str, float]:
-    """When the newest finding of this key began, and the code behind it; empty where none is on record."""
+def _of_finding(records: Records, key: str) -> dict[str, float | str]:
+    """When the newest finding of this key began, the code behind it, age and model; empty where none is on record."""
     for _, _, record in records.read(_FINDING, limit=_LOOKED_AT, newest=True):
         if record.get("key") == key and record.get("phase") == "began":
-            said = {"began_s": datetime.fromisoformat(str(record["since"])).timestamp()}
-            code = record.get("summary", {}).get("params", {}).get("code")
-            return said | ({"code": float(code)} if isinstance(code, int | float) else {})
+            params = record.get("summary", {}).get("params", {})
+            began_s = datetime.fromisoformat(str(record["since"])).timestamp()
+            return {"began_s": began_s} | {name: params[name] for name in ("code", "age_s", "model") if name in params}
     return {}

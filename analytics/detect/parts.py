@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 
-from analytics.detect import checks, disk_health
+from analytics.detect import checks, disk_health, lives
 from analytics.detect.baseline import Growth
 from analytics.detect.batteries import END_FRAC, Batteries
 from analytics.detect.survival import Baseline
@@ -35,6 +35,7 @@ class Parts:
         self._disks = disk_health.nothing(disks)
         self._models = site.text("disk", "model")
         self.baseline: Baseline | None = None
+        self._powered_on_s = np.full(disks, np.nan)
 
     def step(self, state: State, cdu: "np.ndarray", now: datetime, after_s: float, ask: Ask) -> None:
         """Look at everything once."""
@@ -61,11 +62,20 @@ class Parts:
         grown = {name: growth.update(counts[name], after_s) for name, growth in self._grown.items()}
         other = {name: state.column("disk", name, now) for name in ("media_error_count", "wear_ratio", "failing_flag")}
         before: Floats | float = disk_health.BEFORE
+        self._powered_on_s = state.column("disk", "powered_on_s", now)
         if self.baseline is not None:
-            age_s = state.column("disk", "powered_on_s", now)
-            before = self.baseline.chance(age_s, self._models, disk_health.MONTH_S)
+            before = self.baseline.chance(self._powered_on_s, self._models, disk_health.MONTH_S)
         self._disks = disk_health.judge(counts, grown, **other, before=before)
         ask("disk_hazard", self._disks.hazard, now)
+
+    def life(self, kind: str, row: int, now: datetime) -> Words:
+        """``model`` and, where known, ``age_s`` of an asset of a kind with a baseline, for the outcome log; else nothing."""
+        if kind not in lives.KINDS:
+            return {}
+        age_s = checks.since_day_s(self._site.text(kind, "installed")[row], now)
+        if kind == "disk" and np.isfinite(self._powered_on_s[row]):
+            age_s = float(self._powered_on_s[row])
+        return {"model": self._site.text(kind, "model")[row]} | ({"age_s": age_s} if age_s == age_s else {})
 
     def words(self, question: str, metric: str, row: int) -> tuple[Words, float]:
         """What a finding of ``question`` says beside the usual, and how long before harm it comes (NaN: the question's own)."""
