@@ -1,59 +1,45 @@
 """The 3D twin in a real browser: picking, colours, detail, past, silence, languages, and life without WebGL."""
 
-import base64
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import chromium, tab
+from browsing import tab
 from faces_harness import Hands, live_of, served
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from scene_page import (
+    ABOVE,
+    AT,
+    DEMO,
+    NARROW,
+    PIXEL,
+    READY,
+    SMALL,
+    box_of,
+    drawing,
+    like_golden,
+    opened,
+    picture,
+    tints,
+    top_of,
+)
 from scene_site import SITE, bare_site, fed, feed_scene
 
 from analytics.alerts import Alert, Phase, Severity
 from ingest.stores import open_store
 from twin.load import build_site
 from twin.message import Message
-from ui.faces.statics import FOLDER
-from ui.scene.geometry import geometry
 from ui.scene.ramps import MAGNITUDE
 from ui.view import Live
 
 pytestmark = pytest.mark.browser
 
-DEMO = geometry(SITE)
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "pictures" / "scene.png"
-SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-READY = "() => window.icctwinScene?.ready && icctwinScene.head"
-SMALL = {"width": 960, "height": 540}
-# Where a point of the scene (m) is on the screen, and what colour the picture has there.
-AT = """([x, y, z]) => {
-  const { camera, canvas } = icctwinScene.view3d, box = canvas.getBoundingClientRect();
-  const point = camera.controls.target.clone().set(x, y, z).project(camera.three);
-  return [box.left + (point.x + 1) / 2 * box.width, box.top + (1 - point.y) / 2 * box.height];
-}"""
-PIXEL = """([x, y]) => {
-  icctwinScene.view3d.draw();
-  const { canvas } = icctwinScene.view3d, gl = canvas.getContext("webgl2"), box = canvas.getBoundingClientRect();
-  const at = [(x - box.left) / box.width * canvas.width, (1 - (y - box.top) / box.height) * canvas.height];
-  const to = new Uint8Array(4);
-  gl.readPixels(...at, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, to);
-  return [...to.slice(0, 3)];
-}"""
-NARROW = "() => { const { three } = icctwinScene.view3d.camera; three.fov = 12; three.updateProjectionMatrix(); }"
-ABOVE = "([x, y, high]) => { icctwinScene.view3d.camera.place([x, y - 0.001, high, x, y, 0]); icctwinScene.view3d.draw(); }"
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not (FOLDER / "vendor" / "three.js").exists():
-        pytest.skip("three.js is not built: make web")
-    with chromium(*SOFTWARE_GL) as made:
+    with drawing() as made:
         yield made
 
 
@@ -61,25 +47,6 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     with tab(browser, viewport=SMALL, reduced_motion="reduce") as made:
         yield made
-
-
-def opened(page: Page, url: str, **asked: Any) -> None:
-    words = "&".join(f"{key}={value}" for key, value in asked.items())
-    page.goto(f"{url}/scene?lang=en&{words}")
-    page.wait_for_function(READY)
-
-
-def box_of(asset: str) -> int:
-    return int(DEMO.box_of[SITE.position[asset]])
-
-
-def top_of(asset: str) -> list[float]:
-    box = box_of(asset)
-    return [*DEMO.centre[box, :2].tolist(), float(DEMO.centre[box, 2] + DEMO.size[box, 2] / 2)]
-
-
-def tints(page: Page) -> np.ndarray:
-    return np.array(page.evaluate("() => [...icctwinScene.bytes.tint]"), dtype=np.uint8)
 
 
 def test_a_click_picks_the_box_under_it_and_lights_up_its_paths(page: Page) -> None:
@@ -283,17 +250,7 @@ def test_a_scenario_stands_beside_the_present(page: Page) -> None:
 
 
 def test_the_picture_is_the_golden_one(page: Page) -> None:
-    """Mean difference of a channel at most 3 of 255: other software renderers smooth edges otherwise."""
     with served(fed()) as url:
         opened(page, url, embed=1, cam="1,-9,8,10,2,0")
         page.wait_for_function("() => icctwinScene.view3d.stats.frames > 2")
-        data = page.evaluate("() => { icctwinScene.view3d.draw(); return icctwinScene.view3d.canvas.toDataURL('image/png'); }")
-    seen = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB").resize((480, 270))
-    if not GOLDEN.exists():
-        GOLDEN.parent.mkdir(exist_ok=True)
-        seen.save(GOLDEN, optimize=True)
-        pytest.fail(f"{GOLDEN} was not there; look at the one just made and commit it")
-    want = Image.open(GOLDEN).convert("RGB")
-    difference = np.abs(np.asarray(seen, dtype=float) - np.asarray(want, dtype=float))
-    assert difference.mean() <= 3
-    assert np.asarray(seen).std() > 20, "there is something in it"
+        like_golden(picture(page), "scene")

@@ -15,10 +15,20 @@ function axes(from) {
   return { ahead, right, up: new T.Vector3().crossVectors(right, ahead) };
 }
 
+// The middle of the room that points take.
+function middleOf(points) {
+  const box = new T.Box3().setFromArray(points);
+  return box.getCenter(new T.Vector3());
+}
+
 // How near one may come (z, along the view) so that coordinate k of all corners lies between the slopes low and high of the
 // frustum, and where to stand then: in the middle of what is left.
 function between(corners, k, low, high) {
-  const most = Math.max(...corners.map((c) => c[k] - high * c[2])), least = Math.min(...corners.map((c) => c[k] - low * c[2]));
+  let most = -Infinity, least = Infinity;
+  for (const corner of corners) {
+    most = Math.max(most, corner[k] - high * corner[2]);
+    least = Math.min(least, corner[k] - low * corner[2]);
+  }
   return { z: (least - most) / (high - low), at: (z) => (most + high * z + least + low * z) / 2 };
 }
 
@@ -97,14 +107,14 @@ export class Camera {
     this.changed();
   }
 
-  // From where all between low and high (corners in m) is seen, looking along -from, within the part of the picture that covers
+  // From where all points (x, y, z after each other, m) are seen, looking along -from, within the part of the picture that covers
   // leave free: each is {left, right, top, bottom} in shares of it, and the one that lets come nearest is taken.
-  // Gives {position, target, far}.
-  fitted(low, high, from, covers) {
+  // Gives {position, target}.
+  fitted(points, from, covers) {
     const { ahead, right, up } = axes(from), tall = Math.tan((this.three.fov * Math.PI) / 360), wide = tall * this.three.aspect;
-    const middle = new T.Vector3().addVectors(low, high).multiplyScalar(0.5), corners = [];
-    for (let k = 0; k < 8; k++) {
-      const corner = new T.Vector3(k & 1 ? high.x : low.x, k & 2 ? high.y : low.y, k & 4 ? high.z : low.z).sub(middle);
+    const corner = new T.Vector3(), middle = middleOf(points), corners = [];
+    for (let i = 0; i < points.length; i += 3) {
+      corner.fromArray(points, i).sub(middle);
       corners.push([corner.dot(right), corner.dot(up), corner.dot(ahead)]);
     }
     let best = null;
@@ -115,7 +125,7 @@ export class Camera {
       if (best && best.z >= z) continue;
       best = { z, position: middle.clone().addScaledVector(right, x.at(z)).addScaledVector(up, y.at(z)).addScaledVector(ahead, z) };
     }
-    return { position: best.position, target: best.position.clone().addScaledVector(ahead, -best.z), far: -best.z };
+    return { position: best.position, target: best.position.clone().addScaledVector(ahead, -best.z) };
   }
 
   // Go there, at once or in a flight; name: the view that this is, if it has one.
@@ -123,8 +133,10 @@ export class Camera {
     if (this.walking) this.walk(false);
     this.resting = name;
     this.flight = { from: [this.three.position.clone(), this.controls.target.clone()], start: performance.now(), to: [position, target] };
-    if (still.matches || atOnce) this.flight.start = -Infinity;
-    if (atOnce) this.fly(performance.now());
+    if (still.matches || atOnce) {
+      this.flight.start = -Infinity;
+      this.fly(performance.now());
+    }
     this.changed();
   }
 
@@ -134,6 +146,7 @@ export class Camera {
     this.three.position.lerpVectors(from[0], to[0], ease);
     this.controls.target.lerpVectors(from[1], to[1], ease);
     this.controls.update();
+    this.three.updateMatrixWorld(); // rays are cast before the next picture is drawn
     if (t === 1) this.flight = null;
   }
 

@@ -2,7 +2,7 @@
 // 3D view where there is no WebGL.
 import { cssAt } from "./scene-colours.js";
 import { GPU, HALL, NODE, RACK, SILENT } from "./scene-data.js";
-import { extentOf, mainBoxes } from "./scene-extent.js";
+import { cornersOf, extentOf, mainBoxes } from "./scene-extent.js";
 import { say } from "./shell.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -55,7 +55,7 @@ export class Plan {
   // The halls ("hall") or all there is ("site"), beside what panels cover.
   home(name = "hall") {
     if (this.at >= 0) return;
-    const [low, high] = extentOf(this.scene, name === "hall" ? mainBoxes(this.scene) : [], this.scene.added);
+    const [low, high] = extentOf(cornersOf(this.scene, mainBoxes(this.scene, name), this.scene.added));
     const room = this.hooks.room?.() || [0, 0]; // shares of the picture that are covered at its left, at its right
     const [wide, tall] = [high[0] - low[0] + 3, high[1] - low[1] + 3];
     const shape = this.holder.clientWidth ? (this.holder.clientWidth / this.holder.clientHeight) * (1 - room[0] - room[1]) : wide / tall;

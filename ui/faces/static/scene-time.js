@@ -5,6 +5,9 @@ import { formatTime, say } from "./shell.js";
 const WAIT_MS = 150, PLAY_MS = 700;
 const STEP_MIN = { 1: 1, 24: 10, 168: 60 }; // hours that the slider spans -> minutes of a step of play
 
+// A time (s since 1970) as the server takes it.
+export const stamp = (time_s) => new Date(Math.round(time_s) * 1000).toISOString();
+
 export class Timeline {
   constructor(changed) {
     this.changed = changed; // (minutes from now, 0 is live)

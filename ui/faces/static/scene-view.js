@@ -3,7 +3,7 @@ import * as T from "./vendor/three.js";
 import { Camera } from "./scene-camera.js";
 import { css, rgbOf } from "./scene-colours.js";
 import { GPU, HALL, NODE, RACK } from "./scene-data.js";
-import { extentOf, mainBoxes } from "./scene-extent.js";
+import { cornersOf, extentOf, mainBoxes } from "./scene-extent.js";
 import { Labels } from "./scene-labels.js";
 import { World, partsOf, texture } from "./scene-world.js";
 
@@ -14,6 +14,8 @@ const TWICE_MS = 350; // between the taps of a double tap
 const SLOW_MS = 60; // a frame that takes longer: no animation between ticks
 // Where one looks from, along x, y, z: at the site, at halls that are longer east and north, at a box, at what is in a rack.
 const SITE_FROM = [-0.45, -0.8, 0.62], HALL_FROM = [[-0.4, -1, 0.6], [-1, -0.4, 0.6]], BOX_FROM = [-0.55, -0.75, 0.45], INSIDE_FROM = [-0.3, -1, 0.25];
+const SWELL = 1.6; // of a box that is flown to: some of what stands around it is seen
+const MOST_COVERED = 0.7; // of the picture's width and height: with less left, what is looked at lies behind panels rather
 const EDGE = { left: 0.03, right: 0.03, top: 0.05, bottom: 0.05 }; // of the picture, free around what is looked at
 const colourOf = (name) => new T.Color().setRGB(...rgbOf(css(name)).map((v) => v / 255), T.LinearSRGBColorSpace || undefined);
 
@@ -131,18 +133,14 @@ export class View {
 
   // Look at the halls ("hall") or at all there is ("site"), from where both are seen whole.
   home(name = "hall", atOnce = false) {
-    const [low, high] = extentOf(this.scene, name === "hall" ? mainBoxes(this.scene) : [], this.added);
+    const points = cornersOf(this.scene, mainBoxes(this.scene, name), this.added), [low, high] = extentOf(points);
     const across = high[0] - low[0] >= high[1] - low[1] ? HALL_FROM[0] : HALL_FROM[1];
-    this.camera.go(this.fit(low, high, name === "site" ? SITE_FROM : across), name, atOnce);
+    this.camera.go(this.camera.fitted(points, name === "site" ? SITE_FROM : across, this.covers()), name, atOnce);
   }
 
   // The same again where the picture, or what lies over it, has changed its size.
   settle() {
     if (this.camera.resting) this.home(this.camera.resting, true);
-  }
-
-  fit(low, high, from) {
-    return this.camera.fitted(new T.Vector3(...low), new T.Vector3(...high), from, this.covers());
   }
 
   // What panels leave free: each is a strip at its side or at its end of the picture, whichever leaves more.
@@ -154,13 +152,13 @@ export class View {
         { ...cover, [side]: cover[side] + Math.min((width * halves) / w, 0.45) }, { ...cover, [end]: cover[end] + Math.min(height / h, 0.6) },
       ]);
     }
-    return covers;
+    const enough = covers.filter(({ left, right, top, bottom }) => left + right < MOST_COVERED && top + bottom < MOST_COVERED);
+    return enough.length ? enough : [EDGE];
   }
 
   flyTo(i) {
-    const { centre, size } = this.scene, small = this.scene.level[i] >= NODE;
-    const [low, high] = [-1, 1].map((sign) => [0, 1, 2].map((k) => centre[3 * i + k] + sign * Math.max(0.75 * size[3 * i + k], 0.2)));
-    this.camera.go(this.fit(low, high, small ? INSIDE_FROM : BOX_FROM));
+    const from = this.scene.level[i] >= NODE ? INSIDE_FROM : BOX_FROM;
+    this.camera.go(this.camera.fitted(cornersOf(this.scene, [i], null, SWELL), from, this.covers()));
   }
 
   // --- picking: a ray against the boxes that are drawn; racks that a scenario adds have numbers after those of the site
@@ -194,6 +192,7 @@ export class View {
     const test = (i) => hit(centre, size, i, tray && level[i] === NODE && this.scene.kindOf(i) === "node" ? 1 - 0.16 : 0, i);
     const meshes = this.worlds[0].meshes;
     for (const name of ["rack", "unit", "round", "node", "part", "gpu"]) if (meshes[name]?.visible) meshes[name].userData.which.forEach(test);
+    if (best < 0 && this.level > RACK) meshes.rack.userData.which.forEach(test); // it is drawn as a frame: what is not in it is it
     const { added } = this;
     this.half = this.beside && right ? 1 : 0; // whose values it has
     if (added && (!this.beside || right)) added.ids.forEach((_, i) => hit(added.centre, added.size, i, 0, this.scene.n + i));
@@ -266,7 +265,7 @@ export class View {
     const count = this.beside ? 2 : 1;
     for (let i = 0; i < count; i++) {
       const world = this.worlds[i];
-      world.uniforms.time.value = now / 1000;
+      world.uniforms.time.value = this.animate ? now / 1000 : 0; // water stands still for those who asked for less motion
       if (world.pulse.visible) world.pulse.material.uniforms.opacity.value = this.animate ? 0.35 + 0.25 * Math.sin(now / 250) : 0.5;
       renderer.setViewport((w / count) * i, 0, w / count, h);
       renderer.setScissor((w / count) * i, 0, w / count, h);

@@ -6,7 +6,7 @@ import { Paths } from "./scene-paths.js";
 import { Plan } from "./scene-plan.js";
 import { by, card, cardValue, hint, legend, named, originName, panels, room, search, setWater } from "./scene-panel.js";
 import { saveFile, savePicture } from "./scene-save.js";
-import { Timeline, WhatIf } from "./scene-time.js";
+import { Timeline, WhatIf, stamp } from "./scene-time.js";
 import { live, onRedraw, say } from "./shell.js";
 
 const LOST_MS = 4000;
@@ -118,7 +118,6 @@ function moment(minutes = page.minutes) {
   const time = stamp(page.anchor + 60 * minutes);
   return minutes > 0 ? { time, origin: "forecast" } : { time };
 }
-const stamp = (time_s) => new Date(Math.round(time_s) * 1000).toISOString();
 const centreNow = () => Date.now() / 1000 + (page.serverTime ? page.serverTime - page.heardWall : 0); // by the centre's own clock
 
 function askRun() {
@@ -245,6 +244,7 @@ function pick(box, quiet = false) {
   const [bytes, head] = asset === box ? [page.bytes, page.head] : ofRun();
   card(page.scene, box, bytes, head, paths || { power: new Set(), water: new Set() });
   by("scene-away")?.addEventListener("click", () => pick(null));
+  if (quiet) page.view3d?.settle(); // it came with the address: the card is there before one looks
   if (page.view === "rack" && asset !== null && !quiet) show("rack");
   saveSoon();
 }
