@@ -97,7 +97,7 @@ def sample_site() -> Any:
 
     known = {
         "hall": "", "row": "hall", "rack": "row", "node": "rack", "gpu": "node", "switch": "rack", "port": "switch",
-        "cdu": "row", "pump": "cdu", "pdu": "rack", "storage": "hall",
+        "cdu": "row", "pump": "cdu", "pdu": "rack", "storage": "hall", "disk": "node",
     }  # fmt: skip
     numbers = {
         "gpu": {"rated_w": "1000", "index": "0"}, "node": {"rated_w": "10000"}, "rack": {"rated_w": "100000", "rated_kgps":
