@@ -41,7 +41,7 @@ class Asker:
 
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
-    with alive(write_centre(tmp_path_factory.mktemp("schema"))) as centre:
+    with alive(write_centre(tmp_path_factory.mktemp("schema"), access="requests_per_s = 10000")) as centre:
         yield Asker(build_server(centre.live), token_of(centre, "li.na", Role.ADMIN))
 
 

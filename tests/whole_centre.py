@@ -16,15 +16,15 @@ from ui.tasks import VirtualClock, run_virtual
 START = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 
-def write_centre(folder: Path, more: str = "", gpus: int = 64) -> Path:
-    """Its configuration, in ``folder``; ``more`` stands at the end of it."""
+def write_centre(folder: Path, more: str = "", gpus: int = 64, access: str = "") -> Path:
+    """Its configuration, in ``folder``; ``more`` stands at the end of it, ``access`` in the section of that name."""
     assets, links = demo_rows(gpus)
     write_table(folder / "assets.csv", assets)
     write_table(folder / "links.csv", links)
     (folder / "push-token").write_text("a token of senders\n")
     path = folder / "site.toml"
     path.write_text(
-        '[site]\nname = "whole"\nassets = "assets.csv"\nlinks = "links.csv"\n[store]\npath = "store"\n[access]\n'
+        f'[site]\nname = "whole"\nassets = "assets.csv"\nlinks = "links.csv"\n[store]\npath = "store"\n[access]\n{access}\n'
         '[[source]]\nname = "sim"\ntype = "simulated"\nseed = 3\n'
         f'[[source]]\nname = "senders"\ntype = "push"\ntoken_file = "push-token"\n{more}'
     )
