@@ -61,9 +61,11 @@ async def test_alertmanager_in_front_and_behind(tmp_path: Path) -> None:
             oncall = run.centre.duties.oncall
             await asyncio.to_thread(ask, f"{am}/api/v2/alerts", [FOREIGN])
             await until(run, "theirs is heard", lambda: any("PumpFailed" in key for key in oncall.others.known), 8)
-            caused = [alert.cause for alert in run.centre.live.alerts if alert.rule == "hot"]
-            assert len(caused) == 8
-            assert all("PumpFailed" in cause for cause in caused)
+
+            def caused() -> list[bool]:
+                return ["PumpFailed" in alert.cause for alert in run.centre.live.alerts if alert.rule == "hot"]
+
+            await until(run, "it explains ours", lambda: len(caused()) == 8 and all(caused()), 8)
 
             run.clock.time = datetime.now(UTC)  # Alertmanager has its own clock
             for _ in range(3):

@@ -306,7 +306,7 @@ GOLDEN: list[tuple[str, dict[str, Any]]] = [
     ("scene_light_hall", {"theme": "light"}),
     ("scene_contrast_site", {"theme": "contrast", "cam": "site", "colour": "temp_c"}),
     ("scene_chips", {"cam": "11,-2.6,1.6,11,0.6,1.2", "colour": "temp_c"}),
-    ("scene_path", {"sel": "h1-a04"}),
+    ("scene_path", {"sel": "h1-a04", "cam": "1,-7,4,5,1.5,1.2"}),  # a card as it grows moves no camera
     ("scene_more_beside", {"case": "more", "mode": "beside"}),
 ]
 

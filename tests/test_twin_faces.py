@@ -42,7 +42,7 @@ async def test_a_run_over_http(ask: httpx.AsyncClient) -> None:
 async def test_recorded_jobs_over_http(ask: httpx.AsyncClient) -> None:
     jobs = [
         {"job": "a", "submit_s": 0, "run_s": 1800, "nodes": 2, "start_s": 60},
-        {"job": "b", "submit_s": 5, "run_s": -1, "nodes": 1},
+        {"job": "b", "submit_s": 5, "run_s": 0, "nodes": 1},
     ]
     asked = {"hours": 1, "jobs": jobs, "scenario": {"policy": "recorded"}}
     said = (await ask.post("/api/v1/replay", json=asked)).json()
