@@ -9,7 +9,6 @@ and dropped.
 import asyncio
 import json
 import logging
-import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ingest.curtail import LOAD_TARGET, read_request
 from ingest.registry import Opened
 from ingest.sources.device import beside, host_port, library
-from ingest.wire import read_secret
+from ingest.sources.mqtt_client import PORT, client_of
 from twin.curtail import Asked
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
@@ -33,7 +32,6 @@ ALGORITHMS = ["ES256", "RS256"]
 MAX_PAYLOAD_BYTES = 2**18
 MAX_NEWS, MAX_SEEN = 100, 1000  # messages that wait to be taken (the oldest goes first), ids that are remembered
 OLD = timedelta(minutes=10)  # a message that was made longer ago, or is from the future by so much, is not believed
-PORT, TLS_PORT = 1883, 8883
 
 
 class Options(BaseModel):
@@ -224,18 +222,6 @@ class FlexBus:
 
     def _client(self) -> Any:
         options = self._options
-        tls = bool(options.ca_file or options.cert_file)
-        host, port = host_port(options.broker, TLS_PORT if tls else PORT)
-        context = ssl.create_default_context(cafile=options.ca_file) if tls else None
-        if context and options.cert_file:
-            context.load_cert_chain(options.cert_file, options.key_file)
-        return self._mqtt.Client(
-            host,
-            port,
-            username=options.user or None,
-            password=read_secret(options.password_file) if options.password_file else None,
-            identifier=options.client_id or None,
-            clean_session=not options.client_id,  # with a name of ours, the broker keeps what came while we were away
-            tls_context=context,
-            timeout=options.timeout_s,
-        )
+        # with a name of ours, the broker keeps what came while we were away
+        clean = not options.client_id
+        return client_of(self._mqtt, options.broker, options, bool(options.ca_file or options.cert_file), clean_session=clean)

@@ -23,7 +23,6 @@ after them.
 """
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,13 +36,12 @@ from ingest.mappings.device import Bound, DeviceTable, Points
 from ingest.registry import Opened
 from ingest.sources.bms import BmsDecoder
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.mqtt_client import PORT, client_of
 from ingest.sources.mqtt_points import Cache, Command, Decoder, JsonDecoder, Topic
 from ingest.sources.sparkplug import SparkplugDecoder
-from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem, SourceError
 from twin.site import Site
 
-PORT, TLS_PORT = 1883, 8883
 MAX_PAYLOAD_BYTES = 2**18  # of one message; a larger one is left out and counted
 FIRST_S = 1.0  # how long a first poll waits for what the broker has retained
 SETTLE_S = 0.2  # ... and for it to end
@@ -270,17 +268,4 @@ class MqttReach:
                     raise SourceError(f"{self._target}: cannot publish ({error})") from None
 
     def _new_client(self) -> Any:
-        options = self._options
-        host, port = host_port(self._target, TLS_PORT if options.tls else PORT)
-        context = ssl.create_default_context(cafile=options.ca_file) if options.tls else None
-        if context and options.cert_file:
-            context.load_cert_chain(options.cert_file, options.key_file)
-        return self._lib.Client(
-            host,
-            port,
-            username=options.user or None,
-            password=read_secret(options.password_file) if options.password_file else None,
-            identifier=options.client_id or None,
-            tls_context=context,
-            timeout=options.timeout_s,
-        )
+        return client_of(self._lib, self._target, self._options, self._options.tls)
