@@ -67,9 +67,15 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
 
     live = Live(site, State(site), store, records, Hands(START + 2 * hour), START, given=given_by(config.energy))
     turned = {"start": asked["end"], "end": asked["start"]}
+    odd = [{**asked, "by": "job", "step_s": step_s} for step_s in (61.7, 617.369241114849, 2667.369241114849)]
     answers = asked_of(
-        live, ("/api/v1/energy", {**asked, "by": "job"}), ("/api/v1/energy", turned), ("/api/v1/energy/tables", {})
+        live,
+        ("/api/v1/energy", {**asked, "by": "job"}),
+        ("/api/v1/energy", turned),
+        ("/api/v1/energy/tables", {}),
+        *(("/api/v1/energy", one) for one in odd),
     )
+    assert [one.json()["facility_kwh"] for one in answers[3:]] == pytest.approx([26] * len(odd), rel=0.3)
     over_http: dict[str, Any] = answers[0].json()
     assert answers[1].status_code == 422
     assert {one["region"] for one in answers[2].json()["factors"]} >= {"CN", "CN-east"}

@@ -237,7 +237,8 @@ def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu
             continue
         power = np.full((len(at_s), gpus), np.nan)
         place = np.rint((series.time_s - at_s[0]) / step_s).astype(np.int64)
-        power[np.ix_(place, series.rows)] = found
+        fits = (place >= 0) & (place < len(at_s))  # the store rounds steps to microseconds, and may cut one more at the end
+        power[np.ix_(place[fits], series.rows)] = found[fits]
         return power
     return np.full((len(at_s), gpus), np.nan)
 
