@@ -16,7 +16,7 @@ from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.responding import PROVEN_WITHIN_S, TOPIC
 
-Key = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w.:-]+$")]
+Key = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")]
 MAX_SHOWN = 200
 
 
