@@ -1,8 +1,9 @@
 """The API's answers as models, from which ``/openapi.json`` describes them. Times are ISO 8601 UTC, NaN is null."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, BeforeValidator
 
 from analytics.alerts import Alert, Phase, Severity
 from analytics.forecast import Forecast
@@ -10,6 +11,15 @@ from twin.frame import Origin
 from twin.job import Jobs, JobState
 from twin.ports import How
 from ui.reading import Number, Spoken
+
+
+def _text(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("is a number; write ISO 8601 with zone, as in 2026-11-01T08:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text)]  # in a body: a number could be s or ms since who knows when
 
 
 class Failure(BaseModel):

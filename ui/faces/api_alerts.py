@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from analytics.oncall.keep import plain
@@ -18,7 +18,7 @@ from analytics.oncall.labels import OURS
 from analytics.oncall.others import names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity
-from ui.faces.answers import Failure
+from ui.faces.answers import Failure, Moment
 from ui.faces.push import Pulse
 from ui.oncall.picture import series_picture
 from ui.oncall.service import ALERT_LOG, AUDIT, INCIDENTS, OnCall
@@ -45,8 +45,8 @@ class SilenceIn(BaseModel):
     matchers: list[str] = Field(min_length=1, max_length=20)
     author: str = Field(min_length=1, max_length=100)
     reason: str = Field(min_length=1, max_length=500)
-    start: AwareDatetime | None = None
-    end: AwareDatetime
+    start: Moment | None = None
+    end: Moment
 
 
 class ForeignAlert(BaseModel):
@@ -54,8 +54,8 @@ class ForeignAlert(BaseModel):
 
     labels: dict[str, str] = Field(max_length=100)
     annotations: dict[str, str] = Field(default_factory=dict, max_length=100)
-    startsAt: AwareDatetime | None = None
-    endsAt: AwareDatetime | None = None
+    startsAt: Moment | None = None
+    endsAt: Moment | None = None
     generatorURL: str = Field("", max_length=2000)
 
 

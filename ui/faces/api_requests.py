@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from energy.respond.inbox import note, standing
 from twin.curtail import Asked, Interval, Request
 from twin.errors import SourceError
-from ui.faces.answers import Failure
+from ui.faces.answers import Failure, Moment
 from ui.faces.push import Pulse
 from ui.responding import PROVEN_WITHIN_S, TOPIC
 
@@ -24,8 +24,8 @@ class Wanted(BaseModel):
     """A request to draw at most ``limit_kw``, or ``cut_kw`` less than without it, from ``start`` to ``end``."""
 
     by: str = Field(min_length=1, max_length=100)
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Moment
+    end: Moment
     limit_kw: float | None = Field(None, ge=0, le=1e7)
     cut_kw: float | None = Field(None, gt=0, le=1e7)
     best_effort: bool = False

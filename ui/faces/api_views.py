@@ -12,7 +12,7 @@ from twin.site import Site
 from ui.access.door import access_of, identity_of, note
 from ui.access.keep import Full
 from ui.access.role import Identity, Role
-from ui.faces.answers import Failure
+from ui.faces.answers import Failure, Moment
 from ui.faces.push import Pulse
 from ui.view import Live
 
@@ -43,8 +43,8 @@ class AnnotationIn(BaseModel):
 
     asset: str = Field("", max_length=300)
     sort: Literal["note", "maintenance", "incident"] = "note"
-    start: AwareDatetime
-    end: AwareDatetime | None = None
+    start: Moment
+    end: Moment | None = None
     text: str = Field(min_length=1, max_length=2000)
 
 
