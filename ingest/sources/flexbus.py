@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ingest.curtail import LOAD_TARGET, read_request
 from ingest.registry import Opened
 from ingest.sources.device import beside, host_port, library
-from ingest.sources.mqtt_client import PORT, client_of
+from ingest.sources.mqtt_client import PORT, client_of, has_begun
 from twin.curtail import Asked
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
@@ -197,10 +197,7 @@ class FlexBus:
     async def _connect(self) -> None:
         self._ready.clear()
         self._task = asyncio.create_task(self._live())
-        ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait({ready, self._task}, timeout=self._options.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        if not self._ready.is_set():
+        if not await has_begun(self._task, self._ready, self._options.timeout_s):
             why = self._why if self._task.done() else f"no connection within {self._options.timeout_s:g} s"
             await self.close()
             raise SourceError(f"{self._options.broker}: {why}; is the broker running and the address right?")

@@ -36,7 +36,7 @@ from ingest.mappings.device import Bound, DeviceTable, Points
 from ingest.registry import Opened
 from ingest.sources.bms import BmsDecoder
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
-from ingest.sources.mqtt_client import PORT, client_of
+from ingest.sources.mqtt_client import PORT, client_of, has_begun
 from ingest.sources.mqtt_points import Cache, Command, Decoder, JsonDecoder, Topic
 from ingest.sources.sparkplug import SparkplugDecoder
 from twin.errors import ConfigError, Problem, SourceError
@@ -220,10 +220,7 @@ class MqttReach:
         self._ready.clear()
         self._heard_s = loop.time()
         self._task = asyncio.create_task(self._live(loop))
-        ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait({ready, self._task}, timeout=self._options.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        if not self._ready.is_set():
+        if not await has_begun(self._task, self._ready, self._options.timeout_s):
             why = self._why if self._task.done() else f"no connection within {self._options.timeout_s:g} s"
             await self.close()
             raise SourceError(f"{self._target}: {why}; is the broker running and the address right?")

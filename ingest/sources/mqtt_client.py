@@ -1,5 +1,6 @@
 """A client of an MQTT broker, as all sources that listen to one make it."""
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +48,14 @@ class Reaching(Protocol):
     def timeout_s(self) -> float:
         """Of each step of the protocol."""
         ...
+
+
+async def has_begun(life: "asyncio.Task[None]", ready: asyncio.Event, timeout_s: float) -> bool:
+    """Whether ``life``, a task that sets ``ready`` once it is subscribed, came so far in time; it may have ended instead."""
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({waiting, life}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return ready.is_set()
 
 
 def client_of(lib: Any, broker: str, options: Reaching, tls: bool, **more: Any) -> Any:
