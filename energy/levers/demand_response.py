@@ -37,10 +37,10 @@ class DemandResponse:
 
     def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
         """The setpoints that are to change now; None where nothing is asked, or all stands as it should."""
-        call = outlook.call
-        found = None if call is None else answer(call, site, state, outlook.queues)
-        if call is None or found is None:
+        found = answer(outlook.call, site, state, outlook.queues)
+        if found is None:
             return None
+        call = found.call
         actions = [*_caps(found, call, site, state), *_battery(found, call, site, state)]
         if not actions:
             return None

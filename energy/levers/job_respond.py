@@ -40,10 +40,10 @@ class JobRespond:
 
     def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
         """The orders that are to be given now; None where nothing is asked, or all stands as it should."""
-        call = outlook.call
-        found = None if call is None else answer(call, site, state, outlook.queues)
-        if call is None or found is None:
+        found = answer(outlook.call, site, state, outlook.queues)
+        if found is None:
             return None
+        call = found.call
         tables: list[tuple[str, Orders]] = []
         held = paused = 0
         for q, queue in enumerate(outlook.queues):

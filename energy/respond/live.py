@@ -44,8 +44,9 @@ class Able:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What is to be so now. ``step``: of ``course``; ``division``: of the jobs' budget, which is ``budget_w``."""
+    """What is to be so now, by ``call``. ``step``: of ``course``; ``division``: of the jobs' budget, which is ``budget_w``."""
 
+    call: Call
     able: Able
     course: Course
     step: int
@@ -63,8 +64,10 @@ class Answer:
         return self.division.paused
 
 
-def answer(call: Call, site: Site, state: State, queues: Sequence[QueueNow]) -> Answer | None:
-    """What ``call`` wants now; None where it wants nothing (yet, or any more), or where the meter is not known."""
+def answer(call: Call | None, site: Site, state: State, queues: Sequence[QueueNow]) -> Answer | None:
+    """What ``call`` wants now; None where there is none, it wants nothing (yet, or any more), or the meter is not known."""
+    if call is None:
+        return None
     connection = Connection(call.baseline_w, 0.0)
     held = course(call.request, connection, battery_of(call, site, state), STEP_S)
     step = held.at(call.now_s)
@@ -77,7 +80,7 @@ def answer(call: Call, site: Site, state: State, queues: Sequence[QueueNow]) -> 
     budget_w = max(float(held.ours_w[step]) + given_w + call.trim_w - other_w, 0.0)
     floors_w = float(able.loads.least_w.sum())
     may_pause = not call.request.best_effort and floors_w > budget_w
-    return Answer(able, held, step, budget_w, divide(able.loads, budget_w, may_pause))
+    return Answer(call, able, held, step, budget_w, divide(able.loads, budget_w, may_pause))
 
 
 def aimed_w(found: Answer) -> float:
