@@ -25,12 +25,19 @@ class _Take(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Parts that follow each other and hold the same assets on one axis each, so that they read as one piece: their columns,
-    which begin at ``starts`` of ``length``."""
+    """Parts that follow each other and hold the same assets on one axis each, so that they read as one piece: what is taken
+    of each, the column at which it begins, and how many columns there are."""
 
-    asked: list[tuple[Part, int, _Take]]
+    taken: list[tuple[Part, _Take]]
     starts: list[int]
     length: int
+
+
+class _Lying(NamedTuple):
+    """How a metric lies in all parts: its runs, and for each the times and which of its columns they are."""
+
+    runs: list[_Run]
+    axes: list[tuple[Times, slice | Ints]]
 
 
 def lines(
@@ -39,53 +46,50 @@ def lines(
     """For each of ``metrics`` the pieces of ``parts`` as ``PartReader.pieces`` would give them, those of parts that follow
     each other as one; those that win are last."""
     takes: dict[bytes, list[_Take]] = {}
+    lying: dict[tuple[bytes, ...], _Lying] = {}  # metrics mostly lie alike: one array of times for all of them
     columns = reader.columns(parts)
-    axes: dict[tuple[object, ...], tuple[Times, slice | Ints]] = {}
     found: dict[str, list[list[Piece]]] = {}
     for metric in metrics:
-        asked: list[tuple[Part, int, _Take]] = []
-        for part in parts:
-            number, layout = columns.get((part.id, metric), (0, b""))
-            if layout not in takes:
+        own = [columns.get((part.id, metric), (0, b"")) for part in parts]
+        key = tuple(layout for _, layout in own)
+        if key not in lying:
+            for layout in set(key) - takes.keys():
                 takes[layout] = [take for slab in layout_of(layout) if (take := _take(reader, slab, where))]
-            asked.extend((part, number, take) for take in takes[layout])
-        runs = _runs(asked)
-        tables = {plane: _values(reader, runs, plane) for plane in planes}
-        found[metric] = [[] for _ in runs]
-        for k, run in enumerate(runs):
-            key = tuple((part.id, *take.used.tolist()) for part, _, take in run.asked)
-            if key not in axes:  # one array for all metrics: whoever joins them sees at once that they lie alike
-                axes[key] = _times(reader, run, edges)
-            times, some = axes[key]
+            runs = _runs([(part, take) for part, layout in zip(parts, key, strict=True) for take in takes[layout]])
+            lying[key] = _Lying(runs, [_times(reader, run, edges) for run in runs])
+        numbers = {part.id: number for part, (number, _) in zip(parts, own, strict=True)}
+        tables = {plane: _values(reader, lying[key].runs, numbers, plane) for plane in planes}
+        found[metric] = []
+        for k, (run, (times, some)) in enumerate(zip(*lying[key], strict=True)):
             values = {plane: tables[plane][k][0][:, some] for plane in planes}
-            grades = tables[planes[0]][k][1]
-            piece = Piece(run.asked[0][2].pos, times, run.asked[0][2].axis, values, None if grades is None else grades[:, some])
-            found[metric][k].append(piece.within(edges))
+            grades, take = tables[planes[0]][k][1], run.taken[0][1]
+            piece = Piece(take.pos, times, take.axis, values, None if grades is None else grades[:, some])
+            found[metric].append([piece.within(edges)])
     return found
 
 
-def _runs(asked: Sequence[tuple[Part, int, _Take]]) -> list[_Run]:
+def _runs(taken: Sequence[tuple[Part, _Take]]) -> list[_Run]:
     runs: list[_Run] = []
-    for part, number, take in asked:
+    for part, take in taken:
         run = runs[-1] if runs else None
         if run is not None:
-            before, _, other = run.asked[-1]
+            before, other = run.taken[-1]
             single = len(take.used) == len(other.used) == 1
             if single and before.t1 <= part.t0 and np.array_equal(take.pos, other.pos):
-                run.asked.append((part, number, take))
+                run.taken.append((part, take))
                 run.starts.append(run.length)
                 runs[-1] = run._replace(length=run.length + take.slab.length)
                 continue
-        runs.append(_Run([(part, number, take)], [0], take.slab.length))
+        runs.append(_Run([(part, take)], [0], take.slab.length))
     return runs
 
 
 def _times(reader: PartReader, run: _Run, edges: Times) -> tuple[Times, slice | Ints]:
     """The axes of a run, int64[a, t], and which of its columns they are: of one axis, those inside ``edges``."""
-    if len(run.asked[0][2].used) > 1:
-        part, _, take = run.asked[0]
+    part, take = run.taken[0]
+    if len(take.used) > 1:
         return np.stack([reader.axes(part)[axis] for axis in take.used]), slice(None)
-    times = np.concatenate([reader.axes(part)[take.used[0]] for part, _, take in run.asked])
+    times = np.concatenate([reader.axes(part)[take.used[0]] for part, take in run.taken])
     at = np.flatnonzero(np.searchsorted(edges, times, side="right") % 2).astype(np.int32)
     if not len(at) or at[-1] - at[0] + 1 == len(at):  # a slice copies nothing
         some = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
@@ -111,17 +115,19 @@ def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
     )
 
 
-def _values(reader: PartReader, runs: Sequence[_Run], plane: str) -> list[tuple[Floats, Bytes | None]]:
-    """Values and qualities of one plane of each of ``runs``."""
+def _values(
+    reader: PartReader, runs: Sequence[_Run], numbers: Mapping[int, int], plane: str
+) -> list[tuple[Floats, Bytes | None]]:
+    """Values and qualities of one plane of each of ``runs``, of the metric that has these ``numbers`` in the parts."""
     which = reader.tier.planes.index(plane)
     keys: list[int] = []
     rows: list[Ints] = []
     into: list[Floats] = []
     places: list[tuple[int, slice, slice]] = []  # run, rows and columns of it
-    tables = [np.empty((len(run.asked[0][2].pos), run.length)) for run in runs]
+    tables = [np.empty((len(run.taken[0][1].pos), run.length)) for run in runs]
     for k, run in enumerate(runs):
-        for (part, number, take), start in zip(run.asked, run.starts, strict=True):
-            base, row = chunk_id(part.id, number, which) + take.slab.chunk, 0
+        for (part, take), start in zip(run.taken, run.starts, strict=True):
+            base, row = chunk_id(part.id, numbers[part.id], which) + take.slab.chunk, 0
             for chunk, some in zip(take.chunks, take.rows, strict=True):
                 place = (k, slice(row, row + len(some)), slice(start, start + take.slab.length))
                 keys.append(base + chunk)

@@ -15,8 +15,9 @@ from ingest.stores.embedded.journal import Item, Loader
 from ingest.stores.embedded.lines import FEW, lines
 from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.parts import PartReader, follow_each_other
+from ingest.stores.embedded.picked import Picked
 from ingest.stores.embedded.rollups import edges_of
-from ingest.stores.embedded.settle import Batch, piece_of
+from ingest.stores.embedded.settle import Batch
 from ingest.stores.embedded.tables import gathered
 from ingest.stores.line_protocol import GRADE
 from twin.frame import Floats, Ints
@@ -225,20 +226,19 @@ class Query:
             else:
                 ranks = [list(reader.pieces(part, name, self._where, edges, planes)) for part in parts] if reader else []
             if batch:
-                ranks.append(self._waiting(name, batch))
+                ranks.append(batch.pieces(name) if isinstance(batch, Picked) else batch.pieces(name, self._where))
             ranks = [[piece for piece in rank if piece.times.size] for rank in ranks]
             pieces = resolved([rank for rank in ranks if rank])
             yield name, pieces if self._ask.include_bad else [piece.believed() for piece in pieces]
 
-    def _waiting(self, metric: str, batch: Batch) -> list[Piece]:
-        """What the journal has, without contradictions."""
-        return [piece for block in batch.blocks(metric) if (piece := piece_of(block, self._where, self._names))]
-
-    def _batch(self, edges: Times) -> Batch:
+    def _batch(self, edges: Times) -> Batch | Picked:
         """Frames that wait and lie inside ``edges``."""
         items = [item for item in self._items if inside(edges, item.time)]
         asked = {rowset: bool((self._where[self._names.codes(rowset)] >= 0).any()) for rowset in {i.rowset for i in items}}
-        return Batch(self._names, self._loader, [item for item in items if asked[item.rowset]], turned=False)
+        items = [item for item in items if asked[item.rowset]]
+        if self._few and Picked.suits(items):
+            return Picked(self._names, self._loader, items, self._where)
+        return Batch(self._names, self._loader, items, turned=False)
 
 
 def hot_answer(hot: Hot, question: Question, ask: Callable[[Question], Series]) -> Series:
