@@ -23,7 +23,7 @@ _DECIMAL, _BITS = 0, 1
 _HAS_NAN, _HAS_QUALITY = 1, 2
 _LIMIT = 2.0**53  # beyond it float64 leaves out integers
 _U64 = np.uint64
-_LINE_CELLS = 65_536  # values that are worked out together, so that all of it stays in the processor's cache
+_LINE_CELLS = 32_768  # values that are worked out together, so that all of it stays in the processor's cache
 _ROOM_BYTES = 2 << 20  # once so much was given back, the C library's allocator keeps as much at hand for small things too
 _POWERS = np.array([10.0**places for places in range(MAX_PLACES + 1)])  # the very numbers that encoding used
 
@@ -126,7 +126,7 @@ class Codec:
                 continue
             data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
             cut = _cuts(planes, flags, n, t)
-            first = np.cumsum(_unzigzag(_words(data[: cut[0]], n)))
+            first = [_single(data[:8])] if n == 1 else np.cumsum(_unzigzag(_words(data[: cut[0]], n))).tolist()
             deltas = data[cut[0] : cut[1]].reshape(planes, n, t - 1)
             together = alike.setdefault((planes, t), [])
             for k, row in enumerate(rows[i].tolist()):
@@ -172,7 +172,7 @@ class Codec:
 class _Line(NamedTuple):
     """One row: its first value, the bytes of its differences uint8[planes, t - 1], what divides it, and where it goes."""
 
-    first: np.signedinteger[Any]
+    first: int
     deltas: Bytes
     scale: np.float64
     into: Floats
@@ -189,6 +189,12 @@ def places_of(blob: bytes) -> int | None:
     """Decimals of what ``encode`` gave; None where the values are no short decimals."""
     form, places = _HEAD.unpack_from(blob)[:2]
     return int(places) if form == _DECIMAL else None
+
+
+def cells_of(blob: bytes) -> int:
+    """Values in what ``encode`` gave."""
+    *_, n, t = _HEAD.unpack_from(blob)
+    return int(n * t)
 
 
 def to_integers(values: Floats, places: int | None = None) -> tuple[NDArray[np.int64] | None, int]:
@@ -261,6 +267,12 @@ def _join(planes: Bytes, folded: NDArray[Any], other: NDArray[Any]) -> None:
     for i in range(1, len(planes)):
         np.left_shift(planes[i], folded.dtype.type(8 * i), out=other, dtype=folded.dtype)
         folded |= other
+
+
+def _single(folded: Bytes) -> int:
+    """Undo ``_zigzag`` of one number of eight bytes."""
+    whole = int.from_bytes(folded.tobytes(), "little")
+    return (whole >> 1) ^ -(whole & 1)
 
 
 def _joined(planes: Bytes, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

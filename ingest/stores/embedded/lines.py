@@ -1,5 +1,5 @@
 """Reading a few assets over a long time: the chunks of all parts and metrics at once, where a call for each would cost more
-than what it reads."""
+than what it reads. ``straight`` does so where all of it lies alike, ``lines`` where it does not."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ingest.stores.embedded.grid import Piece, Times
-from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, layout_of
+from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, follow_each_other, layout_of
 from twin.frame import Bytes, Floats, Ints
 
 FEW = 64  # assets up to which this is the quicker way
@@ -33,11 +33,35 @@ class _Run(NamedTuple):
     length: int
 
 
-class _Lying(NamedTuple):
-    """How a metric lies in all parts: its runs, and for each the times and which of its columns they are."""
+class Lying(NamedTuple):
+    """How a metric lies in all parts of a file: its runs, and for each the times and which of its columns they are."""
 
     runs: list[_Run]
     axes: list[tuple[Times, slice | Ints]]
+
+
+class _Places:
+    """Where the asked assets lie in ``parts`` of one file. Metrics mostly lie alike, and then share one array of times:
+    whoever joins them sees at once that they do."""
+
+    def __init__(self, reader: PartReader, parts: Sequence[Part], where: Ints, edges: Times) -> None:
+        self._reader, self._parts, self._where, self._edges = reader, parts, where, edges
+        self._columns = reader.columns(parts)
+        self._takes: dict[bytes, list[_Take]] = {}
+        self._lying: dict[tuple[bytes, ...], Lying] = {}
+
+    def of(self, metric: str) -> tuple[Lying, dict[int, int]]:
+        """How it lies, and its number in each part."""
+        own = [self._columns.get((part.id, metric), (0, b"")) for part in self._parts]
+        key = tuple(layout for _, layout in own)
+        if key not in self._lying:
+            for layout in set(key) - self._takes.keys():
+                self._takes[layout] = [
+                    take for slab in layout_of(layout) if (take := _take(self._reader, slab, self._where)) is not None
+                ]
+            runs = _runs([(part, take) for part, layout in zip(self._parts, key, strict=True) for take in self._takes[layout]])
+            self._lying[key] = Lying(runs, [_times(self._reader, run, self._edges) for run in runs])
+        return self._lying[key], {part.id: number for part, (number, _) in zip(self._parts, own, strict=True)}
 
 
 def lines(
@@ -45,27 +69,56 @@ def lines(
 ) -> Mapping[str, list[list[Piece]]]:
     """For each of ``metrics`` the pieces of ``parts`` as ``PartReader.pieces`` would give them, those of parts that follow
     each other as one; those that win are last."""
-    takes: dict[bytes, list[_Take]] = {}
-    lying: dict[tuple[bytes, ...], _Lying] = {}  # metrics mostly lie alike: one array of times for all of them
-    columns = reader.columns(parts)
+    places = _Places(reader, parts, where, edges)
     found: dict[str, list[list[Piece]]] = {}
     for metric in metrics:
-        own = [columns.get((part.id, metric), (0, b"")) for part in parts]
-        key = tuple(layout for _, layout in own)
-        if key not in lying:
-            for layout in set(key) - takes.keys():
-                takes[layout] = [take for slab in layout_of(layout) if (take := _take(reader, slab, where))]
-            runs = _runs([(part, take) for part, layout in zip(parts, key, strict=True) for take in takes[layout]])
-            lying[key] = _Lying(runs, [_times(reader, run, edges) for run in runs])
-        numbers = {part.id: number for part, (number, _) in zip(parts, own, strict=True)}
-        tables = {plane: _values(reader, lying[key].runs, numbers, plane) for plane in planes}
+        lying, numbers = places.of(metric)
+        shapes = [(len(run.taken[0][1].pos), run.length) for run in lying.runs]
+        tables = {plane: [np.empty(shape) for shape in shapes] for plane in planes}
+        grades, *_ = [_read(reader, lying.runs, numbers, plane, tables[plane]) for plane in planes]
         found[metric] = []
-        for k, (run, (times, some)) in enumerate(zip(*lying[key], strict=True)):
-            values = {plane: tables[plane][k][0][:, some] for plane in planes}
-            grades, take = tables[planes[0]][k][1], run.taken[0][1]
-            piece = Piece(take.pos, times, take.axis, values, None if grades is None else grades[:, some])
+        for k, (run, (times, some)) in enumerate(zip(*lying, strict=True)):
+            values, grade, take = {plane: tables[plane][k][:, some] for plane in planes}, grades[k], run.taken[0][1]
+            piece = Piece(take.pos, times, take.axis, values, None if grade is None else grade[:, some])
             found[metric].append([piece.within(edges)])
     return found
+
+
+class Straight:
+    """All of ``metrics`` in the ``parts`` of one file as one table a metric: every part holds all ``n`` assets asked for, in
+    their order, on one axis, and no part says anything of another's time."""
+
+    def __init__(self, reader: PartReader, metrics: Sequence[str], lying: Lying, numbers: Sequence[Mapping[int, int]]) -> None:
+        self._reader, self._metrics, self._lying, self._numbers = reader, metrics, lying, numbers
+        self.times, kept = lying.axes[0]
+        self.kept = kept if isinstance(kept, slice) else slice(0, 0)
+        self.length = lying.runs[0].length
+
+    @staticmethod
+    def of(
+        reader: PartReader, parts: Sequence[Part], metrics: Sequence[str], where: Ints, edges: Times, n: int
+    ) -> "Straight | None":
+        """None where it does not lie so."""
+        if not follow_each_other(parts):
+            return None
+        places = _Places(reader, parts, where, edges)
+        found = [places.of(metric) for metric in metrics]
+        lying = found[0][0]
+        if len(lying.runs) != 1 or any(other is not lying for other, _ in found):
+            return None
+        take = lying.runs[0].taken[0][1]
+        times, kept = lying.axes[0]
+        alike = len(take.used) == 1 and np.array_equal(take.pos, np.arange(n)) and isinstance(kept, slice)
+        ordered = alike and bool((np.diff(times[0]) > 0).all())
+        return Straight(reader, metrics, lying, [numbers for _, numbers in found]) if ordered else None
+
+    def read(self, into: Floats) -> list[Bytes | None]:
+        """Values into float64[m, n, length]; for each metric the qualities uint8[n, length], None: all good."""
+        plane = self._reader.tier.planes[0]
+        return [
+            _read(self._reader, self._lying.runs, numbers, plane, [table])[0]
+            for numbers, table in zip(self._numbers, into, strict=True)
+        ]
 
 
 def _runs(taken: Sequence[tuple[Part, _Take]]) -> list[_Run]:
@@ -115,16 +168,16 @@ def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
     )
 
 
-def _values(
-    reader: PartReader, runs: Sequence[_Run], numbers: Mapping[int, int], plane: str
-) -> list[tuple[Floats, Bytes | None]]:
-    """Values and qualities of one plane of each of ``runs``, of the metric that has these ``numbers`` in the parts."""
+def _read(
+    reader: PartReader, runs: Sequence[_Run], numbers: Mapping[int, int], plane: str, tables: Sequence[Floats]
+) -> list[Bytes | None]:
+    """Values of one plane of ``runs`` into ``tables``, float64[n, length] each, of the metric that has these ``numbers`` in the
+    parts; gives the qualities."""
     which = reader.tier.planes.index(plane)
     keys: list[int] = []
     rows: list[Ints] = []
     into: list[Floats] = []
     places: list[tuple[int, slice, slice]] = []  # run, rows and columns of it
-    tables = [np.empty((len(run.taken[0][1].pos), run.length)) for run in runs]
     for k, run in enumerate(runs):
         for (part, take), start in zip(run.taken, run.starts, strict=True):
             base, row = chunk_id(part.id, numbers[part.id], which) + take.slab.chunk, 0
@@ -142,4 +195,4 @@ def _values(
             if table is None:
                 grades[k] = table = np.zeros(tables[k].shape, dtype=np.uint8)
             table[cells[0], cells[1]] = grade
-    return list(zip(tables, grades, strict=True))
+    return grades
