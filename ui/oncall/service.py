@@ -28,7 +28,7 @@ from twin.ports import Records
 from twin.site import Site
 from ui.oncall.book import Book
 from ui.oncall.file import OnCallFile
-from ui.oncall.spoken import lead, template
+from ui.oncall.spoken import kept, lead
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class OnCall:
             record = {"what": one.what, "incident": group.incident, "at_s": one.at_s, "severity": group.severity.value}
             rules = sorted({key.partition(":")[0] for key in group.told})[:MAX_NAMED]
             record |= {"rules": rules, "by": group.acked_by, "opened_s": group.opened_s}
-            record |= {"summary": group.summary, "said": template(lead(group))}
+            record |= {"summary": group.summary, "said": kept(lead(group))}
             self._records.append(INCIDENTS, now, record)
 
     # what is heard
@@ -250,7 +250,7 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "value": plain(alert.value),
         "limit": plain(alert.limit),
         "summary": str(alert.summary),
-        "said": template(alert.summary),
+        "said": kept(alert.summary),
         "runbook": alert.runbook,
         "folded": alert.folded,
     }

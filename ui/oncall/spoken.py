@@ -6,28 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from analytics.oncall.desk import Group
-from twin.message import Message
+from twin.message import Message, verbatim
 from ui.words import Words
 
 
-def template(summary: Message) -> dict[str, object]:
+def kept(summary: Message) -> dict[str, object]:
     """A sentence as faces translate it; as it is where it names a number that is not known, for JSON has no such number."""
     if all(math.isfinite(value) for value in summary.params.values() if isinstance(value, float)):
         return {"text": summary.text, "params": dict(summary.params)}
-    return {"text": str(summary).replace("{", "{{").replace("}", "}}"), "params": {}}
+    return {"text": verbatim(str(summary)).text, "params": {}}
 
 
 def lead(group: Group) -> Message:
     """The sentence that stands for a group: that of the alert which leads it, while it is shown."""
     found = (signal.summary for signal in group.shown.values() if str(signal.summary) == group.summary)
-    return next(found, Message(group.summary.replace("{", "{{").replace("}", "}}")))
+    return next(found, verbatim(group.summary))
 
 
 def sentence(record: Mapping[str, Any], words: Words) -> str:
     """What a record of the log says happened."""
     spoken = record.get("said")
     if isinstance(spoken, Mapping):
-        return words.sentence(Message(str(spoken["text"]), spoken["params"]))
+        template, params = str(spoken["text"]), spoken["params"]
+        return words.sentence(Message(template, params))
     rule = f"{record.get('rule') or ''} ×{record['count']}" if record.get("count") else str(record.get("rule") or "")
     return str(record.get("summary") or rule)
 
