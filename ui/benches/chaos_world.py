@@ -126,7 +126,7 @@ def servers(folder: Path) -> tuple[dict[str, Server], dict[str, str]]:
     words = ["-D", str(base / "data"), "-U", "icctwin", "-A", "trust", "--no-sync", "-E", "UTF8"]
     subprocess.run([found[0] / "initdb", *words], check=True, **quiet, **who)  # noqa: S603 - a program that we name
     at = f"-storageDataPath={folder / 'vm'}", f"-httpListenAddr=127.0.0.1:{ports['store']}"
-    more = "-retentionPeriod=100y", "-loggerLevel=ERROR", "-search.latencyOffset=1ms"
+    more = "-retentionPeriod=100y", "-loggerLevel=ERROR", "-search.latencyOffset=1ms", "-dedup.minScrapeInterval=1ms"
     sockets = "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={base}"
     made = {
         "store": Server("store", [store, *at, *more], **quiet),
@@ -182,7 +182,7 @@ def centre(
 
 
 def _slurm_source(slurm: SlurmServer) -> str:
-    said = {"name": "slurm", "type": "slurm", "queue": QUEUE, "every_s": 5, **slurm.options}
+    said = {"name": "scheduler", "type": "slurm", "queue": QUEUE, "every_s": 5, **slurm.options}
     lines = (f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in said.items())
     return "\n".join(["[[source]]", *lines, ""])
 

@@ -79,6 +79,7 @@ class Courier:
         self._fails: dict[str, int] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._looked_s = -np.inf
+        self._unmarked: set[int] = set()  # pages that were taken, which the book, on a full disk, could not be told
 
     async def tick(self) -> None:
         """Start a turn for each channel that has something due and none under way."""
@@ -113,6 +114,8 @@ class Courier:
     async def _turn(self, name: str) -> None:
         line = self.lines.get(name)
         for _ in range(MAX_IN_A_TURN):
+            if self._unmarked and not self._marked():
+                return
             now_s = self._clock.now().timestamp()
             # nothing is written down for later: what seems so was written by a clock that has been set back
             rows = [replace(row, due_s=min(row.due_s, now_s)) for row in self._book.waiting(name)]
@@ -125,6 +128,17 @@ class Courier:
                 return
             if not await self._deliver(name, line, what, now_s):
                 return
+
+    def _marked(self) -> bool:
+        """Tell the book of what was taken; False where it cannot be told, and then nothing more is sent: a page that is not
+        known to be taken would go out again after a kill."""
+        try:
+            self._book.sent(sorted(self._unmarked), self._clock.now().timestamp())
+        except SourceError as error:
+            log.error("%d pages were taken, which cannot be kept: %s", len(self._unmarked), error)
+            return False
+        self._unmarked.clear()
+        return True
 
     async def _deliver(self, name: str, line: Line, what: Send, now_s: float) -> bool:
         """One message; whether the channel may go on at once."""
@@ -149,8 +163,8 @@ class Courier:
             self._failed(name, numbers, pages, error)
             return False
         self._fails[name] = 0
-        self._book.sent(numbers, self._clock.now().timestamp())
-        return True
+        self._unmarked.update(numbers)
+        return self._marked()
 
     async def _say(self, line: Line, pages: list[Page]) -> Said:
         options, drawn = line.options, None
