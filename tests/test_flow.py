@@ -123,8 +123,7 @@ def test_history_gives_a_forecast_with_its_score_and_a_restart_finds_everything_
     clock = VirtualClock(START)
     centre = Centre(load_config(_config(tmp_path, "false", history_days=15)), clock, wait=True, pace_s=60)
     for opened in centre.opened:
-        assert opened.history is not None
-        centre.make_history(opened.history(START))
+        centre.make_history(opened)
     _run(centre, START + timedelta(minutes=10))
     forecasts = {forecast.metric: forecast for forecast in centre.live.forecasts if forecast.kind == "site"}
     power = forecasts["it_power_w"]
