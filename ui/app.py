@@ -159,7 +159,7 @@ class Centre:
             ("keep", Task("flush", self._flush, 1, 0.40)),
             ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
             ("all", Task("self", self._self, 5, 0.50)),
-            ("keep", Task("store", self.store.maintain, 10, 5)),
+            ("keep", Task("store", self.store.maintain, 2, 5)),
             ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("responds", led(Duties.responds), 15, 4)),
