@@ -44,6 +44,7 @@ from ui.oncall.wiring import Delivery, read_oncall
 from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
+from ui.signals import SignalLog
 from ui.tasks import Alarm, Health, Task
 from ui.thinking import Thinking, some_of
 from ui.view import Live
@@ -53,7 +54,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports", "outside",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -103,7 +104,7 @@ class Centre:
         self.opened: Sequence[Opened] = opened
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
-        self.events = EventLog(self.records)
+        self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
@@ -132,6 +133,7 @@ class Centre:
         self.hear(frames)
         if self.part.writes:
             self.spool.put(frames)
+        self.signals.note(frames, self.clock.now())
         self.shared.tell(frames)
 
     def hear(self, frames: Sequence[Frame]) -> None:
@@ -162,6 +164,7 @@ class Centre:
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("responds", led(Duties.responds), 15, 4)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("outside", led(Duties.outside), 60, 50)),
             ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
@@ -190,6 +193,7 @@ class Centre:
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
         self.events.flush()
+        self.signals.flush(self.clock.now())
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
