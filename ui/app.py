@@ -7,11 +7,15 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
 
 from analytics.rules import DEFAULT_RULES, load_rules
+from energy.account.runs import TOPIC as RUNS
+from energy.account.runs import RunLog
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -199,19 +203,25 @@ class Centre:
         """Propose what the last day tells; adopt it only where the configuration says so."""
         duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
-    def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
-        """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
+    def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
+        """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose
+        runs held which GPUs. ``over``: whether to leave off."""
+        assert opened.history is not None  # noqa: S101 - whoever calls has looked
         batch: list[Frame] = []
-        for i, frames in enumerate(steps, 1):
+        log, runs = RunLog(), list[tuple[datetime, Mapping[str, Any]]]()
+        for i, frames in enumerate(takewhile(lambda _: not over(), opened.history(self.clock.now())), 1):
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
                     self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
+            jobs = {queue.name: asyncio.run(queue.jobs(now)) for queue in opened.queues}
+            runs += [(now, record) for record in log.news(jobs, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
                 batch = []
         self.store.append(batch)
+        self.records.append_all(RUNS, runs)
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
