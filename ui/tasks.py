@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_THREADS = 4
 MIN_EVERY_S = 0.25  # of real time, however fast the clock runs
+LEAP_S, LOOK_S = 0.5, 1.0  # the machine's clock was set where it moved by more beside the monotonic one; looked at so often
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,36 @@ def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEv
     health.ran(task.name, time.perf_counter() - started_s, failed=failed)
 
 
+class _Steady(BackgroundScheduler):  # type: ignore[misc]  # untyped
+    """APScheduler's runs are due at times of the machine's clock. Where that is set (it leaps beside the monotonic clock), they
+    are moved with it: else a clock that was an hour ahead for a moment would leave everything undone for an hour."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._offset_s = _offset_s()
+
+    def _process_jobs(self) -> float:
+        offset_s = _offset_s()
+        leap_s, self._offset_s = offset_s - self._offset_s, offset_s
+        if abs(leap_s) > LEAP_S:
+            log.warning("the machine's clock was set by %+.1f s; the tasks go on as they were", leap_s)
+            for job in self.get_jobs():
+                self.modify_job(job.id, next_run_time=job.next_run_time + timedelta(seconds=leap_s))
+        return min(super()._process_jobs() or LOOK_S, LOOK_S)
+
+
+def _offset_s() -> float:
+    """How far the machine's clock stands beside its monotonic one."""
+    return time.time() - time.monotonic()
+
+
 class Alarm:
     """Runs the table on the real clock until it is stopped."""
 
     def __init__(
         self, tasks: Sequence[Task], clock: Clock, health: Health, loop: asyncio.AbstractEventLoop, speed: float
     ) -> None:
-        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
+        self._scheduler = _Steady(executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
         self._health = health
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it would say is counted here, and shown
         for task in tasks:

@@ -192,11 +192,21 @@ def figure(
             "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": ink["ink"], "size": 15}, "hovermode": "x unified",
             "legend": {"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
-            "xaxis": axis | {"type": "date"}, "yaxis": axis | {"ticksuffix": f" {unit}" if unit else ""},
+            "xaxis": axis | {"type": "date", "tickformatstops": _ticks(said)},
+            "yaxis": axis | {"ticksuffix": f" {unit}" if unit else ""},
             "shapes": [_rule(mark, ink["ink"])],
             "uirevision": "same",
         },
     }  # fmt: skip
+
+
+def _ticks(said: Words) -> list[dict[str, Any]]:
+    """The time and, where it changes, the date in the reader's language: plotly has months in English alone."""
+    day = "%-m月%-d日" if said.language == "zh" else "%-d %b"
+    return [
+        {"dtickrange": [None, 86_400_000], "value": f"%H:%M\n{day}"},
+        {"dtickrange": [86_400_000, None], "value": day},
+    ]
 
 
 def _rule(at: str, colour: str) -> dict[str, Any]:
