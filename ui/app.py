@@ -168,7 +168,7 @@ class Centre:
             ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
-            ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
+            ("tasks", Task("forecasts", led(Duties.forecasts), 300, 5)),
             ("tasks", Task("ledger", led(Duties.ledger), 900, 120)),
             ("tasks", Task("save-alerts", led(Duties.save_alerts), 60, 60)),
             ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S)),
