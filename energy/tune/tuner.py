@@ -144,6 +144,8 @@ class Tuner:
             np.isfinite(reading.settings).all() and np.isfinite(case.load_frac).all() and np.isfinite(case.wet_bulb_c).all()
         ):
             return float("nan")
+        point = Case(reading.settings, *(np.asarray(column[0]) for column in case[1:]))
+        self.physics = self.physics.adapted(point, reading.margins)
         scores = self._take_power(reading)
         predicted = self.physics.limits(case)[0]
         measured = np.array([reading.margins.get(name, np.nan) for name in self.physics.margins])
