@@ -15,7 +15,7 @@ from analytics.alerts import Alert, Phase, Severity
 from energy.levers import QueueNow, believed
 from energy.levers.jobs_ahead import pools
 from energy.plan import Done, Plan
-from twin.frame import Floats
+from twin.frame import Floats, Origin
 from twin.job import Jobs, JobState
 from twin.order import OF_JOBS, Orders, Verb
 from twin.sim.schedule import Policy, schedule
@@ -191,6 +191,12 @@ def _dwell(case: Case) -> Found:
                 yield {"job": target, "ago_s": ago_s, "dwell_s": case.limits.order_dwell_s}
 
 
+def _heard(case: Case, signal: str) -> bool:
+    """Whether the signal is known now: read, or foreseen in the place of a reading by what its service or we said before."""
+    foreseen = case.state.column("grid", signal, case.now, Origin.MODELLED)
+    return bool(np.isfinite(believed(case.state, "grid", signal, case.now)).any() or np.isfinite(foreseen).any())
+
+
 def _stale(case: Case) -> Found:
     if not _holds_back(case):
         return
@@ -200,7 +206,7 @@ def _stale(case: Case) -> Found:
             if math.isnan(seen):
                 yield {"what": f"what {name} says of its jobs"}
     gain = case.plan.gain
-    if gain is not None and not np.isfinite(believed(case.state, "grid", gain.signal, case.now)).any():
+    if gain is not None and not _heard(case, gain.signal):
         yield {"what": f"grid {gain.signal}"}
 
 

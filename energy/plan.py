@@ -35,13 +35,15 @@ class Effect:
 @dataclass(frozen=True, slots=True)
 class Gain:
     """What shifting work in time is expected to change: the sum over the moved work's energy of the grid's metric ``signal``
-    (carbon, or money), as a share of what it would be without (negative saves), with its 80 % interval."""
+    (carbon, or money), as a share of what it would be without (negative saves), with its 80 % interval. ``basis``: whose
+    forecast that rests on (``energy.ahead.Basis``)."""
 
     signal: str
     energy_kwh: float
     change_frac: float
     low_frac: float
     high_frac: float
+    basis: str = "own"
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class Collector:
     async def tick(self, now: datetime) -> None:
         """Start what is due and report the sources' health; returns without waiting for the polls."""
         time_s = now.timestamp()
+        # no poll is due later than in an interval: where one is, the clock was set back
+        self._due_s = np.where(self._due_s > time_s + self._every_s + 1, time_s, self._due_s)
         for i in np.flatnonzero(self._due_s <= time_s):
             first = np.isinf(self._due_s[i])
             # everything is read at once at the start and evenly spread over its interval from then on

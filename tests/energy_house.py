@@ -133,6 +133,10 @@ class MemoryRecords:
         self.all.append((len(self.all) + 1, topic, time, json.loads(json.dumps(dict(record), allow_nan=False))))
         return len(self.all)
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        for time, record in records:
+            self.append(topic, time, record)
+
     def read(
         self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:

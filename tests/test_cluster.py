@@ -273,13 +273,13 @@ NODES = 12
 
 
 def _poll_s() -> float:
-    """Seconds between polls: a few times what a process needs here and now before it can do anything, so that a busy machine
-    has a slower test and not another promise; past a minute of it the test is left out."""
+    """Seconds between polls: twice what a process needs here and now before it can do anything (it may miss two of them), so
+    that a busy machine has a slower test and not another promise; past a minute of it the test is left out."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "import ui.app"], check=True)
-    poll_s = max(2.0, round(2.5 * (time.monotonic() - began)))
+    poll_s = max(2.0, round(2 * (time.monotonic() - began)))
     if poll_s > 60:
-        pytest.skip(f"the machine is so busy that a process takes {poll_s / 2.5:.0f} s to load")
+        pytest.skip(f"the machine is so busy that a process takes {poll_s / 2:.0f} s to load")
     return poll_s
 
 
@@ -307,12 +307,11 @@ def test_one_of_three_processes_is_killed_and_replaced_without_a_gap(database: s
         config = ["--config", str(tmp_path / "site.toml")]
         commands = {f"ingest-{i}": [*words, "ingest", *config, "--shard", f"{i}/2"] for i in (1, 2)}
         commands["tasks"] = [*words, "up", *config, "--role", "tasks,wall"]
+        began = datetime.now(UTC)
         running = {name: subprocess.Popen(command) for name, command in commands.items()}
         try:
             power = "/api/v1/state?kind=gpu&metric=power_w"
             assert until("all GPUs on the wall", lambda: _fresh(wall, power) == NODES * 8, patience_s)
-            began = datetime.now(UTC)
-            until("a poll of each after the first", lambda: _older_s(wall, power, began) < 0, patience_s)
             running["ingest-1"].kill()
             running["ingest-1"].wait(10)
             running["ingest-1"] = subprocess.Popen(commands["ingest-1"])

@@ -108,6 +108,24 @@ async def test_polls_keep_to_their_interval_and_are_spread() -> None:
     assert polled["s2"] == [0, 5, 15, 25, 35]
 
 
+async def test_a_clock_that_is_set_forward_and_back_leaves_no_source_unread() -> None:
+    polled: list[float] = []
+
+    class Noting(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            polled.append((now - START).total_seconds())
+            return []
+
+    collector, _, clock = _collector(Noting("s1", every_s=10))
+    await _run(collector, clock, 15)
+    clock.time += timedelta(hours=1)
+    await _run(collector, clock, 15)
+    clock.time -= timedelta(hours=1)
+    await _run(collector, clock, 30)
+    back = [at_s for at_s in polled if at_s < 3600][2:]
+    assert (polled[2], back) == (3620 - 5, [30, 40, 50, 60]), polled
+
+
 async def test_closing_ends_polls_under_way_and_closes_every_source() -> None:
     sources = Scripted("s1", "hang"), Scripted("s2")
     collector, _, clock = _collector(*sources)

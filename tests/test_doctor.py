@@ -3,15 +3,19 @@
 import json
 import resource
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from ingest.stores.embedded.files import SCHEMA
 from ui import doctor
 from ui.cli import main
+from ui.config import load_config
 from ui.doctor import Health, examine
 
 
@@ -72,3 +76,17 @@ def test_a_wrong_configuration_is_told_whole(config: Path, capsys: pytest.Captur
     told = capsys.readouterr().out
     assert f"{config}:2" in told
     assert "no section 'stores'" in told
+
+
+def test_the_version_of_a_store_is_told_and_a_later_one_is_trouble(config: Path) -> None:
+    where = load_config(config).store.path
+    where.mkdir(parents=True)
+    assert [row for row in examine(config) if row.what == "store"] == []
+    with closing(sqlite3.connect(where / "store.db")) as con:
+        con.execute(f"PRAGMA user_version = {SCHEMA}")
+    assert found(config, "store") == (Health.OK, f"version {SCHEMA}, and this icctwin writes version {SCHEMA}")
+    with closing(sqlite3.connect(where / "store.db")) as con:
+        con.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    health, says = found(config, "store")
+    assert health is Health.BAD
+    assert "restore a backup of before" in says

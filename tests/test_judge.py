@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from small import small_site
 
 from ingest.collect import Collector
@@ -20,6 +21,9 @@ GOOD, SUSPECT, BAD = Quality.GOOD, Quality.SUSPECT, Quality.BAD
 
 def site():
     return small_site("id=c kind=cdu parent=h1")
+
+
+SITE = site()
 
 
 def grades(judge, kind, metric, *readings):
@@ -160,14 +164,14 @@ def test_what_a_source_doubts_stays_doubted_and_forecasts_are_not_compared():
 
 @given(st.data())
 def test_any_frame_comes_back_with_its_values_and_never_better_than_its_range_allows(data):
-    of = site()
+    of = SITE
     judge = Judge(of)
     kind = data.draw(st.sampled_from(["gpu", "cdu", "rack", "node"]))
     names = data.draw(st.lists(st.sampled_from(list(METRICS[kind])), min_size=1, max_size=4, unique=True))
     n = of.count(kind)
     for _ in range(data.draw(st.integers(1, 4))):
         when = START + timedelta(seconds=data.draw(st.integers(0, 10_000)))
-        columns = {m: np.array(data.draw(st.lists(st.floats(), min_size=n, max_size=n))) for m in names}
+        columns = {m: data.draw(arrays(np.float64, n, elements=st.floats())) for m in names}
         frame = Frame(kind, when, of.all_rows(kind), columns)
         judged = judge.judge(frame, START + timedelta(seconds=10_000))
         assert judged.values is frame.values

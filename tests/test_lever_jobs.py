@@ -115,7 +115,7 @@ def test_without_a_signal_nothing_is_proposed():
         assert open_lever(name).propose(SITE, State(SITE), table, replace(no_outlook(), queues=view), NOW) is None
     short = np.arange(12.0)
     assert signal_ahead(METRIC, NOW.timestamp() - HOUR * (12 - short), 300 + short, HOUR, NOW, 48) is None
-    old = NOW.timestamp() - HOUR * np.arange(100, 6, -1)  # the last five hours are missing
+    old = NOW.timestamp() - HOUR * np.arange(100, 25, -1)  # nobody has told it for over a day
     assert signal_ahead(METRIC, old, np.full(len(old), 300.0), HOUR, NOW, 48) is None
 
 

@@ -56,6 +56,23 @@ class Night:
 HOT = signal("hot:r1")
 
 
+def test_a_clock_that_is_set_back_delays_no_page_and_renames_no_incident() -> None:
+    other = signal("leak:r2")
+    night = Night(
+        replace(
+            POLICY, routes=(replace(ROUTE, escalation="up"),), escalations={"up": Escalation("up", (Level(60.0, ("boss",)),))}
+        )
+    )
+    night.at(3600, HOT)
+    assert night.at(3601, HOT) == [("chat", "trigger")]
+    assert night.at(3602, HOT, other) == []  # it waits half a second for its like
+    assert night.at(2, HOT, other) == []  # the clock was an hour ahead and is set right
+    assert night.at(3, HOT, other) == [("chat", "trigger")]
+    assert night.at(70, HOT, other) == [("boss", "escalate")] * 2, "a minute after it was told, as it would have been"
+    assert night.at(80, other) == [("chat", "resolve"), ("boss", "resolve")]
+    assert night.pages[0].incident == night.pages[-1].incident
+
+
 def test_one_page_then_news_then_repeats_then_the_end() -> None:
     night = Night()
     assert night.at(0, HOT) == []  # waits for company

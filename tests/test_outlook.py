@@ -76,9 +76,10 @@ async def test_the_weather_of_now_and_of_the_hours_to_come(fixtures):
         one = source("weather", url=f"{service.url}/v1/forecast", **WEATHER)
         frames = await one.poll(NOW)
         here, ahead = told(frames)
-        assert here == [(0, {"dry_bulb_c": 7.4, "wet_bulb_c": 6.1, "humidity_frac": 0.81})]
+        told_now = {"dry_bulb_c": 7.4, "wet_bulb_c": 6.1, "humidity_frac": 0.81, "irradiance_w_per_m2": 214, "wind_mps": 3.4}
+        assert here == [(0, told_now)]
         assert ahead == [
-            (60, {"dry_bulb_c": 7.1, "wet_bulb_c": 5.9, "humidity_frac": 0.83}),
+            (60, {"dry_bulb_c": 7.1, "wet_bulb_c": 5.9, "humidity_frac": 0.83, "irradiance_w_per_m2": 180, "wind_mps": 3.9}),
             (120, {"dry_bulb_c": 6.6, "humidity_frac": 0.86}),  # what the service does not know is not there
         ]
         assert frames[1].issued == NOW.replace(second=0)

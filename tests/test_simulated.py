@@ -9,6 +9,7 @@ import pytest
 
 from ingest.registry import Opened
 from ingest.sources import simulated
+from ingest.sources.simulated import parts
 from ingest.sources.simulated.faults import FAULTS
 from ingest.sources.simulated.fleet import fleet_of
 from ingest.sources.simulated.outside import stull_wet_bulb
@@ -499,7 +500,10 @@ async def test_history_runs_seamlessly_into_the_living_plant() -> None:
     assert [frames[0].time for frames in steps[:2]] == [start, start + timedelta(minutes=15)]
     kinds = {frame.kind for frames in steps for frame in frames}
     assert kinds >= {"rack", "hall", "cdu", "meter", "weather", "grid", "queue"}
-    assert not kinds & {"gpu", "node", "port", "pdu"}
+    assert not kinds & {"node", "port", "pdu"}
+    gpus = [frame for frames in steps for frame in frames if frame.kind == "gpu"]
+    assert [frame.time for frame in gpus] == [start + timedelta(hours=h) for h in range(48)]
+    assert all(set(frame.values) == set(parts.PAST_OF_GPUS) for frame in gpus)
     energy = [value(frames, "meter", "energy_kwh")[0] for frames in steps]
     assert np.all(np.diff(energy) > 0)
     live = await centre.sources[1].poll(NOW)

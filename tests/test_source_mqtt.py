@@ -340,6 +340,24 @@ async def test_the_bms_bus_is_read_by_its_metadata_in_our_units_and_holds_at_its
         assert set(beats[0]) == {"value", "timestamp", "quality"}
 
 
+async def test_a_bus_that_retains_more_than_its_broker_queues_is_read_whole_at_the_first_poll():
+    """A broker drops retained messages at QoS 1 beyond what it queues for a client: mosquitto 1,000, here 20."""
+    async with broker(config="allow_anonymous true\nmax_queued_messages 20") as port, device(port) as client:
+        stamp = round(NOW.timestamp() * 1000)
+        for n in range(60):
+            rack = "rack" if n == 59 else f"other{n}"  # the one that the site has comes last
+            topic, body = meta("Rack", "RackPower", f"{n:02d}", rackLocationName=rack, rackLocationId=rack, engUnit="kW")
+            await client.publish(topic, json.dumps(body), qos=1, retain=True)
+            said = {"value": n, "timestamp": stamp, "quality": 1}
+            await client.publish(topic.replace("Metadata", "Value"), json.dumps(said), qos=1, retain=True)
+        one = opened("mqtt", targets=f"127.0.0.1:{port}", mapping="bms", timeout_s=5).sources[0]
+        try:
+            assert columns((await poll(one))["rack"]) == {"power_w": [59_000]}
+            assert one._reach.decoder.metadata_count == 60
+        finally:
+            await one.close()
+
+
 async def test_an_order_goes_out_as_the_request_that_the_bms_names_and_is_read_back():
     async with bus() as (bms, centre):
         one = centre.sources[0]

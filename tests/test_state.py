@@ -83,6 +83,16 @@ def test_a_clock_that_ran_ahead_does_not_block_the_truth_that_follows() -> None:
     assert REPLAY_S < 90  # so a clock set right by less is believed again before its values are stale
 
 
+def test_what_our_own_clock_noted_before_it_was_set_back_gives_way() -> None:
+    state = State(SITE)
+    state.absorb(power(3600, {0: 1.0, 1: 1.0}), at(3600))  # our clock stood an hour ahead
+    state.absorb(power(10, {0: 2.0}), at(10))
+    assert state.column("gpu", "power_w", at(10))[0] == 2.0
+    state.absorb(power(4, {0: 3.0}), at(11))  # from then on late is late again
+    assert state.column("gpu", "power_w", at(11))[0] == 2.0
+    assert state.newest("gpu", "power_w").time_s[1] == at(3600).timestamp(), "nobody has read it anew"
+
+
 def test_a_repeated_frame_of_a_fast_clock_still_goes_stale() -> None:
     state, frame = State(SITE), power(3600, {0: 1.0})
     for second in range(0, 200, 10):

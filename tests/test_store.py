@@ -14,6 +14,8 @@ from ingest.stores.embedded import compact, journal, merge, names, parts, query,
 from ingest.stores.embedded.codec import places_of
 from ingest.stores.embedded.files import STATS
 from ingest.stores.embedded.query import Query
+from ingest.stores.embedded.straight import Table
+from twin.frame import Frame
 from twin.ports import How, Series, Store
 from twin.site import Site
 
@@ -109,6 +111,52 @@ def test_hours_that_are_over_become_one_part_and_say_the_same(tmp_path: Path) ->
                     found, *model.series(site, "gpu", ["power_w"], at(0), at(20_000), step, How.MEAN, asked), exact=False
                 )
         reader.close()
+
+
+@pytest.mark.parametrize("include_bad", [False, True])
+def test_what_lies_alike_is_read_straight_and_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, include_bad: bool
+) -> None:
+    """Over midnight, through stretched and plain parts and what waits, with doubts and gaps, cut inside a part at both ends."""
+    monkeypatch.setattr(journal, "BIG", 4)
+    site, rng = small_site(), np.random.default_rng(4)
+    store = open_store(tmp_path, site)
+    frames: list[Frame] = []
+    for s in range(9 * 3600, 17 * 3600, 30):  # the site's day begins at ten
+        power = rng.normal(500, 50, 16).round(2)
+        power[5] = np.nan if s % 700 < 60 else power[5]
+        quality = {"power_w": np.array([0, 0, BAD, SUSPECT] * 4, dtype=np.uint8)} if s % 1100 < 40 else {}
+        columns = {"power_w": power, "temp_c": np.full(16, 40.0 + s % 7), "util_frac": rng.random(16)}
+        frames.append(Frame("gpu", at(s), site.all_rows("gpu"), columns, quality=quality))
+        if s % 600 == 0:
+            store.append(frames)
+            frames.clear()
+            for k in range(3):
+                store.maintain(at(s + k))
+    store.append(frames)
+    spans = ((9, 17), (10.3, 16.9), (13.9, 14.1), (16.95, 17))
+    asked = [(rows, low, high) for rows in ([5], [2], [3, 9, 14]) for low, high in spans]
+
+    def ask() -> list[Series]:
+        names = ["power_w", "temp_c", "util_frac"]
+        return [
+            store.series("gpu", names, at(3600 * low), at(3600 * high), rows=np.array(rows, np.int32), include_bad=include_bad)
+            for rows, low, high in asked
+        ]
+
+    read, straight = Table.read, list[bool]()
+    with monkeypatch.context() as noting:
+        noting.setattr(Table, "read", lambda table, bad: (found := read(table, bad), straight.append(found is not None))[0])
+        quick = ask()
+    assert straight == [True] * len(asked)
+    monkeypatch.setattr(Table, "open", lambda *_: False)
+    for one, other in zip(quick, ask(), strict=True):
+        np.testing.assert_array_equal(one.time_s, other.time_s)
+        assert len(one.time_s) > 0
+        for name, column in one.values.items():
+            np.testing.assert_array_equal(column, other.values[name], err_msg=name)
+    assert np.isnan(quick[4].values["power_w"]).any() != include_bad
+    store.close()
 
 
 def test_an_answer_that_is_kept_holds_until_something_is_appended_to_it(

@@ -1,12 +1,18 @@
 """The table of tasks on a virtual and on the real clock."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from servers import needs
 from small import small_site
 
+from ui.benches.skew import Clock
 from ui.tasks import Alarm, Health, RealClock, Task, VirtualClock, run_virtual
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -80,3 +86,43 @@ def test_a_faster_clock_keeps_its_speed() -> None:
     first = clock.now()
     time.sleep(0.05)
     assert (clock.now() - first).total_seconds() >= 0.05 * 3600
+
+
+_TICKS = """
+import asyncio, sys
+from tests.small import small_site
+from ui.tasks import Alarm, Health, RealClock, Task
+
+tasks = [Task("tick", lambda now: print(now.isoformat(), flush=True), 0.1)]
+health = Health(small_site("id=task/tick kind=task"), tasks)
+alarm = Alarm(tasks, RealClock(), health, asyncio.new_event_loop(), 1.0)
+alarm.start()
+sys.stdin.read()
+alarm.stop()
+"""
+
+
+@needs("faketime", "faketime")
+def test_a_machine_whose_clock_is_set_forward_and_back_goes_on_with_its_tasks(tmp_path: Path) -> None:
+    clock = Clock(tmp_path)
+    fake = {**os.environ, **clock.environment, "FAKETIME_NO_CACHE": "1"}
+    command = [sys.executable, "-c", _TICKS]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(command, env=fake, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        end = threading.Timer(30, child.kill)
+        end.start()
+        ticks = iter(child.stdout.readline, "")
+        for off_s in (0, 3600, 0, -600, 0):
+            clock.set(off_s)
+            for _ in range(300):
+                told = datetime.fromisoformat(next(ticks).strip())
+                if abs((told - datetime.now(UTC)).total_seconds() - off_s) < 30:
+                    break
+            else:
+                raise AssertionError(f"its tasks never see a clock that is {off_s} s off")
+        child.stdin.close()
+        assert child.wait(20) == 0
+        end.cancel()
+        end.join()

@@ -278,6 +278,18 @@ def page_labels() -> set[str]:
     return {label for feed in feeds for label in (*shell_labels(feed.body), *feed.labels)}
 
 
+def _named(tree: ast.Module) -> dict[str, set[str]]:
+    """Every text that a name is ever given: each of two branches is a sentence too."""
+    named: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.IfExp):
+            texts = {one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    named.setdefault(target.id, set()).update(texts)
+    return named
+
+
 def spoken() -> set[str]:
     """Every English sentence or word that a face may show: labels, messages in the code, rules, and words asked for."""
     found = page_labels() | {text for _, text in RULES.values()}
@@ -290,20 +302,14 @@ def spoken() -> set[str]:
     for file in files:
         tree = ast.parse(file.read_text())
         calls = ("Message", "words") if file.is_relative_to(ROOT / "ui") else ("Message",)
-        named = {
-            target.id: node.value.value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        named = _named(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in calls and node.args:
                 for part in ast.walk(node.args[0]):
                     if isinstance(part, ast.Constant) and isinstance(part.value, str):
                         found.add(part.value)
-                    elif isinstance(part, ast.Name) and part.id in named:
-                        found.add(named[part.id])
+                    elif isinstance(part, ast.Name):
+                        found |= named.get(part.id, set())
     return found - {"en", "zh", "", "–"}
 
 

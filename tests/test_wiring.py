@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -183,7 +183,7 @@ def test_a_demo_told_to_stop_while_it_makes_its_past_stops_at_once(tmp_path: Pat
 
 
 def test_a_centre_that_breaks_ends_with_status_1_and_frees_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(self: app.Centre, steps: Iterator[Sequence[Frame]]) -> None:
+    def breaks(self: app.Centre, *_: object) -> None:
         raise ZeroDivisionError("planted")
 
     with socket.socket() as probe:

@@ -45,6 +45,10 @@ class Notes:
         self.rows.append((topic, time, dict(record)))
         return len(self.rows)
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        for time, record in records:
+            self.append(topic, time, record)
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Any], Mapping[str, Any]]) -> int:
         found = self.read(topic, limit=1, newest=True)
         return self.append(topic, time, make(found[-1][2] if found else None))

@@ -70,6 +70,12 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "no_load_loss_frac": "loss of a power device at no load over its rating",
         "linear_loss_frac": "loss proportional to load over rating",
         "square_loss_frac": "loss proportional to the square of load over rating",
+        "inverter_w": "most that a photovoltaic plant's inverter delivers, whose rated_w is of the panels [W]",
+        "tilt_deg": "angle between photovoltaic panels and the level [°]",
+        "azimuth_deg": "where photovoltaic panels look: 0 north, 90 east, 180 south [°]",
+        "latitude_deg": "latitude, north positive [°]",
+        "longitude_deg": "longitude, east positive [°]",
+        "altitude_m": "height above the sea [m]",
     }
 )
 TEXT_ATTRIBUTES = MappingProxyType(

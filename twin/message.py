@@ -13,3 +13,9 @@ class Message:
 
     def __str__(self) -> str:
         return self.text.format(**self.params)
+
+
+def verbatim(text: str) -> Message:
+    """A sentence that came from elsewhere as it stands; whoever shows it looks for no number in it."""
+    escaped = text.replace("{", "{{").replace("}", "}}")
+    return Message(escaped)

@@ -15,6 +15,9 @@ UNITS = MappingProxyType(
     {
         "gco2_per_kwh": "gCO2/kWh",
         "per_mwh": "/MWh",  # the site's currency per MWh
+        "w_per_m2": "W/m²",
+        "mps": "m/s",
+        "deg": "°",  # of an angle
         "w": "W",
         "j": "J",
         "kwh": "kWh",
@@ -215,6 +218,8 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("weather", "dry_bulb_c", -60, 60, 7200, "", "air temperature"),
     ("weather", "wet_bulb_c", -60, 45, 7200, "", "wet-bulb temperature"),
     ("weather", "humidity_frac", 0, 1, 7200, "", "relative humidity"),
+    ("weather", "irradiance_w_per_m2", 0, 1600, 7200, "", "what the sun and the sky send on a level square metre"),
+    ("weather", "wind_mps", 0, 120, 7200, "", "speed of the wind at 10 m"),
     ("grid", "carbon_gco2_per_kwh", 0, 3000, 7200, "", "average carbon intensity of consumption"),
     ("grid", "marginal_carbon_gco2_per_kwh", 0, 3000, 7200, "", "carbon intensity of what one more kWh would be made from"),
     ("grid", "price_per_mwh", -5000, 20000, 7200, "", "energy price in the site's currency"),

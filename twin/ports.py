@@ -153,6 +153,10 @@ class Records(Protocol):
         """Keep a record, durable on return; gives its number, which only grows."""
         ...
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        """Keep all of them in this order, or none; durable on return."""
+        ...
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """The same with the record that ``make`` gives for the newest of ``topic`` (None: there is none); nobody else appends
         to ``topic`` by this call meanwhile."""

@@ -15,6 +15,7 @@ from twin.site import Bools, Site
 
 Key = tuple[str, str, Origin, str]  # kind, metric, origin, band
 _BAD = int(Quality.BAD)
+SET_BACK_S = 5.0  # what stands so far beyond now was noted by our own clock before it was set back
 REPLAY_S = 60.0  # how far behind the newest claim of a clock that ran ahead a claim counts as late or repeated
 
 
@@ -41,8 +42,9 @@ class State:
         A value's time is never later than ``now``: a clock that runs ahead must not block the truth that follows. What such
         a clock claimed is remembered, so that its frames do not pass for new ones when they come late or twice; a claim over
         ``REPLAY_S`` behind is a clock that was set right. Late values lose against newer ones; of two values with one time
-        the first stays, unless the second is of better quality. Bad values are never taken: the last believable one stays
-        and ages. Forecasts are left out: they are series, and the store has them.
+        the first stays, unless the second is of better quality. What our own clock noted beyond ``now``, before it was set
+        back, gives way to whatever is read. Bad values are never taken: the last believable one stays and ages. Forecasts
+        are left out: they are series, and the store has them.
         """
         if frame.origin is Origin.FORECAST:
             return
@@ -53,7 +55,7 @@ class State:
             if claim_s > time_s and key not in self._claimed:
                 self._claimed[key] = np.full(len(old.time_s), -np.inf)
             claimed = self._claimed.get(key)
-            take = _wins(old, frame, name, time_s, claimed)
+            take = _wins(old, frame, name, time_s, claimed, now.timestamp() + SET_BACK_S)
             self._columns[key] = _merged(old, frame, name, time_s, take)
             if claim_s > time_s and claimed is not None:
                 claimed[frame.rows[take]] = claim_s
@@ -89,8 +91,9 @@ class State:
         return Column(np.full(n, np.nan), np.full(n, -np.inf), np.zeros(n, dtype=np.uint8))
 
 
-def _wins(old: Column, frame: Frame, name: str, time_s: float, claimed: Floats | None) -> Bools:
-    """bool[n]: which values of ``frame`` are believable and newer, by their own clock too where that ever ran ahead."""
+def _wins(old: Column, frame: Frame, name: str, time_s: float, claimed: Floats | None, last_s: float) -> Bools:
+    """bool[n]: which values of ``frame`` are believable and newer, by their own clock too where that ever ran ahead. What is
+    known as of later than ``last_s`` counts as never read."""
     had_s, had_quality = old.time_s[frame.rows], old.quality[frame.rows]
     grade = _grade(frame, name)
     newer = time_s > had_s
@@ -98,6 +101,7 @@ def _wins(old: Column, frame: Frame, name: str, time_s: float, claimed: Floats |
         had_claim_s = np.maximum(claimed[frame.rows], had_s)
         newer |= (time_s == had_s) & (frame.time_s > had_claim_s)
         newer &= (frame.time_s > had_claim_s) | (had_claim_s - frame.time_s > REPLAY_S)
+    newer |= had_s > last_s
     return (newer | ((time_s == had_s) & (grade < had_quality))) & ~np.isnan(frame.values[name]) & (grade < _BAD)
 
 

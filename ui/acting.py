@@ -11,7 +11,7 @@ import numpy as np
 
 from analytics.forecast import Forecast
 from energy.act import Desk, Outcome
-from energy.ahead import SignalAhead, signal_ahead
+from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, guard
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
@@ -28,13 +28,16 @@ from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
 from ui import responding
 from ui.foresight import FIRST
+from ui.onsite import sure_w
 from ui.remembering import remind
 from ui.responding import Responding
+from ui.signals import words_of
 from ui.switch import Switch
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 MOVE_WORK = ("job_start", "job_shift")
+KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 
 Publish = Callable[[Sequence[Frame]], None]
@@ -195,7 +198,8 @@ class Acting:
                 end = datetime.fromtimestamp(begin_s, UTC)
                 start = end - timedelta(seconds=slots.past * slots.slot_s)
                 time_s, values = self._series(start, end)
-                self._signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s)
+                words = words_of(self._live, 0, name, now, KNOWN_OVER)
+                self._signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s, words)
         return self._signal
 
     # what is in force
@@ -293,4 +297,5 @@ def outlook_of(forecasts: Sequence[Forecast]) -> Outlook:
         forecast = by_name.get(name)
         return forecast.p50 if forecast is not None and len(forecast.p50) == len(time_s) else np.full(len(time_s), np.nan)
 
-    return Outlook(time_s, column("facility_power_w"), column("it_power_w"), column("wet_bulb_c"))
+    own_w = sure_w(forecasts, time_s)
+    return Outlook(time_s, column("facility_power_w"), column("it_power_w"), column("wet_bulb_c"), own_w=own_w)

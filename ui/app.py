@@ -7,11 +7,15 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
 
 from analytics.rules import DEFAULT_RULES, load_rules
+from energy.account.runs import TOPIC as RUNS
+from energy.account.runs import RunLog
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -40,6 +44,7 @@ from ui.oncall.wiring import Delivery, read_oncall
 from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
+from ui.signals import SignalLog
 from ui.tasks import Alarm, Health, Task
 from ui.thinking import Thinking, some_of
 from ui.view import Live
@@ -49,7 +54,7 @@ log = logging.getLogger(__name__)
 # Offsets put a second's work in order: read, work out, judge, keep. Long work starts when there is something to work on.
 TASK_NAMES = (
     "collect", "estimate", "alerts", "notify", "flush", "jobs", "self", "store", "reverts", "plans", "forecasts", "ledger",
-    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports",
+    "save-alerts", "reread", "calibrate", "findings", "acts", "placed", "responds", "reports", "outside",
 )  # fmt: skip
 WHOLE = Part()
 REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
@@ -99,7 +104,7 @@ class Centre:
         self.opened: Sequence[Opened] = opened
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
-        self.events = EventLog(self.records)
+        self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         detector = Detector(self.site, self.events.past())
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
@@ -128,6 +133,7 @@ class Centre:
         self.hear(frames)
         if self.part.writes:
             self.spool.put(frames)
+        self.signals.note(frames, self.clock.now())
         self.shared.tell(frames)
 
     def hear(self, frames: Sequence[Frame]) -> None:
@@ -158,10 +164,11 @@ class Centre:
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("responds", led(Duties.responds), 15, 4)),
             ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
+            ("tasks", Task("outside", led(Duties.outside), 60, 50)),
             ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
-            ("tasks", Task("forecasts", led(Duties.forecasts), 3600, 5)),
+            ("tasks", Task("forecasts", led(Duties.forecasts), 300, 5)),
             ("tasks", Task("ledger", led(Duties.ledger), 900, 120)),
             ("tasks", Task("save-alerts", led(Duties.save_alerts), 60, 60)),
             ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S)),
@@ -186,6 +193,7 @@ class Centre:
     def _flush(self, now: datetime) -> None:
         self.spool.flush()
         self.events.flush()
+        self.signals.flush(self.clock.now())
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
@@ -195,19 +203,25 @@ class Centre:
         """Propose what the last day tells; adopt it only where the configuration says so."""
         duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
 
-    def make_history(self, steps: Iterator[Sequence[Frame]]) -> None:
-        """Put the past that a simulated plant makes up into the store, with the totals of its meters."""
+    def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
+        """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose
+        runs held which GPUs. ``over``: whether to leave off."""
+        assert opened.history is not None  # noqa: S101 - whoever calls has looked
         batch: list[Frame] = []
-        for i, frames in enumerate(steps, 1):
+        log, runs = RunLog(), list[tuple[datetime, Mapping[str, Any]]]()
+        for i, frames in enumerate(takewhile(lambda _: not over(), opened.history(self.clock.now())), 1):
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
                     self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
+            jobs = {queue.name: asyncio.run(queue.jobs(now)) for queue in opened.queues}
+            runs += [(now, record) for record in log.news(jobs, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
                 batch = []
         self.store.append(batch)
+        self.records.append_all(RUNS, runs)
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""

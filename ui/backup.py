@@ -33,6 +33,7 @@ FORMAT = 1
 STORE = "store"  # the store's folder inside the archive; the configuration's folder is "site"
 ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db",
          "reports/[!.]*/*")  # fmt: skip
+VERSIONED = ("store.db", "records.db")
 MAX_MANIFEST_BYTES = 64 * 2**20
 
 
@@ -75,9 +76,11 @@ def _packing(path: Path) -> Iterator[tarfile.TarFile]:
 def _pack(archive: tarfile.TarFile, path: Path, config: Config, scratch: Path, now: datetime, release: str) -> Taken:
     sums: dict[str, dict[str, Any]] = {}
     kept = config.store
+    schema = 0
     for source in _store_files(kept.path):
         copy = scratch / "copy"
         if _copied(source, copy):
+            schema = max(schema, _schema_of(copy) if source.name in VERSIONED else 0)
             _add(archive, f"{STORE}/{source.relative_to(kept.path)}", copy, sums)
             copy.unlink()
     inside, left_out = _site_files(path, config)
@@ -88,7 +91,7 @@ def _pack(archive: tarfile.TarFile, path: Path, config: Config, scratch: Path, n
     if config.cluster.postgres:
         left_out.append("records in PostgreSQL: back them up with pg_dump")
     about = {
-        "format": FORMAT, "schema": SCHEMA, "icctwin": release, "time": now.isoformat(), "name": config.site.name,
+        "format": FORMAT, "schema": schema, "icctwin": release, "time": now.isoformat(), "name": config.site.name,
         "config": path.name, "store": _relative(kept.path, path.parent), "files": sums, "left_out": left_out,
     }  # fmt: skip
     _add_bytes(archive, MANIFEST, json.dumps(about, indent=1, ensure_ascii=False).encode())
@@ -118,6 +121,13 @@ def _copied(source: Path, copy: Path) -> bool:
             raise
         copy.unlink(missing_ok=True)
         return False
+
+
+def _schema_of(file: Path) -> int:
+    """The version of the store that a copied file is of: an earlier icctwin can go on with a backup of its own store, whoever
+    took it."""
+    with closing(sqlite3.connect(file)) as con:
+        return int(con.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]:

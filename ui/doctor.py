@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import NamedTuple
 import psutil
 from packaging.requirements import Requirement
 
-from twin.errors import ConfigError
+from ingest.stores.embedded.files import SCHEMA, connect_reading
+from twin.errors import ConfigError, SourceError
 from ui.backup import secret_paths
 from ui.config import Config, load_config
 
@@ -72,6 +74,7 @@ def examine(path: Path | None) -> Iterator[Row]:
         return
     yield Row(Health.OK, "configuration", f"{path} is sound, {len(config.sources)} sources")
     yield from _disk(config)
+    yield from _store(config)
     yield _files(config)
     yield _port(config)
     yield from _secrets(config)
@@ -143,6 +146,24 @@ def _disk(config: Config) -> Iterator[Row]:
         yield Row(Health.BAD, "file system", f"{folder} is on {kind}, where SQLite's locks do not hold; use a local disk")
     else:
         yield Row(Health.OK, "file system", kind or "local")
+
+
+def _store(config: Config) -> Iterator[Row]:
+    """Of which version the files are, where there are any: a later icctwin's are refused at a start."""
+    path = config.store.path / "store.db"
+    if not path.exists():
+        return
+    try:
+        with closing(connect_reading(path)) as con:
+            (found,) = con.execute("PRAGMA user_version").fetchone()
+    except (sqlite3.Error, SourceError) as error:
+        yield Row(Health.BAD, "store", f"{path}: {error}; restore it from a backup")
+        return
+    said = f"version {found}, and this icctwin writes version {SCHEMA}"
+    if found > SCHEMA:
+        yield Row(Health.BAD, "store", f"{said}; start the later icctwin, or restore a backup of before into a new folder")
+    else:
+        yield Row(Health.OK, "store", said)
 
 
 def _file_system(place: Path) -> str:

@@ -24,7 +24,9 @@ from ui import calibrating
 from ui.acting import Acting
 from ui.foresight import Foresight
 from ui.oncall.service import TABLE, OnCall
+from ui.onsite import OnSite
 from ui.queued import Work, capacity_frames, reservations_of
+from ui.signals import StandIn
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ class Duties:
         """``process``: id of this process's own asset."""
         self._live, self._publish, self._queues, self.acting = live, publish, queues, acting
         self._process = psutil.Process()
-        self._foresight = Foresight(live, publish)
+        self._foresight, self._stand_in = Foresight(live, publish), StandIn(live, publish)
+        self._onsite = OnSite(live, publish)
         self._jobs: dict[str, Jobs] = {}
         self._work, self._runs = Work(), RunLog()
         self.oncall, self._process_row = oncall, live.site.row(process)
@@ -131,6 +134,12 @@ class Duties:
     def forecasts(self, now: datetime) -> None:
         """The next day of what matters."""
         self._foresight.run(now)
+        self._live.forecasts = (*self._live.forecasts, *self._onsite.ahead(now))
+
+    def outside(self, now: datetime) -> None:
+        """What stands in for signals that nobody tells, and what the site's own plants should give."""
+        self._stand_in.run(now)
+        self._onsite.now(now)
 
     # energy
 

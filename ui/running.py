@@ -9,7 +9,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 
 from analytics.rules import DEFAULT_RULES, load_rules
@@ -62,10 +61,9 @@ class _Run:
             self._ended()
 
     def _live_on(self) -> None:
-        start = self.centre.clock.now()
         for opened in self.centre.opened:
             if opened.history is not None and "ingest" in self.centre.part.roles:
-                self.centre.make_history(takewhile(lambda _: not self._over.is_set(), opened.history(start)))
+                self.centre.make_history(opened, self._over.is_set)
         if self._over.is_set():
             return
         self.centre.start(self._loop, self._speed)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import numpy as np
+
 from analytics.oncall.labels import Signal
 from analytics.oncall.policy import Policy, Route, inhibited
 from analytics.oncall.silence import Silence, silenced
@@ -162,6 +164,8 @@ def step(
 ) -> Told:
     """The desk at ``now_s`` and what is to be told. ``signals``: everything that fires, and what has lately ended; ``windows``:
     maintenance; ``duty``: schedule -> who has it; ``holds``: names of the routes that are there now (None: all)."""
+    if now_s < was.at_s:
+        was = _set_back(was, now_s)
     table = {signal.key: signal for signal in signals}
     begun, seen, flapping = _flaps(policy, was, table, now_s)
     fires = frozenset(key for key, signal in table.items() if signal.fires)
@@ -184,6 +188,25 @@ def step(
     _hand_over(was, groups, work)
     kept = Desk(groups, begun, seen, dict(work.duty), silences, now_s)
     return Told(kept, tuple(work.pages), tuple(work.happened))
+
+
+def _set_back(was: Desk, now_s: float) -> Desk:
+    """The desk after its clock was set back to ``now_s``: what was to come in a minute still comes in a minute. The name of an
+    incident that was told stays, and so does when it was opened; silences end when people said."""
+    by_s = was.at_s - now_s
+    groups = {
+        key: replace(
+            group,
+            opened_s=group.opened_s - (0 if group.number else by_s),
+            due_s=group.due_s - by_s,
+            told_s=group.told_s - by_s,
+            acked_s=group.acked_s - by_s,
+        )
+        for key, group in was.groups.items()
+    }
+    begun = {key: tuple(at_s - by_s for at_s in times) for key, times in was.begun.items()}
+    seen = {key: at_s - by_s for key, at_s in was.seen.items()}
+    return replace(was, groups=groups, begun=begun, seen=seen, at_s=now_s)
 
 
 def _flaps(
@@ -257,7 +280,8 @@ def _escalated(group: Group, route: Route, members: Sequence[str], work: _Now) -
     policy = work.policy.escalations.get(route.escalation)
     while policy and group.number + bool(group.told) and not group.acked:
         due = policy.level(group.level)
-        if due is None or work.now_s - group.opened_s < max(due[0], route.wait_s):
+        since_s = float(np.fmin(group.opened_s, group.told_s))  # not of before the clock was set back
+        if due is None or work.now_s - since_s < max(due[0], route.wait_s):
             break
         level = due[1]
         people = work.duty.get(level.schedule, ())[:1] if level.schedule else ()

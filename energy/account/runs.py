@@ -102,28 +102,31 @@ class RunLog:
         """Write what began and what ended since the last look; gives how many records that were."""
         if not self._known:
             self._open, self._known = _open_in(records, now), True
+        made = self.news(queues, now)
+        if made:
+            records.append_all(TOPIC, [(now, record) for record in made])
+        return len(made)
+
+    def news(self, queues: Mapping[str, Jobs], now: datetime) -> list[dict[str, Any]]:
+        """What began and what ended since the last look, as ``note`` would write it."""
         going: dict[str, dict[str, Any]] = {}
         for queue, jobs in queues.items():
             going |= _going(queue, jobs)
         ended = {key: (float(now.timestamp()), "") for key in self._open if key not in going and _queue(key) in queues}
         for queue, jobs in queues.items():
             ended |= {key: (end_s, how) for key, end_s, how in _ends(queue, jobs) if key in ended and end_s == end_s}
-        count = 0
+        made: list[dict[str, Any]] = []
         for key, run in going.items():
             if key not in self._open:
-                records.append(TOPIC, now, {"entry": "begun", **run})
+                made.append({"entry": "begun", **run})
             elif run["submit_s"] is not None and "submit_s" not in self._open[key]:  # noted by an icctwin that did not ask
-                records.append(TOPIC, now, {"entry": "submitted", "key": key, "submit_s": run["submit_s"]})
-            else:
-                continue
-            count += 1
+                made.append({"entry": "submitted", "key": key, "submit_s": run["submit_s"]})
         for key, (end_s, how) in ended.items():
             seen = end_s != now.timestamp()
-            records.append(TOPIC, now, {"entry": "ended", "key": key, "end_s": end_s, "end_told": seen, "how": how})
-        count += len(ended)
+            made.append({"entry": "ended", "key": key, "end_s": end_s, "end_told": seen, "how": how})
         kept = {key: run for key, run in self._open.items() if key not in ended and key not in going}
         self._open = kept | going
-        return count
+        return made
 
 
 def _key(queue: str, job: str, start_s: float) -> str:

@@ -59,7 +59,7 @@ class Outlook:
     """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
     empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
     ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
-    ``limit_w``: the power that is contracted."""
+    ``limit_w``: the power that is contracted; ``own_w``: what own generation surely gives (empty: none)."""
 
     time_s: Floats
     facility_power_w: Floats
@@ -69,6 +69,12 @@ class Outlook:
     queues: Sequence[QueueNow] = ()
     call: Call | None = None
     limit_w: float = np.inf
+    own_w: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def drawn_w(self) -> Floats:
+        """float64[h]: what the grid's meter will show at most: facility power less what own generation surely gives."""
+        return self.facility_power_w - self.own_w if len(self.own_w) == len(self.time_s) else self.facility_power_w
 
     def within(self, column: Floats, start_s: float, end_s: float) -> Floats:
         """float64[m]: what is known of ``column`` in the steps that start in ``[start_s, end_s)``; may be empty."""

@@ -1,8 +1,8 @@
 """When waiting jobs start, so that the centre keeps the power that it has contracted.
 
-What the meter will show is foreseen (``analytics``), less what of it the waiting jobs would draw if they started in turn; the
-jobs whose owners agreed are then placed under the limit (``shift.peak``), at the signal's price where there is one. It speaks
-only where the limit would be exceeded without it.
+What the grid's meter will show is foreseen (``analytics``; own generation is off it as far as it is sure), less what of it the
+waiting jobs would draw if they started in turn; the jobs whose owners agreed are then placed under the limit (``shift.peak``),
+at the signal's price where there is one. It speaks only where the limit would be exceeded without it.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ class JobPeak:
 def _slots(outlook: Outlook, now: datetime) -> tuple[SignalAhead, Floats] | None:
     """The forecast's own steps from the present one on with the price in them (the signal's where it has the same steps, else
     all slots alike), and what the meter will show."""
-    time_s, power_w = outlook.time_s, outlook.facility_power_w
+    time_s, power_w = outlook.time_s, outlook.drawn_w
     if len(time_s) < 2 or not np.isfinite(power_w).any():
         return None
     step_s = float(time_s[1] - time_s[0])

@@ -220,7 +220,8 @@ def plan_of(
     saves = np.concatenate([one.saves for one in moved])
     total = float(energy_kwh @ usual)
     frac = -(energy_kwh @ saves) / abs(total) if total else np.zeros(3)
-    gain = Gain(signal.metric, float(energy_kwh.sum()), float(frac[0]), float(frac[2]), float(frac[1]))
+    basis = signal.basis(min(signal.day, len(signal.ahead)))
+    gain = Gain(signal.metric, float(energy_kwh.sum()), float(frac[0]), float(frac[2]), float(frac[1]), str(basis))
     later = int(np.count_nonzero(energy_kwh))
     said: dict[str, float | int | str] = {
         "count": later or sum(len(table) for _, table in tables),

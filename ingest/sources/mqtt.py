@@ -43,8 +43,9 @@ from twin.errors import ConfigError, Problem, SourceError
 from twin.site import Site
 
 MAX_PAYLOAD_BYTES = 2**18  # of one message; a larger one is left out and counted
-FIRST_S = 1.0  # how long a first poll waits for what the broker has retained
-SETTLE_S = 0.2  # ... and for it to end
+FIRST_S = 1.0  # how long a first poll waits for what the broker has retained to begin
+SETTLE_S = 0.2  # ... and, up to half the timeout, for it to end: a large bus retains a hundred thousand messages
+QOS = 0  # of what we listen to: of retained messages a broker queues few at QoS 1 (mosquitto 1,000) and drops the rest
 QUIET_S = 0.5  # of a bus that has said all that it retains
 MAX_WAITS = 10  # times the timeout, that reading a whole bus may take
 
@@ -163,7 +164,7 @@ class MqttReach:
         self.decoder = self._new_decoder()
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        self._ready, self._heard = asyncio.Event(), asyncio.Event()
         self._why = "never connected"
         self._heard_s = 0.0  # of the loop's clock, as all times of arrival
 
@@ -225,19 +226,31 @@ class MqttReach:
             await self.close()
             raise SourceError(f"{self._target}: {why}; is the broker running and the address right?")
         began_s = loop.time()
-        await self._cache.changed_after(began_s, FIRST_S)
-        while await self._cache.changed_after(loop.time(), SETTLE_S) and loop.time() - began_s < FIRST_S:
+        await self._listened(began_s, FIRST_S)
+        while await self._listened(loop.time(), SETTLE_S) and loop.time() - began_s < self._options.timeout_s / 2:
             pass
+
+    async def _listened(self, clock_s: float, limit_s: float) -> bool:
+        """Wait until any message came at ``clock_s`` or later; False where that takes longer than ``limit_s``."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._heard_s < clock_s:
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _live(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             async with self._new_client() as client:
                 self._client = client
                 for wanted in self.decoder.filters():
-                    await client.subscribe(wanted, qos=1)
+                    await client.subscribe(wanted, qos=QOS)
                 self._ready.set()
                 async for message in client.messages:
                     self._heard_s = loop.time()
+                    self._heard.set()
                     self._take(str(message.topic), message.payload)
         except (self._lib.MqttError, OSError, ValueError, SourceError) as error:
             self._why = " ".join(str(error).split()) or type(error).__name__

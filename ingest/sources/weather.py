@@ -1,6 +1,7 @@
 """The weather at the site as Open-Meteo gives it (open-meteo.com, or a server of one's own that speaks the same).
 
-Source of the format: open-meteo.com/en/docs (``temperature_2m``, ``relative_humidity_2m``, ``wet_bulb_temperature_2m``).
+Source of the format: open-meteo.com/en/docs (``temperature_2m``, ``relative_humidity_2m``, ``wet_bulb_temperature_2m``,
+``shortwave_radiation_instant``: global irradiance at the time itself, not the mean of the hour before, ``wind_speed_10m``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ _VARIABLES = {
     "temperature_2m": ("dry_bulb_c", "°C", 1.0),
     "wet_bulb_temperature_2m": ("wet_bulb_c", "°C", 1.0),
     "relative_humidity_2m": ("humidity_frac", "%", 0.01),
+    "shortwave_radiation_instant": ("irradiance_w_per_m2", "W/m²", 1.0),
+    "wind_speed_10m": ("wind_mps", "m/s", 1.0),
 }
 
 
@@ -67,6 +70,7 @@ async def open_meteo(asking: Asking, options: Options) -> Outlook:
         forecast_hours=str(options.horizon_h + 1),
         timezone="GMT",
         timeformat="unixtime",
+        wind_speed_unit="ms",
     )
     data = await asking.json(url)
     where = shown(url.with_query(None))

@@ -5,7 +5,6 @@ influxdb-client) and in how they know who asks. Flux, which version 3 no longer 
 """
 
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -18,33 +17,22 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from ingest.stores.errors import StoreError
-from ingest.stores.line_protocol import GRADE, LineWriter, micros
+from ingest.stores.line_protocol import GRADE, micros
 from ingest.stores.newest import Newest
-from ingest.stores.points import (
-    MICRO,
-    Points,
-    as_stored,
-    believed,
-    check_question,
-    folded,
-    numbers,
-    starts_of,
-)
-from ingest.stores.server import ANSWER_S, Refused, Server, said_no
-from twin.frame import Floats, Frame, Ints, Origin, Quality
+from ingest.stores.points import Points, Times, believed, folded, numbers
+from ingest.stores.served import NAMED_ASSETS, Asked, Served
+from ingest.stores.server import ANSWER_S, Server, said_no
+from twin.frame import Floats, Frame, Quality
 from twin.kinds import KINDS
 from twin.metrics import METRICS
-from twin.ports import How, Series
+from twin.ports import How
 from twin.site import Site
 
-log = logging.getLogger(__name__)
-
 Dialect = Literal["v1", "v2", "v3"]
-NAMED_ASSETS = 100  # assets that a question names; of more, all are asked for
 _FOLD = {How.MEAN: "mean", How.MIN: "min", How.MAX: "max", How.LAST: "last"}
 
 
-class InfluxStore:
+class InfluxStore(Served):
     """``twin.ports.Store`` on an InfluxDB. ``database`` is version 2's bucket. What is kept for how long is the server's
     matter (``icctwin store init`` sets it up). Its rollups are for dashboards: here steps are folded from raw values alone."""
 
@@ -52,23 +40,10 @@ class InfluxStore:
         self, server: Server, site: Site, database: str, dialect: Dialect | None, org: str = "", readonly: bool = False
     ) -> None:
         """``dialect`` None: found out when it is first needed."""
-        self._server, self._site, self._database = server, site, database
-        self._known, self._org, self._readonly = dialect, org, readonly
-        self._writer = LineWriter(site)
+        super().__init__(server, site, readonly)
+        self._server, self._database = server, database
+        self._known, self._org = dialect, org
         self._client: tuple[str, InfluxDBClient] | None = None
-        self.refused = 0  # requests that the server called wrong: given up, for they would be refused for ever
-
-    def append(self, frames: Sequence[Frame]) -> None:
-        """See ``twin.ports.Store``. ``StoreError`` where the server does not take it; what it had taken of ``frames`` by then
-        is simply written again the next time."""
-        if self._readonly:
-            raise StoreError(f"store {self._server.url}: opened for reading only; append in the writing process")
-        for body in self._writer.bodies(frames):
-            try:
-                self._write(body)
-            except Refused as error:
-                self.refused += 1
-                log.error("values are left out: %s", error)
 
     @property
     def _dialect(self) -> Dialect:
@@ -102,40 +77,8 @@ class InfluxStore:
             self._client = (token, client)
         return self._client[1]
 
-    def series(
-        self,
-        kind: str,
-        metrics: Sequence[str],
-        start: datetime,
-        end: datetime,
-        step_s: float | None = None,
-        how: How = How.MEAN,
-        rows: Ints | None = None,
-        origin: Origin = Origin.MEASURED,
-        band: str = "",
-    ) -> Series:
-        """See ``twin.ports.Store``."""
-        step = check_question(kind, metrics, step_s)
-        rows = self._site.all_rows(kind) if rows is None else np.asarray(rows, dtype=np.int32)
-        where = _Where(self._site, kind, rows, micros(start), micros(end), origin, band)
-        if step is None:
-            points = self._raw(where, metrics)
-            return as_stored(points, rows)
-        starts = starts_of(where.start, where.end, step, len(rows) * len(metrics), kind)
-        tables = {name: np.full((len(starts), len(rows)), np.nan) for name in metrics}
-        if len(starts) and len(rows):
-            self._step(where, metrics, starts, step, how, tables)
-        return Series(starts / MICRO, rows, tables)
-
-    def marked(
-        self, kind: str, metrics: Sequence[str], start: datetime, end: datetime, rows: Ints, origin: Origin, band: str
-    ) -> Series:
-        """See ``ingest.stores.kept.Kept``."""
-        return as_stored(self._points(_Where(self._site, kind, rows, micros(start), micros(end), origin, band), metrics), rows)
-
-    def _step(
-        self, where: "_Where", metrics: Sequence[str], starts: Any, step: int, how: How, tables: Mapping[str, Floats]
-    ) -> None:
+    def _step(self, asked: Asked, starts: Times, step: int, how: How, tables: Mapping[str, Floats]) -> None:
+        where, metrics = _Where(self._site, asked), list(tables)
         fold = ", ".join(f'{_FOLD[how]}("{name}") AS "{name}"' for name in metrics)
         ask = [f"SELECT {fold} {where} GROUP BY time({step}u), asset fill(none)"]
         ask += [f'SELECT "{name}{GRADE}" {where} AND "{name}{GRADE}" >= {int(Quality.BAD)} LIMIT 1' for name in metrics]
@@ -149,15 +92,14 @@ class InfluxStore:
                 tables[name][time, at] = numbers([row[i] for row in one["values"]])
         for name, some in zip(metrics, bad, strict=True):
             if some:  # the server's own folding has counted them
-                tables[name][:] = folded(self._raw(where, [name])[name], starts, step, len(where.rows), how)
+                tables[name][:] = folded(self._believed(asked, [name])[name], starts, step, len(asked.rows), how)
 
-    def _raw(self, where: "_Where", metrics: Sequence[str]) -> dict[str, Points]:
-        """Every believable value of each metric."""
-        points = self._points(where, metrics)
+    def _believed(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
+        points = self._marked(asked, metrics)
         return {name: believed(points[name], points[name + GRADE]) for name in metrics}
 
-    def _points(self, where: "_Where", metrics: Sequence[str]) -> dict[str, Points]:
-        """Every value of each metric, and what quality was said of it."""
+    def _marked(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
+        where = _Where(self._site, asked)
         names = [column for name in metrics for column in (name, name + GRADE)]
         (found,) = self._query([f"SELECT {', '.join(_quoted(name) for name in names)} {where} GROUP BY asset"])
         points = {name: Points() for name in names}
@@ -224,9 +166,6 @@ class InfluxStore:
             raise said_no(self._server.url, 404 if "not found" in error else 500, error)
         return [one.get("series", []) for one in results]
 
-    def maintain(self, now: datetime) -> None:
-        """See ``twin.ports.Store``: the server sees to itself."""
-
     def size_bytes(self) -> int:
         """See ``twin.ports.Store``; 0 where the server does not say (only version 1 does, in its statistics)."""
         if self._dialect != "v1":
@@ -246,14 +185,15 @@ class InfluxStore:
 class _Where:
     """Which points are asked for: as the end of a statement, and where those of a series go."""
 
-    def __init__(self, site: Site, kind: str, rows: Ints, start: int, end: int, origin: Origin, band: str) -> None:
-        self.rows, self.start, self.end = rows, start, end
-        ids = site.ids_of(kind)
-        self._places = {ids[row]: i for i, row in enumerate(rows.tolist())}
-        some = f" AND ({' OR '.join(f'asset = {_text(one)}' for one in self._places)})" if 0 < len(rows) <= NAMED_ASSETS else ""
+    def __init__(self, site: Site, asked: Asked) -> None:
+        ids = site.ids_of(asked.kind)
+        self._places = {ids[row]: i for i, row in enumerate(asked.rows.tolist())}
+        some = ""
+        if 0 < len(asked.rows) <= NAMED_ASSETS:
+            some = f" AND ({' OR '.join(f'asset = {_text(one)}' for one in self._places)})"
         self._text = (
-            f"FROM {_quoted(kind)} WHERE time >= {start}u AND time < {end}u AND origin = '{origin.value}'"
-            f" AND band = {_text(band)}{some}"
+            f"FROM {_quoted(asked.kind)} WHERE time >= {asked.start}u AND time < {asked.end}u"
+            f" AND origin = '{asked.origin.value}' AND band = {_text(asked.band)}{some}"
         )
 
     def __str__(self) -> str:

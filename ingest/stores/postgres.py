@@ -95,6 +95,15 @@ class PostgresRecords:
         sql = "INSERT INTO icctwin_record(topic, time, text) VALUES (%s, %s, %s) RETURNING number"
         return int(self._session.ask(sql, (topic, time, text))[0][0])
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        """See ``twin.ports.Records``; ``ValueError`` as ``append`` has it."""
+        times, texts = [time for time, _ in records], [record_text(topic, record) for _, record in records]
+        sql = (
+            "INSERT INTO icctwin_record(topic, time, text) SELECT %s, time, text "
+            "FROM unnest(%s::timestamptz[], %s::text[]) WITH ORDINALITY AS given(time, text, place) ORDER BY place"
+        )
+        self._session.ask(sql, (topic, times, texts))
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """See ``twin.ports.Records``."""
         newest = "SELECT text FROM icctwin_record WHERE topic = %s ORDER BY number DESC LIMIT 1"

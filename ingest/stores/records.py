@@ -54,6 +54,12 @@ class FileRecords:
             raise StoreError(f"store {self._path}: no number for a new record; check the file")
         return number
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        """See ``twin.ports.Records``; errors as ``append`` has them."""
+        rows = [(topic, micros(time), record_text(topic, record)) for time, record in records]
+        with self._lock, told(self._path), transaction(self._con):
+            self._con.executemany("INSERT INTO record(topic, time, text) VALUES (?, ?, ?)", rows)
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """See ``twin.ports.Records``."""
         newest = "SELECT text FROM record WHERE topic = ? ORDER BY number DESC LIMIT 1"

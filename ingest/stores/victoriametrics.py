@@ -7,99 +7,58 @@ mean unless the server runs with ``-dedup.minScrapeInterval=1ms``.
 """
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from ingest.stores.errors import StoreError
-from ingest.stores.line_protocol import GRADE, LineWriter, micros
+from ingest.stores.line_protocol import GRADE, micros
 from ingest.stores.newest import Newest
-from ingest.stores.points import (
-    MICRO,
-    Points,
-    Times,
-    as_stored,
-    believed,
-    check_question,
-    folded,
-    numbers,
-    starts_of,
-)
-from ingest.stores.server import Refused, Server
-from twin.frame import Floats, Frame, Ints, Origin, Quality
+from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers
+from ingest.stores.served import NAMED_ASSETS, Asked, Served
+from ingest.stores.server import Server
+from twin.frame import Floats, Frame, Quality
 from twin.kinds import KINDS
 from twin.metrics import METRICS
-from twin.ports import How, Series
+from twin.ports import How
 from twin.site import Site
 
-log = logging.getLogger(__name__)
-
-NAMED_ASSETS = 100  # assets that a question names; of more, all are asked for
 LEAST_STEP = 60 * MICRO  # below it the newest points may be held back: raw values are folded here
 LATEST_S = 86_400  # how long after ``since`` the newest values are looked for
 _MILLI = 1000  # microseconds
 _FOLD = {How.MEAN: "avg_over_time", How.MIN: "min_over_time", How.MAX: "max_over_time", How.LAST: "last_over_time"}
 
 
-class VictoriaStore:
-    """``twin.ports.Store`` on VictoriaMetrics. ``insert`` and ``select`` are one server, or a cluster's two with their
-    prefixes."""
+class VictoriaStore(Served):
+    """``twin.ports.Store`` on VictoriaMetrics, but that nothing is written over. ``insert`` and ``select`` are one server, or a
+    cluster's two with their prefixes."""
 
     def __init__(self, insert: Server, select: Server, site: Site, readonly: bool = False) -> None:
-        self._insert, self._select, self._site, self._readonly = insert, select, site, readonly
-        self._writer = LineWriter(site)
-        self.refused = 0  # requests that the server called wrong: given up, for they would be refused for ever
+        super().__init__(insert, site, readonly)
+        self._select = select
 
-    def append(self, frames: Sequence[Frame]) -> None:
-        """See ``twin.ports.Store``, but that nothing is written over. ``StoreError`` where the server does not take it."""
-        if self._readonly:
-            raise StoreError(f"store {self._insert.url}: opened for reading only; append in the writing process")
-        for body in self._writer.bodies(frames):
-            try:
-                self._insert.send("/write", body, {"precision": "u"})
-            except Refused as error:
-                self.refused += 1
-                log.error("values are left out: %s", error)
+    def _write(self, body: bytes) -> None:
+        self._insert.send("/write", body, {"precision": "u"})
 
-    def series(
-        self,
-        kind: str,
-        metrics: Sequence[str],
-        start: datetime,
-        end: datetime,
-        step_s: float | None = None,
-        how: How = How.MEAN,
-        rows: Ints | None = None,
-        origin: Origin = Origin.MEASURED,
-        band: str = "",
-    ) -> Series:
-        """See ``twin.ports.Store``."""
-        step = check_question(kind, metrics, step_s)
-        rows = self._site.all_rows(kind) if rows is None else np.asarray(rows, dtype=np.int32)
-        asked = _Asked(self._site, kind, rows, origin, band)
-        low, high = micros(start), micros(end)
-        if step is None:
-            return as_stored({name: self._raw(asked, name, low, high) for name in metrics}, rows)
-        starts = starts_of(low, high, step, len(rows) * len(metrics), kind)
-        tables = {name: np.full((len(starts), len(rows)), np.nan) for name in metrics}
-        if len(starts) and len(rows):
-            for name, table in tables.items():
-                self._step(asked, name, low, high, starts, step, how, table)
-        return Series(starts / MICRO, rows, tables)
+    def _believed(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
+        which = _Which(self._site, asked)
+        return {name: self._raw(which, name, asked.start, asked.end) for name in metrics}
 
-    def marked(
-        self, kind: str, metrics: Sequence[str], start: datetime, end: datetime, rows: Ints, origin: Origin, band: str
-    ) -> Series:
-        """See ``ingest.stores.kept.Kept``."""
-        asked = _Asked(self._site, kind, rows, origin, band)
+    def _marked(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
+        which = _Which(self._site, asked)
         names = [column for name in metrics for column in (name, name + GRADE)]
-        return as_stored({name: self._exported(asked, name, micros(start), micros(end)) for name in names}, rows)
+        return {name: self._exported(which, name, asked.start, asked.end) for name in names}
 
-    def _step(self, asked: "_Asked", name: str, low: int, high: int, starts: Times, step: int, how: How, table: Floats) -> None:
-        n = len(asked.rows)
+    def _step(self, asked: Asked, starts: Times, step: int, how: How, tables: Mapping[str, Floats]) -> None:
+        which = _Which(self._site, asked)
+        for name, table in tables.items():
+            self._step_of(which, name, (asked.start, asked.end), starts, step, how, table)
+
+    def _step_of(
+        self, asked: "_Which", name: str, span: tuple[int, int], starts: Times, step: int, how: How, table: Floats
+    ) -> None:
+        (low, high), n = span, table.shape[1]
         if step < LEAST_STEP or step % _MILLI or self._has_bad(asked, name, low, high):
             table[:] = folded(self._raw(asked, name, low, high), starts, step, n, how)
             return
@@ -123,20 +82,20 @@ class VictoriaStore:
             some = self._raw(asked, name, max(low, int(starts[i])), min(high, int(starts[i]) + step))
             table[i] = folded(some, starts[i : i + 1], step, n, how)[0]
 
-    def _has_bad(self, asked: "_Asked", name: str, low: int, high: int) -> bool:
+    def _has_bad(self, asked: "_Which", name: str, low: int, high: int) -> bool:
         """Whether any value that is asked for is bad: the server's own folding would count it."""
         window = max(1, (high - low) // _MILLI)
         query = f"max(max_over_time({asked.selector(name + GRADE)}[{window}ms]))"
         found = self._ask("/api/v1/query", {"query": query, "time": _seconds(high // _MILLI), "nocache": "1"})
         return any(float(one["value"][1]) >= Quality.BAD for one in found)
 
-    def _raw(self, asked: "_Asked", name: str, low: int, high: int) -> Points:
+    def _raw(self, asked: "_Which", name: str, low: int, high: int) -> Points:
         """Every believable value of a metric in ``[low, high)`` microseconds."""
         points = self._exported(asked, name, low, high)
         grades = self._exported(asked, name + GRADE, low, high)
         return believed(points, grades) if grades.at else points
 
-    def _exported(self, asked: "_Asked", name: str, low: int, high: int) -> Points:
+    def _exported(self, asked: "_Which", name: str, low: int, high: int) -> Points:
         points = Points()
         for one in self._export(asked.selector(name), -(-low // _MILLI), -(-high // _MILLI) - 1):
             place = asked.place(one["metric"])
@@ -198,9 +157,6 @@ class VictoriaStore:
         found: list[Any] = json.loads(self._select.form(path, fields))["data"]["result"]
         return found
 
-    def maintain(self, now: datetime) -> None:
-        """See ``twin.ports.Store``: the server sees to itself."""
-
     def size_bytes(self) -> int:
         """See ``twin.ports.Store``; 0 where the server does not say (a cluster's vmselect)."""
         lines = self._insert.get("/metrics").decode().splitlines()
@@ -212,15 +168,15 @@ class VictoriaStore:
         self._select.close()
 
 
-class _Asked:
+class _Which:
     """Which series are asked for, and where those of each asset go."""
 
-    def __init__(self, site: Site, kind: str, rows: Ints, origin: Origin, band: str) -> None:
-        self.rows, self._kind = rows, kind
-        ids = site.ids_of(kind)
-        self._places = {ids[row]: i for i, row in enumerate(rows.tolist())}
-        self._labels = f'origin="{origin.value}",band={_text(band)}'
-        if 0 < len(rows) <= NAMED_ASSETS:
+    def __init__(self, site: Site, asked: Asked) -> None:
+        self._kind = asked.kind
+        ids = site.ids_of(asked.kind)
+        self._places = {ids[row]: i for i, row in enumerate(asked.rows.tolist())}
+        self._labels = f'origin="{asked.origin.value}",band={_text(asked.band)}'
+        if 0 < len(asked.rows) <= NAMED_ASSETS:
             self._labels += f",asset=~{_text('|'.join(map(_literal, self._places)))}"
 
     def selector(self, name: str) -> str:

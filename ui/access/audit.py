@@ -66,6 +66,14 @@ class Audited:
             return self.kept.append(topic, time, record)
         return self.append_next(topic, time, lambda _: record)
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        """See ``twin.ports.Records``; of the audit one after the other, each with its link."""
+        if topic not in TOPICS:
+            return self.kept.append_all(topic, records)
+        for time, record in records:
+            self.append(topic, time, record)
+        return None
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """See ``twin.ports.Records``."""
         if topic not in TOPICS:

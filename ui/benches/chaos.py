@@ -1,9 +1,11 @@
 """``icctwin bench chaos``: the three processes of a centre on real servers, under faults by a seed, with a checker.
 
 Every so often something is taken away and given back: a process of ours killed with SIGKILL, all of them at once, the store,
-the broker, the database or the receiver of pages stopped or frozen, the disk full. All the while a sender pushes samples and
-remembers those that were taken, and GPUs get hot one after another, each of which somebody must be told of. Afterwards the
-checker looks for every acknowledged sample in the store and for a page of every hot GPU.
+the broker, the database, Slurm's controller or its REST stopped or frozen, the receiver of pages away, the disk full, the
+centre's clock set an hour forward or ten minutes back. All the while a sender pushes samples and remembers those that were
+taken, GPUs get hot one after another, each of which somebody must be told of, and owners submit jobs of mixed consent that
+icctwin may move. Afterwards the checker looks for every acknowledged sample in the store, for a page of every hot GPU, and for
+each change that Slurm saw in the audit. The last third of the time spares our own processes, to see whether their memory grows.
 
 What is promised, and so what is checked: `docs/faults.md`. A store that is killed with SIGKILL loses what it had told us was
 taken and had not yet written; that is its own promise, so it is ended with SIGTERM or frozen here.
@@ -11,82 +13,119 @@ taken and had not yet written; that is its own promise, so it is ended with SIGT
 
 import argparse
 import json
+import os
 import signal
+import subprocess
 import tempfile
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from energy.notes import TOPIC
+from ingest.stores.postgres import PostgresRecords, Session
 from twin.errors import SourceError
 from ui.benches import Result
-from ui.benches.chaos_world import GPUS, NODES, SETTLE_S, Hook, Sender, Server, centre, eventually, servers
+from ui.benches.chaos_check import Kept, Scale, held, memory, orders, samples
+from ui.benches.chaos_people import Hook, Owners, Sender
+from ui.benches.chaos_world import GPUS, NODES, SETTLE_S, Server, centre, eventually, servers, write_past
+from ui.benches.skew import Clock
+from ui.benches.slurm_server import SlurmServer, lacking
 from ui.commands import tell
 from ui.progress import Bar
+from ui.switch import Wish, wish
+from ui.tasks import RealClock
 
-SEED, UP_S, TOLD_S = 1, 180.0, 120.0
+SEED, UP_S, TOLD_S = 1, 180.0, 180.0
 OURS = ("ingest", "tasks", "wall")
+CALM_FRAC = 1 / 3  # of the time, at its end, in which no process of ours is killed
+WARM_S = 120.0  # after its start a process is not weighed
+AHEAD_S, BEHIND_S = 3600, -600
+TAKEN_BACK_S = 90.0
+MAX_AUDIT = 100_000
+
+Fault = tuple[Callable[[], object], Callable[[], object]]  # how it is taken away, and how it is given back
 
 
 @dataclass
 class World:
     """Everything that runs."""
 
+    folder: Path
     servers: Mapping[str, Server]
     ours: Mapping[str, Server]
     ports: Mapping[str, int]
+    said: Mapping[str, str]
+    clock: Clock
+    slurm: SlurmServer | None
     sender: Sender
     hook: Hook
-    store: str
+    owners: Owners | None
+    scale: Scale
     rng: np.random.Generator
     faults: Counter[str] = field(default_factory=Counter)
-    rss_bytes: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in OURS})
+
+    def __post_init__(self) -> None:
+        """Who lives beside the centre."""
+        self.people = [one for one in (self.sender, self.owners, self.scale) if one is not None]
 
 
 def bench_chaos(options: argparse.Namespace) -> Result:
     """Faults for ``options.seconds``, then what the checker found; ``SourceError`` where the centre does not come up."""
     with tempfile.TemporaryDirectory(prefix="icctwin-chaos-") as folder, _world(Path(folder)) as world:
-        told = _live(world, options.seconds)
-        world.sender.stop()
-        figures = told | _checked(world) | _memory(world)
+        told, calm_s = _live(world, options.seconds)
+        for one in world.people:
+            one.stop()
+        figures = told | _samples(world) | _orders(world) | memory(world.scale.rows, calm_s)
         codes = {name: server.end(signal.SIGTERM) for name, server in world.ours.items()}
+        figures["ended_badly_count"] = sum(code != 0 for code in codes.values())
+        slurm, skewed = world.slurm is not None, world.clock.there
     figures |= {f"faults_{name.replace(' ', '_')}_count": count for name, count in sorted(world.faults.items())}
-    figures["ended_badly_count"] = sum(code != 0 for code in codes.values())
     conditions = {"seconds": options.seconds, "seed": SEED, "processes": 3, "gpus": NODES * GPUS}
+    conditions |= {"slurm": slurm or lacking(), "clock": skewed or "libfaketime is not here (Debian: apt-get install faketime)"}
     return {"bench": "chaos", "figures": figures, "against": {}, "conditions": conditions}
 
 
 @contextmanager
 def _world(folder: Path) -> Iterator[World]:
-    made, said = servers(folder)
-    hook = Hook()
-    ours, ports = centre(folder, said, hook.port)
-    try:
+    with ExitStack() as stack:
+        made, said = servers(folder)
+        hook, clock, slurm = Hook(), Clock(folder), None
+        stack.callback(hook.close)
+        if not lacking():
+            slurm = SlurmServer(folder / "slurm", 20_000 + os.getpid() % 400 * 20, NODES)
+            stack.callback(slurm.stop)
+            slurm.start()
+        ours, ports = centre(folder, said, hook.port, slurm, clock)
+        stack.callback(_end_all, [*ours.values(), *made.values()])
         for server in made.values():
             server.start()
         if not eventually(lambda: _get(f"{said['store']}/health") != b"", 60):
             raise SourceError("the store does not come up")
+        write_past(folder / "tasks.toml")
         for server in ours.values():
             server.start()
         rng = np.random.Generator(np.random.PCG64(SEED))
-        world = World(made, ours, ports, Sender(ports["ingest"]), hook, said["store"], rng)
+        owners = Owners(slurm, rng.spawn(1)[0]) if slurm is not None else None
+        sender, scale = Sender(ports["ingest"]), Scale(ours)
+        world = World(folder, made, ours, ports, said, clock, slurm, sender, hook, owners, scale, rng)
         if not eventually(lambda: _up(world), UP_S):
             raise SourceError(f"the centre does not come up; its words: {_words(folder)}")
-        world.sender.start()
-        try:
-            yield world
-        finally:
-            world.sender.stop()
-    finally:
-        for server in (*ours.values(), *made.values()):
-            server.thaw()
-            server.end(signal.SIGKILL)
-        hook.close()
+        for one in world.people:
+            stack.callback(one.stop)
+            one.start()
+        yield world
+
+
+def _end_all(them: list[Server]) -> None:
+    for server in them:
+        server.thaw()
+        server.end(signal.SIGKILL)
 
 
 def _words(folder: Path) -> str:
@@ -94,7 +133,7 @@ def _words(folder: Path) -> str:
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - an address of ours
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - an address of ours
         body: bytes = answer.read()
     return body
 
@@ -103,19 +142,38 @@ def _up(world: World) -> bool:
     return all(_get(f"http://127.0.0.1:{world.ports[name]}/healthz") != b"" for name in ("ingest", "wall"))
 
 
-def _faults(world: World) -> Mapping[str, tuple[Callable[[], None], Callable[[], None]]]:
+def _faults(world: World) -> Mapping[str, Fault]:
     """Name -> how it is taken away, and how it is given back."""
-    ours, made, hook = world.ours, world.servers, world.hook
-    table: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {}
-    for name in OURS:
-        table[f"{name} killed"] = (lambda one=ours[name]: one.end(), lambda one=ours[name]: one.start())  # type: ignore[misc]
+    ours, hook = world.ours, world.hook
+    table: dict[str, Fault] = {f"{name} killed": (one.end, one.start) for name, one in ours.items()}
     table["all killed"] = (lambda: _each(ours, Server.end), lambda: _each(ours, Server.start))
-    for name, server in made.items():
-        table[f"{name} away"] = (lambda one=server: one.end(_how(one.name)), lambda one=server: one.start())  # type: ignore[misc]
-        table[f"{name} frozen"] = (lambda one=server: one.freeze(), lambda one=server: one.thaw())  # type: ignore[misc]
-    table["disk full"] = (lambda: ours["ingest"].full_disk(True), lambda: ours["ingest"].full_disk(False))
+    for name, server in world.servers.items():
+        table[f"{name} away"] = (lambda one=server: one.end(_how(one.name)), server.start)  # type: ignore[misc]
+        table[f"{name} frozen"] = (server.freeze, server.thaw)
+    full: Callable[[bool], object] = lambda yes: _each(ours, lambda one: one.full_disk(yes))  # noqa: E731
+    table["disk full"] = (lambda: full(True), lambda: full(False))
     table["receiver away"] = (lambda: setattr(hook, "away", True), lambda: setattr(hook, "away", False))
+    if world.clock.there:
+        table["clock ahead"] = (lambda: _skew(world, AHEAD_S), lambda: _skew(world, 0))
+        table["clock behind"] = (lambda: _skew(world, BEHIND_S), lambda: _skew(world, 0))
+    if world.slurm is not None:
+        table |= _slurm_faults(world.slurm)
     return table
+
+
+def _slurm_faults(slurm: SlurmServer) -> Mapping[str, Fault]:
+    def back(part: str) -> Callable[[], object]:
+        return lambda: slurm.start_part(part)
+
+    def signalled(how: signal.Signals) -> Callable[[], object]:
+        return lambda: os.kill(slurm.pid(), how)
+
+    return {
+        "slurmctld killed": (lambda: slurm.end_part("slurmctld", signal.SIGKILL), back("slurmctld")),
+        "slurmctld away": (lambda: slurm.end_part("slurmctld"), back("slurmctld")),
+        "slurmctld frozen": (signalled(signal.SIGSTOP), signalled(signal.SIGCONT)),
+        "slurmrestd away": (lambda: slurm.end_part("rest"), back("rest")),
+    }
 
 
 def _how(name: str) -> signal.Signals:
@@ -127,116 +185,109 @@ def _each(ours: Mapping[str, Server], what: Callable[[Server], object]) -> None:
         what(one)
 
 
-def _live(world: World, seconds: float) -> Result:
-    """Faults one after another until time is over, and GPUs that get hot in the middle of them."""
-    table, begun_s = _faults(world), time.monotonic()
+def _skew(world: World, off_s: int) -> None:
+    """Set the clock of all our processes; whichever of the two times a sample meets while it is taken over, is known."""
+    world.sender.skews_s |= {float(off_s)}
+    world.clock.set(off_s)
+    time.sleep(2.5)
+    world.sender.skews_s = frozenset({float(off_s)})
+
+
+def _live(world: World, seconds: float) -> tuple[Result, float]:
+    """Faults one after another until time is over, and GPUs that get hot in the middle of them. With when the calm began."""
+    begun_s = time.monotonic()
+    calm_s = begun_s + (1 - CALM_FRAC) * seconds
     names: list[str] = []
-    told, lost, waits_s, asset = 0, [], [], 0
-    said = Bar("chaos")
+    lost: list[str] = []
+    waits_s: list[float] = []
+    said, table = Bar("chaos"), _faults(world)
     while (at_s := time.monotonic() - begun_s) < seconds:
         said(at_s / seconds)
+        if time.monotonic() > calm_s:
+            table = {name: fault for name, fault in table.items() if name.partition(" ")[0] not in (*OURS, "all")}
+            names = [name for name in names if name in table]
         names = names or [str(name) for name in world.rng.permutation(sorted(table))]  # each before any comes again
         name = names.pop()
+        who = _asset(sum(world.faults.values()) % (NODES * GPUS))
         world.faults[name] += 1
-        take, give = table[name]
-        take()
-        hot_s = time.monotonic()
-        world.sender.hot, asset = asset, (asset + 1) % (NODES * GPUS)
-        who = f"n{world.sender.hot // GPUS}g{world.sender.hot % GPUS}"
-        before = world.hook.told("firing", who)
-        time.sleep(float(world.rng.uniform(3, 12)))
-        give()
-        if eventually(lambda who=who, before=before: world.hook.told("firing", who) > before, TOLD_S):  # type: ignore[misc]
-            told += 1
-            waits_s.append(time.monotonic() - hot_s)
-        else:
+        wait_s = _round(world, table[name], who)
+        tell(f"icctwin: chaos: {name}: {'no page' if wait_s is None else f'page after {wait_s:.1f} s'}")
+        if wait_s is None:
             lost.append(f"{who} while {name}")
-        tell(f"icctwin: chaos: {name}: {'no page' if lost and lost[-1].startswith(who) else f'page after {waits_s[-1]:.1f} s'}")
-        world.sender.hot = -1
-        eventually(lambda: _up(world), UP_S)
-        eventually(lambda who=who: world.hook.told("resolved", who) >= world.hook.told("firing", who), SETTLE_S)  # type: ignore[misc]
-        _weigh(world)
+        else:
+            waits_s.append(wait_s)
     again = Counter(number for *_, number in world.hook.pages if number)
-    return {
-        "pages_expected_count": told + len(lost),
+    figures = {
+        "pages_expected_count": len(waits_s) + len(lost),
         "pages_lost_count": len(lost),
         "pages_lost": "; ".join(lost),
         "pages_delivered_again_count": sum(count - 1 for count in again.values()),
         "hot_to_page_worst_s": max(waits_s, default=0.0),
         "hot_to_page_median_s": float(np.median(waits_s)) if waits_s else 0.0,
+        "refused_batches_count": world.sender.refused,
     }
+    return figures, calm_s + WARM_S
 
 
-def _weigh(world: World) -> None:
-    for name, server in world.ours.items():
-        if server.process is not None:
-            world.rss_bytes[name].append(server.process.memory_info().rss)
+def _asset(i: int) -> str:
+    return f"n{i // GPUS}g{i % GPUS}"
 
 
-def _checked(world: World) -> Result:
+def _round(world: World, fault: Fault, who: str) -> float | None:
+    """One fault, and one GPU that is hot from its middle until somebody was told: how long that took [s], None for never."""
+    take, give = fault
+    hook, sender = world.hook, world.sender
+    take()
+    hot_s, before = time.monotonic(), hook.told("firing", who)
+    sender.hot = next(i for i in range(NODES * GPUS) if _asset(i) == who)
+    time.sleep(float(world.rng.uniform(3, 12)))
+    give()
+    eventually(lambda: _up(world), UP_S)  # a hot GPU of which nobody can be told yet is none of the time that telling takes
+    told = eventually(lambda: hook.told("firing", who) > before, TOLD_S)
+    took_s = time.monotonic() - hot_s
+    sender.hot = -1
+    eventually(lambda: hook.told("resolved", who) >= hook.told("firing", who), SETTLE_S)
+    return took_s if told else None
+
+
+def _samples(world: World) -> Result:
     """Every acknowledged sample against what the store has, once all that waits has had time to get there."""
-    wanted = world.sender.acknowledged
-    missing = len(wanted)
+    found: dict[str, int] = {}
+
+    def kept(more: str = "") -> Kept:
+        text = _get(f"{world.said['store']}/api/v1/export?match[]=gpu_temp_c{more}").decode()
+        return Kept(iter(text.splitlines()))
 
     def all_there() -> bool:
-        nonlocal missing
-        _get(f"{world.store}/internal/force_flush")
-        found = _stored(world.store)
-        missing = sum(time_ms not in found or found[time_ms] != NODES * GPUS for time_ms in wanted)
-        return missing == 0
+        _get(f"{world.said['store']}/internal/force_flush")
+        found.update(samples(world.sender.acknowledged, kept()))
+        return found["lost_samples_count"] == 0
 
     eventually(all_there, 120)
-    values, again, wrong = _values(world.store)
-    for time_ms, row in wanted.items():
-        wrong += sum(values.get((time_ms, i)) not in (None, value) for i, value in enumerate(row))
-    return {
-        "acknowledged_samples_count": len(wanted) * NODES * GPUS,
-        "refused_batches_count": world.sender.refused,
-        "lost_batches_count": missing,
-        "wrong_samples_count": wrong,
-        "written_again_samples_count": again,
-    }
+    # as they lie, before the server's own deduplication: a body that it took half of is sent again whole
+    return {**found, "written_again_samples_count": kept("&reduce_mem_usage=1").again}
 
 
-def _series(store: str) -> Iterator[tuple[int, list[int], list[float]]]:
-    """(GPU, times [ms], values) of each series of temperatures as it was sent, every write of it."""
-    text = _get(f"{store}/api/v1/export?match[]=gpu_temp_c").decode()  # whether a value was doubted is a series of its own
-    for line in text.splitlines():
-        one = json.loads(line)
-        if one["metric"].get("origin") != "measured":
-            continue  # what physics expects of the same moment
-        words = " ".join(str(word) for word in one["metric"].values())
-        asset = next((i for i in range(NODES * GPUS) if f"n{i // GPUS}g{i % GPUS}" in words.split()), -1)
-        if asset >= 0:
-            yield asset, one["timestamps"], one["values"]
+def _orders(world: World) -> Result:
+    """What Slurm saw against what was agreed and written down; then all must be let go once somebody says so."""
+    slurm, owners = world.slurm, world.owners
+    if slurm is None or owners is None:
+        return {}
+    records = PostgresRecords(Session(world.said["database"], None))
+    try:
+        wish(records, Wish("stop", "chaos", why="the end of the bench"), RealClock().now())
+        left = 0
 
+        def let_go() -> bool:
+            nonlocal left
+            with suppress(subprocess.SubprocessError):
+                left = held(owners.jobs, json.loads(slurm.run("squeue", "--json"))["jobs"])
+                return left == 0
+            return False
 
-def _stored(store: str) -> Counter[int]:
-    """How many GPUs have a value at each time."""
-    count: Counter[int] = Counter()
-    for _, times, _ in _series(store):
-        count.update(set(times))
-    return count
-
-
-def _values(store: str) -> tuple[dict[tuple[int, int], float], int, int]:
-    """The value of each (time, GPU), how often one was written again as it was, and how often as another."""
-    values: dict[tuple[int, int], float] = {}
-    again = wrong = 0
-    for asset, times, column in _series(store):
-        for time_ms, value in zip(times, column, strict=True):
-            if (before := values.setdefault((time_ms, asset), value)) is not value:
-                again, wrong = again + (before == value), wrong + (before != value)
-    return values, again, wrong
-
-
-def _memory(world: World) -> Result:
-    """How much more the last third of a run took than the first, worst of the processes; and the most of each."""
-    figures: Result = {f"rss_{name}_bytes": max(rows, default=0) for name, rows in world.rss_bytes.items()}
-    grown = []
-    for rows in world.rss_bytes.values():
-        third = len(rows) // 3
-        if third:
-            grown.append(float(np.median(rows[-third:]) / np.median(rows[:third]) - 1))
-    figures["rss_growth_frac"] = max(grown, default=0.0)
-    return figures
+        eventually(let_go, TAKEN_BACK_S)
+        audit = [record for _, _, record in records.read(TOPIC, limit=MAX_AUDIT, newest=True)]
+    finally:
+        records.close()
+    log = (slurm.folder / "slurmctld.log").read_text(errors="replace")
+    return {**orders(owners.jobs, audit, log), "orders_left_in_force_count": left}

@@ -1,5 +1,5 @@
-"""The world of the chaos bench: real servers that are taken away and given back, the three processes of a centre, whoever sends
-samples and whoever is paged. Each process is ended by its own pid."""
+"""The world of the chaos bench: real servers that are taken away and given back, and the three processes of a centre. Each
+process is ended by its own pid."""
 
 import json
 import os
@@ -9,22 +9,28 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading  # noqa: TID251 - a bench drives from outside what tasks drive inside
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
+from ingest.stores.registry import open_kept
 from twin.errors import SourceError
+from twin.frame import Floats, frame_of
+from ui.app import TASK_NAMES, environment
 from ui.benches.demo import free_port
+from ui.benches.skew import Clock
+from ui.benches.slurm_server import SlurmServer
+from ui.config import load_config, site_of
+from ui.tasks import RealClock
 
 NODES, GPUS = 2, 8
+QUEUE, METRIC = "slurm", "carbon_gco2_per_kwh"
 HOT_C, SETTLE_S = 95.0, 30.0
 TOKEN = "a token of senders"  # noqa: S105 - of a push source that lives for minutes
 _RULES = """
@@ -51,6 +57,7 @@ name = "all"
 channels = ["hook"]
 group_by = ["alertname", "asset"]
 """
+PAST_DAYS, AHEAD_DAYS = 70, 3  # of the grid's carbon intensity, by the hour
 
 
 class Server:
@@ -119,7 +126,7 @@ def servers(folder: Path) -> tuple[dict[str, Server], dict[str, str]]:
     words = ["-D", str(base / "data"), "-U", "icctwin", "-A", "trust", "--no-sync", "-E", "UTF8"]
     subprocess.run([found[0] / "initdb", *words], check=True, **quiet, **who)  # noqa: S603 - a program that we name
     at = f"-storageDataPath={folder / 'vm'}", f"-httpListenAddr=127.0.0.1:{ports['store']}"
-    more = "-retentionPeriod=100y", "-loggerLevel=ERROR", "-search.latencyOffset=1ms"
+    more = "-retentionPeriod=100y", "-loggerLevel=ERROR", "-search.latencyOffset=1ms", "-dedup.minScrapeInterval=1ms"
     sockets = "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={base}"
     made = {
         "store": Server("store", [store, *at, *more], **quiet),
@@ -139,12 +146,17 @@ def servers(folder: Path) -> tuple[dict[str, Server], dict[str, str]]:
     return made, said
 
 
-def centre(folder: Path, said: dict[str, str], hook: int) -> tuple[dict[str, Server], dict[str, int]]:
+def centre(
+    folder: Path, said: Mapping[str, str], hook: int, slurm: SlurmServer | None, clock: Clock
+) -> tuple[dict[str, Server], dict[str, int]]:
     """The three processes of a centre: one reads and takes what is pushed, one thinks, one shows. With the ports of the two
-    that listen."""
-    rows = ["id,kind,parent,hostname,index", "h,hall,,,", "r,rack,h,,"]
+    that listen. Jobs of ``slurm`` are moved by a carbon intensity that is at its highest now."""
+    rows = ["id,kind,parent,hostname,index", "h,hall,,,", "r,rack,h,,", f"{QUEUE},queue,,,", "grid,grid,,,"]
     for node in range(NODES):
-        rows += [f"n{node},node,r,n{node},", *(f"n{node}g{g},gpu,n{node},,{g}" for g in range(GPUS))]
+        rows += [f"n{node},node,r,gpu{node + 1:02d},", *(f"n{node}g{g},gpu,n{node},,{g}" for g in range(GPUS))]
+    time_s, carbon = _carbon()
+    stamps = (f"{datetime.fromtimestamp(at, UTC).isoformat()},{value:.3f}" for at, value in zip(time_s, carbon, strict=True))
+    (folder / "carbon.csv").write_text("\n".join([f"time,{METRIC}", *stamps, ""]))
     (folder / "assets.csv").write_text("\n".join([*rows, ""]))
     (folder / "token").write_text(TOKEN)
     (folder / "rules.toml").write_text(_RULES)
@@ -158,93 +170,39 @@ def centre(folder: Path, said: dict[str, str], hook: int) -> tuple[dict[str, Ser
             f'[store]\ntype = "victoriametrics"\nurl = "{said["store"]}"\npath = "kept"\n'
             f'[cluster]\nbroker = "{said["broker"]}"\npostgres = "{said["database"]}"\nshards = 1\n'
             '[alerts]\nrules = "rules.toml"\noncall = "oncall.toml"\n'
+            '[energy]\nmodes = { job_start = "auto" }\n'
             '[[source]]\nname = "push"\ntype = "push"\nmapping = "dcgm"\ntoken_file = "token"\n'
+            '[[source]]\nname = "carbon"\ntype = "grid"\nprovider = "csv"\npath = "carbon.csv"\nevery_s = 60\n'
+            + (_slurm_source(slurm) if slurm is not None else "")
         )
         words = [sys.executable, "-m", "ui", "--log-level", "error", "up", "--config", str(path), "--role", roles]
-        made[name] = Server(name, words, stderr=(folder / f"{name}.log").open("ab"))
+        env = {**environment(), **clock.environment}
+        made[name] = Server(name, words, stderr=(folder / f"{name}.log").open("ab"), env=env)
     return made, ports
 
 
-class Sender:
-    """Pushes a batch of all GPUs' temperatures twice a second, and keeps what was answered with 204: time [ms] -> values."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v2/write?precision=ms"
-        self.acknowledged: dict[int, list[float]] = {}
-        self.refused, self.hot = 0, -1
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        count = 0
-        while not self._over.wait(0.5):
-            count += 1
-            self._send(count, int(time.time() * 1000))  # noqa: TID251 - a sender has a clock of its own
-
-    def _send(self, count: int, time_ms: int) -> None:
-        values = [30 + count % 37 + i / 32 for i in range(NODES * GPUS)]
-        if self.hot >= 0:
-            values[self.hot] = HOT_C
-        lines = [
-            f"DCGM_FI_DEV,gpu={i % GPUS},Hostname=n{i // GPUS} GPU_TEMP={value} {time_ms}" for i, value in enumerate(values)
-        ]
-        asked = urllib.request.Request(  # noqa: S310 - an address of ours
-            self._url, "\n".join(lines).encode(), {"Authorization": f"Token {TOKEN}"}, method="POST"
-        )
-        try:
-            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - as above
-                if answer.status == 204:
-                    self.acknowledged[time_ms] = values
-        except (OSError, urllib.error.HTTPError):
-            self.refused += 1
+def _slurm_source(slurm: SlurmServer) -> str:
+    said = {"name": "scheduler", "type": "slurm", "queue": QUEUE, "every_s": 5, **slurm.options}
+    lines = (f"{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in said.items())
+    return "\n".join(["[[source]]", *lines, ""])
 
 
-class Hook:
-    """Takes pages, or refuses them while it is ``away``."""
+def _carbon() -> tuple[Floats, Floats]:
+    """Hours and a smooth day of carbon intensity that is at its highest in this one."""
+    now_s = RealClock().now().timestamp() // 3600 * 3600
+    hour = np.arange(-PAST_DAYS * 24, AHEAD_DAYS * 24, dtype=np.float64)
+    return now_s + 3600 * hour, 300 + 200 * np.cos(2 * np.pi * hour / 24)
 
-    def __init__(self) -> None:
-        self.away, self.pages = False, []  # type: ignore[var-annotated]
-        hook = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
-                if not hook.away:
-                    number = self.headers.get("Idempotency-Key") or self.headers.get("webhook-id") or ""
-                    hook.pages.append((body["status"], [one["labels"]["asset"] for one in body["alerts"]], number))
-                self.send_response(503 if hook.away else 200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._server.server_port)
-
-    def told(self, status: str, asset: str) -> int:
-        """How many pages of this status about this asset came."""
-        return sum(said == status and asset in assets for said, assets, _ in self.pages)
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+def write_past(config: Path) -> None:
+    """Put the past of the carbon intensity into the store, which must be up."""
+    read = load_config(config)
+    site = site_of(read, TASK_NAMES)
+    store, row, (time_s, carbon) = open_kept(read.store, site), site.row("grid"), _carbon()
+    past = [(at, value) for at, value in zip(time_s, carbon, strict=True) if at < RealClock().now().timestamp()]
+    frames = [frame_of("grid", datetime.fromtimestamp(at, UTC), row, source="carbon", **{METRIC: value}) for at, value in past]
+    store.append(frames)
+    store.close()
 
 
 def eventually(found: Callable[[], bool], seconds: float) -> bool:

@@ -53,31 +53,41 @@ def page(node: int, rng: np.random.Generator) -> bytes:
 
 
 class Exporters:
-    """Answers GETs on kept-open connections; knows just enough HTTP for that."""
+    """The pages, ready to be sent, and how often each was."""
 
     def __init__(self, nodes: int, seed: int) -> None:
         rng = np.random.Generator(np.random.PCG64(seed))
         self._pages = [[_answer(page(node, rng)) for _ in range(VARIANTS)] for node in range(nodes)]
-        self._served = np.zeros(nodes, dtype=np.int64)
+        self._served = [0] * nodes
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                path = head.split(b" ", 2)[1]
-                if path == b"/served":
-                    body = json.dumps({"pages": int(self._served.sum()), "fewest": int(self._served.min())}).encode()
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-                else:
-                    node = int(path[2 : path.index(b"/", 2)])
-                    writer.write(self._pages[node][self._served[node] % VARIANTS])
-                    self._served[node] += 1
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    def answer(self, path: bytes) -> bytes:
+        """What is sent for ``path``."""
+        if path == b"/served":
+            body = json.dumps({"pages": sum(self._served), "fewest": min(self._served)}).encode()
+            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        node = int(path[2 : path.index(b"/", 2)])
+        count = self._served[node]
+        self._served[node] = count + 1
+        return self._pages[node][count % VARIANTS]
+
+
+class Connection(asyncio.Protocol):
+    """Answers GETs on a kept-open connection; knows just enough HTTP for that."""
+
+    def __init__(self, exporters: Exporters) -> None:
+        self._exporters = exporters
+        self._head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody came."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a server of streams gives
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """A request, mostly whole."""
+        *heads, self._head = (self._head + data).split(b"\r\n\r\n")
+        for head in heads:
+            self._transport.write(self._exporters.answer(head.split(b" ", 2)[1]))
 
 
 def _answer(body: bytes) -> bytes:
@@ -88,7 +98,7 @@ def _answer(body: bytes) -> bytes:
 
 async def _run(nodes: int, seed: int) -> None:
     exporters = Exporters(nodes, seed)
-    server = await asyncio.start_server(exporters.serve, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(exporters), "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

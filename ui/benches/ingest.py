@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ def bench_ingest(options: argparse.Namespace) -> Result:
         for name, program, words in (
             ("prometheus", "prometheus", _prometheus),
             ("victoriametrics", "victoria-metrics", _victoria),
+            ("vmagent", "vmagent", _vmagent),
         ):
             if shutil.which(program):
                 peers |= _peer(name, words, nodes, port, load, Path(folder) / name, peer_s)
@@ -72,7 +73,7 @@ def _ours(nodes: int, port: int, load: psutil.Process, folder: Path, seconds: fl
     words = [sys.executable, "-m", "ui.benches.ingest_process", "--nodes", str(nodes), "--port", str(port)]
     words += ["--warm", str(WARM_S), "--seconds", str(seconds + WARM_S), "--folder", str(folder)]  # it outlives our window
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own program
-        window = _window(port, load, psutil.Process(child.pid), seconds, had=0)
+        window = _window(port, load, [psutil.Process(child.pid)], seconds, had=0)
         assert child.stdout is not None  # noqa: S101 - a pipe was asked for
         said = child.stdout.read()
     if child.returncode != 0:
@@ -95,18 +96,19 @@ def _ours(nodes: int, port: int, load: psutil.Process, folder: Path, seconds: fl
     return window | parts | more | {"rss_bytes": told["rss_bytes"]}
 
 
-def _window(port: int, load: psutil.Process, process: psutil.Process, seconds: float, had: int) -> Result:
-    """What the exporters served over ``seconds`` and what ``process`` took for it, once it has read every page more than
-    ``had`` times and is warm."""
+def _window(port: int, load: psutil.Process, takers: Sequence[psutil.Process], seconds: float, had: int) -> Result:
+    """What the exporters served over ``seconds`` and what ``takers`` together took for it, once every page was read more than
+    ``had`` times and they are warm."""
     deadline_s = time.monotonic() + START_S
     while _served(port)[1] <= had:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline_s:
+        gone = any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in takers)
+        if gone or time.monotonic() > deadline_s:
             raise SourceError("a scraper did not come to read every exporter; look at its own words")
         time.sleep(0.2)
     time.sleep(WARM_S)
-    before = (*_served(port), _cpu_s(load), _cpu_s(process), time.monotonic())
+    before = (*_served(port), _cpu_s(load), sum(map(_cpu_s, takers)), time.monotonic())
     time.sleep(max(1.0, seconds - 2))
-    after = (*_served(port), _cpu_s(load), _cpu_s(process), time.monotonic())
+    after = (*_served(port), _cpu_s(load), sum(map(_cpu_s, takers)), time.monotonic())
     pages, fewest, load_s, cpu_s, took_s = (b - a for a, b in zip(before, after, strict=True))
     million = max(1, pages) * SAMPLES / 1e6
     return {
@@ -114,7 +116,7 @@ def _window(port: int, load: psutil.Process, process: psutil.Process, seconds: f
         "fewest_polls_frac": fewest / took_s,
         "generator_cpu_s_per_msample": load_s / million,
         "cpu_s_per_msample": cpu_s / million,
-        "rss_bytes": process.memory_info().rss,
+        "rss_bytes": sum(one.memory_info().rss for one in takers),
     }
 
 
@@ -124,7 +126,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 def _peer(
     name: str,
-    words: Callable[[Path, Path, int], Sequence[str]],
+    words: Callable[[Path, Path, int], Sequence[Sequence[str]]],
     nodes: int,
     port: int,
     load: psutil.Process,
@@ -140,27 +142,45 @@ def _peer(
     config = folder / "scrape.yml"
     config.write_text(json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}))
     had = _served(port)[1]
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(words(config, folder, free_port()), stdout=log, stderr=log)  # noqa: S603 - the peer that was found
-        try:
-            window = _window(port, load, psutil.Process(child.pid), seconds, had)
-        finally:
-            child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(30)
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+    with (folder / "log").open("wb") as log, ExitStack() as started:
+        takers = []
+        for command in words(config, folder, free_port()):
+            child = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - the peer that was found
+            started.callback(_ended, child)
+            takers.append(psutil.Process(child.pid))
+        window = _window(port, load, takers, seconds, had)
     wanted = ("cpu_s_per_msample", "samples_per_s", "fewest_polls_frac", "rss_bytes")
     return {f"{name}_{figure}": window[figure] for figure in wanted}
 
 
-def _prometheus(config: Path, folder: Path, port: int) -> Sequence[str]:
+def _ended(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(30)
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+
+
+def _prometheus(config: Path, folder: Path, port: int) -> Sequence[Sequence[str]]:
     place = [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
-    return ["prometheus", f"--config.file={config}", *place, "--log.level=error"]
+    return [["prometheus", f"--config.file={config}", *place, "--log.level=error"]]
 
 
-def _victoria(config: Path, folder: Path, port: int) -> Sequence[str]:
-    """It scrapes by itself, as vmagent in front of it would."""
+def _victoria(config: Path, folder: Path, port: int) -> Sequence[Sequence[str]]:
+    """It scrapes by itself."""
     place = [f"-storageDataPath={folder / 'data'}", f"-httpListenAddr=127.0.0.1:{port}"]
-    return ["victoria-metrics", f"-promscrape.config={config}", *place, "-loggerLevel=ERROR"]
+    return [["victoria-metrics", f"-promscrape.config={config}", *place, "-loggerLevel=ERROR"]]
+
+
+def _vmagent(config: Path, folder: Path, port: int) -> Sequence[Sequence[str]]:
+    """vmagent scrapes and writes to a VictoriaMetrics."""
+    store = [
+        "victoria-metrics",
+        f"-storageDataPath={folder / 'data'}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-loggerLevel=ERROR",
+    ]
+    place = [f"-remoteWrite.tmpDataPath={folder / 'queue'}", f"-httpListenAddr=127.0.0.1:{free_port()}", "-loggerLevel=ERROR"]
+    to = f"-remoteWrite.url=http://127.0.0.1:{port}/api/v1/write"
+    return [store, ["vmagent", f"-promscrape.config={config}", to, *place]]

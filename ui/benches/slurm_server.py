@@ -8,6 +8,7 @@ the process tracker is linuxproc.
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,7 @@ class SlurmServer:
         self.token = ""
         self._env = {"PATH": _FOUND_IN, "SLURM_CONF": str(self.conf)}
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._lines: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {}
 
     @property
     def url(self) -> str:
@@ -141,6 +143,16 @@ class SlurmServer:
         """End slurmctld; the nodes and what runs on them go on."""
         self._end("slurmctld")
 
+    def end_part(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End one of its parts (``slurmctld``, ``rest``) in this way; the others go on."""
+        self._started[name].send_signal(how)
+        self._end(name)
+
+    def start_part(self, name: str) -> None:
+        """Start a part that was ended, as it was started before."""
+        words, more = self._lines[name]
+        self._spawn(name, *words, **more)
+
     def pid(self, name: str = "slurmctld") -> int:
         """Process id of one of its parts."""
         return self._started[name].pid
@@ -165,6 +177,7 @@ class SlurmServer:
             self._end(name)
 
     def _spawn(self, name: str, *words: str, **more: str) -> None:
+        self._lines[name] = words, more
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._started[name] = subprocess.Popen(words, env={**self._env, **more}, **quiet)  # type: ignore[call-overload]  # noqa: S603
 

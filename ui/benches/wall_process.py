@@ -75,6 +75,9 @@ class NoRecords:
         """Nothing is kept."""
         return 0
 
+    def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+        """Nothing is kept."""
+
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """What would be kept is made, and let go."""
         make(None)

@@ -22,6 +22,7 @@ from ui.faces.answers import Failure, Moment
 from ui.faces.push import Pulse
 from ui.oncall.picture import series_picture
 from ui.oncall.service import ALERT_LOG, AUDIT, INCIDENTS, OnCall
+from ui.oncall.spoken import lead, phase, sentence
 from ui.view import Live
 from ui.words import LANGUAGES, words
 
@@ -89,8 +90,10 @@ def _oncall(live: Live) -> OnCall:
 
 def _add_reading(router: APIRouter, live: Live) -> None:
     @router.get("/api/v1/oncall")
-    def desk() -> dict[str, Any]:
-        """What is open: groups of alerts by severity, who was told, who took it; who has duty; how delivery does."""
+    def desk(lang: str = "en") -> dict[str, Any]:
+        """What is open: groups of alerts by severity, who was told, who took it; who has duty; how delivery does. ``text`` says
+        what a group is about in ``lang``."""
+        said = words(lang if lang in LANGUAGES else "en")
         oncall, now_s = _oncall(live), live.clock.now().timestamp()
         groups = [
             {
@@ -98,6 +101,7 @@ def _add_reading(router: APIRouter, live: Live) -> None:
                 "labels": dict(group.labels),
                 "severity": group.severity.value,
                 "summary": group.summary,
+                "text": said.sentence(lead(group)),
                 "opened": _time(group.opened_s),
                 "told": _time(group.told_s),
                 "channels": list(group.channels),
@@ -155,15 +159,19 @@ def _add_reports(router: APIRouter, live: Live) -> None:
     days = Annotated[float, Query(gt=0, le=MAX_SPAN_DAYS)]
 
     @router.get("/api/v1/oncall/timeline")
-    def timeline(days: days = 1.0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000) -> list[dict[str, Any]]:
-        """What began, was taken and ended, the newest first: alerts and incidents in one list."""
+    def timeline(
+        days: days = 1.0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000, lang: str = "en"
+    ) -> list[dict[str, Any]]:
+        """What began, was taken and ended, the newest first: alerts and incidents in one list. ``text`` says it in ``lang``."""
         start = live.clock.now() - timedelta(days=days)
         rows = []
         for topic in (ALERT_LOG, INCIDENTS):
             found = live.records.read(topic, start=start, limit=limit, newest=True)
             rows += [{"time": when, "topic": topic, "number": number, **record} for number, when, record in found]
         rows.sort(key=lambda row: (row["time"], row["number"]), reverse=True)
-        return [row | {"time": row["time"].isoformat()} for row in rows[:limit]]
+        said = words(lang if lang in LANGUAGES else "en")
+        spoken = [{"text": f"{phase(row, said)} {sentence(row, said)}"} for row in rows[:limit]]
+        return [row | {"time": row["time"].isoformat()} | text for row, text in zip(rows, spoken, strict=False)]
 
     @router.get("/api/v1/oncall/audit")
     def audit(limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -78,16 +78,26 @@ class Courier:
         self._rest_s: dict[str, float] = {}  # channel -> when it may be tried again after a failure
         self._fails: dict[str, int] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
+        self._looked_s = -np.inf
+        self._unmarked: set[int] = set()  # pages that were taken, which the book, on a full disk, could not be told
 
     async def tick(self) -> None:
         """Start a turn for each channel that has something due and none under way."""
         now_s = self._clock.now().timestamp()
+        if now_s < self._looked_s:
+            self._set_back(self._looked_s - now_s)
+        self._looked_s = now_s
         for name in self._book.channels():
             turn = self._turns.get(name)
             if (turn is None or turn.done()) and self._rest_s.get(name, 0.0) <= now_s:
                 if turn is not None and not turn.cancelled() and (error := turn.exception()):
                     log.error("channel %s failed in a way that it should not", name, exc_info=error)
                 self._turns[name] = asyncio.create_task(self._turn(name), name=f"notify {name}")
+
+    def _set_back(self, by_s: float) -> None:
+        """The clock was set back: a channel rests as long as it would have."""
+        self._rest_s = {name: at_s - by_s for name, at_s in self._rest_s.items()}
+        self._sent = {name: deque((at_s - by_s for at_s in sent), sent.maxlen) for name, sent in self._sent.items()}
 
     async def drain(self) -> None:
         """Wait for the turns under way."""
@@ -104,8 +114,11 @@ class Courier:
     async def _turn(self, name: str) -> None:
         line = self.lines.get(name)
         for _ in range(MAX_IN_A_TURN):
+            if self._unmarked and not self._marked():
+                return
             now_s = self._clock.now().timestamp()
-            rows = self._book.waiting(name)
+            # nothing is written down for later: what seems so was written by a clock that has been set back
+            rows = [replace(row, due_s=min(row.due_s, now_s)) for row in self._book.waiting(name)]
             if line is None:  # a reload took the channel away
                 self._book.dead([row.number for row in rows], now_s, f"there is no channel {name!r} any more", self._fallback)
                 return
@@ -115,6 +128,17 @@ class Courier:
                 return
             if not await self._deliver(name, line, what, now_s):
                 return
+
+    def _marked(self) -> bool:
+        """Tell the book of what was taken; False where it cannot be told, and then nothing more is sent: a page that is not
+        known to be taken would go out again after a kill."""
+        try:
+            self._book.sent(sorted(self._unmarked), self._clock.now().timestamp())
+        except SourceError as error:
+            log.error("%d pages were taken, which cannot be kept: %s", len(self._unmarked), error)
+            return False
+        self._unmarked.clear()
+        return True
 
     async def _deliver(self, name: str, line: Line, what: Send, now_s: float) -> bool:
         """One message; whether the channel may go on at once."""
@@ -139,8 +163,8 @@ class Courier:
             self._failed(name, numbers, pages, error)
             return False
         self._fails[name] = 0
-        self._book.sent(numbers, self._clock.now().timestamp())
-        return True
+        self._unmarked.update(numbers)
+        return self._marked()
 
     async def _say(self, line: Line, pages: list[Page]) -> Said:
         options, drawn = line.options, None

@@ -4,7 +4,6 @@ Everything that may be asked for from another thread is behind one lock; a step 
 """
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +24,11 @@ from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence,
 from analytics.rule import Rule
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
-from twin.message import Message
 from twin.ports import Records
 from twin.site import Site
 from ui.oncall.book import Book
 from ui.oncall.file import OnCallFile
+from ui.oncall.spoken import kept, lead
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +154,8 @@ class OnCall:
             group = one.group
             record = {"what": one.what, "incident": group.incident, "at_s": one.at_s, "severity": group.severity.value}
             rules = sorted({key.partition(":")[0] for key in group.told})[:MAX_NAMED]
-            record |= {"summary": group.summary, "rules": rules, "by": group.acked_by, "opened_s": group.opened_s}
+            record |= {"rules": rules, "by": group.acked_by, "opened_s": group.opened_s}
+            record |= {"summary": group.summary, "said": kept(lead(group))}
             self._records.append(INCIDENTS, now, record)
 
     # what is heard
@@ -250,14 +250,7 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "value": plain(alert.value),
         "limit": plain(alert.limit),
         "summary": str(alert.summary),
-        "said": _template(alert.summary),
+        "said": kept(alert.summary),
         "runbook": alert.runbook,
         "folded": alert.folded,
     }
-
-
-def _template(summary: Message) -> dict[str, object]:
-    """A sentence as faces translate it; as it is where it names a number that is not known, for JSON has no such number."""
-    if all(math.isfinite(value) for value in summary.params.values() if isinstance(value, float)):
-        return {"text": summary.text, "params": dict(summary.params)}
-    return {"text": str(summary).replace("{", "{{").replace("}", "}}"), "params": {}}

@@ -2,6 +2,7 @@
 that orders supply temperatures, and the history before the demo begins."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -17,6 +18,8 @@ from twin.ports import Action
 EVERY_S = {"gpu": 1.0, "facility": 2.0, "network": 5.0, "queue": 10.0, "outside": 60.0}
 SLOW_S = 10.0  # memory, counters and limits of GPUs and nodes; at once where something of theirs changed
 HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often as in nature
+PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
+GPUS_EVERY_S = 3600.0
 SETPOINT = "supply_temp_setpoint_c"
 
 
@@ -115,8 +118,9 @@ def backfill(
     plant: Plant, start: datetime, end: datetime, step_s: float, name: str, last_day_step_s: float | None = None
 ) -> Iterator[Sequence[Frame]]:
     """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
-    ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside, not those of GPUs, nodes,
-    ports and PDUs. The living plant goes on from there.
+    ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside; those of GPUs
+    (``PAST_OF_GPUS``) come every ``GPUS_EVERY_S``, those of nodes, ports and PDUs not at all. The living plant goes on from
+    there.
 
     Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
     """
@@ -127,11 +131,18 @@ def backfill(
     read = Instruments(plant, plant.sensors.spawn(1)[0], name)
     factor, plant.faults.factor = plant.faults.factor, plant.faults.factor * HISTORY_FACTOR
     try:
-        time = start
+        time = due = start
         while time < end:
             plant.advance(time)
-            yield [*facility(read), *read.storage(), *read.queue(), *read.outside()]
+            gpus = _gpus(read) if time >= due else ()
+            due += timedelta(seconds=GPUS_EVERY_S if time >= due else 0)
+            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *gpus]
             fine = last_day_step_s is not None and end - time <= timedelta(days=1)
             time += timedelta(seconds=last_day_step_s if fine and last_day_step_s else step_s)
     finally:
         plant.faults.factor = factor
+
+
+def _gpus(read: Instruments) -> Iterator[Frame]:
+    for frame in read.gpus(slow=False):
+        yield replace(frame, values={metric: frame.values[metric] for metric in PAST_OF_GPUS})

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -65,6 +66,7 @@ def data_files(folder: Path, tier: Tier) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+@lru_cache(maxsize=64)
 def journal_path(folder: Path, number: int) -> Path:
     """The journal with this number."""
     return folder / f"journal-{number:08d}.db"

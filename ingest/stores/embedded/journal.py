@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.files import connect, connect_reading, has_table, journal_path, told, transaction
@@ -163,6 +164,12 @@ class Loader:
             values = self.small(item)[start : start + item.size]
         return values, self.quality(item, name) if item.graded else None
 
+    def cells(self, item: Item, name: str, take: NDArray[np.intp]) -> tuple[Floats, Bytes | None]:
+        """The same of a big ``item``, of the assets that stand at ``take`` only."""
+        values = self._big(item, name, item.metrics.index(name), take)
+        quality = self.quality(item, name) if item.graded else None
+        return values, None if quality is None else quality[take]
+
     def small(self, item: Item) -> Floats:
         """All small columns of the append that ``item`` came with."""
         small = item.small
@@ -175,14 +182,15 @@ class Loader:
             return grades.get(name)
         return self._head(item)[1].get((item.index, item.metrics.index(name)))
 
-    def _big(self, item: Item, name: str, which: int) -> Floats:
+    def _big(self, item: Item, name: str, which: int, take: NDArray[np.intp] | None = None) -> Floats:
         columns = item.columns
         if columns is not None:
-            return np.asarray(columns[name], dtype=np.float64)
+            values: Floats = np.asarray(columns[name], dtype=np.float64)
+            return values if take is None else values[take]
         with told(journal_path(self._folder, item.journal)):
             sql = "SELECT data FROM piece WHERE id = ?"
             (data,) = self._con(item.journal).execute(sql, (item.seq * _NUMBERS + item.at + which,)).fetchone()
-        return unpack(self._codec, data)
+        return unpack(self._codec, data, take)
 
     def heads(self, number: int, after: int) -> list[tuple[int, bytes, bytes | None]]:
         """Heads of one journal from appends after ``after``, in order, as they lie."""
@@ -270,9 +278,11 @@ def pack(codec: Codec, column: Any) -> bytes:
     return codec.press(np.ascontiguousarray(planes))
 
 
-def unpack(codec: Codec, data: bytes) -> Floats:
-    """Undo ``pack``."""
+def unpack(codec: Codec, data: bytes, take: NDArray[np.intp] | None = None) -> Floats:
+    """Undo ``pack``; ``take``: of these places only."""
     planes = np.frombuffer(codec.loosen(data), dtype=np.uint8).reshape(8, -1)
+    if take is not None:
+        planes = planes[:, take]
     whole = np.empty((planes.shape[1], 8), dtype=np.uint8)
     for i, plane in enumerate(planes):
         whole[:, i] = plane

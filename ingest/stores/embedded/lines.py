@@ -1,5 +1,5 @@
 """Reading a few assets over a long time: the chunks of all parts and metrics at once, where a call for each would cost more
-than what it reads."""
+than what it reads. ``straight`` does so where all of it lies alike, ``lines`` where it does not."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ingest.stores.embedded.grid import Piece, Times
-from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, layout_of
+from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, follow_each_other, layout_of
 from twin.frame import Bytes, Floats, Ints
 
 FEW = 64  # assets up to which this is the quicker way
@@ -25,12 +25,43 @@ class _Take(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Parts that follow each other and hold the same assets on one axis each, so that they read as one piece: their columns,
-    which begin at ``starts`` of ``length``."""
+    """Parts that follow each other and hold the same assets on one axis each, so that they read as one piece: what is taken
+    of each, the column at which it begins, and how many columns there are."""
 
-    asked: list[tuple[Part, int, _Take]]
+    taken: list[tuple[Part, _Take]]
     starts: list[int]
     length: int
+
+
+class Lying(NamedTuple):
+    """How a metric lies in all parts of a file: its runs, and for each the times and which of its columns they are."""
+
+    runs: list[_Run]
+    axes: list[tuple[Times, slice | Ints]]
+
+
+class _Places:
+    """Where the asked assets lie in ``parts`` of one file. Metrics mostly lie alike, and then share one array of times:
+    whoever joins them sees at once that they do."""
+
+    def __init__(self, reader: PartReader, parts: Sequence[Part], where: Ints, edges: Times) -> None:
+        self._reader, self._parts, self._where, self._edges = reader, parts, where, edges
+        self._columns = reader.columns(parts)
+        self._takes: dict[bytes, list[_Take]] = {}
+        self._lying: dict[tuple[bytes, ...], Lying] = {}
+
+    def of(self, metric: str) -> tuple[Lying, dict[int, int]]:
+        """How it lies, and its number in each part."""
+        own = [self._columns.get((part.id, metric), (0, b"")) for part in self._parts]
+        key = tuple(layout for _, layout in own)
+        if key not in self._lying:
+            for layout in set(key) - self._takes.keys():
+                self._takes[layout] = [
+                    take for slab in layout_of(layout) if (take := _take(self._reader, slab, self._where)) is not None
+                ]
+            runs = _runs([(part, take) for part, layout in zip(self._parts, key, strict=True) for take in self._takes[layout]])
+            self._lying[key] = Lying(runs, [_times(self._reader, run, self._edges) for run in runs])
+        return self._lying[key], {part.id: number for part, (number, _) in zip(self._parts, own, strict=True)}
 
 
 def lines(
@@ -38,54 +69,80 @@ def lines(
 ) -> Mapping[str, list[list[Piece]]]:
     """For each of ``metrics`` the pieces of ``parts`` as ``PartReader.pieces`` would give them, those of parts that follow
     each other as one; those that win are last."""
-    takes: dict[bytes, list[_Take]] = {}
-    columns = reader.columns(parts)
-    axes: dict[tuple[object, ...], tuple[Times, slice | Ints]] = {}
+    places = _Places(reader, parts, where, edges)
     found: dict[str, list[list[Piece]]] = {}
     for metric in metrics:
-        asked: list[tuple[Part, int, _Take]] = []
-        for part in parts:
-            number, layout = columns.get((part.id, metric), (0, b""))
-            if layout not in takes:
-                takes[layout] = [take for slab in layout_of(layout) if (take := _take(reader, slab, where))]
-            asked.extend((part, number, take) for take in takes[layout])
-        runs = _runs(asked)
-        tables = {plane: _values(reader, runs, plane) for plane in planes}
-        found[metric] = [[] for _ in runs]
-        for k, run in enumerate(runs):
-            key = tuple((part.id, *take.used.tolist()) for part, _, take in run.asked)
-            if key not in axes:  # one array for all metrics: whoever joins them sees at once that they lie alike
-                axes[key] = _times(reader, run, edges)
-            times, some = axes[key]
-            values = {plane: tables[plane][k][0][:, some] for plane in planes}
-            grades = tables[planes[0]][k][1]
-            piece = Piece(run.asked[0][2].pos, times, run.asked[0][2].axis, values, None if grades is None else grades[:, some])
-            found[metric][k].append(piece.within(edges))
+        lying, numbers = places.of(metric)
+        shapes = [(len(run.taken[0][1].pos), run.length) for run in lying.runs]
+        tables = {plane: [np.empty(shape) for shape in shapes] for plane in planes}
+        grades, *_ = [_read(reader, lying.runs, numbers, plane, tables[plane]) for plane in planes]
+        found[metric] = []
+        for k, (run, (times, some)) in enumerate(zip(*lying, strict=True)):
+            values, grade, take = {plane: tables[plane][k][:, some] for plane in planes}, grades[k], run.taken[0][1]
+            piece = Piece(take.pos, times, take.axis, values, None if grade is None else grade[:, some])
+            found[metric].append([piece.within(edges)])
     return found
 
 
-def _runs(asked: Sequence[tuple[Part, int, _Take]]) -> list[_Run]:
+class Straight:
+    """All of ``metrics`` in the ``parts`` of one file as one table a metric: every part holds all ``n`` assets asked for, in
+    their order, on one axis, and no part says anything of another's time."""
+
+    def __init__(self, reader: PartReader, metrics: Sequence[str], lying: Lying, numbers: Sequence[Mapping[int, int]]) -> None:
+        self._reader, self._metrics, self._lying, self._numbers = reader, metrics, lying, numbers
+        self.times, kept = lying.axes[0]
+        self.kept = kept if isinstance(kept, slice) else slice(0, 0)
+        self.length = lying.runs[0].length
+
+    @staticmethod
+    def of(
+        reader: PartReader, parts: Sequence[Part], metrics: Sequence[str], where: Ints, edges: Times, n: int
+    ) -> "Straight | None":
+        """None where it does not lie so."""
+        if not follow_each_other(parts):
+            return None
+        places = _Places(reader, parts, where, edges)
+        found = [places.of(metric) for metric in metrics]
+        lying = found[0][0]
+        if len(lying.runs) != 1 or any(other is not lying for other, _ in found):
+            return None
+        take = lying.runs[0].taken[0][1]
+        times, kept = lying.axes[0]
+        alike = len(take.used) == 1 and np.array_equal(take.pos, np.arange(n)) and isinstance(kept, slice)
+        ordered = alike and bool((np.diff(times[0]) > 0).all())
+        return Straight(reader, metrics, lying, [numbers for _, numbers in found]) if ordered else None
+
+    def read(self, into: Floats) -> list[Bytes | None]:
+        """Values into float64[m, n, length]; for each metric the qualities uint8[n, length], None: all good."""
+        plane = self._reader.tier.planes[0]
+        return [
+            _read(self._reader, self._lying.runs, numbers, plane, [table])[0]
+            for numbers, table in zip(self._numbers, into, strict=True)
+        ]
+
+
+def _runs(taken: Sequence[tuple[Part, _Take]]) -> list[_Run]:
     runs: list[_Run] = []
-    for part, number, take in asked:
+    for part, take in taken:
         run = runs[-1] if runs else None
         if run is not None:
-            before, _, other = run.asked[-1]
+            before, other = run.taken[-1]
             single = len(take.used) == len(other.used) == 1
             if single and before.t1 <= part.t0 and np.array_equal(take.pos, other.pos):
-                run.asked.append((part, number, take))
+                run.taken.append((part, take))
                 run.starts.append(run.length)
                 runs[-1] = run._replace(length=run.length + take.slab.length)
                 continue
-        runs.append(_Run([(part, number, take)], [0], take.slab.length))
+        runs.append(_Run([(part, take)], [0], take.slab.length))
     return runs
 
 
 def _times(reader: PartReader, run: _Run, edges: Times) -> tuple[Times, slice | Ints]:
     """The axes of a run, int64[a, t], and which of its columns they are: of one axis, those inside ``edges``."""
-    if len(run.asked[0][2].used) > 1:
-        part, _, take = run.asked[0]
+    part, take = run.taken[0]
+    if len(take.used) > 1:
         return np.stack([reader.axes(part)[axis] for axis in take.used]), slice(None)
-    times = np.concatenate([reader.axes(part)[take.used[0]] for part, _, take in run.asked])
+    times = np.concatenate([reader.axes(part)[take.used[0]] for part, take in run.taken])
     at = np.flatnonzero(np.searchsorted(edges, times, side="right") % 2).astype(np.int32)
     if not len(at) or at[-1] - at[0] + 1 == len(at):  # a slice copies nothing
         some = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
@@ -111,17 +168,19 @@ def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
     )
 
 
-def _values(reader: PartReader, runs: Sequence[_Run], plane: str) -> list[tuple[Floats, Bytes | None]]:
-    """Values and qualities of one plane of each of ``runs``."""
+def _read(
+    reader: PartReader, runs: Sequence[_Run], numbers: Mapping[int, int], plane: str, tables: Sequence[Floats]
+) -> list[Bytes | None]:
+    """Values of one plane of ``runs`` into ``tables``, float64[n, length] each, of the metric that has these ``numbers`` in the
+    parts; gives the qualities."""
     which = reader.tier.planes.index(plane)
     keys: list[int] = []
     rows: list[Ints] = []
     into: list[Floats] = []
     places: list[tuple[int, slice, slice]] = []  # run, rows and columns of it
-    tables = [np.empty((len(run.asked[0][2].pos), run.length)) for run in runs]
     for k, run in enumerate(runs):
-        for (part, number, take), start in zip(run.asked, run.starts, strict=True):
-            base, row = chunk_id(part.id, number, which) + take.slab.chunk, 0
+        for (part, take), start in zip(run.taken, run.starts, strict=True):
+            base, row = chunk_id(part.id, numbers[part.id], which) + take.slab.chunk, 0
             for chunk, some in zip(take.chunks, take.rows, strict=True):
                 place = (k, slice(row, row + len(some)), slice(start, start + take.slab.length))
                 keys.append(base + chunk)
@@ -136,4 +195,4 @@ def _values(reader: PartReader, runs: Sequence[_Run], plane: str) -> list[tuple[
             if table is None:
                 grades[k] = table = np.zeros(tables[k].shape, dtype=np.uint8)
             table[cells[0], cells[1]] = grade
-    return list(zip(tables, grades, strict=True))
+    return grades

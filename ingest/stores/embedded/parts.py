@@ -9,6 +9,7 @@ and ``dead`` say from which compaction on a part counts and from which on it was
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.embedded.codec import Codec, places_of
+from ingest.stores.embedded.codec import Codec, cells_of, places_of
 from ingest.stores.embedded.files import Tier, connect
 from ingest.stores.embedded.grid import EVER, Piece, Times, meets
 from ingest.stores.embedded.names import Group, Names
@@ -26,6 +27,8 @@ CELLS = 32_768  # values a chunk: larger compresses hardly better, smaller costs
 LEVEL = 3
 _CHUNKS = 1 << 20  # chunks a metric and plane may have
 _PLANES = 8
+KEPT_TIMES = 16_384  # up to which the axes of a part are kept for the next reader, of KEPT_PARTS parts: 17 MB
+KEPT_PARTS = 128
 PAGE_BYTES = 1024  # half a page is lost with every chunk
 SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS part(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, band TEXT NOT NULL,
@@ -272,11 +275,8 @@ class PartReader:
         """The time axes of a part, int64[t] microseconds each."""
         if part.id not in self._axes:
             (blob,) = self.con.execute("SELECT axes FROM part WHERE id = ?", (part.id,)).fetchone()
-            size = int.from_bytes(blob[:4], "little")
-            packed = blob[4 : 4 + size]
-            lengths = np.frombuffer(packed[1:] if packed[:1] == b"\0" else self.codec.loosen(packed), dtype=np.int32)
-            times = self.codec.decode(blob[4 + size :])[0][0].astype(np.int64)
-            self._axes[part.id] = np.split(times, np.cumsum(lengths[1:])[:-1])
+            short = cells_of(blob[4 + int.from_bytes(blob[:4], "little") :]) <= KEPT_TIMES
+            self._axes[part.id] = axes_of(blob) if short else unpacked_axes(blob, self.codec)
         return self._axes[part.id]
 
     def _layout(self, part: Part, metric: str) -> tuple[int, list[Slab]]:
@@ -324,6 +324,21 @@ def follow_each_other(parts: Sequence[Part]) -> bool:
     """Whether no two of ``parts`` share any time, so that none can contradict another."""
     spans = sorted((part.t0, part.t1) for part in parts)
     return all(this[1] <= after[0] for this, after in pairwise(spans))
+
+
+@lru_cache(maxsize=KEPT_PARTS)
+def axes_of(blob: bytes) -> list[Times]:
+    """``unpacked_axes``, kept: every reader of an asset wants those of the same parts. Nobody writes to them."""
+    return unpacked_axes(blob, Codec())
+
+
+def unpacked_axes(blob: bytes, codec: Codec) -> list[Times]:
+    """Time axes as ``PartWriter.finish`` wrote them, int64[t] microseconds each."""
+    size = int.from_bytes(blob[:4], "little")
+    packed = blob[4 : 4 + size]
+    lengths = np.frombuffer(packed[1:] if packed[:1] == b"\0" else codec.loosen(packed), dtype=np.int32)
+    times = codec.decode(blob[4 + size :])[0][0].astype(np.int64)
+    return np.split(times, np.cumsum(lengths[1:])[:-1])
 
 
 def layout_of(blob: bytes) -> list[Slab]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from ingest.stores.embedded.journal import Item, Loader
 from ingest.stores.embedded.lines import FEW, lines
 from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.parts import PartReader, follow_each_other
+from ingest.stores.embedded.picked import Picked
 from ingest.stores.embedded.rollups import edges_of
-from ingest.stores.embedded.settle import Batch, piece_of
+from ingest.stores.embedded.settle import Batch
+from ingest.stores.embedded.straight import Table
 from ingest.stores.embedded.tables import gathered
 from ingest.stores.line_protocol import GRADE
 from twin.frame import Floats, Ints
@@ -90,6 +93,10 @@ class Query:
     def _raw(self) -> Series:
         ask = self._ask
         edges = np.array([ask.start, ask.end])
+        if self._few and len(ask.rows) and ask.metrics and not ask.marks:
+            found = self._straight(edges)
+            if found is not None:
+                return found
         pieces: dict[str, list[Piece]] = {name: [] for name in ask.metrics}
         cells = 0
         for name, some in self._pieces(RAW, edges, RAW.planes):
@@ -100,6 +107,21 @@ class Query:
             pieces |= {name + GRADE: [mark for piece in some if (mark := piece.marks())] for name, some in pieces.items()}
         times, tables = self._gathered(pieces)
         return Series(times / MICRO, ask.rows, tables)
+
+    def _straight(self, edges: Times) -> Series | None:
+        """The answer where all that is asked for lies alike; None where it does not."""
+        ask = self._ask
+        batch = self._batch(edges) if self._items else None
+        if isinstance(batch, Batch):
+            return None
+        table = Table(ask.group, ask.metrics, len(ask.rows), self._where, MAX_CELLS)
+        with ExitStack() as opened:
+            if not table.open(opened, self._folder, self._codec, self._names, self._run, edges):
+                return None
+            if batch is not None and not table.add([batch.pieces(name) for name in ask.metrics]):
+                return None
+            found = table.read(ask.include_bad)
+        return None if found is None else Series(found[0] / MICRO, ask.rows, found[1])
 
     def _gathered(self, pieces: dict[str, list[Piece]]) -> tuple[Times, dict[str, Floats]]:
         axes = {id(piece.times): piece.times.ravel() for some in pieces.values() for piece in some}
@@ -225,20 +247,19 @@ class Query:
             else:
                 ranks = [list(reader.pieces(part, name, self._where, edges, planes)) for part in parts] if reader else []
             if batch:
-                ranks.append(self._waiting(name, batch))
+                ranks.append(batch.pieces(name) if isinstance(batch, Picked) else batch.pieces(name, self._where))
             ranks = [[piece for piece in rank if piece.times.size] for rank in ranks]
             pieces = resolved([rank for rank in ranks if rank])
             yield name, pieces if self._ask.include_bad else [piece.believed() for piece in pieces]
 
-    def _waiting(self, metric: str, batch: Batch) -> list[Piece]:
-        """What the journal has, without contradictions."""
-        return [piece for block in batch.blocks(metric) if (piece := piece_of(block, self._where, self._names))]
-
-    def _batch(self, edges: Times) -> Batch:
+    def _batch(self, edges: Times) -> Batch | Picked:
         """Frames that wait and lie inside ``edges``."""
         items = [item for item in self._items if inside(edges, item.time)]
         asked = {rowset: bool((self._where[self._names.codes(rowset)] >= 0).any()) for rowset in {i.rowset for i in items}}
-        return Batch(self._names, self._loader, [item for item in items if asked[item.rowset]], turned=False)
+        items = [item for item in items if asked[item.rowset]]
+        if self._few and Picked.suits(items):
+            return Picked(self._names, self._loader, items, self._where)
+        return Batch(self._names, self._loader, items, turned=False)
 
 
 def hot_answer(hot: Hot, question: Question, ask: Callable[[Question], Series]) -> Series:

@@ -85,6 +85,10 @@ class Batch:
                 blocks.append(self._stacked(some, self._small[cells], metric, settled))
         return blocks
 
+    def pieces(self, metric: str, where: Ints) -> list[Piece]:
+        """The same for the assets that ``where`` (code -> place asked for, -1: not asked) names."""
+        return [piece for block in self.blocks(metric) if (piece := piece_of(block, where, self._names))]
+
     def _contested(self, chosen: NDArray[np.intp], metric: str) -> dict[int, _Column | None]:
         """Frames of one time that speak of the same assets: what of each is still to be said, None where another frame of
         the same rowset says it for it."""

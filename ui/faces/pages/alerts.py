@@ -11,7 +11,6 @@ import numpy as np
 from fastapi import FastAPI
 
 from analytics.alerts import Alert, Phase, Severity
-from twin.message import Message
 from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, say, tile
 from ui.faces.pages.overview import MARKS
 from ui.faces.pages.recent import Record, read_topics
@@ -20,6 +19,7 @@ from ui.faces.pages.texts import Cell, Table, aged, once, plain, press, row, whe
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.oncall.service import ALERT_LOG, INCIDENTS, OnCall
+from ui.oncall.spoken import phase, sentence
 from ui.own import task_age_s
 from ui.view import Live, View
 from ui.words import Words
@@ -207,15 +207,9 @@ def _quiet(one: Any, words: Words) -> Cell:
 
 
 def _past(time: datetime, record: dict[str, Any], words: Words) -> Cell:
-    spoken = record.get("said")
-    said = str(record.get("summary") or record.get("rule") or "")
-    if isinstance(spoken, dict):
-        template, params = str(spoken["text"]), spoken["params"]
-        said = words.sentence(Message(template, params))
-    who = f" {record['by']}" if record.get("by") else ""
-    phase = words(str(record.get("phase") or record.get("what") or "")) + who
     state = str(record.get("severity", "")) if record.get("phase") == "firing" else ""
-    return row(state, [when(time), said, str(record.get("asset") or record.get("incident") or ""), phase])
+    about = str(record.get("asset") or record.get("incident") or "")
+    return row(state, [when(time), sentence(record, words), about, phase(record, words)])
 
 
 def _ages(seen: Seen, words: Words) -> Table:

@@ -1,5 +1,6 @@
 """``/energy``: how well energy is used, what it costs and will cost, what is proposed and what was saved."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -7,42 +8,44 @@ import numpy as np
 from fastapi import FastAPI
 
 from analytics.forecast import Forecast
-from energy.ledger import TOPIC as LEDGER
+from analytics.told import FRESH_S, Word
 from energy.ledger import Summary, summary
 from twin.frame import Floats
-from twin.message import Message
 from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
-from ui.faces.pages import priced, proposed
+from ui.faces.pages import answered, priced, proposed
 from ui.faces.pages.columns import Columns, columns
-from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, say, text, tile
-from ui.faces.pages.recent import read_topics
+from ui.faces.pages.markup import drawing, fine, number, page_of_panels, panel, say, text, tile
 from ui.faces.pages.shown import serve_page
-from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source, when
+from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, source
 from ui.faces.push import PAST, Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.past import DAY, Past
 from ui.reading import derived
+from ui.signals import words_of
 from ui.view import Live, View
 from ui.words import Words
 
 DAYS = 30
 CYCLES = 5.0  # of concentration in towers: the middle of 3-7 that is usual (US DOE FEMP, cooling-tower management)
 GRID_STEP_S = 900.0
+AHEAD_S = 3600.0  # of what is over a word is still drawn so far: its step lasts
 ROWS = 8
 LABELS = ("now", *proposed.LABELS)
+NEEDS = ("books", "plans-told", "answered")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Books:
-    """What is read beside the beat: price and carbon of the last day, the ledger of the last ``DAYS``."""
+    """What is read beside the beat: price and carbon of the last day, what their service told last of the next (None: nothing),
+    the ledger of the last ``DAYS``."""
 
     time_s: Floats
     price: Floats
     carbon: Floats
+    told: Mapping[str, Word | None]
     cost: priced.Priced
     saved: Summary
-    entries: list[tuple[datetime, dict[str, object]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +58,7 @@ class Seen:
     past_kept: Kept
     books: Kept
     told: Kept
+    answered: Kept
     towers: Columns
     heat: Columns
     forecasts: tuple[Forecast, ...]
@@ -64,15 +68,16 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
     pulse.shelf.add("books", 60.0, read_books)
     pulse.shelf.add("plans-told", proposed.EVERY_S, proposed.read_told)
+    pulse.shelf.add("answered", answered.EVERY_S, answered.read_answered)
 
     def gather(view: View, live: Live) -> Seen:
         towers = columns(live.state, "tower", ("power_w",), view.time)["power_w"]
         heat = columns(live.state, "loop", ("heat_w",), view.time)["heat_w"]
         kept = pulse.shelf[PAST]
-        books, said = pulse.shelf["books"], pulse.shelf["plans-told"]
-        return Seen(view.time, view, kept.value, kept, books, said, towers, heat, live.forecasts)
+        books, said, brought = (pulse.shelf[name] for name in NEEDS)
+        return Seen(view.time, view, kept.value, kept, books, said, brought, towers, heat, live.forecasts)
 
-    feed = Feed(once(gather, told), LABELS, body(), needs=("books", "plans-told"))
+    feed = Feed(once(gather, told), LABELS, body(), needs=NEEDS)
     serve_page(server, pulse, "energy", feed, ("pages.js", "energy.js"))
 
 
@@ -82,9 +87,9 @@ def read_books(live: Live, now: datetime) -> Books:
     told = live.store.series("grid", names, now - DAY, now, GRID_STEP_S)
     first = [told.values[name][:, 0] if told.values[name].shape[1] else np.full(len(told.time_s), np.nan) for name in names]
     start = now - timedelta(days=DAYS)
-    entries = read_topics(live, now, (LEDGER,), DAYS, ROWS * 4)
     cost = priced.read_priced(live, now, told.time_s, first[0])
-    return Books(told.time_s, first[0], first[1], cost, summary(live.records, start, now), list(entries))
+    words = {name: words_of(live, 0, name, now).newest(now.timestamp()) if live.site.count("grid") else None for name in names}
+    return Books(told.time_s, first[0], first[1], words, cost, summary(live.records, start, now))
 
 
 def body() -> str:
@@ -105,7 +110,7 @@ def body() -> str:
             f'<span class="fine">– {number("saved_high")}</span>',
         ),
     ]
-    ledger = ("time", "lever", ">expected", ">changed", "80% between", "verdict")
+    refusals, requests, ledger = answered.places()
     return page_of_panels(
         tiles,
         panel(
@@ -120,13 +125,9 @@ def body() -> str:
         ),
         panel("taken", "PUE: last 24 h", [], drawing("taken", "PUE: last 24 h"), size="w8"),
         proposed.places(),
-        panel(
-            "ledger",
-            "What plans did, against the days before",
-            [fine("carried out", "carried"), fine("advised", "advised"), fine("refused", "refused")],
-            listed("ledger", "No plan was judged yet", ledger, "8rem minmax(0,1.2fr) 7rem 7rem 12rem minmax(0,1.4fr)"),
-            size="w24",
-        ),
+        refusals,
+        requests,
+        ledger,
     )
 
 
@@ -204,43 +205,35 @@ def _outlook(seen: Seen, values: Floats | None, name: str, words: Words) -> Tabl
     known = np.isfinite(values)
     lines = [{**curve(books.time_s[known], values[known]), "name": words("measured")}]
     bands = []
+    word = books.told[name]
+    if word is not None and (after := word.valid_s > seen.now.timestamp() - AHEAD_S).any():
+        # a service that has fallen silent is drawn as long as its last word reaches, and says so
+        late = seen.now.timestamp() - word.available_s > FRESH_S
+        said = words("the service's last forecast") if late else words("the service's forecast")
+        within = after & (word.valid_s < seen.now.timestamp() + 86400.0)
+        lines.append({**curve(word.valid_s[within], word.values[within]), "dash": "2 3", "name": said})
     mine = [one for one in seen.forecasts if (one.kind, one.metric) == ("grid", name)]
     if mine:
         now_s = seen.now.timestamp()
         ahead = band(max(mine, key=lambda one: one.issued), now_s, now_s + 86400.0)
         lines.append(
-            {"t": ahead["ft"], "y": ahead["p50"], "stroke": "var(--forecast)", "dash": "5 4", "name": words("forecast")}
+            {"t": ahead["ft"], "y": ahead["p50"], "stroke": "var(--forecast)", "dash": "5 4", "name": words("our forecast")}
         )
         bands.append({"t": ahead["ft"], "low": ahead["p10"], "high": ahead["p90"], "name": words("80% interval")})
     return {"unit": "per_mwh" if name == "price_per_mwh" else "gco2_per_kwh", "lines": lines, "bands": bands}
 
 
 def _lists(seen: Seen, words: Words) -> Table:
-    books: Books | None = seen.books.value
-    measured = [one for one in books.entries if one[1].get("entry") == "measured"] if books else []
     return {
         **proposed.table(seen.view.plans, seen.told, ROWS, seen.now, words),
-        "l.ledger": [_entry(time, entry, words) for time, entry in measured[:ROWS]],
+        **answered.table(seen.answered.value, words),
     }
-
-
-def _entry(time: datetime, entry: dict[str, object], words: Words) -> Cell:
-    def kwh(name: str) -> float:
-        value = entry.get(name)
-        return float(value) if isinstance(value, int | float) else np.nan
-
-    low, high = (str(words.quantity(kwh(name), "kwh")) for name in ("low_kwh", "high_kwh"))
-    span = words.sentence(Message("{low} to {high}", {"low": low, "high": high})) if np.isfinite(kwh("low_kwh")) else "–"
-    note = str(entry.get("note", ""))
-    cells: list[str | Cell] = [when(time, "stamp"), words(str(entry.get("lever", "")))]
-    cells += [plain(words, kwh("expected_kwh"), "kwh"), plain(words, kwh("change_kwh"), "kwh"), span, words(note)]
-    return row({"saved": "ok", "lost": "warning"}.get(note, ""), cells)
 
 
 def _sources(seen: Seen, words: Words) -> Table:
     centre = seen.view.centre
     past = aged(words, seen.past_kept.age_s(seen.now), seen.past_kept.max_age_s)
-    books = aged(words, seen.books.age_s(seen.now), seen.books.max_age_s)
+    books, answers = (aged(words, one.age_s(seen.now), one.max_age_s) for one in (seen.books, seen.answered))
     return {
         "p.pue": source(words, [centre.pue]),
         "p.cue": source(words, [centre.carbon_intensity, centre.pue]),
@@ -251,6 +244,6 @@ def _sources(seen: Seen, words: Words) -> Table:
         "p.saved": books,
         "p.pricing": books,
         "p.cleanness": books,
-        "p.ledger": books,
         "p.today": books,
+        **dict.fromkeys(("p.ledger", "p.requests", "p.refusals"), answers),
     }

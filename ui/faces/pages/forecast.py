@@ -19,6 +19,7 @@ from twin.frame import Floats
 from twin.metrics import suffix
 from ui.faces.chart import coarse, with_gaps
 from ui.faces.pages.dashed import dash_page
+from ui.faces.pages.foreseen import chosen_of, lots, part_of
 from ui.faces.pages.markup import fine, listed, number, page_of_panels, panel, text, tile
 from ui.faces.pages.texts import Cell, Table, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
@@ -27,6 +28,7 @@ from ui.words import Words, words
 
 BACK = timedelta(days=3)
 MAX_SERIES = 200
+MAX_ROWS = 14
 GRAIN_S = 900.0
 SERIES, CHART, BEAT = "series-now", "chart", "beat"
 LABELS = ()
@@ -49,12 +51,11 @@ def add_forecast_page(server: FastAPI, pulse: Pulse) -> None:
     )
     async def draw(_beats: int | None, chosen: str | None, language: str | None, theme: str | None) -> dict[str, Any]:
         live, now = pulse.live, pulse.live.clock.now()
-        mine = _newest(live.forecasts)
-        found = next((one for one in mine if key_of(one) == chosen), mine[0] if mine else None)
-        if found is None:
-            return figure(None, (np.empty(0), np.empty(0)), now, live.site.timezone, words(language or "en"), theme)
-        past = await run_in_threadpool(_past, live, found, now)
-        return figure(found, past, now, live.site.timezone, words(language or "en"), theme)
+        said = words(language or "en")
+        shown = part_of(live, chosen) or await run_in_threadpool(whole_of, live, chosen, now)
+        shown = shown or await run_in_threadpool(whole_of, live, None, now)  # what was chosen is foreseen no more
+        one, past = shown or (None, (np.empty(0), np.empty(0)))
+        return figure(one, past, now, live.site.timezone, said, theme)
 
 
 def _inside() -> html.Div:
@@ -134,6 +135,17 @@ def _newest(forecasts: tuple[Forecast, ...]) -> list[Forecast]:
     return sorted(newest.values(), key=lambda one: (one.metric != "it_power_w", one.kind != "site", key_of(one)))[:MAX_SERIES]
 
 
+def options_of(live: Live, said: Words) -> list[list[str]]:
+    """(key, name) of the forecasts that can be chosen, IT power first."""
+    return [[key_of(one), _name(live, one, said)] for one in _newest(live.forecasts)]
+
+
+def whole_of(live: Live, key: str | None, now: datetime) -> tuple[Forecast, tuple[Floats, Floats]] | None:
+    """The forecast that ``key`` names ("" or None: the first) with (time_s, values) of the days before it; None without one."""
+    found = next((one for one in _newest(live.forecasts) if not key or key_of(one) == key), None)
+    return None if found is None else (found, _past(live, found, now))
+
+
 def _past(live: Live, one: Forecast, now: datetime) -> tuple[Floats, Floats]:
     """What was measured in the days before, in steps of ``GRAIN_S``; nothing where the store does not answer."""
     rows = np.array([one.row], dtype=np.int32)
@@ -180,11 +192,21 @@ def figure(
             "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": ink["ink"], "size": 15}, "hovermode": "x unified",
             "legend": {"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
-            "xaxis": axis | {"type": "date"}, "yaxis": axis | {"ticksuffix": f" {unit}" if unit else ""},
+            "xaxis": axis | {"type": "date", "tickformatstops": _ticks(said)},
+            "yaxis": axis | {"ticksuffix": f" {unit}" if unit else ""},
             "shapes": [_rule(mark, ink["ink"])],
             "uirevision": "same",
         },
     }  # fmt: skip
+
+
+def _ticks(said: Words) -> list[dict[str, Any]]:
+    """The time and, where it changes, the date in the reader's language: plotly has months in English alone."""
+    day = "%-m月%-d日" if said.language == "zh" else "%-d %b"
+    return [
+        {"dtickrange": [None, 86_400_000], "value": f"%H:%M\n{day}"},
+        {"dtickrange": [86_400_000, None], "value": day},
+    ]
 
 
 def _rule(at: str, colour: str) -> dict[str, Any]:
@@ -234,10 +256,13 @@ def told(live: Live, view: View, words: Words) -> Table:
         "n.coverage": plain(words, judged.coverage_80_frac if judged else np.nan, "frac"),
         "n.steps": plain(words, judged.steps if judged else np.nan, "count"),
         "n.drift": plain(words, drift, "ratio", "warning" if drift >= 1 else ""),
-        "n.count": plain(words, len(found), "count"),
-        "options": [[key_of(one), _name(live, one, words)] for one in found],
+        "n.count": plain(words, len(found) + sum(len(one.names) for one in live.parts), "count"),
+        "options": options_of(live, words) + chosen_of(live, words),
         "l.leads": _leads(judged, words),
-        "l.series": [_series(live, one, view.time, words) for one in found[:12]],
+        "l.series": [
+            *(_series(live, one, view.time, words) for one in found[: MAX_ROWS - len(live.parts)]),
+            *lots(live.parts, view.time.timestamp(), words),
+        ],
         **{f"p.{name}": said for name in ("peak", "mase", "cover", "drift", "chart", "leads", "series")},
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 from energy.notes import TOPIC, Stage
 from energy.plan import Mode
 from twin.message import Message
-from ui.faces.pages.markup import listed, more, panel, say
+from ui.faces.pages.markup import fine, listed, more, panel, say
 from ui.faces.pages.recent import Record
 from ui.faces.pages.texts import Cell, Table, cell, plain, press, row, source
 from ui.faces.shelf import Kept
@@ -21,6 +21,9 @@ from ui.words import Words
 
 DAYS, RECORDS, EVERY_S = 2.0, 400, 2.0
 LABELS = ("Say who you are first", "said yes: the desk acts within seconds", "said no: the plan leaves the desk")
+_BASIS = {
+    "told": "by the service's forecast", "late": "by the service's last forecast: it is silent", "own": "by our own forecast"
+}  # fmt: skip
 _ASK = "Carry out this plan?"
 _SURE = "It is carried out within seconds where the guard still allows it, and undone at its end."
 _SAID = {"approve": "said yes", "reject": "said no"}
@@ -59,7 +62,7 @@ def read_told(live: Live, now: datetime) -> Mapping[str, Told]:
 def places() -> str:
     """The panel of plans, with the form and the question that a yes goes through."""
     heads = ("plan", ">effect", "80% between", "mode", "state", "", "")
-    cols = "minmax(0,2.2fr) 7rem 13rem 5.4rem minmax(0,1.6fr) 6.6rem 6.6rem"
+    cols = "minmax(0,2.2fr) 6.4rem 11rem 5rem minmax(0,1.5fr) 5rem 4rem"
     form = (
         f'<form class="who-form" id="hands"><label class="field">{say("who", "")} <input name="by" autocomplete="name"'
         f' maxlength="100" aria-label="who" data-a="who"></label><label class="field">{say("why", "")} <input name="reason"'
@@ -71,7 +74,8 @@ def places() -> str:
         '<button type="button" value="back" data-t="Not now">Not now</button></p></dialog>'
     )
     table = listed("plans", "Nothing to propose", heads, cols)
-    return panel("plans", "Plans", [more("plans")], form, table, sure, size="w24 wrapping")
+    counts = [fine("carried out", "carried"), fine("advised", "advised"), fine("refused", "refused"), more("plans")]
+    return panel("plans", "Plans", counts, form, table, sure, size="w14 wrapping")
 
 
 def table(plans: Sequence[PlanRow], kept: Kept, most: int, now: datetime, words: Words) -> Table:
@@ -96,8 +100,14 @@ def _row(one: PlanRow, told: Told | None, now: datetime, words: Words) -> Cell:
     if waits:
         buttons = [press(words("yes …"), "approve", one.key), press(words("no"), "reject", one.key)]
     state = _state(one, told, waits, words)
-    cells = [words.sentence(one.reason), *expected(one, words), words(one.mode.value), state, *buttons]
+    cells = [_reason(one, words), *expected(one, words), words(one.mode.value), state, *buttons]
     return row("" if one.allowed else "refused", cells, one.key)
+
+
+def _reason(one: PlanRow, words: Words) -> str:
+    """What it wants; of work that moves also whose forecast that rests on."""
+    said = words.sentence(one.reason)
+    return said if one.gain is None else f"{said} · {words(_BASIS[one.gain.basis])}"
 
 
 def expected(one: PlanRow, words: Words) -> list[str | Cell]:

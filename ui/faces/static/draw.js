@@ -87,21 +87,24 @@ export function chart(box, spec) {
   const times = [...spec.lines, ...(spec.bands || [])].flatMap((one) => [one.t[0], one.t[one.t.length - 1]]).filter((t) => t !== undefined);
   const start = spec.start ?? Math.min(...times);
   const end = spec.end ?? Math.max(...times, start + 1);
-  const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, 0.6 * rem, 1.9 * rem];
+  const steps = ticks(low, high, Math.max(2, Math.floor(h / (3.2 * rem))));
+  const farthest = steps.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
+  const unit = formatNumber(farthest, spec.unit).u;
+  const above = unit.length > 3; // a longer unit stands once, above the axis
+  const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, (above ? 1.9 : 0.6) * rem, 1.9 * rem];
   const x = (t) => left + ((t - start) / (end - start)) * (w - left - right);
   const y = (value) => top + (1 - (value - low) / (high - low)) * (h - top - bottom);
-  let unit = "";
-  for (const value of ticks(low, high, Math.max(2, Math.floor(h / (3.2 * rem))))) {
-    const said = formatNumber(value, spec.unit);
+  if (above) canvas.append(svg("text", { x: 0, y: rem, class: "name", "font-size": rem }, unit));
+  for (const value of steps) {
+    const said = formatNumber(value, spec.unit, farthest);
     canvas.append(svg("line", { x1: left, x2: w - right, y1: y(value), y2: y(value), class: "rule" }));
-    const short = said.u.length <= 3; // a longer unit stands once, above the axis
-    canvas.append(svg("text", { x: left - 0.5 * rem, y: y(value) + 0.35 * rem, "text-anchor": "end", class: "name", "font-size": rem }, short ? `${said.n}${said.u && said.u !== "%" ? "\u202f" : ""}${said.u}` : said.n));
-    if (!short) unit = said.u;
+    const text = above ? said.n : `${said.n}${said.u && said.u !== "%" ? "\u202f" : ""}${said.u}`;
+    canvas.append(svg("text", { x: left - 0.5 * rem, y: y(value) + 0.35 * rem, "text-anchor": "end", class: "name", "font-size": rem }, text));
   }
-  if (unit) canvas.append(svg("text", { x: 0, y: rem, class: "name", "font-size": rem }, unit));
   const days = end - start > 2.5 * 86400;
   for (const t of timeTicks(start, end, Math.floor((w - left) / ((days ? 8 : 5) * rem)))) {
-    canvas.append(svg("text", { x: x(t), y: h - 0.4 * rem, "text-anchor": "middle", class: "name", "font-size": 0.95 * rem }, formatTime(t, days ? "day" : "time")));
+    const anchor = x(t) > w - (days ? 3 : 1.6) * rem ? "end" : "middle"; // the last one stays on the page
+    canvas.append(svg("text", { x: anchor === "end" ? w : x(t), y: h - 0.4 * rem, "text-anchor": anchor, class: "name", "font-size": 0.95 * rem }, formatTime(t, days ? "day" : "time")));
   }
   for (const one of spec.bands || []) canvas.append(svg("path", { d: area(one.t, one.low, one.high, x, y), style: `fill:${one.fill || "var(--band)"}` }));
   for (const one of spec.limits || []) {
@@ -158,7 +161,7 @@ export function histogram(box, counts, edges, unit, { hot = Infinity, cold = -In
   const every = Math.ceil((4.2 * rem) / wide);
   edges.forEach((edge, i) => {
     if (i % every) return;
-    const said = formatNumber(edge, unit);
+    const said = formatNumber(edge, unit, edges[edges.length - 1]);
     const anchor = i === 0 ? "start" : i === edges.length - 1 ? "end" : "middle";
     canvas.append(svg("text", { x: i * wide, y: h - 0.4 * rem, "text-anchor": anchor, class: "name", "font-size": 0.95 * rem }, said.n + (i === 0 || i + every >= edges.length ? (said.u === "%" ? "%" : `\u202f${said.u}`) : "")));
   });

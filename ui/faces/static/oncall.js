@@ -40,7 +40,7 @@ const take = async (incident) => {
 
 const group = (one) => {
   const box = make("div", undefined, `group ${one.severity}`);
-  box.append(make("b", one.summary));
+  box.append(make("b", one.text));
   if (one.folded) box.append(make("div", `${t("explains")} ${one.folded.toLocaleString()} ${t("further alerts")}`, "folded"));
   const labels = Object.values(one.labels).filter(Boolean).join(" · ");
   box.append(make("small", `${labels} — ${t("since")} ${clock(one.opened)} — ${one.count} / ${one.pages} ${t("pages")} — ${t("told")} ${one.channels.join(", ")}`));
@@ -81,10 +81,7 @@ const quiet = (one) => {
   return row;
 };
 
-const happened = (one) => {
-  const what = one.phase ? `${one.phase} ${one.summary || `${one.rule} ×${one.count}`}` : `${one.what} ${one.summary} ${one.by || ""}`;
-  return make("div", `${clock(one.time)}  ${what}`, "row");
-};
+const happened = (one) => make("div", `${clock(one.time)}  ${one.text}`, "row");
 
 const report = (found) => {
   const parts = [make("p", `${t("time to acknowledge")} ${ago(found.times.mtta_s)} · ${t("time to resolve")} ${ago(found.times.mttr_s)}`)];
@@ -97,7 +94,7 @@ const report = (found) => {
 let looks = 0;
 const look = async () => {
   try {
-    const desk = await ask("/api/v1/oncall");
+    const desk = await ask(`/api/v1/oncall?lang=${lang}`);
     fill("groups", desk.groups.map(group), "nothing is open");
     const duty = Object.entries(desk.duty).map(([name, one]) => `${name}: ${one.people.join(", ") || t("nobody")}`);
     el("duty").textContent = duty.length ? `${t("on duty")} ${duty.join(" · ")}` : "";
@@ -106,7 +103,7 @@ const look = async () => {
       .filter(([count]) => count).map(([count, text]) => `${count} ${t(text)}`).join(" · ");
     if (looks++ % 5 === 0) {
       fill("silences", (await ask("/api/v1/oncall/silences")).filter((one) => one.active).map(quiet), "nothing is quiet");
-      fill("timeline", (await ask("/api/v1/oncall/timeline?days=1&limit=30")).map(happened), "what happened");
+      fill("timeline", (await ask(`/api/v1/oncall/timeline?days=1&limit=30&lang=${lang}`)).map(happened), "what happened");
       fill("report", report(await ask(`/api/v1/oncall/report?days=30&lang=${lang}`)), "");
     }
   } catch (error) { tell(error); }

@@ -61,7 +61,7 @@ function show() {
     at("reports").replaceChildren(make("p", say("No report was made yet: weekly ones come on Monday morning")));
     return;
   }
-  const heads = ["span", "of", "state", "made", "by", "files"].map((head) => make("th", say(head), { scope: "col" }));
+  const heads = ["span", "part of the centre", "state", "made", "by", "files"].map((head) => make("th", say(head), { scope: "col" }));
   at("reports").replaceChildren(make("table", null, { children: [make("thead", null, { children: [make("tr", null, { children: heads })] }), make("tbody", null, { children: found.reports.map(row) })] }));
 }
 

@@ -2,6 +2,8 @@
 // their system for less motion.
 import * as T from "./vendor/three.js";
 
+// A lens that bends little: with a wider one, what stands near looks larger than the racks behind it.
+const FOV_DEG = 38;
 const EYE_M = 1.7, WALK_MPS = 4, RUN = 3, FLY_MS = 700;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const KEYS = {
@@ -34,7 +36,7 @@ function between(corners, k, low, high) {
 
 export class Camera {
   constructor(canvas, changed) {
-    this.three = new T.PerspectiveCamera(50, 1, 0.05, 4000);
+    this.three = new T.PerspectiveCamera(FOV_DEG, 1, 0.05, 4000);
     this.three.up.set(0, 0, 1);
     this.controls = new T.OrbitControls(this.three, canvas);
     this.controls.maxPolarAngle = Math.PI * 0.495;
@@ -126,6 +128,17 @@ export class Camera {
       best = { z, position: middle.clone().addScaledVector(right, x.at(z)).addScaledVector(up, y.at(z)).addScaledVector(ahead, z) };
     }
     return { position: best.position, target: best.position.clone().addScaledVector(ahead, -best.z) };
+  }
+
+  // How much of the picture boxes (each centre and size, m) take that stand between a place and what is looked at from there.
+  hidden({ position, target }, boxes) {
+    const ahead = new T.Vector3().subVectors(target, position), far = ahead.length(), near = Math.tan((this.three.fov * Math.PI) / 360) * this.three.aspect;
+    const to = new T.Vector3();
+    ahead.normalize();
+    return boxes.reduce((sum, { centre, size }) => {
+      const deep = to.fromArray(centre).sub(position).dot(ahead), aside = to.addScaledVector(ahead, -deep).length();
+      return deep > far || aside > Math.abs(deep) * near ? sum : sum + (Math.hypot(...size) / Math.max(deep, 0.5)) ** 2;
+    }, 0);
   }
 
   // Go there, at once or in a flight; name: the view that this is, if it has one.

@@ -17,6 +17,16 @@ export function mainBoxes(scene, name = "hall") {
   return name === "hall" && most ? stand.filter((i) => count.get(scene.hall[i]) >= MAIN * most) : all;
 }
 
+// All else that stands about: centre and size (m) of each.
+export function asideOf(scene, main) {
+  const taken = new Set(main), found = [];
+  for (let i = 0; i < scene.n; i++) {
+    if (scene.level[i] > RACK || taken.has(i)) continue;
+    found.push({ centre: [...scene.centre.subarray(3 * i, 3 * i + 3)], size: [...scene.size.subarray(3 * i, 3 * i + 3)] });
+  }
+  return found;
+}
+
 // The eight corners (m, x, y, z after each other) of these boxes, each swollen by a factor, and of racks that a scenario adds.
 export function cornersOf(scene, which, added = null, swell = 1) {
   const made = [];

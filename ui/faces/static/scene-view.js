@@ -3,7 +3,7 @@ import * as T from "./vendor/three.js";
 import { Camera } from "./scene-camera.js";
 import { css, rgbOf } from "./scene-colours.js";
 import { GPU, HALL, NODE, RACK } from "./scene-data.js";
-import { cornersOf, extentOf, mainBoxes } from "./scene-extent.js";
+import { asideOf, cornersOf, extentOf, mainBoxes } from "./scene-extent.js";
 import { Labels } from "./scene-labels.js";
 import { World, partsOf, texture } from "./scene-world.js";
 
@@ -13,6 +13,7 @@ const MAX_GPUS = 16384; // drawn and fed at once: of the nearest halls
 const TWICE_MS = 350; // between the taps of a double tap
 const SLOW_MS = 60; // a frame that takes longer: no animation between ticks
 // Where one looks from, along x, y, z: at the site, at halls that are longer east and north, at a box, at what is in a rack.
+const CORNERS = [[1, 1], [-1, 1], [1, -1], [-1, -1]]; // a hall is seen from the corner at which least stands in the way
 const SITE_FROM = [-0.45, -0.8, 0.62], HALL_FROM = [[-0.4, -1, 0.6], [-1, -0.4, 0.6]], BOX_FROM = [-0.55, -0.75, 0.45], INSIDE_FROM = [-0.3, -1, 0.25];
 const SWELL = 1.6; // of a box that is flown to: some of what stands around it is seen
 const MOST_COVERED = 0.7; // of the picture's width and height: with less left, what is looked at lies behind panels rather
@@ -133,9 +134,12 @@ export class View {
 
   // Look at the halls ("hall") or at all there is ("site"), from where both are seen whole.
   home(name = "hall", atOnce = false) {
-    const points = cornersOf(this.scene, mainBoxes(this.scene, name), this.added), [low, high] = extentOf(points);
-    const across = high[0] - low[0] >= high[1] - low[1] ? HALL_FROM[0] : HALL_FROM[1];
-    this.camera.go(this.camera.fitted(points, name === "site" ? SITE_FROM : across, this.covers()), name, atOnce);
+    const main = mainBoxes(this.scene, name), points = cornersOf(this.scene, main, this.added), [low, high] = extentOf(points);
+    const across = high[0] - low[0] >= high[1] - low[1] ? HALL_FROM[0] : HALL_FROM[1], covers = this.covers();
+    const ways = name === "site" ? [SITE_FROM] : CORNERS.map(([x, y]) => [x * across[0], y * across[1], across[2]]);
+    const places = ways.map((from) => this.camera.fitted(points, from, covers)), aside = asideOf(this.scene, main);
+    const hidden = places.map((place) => this.camera.hidden(place, aside));
+    this.camera.go(places[hidden.indexOf(Math.min(...hidden))], name, atOnce);
   }
 
   // The same again where the picture, or what lies over it, has changed its size.

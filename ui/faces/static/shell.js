@@ -34,23 +34,24 @@ const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 const DIGITS = { count: 0, code: 0, flag: 0, ratio: 3, c: 1, k: 1, tco2_per_h: 2 };
 
 // {n, u} of value in unit (a suffix as in twin/metrics.py): the same text as ui/words.py gives.
-export function formatNumber(value, unit) {
+// like: a value whose prefix is taken, so that the numbers of one axis share a unit.
+export function formatNumber(value, unit, like = value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return { n: "–", u: "" };
   if (unit === "frac") return { n: decimal(value * 100, Math.abs(value) < 0.1 ? 1 : 0), u: "%" };
-  if (unit === "s") return span(value);
+  if (unit === "s") return span(value, like);
   if (PREFIXED.includes(unit)) {
-    const [scale, prefix] = PREFIXES.find(([size]) => Math.abs(value) >= size * 0.9995) || [1, ""];
-    return { n: decimal(value / scale, scale === 1 ? 0 : digitsOf(value / scale)), u: prefix + symbols[unit] };
+    const [scale, prefix] = PREFIXES.find(([size]) => Math.abs(like) >= size * 0.9995) || [1, ""];
+    return { n: decimal(value / scale, scale === 1 ? 0 : digitsOf(like / scale)), u: prefix + symbols[unit] };
   }
   return { n: decimal(value, DIGITS[unit] ?? digitsOf(value)), u: symbols[unit] || "" };
 }
 
-function span(seconds) {
-  if (seconds !== 0 && Math.abs(seconds) < 0.9995) return { n: decimal(seconds * 1e3, 0), u: "ms" };
+function span(seconds, like) {
+  if (like !== 0 && Math.abs(like) < 0.9995) return { n: decimal(seconds * 1e3, 0), u: "ms" };
   for (const [scale, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
-    if (Math.abs(seconds) >= scale) return { n: decimal(seconds / scale, seconds / scale >= 10 ? 0 : 1), u: say(unit) };
+    if (Math.abs(like) >= scale) return { n: decimal(seconds / scale, like / scale >= 10 ? 0 : 1), u: say(unit) };
   }
-  return { n: decimal(seconds, Math.abs(seconds) >= 10 ? 0 : 1), u: say("s") };
+  return { n: decimal(seconds, Math.abs(like) >= 10 ? 0 : 1), u: say("s") };
 }
 
 const zoneNow = () => {

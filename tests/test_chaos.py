@@ -1,0 +1,124 @@
+"""The checker of the chaos bench finds what is planted: a checker that cannot fail shows nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ui.benches.chaos_check import Kept, held, memory, orders, samples, slope_with_interval
+from ui.benches.chaos_people import Acknowledged, Submitted
+from ui.benches.chaos_world import GPUS, NODES
+
+N = NODES * GPUS
+RIGHT = frozenset({0.0})
+T0_MS = 1_800_000_000_000
+
+
+def batches(count=5, skews_s=RIGHT):
+    return {T0_MS + 500 * k: Acknowledged(tuple(30 + (k + 1) % 37 + i / 32 for i in range(N)), skews_s) for k in range(count)}
+
+
+def exported(sent, off_ms=0, leave_out=(), change=(), twice=()):
+    """What VictoriaMetrics exports of ``sent``; places (k, GPU) may be left out, changed or written twice."""
+    times = sorted(sent)
+    lines = []
+    for i in range(N):
+        rows = [(t + off_ms, sent[t].values[i] + (1 if (k, i) in change else 0)) for k, t in enumerate(times)]
+        rows = [row for k, row in enumerate(rows) for _ in range(2 if (k, i) in twice else 1) if (k, i) not in leave_out]
+        metric = {"asset": f"n{i // GPUS}g{i % GPUS}", "origin": "measured"}
+        lines.append(json.dumps({"metric": metric, "timestamps": [t for t, _ in rows], "values": [v for _, v in rows]}))
+    physics = {"asset": "n0g0", "origin": "modelled"}
+    return [*lines, json.dumps({"metric": physics, "timestamps": times, "values": [1.0] * len(times)})]
+
+
+def found(sent, lines):
+    figures = samples(sent, Kept(iter(lines)))
+    return {name.removesuffix("_samples_count"): value for name, value in figures.items() if value}
+
+
+def test_samples_that_are_whole_are_found_so():
+    assert found(batches(), exported(batches())) == {"acknowledged": 5 * N}
+
+
+@pytest.mark.parametrize(
+    ("planted", "says"),
+    [
+        ({"leave_out": [(2, 3), (4, 0)]}, {"lost": 2}),
+        ({"change": [(1, 1)]}, {"wrong": 1}),
+        ({"twice": [(0, 5), (3, 5), (3, 6)]}, {"doubled": 3}),
+    ],
+)
+def test_what_is_lost_changed_or_doubled_is_counted(planted, says):
+    assert found(batches(), exported(batches(), **planted)) == {"acknowledged": 5 * N, **says}
+
+
+def test_what_came_while_the_clock_was_behind_counts_as_of_its_arrival_and_only_then():
+    sent = batches(skews_s=frozenset({-600.0}))
+    shifted = exported(sent, off_ms=-600_000 + 40)
+    assert found(sent, shifted) == {"acknowledged": 5 * N, "as_of_arrival": 5 * N}
+    assert found(batches(), shifted) == {"acknowledged": 5 * N, "lost": 5 * N}, "a clock that was right moves nothing"
+    assert found(sent, [*shifted, *exported(sent)])["doubled"] == 5 * N
+
+
+def job(number, kind="marked", submit_s=1000.0, due_s=20_000.0):
+    return Submitted(str(number), kind, submit_s, due_s)
+
+
+def begun(values, stage="begun"):
+    return {"stage": stage, "targets": list(values), "values": list(values.values())}
+
+
+def said(*pairs):
+    return "\n".join(f"[t] _slurm_rpc: _update_job: setting begin to {at} for JobId={number}" for number, at in pairs)
+
+
+def counted(jobs, audit, log):
+    figures = orders(jobs, audit, log)
+    quiet = ("jobs_submitted_count", "orders_seen_count")
+    return {name.removesuffix("_count"): value for name, value in figures.items() if value and name not in quiet}
+
+
+def test_orders_as_written_down_and_as_agreed_are_found_so():
+    audit = [begun({"1": 9000.0}), begun({"1": 0.0}, "reverting")]
+    log = said((1, "2026-11-26T09:00:00"), (1, "2026-11-26T06:00:00"))
+    assert counted([job(1), job(2, "plain")], audit, log) == {}
+    assert orders([job(1)], audit, log)["orders_seen_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("audit", "log", "says"),
+    [
+        ([begun({"1": 9000.0})], said((1, "a"), (1, "b")), {"orders_unexplained": 1}),
+        ([begun({"1": 9000.0})] * 2, said((1, "a"), (1, "a")), {"orders_doubled": 1}),
+        ([begun({"1": 19_990.0})], said((1, "a")), {"orders_out_of_bounds": 1}),
+        ([begun({"7": 5.0})], "", {"orders_out_of_bounds": 1}),
+        ([begun({"2": 5.0})], said((2, "a")), {"touched_without_consent": 1}),
+    ],
+)
+def test_orders_that_should_not_be_are_counted(audit, log, says):
+    assert counted([job(1), job(2, "plain")], audit, log) == says
+
+
+def test_what_is_still_held_back_is_counted():
+    queue = [
+        {"job_id": 1, "job_state": "PENDING", "comment": "icctwin:deadline=x [icctwin: waits]", "eligible_time": 1600},
+        {"job_id": 2, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 9000},
+        {"job_id": 3, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 1600},
+        {"job_id": 4, "job_state": "COMPLETED", "comment": "[icctwin: waited]", "eligible_time": 9000},
+    ]
+    assert held([job(i) for i in range(1, 5)], queue) == 2
+
+
+def test_memory_that_grows_is_told_from_memory_that_breathes():
+    rng = np.random.Generator(np.random.PCG64(1))
+    hours = np.arange(600) * 2 / 3600
+    breath = np.convolve(rng.normal(0, 1.5, 620), np.ones(21) / 21, "valid")  # errors that hang together
+    _, low, high = slope_with_interval(hours, 200 + breath)
+    assert low < 0 < high
+    _, low, high = slope_with_interval(hours, 200 + 30 * hours + breath)
+    assert low < 30 < high
+    assert low > 0
+    lives = [(2.0 * k, 1, 500_000_000) for k in range(300)] + [(600 + 2.0 * k, 2, 100_000_000 + 1000 * k) for k in range(300)]
+    figures = memory({"tasks": lives}, 700.0)
+    assert figures["rss_tasks_bytes"] == 500_000_000
+    assert figures["rss_tasks_slope_mb_per_h"] == pytest.approx(1.8)  # of the process that lived last alone

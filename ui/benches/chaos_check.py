@@ -1,0 +1,188 @@
+"""The checker of the chaos bench: samples against what the store has, orders against what Slurm saw, memory over time. All but
+the scale are functions of what was written down, so that ``tests/test_chaos.py`` can plant what they must find."""
+
+import json
+import re
+import threading  # noqa: TID251 - a bench drives from outside what tasks drive inside
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ui.benches.chaos_people import GRACE_S, JOB_RUNS_S, Acknowledged, Submitted
+from ui.benches.chaos_world import GPUS, NODES, Server
+
+NEAR_MS = 5000  # how far beside its skewed time a sample may be kept: the clock is set wrong within a second or so
+LONGEST_WAIT_S = 86_400.0 + 60.0  # of the guard, after a job's submission
+WEIGH_S, HAC_S = 2.0, 60.0
+LEAST_WEIGHED = 60
+
+Key = tuple[int, int]  # time [ms], GPU
+
+
+class Kept:
+    """What the store has of GPU temperatures, every write of it."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        """``lines``: of VictoriaMetrics' export, JSON each."""
+        self.values: dict[Key, float] = {}
+        self.again = self.changed = 0  # written again as it was, and as another
+        for asset, times, column in _series(lines):
+            for time_ms, value in zip(times, column, strict=True):
+                before = self.values.setdefault((time_ms, asset), value)
+                if before is not value:
+                    self.again, self.changed = self.again + (before == value), self.changed + (before != value)
+        by_asset: dict[int, list[int]] = defaultdict(list)
+        for time_ms, asset in self.values:
+            by_asset[asset].append(time_ms)
+        self._times = {asset: np.sort(np.array(times)) for asset, times in by_asset.items()}
+
+    def near(self, time_ms: float, asset: int, value: float) -> int:
+        """How many samples with this value lie about here."""
+        times = self._times.get(asset, np.empty(0, dtype=np.int64))
+        low, high = np.searchsorted(times, [time_ms - NEAR_MS, time_ms + NEAR_MS])
+        return sum(self.values[int(at), asset] == value for at in times[low:high])
+
+
+def _series(lines: Iterator[str]) -> Iterator[tuple[int, list[int], list[float]]]:
+    """(GPU, times [ms], values) of each series of temperatures as it was sent: whether a value was doubted is a series of its
+    own."""
+    at = {f"n{i // GPUS}g{i % GPUS}": i for i in range(NODES * GPUS)}
+    for line in lines:
+        one = json.loads(line)
+        if one["metric"].get("origin") == "measured":  # and not what physics expects of the same moment
+            asset = at.get(one["metric"].get("asset", ""), -1)
+            if asset >= 0:
+                yield asset, one["timestamps"], one["values"]
+
+
+def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, int]:
+    """Every acknowledged sample must be there once and as it was sent: at its own time, or, where the centre's clock was behind
+    it, as of when it came."""
+    lost = wrong = moved = double = 0
+    for time_ms, batch in acknowledged.items():
+        behind = [skew_s for skew_s in batch.skews_s if skew_s < 0]
+        for asset, value in enumerate(batch.values):
+            found = kept.values.get((time_ms, asset))
+            shifted = sum(kept.near(time_ms + 1000 * skew_s, asset, value) for skew_s in behind)
+            lost += found is None and not shifted
+            wrong += found is not None and found != value
+            moved += found is None and shifted > 0
+            double += found is not None and shifted > 0
+    return {
+        "acknowledged_samples_count": len(acknowledged) * NODES * GPUS,
+        "lost_samples_count": lost,
+        "wrong_samples_count": wrong + kept.changed,
+        "doubled_samples_count": double + kept.again,
+        "as_of_arrival_samples_count": moved,
+    }
+
+
+def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int]:
+    """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered."""
+    seen = re.findall(r"_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log)
+    plain = {job.id for job in jobs if job.kind == "plain"}
+    begins: dict[str, list[str]] = defaultdict(list)
+    for what, value, job in seen:
+        if what == "begin":
+            begins[job].append(value)
+    ordered: Counter[str] = Counter()
+    by_id = {job.id: job for job in jobs}
+    outside = 0
+    for record in audit:
+        if record.get("stage") in ("begun", "reverting") and "targets" in record:
+            ordered.update(record["targets"])
+            if record["stage"] == "begun":
+                outside += sum(
+                    bool(value) and _outside(by_id.get(job), float(value))
+                    for job, value in zip(record["targets"], record["values"], strict=True)
+                )
+    return {
+        "jobs_submitted_count": len(jobs),
+        "orders_seen_count": sum(map(len, begins.values())),
+        "touched_without_consent_count": sum(job in plain for _, _, job in seen),
+        "orders_unexplained_count": sum(max(0, len(values) - ordered[job]) for job, values in begins.items()),
+        "orders_doubled_count": sum(a == b for values in begins.values() for a, b in pairwise(values)),
+        "orders_out_of_bounds_count": outside,
+    }
+
+
+def _outside(job: Submitted | None, begin_s: float) -> bool:
+    """Whether a begin time is beyond what the owner of ``job``, or the guard, allows; an unknown job may have none."""
+    return job is None or begin_s + JOB_RUNS_S > job.due_s or begin_s > job.submit_s + LONGEST_WAIT_S
+
+
+def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]]) -> int:
+    """How many waiting jobs still have a begin time, or words, of ours after everything was let go."""
+    own = {job.id: job.submit_s + GRACE_S for job in jobs}
+    found = 0
+    for one in queue:
+        job = str(one["job_id"])
+        if one["job_state"] == "PENDING" and job in own:
+            late = float(one.get("eligible_time") or 0) > own[job] + 60
+            found += late or "[icctwin:" in str(one.get("comment"))
+    return found
+
+
+class Scale:
+    """Weighs the processes every ``WEIGH_S``: name -> (time on the monotonic clock, pid, resident bytes)."""
+
+    def __init__(self, servers: Mapping[str, Server]) -> None:
+        self._servers = servers
+        self.rows: dict[str, list[tuple[float, int, int]]] = {name: [] for name in servers}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(WEIGH_S):
+            for name, server in self._servers.items():
+                try:
+                    process = server.process
+                    if process is not None:
+                        self.rows[name].append((time.monotonic(), process.pid, process.memory_info().rss))
+                except psutil.Error:
+                    continue  # it was killed between the two
+
+
+def memory(rows: Mapping[str, Sequence[tuple[float, int, int]]], from_s: float) -> dict[str, float]:
+    """The most that each process took, and how much it grew by in an hour: slope and 95 % interval [MB/h] of a line through
+    what the process that lived last was weighed at since ``from_s`` (errors correlated over ``HAC_S``)."""
+    figures: dict[str, float] = {}
+    for name, found in rows.items():
+        figures[f"rss_{name}_bytes"] = max((rss for _, _, rss in found), default=0)
+        last = found[-1][1] if found else 0
+        calm = np.array([(at, rss) for at, pid, rss in found if pid == last and at >= from_s])
+        if len(calm) < LEAST_WEIGHED:
+            continue
+        slope, low, high = slope_with_interval((calm[:, 0] - calm[0, 0]) / 3600, calm[:, 1] / 1e6)
+        figures |= {
+            f"rss_{name}_slope_mb_per_h": slope,
+            f"rss_{name}_slope_low_mb_per_h": low,
+            f"rss_{name}_slope_high_mb_per_h": high,
+            f"rss_{name}_weighed_s": float(np.ptp(calm[:, 0])),
+        }
+    return figures
+
+
+def slope_with_interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Slope of a straight line and its 95 % interval with Newey-West errors (Newey and West 1987), lags of ``HAC_S``."""
+    import statsmodels.api as sm
+
+    lags = min(round(HAC_S / WEIGH_S), len(x) // 4)
+    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="HAC", cov_kwds={"maxlags": lags})
+    low, high = fit.conf_int()[1]
+    return float(fit.params[1]), float(low), float(high)

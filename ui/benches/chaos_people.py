@@ -1,0 +1,174 @@
+"""Who lives in the world of the chaos bench: whoever sends samples, whoever is paged, and the owners of jobs."""
+
+import json
+import subprocess
+import threading  # noqa: TID251 - a bench drives from outside what tasks drive inside
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from ui.benches.chaos_world import GPUS, HOT_C, NODES, TOKEN
+from ui.benches.slurm_server import SlurmServer
+
+JOB_EVERY_S, JOB_RUNS_S, JOB_LIMIT_S = 8.0, 15.0, 60.0
+GRACE_S, DUE_S = 600.0, 8 * 3600.0  # what marked jobs give to be looked at, and by when they must have ended
+OUT_AFTER_S = 90.0  # so long after its submission an owner takes a job out
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A batch that was answered with 204: values of all GPUs; ``skews_s``: how far the centre's clock may have been off."""
+
+    values: tuple[float, ...]
+    skews_s: frozenset[float]
+
+
+class Sender:
+    """Pushes a batch of all GPUs' temperatures twice a second, and keeps what was taken: time [ms] -> batch. Its clock is
+    right; ``skews_s`` is for whoever sets the centre's wrong."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/api/v2/write?precision=ms"
+        self.acknowledged: dict[int, Acknowledged] = {}
+        self.refused, self.hot = 0, -1
+        self.skews_s = frozenset({0.0})
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        count = 0
+        while not self._over.wait(0.5):
+            count += 1
+            self._send(count, int(time.time() * 1000))  # noqa: TID251 - a sender has a clock of its own
+
+    def _send(self, count: int, time_ms: int) -> None:
+        values = [30 + count % 37 + i / 32 for i in range(NODES * GPUS)]
+        if self.hot >= 0:
+            values[self.hot] = HOT_C + count % 37 / 64  # no two batches alike, so that none is taken for another
+        lines = [
+            f"DCGM_FI_DEV,gpu={i % GPUS},Hostname=gpu{i // GPUS + 1:02d} GPU_TEMP={value} {time_ms}"
+            for i, value in enumerate(values)
+        ]
+        asked = urllib.request.Request(  # noqa: S310 - an address of ours
+            self._url, "\n".join(lines).encode(), {"Authorization": f"Token {TOKEN}"}, method="POST"
+        )
+        skews_s = self.skews_s
+        try:
+            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - as above
+                if answer.status == 204:
+                    self.acknowledged[time_ms] = Acknowledged(tuple(values), skews_s | self.skews_s)
+        except (OSError, urllib.error.HTTPError):
+            self.refused += 1
+
+
+class Hook:
+    """Takes pages, or refuses them while it is ``away``."""
+
+    def __init__(self) -> None:
+        self.away, self.pages = False, []  # type: ignore[var-annotated]
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+                if not hook.away:
+                    number = self.headers.get("Idempotency-Key") or self.headers.get("webhook-id") or ""
+                    hook.pages.append((body["status"], [one["labels"]["asset"] for one in body["alerts"]], number))
+                self.send_response(503 if hook.away else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_port)
+
+    def told(self, status: str, asset: str) -> int:
+        """How many pages of this status about this asset came."""
+        return sum(said == status and asset in assets for said, assets, _ in self.pages)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A job as its owner knows it: ``kind`` plain (nobody may touch it), marked (it may wait until ``due_s``) or out (marked,
+    and taken out later); times in s since 1970."""
+
+    id: str
+    kind: str
+    submit_s: float
+    due_s: float
+    taken_out: bool = False
+
+
+class Owners:
+    """Submit jobs of mixed consent to a real Slurm, by a seed; where it does not answer they come again."""
+
+    def __init__(self, server: SlurmServer, rng: np.random.Generator) -> None:
+        self._server, self._rng = server, rng
+        self.jobs: list[Submitted] = []
+        self.refused = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        """Begin to submit."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Submit no more."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(JOB_EVERY_S):
+            try:
+                self._submit()
+                self._take_out()
+            except subprocess.SubprocessError:  # slurmctld is away or frozen
+                self.refused += 1
+
+    def _submit(self) -> None:
+        kind = str(self._rng.choice(["plain", "marked", "out"], p=[0.3, 0.5, 0.2]))
+        now_s = time.time()  # noqa: TID251 - an owner has a clock of its own
+        due_s = now_s + DUE_S
+        due = f"{datetime.fromtimestamp(due_s, UTC):%Y-%m-%dT%H:%M:%S}Z"
+        words = ["--comment", f"icctwin:deadline={due};runs={JOB_RUNS_S:g}s", f"--begin=now+{GRACE_S:.0f}"]
+        words = words if kind != "plain" else []
+        run = ("--wrap", f"sleep {JOB_RUNS_S:g}", "-o", "/dev/null", "--gpus=1", "-N1", "-t", f"{JOB_LIMIT_S / 60:.0f}")
+        job = self._server.run("sbatch", "--parsable", *words, *run)
+        self.jobs.append(Submitted(job, kind, now_s, due_s if words else float("inf")))
+
+    def _take_out(self) -> None:
+        now_s = time.time()  # noqa: TID251 - as above
+        for job in self.jobs:
+            if job.kind == "out" and not job.taken_out and now_s > job.submit_s + OUT_AFTER_S:
+                self._server.run("scontrol", "update", f"JobId={job.id}", "Comment=icctwin:off")
+                job.taken_out = True
