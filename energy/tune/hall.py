@@ -59,9 +59,9 @@ class AirHall:
     def knobs(self) -> tuple[Knob, ...]:
         """Supply air, condenser water, and return air, which says how much air fans blow."""
         return (
-            Knob("supply_air_c", *self.supply_c, 0.5, 1.0, SUPPLY_C),
+            Knob("supply_air_c", *self.supply_c, 1.0, 1.0, SUPPLY_C),
             Knob("condenser_c", 14.0, 29.0, 3.0, 3.0, CONDENSER_C, dwell=2),
-            Knob("room_c", *self.room_c, 2.0, 2.0, ROOM_C),
+            Knob("room_c", *self.room_c, 1.0, 2.0, ROOM_C),
         )
 
     @property
@@ -71,8 +71,8 @@ class AirHall:
 
     @property
     def reserves(self) -> tuple[float, ...]:
-        """Air follows its set point within a step; too cold an inlet harms nothing at once, and is kept off by less."""
-        return (0.0, -0.25)
+        """Air follows its set point within a step; too cold an inlet harms nothing at once: its spread alone is kept off."""
+        return (0.0, -0.3)
 
     def limits(self, case: Case) -> Floats:
         """float64[..., 2]: room to the inlet's bounds [K]."""

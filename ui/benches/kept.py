@@ -101,7 +101,8 @@ def commissioned(plant: Plant, climate: str, seed: int, spans: Spans) -> list[Re
         sides = {f"{side}:{name}": np.array([getattr(r, side)[name] for r in rows]) for side, name in _columns(rows[0])}
         return {"settings": np.array([r.settings for r in rows]), "table": np.array(table), **sides}
 
-    what = [*_world(plant, plant.model, climate, spans), _text(_PLANTS), repr(plant.physics), repr(plant.physics.knobs), seed]
+    moves = [(knob.low, knob.high, knob.ramp, knob.own) for knob in plant.physics.knobs]
+    what = [*_world(plant, plant.model, climate, spans), _text(_PLANTS), repr(plant.physics), moves, seed]
     found = _from_disk(what, made)
     sides = [tuple(key.split(":", 1)) for key in found if ":" in key]
 
