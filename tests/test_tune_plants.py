@@ -1,5 +1,8 @@
 """The tuner on plants that are not ours: EnergyPlus, days instead of years (``icctwin bench cooling`` has the years)."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,6 +93,23 @@ def test_the_hall_runs_on_its_patched_model_and_own_control() -> None:
     facility_w = warm.readings["facility_w"][50]
     lights_w = facility_w - sum(parts_w.values())
     assert 0 <= lights_w < 0.05 * facility_w, "the parts sum to the meter but for light"
+
+
+def test_a_bench_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was run is read back the same without the engine; a tuner with other options is another run."""
+    monkeypatch.setattr(kept, "_FOLDER", tmp_path)
+    span = ((100, 100),)
+    first = kept.tuned(loop(), "sterling_4a", EAGER, (), span)
+    read = kept.commissioned(loop(), "sterling_4a", 3, span)
+    assert not list(tmp_path.glob("*.part"))
+    monkeypatch.setattr(energyplus, "run", None)
+    again = kept.tuned(loop(), "sterling_4a", EAGER, (), span)
+    assert all((np.asarray(getattr(first, name)) == np.asarray(getattr(again, name))).all() for name in kept.Tuned.__slots__)
+    back = kept.commissioned(loop(), "sterling_4a", 3, span)
+    assert [(one.time_s, one.parts_w, one.margins) for one in back] == [(one.time_s, one.parts_w, one.margins) for one in read]
+    assert all((one.settings == other.settings).all() for one, other in zip(back, read, strict=True))
+    with pytest.raises(TypeError):
+        kept.tuned(loop(), "sterling_4a", replace(EAGER, horizon=3), (), span)
 
 
 def test_an_engine_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

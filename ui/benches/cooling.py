@@ -29,7 +29,8 @@ from ui.commands import tell
 
 JUDGED = ("chicago_5a", "phoenix_2b", "san_francisco_3c", "miami_1a")
 COMMISSIONED_IN, SEED = ("sterling_4a", "las_vegas_3b", "tampa_2a"), 7
-COMMISSIONED = Options(shadow=12, probe=0)  # of a plant whose response was tried elsewhere: nothing more is tried out
+NEW = Options(shadow=24, probe=0)  # watched for half a day; what is tried out is what seems to pay
+COMMISSIONED = Options(shadow=12, probe=0)  # of a plant whose response was tried elsewhere
 BEST = 3  # of the grid, tried on all that is judged
 _DAY = round(86_400 / STEP_S)
 _GRIDS: Mapping[str, tuple[tuple[float, ...], ...]] = {
@@ -113,7 +114,7 @@ def _judge(
     name: str, make: Callable[[], Plant], before: Sequence[Any], climate: str, judged: Judged
 ) -> tuple[Figures, Figures]:
     plant, after = make(), slice(judged.lead_days * _DAY, None)
-    options = COMMISSIONED if before else Options()
+    options = COMMISSIONED if before else NEW
     own = [knob.own for knob in plant.physics.knobs]
     default = _own_control(name, make(), own, climate, judged)
     fixed = _best_constant(make, climate, _GRIDS[name.split("_")[0]], judged)
