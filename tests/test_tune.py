@@ -15,21 +15,23 @@ from energy.tune.course import Courses
 from energy.tune.hall import AirHall
 from energy.tune.knobs import Knob, lattice
 from energy.tune.learn import Learned
-from energy.tune.loop import PG25_JPKGK, WarmLoop
+from energy.tune.loop import LEAST_K, PG25_JPKGK, WarmLoop
 from energy.tune.seen import Seen
 from energy.tune.surely import AIM, Surely
 from energy.tune.tuner import Decision, Options, Reading, Tuner
+from energy.tune.water import dew_point_c
 
 LOOP = WarmLoop(27e6, 759.0, 12e6)
+DEW_C = 5.0  # of the room
 QUICK = Options(horizon=3, shadow=6, probe=12)
-bounded = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Bench:
     """A warm-water loop of other equations, and a tuner on it."""
 
-    def __init__(self, options: Options = QUICK, seed: int = 1) -> None:
-        self.tuner, self.rng = Tuner(LOOP, options), np.random.Generator(np.random.PCG64(seed))
+    def __init__(self, options: Options = QUICK, seed: int = 1, loop: WarmLoop = LOOP) -> None:
+        self.tuner, self.rng = Tuner(loop, options), np.random.Generator(np.random.PCG64(seed))
         self.settings, self.time_s, self.made = self.tuner.own.copy(), 0.0, [self.tuner.own.copy()]
         self.fouled = 0.0  # how much less the exchanger passes: 0 clean, 1 half
 
@@ -45,7 +47,9 @@ class Bench:
             "tower": 3e7 * load / max(supply - gap - wet_c, 2.0) ** 2,
         }
         noisy = {name: value * (1 + 0.003 * self.rng.standard_normal()) for name, value in parts.items()}
-        margins = {name: float(value) for name, value in LOOP.measured(*map(np.asarray, (supply, back, flow, load))).items()}
+        margins = {
+            name: float(value) for name, value in LOOP.measured(*map(np.asarray, (supply, back, flow, load, 5.0))).items()
+        }
         return Reading(self.time_s, self.settings, wet_c + 5, wet_c, load, noisy, margins)
 
     def go(self, reading: Reading) -> Decision:
@@ -89,12 +93,13 @@ def test_bounds_and_ramps_are_kept_whatever_comes(wet: list[float], load: list[f
 @given(st.lists(st.tuples(st.floats(-10, 35), st.floats(0.2, 1)), min_size=40, max_size=60))
 def test_a_knob_rests_for_its_dwell(days: list[tuple[float, float]]) -> None:
     hall = AirHall(1e5)
-    tuner, now, moves = Tuner(hall, QUICK), np.array([18.0, 20.0]), []
+    tuner, own, moves = Tuner(hall, QUICK), np.array([knob.own for knob in hall.knobs]), []
+    now = own
     for i, (dry, load) in enumerate(days):
         margins = {"inlet_high_k": 8.0, "inlet_low_k": 3.0}
         parts = {"it": 1e5 * load, "fan": 4e3, "cold": 1e4}
         made = tuner.step(Reading(1800.0 * i, now, dry, dry - 4, load, parts, margins))
-        after = np.array([18.0, 20.0]) if made.settings is None else made.settings
+        after = own if made.settings is None else made.settings
         moves += [i] if made.settings is not None and after[1] != now[1] else []
         moves = [] if made.settings is None else moves
         now = after
@@ -197,12 +202,49 @@ def test_an_exchanger_that_fouls_costs_no_bound_and_is_followed() -> None:
         wet, load = 20 + 3 * np.sin(i / 7.6), 0.6 + 0.2 * np.sin(i / 5)
         reading = bench.reading(wet, load)
         assert min(reading.margins.values()) > 0, f"a bound was broken at decision {i}: {reading.margins}"
-        terms = LOOP.terms(Case(reading.settings[None], *(np.array([x]) for x in (wet + 5, wet, load))))
+        terms = bench.tuner.physics.terms(Case(reading.settings[None], *(np.array([x]) for x in (wet + 5, wet, load))))
         expected_w = LOOP.it_w * sum(float(bench.tuner.learned[name].expect(rows)[0]) for name, rows in terms.items())
         off_frac.append(abs(expected_w / sum(reading.parts_w.values()) - 1))
         bench.go(reading)
     assert np.mean(off_frac[-48:]) < 0.01
     assert (np.array(bench.made[12:96]) != bench.tuner.own).any(), "it did tune"
+
+
+def test_how_near_towers_come_is_learned_from_what_supply_shows() -> None:
+    """Towers that come half as near as the correlation says, and then twice as near: found within a day each; a silent sensor
+    says nothing."""
+    case = Case(np.array([22.0, 0.6, 1.0]), *(np.array(x) for x in (25.0, 20.0, 0.8)))
+    full_k = float(LOOP._approach(case))
+    assert LOOP.adapted(case, {"class_k": float("nan")}) is LOOP
+    assert LOOP.adapted(case, {}) is LOOP
+    physics = LOOP
+    for frac in (1.5, 0.7):
+        for _ in range(48):
+            got_c = max(22.0, 20.0 + frac * full_k + LEAST_K)
+            physics = physics.adapted(case, {"class_k": LOOP.class_c - got_c})
+        assert physics.approach_frac == pytest.approx(frac, rel=0.01)
+    cold = case._replace(wet_bulb_c=np.array(0.0))
+    assert physics.adapted(cold, {"class_k": LOOP.class_c - 22.0}) is physics, "what was held easily says nothing of the limit"
+
+
+def test_what_condenses_is_not_ordered_however_cheap_cold_water_is() -> None:
+    """Humid air from one hour to the next: supply is never ordered below the room's dew point and its margin."""
+    for wet in np.linspace(-5.0, 24.0, 12):
+        for off in (0.5, 4.0):
+            air = (np.array([wet + off]), np.array([wet]), np.array([0.6]))
+            cold = LOOP.limits(Case(np.array([[17.0, 0.5, 1.0]]), *air))[0, LOOP.margins.index("dew_k")]
+            dew_c = min(float(dew_point_c(np.array(wet + off), np.array(wet))), LOOP.dried_c)
+            assert cold == pytest.approx(17.0 - dew_c - LOOP.dew_margin_k)
+    bench = Bench(loop=replace(LOOP, supply_c=(10.0, 32.0)))
+    for i in range(96):
+        wet = 4.0 if i < 48 else 19.0
+        reading = bench.reading(wet, 0.6)
+        dew_c = min(float(dew_point_c(np.array(wet + 5.0), np.array(wet))), LOOP.dried_c)
+        bench.go(reading._replace(margins=reading.margins | {"dew_k": float(bench.settings[0]) - dew_c - LOOP.dew_margin_k}))
+        if 20 < i < 48:
+            coldest_c = float(bench.settings[0])
+            assert coldest_c >= dew_c + LOOP.dew_margin_k
+    assert coldest_c < dew_c + LOOP.dew_margin_k <= bench.settings[0], "what was cheap before is not allowed any more"
 
 
 def test_margins_are_judged_at_the_load_that_may_come_not_at_the_one_foreseen() -> None:

@@ -87,6 +87,27 @@ def test_a_plan_stands_until_the_next_decision_and_ends_by_itself(past) -> None:
     assert all(action.until <= NOW + timedelta(hours=1) for action in first.actions), "nobody renews it: the plant's own"
 
 
+def test_what_is_held_without_a_move_is_renewed_before_it_ends(past) -> None:  # type: ignore[no-untyped-def]
+    """Twelve hours of steady weather with every plan carried out: the plant arrives where nothing better is in reach, and what
+    was ordered is ordered again before it goes back."""
+    lever, now_c, until, stays = taught(past), {"pl": PLANT_C, "c1": LOOP_C}, {}, 0
+    own = dict(now_c)
+    for i in range(24):
+        now = NOW + timedelta(seconds=EVERY_S * i)
+        assert all(end > now for end in until.values()), f"an order ended at decision {i} though the tuner still wants it"
+        state = read(SITE, HOT, now_c["pl"], now_c["c1"], now)
+        plan = lever.propose(SITE, state, no_jobs(), no_outlook(), now)
+        assert plan is not None
+        assert guard(plan, SITE, state, (), now, Limits(), ()).allowed
+        moved = {action.asset: action.value for action in plan.actions if abs(action.value - now_c[action.asset]) > 0.05}
+        stays += not moved
+        assert bool(moved) == str(plan.reason).startswith("Tune")
+        now_c |= {action.asset: action.value for action in plan.actions}
+        until = {action.asset: action.until for action in plan.actions}
+        assert {name for name in own if abs(now_c[name] - own[name]) > 0.05} <= set(until), "each one that is held"
+    assert stays > 6
+
+
 def test_what_is_silent_or_stale_gets_no_plan(past) -> None:  # type: ignore[no-untyped-def]
     lever = taught(past)
     assert proposed(lever, HOT) is not None

@@ -1,12 +1,15 @@
 """The tuner on plants that are not ours: EnergyPlus, days instead of years (``icctwin bench cooling`` has the years)."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from energy.tune.tuner import Options, Reading
 from twin.errors import ConfigError
-from ui.benches import energyplus, steered
-from ui.benches.cooling import _kept, frontier_like_w
+from ui.benches import energyplus, kept, steered
+from ui.benches.cooling import bounds_kept, frontier_like_w
 from ui.benches.energyplus import STEP_S
 from ui.benches.steered import HallPlant, LoopPlant, Steered
 
@@ -41,8 +44,8 @@ def test_a_warm_water_loop_takes_less_and_keeps_its_bounds(done: Steered) -> Non
     facility = [plant.facility_w(run)[after].mean() for run in (done.run, fixed)]
     assert cooling[0] < 0.722 * cooling[1]
     assert facility[0] < facility[1]
-    kept = _kept(plant, done)
-    assert kept == {"violations_count": 0, "ramp_violations_count": 0, "dwell_violations_count": 0}
+    found = bounds_kept(plant.physics.knobs, kept.tuned_of(plant, done))
+    assert found == {"violations_count": 0, "ramp_violations_count": 0, "dwell_violations_count": 0}
 
 
 def test_what_it_promises_is_what_the_plant_does(done: Steered) -> None:
@@ -83,13 +86,30 @@ def test_the_hall_runs_on_its_patched_model_and_own_control() -> None:
     except ConfigError as error:
         pytest.skip(str(error))
     span = ((190, 191),)
-    cool, warm = (steered.constant(plant, np.array([supply, 20.0]), "sterling_4a", span) for supply in (15.0, 22.0))
+    cool, warm = (steered.constant(plant, np.array([supply, 20.0, 23.0]), "sterling_4a", span) for supply in (15.0, 22.0))
     assert warm.readings["west_inlet_c"].mean() - cool.readings["west_inlet_c"].mean() > 4
     assert warm.readings["cooling_w"].mean() < 0.95 * cool.readings["cooling_w"].mean()
-    parts_w = plant.reading({name: column[50] for name, column in warm.readings.items()}, np.zeros(2), 50).parts_w
+    parts_w = plant.reading({name: column[50] for name, column in warm.readings.items()}, np.zeros(3), 50).parts_w
     facility_w = warm.readings["facility_w"][50]
     lights_w = facility_w - sum(parts_w.values())
     assert 0 <= lights_w < 0.05 * facility_w, "the parts sum to the meter but for light"
+
+
+def test_a_bench_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was run is read back the same without the engine; a tuner with other options is another run."""
+    monkeypatch.setattr(kept, "_FOLDER", tmp_path)
+    span = ((100, 100),)
+    first = kept.tuned(loop(), "sterling_4a", EAGER, (), span)
+    read = kept.commissioned(loop(), "sterling_4a", 3, span)
+    assert not list(tmp_path.glob("*.part"))
+    monkeypatch.setattr(energyplus, "run", None)
+    again = kept.tuned(loop(), "sterling_4a", EAGER, (), span)
+    assert all((np.asarray(getattr(first, name)) == np.asarray(getattr(again, name))).all() for name in kept.Tuned.__slots__)
+    back = kept.commissioned(loop(), "sterling_4a", 3, span)
+    assert [(one.time_s, one.parts_w, one.margins) for one in back] == [(one.time_s, one.parts_w, one.margins) for one in read]
+    assert all((one.settings == other.settings).all() for one, other in zip(back, read, strict=True))
+    with pytest.raises(TypeError):
+        kept.tuned(loop(), "sterling_4a", replace(EAGER, horizon=3), (), span)
 
 
 def test_an_engine_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

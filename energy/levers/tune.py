@@ -33,7 +33,8 @@ from twin.state import State
 NAME = "tune"
 EVERY_S = 1800.0  # between decisions: water that was moved has settled
 EXPIRES_S = 2 * EVERY_S  # an order that is not renewed ends by then
-MOST = 16  # setpoints in one plan
+MOST = 12  # setpoints in one plan: two plans an hour are what the guard lets pass
+_SAME_K = 0.04  # nearer than this is the same setting: below any grid
 SMALLEST_GAIN_FRAC = 0.0005  # of facility power: smaller gains are not worth touching a plant for
 COLD_KINDS, MODEL_DOUBT, MODEL_LEAST = ("chiller", "tower", "drycooler"), 1.5, 0.002
 ENOUGH = 48  # readings of the past after which it need not only watch first
@@ -155,7 +156,7 @@ class Tune:
         effect = replace(made.effect, horizon_s=EXPIRES_S)
         if effect.high_w >= 0 or -effect.facility_power_w < SMALLEST_GAIN_FRAC * facility_w:
             return None
-        aims = _aims(site, chain, made.settings - self._from_c, get)
+        aims = _aims(site, chain, made.settings - self._from_c, made.settings - tuner.own, get)
         if not 0 < len(aims) <= MOST:
             return None
         readings = min(learned.count for learned in tuner.learned.values())
@@ -184,7 +185,9 @@ def _written(
     }
     actions = tuple(Action(asset, SETPOINT, aim, until, f"{key}/{asset}") for asset, aim in aims)
     expires = min(now + timedelta(seconds=600), until)
-    return Plan(key, NAME, actions, Message(BOTH if len(was) > 1 else ONE, said), effect, now, expires)
+    moved = float(np.abs(settings - was).max()) > _SAME_K
+    text = (BOTH if moved else KEEP_BOTH) if len(was) > 1 else (ONE if moved else KEEP_ONE)
+    return Plan(key, NAME, actions, Message(text, said), effect, now, expires)
 
 
 BOTH = (
@@ -195,6 +198,14 @@ BOTH = (
 ONE = (
     "Tune coolant to {coolant_c:.1f} °C ({coolant_k:+.1f} K): the centre takes {saving_kwh:.1f} kWh less in {hours:.0f} h "
     "({low_kwh:.1f} to {high_kwh:.1f}) than by its own settings, by {readings} readings of this plant"
+)
+KEEP_BOTH = (
+    "Keep plant water at {water_c:.1f} °C and coolant at {coolant_c:.1f} °C: the centre takes {saving_kwh:.1f} kWh less in "
+    "{hours:.0f} h ({low_kwh:.1f} to {high_kwh:.1f}) than by its own settings, by {readings} readings of this plant"
+)
+KEEP_ONE = (
+    "Keep coolant at {coolant_c:.1f} °C: the centre takes {saving_kwh:.1f} kWh less in {hours:.0f} h ({low_kwh:.1f} to "
+    "{high_kwh:.1f}) than by its own settings, by {readings} readings of this plant"
 )
 
 
@@ -219,15 +230,16 @@ def _reading(chain: _Chain, get: Get, time_s: float) -> Reading:
     return Reading(time_s, settings, dry_c, wet_c, it_w, parts, {})
 
 
-def _aims(site: Site, chain: _Chain, move_k: Floats, get: Get) -> list[tuple[str, float]]:
-    """Each setpoint moved by its knob's move, at most its step; those that are not read stay."""
+def _aims(site: Site, chain: _Chain, move_k: Floats, held_k: Floats, get: Get) -> list[tuple[str, float]]:
+    """Each setpoint moved by its knob's move, at most its step; those that are not read stay. A knob that rests away from the
+    site's own setting (``held_k``) is ordered where it stands: what nobody renews goes back."""
     made = []
-    for (kind, rows), by_k in zip(chain.rows, move_k.tolist(), strict=True):
+    for (kind, rows), by_k, off_k in zip(chain.rows, move_k.tolist(), held_k.tolist(), strict=True):
         step = metric(kind, SETPOINT).step or 0.0
         for row in rows:
             now_c = float(get(kind, SETPOINT)[row])
             aim = round(now_c + float(np.clip(by_k, -step, step)), 2)
-            if math.isfinite(aim) and abs(by_k) > 1e-6:
+            if math.isfinite(aim) and max(abs(by_k), abs(off_k)) > _SAME_K:
                 made.append((site.ids[int(site.of_kind(kind)[row])], aim))
     return sorted(made)
 

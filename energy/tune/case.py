@@ -66,6 +66,11 @@ class Physics(Protocol):
         """float64[..., c]: those margins as the physics has them."""
         ...
 
+    def adapted(self, case: Case, margins: Mapping[str, float]) -> "Physics":
+        """Itself, or itself with parameters nearer to what a reading shows: ``case`` is that reading's, without axes;
+        ``margins`` as measured, NaN where silent."""
+        ...
+
     def parts(self) -> Mapping[str, Part]:
         """Metered parts with the prior of their terms."""
         ...

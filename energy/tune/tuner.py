@@ -55,8 +55,8 @@ class Options:
     counts 1/e; ``moving_frac``: cost of a knob's full ramp over full IT power; ``unsure``: standard deviations of a move's gain
     that it must be worth; ``margin_spread``: standard deviations kept off each margin; ``reserve``: kept off besides, in the
     margin's unit; ``model_frac``: standard uncertainty of what the terms leave out, over the change of the parts;
-    ``drifts``: how much of what stays off for days is
-    taken to differ between two settings. ``expires_s``: an order that is not renewed ends then.
+    ``drifts``: how much of what stays off for days is taken to differ between two settings; ``expires_s``: an order that is not
+    renewed ends then.
     """
 
     every_s: float = 1800.0
@@ -68,7 +68,7 @@ class Options:
     unsure: float = 0.3
     margin_spread: float = 0.5
     reserve: float = 0.3
-    model_frac: float = 0.1
+    model_frac: float = 0.2
     drifts: float = 1.5
     expires_s: float = 3600.0
     watch: Watch = field(default_factory=Watch)
@@ -144,6 +144,8 @@ class Tuner:
             np.isfinite(reading.settings).all() and np.isfinite(case.load_frac).all() and np.isfinite(case.wet_bulb_c).all()
         ):
             return float("nan")
+        point = Case(reading.settings, *(np.asarray(column[0]) for column in case[1:]))
+        self.physics = self.physics.adapted(point, reading.margins)
         scores = self._take_power(reading)
         predicted = self.physics.limits(case)[0]
         measured = np.array([reading.margins.get(name, np.nan) for name in self.physics.margins])

@@ -75,6 +75,10 @@ class WaterSite:
             "gap_k": np.asarray(coolant_c - water_c - self.least_gap_k),
         }
 
+    def adapted(self, case: Case, margins: Mapping[str, float]) -> "WaterSite":
+        """Itself: what is learned of it are the weights of its terms."""
+        return self
+
     def parts(self) -> Mapping[str, Part]:
         """Metered parts of facility power with the prior of their terms, over ``it_w``."""
         return {

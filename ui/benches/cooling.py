@@ -1,8 +1,9 @@
 """``icctwin bench cooling``: what the tuner saves on plants of EnergyPlus, beside their own control and the best constants.
 
 The constants are found by exhaustive search for each climate: every one of a grid on a week of each season, then the
-neighbours of the best on the tuner's own lattice, then the best few that keep all bounds on all that is judged. The tuner gets
-the same days as they come. Nothing of it was chosen on a judged climate, and the hall's response is commissioned in others.
+neighbours of the best on the tuner's own lattice until none is better, then the best few that keep all bounds on all that is
+judged. The tuner gets the same days as they come. Nothing of it was chosen on a judged climate, and the hall's response is
+commissioned in others.
 
 ``cooling`` judges the whole year, its first days of watching included; ``cooling_weeks`` two weeks of each season after one
 week that is not judged, in a sixth of the time.
@@ -10,30 +11,34 @@ week that is not judged, in a sixth of the time.
 
 import argparse
 import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from energy.tune.knobs import Knob
+from energy.tune.tuner import Options
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
 from ui.benches import Result, energyplus, kept, steered
-from ui.benches.energyplus import SEASONS, STEP_S, WEEKS, YEAR, Run
-from ui.benches.kept import Constant
-from ui.benches.steered import HallPlant, LoopPlant, Plant, Steered
+from ui.benches.energyplus import SEASONS, STEP_S, WEEKS, YEAR
+from ui.benches.kept import Constant, Tuned
+from ui.benches.steered import HallPlant, LoopPlant, Plant
 from ui.commands import tell
 
 JUDGED = ("chicago_5a", "phoenix_2b", "san_francisco_3c", "miami_1a")
 COMMISSIONED_IN, SEED = ("sterling_4a", "las_vegas_3b", "tampa_2a"), 7
+NEW = Options(shadow=24, probe=0)  # watched for half a day; what is tried out is what seems to pay
+COMMISSIONED = Options(shadow=12, probe=0)  # of a plant whose response was tried elsewhere
 BEST = 3  # of the grid, tried on all that is judged
 _DAY = round(86_400 / STEP_S)
 _GRIDS: Mapping[str, tuple[tuple[float, ...], ...]] = {
-    "hall": ((14.0, 16.0, 18.0, 20.0, 22.0, 24.0), (14.0, 20.0, 26.0, 30.0)),
-    "loop": ((20.0, 23.0, 26.0, 29.0, 32.0), (0.4, 0.5, 0.6, 0.9), (1.0, 2.0, 4.0)),
+    "hall": ((14.0, 17.0, 20.0, 23.0), (20.0,), (23.0, 27.0, 31.0)),
+    "loop": ((17.0, 20.0, 24.0, 28.0), (0.4, 0.5, 0.6, 0.9), (1.0, 3.0)),
 }
 Figures = dict[str, float]
+Point = tuple[float, ...]
 
 
 class Judged(NamedTuple):
@@ -88,7 +93,7 @@ def _cases() -> list[Case]:
     load_w = frontier_like_w(round(365 * 86_400 / STEP_S), np.random.Generator(np.random.PCG64(SEED)))
     cases: list[Case] = [("loop", lambda: LoopPlant(load_w), ())]
     for curve in energyplus.CURVES:
-        before = [one for there in COMMISSIONED_IN for one in steered.commissioned(HallPlant(curve), there, SEED, WEEKS)]
+        before = [one for there in COMMISSIONED_IN for one in kept.commissioned(HallPlant(curve), there, SEED, WEEKS)]
         cases.append((f"hall_{curve}", lambda curve=curve: HallPlant(curve), before))  # type: ignore[misc]
     return cases
 
@@ -109,25 +114,24 @@ def _judge(
     name: str, make: Callable[[], Plant], before: Sequence[Any], climate: str, judged: Judged
 ) -> tuple[Figures, Figures]:
     plant, after = make(), slice(judged.lead_days * _DAY, None)
+    options = COMMISSIONED if before else NEW
     own = [knob.own for knob in plant.physics.knobs]
     default = _own_control(name, make(), own, climate, judged)
     fixed = _best_constant(make, climate, _GRIDS[name.split("_")[0]], judged)
-    began_s = time.process_time()
-    done = steered.steer(plant, climate, None, before, judged.spans)
-    spent_s = time.process_time() - began_s
-    ours, theirs, best = (column[after] for column in (plant.facility_w(done.run), default.facility_w, fixed.facility_w))
-    cooling, before_w = plant.cooling_w(done.run)[after], default.cooling_w[after]
-    change_w = plant.facility_w(done.run) - kept.constant(make(), own, climate, judged.spans).facility_w
+    done = kept.tuned(plant, climate, options, before, judged.spans)
+    ours, theirs, best = (column[after] for column in (done.facility_w, default.facility_w, fixed.facility_w))
+    cooling, before_w = done.cooling_w[after], default.cooling_w[after]
+    change_w = done.facility_w - kept.constant(make(), own, climate, judged.spans).facility_w
     figures = {
         "facility_saved_frac": 1 - ours.mean() / theirs.mean(),
         "facility_saved_vs_best_constant_frac": 1 - ours.mean() / best.mean(),
         "cooling_saved_frac": 1 - cooling.mean() / before_w.mean(),
         "facility_mwh": ours.sum() * STEP_S / 3.6e9,
         "pue_ratio": ours.mean() / (ours.mean() - cooling.mean()),
-        **_kept(plant, done),
+        **bounds_kept(plant.physics.knobs, done),
         "handed_back_frac": float(done.handed_back[after].mean()),
         "effect_coverage_frac": coverage(done, change_w, judged.lead_days),
-        "steered_cpu_s": spent_s,
+        "steered_cpu_s": done.spent_s,
     }
     against = {
         "default_facility_mwh": theirs.sum() * STEP_S / 3.6e9,
@@ -148,9 +152,9 @@ def _own_control(name: str, plant: Plant, own: Sequence[float], climate: str, ju
 
 def _best_constant(make: Callable[[], Plant], climate: str, grid: tuple[tuple[float, ...], ...], judged: Judged) -> Constant:
     """The constant settings that take least of those that keep every bound in all that is judged."""
-    tried: dict[tuple[float, ...], float] = {}
+    tried: dict[Point, float] = {}
 
-    def trial(point: tuple[float, ...]) -> float:
+    def trial(point: Point) -> float:
         """Mean facility power over a week of each season [W], inf where a bound was broken."""
         if point not in tried:
             run = kept.constant(make(), point, climate, SEASONS)
@@ -158,7 +162,7 @@ def _best_constant(make: Callable[[], Plant], climate: str, grid: tuple[tuple[fl
         return tried[point]
 
     best = min(itertools.product(*grid), key=trial)
-    while (better := min(_around(make(), best), key=trial)) and trial(better) < trial(best):
+    while (better := _better(make(), best, trial)) is not None:
         best = better
     found: list[Constant] = []
     after = slice(judged.lead_days * _DAY, None)
@@ -173,22 +177,23 @@ def _best_constant(make: Callable[[], Plant], climate: str, grid: tuple[tuple[fl
     return min(found, key=lambda run: float(run.facility_w[after].mean()))
 
 
-def _around(plant: Plant, point: tuple[float, ...]) -> Iterator[tuple[float, ...]]:
-    """The neighbours of ``point`` on the tuner's lattice, along one knob or two; itself where it has none."""
+def _better(plant: Plant, point: Point, trial: Callable[[Point], float]) -> Point | None:
+    """The best neighbour of ``point`` on the tuner's lattice that is better, along one knob, or else along two; None where
+    there is none."""
     sides = []
     for knob, value in zip(plant.physics.knobs, point, strict=True):
         near = knob.values[np.abs(knob.values - value) <= knob.grid + 1e-9]
         sides.append(sorted({value, *near.tolist()}))
-    yield from (other for other in itertools.product(*sides) if sum(a != b for a, b in zip(other, point, strict=True)) <= 2)
+    for many in (1, 2):
+        around = [p for p in itertools.product(*sides) if sum(a != b for a, b in zip(p, point, strict=True)) == many]
+        found = min(around, key=trial)
+        if trial(found) < trial(point):
+            return found
+    return None
 
 
-def _violations(plant: Plant, run: Run) -> int:
-    return int(sum((margin < 0).sum() for margin in plant.margins(run).values()))
-
-
-def _kept(plant: Plant, done: Steered) -> Figures:
+def bounds_kept(knobs: Sequence[Knob], done: Tuned) -> Figures:
     """What was broken: bounds as measured, ramps and dwells of all orders but those of a hand-back."""
-    knobs = plant.physics.knobs
     moves = np.abs(np.diff(done.settings, axis=0))
     free = ~(done.handed_back[1:] | done.handed_back[:-1])
     ramp = np.array([knob.ramp for knob in knobs])
@@ -197,16 +202,15 @@ def _kept(plant: Plant, done: Steered) -> Figures:
         at = np.flatnonzero((moves[:, k] > 1e-9) & free)
         quick += int((np.diff(at) < knob.dwell * round(1800 / STEP_S)).sum())
     return {
-        "violations_count": _violations(plant, done.run),
+        "violations_count": float(done.broken.sum()),
         "ramp_violations_count": float(((moves > ramp + 1e-6).any(axis=1) & free).sum()),
         "dwell_violations_count": float(quick),
     }
 
 
-def coverage(done: Steered, change_w: Floats, lead_days: int = 0) -> float:
+def coverage(done: Tuned, change_w: Floats, lead_days: int = 0) -> float:
     """Share of days on which the change of facility power against the plant's own settings lay inside the plans' 80 %."""
-    steps = np.array([step for step, _ in done.effects])
-    bounds = np.array([(effect.low_w, effect.high_w) for _, effect in done.effects])
+    steps, bounds = done.effects[:, 0], done.effects[:, 2:]
     hits = []
     for day in range(lead_days, len(change_w) // _DAY):
         mine = (steps >= day * _DAY) & (steps < (day + 1) * _DAY)
@@ -230,4 +234,4 @@ def _over_all(figures: Figures) -> Figures:
     }
 
 
-__all__ = ["bench_cooling", "coverage", "frontier_like_w"]
+__all__ = ["bench_cooling", "bench_weeks", "bounds_kept", "coverage", "frontier_like_w"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.signal import lfilter
 
 from energy.plan import Effect
 from energy.tune.case import Physics
@@ -20,6 +21,8 @@ from ui.benches.energyplus import STEP_S, YEAR, Model, Run, Values
 IT_HALL_W = 75_000.0  # about the IT power of the hall at full load with the milder curve
 LOOP_W, LOOP_KGPS, LOOP_WPK = 27e6, 759.0, 12e6  # of fixtures/plant/energyplus-loop.idf
 LOOP_PEAK_FRAC = 0.95  # the machine's own peak over the loop's design heat: Frontier, 25.6 of 27 MW
+ROOM_S = 3600.0  # in which a room's air is changed by air from outside
+_ROOM_FRAC = 1 - float(np.exp(-STEP_S / ROOM_S))
 LEAK_PER_K = 0.0015  # of chips' power with coolant temperature: SPARC64 VIIIfx, 0.2 %/K (Kanter 2011), a little less
 
 
@@ -71,8 +74,8 @@ class HallPlant:
         self.load_key = ""
 
     def orders(self, settings: Floats, step: int) -> dict[str, float]:
-        """Supply air and condenser water as set; zone and chilled water as the plant has them."""
-        return {"supply_air_c": settings[0], "condenser_c": settings[1], "chilled_c": 7.0, "zone_c": 23.0}
+        """Supply air, condenser water and return air as set; chilled water as the plant has it."""
+        return {"supply_air_c": settings[0], "condenser_c": settings[1], "chilled_c": 7.0, "zone_c": settings[2]}
 
     def reading(self, seen: Values, settings: Floats, step: int) -> Reading:
         """Submeters of IT, fans and all other cooling; two inlet sensors."""
@@ -112,7 +115,7 @@ class LoopPlant:
         self.physics = WarmLoop(LOOP_W, LOOP_KGPS, LOOP_WPK, peak_frac=LOOP_PEAK_FRAC)
         self._load_w = load_w
         self.load_key = hashlib.sha256(load_w.tobytes()).hexdigest()
-        self._supply_c = 25.0
+        self._supply_c, self._dew_c = 25.0, float("nan")
 
     def orders(self, settings: Floats, step: int) -> dict[str, float]:
         """Tower water a gap below supply; the load leaks with the supply temperature of the step before."""
@@ -123,14 +126,17 @@ class LoopPlant:
     def reading(self, seen: Values, settings: Floats, step: int) -> Reading:
         """Submeters of pumps and tower, IT power, temperatures of the loop."""
         self._supply_c = seen["supply_c"]
+        outside_c = min(seen["dew_c"], self.physics.dried_c)
+        began = step > 0 and np.isfinite(self._dew_c)
+        self._dew_c = self._dew_c + _ROOM_FRAC * (outside_c - self._dew_c) if began else outside_c
         load = self._load_w[max(step - 1, 0)] / LOOP_W
         parts = {"it": -seen["heat_w"], "pump": seen["pump_w"], "tower_pump": seen["tower_pump_w"], "tower": seen["tower_w"]}
-        margins = {name: float(value) for name, value in self._room(seen, np.array(load)).items()}
+        margins = {name: float(value) for name, value in self._room(seen, np.array(load), np.array(self._dew_c)).items()}
         return Reading(step * STEP_S, settings, seen["dry_bulb_c"], seen["wet_bulb_c"], load, parts, margins)
 
-    def _room(self, seen: Mapping[str, Floats] | Values, load: Floats) -> dict[str, Floats]:
+    def _room(self, seen: Mapping[str, Floats] | Values, load: Floats, dew_c: Floats) -> dict[str, Floats]:
         flow = np.asarray(seen["flow_kgps"]) / self.physics.design_kgps
-        return self.physics.measured(np.asarray(seen["supply_c"]), np.asarray(seen["return_c"]), flow, load)
+        return self.physics.measured(np.asarray(seen["supply_c"]), np.asarray(seen["return_c"]), flow, load, dew_c)
 
     def facility_w(self, run: Run) -> Floats:
         """IT, pumps and towers."""
@@ -142,8 +148,10 @@ class LoopPlant:
 
     def margins(self, run: Run) -> Mapping[str, Floats]:
         """Rise, junction, water class and dew point."""
-        n = len(run.readings["heat_w"])
-        return self._room(run.readings, self._load_w[:n] / LOOP_W)
+        outside_c = np.minimum(run.readings["dew_c"], self.physics.dried_c)
+        keep = 1 - _ROOM_FRAC
+        room_c, _ = lfilter([_ROOM_FRAC], [1, -keep], outside_c, zi=[keep * outside_c[0]])  # the first-order lag of ``reading``
+        return self._room(run.readings, self._load_w[: len(room_c)] / LOOP_W, room_c)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
