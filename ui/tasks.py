@@ -9,7 +9,7 @@ import heapq
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_THREADS = 4
 MIN_EVERY_S = 0.25  # of real time, however fast the clock runs
-LEAP_S, LOOK_S = 0.5, 1.0  # the machine's clock was set where it moved by more beside the monotonic one; looked at so often
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +119,21 @@ def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEv
 
 
 class _Steady(BackgroundScheduler):  # type: ignore[misc]  # untyped
-    """APScheduler's runs are due at times of the machine's clock. Where that is set (it leaps beside the monotonic clock), they
-    are moved with it: else a clock that was an hour ahead for a moment would leave everything undone for an hour."""
+    """APScheduler's runs are due at times of the machine's clock. ``latest_s``: job -> in how many seconds it is due at the
+    latest; what is due later than that was planned by a clock that has been set back since, and would stay undone for as long.
+    It may be set back while nothing is due, so it is looked at every ``LOOK_S``."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, latest_s: Mapping[str, float], **options: Any) -> None:
         super().__init__(**options)
-        self._offset_s = _offset_s()
+        self._latest_s = latest_s
 
     def _process_jobs(self) -> float:
-        offset_s = _offset_s()
-        leap_s, self._offset_s = offset_s - self._offset_s, offset_s
-        if abs(leap_s) > LEAP_S:
-            log.warning("the machine's clock was set by %+.1f s; the tasks go on as they were", leap_s)
-            for job in self.get_jobs():
-                self.modify_job(job.id, next_run_time=job.next_run_time + timedelta(seconds=leap_s))
+        now = datetime.now(UTC)
+        for job in self.get_jobs():
+            latest = now + timedelta(seconds=self._latest_s[job.id])
+            if job.next_run_time > latest + timedelta(seconds=LOOK_S):
+                self.modify_job(job.id, next_run_time=latest)
         return min(super()._process_jobs() or LOOK_S, LOOK_S)
-
-
-def _offset_s() -> float:
-    """How far the machine's clock stands beside its monotonic one."""
-    return time.time() - time.monotonic()
 
 
 class Alarm:
@@ -147,11 +142,12 @@ class Alarm:
     def __init__(
         self, tasks: Sequence[Task], clock: Clock, health: Health, loop: asyncio.AbstractEventLoop, speed: float
     ) -> None:
-        self._scheduler = _Steady(executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
+        every_s = {task.name: max(task.every_s / speed, MIN_EVERY_S) for task in tasks}
+        latest_s = {task.name: max(every_s[task.name], task.first_s / speed) for task in tasks}
+        self._scheduler = _Steady(latest_s, executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
         self._health = health
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it would say is counted here, and shown
         for task in tasks:
-            every_s = max(task.every_s / speed, MIN_EVERY_S)
 
             def run(task: Task = task) -> None:
                 run_once(task, clock.now(), health, loop)
@@ -159,12 +155,12 @@ class Alarm:
             self._scheduler.add_job(
                 run,
                 "interval",
-                seconds=every_s,
+                seconds=every_s[task.name],
                 id=task.name,
                 next_run_time=datetime.now(UTC) + timedelta(seconds=task.first_s / speed),
                 max_instances=1,
                 coalesce=True,
-                misfire_grace_time=max(1, int(every_s)),
+                misfire_grace_time=max(1, int(every_s[task.name])),
             )
         self._scheduler.add_listener(self._event, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
 

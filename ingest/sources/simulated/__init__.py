@@ -31,7 +31,7 @@ from twin.site import Site, without
 
 __all__ = ["Options", "PlannedFault", "backfill", "build", "demo_rows", "plant_of", "source_ids"]
 
-HISTORY_STEP_S = 900.0  # over which demand is metered
+HISTORY_STEP_S, LAST_DAY_STEP_S = 3600.0, 900.0
 
 FaultName = Literal[
     "pump_wear", "link_flap", "gpu_xid", "gpu_lost", "straggler", "sensor_stuck", "sensor_drift", "fouling", "leak",
@@ -101,7 +101,7 @@ def build(name: str, options: BaseModel, site: Site) -> Opened:
     queue = SimulatedQueue(site.ids_of("queue")[0], plant)
 
     def history(end: datetime) -> Iterator[Sequence[Frame]]:
-        return parts.backfill(plant, end - timedelta(days=options.history_days), end, HISTORY_STEP_S, ids[1])
+        return parts.backfill(plant, end - timedelta(days=options.history_days), end, HISTORY_STEP_S, ids[1], LAST_DAY_STEP_S)
 
     return Opened(sources, [queue], dict.fromkeys(settable, actuator), history if options.history_days else None)
 

@@ -1,7 +1,6 @@
 """The simulated centre's endpoints: sources over one plant, of which one can fall silent while the others live, the actuator
 that orders supply temperatures, and the history before the demo begins."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ EVERY_S = {"gpu": 1.0, "facility": 2.0, "network": 5.0, "queue": 10.0, "outside"
 SLOW_S = 10.0  # memory, counters and limits of GPUs and nodes; at once where something of theirs changed
 HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often as in nature
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
+GPUS_EVERY_S = 3600.0
 SETPOINT = "supply_temp_setpoint_c"
 
 
@@ -115,11 +115,12 @@ def facility(read: Instruments) -> list[Frame]:
 
 
 def backfill(
-    plant: Plant, start: datetime, end: datetime, step_s: float, name: str, gpus_every_s: float = 3600.0
+    plant: Plant, start: datetime, end: datetime, step_s: float, name: str, last_day_step_s: float | None = None
 ) -> Iterator[Sequence[Frame]]:
-    """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` and each step gives the frames of
-    facility, queue, storage and outside; those of GPUs (``PAST_OF_GPUS``) come every ``gpus_every_s``, those of nodes, ports
-    and PDUs not at all. The living plant goes on from there.
+    """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
+    ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside; those of GPUs
+    (``PAST_OF_GPUS``) come every ``GPUS_EVERY_S``, those of nodes, ports and PDUs not at all. The living plant goes on from
+    there.
 
     Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
     """
@@ -129,11 +130,15 @@ def backfill(
         raise ValueError(f"no history from {start} to {end} in steps of {step_s} s; give an end after the start")
     read = Instruments(plant, plant.sensors.spawn(1)[0], name)
     factor, plant.faults.factor = plant.faults.factor, plant.faults.factor * HISTORY_FACTOR
-    gpus = max(1, round(gpus_every_s / step_s))
     try:
-        for i in range(math.ceil((end - start).total_seconds() / step_s)):
-            plant.advance(start + timedelta(seconds=i * step_s))
-            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *(_gpus(read) if i % gpus == 0 else ())]
+        time = due = start
+        while time < end:
+            plant.advance(time)
+            gpus = _gpus(read) if time >= due else ()
+            due += timedelta(seconds=GPUS_EVERY_S if time >= due else 0)
+            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *gpus]
+            fine = last_day_step_s is not None and end - time <= timedelta(days=1)
+            time += timedelta(seconds=last_day_step_s if fine and last_day_step_s else step_s)
     finally:
         plant.faults.factor = factor
 
