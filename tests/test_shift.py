@@ -163,6 +163,39 @@ def test_where_the_signal_is_noise_the_job_is_left_alone() -> None:
     assert worst.trusted.mean() < 0.7
 
 
+def wandering(hours: int, tau_h: float, seed: int) -> Floats:
+    """An AR(1) of unit spread that forgets in ``tau_h``: wind."""
+    keep, noise = np.exp(-1 / tau_h), rng(seed).standard_normal(hours)
+    made = np.zeros(hours)
+    for t in range(1, hours):
+        made[t] = keep * made[t - 1] + np.sqrt(1 - keep**2) * noise[t]
+    return made
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_on_grids_without_any_shape_it_abstains_and_on_others_it_does_not_lose(seed: int) -> None:
+    """Made-up grids that no setting was chosen on: white noise; wind on a weak day; a day whose rhythm turns round; a drift."""
+    hours, t = 150 * DAY, np.arange(150 * DAY)
+    phase = np.where(t < 0.6 * hours, 0, 12)
+    grids = {
+        "noise": 400 + 60 * rng(seed).standard_normal(hours),
+        "wind": 350 + 25 * np.cos(2 * np.pi * t / DAY) + 90 * wandering(hours, 30, seed),
+        "turns": 350 - 80 * np.cos(2 * np.pi * (t - phase) / DAY) + 30 * wandering(hours, 12, seed),
+        "drifts": 400 - 0.05 * t - 30 * np.cos(2 * np.pi * t / DAY) + 40 * wandering(hours, 60, seed),
+    }
+    work, usual = nightly(150, 60)
+    for name, values in grids.items():
+        truth = np.maximum(values, 20.0)
+        done = replay(work, Past(truth, hindcast(truth, DAY, DAY), DAY), nominal=usual)
+        if name == "noise":
+            assert done.trusted.mean() < 0.02, "what paid by luck is no reason"
+            assert abs(done.saved_frac) < 0.003
+        elif name == "drifts":  # the usual hour is the best one nearly: what is left to gain is less than what wanders
+            assert done.saved_frac > -0.01
+        else:
+            assert done.saved_frac > 0.01, name
+
+
 def test_a_forecast_that_is_wrong_loses_trust_and_costs_nothing_more() -> None:
     truth = signal(120, 4)
     work, usual = nightly(120, 60)

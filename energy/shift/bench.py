@@ -77,6 +77,10 @@ class _Believed(Past):
         """As if it always paid."""
         return 1.0
 
+    def course(self, begin: int, window: int) -> Floats:
+        """As if it always came so."""
+        return np.ones(3)
+
 
 def _carbon(path: Path) -> Floats:
     rows = read_recording(path)

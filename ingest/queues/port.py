@@ -11,6 +11,8 @@ from twin.job import Cluster, Jobs
 from twin.order import Orders, Receipts
 from twin.site import Site
 
+EARLY_S = 0.5  # a task that comes so much early finds an answer that is due, not one that is old for another round
+
 
 class Scheduler(ABC):
     """One cluster. See ``twin.ports.Source``. It is asked once in ``every_s`` at most, however often its queue is."""
@@ -19,6 +21,7 @@ class Scheduler(ABC):
 
     def __init__(self, name: str, queue: str, site: Site, every_s: float) -> None:
         self._name, self._queue, self._site, self._every_s = name, queue, site, every_s
+        self._early_s = min(0.1 * every_s, EARLY_S)
         self._places = Places(site)
         self._lock = asyncio.Lock()
         self._read: tuple[datetime, Jobs, Cluster] | None = None
@@ -46,7 +49,7 @@ class Scheduler(ABC):
     async def newest(self, now: datetime) -> tuple[Jobs, Cluster]:
         """What the scheduler says, at most ``every_s`` ago."""
         async with self._lock:
-            if self._read is None or not 0 <= (now - self._read[0]).total_seconds() < 0.9 * self._every_s:
+            if self._read is None or not 0 <= (now - self._read[0]).total_seconds() < self._every_s - self._early_s:
                 self._read = None
                 self._read = (now, *await self._fresh())
             return self._read[1:]
