@@ -118,7 +118,9 @@ def replay(
     medians = {name: np.where(np.isnan(m), rolling.said[PERSISTENCE], m) for name, m in medians.items()}
     bands: dict[str, Band] = {}
     for name, median in medians.items():
-        p10, p90 = intervals(median, rolling.truth, origins, buckets, day if name == BLEND and day > 1 else None, day)
+        p10, p90 = intervals(
+            median, rolling.truth, origins, buckets, day if name == BLEND and day > 1 else None, min(day, 4 * horizon)
+        )
         bands[name] = (p10, median, p90)
     return Replay(rolling, bands, _judged(rolling, bands[BLEND][0], n, judged_from), buckets, series)
 

@@ -66,8 +66,10 @@ def past_origins(newest: int, first: int, day: int, most: int, base: int = 0) ->
     if newest < first:
         return np.empty(0, dtype=np.int32)
     apart = max(1, min((newest - first) // max(most - 1, 1), round(41 / 24 * day)))
-    if gcd(apart, day) > 1:  # the nearest that goes round the clock, the longer of two: origins an hour apart say the same
-        apart = next(near for by in range(1, day + 1) for near in (apart + by, apart - by) if near > 0 and gcd(near, day) == 1)
+    shorter = next(near for near in range(apart, 0, -1) if gcd(near, day) == 1)
+    if 2 * shorter < apart:  # of a short series: origins an hour apart would all stand at its end and say the same
+        shorter = next(near for near in range(apart, apart + day + 1) if gcd(near, day) == 1)
+    apart = shorter
     last = newest - (newest + base) % apart
     count = min(most, (last - first) // apart + 1) if last >= first else 0
     return (last - apart * np.arange(count)[::-1]).astype(np.int32)

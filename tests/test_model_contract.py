@@ -77,6 +77,22 @@ def test_odd_histories_give_a_number_or_a_clear_no(model: Model) -> None:
 
 
 ELSEWHERE = {"theta_day"}  # models that earn their place where weeks are unlike each other, as those of GPU demand are
+NEAR = {"near_lags"}  # that foresee minutes only
+
+
+@pytest.mark.parametrize("model", [case for case in MODELS if case.values[0].name in NEAR])
+def test_beats_persistence_in_the_next_minutes(model: Model, shared_data: Path) -> None:
+    """On the first half of a recording of five minutes, which judges nothing."""
+    recording = next(one for one in RECORDINGS if "pdu7" in one.file)
+    values = read_values(shared_data, recording)[: 15 * 288]
+    error = []
+    for origin in range(9 * 288, len(values) - 3, 23):
+        truth = values[origin : origin + 3]
+        error.append((np.abs(truth - model.fit_predict(values[:origin], 3, 288)), np.abs(truth - values[origin - 1])))
+    mine, persistence = np.mean(error, axis=0)
+    assert (mine < 0.99 * persistence).all()
+    assert mine.sum() < 0.96 * persistence.sum()
+    assert model.least(24, 24) > len(values)
 
 
 @pytest.mark.parametrize("model", [case for case in MODELS if case.values[0].name in ELSEWHERE])
@@ -100,7 +116,7 @@ def ratio(model: Model, load: Floats) -> float:
 
 
 @pytest.mark.parametrize(
-    "model", [case for case in MODELS if not (case.values[0].baseline or case.values[0].name in ELSEWHERE)]
+    "model", [case for case in MODELS if not (case.values[0].baseline or case.values[0].name in ELSEWHERE | NEAR)]
 )
 def test_beats_the_daily_seasonal_naive_on_recorded_data_it_has_not_seen(model: Model, loads: list[Floats]) -> None:
     ratios = [one for load in loads if np.isfinite(one := ratio(model, load))]

@@ -22,6 +22,7 @@ MODULES = (
     "analytics.models.theta",
     "analytics.models.analog",
     "analytics.models.day_shapes",
+    "analytics.models.near_lags",
 )
 # Models that need known futures (``analytics.known``) beside the history: a model's name -> its module.
 DRIVEN = MappingProxyType({"driven": "analytics.models.driven"})
