@@ -14,6 +14,7 @@ from twin.ports import How, Store
 from twin.site import Site
 from ui.report.document import Picture
 from ui.report.span import Span
+from ui.words import metric_label
 
 HOUR_S = 3600.0
 # What tells the hottest hour, the first that was read: of whom, what, how it is folded over the assets.
@@ -49,7 +50,7 @@ def drawer(site: Site, store: Store) -> Draw:
         except ConfigError:
             return
         local = f"{when[0].astimezone(span.zone):%Y-%m-%d %H:%M}"
-        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": when[2]})
+        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": metric_label(when[2])})
         yield Picture("hottest", "The hottest hour", png, alt, alt)
 
     return draw
