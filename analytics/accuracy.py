@@ -55,7 +55,8 @@ def said(forecast: Forecast) -> Said:
     bands = (forecast.p10, forecast.p50, forecast.p90)
     if forecast.made is not None and forecast.score.model != BLEND:
         h, score = len(forecast.p50), forecast.made.score(BLEND)
-        low, median, high = (band[-1][-h:] for band in forecast.made.bands[BLEND])
+        left = 1.0 if forecast.left is None else forecast.left
+        low, median, high = (band[-1][-h:] * left for band in forecast.made.bands[BLEND])
         bands, mase = (low, median, high), score.mase
     return Said(forecast.issued.timestamp(), first_s, forecast.step_s, mase, *bands)
 

@@ -1,7 +1,7 @@
 """What models say, averaged: with weights from the errors that they made from past moments of the very series.
 
 No model wins on all series, so none is chosen once. Each range of leads has its own weights, errors of long ago fade, and a
-model that does no better than the daily seasonal naive is switched off there until it does.
+model that does much worse than the daily seasonal naive is switched off there until it does not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,10 @@ from twin.frame import Floats
 NEAR_POWER = 8  # of the next hour, whose few models are alike
 POWER = 3  # weights are errors to the minus this; 2 to 4 are alike on other recorded series, 8 is worse, so is stacking
 HALF_LIFE_DAYS = 28.0  # of an error's weight; 21 and 35 are alike
+MEMBER_OFF_RATIO = (
+    1.5  # of the naive's error, at which a model is left out of the mean; weights do the rest: at 1 a model comes
+)
+# and goes by chance, which cost 1 % of the week's error on the series that choose
 OFF_ORIGINS = 8  # past moments that must agree before a model is switched off
 OFF_NEWEST = 24  # past moments that the blend as a whole is held to
 OFF_RATIO = 1.2  # of a baseline's error, at which the blend gives way to it: chance alone must not switch
@@ -24,20 +28,18 @@ OFF_RATIO = 1.2  # of a baseline's error, at which the blend gives way to it: ch
 
 def blended(rolling: Rolling, buckets: Sequence[slice], day: int, power: float = POWER) -> Floats:
     """float64[k, h]: at every origin the weighted mean of the models; before there is anything to weigh by, their median."""
-    names = list(rolling.said)
-    said = np.stack([rolling.said[name] for name in names])
-    error = np.abs(said - rolling.truth)
+    said = np.stack(list(rolling.said.values()))
+    able = np.isfinite(said[:, :, 0])
     out = np.full(rolling.truth.shape, np.nan)
-    for i, origin in enumerate(rolling.origins):
-        able = np.isfinite(said[:, i, 0])
-        for bucket in buckets:
-            known = known_by(rolling.origins, bucket.stop, int(origin))
-            weights = _weights(error[:, known, bucket], (int(origin) - rolling.origins[known]) / day, names, power)
-            weights[~able] = 0.0
-            if len(known) >= MIN_PATHS and weights.sum() > 0:
-                out[i, bucket] = np.tensordot(weights[able] / weights.sum(), said[able, i, bucket], axes=1)
-            else:
-                out[i, bucket] = np.median(said[able, i, bucket], axis=0)
+    for bucket in buckets:
+        weight = _weights(rolling, bucket, day, power) * able
+        total = weight.sum(axis=0)
+        mean = np.einsum(
+            "mk,mkb->kb", weight / np.where(total > 0, total, 1.0), np.where(able[:, :, None], said[:, :, bucket], 0.0)
+        )
+        for i in np.flatnonzero(total <= 0).tolist():
+            mean[i] = np.median(said[able[:, i], i, bucket], axis=0)
+        out[:, bucket] = mean
     return out
 
 
@@ -65,34 +67,37 @@ def guarded(blend: Floats, rolling: Rolling, buckets: Sequence[slice]) -> Floats
 
 def shares(rolling: Rolling, buckets: Sequence[slice], day: int) -> Mapping[str, Floats]:
     """Model -> float64[buckets]: its share in the blend at the last origin; 0 where it is switched off or not able."""
-    names = list(rolling.said)
-    last = len(rolling.origins) - 1
-    origin = int(rolling.origins[last])
-    able = np.isfinite([rolling.said[name][last, 0] for name in names])
-    columns = []
-    for bucket in buckets:
-        known = known_by(rolling.origins, bucket.stop, origin)
-        error = np.abs(np.stack([rolling.said[name][known, bucket] for name in names]) - rolling.truth[known, bucket])
-        weights = np.where(able, _weights(error, (origin - rolling.origins[known]) / day, names, POWER), 0.0)
-        columns.append(weights / max(float(weights.sum()), 1e-300))
-    return dict(zip(names, np.column_stack(columns), strict=True))
+    able = np.isfinite([said[-1, 0] for said in rolling.said.values()])
+    columns = [_weights(rolling, bucket, day, POWER)[:, -1] * able for bucket in buckets]
+    table = np.column_stack([weight / max(float(weight.sum()), 1e-300) for weight in columns])
+    return dict(zip(rolling.said, table, strict=True))
 
 
-def _weights(error: Floats, age_days: Floats, names: Sequence[str], power: float) -> Floats:
-    """float64[m]: from errors (float64[m, k, b], NaN where a model was not able or nothing was measured) relative to those of
-    persistence at the same origins; 0 with fewer than ``MIN_PATHS`` origins, and for what is switched off."""
-    fade = np.broadcast_to(0.5 ** (age_days / HALF_LIFE_DAYS)[:, None], error.shape[1:])
+def trust(rolling: Rolling, buckets: Sequence[slice], day: int) -> Floats:
+    """float64[m, k]: each model's share in the blend at each origin, in the mean over the ranges of leads."""
+    able = np.isfinite([said[:, 0] for said in rolling.said.values()])
+    weights = [_weights(rolling, bucket, day, POWER) * able for bucket in buckets]
+    return np.asarray(np.mean([weight / np.maximum(weight.sum(axis=0), 1e-300) for weight in weights], axis=0))
+
+
+def _weights(rolling: Rolling, bucket: slice, day: int, power: float) -> Floats:
+    """float64[m, k]: of each model at each origin, from the errors of the origins whose truths were known by then relative to
+    those of persistence at the same steps; 0 with fewer than ``MIN_PATHS`` origins, and for what is switched off."""
+    names, origins = list(rolling.said), rolling.origins
+    error = np.abs(np.stack([rolling.said[name][:, bucket] for name in names]) - rolling.truth[:, bucket])
     reference = error[names.index(PERSISTENCE)]
-    relative, origins = np.full(len(error), np.inf), np.zeros(len(error))
-    for m, mine in enumerate(error):
-        both = np.isfinite(mine) & np.isfinite(reference)
-        origins[m] = np.count_nonzero(both.any(axis=1))
-        if origins[m] >= MIN_PATHS:
-            base = max(float((reference[both] * fade[both]).sum()), 1e-300)
-            relative[m] = max(float((mine[both] * fade[both]).sum()) / base, 1e-3)
-    weights = np.where(np.isfinite(relative), relative**-power, 0.0)
-    if NAIVE_DAY in names and np.isfinite(naive := relative[names.index(NAIVE_DAY)]):
-        weights[(relative >= naive) & (origins >= OFF_ORIGINS) & ~_baselines(names)] = 0.0
+    both = np.isfinite(error) & np.isfinite(reference)
+    mine, theirs = np.where(both, error, 0.0).sum(axis=2), np.where(both, reference, 0.0).sum(axis=2)
+    seen = np.zeros((len(origins), len(origins)))
+    for i, origin in enumerate(origins.tolist()):
+        seen[i, known_by(origins, bucket.stop, origin)] = 1.0
+    fade = seen * 0.5 ** ((origins[:, None] - origins) / (HALF_LIFE_DAYS * day))
+    count = both.any(axis=2) @ seen.T
+    relative = np.maximum((mine @ fade.T) / np.maximum(theirs @ fade.T, 1e-300), 1e-3)
+    weights = np.where(count >= MIN_PATHS, relative**-power, 0.0)
+    if NAIVE_DAY in names:
+        naive = np.where(count >= MIN_PATHS, relative, np.inf)[names.index(NAIVE_DAY)]
+        weights[(relative >= MEMBER_OFF_RATIO * naive) & (count >= OFF_ORIGINS) & ~_baselines(names)[:, None]] = 0.0
     return weights
 
 

@@ -17,6 +17,9 @@ TAIL = 0.1  # of truths below p10, and above p90
 RATE = 0.01  # by how much a level moves, times the error in the share of truths outside; the paper uses 0.005
 LEVEL_BOUNDS = (0.01, 0.25)
 MIN_PATHS = 3  # past forecasts with known truths, before an interval is given
+FEW = (
+    0.5  # by which levels move out, over the number of paths; 1 is sure for errors that hang together not at all, and too wide
+)
 HOURS = 24
 USUAL_ERRORS = 6.0  # errors of an hour of the day that count as much as those of the whole day; chosen on other series
 # Ends of lead buckets [s]: errors grow with the lead, quickly at first.
@@ -35,13 +38,14 @@ def known_by(origins: Ints, ahead: int, now: int) -> Ints:
 
 
 def intervals(
-    median: Floats, truth: Floats, origins: Ints, buckets: Sequence[slice], day: int | None = None
+    median: Floats, truth: Floats, origins: Ints, buckets: Sequence[slice], day: int | None = None, apart: int = 1
 ) -> tuple[Floats, Floats]:
     """(p10, p90), float64[k, h] each: for every forecast from the errors of those whose truths were known by then.
 
     ``median``: float64[k, h], NaN in the rows without a forecast; ``truth``: float64[k, h], NaN where unknown; ``day``: steps
-    in 24 h, for errors in relation to what is usual at that hour (None: no such relation). The answer is NaN where fewer than
-    ``MIN_PATHS`` forecasts can be learnt from."""
+    in 24 h, for errors in relation to what is usual at that hour (None: no such relation); ``apart``: steps from which on two
+    forecasts count as two, for their errors hang together below. The answer is NaN where fewer than ``MIN_PATHS`` forecasts can
+    be learnt from."""
     low, high = np.full(median.shape, np.nan), np.full(median.shape, np.nan)
     error = truth - median
     for bucket in buckets:
@@ -58,8 +62,10 @@ def intervals(
                 usual = _usual(error[usable, bucket], hours[usable])
                 pool = (error[usable, bucket] / usual[hours[usable]]).ravel()
                 pool = pool[np.isfinite(pool)]
-                # n + 1 instead of n, as conformal prediction asks; errors of one path hang together, so paths are counted
-                inside = np.minimum((1 - levels) * (1 + 1 / len(usable)), 1.0)
+                # n + 1 instead of n, as conformal prediction asks; errors of one path hang together, so paths are counted, and
+                # those of one day count as one
+                count = min(len(usable), 1 + (origins[usable[-1]] - origins[usable[0]]) / apart)
+                inside = np.minimum((1 - levels) * (1 + FEW / count), 1.0)
                 edges = np.quantile(pool, (1 - inside[0], inside[1]))
                 low[i, bucket] = median[i, bucket] + edges[0] * usual[hours[i]]
                 high[i, bucket] = median[i, bucket] + edges[1] * usual[hours[i]]

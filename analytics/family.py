@@ -1,18 +1,21 @@
-"""The forecasts of one centre made to add up: what is foreseen of its halls sums to what is foreseen of the site."""
+"""The forecasts of one centre made to add up: what is foreseen of its halls sums to what is foreseen of the site, racks sum to
+their hall, tenants to the queue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from analytics.forecast import Forecast
+from analytics.many import Foreseen
 from analytics.reconcile import Sums, error_covariance, reconciled
 from analytics.replay import BLEND, Replay
-from twin.frame import Floats
+from twin.frame import Floats, Ints
 from twin.site import Site
 
 SUMMED = "it_power_w"  # of the halls, to that of the site
 ADDED_DAYS, MAX_GAP_FRAC = 7, 0.01  # over which, and to which part of the whole, what was measured must have added up
+MOST_ROUNDS = 20  # of sharing out what those at the bottom could not give
 
 
 def reconciled_forecasts(forecasts: Sequence[Forecast], site: Site) -> list[Forecast]:
@@ -57,3 +60,53 @@ def _errors(made: Sequence[Replay]) -> Floats:
         columns.append(mean)
     k = min(len(column) for column in columns)
     return np.column_stack([column[len(column) - k :] for column in columns])
+
+
+def summing_to(parts: Foreseen, whole_of: Ints, wholes: Mapping[int, Forecast], lowest: float = 0.0) -> Foreseen:
+    """``parts`` moved so that those of each whole sum to its forecast at every step that both have. ``whole_of``: int32[s], of
+    each part the key in ``wholes``. Each moves as far as it is unsure (MinT with the whole held fixed: it comes from the better
+    procedure), its band with it, and none below ``lowest``. Parts that did not add up to their whole of late stay as they are.
+    """
+    p10, p50, p90 = parts.p10.copy(), parts.p50.copy(), parts.p90.copy()
+    for key, whole in wholes.items():
+        mine = np.flatnonzero(whole_of == key).astype(np.int32)
+        at = np.searchsorted(whole.time_s, parts.time_s)
+        inside = at < len(whole.time_s)
+        if not len(mine) or not inside.any() or not _parts_added_up(parts, mine, whole):
+            continue
+        total = whole.p50[at[inside]]
+        said = p50[np.ix_(inside, mine)]
+        moved = _moved(said, total, parts.spread[mine] ** 2, lowest) - said
+        for band in (p10, p50, p90):
+            band[np.ix_(inside, mine)] = np.maximum(band[np.ix_(inside, mine)] + moved, lowest)
+    return replace(parts, p10=p10, p50=p50, p90=p90)
+
+
+def _moved(said: Floats, total: Floats, variance: Floats, lowest: float) -> Floats:
+    """float64[h, s] that sums to ``total`` (float64[h]): what is missing shared by variance, save to who is at the bottom."""
+    share = np.maximum(variance, variance.max(initial=0.0) * 1e-6 + 1e-300)
+    out = said.copy()
+    for _ in range(MOST_ROUNDS):
+        missing = total - out.sum(axis=1)
+        if np.abs(missing).max() <= 1e-9 * max(float(np.abs(total).max()), 1.0):
+            break
+        free = (out > lowest) | (missing > 0)[:, None]
+        weight = np.where(free, share, 0.0)
+        out = np.maximum(out + missing[:, None] * weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300), lowest)
+    return out
+
+
+def _parts_added_up(parts: Foreseen, mine: Ints, whole: Forecast) -> bool:
+    """Whether ``mine`` of the parts summed to the whole in their newest days, in the mean."""
+    if whole.made is None:
+        return False
+    end_s = float(parts.time_s[0])
+    first = round((end_s - len(parts.past) * parts.step_s - whole.first_s) / parts.step_s)
+    at = first + np.arange(len(parts.past))
+    inside = (at >= 0) & (at < len(whole.made.series))
+    measured = np.where(inside, whole.made.series[np.clip(at, 0, len(whole.made.series) - 1)], np.nan)
+    summed = parts.past[:, mine].sum(axis=1)
+    known = np.isfinite(measured) & np.isfinite(summed)
+    if not known.any():
+        return False
+    return bool(np.abs((measured - summed)[known]).mean() <= MAX_GAP_FRAC * np.abs(measured[known]).mean())

@@ -20,6 +20,7 @@ from analytics.known import Driver, calendar
 from analytics.models.seasonal_naive import NAIVE_DAY, PERSISTENCE
 from analytics.replay import BLEND, HISTORY_DAYS, MAX_HISTORY, Band, Known, Memory, Replay, replay
 from analytics.score import Score, unscored
+from analytics.upkeep import Upkeep, Window, upkeep
 from twin.frame import Floats, Frame, Origin
 from twin.message import Message
 
@@ -36,7 +37,8 @@ class Forecast:
     """Quantiles of ``metric`` of one asset: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC).
 
     ``notes``: what was done to the series or is weak about the forecast, in sentences; ``made``: what the procedure said at
-    past moments (None where it could not be run), for peaks, cards and reconciliation."""
+    past moments (None where it could not be run), for peaks, cards and reconciliation; ``left``: float64[h], what maintenance
+    leaves of the capacity (None: all of it), which the quantiles know and ``made`` does not."""
 
     kind: str
     row: int
@@ -50,6 +52,7 @@ class Forecast:
     notes: Sequence[Message] = ()
     made: Replay | None = None
     step_s: float = 3600.0
+    left: Floats | None = None
 
     @property
     def first_s(self) -> float:
@@ -74,13 +77,14 @@ class Aids:
     """What helps to foresee a series beside its own past. ``zone``, ``country``: whose calendar it follows (see
     ``analytics.known.calendar``; no zone, no calendar); ``drivers``: known futures that it hangs on; ``memory``: keeps what
     models said at past moments, for the next forecast of the same series; ``off``: what is averaged has been switched off, the
-    daily naive speaks in its place."""
+    daily naive speaks in its place; ``windows``: maintenance that takes a share of it out."""
 
     zone: str = ""
     country: str = ""
     drivers: Sequence[Driver] = ()
     memory: Memory | None = None
     off: bool = False
+    windows: Sequence[Window] = ()
 
 
 def forecast_series(
@@ -114,11 +118,24 @@ def forecast_series(
         )
         age_h = (issued.timestamp() - grid.end_s + step_s) / 3600
         return Message(text, {"age_h": age_h, "horizon": horizon, "most": MAX_HORIZON})
-    bands, score, notes, made = _foreseen(grid, steps, aids or Aids())
-    p10, p50, p90 = (np.clip(band[skip:], low, high) for band in bands)
+    aids = aids or Aids()
+    rest = upkeep(aids.windows, grid.values, grid.first_s, step_s, steps)
+    if rest is not None:
+        grid = Grid(rest.whole(grid.values), grid.first_s, step_s, (*grid.notes, *_out(rest, skip)))
+    bands, score, notes, made = _foreseen(grid, steps, aids)
+    left = None if rest is None else 1.0 - rest.ahead
+    p10, p50, p90 = (np.clip((band if left is None else band * left)[skip:], low, high) for band in bands)
     ahead_s = grid.end_s + step_s * np.arange(float(skip), steps)
     notes = (*grid.notes, *notes)
-    return Forecast(kind, row, metric, issued, ahead_s, p10, p50, p90, score, notes, made, step_s)
+    return Forecast(
+        kind, row, metric, issued, ahead_s, p10, p50, p90, score, notes, made, step_s, None if left is None else left[skip:]
+    )
+
+
+def _out(rest: Upkeep, skip: int) -> Sequence[Message]:
+    """What is to be said of maintenance ahead."""
+    most = float(rest.ahead[skip:].max())
+    return (Message("maintenance takes up to {most:.0%} of it out", {"most": most}),) if most > 0 else ()
 
 
 def _foreseen(grid: Grid, steps: int, aids: Aids) -> tuple[Band, Score, Sequence[Message], Replay | None]:

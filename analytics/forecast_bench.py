@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from analytics.blend import trust
 from analytics.forecast import forecast_series
 from analytics.known import Driver, calendar
 from analytics.models import all_models
-from analytics.peaks import crossing, day_peaks, paths, usual_peaks
+from analytics.peaks import crossing, day_peaks, paths, usual_peaks, views
 from analytics.recorded import (
     DAY,
     HOUR_S,
@@ -142,14 +143,15 @@ def _near(real: int, said: int) -> bool:
 
 def _named_peaks(made: Replay, ahead: slice) -> "list[tuple[int, Any, Floats]]":
     """(hour of the day's peak that came, what was said of it, what was usual) for each judged whole day."""
-    out = []
+    out, trusted = [], trust(made.rolling, made.buckets, DAY)
     for i in made.judged:
         of = paths(made, i)
         if of is None:
             continue
         usual = usual_peaks(_before(made, i), DAY)
-        truth = made.rolling.truth[i, ahead]
-        for k, peak in enumerate(day_peaks(of[:, ahead], DAY, usual)):
+        truth, begin = made.rolling.truth[i, ahead], ahead.start or 0
+        beside = [views(made, i, start, DAY, trusted) for start in range(begin, begin + len(truth) - DAY + 1, DAY)]
+        for k, peak in enumerate(day_peaks(of[:, ahead], DAY, beside)):
             real = truth[k * DAY : (k + 1) * DAY]
             if np.isfinite(real).all():
                 out.append((int(real.argmax()), peak, usual))

@@ -177,7 +177,7 @@ def committed_gpus(jobs: Jobs, now: datetime, horizon: int, step_s: float, gpus:
         frees.append((end, need))
         frees.sort()
     edges = now_s + step_s * np.arange(horizon + 1.0)
-    return _held(np.array(starts), np.array(ends), np.array(size, dtype=np.float64), edges)
+    return held(np.array(starts), np.array(ends), np.array(size, dtype=np.float64), edges)
 
 
 def _waiting(jobs: Jobs) -> Ints:
@@ -185,8 +185,9 @@ def _waiting(jobs: Jobs) -> Ints:
     return waits[np.argsort(jobs.submit_s[waits], kind="stable")].astype(np.int32)
 
 
-def _held(start_s: Floats, end_s: Floats, size: Floats, edges_s: Floats) -> Floats:
-    """float64[len(edges) - 1]: mean of what is held between each two edges."""
+def held(start_s: Floats, end_s: Floats, size: Floats, edges_s: Floats) -> Floats:
+    """float64[len(edges) - 1]: mean of what is held between each two of ``edges_s``, by what holds ``size`` from ``start_s`` to
+    ``end_s`` (float64[n] each)."""
     last_s = float(edges_s[-1])
     start_s, end_s = np.clip(start_s, edges_s[0], last_s), np.clip(end_s, edges_s[0], last_s)
     at = np.concatenate([start_s, end_s])
@@ -206,7 +207,7 @@ def maintenance(windows_s: list[tuple[float, float, float]], first_s: float, ste
     start, end, share = (np.array(column, dtype=np.float64) for column in zip(*windows_s, strict=True))
     if (end < start).any() or ((share < 0) | (share > 1)).any():
         raise ValueError("a maintenance window ends before it starts, or its share is not within 0-1")
-    return np.minimum(_held(start, end, share, edges), 1.0)
+    return np.minimum(held(start, end, share, edges), 1.0)
 
 
 def next_midnight(now: datetime, zone: str) -> datetime:

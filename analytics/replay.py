@@ -118,7 +118,7 @@ def replay(
     medians = {name: np.where(np.isnan(m), rolling.said[PERSISTENCE], m) for name, m in medians.items()}
     bands: dict[str, Band] = {}
     for name, median in medians.items():
-        p10, p90 = intervals(median, rolling.truth, origins, buckets, day if name == BLEND and day > 1 else None)
+        p10, p90 = intervals(median, rolling.truth, origins, buckets, day if name == BLEND and day > 1 else None, day)
         bands[name] = (p10, median, p90)
     return Replay(rolling, bands, _judged(rolling, bands[BLEND][0], n, judged_from), buckets, series)
 
@@ -134,8 +134,8 @@ def _judged(rolling: Rolling, low: Floats, n: int, judged_from: int | None) -> l
 
 
 def _first_origin(n: int, horizon: int, day: int) -> int:
-    """Where replaying may begin: with as much history as leaves a third of the series, and two horizons, to replay."""
-    room = n - horizon - max(2 * horizon, n // 3)
+    """Where replaying may begin: with as much history as leaves half of the series, and two horizons, to replay."""
+    room = n - horizon - max(2 * horizon, n // 2)
     return next((first for first in (28 * day, 21 * day, 14 * day, 7 * day, 4 * day, 2 * day, day) if first <= room), 1)
 
 

@@ -66,8 +66,8 @@ def past_origins(newest: int, first: int, day: int, most: int, base: int = 0) ->
     if newest < first:
         return np.empty(0, dtype=np.int32)
     apart = max(1, min((newest - first) // max(most - 1, 1), round(41 / 24 * day)))
-    while gcd(apart, day) > 1:
-        apart -= 1
+    if gcd(apart, day) > 1:  # the nearest that goes round the clock, the longer of two: origins an hour apart say the same
+        apart = next(near for by in range(1, day + 1) for near in (apart + by, apart - by) if near > 0 and gcd(near, day) == 1)
     last = newest - (newest + base) % apart
     count = min(most, (last - first) // apart + 1) if last >= first else 0
     return (last - apart * np.arange(count)[::-1]).astype(np.int32)

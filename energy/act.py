@@ -39,7 +39,7 @@ class Desk:
         self._records = records
         self._memory = remembered(records, now)
         self._setpoints = Setpoints(site, records, actuators, self._memory)
-        self._ordering = Ordering(records, queues or {}, self._memory)
+        self._ordering = Ordering(records, queues or {}, self._memory, now)
         self._waiting: dict[str, Plan] = {}
 
     @property

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BATCH = 200  # orders of one record: what a crash leaves unsure is at most that
 NEAR_S = 2.0
 PAUSED_FOR = timedelta(minutes=2)  # a pause without a begin time after it is taken back
+CUT_FOR = timedelta(seconds=5)  # so long what a process sent that then died may still be on its way
 HELD_FOR = timedelta(hours=4)  # the longest that what does not release itself stays in force
 _BACK: Mapping[Verb, Verb] = {
     Verb.BEGIN: Verb.BEGIN, Verb.HOLD: Verb.RELEASE, Verb.PAUSE: Verb.BEGIN, Verb.PRIORITY: Verb.PRIORITY, Verb.QOS: Verb.QOS,
@@ -42,8 +43,9 @@ _ONCE = (Verb.REQUEUE, Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)  # n
 class Ordering:
     """Carries out orders. One for a site, used from one task at a time."""
 
-    def __init__(self, records: Records, queues: Mapping[str, Steerable], memory: Memory) -> None:
-        self._records, self._queues, self._memory = records, queues, memory
+    def __init__(self, records: Records, queues: Mapping[str, Steerable], memory: Memory, began: datetime) -> None:
+        """``began``: when this process did; what was sent before it was another's."""
+        self._records, self._queues, self._memory, self._began = records, queues, memory, began
 
     async def carry_out(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
         """All tables in their order; of what failed in one, nothing more is ordered in the next. Each order stands for itself:
@@ -105,6 +107,7 @@ class Ordering:
             return
         at = {job: i for i, job in enumerate(jobs.ids)}
         out: list[Ordered] = []
+        cut: list[Ordered] = []
         for entry in mine:
             i = at.get(entry.target)
             waits = i is not None and jobs.state[i] == JobState.PENDING
@@ -112,17 +115,20 @@ class Ordering:
                 self._note(Stage.REVERTED, [entry], now, Message("The job is over"))
             elif not jobs.deferrable[i]:
                 out.append(entry)
+            elif waits and entry.verb is Verb.PAUSE and entry.sent < self._began:
+                cut.append(entry)
             elif waits and entry.verb is Verb.BEGIN and not entry.sure:
                 self._recognise(entry, float(jobs.terms.begin_s[i]), now)
             elif waits and entry.verb is Verb.BEGIN and _moved(entry, float(jobs.terms.begin_s[i]), now):
                 self._note(Stage.LEFT, [entry], now, Message("A person has changed it"))
         await self._back(out, now, Message("Its owner has taken it out"), left=True)
+        await self._back(cut, now, Message("Who paused it died before it had a begin time"))
 
     def _recognise(self, entry: Ordered, begin_s: float, now: datetime) -> None:
         """An order of a process that died: was it written?"""
         if abs(begin_s - entry.value) <= NEAR_S:
             self._settled(entry, Result.SAME, "found so after a restart", now)
-        elif now - entry.sent > PAUSED_FOR:  # what was just sent may not have been read yet
+        elif now - entry.sent > (CUT_FOR if entry.sent < self._began else PAUSED_FOR):  # what was just sent may not be read yet
             self._settled(entry, Result.FAILED, "not found after a restart: it was never written", now)
 
     def _settled(self, entry: Ordered, result: Result, why: str, now: datetime) -> None:

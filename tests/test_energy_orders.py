@@ -186,6 +186,22 @@ def test_killed_at_any_order_the_next_process_knows_what_is_in_force(dies_at, af
     asyncio.run(next_life())
 
 
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_pause_that_death_cut_off_is_taken_back_at_once_by_the_next_process(after):
+    """The process dies before it says until when, or before it hears that the job was paused."""
+    slurm, records = Scheduler(dies_at=1 if after else 2, after=after), MemoryRecords()
+    two = plan(orders(Verb.PAUSE, ["3"]), orders(Verb.BEGIN, ["3"], T + 5 * HOUR, "paused"), key="p2")
+    with pytest.raises(Killed):
+        await auto(desk(slurm, records), two)
+    assert slurm.held == {"3"}
+    soon = NOW + timedelta(seconds=6)
+    d = desk(slurm, records, soon)
+    for _ in range(2):  # that its begin time was never written is found first
+        await d.follow("slurm", slurm.jobs(), soon)
+    assert (slurm.held, slurm.begin, d.ordered) == (set(), {}, ())
+    assert "died before it had a begin time" in str(records.all)
+
+
 async def test_what_does_not_release_itself_ends_and_what_is_refused_is_tried_again():
     slurm, records = Scheduler(), MemoryRecords()
     d = desk(slurm, records)

@@ -34,7 +34,7 @@ def weather() -> Driver:
 
 def replayed(values: Floats, driver: Driver) -> Replay:
     when = calendar(START_S, len(values) + DAY, HOUR_S, "Asia/Shanghai", "CN")
-    return replay(values, DAY, HOUR_S, 14, first_s=START_S, known=Known(when, (driver,)))
+    return replay(values, DAY, HOUR_S, 16, first_s=START_S, known=Known(when, (driver,)))
 
 
 def changed_before_the_cut() -> float:
@@ -93,7 +93,7 @@ def leaky_model(patch: pytest.MonkeyPatch) -> None:
     calls = iter(range(10**6))
 
     def peeks(history: Floats, horizon: int, day: int) -> Floats:
-        whole = future if next(calls) < 15 else future + 40.0  # 15 origins a replay; the second one's world is another
+        whole = future if next(calls) < 16 else future + 40.0  # 16 origins a replay; the second one's world is another
         return np.nan_to_num(whole[-horizon:], nan=1.0)
 
     patch.setattr(replaying, "all_models", lambda: (*all_models(), Model("peeks", lambda h, d: 1, peeks)))

@@ -13,6 +13,8 @@ from joserfc.jwk import ECKey
 from small import rows
 from test_source_mqtt import broker, device
 
+from ingest.answers import MAX_READINGS, Feed, Readings, Snapshots
+from twin.curtail import Informed, Interval, PowerState, Request
 from twin.errors import ConfigError, SourceError
 from twin.load import build_site
 
@@ -97,3 +99,101 @@ async def test_a_broker_that_is_not_there_and_keys_that_are_none_are_told(tmp_pa
     for path, says in ((None, "has no key"), (str(tmp_path / "none.pem"), "holds no EC or RSA key"), ("/no/file", "cannot be")):
         with pytest.raises(ConfigError, match=says):
             opened("flexbus", SITE, broker="127.0.0.1", publishers={"acme": path})
+
+
+# what is told back
+
+
+def heard(client_message):
+    found = json.loads(client_message.payload)
+    return found, json.loads(jws.deserialize_compact(found["data"], OTHER, algorithms=["ES256"]).payload)
+
+
+def state(minutes, power_w, aimed_w=float("inf"), asked=(), who="x/acme"):
+    return PowerState(NOW + timedelta(minutes=minutes), power_w, 4e6, aimed_w, tuple((who, one) for one in asked))
+
+
+TARGET = Request("0b0e7f3e-1d4c-4f6a-9d3e-000000000001", 0.0, (Interval(NOW.timestamp() + 300, NOW.timestamp() + 1500, 3e6),))
+
+
+def test_each_change_of_an_answer_is_one_snapshot_and_the_rest_a_heartbeat():
+    made = Snapshots("x", Feed("main", 1e6, 5e6), 120.0)
+    course = [
+        (0, 4e6, float("inf"), ()), (1, 4e6, float("inf"), (TARGET,)), (2, 4e6, float("inf"), (TARGET,)),
+        (5, 4e6, 3e6, (TARGET,)), (6, 3.5e6, 3e6, (TARGET,)), (7, 3.02e6, 3e6, (TARGET,)), (8, 2.9e6, 3e6, (TARGET,)),
+        (25, 2.9e6, float("inf"), ()), (26, 3.0e6, float("inf"), ()), (27, 3.9e6, float("inf"), ()),
+        (28, 4e6, float("inf"), ()),
+    ]  # fmt: skip
+    said = [made.take(state(*one)) for one in course]
+    feeds = [one["feeds"]["main"] if one else None for one in said]
+    assert [feed and feed["event"] for feed in feeds] == [
+        "periodic", "target_set", None, "start_ramp_down", None, "end_ramp_down", None, "target_set", "start_ramp_up",
+        "end_ramp_up", None,
+    ]  # fmt: skip
+    down, held = feeds[3], feeds[5]
+    assert (down["in_flight"], down["compliant"], held["in_flight"], held["compliant"]) == (True, False, False, True)
+    assert down["power_event_start_time"] == f"{NOW + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+    assert "power_event_start_time" not in feeds[9]
+    (target,) = feeds[3]["targets"]
+    assert (target["active"], feeds[1]["targets"][0]["active"]) == (True, False)
+    assert target["load_constraint"] == {"value": 3000.0, "unit": "kilowatt"}
+    assert target["correlation_id"] == TARGET.key
+    assert feeds[0]["metadata"]["power_maximum"] == {"value": 5000.0, "unit": "kilowatt"}
+    beat = made.take(state(40, 4e6))
+    assert beat["feeds"]["main"]["event"] == "periodic"
+    other = Snapshots("x", Feed("main", 1e6, 5e6), 120.0)
+    other.take(state(0, 4e6))
+    assert other.take(state(1, 4e6, asked=(TARGET,), who="y/acme")) is None, "another bus's request is none of this one's"
+
+
+@pytest.mark.server
+async def test_the_bus_hears_how_its_target_is_met_signed_by_us(tmp_path):
+    (tmp_path / "acme.pem").write_bytes(OURS.as_pem(private=False))
+    (tmp_path / "own.pem").write_bytes(OTHER.as_pem(private=True))
+    ours = {"identifier": "centre", "sign_key_file": str(tmp_path / "own.pem"), "least_kw": 500, "most_kw": 5000}
+    async with broker() as port, device(port) as client:
+        await client.subscribe("grid/v1/dsx-flex-agent/+/powerstate/status", qos=1)
+        options = {"broker": f"127.0.0.1:{port}", "publishers": {"acme": str(tmp_path / "acme.pem")}, **ours}
+        one = opened("flexbus", SITE, **options).sources[0]
+        assert isinstance(one, Informed)
+        try:
+            await one.poll(NOW)
+            for told in (state(0, 4e6), state(5, 4e6, 3e6, (TARGET,)), state(6, 4e6, 3e6, (TARGET,))):
+                one.inform(told)
+            await one.poll(NOW)
+            events = []
+            async for got in client.messages:
+                envelope, data = heard(got)
+                assert str(got.topic) == "grid/v1/dsx-flex-agent/centre/powerstate/status"
+                assert (envelope["type"], envelope["source"]) == (
+                    "grid.powerstate.status.v1",
+                    "//grid/v1/dsx-flex-agent/centre",
+                )
+                events.append(data["feeds"]["main"]["event"])
+                if len(events) == 3:
+                    break
+            assert events == ["periodic", "target_set", "start_ramp_down"]
+        finally:
+            await one.close()
+
+
+def test_who_tells_needs_a_feed_and_a_key():
+    for more, says in (({}, "most_kw"), ({"most_kw": 9}, "sign_key_file")):
+        with pytest.raises(ValueError, match=says):
+            opened("flexbus", SITE, broker="h", publishers={"acme": None}, identifier="centre", **more)
+
+
+def test_readings_of_an_event_are_kept_by_the_minute_and_bounded():
+    kept = Readings("x")
+    long = Request("e", 0.0, (Interval(NOW.timestamp(), NOW.timestamp() + 86400, 3e6),))
+    for half in range(2 * MAX_READINGS + 40):
+        kept.take(state(half / 2, 3e6 + half, 3e6, (long,), who="x"))
+    body = kept.report("e", "p-1", "centre")
+    steps = body["resources"][0]["intervals"]
+    assert len(steps) == MAX_READINGS
+    assert [payload["type"] for payload in steps[0]["payloads"]] == ["DEMAND", "BASELINE"]
+    assert steps[0]["payloads"][1]["values"] == [4000.0]
+    kept.sent("e")
+    assert kept.events == ()
+    kept.take(state(1, float("nan"), 3e6, (long,), who="x"))
+    assert kept.events == (), "a silent meter is not reported as nothing"

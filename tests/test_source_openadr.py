@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from devices import opened
 from small import rows
 
-from twin.curtail import Asked
+from twin.curtail import Asked, PowerState
 from twin.errors import ConfigError, SourceError
 from twin.load import build_site
 
@@ -23,6 +23,7 @@ class Vtn:
 
     def __init__(self, lasts_s=3600):
         self.events, self.tokens, self.asked, self.lasts_s, self.sick = [], set(), [], lasts_s, None
+        self.reports, self.deaf = [], False
         self.programs = [
             {"id": "p-1", "objectType": "PROGRAM", "programName": "capacity"},
             {"id": "p-2", "objectType": "PROGRAM", "programName": "prices"},
@@ -49,12 +50,19 @@ class Vtn:
             found = [one for one in found if one["programID"] == request.query["programID"]]
         return web.json_response(found[skip : skip + limit])
 
+    async def reported(self, request):
+        if self.deaf:
+            return web.json_response({"title": "Service Unavailable"}, status=503)
+        self.reports.append(await request.json())
+        return web.json_response({"id": f"r{len(self.reports)}"}, status=201)
+
 
 @asynccontextmanager
 async def vtn(**more):
     one = Vtn(**more)
     app = web.Application()
     app.router.add_post(f"{BASE}/auth/token", one.token)
+    app.router.add_post(f"{BASE}/reports", one.reported)
     for what in ("programs", "events"):
         app.router.add_get(f"{BASE}/{what}", one.search)
     server = TestServer(app, host="127.0.0.1")
@@ -167,3 +175,49 @@ def test_options_that_do_not_fit_are_told():
     ):
         with pytest.raises((ConfigError, ValueError)):
             opened("openadr", SITE, **wrong)
+
+
+async def test_what_the_meter_shows_while_an_event_lasts_is_reported_and_again_where_the_vtn_did_not_hear(tmp_path):
+    async with vtn() as (grid, url):
+        one = ven(url, tmp_path, report_as="centre", report_every_s=120)
+        grid.events = [event("e1", 3000, begin=NOW)]
+        try:
+            await one.poll(NOW)
+            (asked,) = one.asked()
+            for minute in range(2):
+                at = NOW + timedelta(minutes=minute)
+                one.inform(PowerState(at, 3.1e6 - 2e5 * minute, 4e6, 3e6, ((asked.who, asked.requests[0]),)))
+            grid.deaf = True
+            with pytest.raises(SourceError, match=r"reports: status 503 \(Service Unavailable\)"):
+                await one.poll(NOW + timedelta(minutes=2))
+            grid.deaf = False
+            await one.poll(NOW + timedelta(minutes=3))
+            await one.poll(NOW + timedelta(minutes=4))
+            (report,) = grid.reports
+            assert (report["programID"], report["eventID"], report["clientName"]) == ("p-1", "e1", "centre")
+            values = [
+                (payload["type"], payload["values"])
+                for step in report["resources"][0]["intervals"]
+                for payload in step["payloads"]
+            ]
+            assert values == [("DEMAND", [3100.0]), ("BASELINE", [4000.0]), ("DEMAND", [2900.0]), ("BASELINE", [4000.0])]
+            one.inform(PowerState(NOW + timedelta(minutes=5), 2.8e6, 4e6, 3e6, ((asked.who, asked.requests[0]),)))
+            await one.poll(NOW + timedelta(minutes=6))
+            assert len(grid.reports) == 1, "two minutes make a report"
+            grid.events = []
+            await one.poll(NOW + timedelta(minutes=7))
+            assert len(grid.reports) == 2, "and an end"
+        finally:
+            await one.close()
+
+
+async def test_without_a_name_nothing_is_reported(tmp_path):
+    async with vtn() as (grid, url):
+        one = ven(url, tmp_path)
+        grid.events = [event("e1", 3000, begin=NOW)]
+        await one.poll(NOW)
+        (asked,) = one.asked()
+        one.inform(PowerState(NOW, 3e6, 4e6, 3e6, ((asked.who, asked.requests[0]),)))
+        await one.poll(NOW + timedelta(hours=9))
+        await one.close()
+        assert grid.reports == []

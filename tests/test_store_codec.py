@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ingest.stores import open_records
 from ingest.stores.embedded.codec import Codec, places_of
+from ingest.stores.embedded.narrow import narrowed
 from twin.errors import ConfigError
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -49,6 +50,20 @@ def test_every_float_comes_back(values: np.ndarray, guess: int, data: st.DataObj
     else:
         np.testing.assert_array_equal(quality, grades)
         np.testing.assert_array_equal(some_quality, grades[rows])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(*(arrays(np.float64, st.integers(0, 12), elements=some) for some in (floats, decimals))), st.data())
+def test_a_narrow_column_gives_every_float_back(column: np.ndarray, data: st.DataObject) -> None:
+    narrow = narrowed(column)
+    assert same_bits(column, narrow.floats())
+    take = np.array(data.draw(st.lists(st.integers(0, max(0, len(column) - 1)), max_size=len(column))), dtype=np.intp)
+    assert same_bits(column[take], narrow.floats(take))
+
+
+def test_narrow_columns_take_what_their_decimals_need() -> None:
+    for values, size in (([0.25, 1.0], 1), ([512.125, -7.5], 4), ([2.619e9], 4), ([1e-12], 8), ([math.nan, 1.0], 8)):
+        assert narrowed(np.array(values)).whole.itemsize == size, values
 
 
 def test_readings_become_small_and_noise_stays_exact() -> None:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 MAX_INTERVALS = 288  # of one request: a day in steps of five minutes
 
@@ -78,4 +79,30 @@ class Asker(Protocol):
 
     def asked(self) -> Sequence[Asked]:
         """What came since this was last called, the oldest first. Never blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PowerState:
+    """How requests are being answered at ``time``. ``power_w``: what the meter shows, ``baseline_w``: what it would show
+    without an answer (NaN: not known, or nothing is asked); ``aimed_w``: the most that may be drawn now (infinity: nothing is
+    asked now); ``standing``: (who, request) of all that are not over."""
+
+    time: datetime
+    power_w: float
+    baseline_w: float
+    aimed_w: float
+    standing: tuple[tuple[str, Request], ...] = ()
+
+    def of(self, asker: str) -> tuple[Request, ...]:
+        """The requests that the source called ``asker`` brought."""
+        return tuple(one for who, one in self.standing if who == asker or who.startswith(f"{asker}/"))
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """An asker that wants to hear how its requests are answered."""
+
+    def inform(self, state: PowerState) -> None:
+        """Take the newest state; who asked is told with the next poll. Never blocks."""
         ...

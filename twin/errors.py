@@ -26,6 +26,10 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...]]]:
+        """Of its problems, not of its text: it may come from another process."""
+        return type(self), (self.problems,)
+
 
 class SiteError(ConfigError):
     """The site's assets or links are wrong."""

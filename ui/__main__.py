@@ -4,4 +4,5 @@ import sys
 
 from ui.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a child process that is spawned reads this file too
+    sys.exit(main())

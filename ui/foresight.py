@@ -22,12 +22,15 @@ from twin.frame import Floats, Frame
 from twin.message import Message
 from twin.metrics import metric
 from twin.ports import How
+from ui.foresight_parts import Windows, parts_foreseen
+from ui.upkeep import Upkeeps
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 
 STEP_S = 3600.0
 HORIZON = 24
+MAINTAINED = ("it_power_w", "facility_power_w", "gpus_allocated_count")  # of which maintenance takes its share
 HISTORY = timedelta(days=120)  # 84 days to learn from, and the days before them to be judged on
 FIRST = (("weather", "wet_bulb_c"), ("site", "it_power_w"), ("site", "facility_power_w"))  # levers and faces rest on them
 FURTHER = (
@@ -68,20 +71,32 @@ class Foresight:
         self._targets: dict[Key, _Target] = {}
         self._committed: list[tuple[float, Floats]] = []
         self._told = False
+        self._upkeeps = Upkeeps(live)
+        self._windows: Windows = {}
+        self._hour_s = float("-inf")
+        self._tried: set[Key] = set()  # of those that wait, in this hour: what has no history must not hold up the others
         self._remember()
 
     def run(self, now: datetime) -> None:
-        """The next day of what matters, by the hour, kept in the store beside what then comes."""
-        self._note_committed(now)
-        made: dict[Key, Forecast] = {}
-        found: dict[Key, Accuracy] = {}
-        new = 0
+        """The next day of what matters, by the hour, kept in the store beside what then comes. Within an hour that was foreseen
+        only series that are still waiting for their first forecast are added."""
+        hour_s = now.timestamp() // STEP_S * STEP_S
+        again, self._hour_s = hour_s == self._hour_s, hour_s
+        if not again:
+            self._tried = set()
+        waiting = [key for key in self._keys() if key[::2] not in FIRST and key not in self._targets and key not in self._tried]
+        if again and not waiting:
+            return
+        self._tried |= set(waiting[:NEW_A_RUN])
+        self._windows = self._upkeeps.windows(now)
+        kept = {(one.kind, one.row, one.metric): one for one in self._live.forecasts} if again else {}
+        found: dict[Key, Accuracy] = dict(self._live.accuracy) if again else {}
+        made = dict(kept)
+        if not again:
+            self._note_committed(now)
         for key in self._keys():
-            first = key[::2] in FIRST
-            if not first and key not in self._targets:
-                if new >= NEW_A_RUN:
-                    continue
-                new += 1
+            if key in kept or key in waiting[NEW_A_RUN:] or (again and key not in waiting):
+                continue
             result = self._one(key, now, made, found)
             if isinstance(result, Message):
                 log.info("no forecast of %s %s: %s", key[0], key[2], result)
@@ -89,10 +104,22 @@ class Foresight:
                 made[key] = result
         forecasts = reconciled_forecasts(list(made.values()), self._live.site)
         for forecast in forecasts:
-            self._keep(forecast, now)
+            was = kept.get((forecast.kind, forecast.row, forecast.metric))
+            if was is None:
+                self._keep(forecast, now)
+            elif forecast is not was:  # a hall that joined moved it
+                self._publish(list(forecast.frames()))
         self._live.forecasts = tuple(forecasts)
         self._live.accuracy = found
+        self._parts(forecasts, now)
         self._tell(found, now)
+
+    def _parts(self, forecasts: Sequence[Forecast], now: datetime) -> None:
+        """Racks, tenants and links beside them, kept in the store as far as they are assets."""
+        parts = parts_foreseen(self._live, forecasts, self._windows, now)
+        for one in parts:
+            self._publish(list(one.frames()))
+        self._live.parts = parts
 
     # one series
 
@@ -115,7 +142,14 @@ class Foresight:
         if target.issued:
             found[key] = self._judge(key, target, accuracy(target.issued, time_s, values))
         limits = metric(kind, name)
-        aids = Aids(*self._place(), self._drivers(key, time_s, values, made), target.memory, target.off)
+        windows = self._windows.get((kind, row) if kind in ("hall", "queue") else ("site", 0), ())
+        aids = Aids(
+            *self._place(),
+            self._drivers(key, time_s, values, made),
+            target.memory,
+            target.off,
+            windows if name in MAINTAINED else (),
+        )
         result = forecast_series(
             time_s,
             values,

@@ -22,7 +22,7 @@ from energy.respond.live import STEP_S, aimed_w, answer
 from energy.respond.plan import SETTLE_S, targets
 from energy.respond.proof import AFTER_S, before, prove
 from energy.respond.track import Trim
-from twin.curtail import Asker, Request
+from twin.curtail import Asker, Informed, PowerState, Request
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
 from twin.message import Message
@@ -95,6 +95,7 @@ class Responding:
         """Answer what is asked now; let go where nothing is any more."""
         live = self._live
         self._refer(now)
+        self._inform(now)
         asked = [one for _, one in standing(live.records, now) if one.begin_s - LEAD_S <= now.timestamp()]
         if not asked:
             await self._over(now)
@@ -111,6 +112,24 @@ class Responding:
         made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
         if new := tuple(one for one in made if one is not None):
             self.plans = new
+
+    def _inform(self, now: datetime) -> None:
+        """Let who asked know how it is answered."""
+        hearing = [asker for asker in self._askers if isinstance(asker, Informed)]
+        if not hearing:
+            return
+        found, going = tuple(standing(self._live.records, now)), self._going
+        baseline_w = going.baseline_w if going is not None else float("nan")
+        limits = [
+            part.target_w(baseline_w)
+            for _, one in found
+            for part in one.intervals
+            if part.begin_s <= now.timestamp() < part.end_s
+        ]
+        aimed_w = min((limit for limit in limits if np.isfinite(limit)), default=np.inf)
+        state = PowerState(now, site_power_w(self._live.state, "facility_power_w", now), baseline_w, aimed_w, found)
+        for asker in hearing:
+            asker.inform(state)
 
     async def _answer(
         self, name: str, lever: Lever, outlook: Outlook, going: _Going, judge: Judge, now: datetime

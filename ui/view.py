@@ -14,6 +14,7 @@ from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
+from analytics.many import Foreseen
 from energy.account.book import Given
 from energy.plan import Gain, Mode, Plan, Verdict
 from twin.frame import Origin
@@ -52,6 +53,7 @@ class Live:
     alerts: tuple[Alert, ...] = ()
     jobs: Jobs = field(default_factory=no_jobs)
     forecasts: tuple[Forecast, ...] = ()
+    parts: tuple[Foreseen, ...] = ()  # what is foreseen of racks, tenants and links: many at once
     findings: tuple[Finding, ...] = ()
     causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came

@@ -8,6 +8,7 @@ from twin.frame import Floats
 NAIVE_DAY = "seasonal_naive_day"
 NAIVE_WEEK = "seasonal_naive_week"
 PERSISTENCE = "persistence"
+MEDIAN_WEEKS = 6  # that the usual week is taken over: a holiday or an outage in one of them does not bend it
 
 
 def seasonal_mean(history: Floats, horizon: int, season: int, most: int) -> Floats:
@@ -29,8 +30,19 @@ def _day_mean(history: Floats, horizon: int, day: int) -> Floats:
     return seasonal_mean(history, horizon, day, 7)
 
 
+def _month_mean(history: Floats, horizon: int, day: int) -> Floats:
+    return seasonal_mean(history, horizon, day, 28)
+
+
 def _week_mean(history: Floats, horizon: int, day: int) -> Floats:
     return seasonal_mean(history, horizon, 7 * day, 4)
+
+
+def _median_week(history: Floats, horizon: int, day: int) -> Floats:
+    week = 7 * day
+    seasons = min(MEDIAN_WEEKS, len(history) // week)
+    shape = np.median(history[len(history) - seasons * week :].reshape(seasons, week), axis=0)
+    return np.asarray(shape[np.arange(horizon) % week], dtype=np.float64)
 
 
 def _last(history: Floats, horizon: int, day: int) -> Floats:
@@ -42,5 +54,7 @@ MODELS = (
     Model(NAIVE_DAY, lambda horizon, day: day, _day, baseline=True, near=True),
     Model(NAIVE_WEEK, lambda horizon, day: 7 * day, _week, baseline=True),
     Model("mean_day", lambda horizon, day: 3 * day, _day_mean),
+    Model("mean_month", lambda horizon, day: 15 * day, _month_mean),
     Model("mean_week", lambda horizon, day: 14 * day, _week_mean),
+    Model("median_week", lambda horizon, day: 28 * day, _median_week),
 )

@@ -12,6 +12,7 @@ from analytics.models import Model
 from twin.frame import Floats
 
 WEEKS = 8  # of history that it looks at
+USUAL_DAYS = 28  # over which the usual day is taken
 FACTORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.95)
 
 
@@ -36,6 +37,15 @@ def _fit_predict(history: Floats, horizon: int, day: int) -> Floats:
     return np.asarray(level + drift * steps + shape[np.arange(horizon) % season], dtype=np.float64)
 
 
+def _by_day(history: Floats, horizon: int, day: int) -> Floats:
+    """Of a day's season alone, without drift: where weeks are few or unlike each other, their season is mostly noise."""
+    recent = history[-WEEKS * 7 * day :]
+    recent = recent[len(recent) % day :]
+    shape = usual(recent[-USUAL_DAYS * day :], day)
+    level, _ = _level(recent - np.tile(shape, len(recent) // day))
+    return np.asarray(level + shape[np.arange(horizon) % day], dtype=np.float64)
+
+
 def _level(rest: Floats) -> tuple[float, float]:
     """(smoothed level after the last value, factor)."""
     best = (np.inf, float(rest[-1]), FACTORS[-1])
@@ -46,4 +56,7 @@ def _level(rest: Floats) -> tuple[float, float]:
     return best[1], best[2]
 
 
-MODELS = (Model("theta", lambda horizon, day: 4 * day, _fit_predict),)
+MODELS = (
+    Model("theta", lambda horizon, day: 4 * day, _fit_predict),
+    Model("theta_day", lambda horizon, day: 8 * day, _by_day),
+)

@@ -3,25 +3,27 @@
 A publisher ``grid/v1/isv/{identifier}`` sets load targets; each message of it replaces what it asked before. Its data are
 signed (JWS, RFC 7515, ES256 or RS256): a message is believed where the key that the operator gave for that publisher verifies
 it, where its ``source`` names the same publisher as its topic, and where it was not seen before. Everything else is counted
-and dropped.
+and dropped. Where we have a name on the bus, it is told how its requests are answered (``ingest.answers``).
 """
 
 import asyncio
 import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from ingest.answers import Feed, Snapshots
 from ingest.curtail import LOAD_TARGET, read_request
 from ingest.registry import Opened
 from ingest.sources.device import beside, host_port, library
 from ingest.sources.mqtt_client import PORT, client_of, has_begun
-from twin.curtail import Asked
+from twin.curtail import Asked, PowerState
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
 from twin.site import Site
@@ -40,6 +42,9 @@ class Options(BaseModel):
     ``broker``: ``host`` or ``host:port``; ``user`` and ``password_file``; ``ca_file``, ``cert_file`` and ``key_file`` for TLS;
     ``publishers``: identifier of a publisher -> file with its public key (PEM), none that is not named is heard.
     ``unsigned``: believe their data without a signature, for a bus where the broker's own rights say who may publish.
+    ``identifier``: our own name on the bus (none: nothing is told back); ``sign_key_file``: our private key (PEM) where data
+    are signed; ``feed``, ``least_kw``, ``most_kw``: the feed that power states are of, and between what it draws;
+    ``tell_every_s``: how often one is published where nothing changes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,10 +58,16 @@ class Options(BaseModel):
     cert_file: Path | None = None
     key_file: Path | None = None
     client_id: str = Field(default="", max_length=100)
+    identifier: str = Field(default="", pattern=r"^[\w.-]{0,60}$")
+    sign_key_file: Path | None = None
+    feed: str = Field(default="main", pattern=r"^[\w.-]{1,60}$")
+    least_kw: float = Field(default=0.0, ge=0, le=1e7)
+    most_kw: float = Field(default=0.0, ge=0, le=1e7)
+    tell_every_s: float = Field(default=30.0, ge=1, le=3600)
     every_s: float = Field(default=5.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=10.0, gt=0, le=300)
 
-    @field_validator("password_file", "ca_file", "cert_file", "key_file")
+    @field_validator("password_file", "ca_file", "cert_file", "key_file", "sign_key_file")
     @classmethod
     def _files_beside(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return beside(value, info)
@@ -71,6 +82,14 @@ class Options(BaseModel):
     def _is_an_address(cls, value: str) -> str:
         host_port(value, PORT)
         return value
+
+    @model_validator(mode="after")
+    def _fit(self) -> "Options":
+        if self.identifier and not self.most_kw > self.least_kw:
+            raise ValueError("identifier tells the bus of a feed: write most_kw, above least_kw")
+        if self.identifier and not (self.unsigned or self.sign_key_file):
+            raise ValueError("what is told is signed: name sign_key_file, or say unsigned = true")
+        return self
 
 
 def source_ids(name: str, options: Options) -> Sequence[str]:
@@ -90,9 +109,14 @@ def build(name: str, options: Options, site: Site) -> Opened:
             keys[publisher] = _key(name, path)
         except ValueError as error:
             problems.append(Problem(f"source {name}", f"publisher {publisher!r}: {error}"))
+    own = None
+    try:
+        own = _key(name, options.sign_key_file) if options.identifier and not options.unsigned else None
+    except ValueError as error:
+        problems.append(Problem(f"source {name}", f"sign_key_file: {error}"))
     if problems:
         raise ConfigError(problems)
-    bus = FlexBus(name, options, keys, mqtt)
+    bus = FlexBus(name, options, keys, mqtt, own)
     return Opened([bus], askers=[bus])
 
 
@@ -115,8 +139,13 @@ def _key(name: str, path: Path | None) -> Any:
 class FlexBus:
     """One broker, listened to beside the polls. See ``twin.ports.Source`` and ``twin.curtail.Asker``."""
 
-    def __init__(self, name: str, options: Options, keys: Mapping[str, Any], mqtt: Any) -> None:
-        self._name, self._options, self._keys, self._mqtt = name, options, keys, mqtt
+    def __init__(self, name: str, options: Options, keys: Mapping[str, Any], mqtt: Any, own: Any = None) -> None:
+        """``own``: the key that we sign with."""
+        self._name, self._options, self._keys, self._mqtt, self._own = name, options, keys, mqtt, own
+        feed = Feed(options.feed, 1e3 * options.least_kw, 1e3 * options.most_kw)
+        self._snapshots = Snapshots(name, feed, options.tell_every_s)
+        self._states: deque[PowerState] = deque(maxlen=MAX_NEWS)
+        self._client_now: Any = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._why = "never connected"
@@ -148,7 +177,41 @@ class FlexBus:
                 log.warning(
                     "%s: a message on %s is not believed: %s", self._name, topic[:100], " ".join(str(error).split())[:200]
                 )
+        await self._tell()
         return ()
+
+    def inform(self, state: PowerState) -> None:
+        """See ``twin.curtail.Informed``."""
+        if self._options.identifier:
+            self._states.append(state)
+
+    async def _tell(self) -> None:
+        """Publish what of the states that came is worth it; what cannot be sent now is old by the next time."""
+        while self._states and self._client_now is not None:
+            data = self._snapshots.take(self._states.popleft())
+            if data is None:
+                continue
+            try:
+                await self._client_now.publish(
+                    f"grid/v1/dsx-flex-agent/{self._options.identifier}/powerstate/status", self._envelope(data), qos=1
+                )
+            except self._mqtt.MqttError as error:
+                raise SourceError(f"{self._options.broker}: a power state could not be published ({error})") from None
+
+    def _envelope(self, data: Mapping[str, Any]) -> str:
+        """The CloudEvent; its data signed where the bus wants it so."""
+        signed: Any = data
+        if self._own is not None:
+            jws = library("joserfc.jws", self._name)
+            signed = jws.serialize_compact(
+                {"alg": "RS256" if self._own.key_type == "RSA" else "ES256"}, json.dumps(data), self._own, algorithms=ALGORITHMS
+            )
+        trace = uuid.uuid4().hex
+        return json.dumps({
+            "specversion": "1.0.2", "id": str(uuid.uuid4()), "source": f"//grid/v1/dsx-flex-agent/{self._options.identifier}",
+            "type": "grid.powerstate.status.v1", "time": data["snapshot_time"], "datacontenttype": "application/json",
+            "subject": "powerstate", "traceparent": f"00-{trace}-{trace[:16]}-01", "data": signed,
+        })  # fmt: skip
 
     def asked(self) -> Sequence[Asked]:
         """See ``twin.curtail.Asker``."""
@@ -207,6 +270,7 @@ class FlexBus:
         try:
             async with self._client() as client:
                 await client.subscribe(TOPICS, qos=1)
+                self._client_now = client
                 self._ready.set()
                 async for message in client.messages:
                     if isinstance(message.payload, bytes) and len(message.payload) <= MAX_PAYLOAD_BYTES:
@@ -216,6 +280,8 @@ class FlexBus:
         except (self._mqtt.MqttError, OSError, ValueError) as error:
             self._why = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s: %s: %s", self._name, options.broker, self._why)
+        finally:
+            self._client_now = None
 
     def _client(self) -> Any:
         options = self._options

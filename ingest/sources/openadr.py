@@ -15,12 +15,13 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from yarl import URL
 
+from ingest.answers import STEP_S, Readings
 from ingest.curtail import read_request
 from ingest.registry import Opened
 from ingest.rest import Rest
 from ingest.sources.device import beside
 from ingest.wire import Tls, read_secret
-from twin.curtail import Asked, Request
+from twin.curtail import Asked, PowerState, Request
 from twin.errors import SourceError
 from twin.frame import Frame
 from twin.site import Site
@@ -37,7 +38,9 @@ class Options(BaseModel):
 
     ``url``: of the VTN with its base path; ``programs``: names of the programs that we take part in (none: all that the VTN
     shows us); ``token_file``: a bearer token; or ``client_id`` and ``client_secret_file`` for OAuth2, with ``token_url`` where
-    that is not the VTN's own ``/auth/token``; ``target_type`` and ``target_values``: whom events must be meant for.
+    that is not the VTN's own ``/auth/token``; ``target_type`` and ``target_values``: whom events must be meant for;
+    ``report_as``: our name in reports of what the meter shows while an event lasts (none: nothing is reported), sent every
+    ``report_every_s`` and when it is over.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +53,8 @@ class Options(BaseModel):
     token_url: str = Field(default="", pattern="^(https?://.*)?$")
     target_type: str = ""
     target_values: tuple[str, ...] = ()
+    report_as: str = Field(default="", max_length=128)
+    report_every_s: float = Field(default=300.0, ge=60, le=3600)
     ca_file: Path | None = None
     every_s: float = Field(default=30.0, ge=5, le=3600)
     timeout_s: float = Field(default=10.0, gt=0, le=300)
@@ -100,6 +105,7 @@ class Ven:
         self._known: dict[str, tuple[Any, Request | None]] = {}  # id of an event -> it as it came, and what it asks
         self._news: list[Asked] = []
         self._first = True
+        self._readings = Readings(name)
         self.unmapped = 0  # events of the last poll that ask for nothing that is understood
 
     @property
@@ -128,7 +134,29 @@ class Ven:
         if self._first or standing != before:
             self._first = False
             self._news.append(Asked(self._name, tuple(standing)))
+        await self._report(now)
         return ()
+
+    def inform(self, state: PowerState) -> None:
+        """See ``twin.curtail.Informed``."""
+        if self._options.report_as:
+            self._readings.take(state)
+
+    async def _report(self, now: datetime) -> None:
+        """Send what has come together of each event; what the VTN does not take is tried again with the next poll."""
+        for key in self._readings.events:
+            event, request = self._known.get(key, ({}, None))
+            over = request is None or request.end_s <= now.timestamp()
+            if not over and not self._readings.due(key, round(self._options.report_every_s / STEP_S)):
+                continue
+            body = self._readings.report(key, str(event.get("programID", "")), self._options.report_as)
+            reply = await self._rest.send(
+                "POST", f"{self._base.raw_path.rstrip('/')}/reports", body, await self._headers(anew=False)
+            )
+            if not reply.ok:
+                said = reply.body.get("title") if isinstance(reply.body, Mapping) else ""
+                raise SourceError(f"{self._base}/reports: status {reply.status}{f' ({said})' if said else ''}")
+            self._readings.sent(key)
 
     def asked(self) -> Sequence[Asked]:
         """See ``twin.curtail.Asker``."""

@@ -75,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     *_look(_V, "/api/v1/scene/runs", "/api/v1/scene.glb", "/api/v1/scene.usdc"),
     *_look(_V, "/api/v1/events", "/api/v1/findings", "/api/v1/causes", "/api/v1/calibration"),
     *_look(_V, "/api/v1/forecasts/accuracy", "/api/v1/forecasts/card", "/api/v1/forecasts/peaks", "/api/v1/kpis"),
+    *_look(_V, "/api/v1/forecasts/parts", "/api/v1/forecasts/picture"),
     *_look(_V, "/api/v1/alerts/{key}/picture.png", "/api/v1/oncall", "/api/v1/oncall/silences", "/api/v1/oncall/rules"),
     *_look(_V, "/api/v1/oncall/timeline", "/api/v1/oncall/report", "/api/v1/search"),
     *_look(

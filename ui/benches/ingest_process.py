@@ -141,7 +141,7 @@ def _keep(over: threading.Event, spool: Spool, maintain: Callable[[datetime], No
     while not over.wait(1.0):
         second += 1
         flush()
-        if second % 10 == 0:
+        if second % 2 == 0:
             maintain(datetime.now(UTC))  # noqa: TID251 - as the application's task
 
 

@@ -23,7 +23,8 @@ from twin.order import Receipts, Result, Verb, orders
 from ui.benches import Result as Figures
 from ui.benches import recorded
 from ui.benches.demo import free_port
-from ui.benches.slurm_day import DAY_SLOTS, PAST_SLOTS, QUEUE, Day, DayRun, day_site, read_carbon, wanted_jobs
+from ui.benches.slurm_day import PAST_SLOTS, QUEUE, Day, DayRun, day_site
+from ui.benches.slurm_jobs import DAY_SLOTS, read_carbon, wanted_jobs
 from ui.benches.slurm_picture import day_svg, saved
 from ui.benches.slurm_server import SlurmServer, lacking, slurm_server
 from ui.tasks import RealClock
@@ -151,6 +152,7 @@ def _of_day(day: Day) -> dict[str, float]:
     found = saved(day)
     return {
         "day_jobs_moved_count": float(found.moved),
+        "day_jobs_paused_count": float(found.paused),
         "day_deadlines_missed_count": float(found.missed),
         "day_carbon_saved_of_moved_frac": found.saved_frac,
         "day_kills_count": float(day.killed),

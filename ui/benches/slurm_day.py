@@ -7,7 +7,6 @@ believes.
 """
 
 import asyncio
-import csv
 import json
 import os
 import signal
@@ -17,13 +16,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from energy.guard import Limits
+from energy.levers import Lever
+from energy.levers.job_shift import JobShift
 from energy.levers.job_start import JobStart
 from energy.notes import TOPIC
 from energy.plan import Mode
@@ -38,16 +39,15 @@ from twin.site import Site
 from twin.state import State
 from ui.acting import Acting, Slots
 from ui.benches.doomed import Doomed
+from ui.benches.slurm_jobs import DAY_SLOTS, GRACE_S, SLOT_S, Wanted, ran_for_s
 from ui.benches.slurm_server import GPUS, SlurmServer
 from ui.tasks import RealClock
 from ui.view import Live
 
-SLOT_S = 2.0  # that an hour of the day takes
-DAY_SLOTS = 24
 PAST_SLOTS = 24 * 70
 TICK_S = 0.4
 START_SLOTS = 2  # until the day begins, once the acting process is ready
-GRACE_S = 6.0  # that marked jobs give to be looked at
+LEAST_RUN_SLOTS, RESTART_SLOTS = 1.5, 1.0  # of a job before it may be paused, and what it may lose by that
 METRIC = "carbon_gco2_per_kwh"
 QUEUE = "slurm"
 
@@ -63,18 +63,6 @@ class Setting:
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A job of the day: when it is submitted and how long it runs, in slots; ``kind``: plain, out (it has a mark and takes
-    itself out), soon, day or late (how far its deadline lies, ``slack``)."""
-
-    at: float
-    length: int
-    gpus: int
-    kind: str
-    slack: float
-
-
 def day_site(nodes: int) -> Site:
     """Halls, nodes and GPUs of the cluster."""
     rows = [{"id": "hall", "kind": "hall"}, {"id": "rack", "kind": "rack", "parent": "hall"}]
@@ -83,29 +71,6 @@ def day_site(nodes: int) -> Site:
         rows.append({"id": f"gpu{i:02d}", "kind": "node", "parent": "rack"})
         rows += [{"id": f"gpu{i:02d}/{g}", "kind": "gpu", "parent": f"gpu{i:02d}", "index": str(g)} for g in range(GPUS)]
     return build_site("day", "UTC", [Row("day", row) for row in rows])
-
-
-def read_carbon(path: Path, first: int, count: int) -> list[float]:
-    """``count`` hours of a recorded series from row ``first`` on. ``SourceError`` where it has fewer."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    name = "avg_CI" if rows and "avg_CI" in rows[0] else "value"
-    values = [float(row[name] or "nan") for row in rows[first : first + count]]
-    if len(values) < count:
-        raise SourceError(f"{path} has {len(values)} hours from row {first} on, {count} are needed")
-    known = np.flatnonzero(np.isfinite(values))
-    return [float(value) for value in np.interp(np.arange(count), known, np.array(values)[known])]
-
-
-def wanted_jobs(count: int, rng: np.random.Generator) -> list[Wanted]:
-    """Jobs of mixed consent over the first two thirds of the day."""
-    kinds = rng.choice(["plain", "out", "soon", "day", "late"], count, p=[0.3, 0.1, 0.15, 0.25, 0.2])
-    slack = {"plain": 0.0, "out": 14.0, "soon": 8.0, "day": 12.0, "late": 16.0}
-    at = np.sort(rng.uniform(0, 0.65 * DAY_SLOTS, count))
-    return [
-        Wanted(float(at[i]), int(rng.integers(1, 4)), int(rng.integers(1, 3)), str(kinds[i]), slack[str(kinds[i])])
-        for i in range(count)
-    ]
 
 
 class _Recorded:
@@ -162,10 +127,15 @@ async def act_on(setting: Setting) -> None:
     opened: Opened = slurm_queue.build("slurm", options, site)
     records: Any = Doomed(open_records(Path(setting.folder) / "records.db"), Path(setting.folder))
     state, store = State(site), _Recorded(setting)
-    live = Live(site, state, store, records, clock, clock.now(), modes={"job_start": Mode.AUTO})
+    modes = {"job_start": Mode.AUTO, "job_shift": Mode.AUTO}
+    live = Live(site, state, store, records, clock, clock.now(), modes=modes)
     limits = Limits(order_dwell_s=SLOT_S, orders_per_hour=100_000, longest_wait_s=DAY_SLOTS * SLOT_S)
     slots = Slots(SLOT_S, DAY_SLOTS, PAST_SLOTS, DAY_SLOTS * SLOT_S)
-    levers = {"job_start": JobStart(DAY_SLOTS * SLOT_S, 2 * GRACE_S)}
+    wait_s = DAY_SLOTS * SLOT_S
+    levers: dict[str, Lever] = {
+        "job_start": JobStart(wait_s, 2 * GRACE_S),
+        "job_shift": JobShift(wait_s, LEAST_RUN_SLOTS * SLOT_S, RESTART_SLOTS * SLOT_S),
+    }
     acting = Acting(live, lambda frames: None, opened.queues, {}, Path(setting.folder), METRIC, limits, slots, levers)
     (queue,) = opened.queues
     over = asyncio.Event()
@@ -188,7 +158,8 @@ async def act_on(setting: Setting) -> None:
 
 @dataclass
 class Day:
-    """What the day was: jobs as Slurm has them at its end, what was killed, the audit, Slurm's own log."""
+    """What the day was: jobs as Slurm has them at its end, what was killed, the audit, Slurm's own log; ``ran_s``: what each
+    job that saves itself says that it has run (NaN: of another kind)."""
 
     setting: Setting
     wanted: list[Wanted]
@@ -196,6 +167,7 @@ class Day:
     jobs: list[dict[str, Any]]
     audit: list[dict[str, Any]]
     log: str
+    ran_s: list[float]
     killed: int
     killed_mid_write: int
     controller_restarts: int
@@ -227,7 +199,7 @@ class DayRun:
         away_until = 0.0
         try:
             self._start()
-            while (slot := self._slot()) < 1.1 * DAY_SLOTS or (self._open() and slot < 2 * DAY_SLOTS):
+            while (slot := self._slot()) < 1.1 * DAY_SLOTS or ((kill_at or self._open()) and slot < 2 * DAY_SLOTS):
                 if restart_at and slot >= restart_at[0] and not away_until:
                     restart_at.pop(0)
                     self._server.stop_controller()
@@ -251,7 +223,8 @@ class DayRun:
         log = (self._server.folder / "slurmctld.log").read_text(errors="replace")
         took_s = time.monotonic() - began_s
         jobs = [one for one in self._jobs() if f"{one['job_id']}" in set(self._ids)]
-        return Day(self.setting, self._wanted, self._ids, jobs, audit, log, killed, mid, restarts, took_s)
+        ran_s = [ran_for_s(self._folder, i) for i in range(len(self._ids))]
+        return Day(self.setting, self._wanted, self._ids, jobs, audit, log, ran_s, killed, mid, restarts, took_s)
 
     def _slot(self) -> float:
         return (RealClock().now().timestamp() - self.setting.begin_s) / SLOT_S
@@ -260,11 +233,7 @@ class DayRun:
         """Those whose time has come; and the owners who take themselves out."""
         while len(self._ids) < len(self._wanted) and self._wanted[len(self._ids)].at <= slot:
             one = self._wanted[len(self._ids)]
-            run_s = one.length * SLOT_S
-            due = datetime.fromtimestamp(self.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S, UTC)
-            mark = f"icctwin:deadline={due:%Y-%m-%dT%H:%M:%S}Z;runs={run_s:g}s"
-            words = ["--comment", mark, f"--begin=now+{GRACE_S:.0f}"] if one.kind != "plain" else []
-            words += ["--wrap", f"sleep {run_s - 0.2:g}", "-o", "/dev/null", f"--gpus={one.gpus}", "-N1", "-t", "1"]
+            words = one.words(self.setting.begin_s, self._folder, len(self._ids))
             try:
                 self._ids.append(self._server.run("sbatch", "--parsable", *words))
             except subprocess.CalledProcessError:

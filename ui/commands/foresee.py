@@ -12,6 +12,8 @@ from ui.commands import add_command, between, json_option, say, tell
 if TYPE_CHECKING:
     from analytics.forecast import Forecast
 
+PAST_HORIZONS = 4  # that a picture shows beside what is ahead
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """``forecast``."""
@@ -29,6 +31,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--country", default="", help="whose holidays it follows: CN, or AU-VIC; needs --zone")
     parser.add_argument("--limit", type=float, help="say how likely and when the series reaches this within the horizon")
     parser.add_argument("--card", type=Path, help="write the model card there: data, figures by lead, weak spots (JSON)")
+    parser.add_argument("--picture", type=Path, metavar="F.svg", help="draw it with the days before it")
     parser.add_argument(
         "--backtest", action="store_true", help="score the procedure instead: on --input, or on the recorded series"
     )
@@ -52,6 +55,8 @@ def forecast(options: argparse.Namespace) -> int:
         raise SourceError(f"{options.input}: {made}")
     if options.out:
         table.write_forecast(options.out, made)
+    if options.picture:
+        _draw(options, made)
     for note in made.notes:
         tell(f"{options.input}: {note}")
     answer: dict[str, Any] = {
@@ -68,14 +73,32 @@ def forecast(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     problems = []
-    if not (options.input and (options.out or options.backtest)):
-        problems.append(Problem("forecast", "needs --input and --out (or --backtest)"))
+    if not (options.input and (options.out or options.picture or options.backtest)):
+        problems.append(Problem("forecast", "needs --input and --out (or --picture, or --backtest)"))
     if options.country and not options.zone:
         problems.append(Problem("--country", "needs --zone: a holiday begins at its own midnight"))
     if options.limit is not None and not math.isfinite(options.limit):
         problems.append(Problem("--limit", f"{options.limit} is no limit; give a number"))
     if problems:
         raise ConfigError(problems)
+
+
+def _draw(options: argparse.Namespace, made: "Forecast") -> None:
+    """The picture, with as much of the past as ``PAST_HORIZONS`` horizons."""
+    from zoneinfo import ZoneInfo
+
+    from analytics import table
+    from ui.forecast_picture import forecast_svg
+    from ui.words import words
+
+    time_s, values = table.read_series(options.input, options.zone)
+    kept = slice(-PAST_HORIZONS * options.horizon, None)
+    name = options.input.stem
+    drawn = forecast_svg(words("en"), name, "", made, (time_s[kept], values[kept]), ZoneInfo(options.zone or "UTC"))
+    try:
+        options.picture.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(options.picture), f"cannot be written ({error.strerror})")]) from None
 
 
 def _days(made: "Forecast") -> list[dict[str, Any]]:

@@ -3,23 +3,30 @@ used."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, HTTPException, Query
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel
 
 from analytics import kpis
 from analytics.accuracy import Accuracy
 from analytics.cards import card
 from analytics.forecast import Forecast
+from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
 from twin.job import JobState
 from twin.message import Message
+from twin.metrics import suffix
 from twin.ports import How
+from ui.faces.pages.forecast import key_of, options_of, whole_of
+from ui.faces.pages.foreseen import chosen_of, part_of
 from ui.faces.push import Pulse
+from ui.forecast_picture import forecast_svg
 from ui.reading import Number
 from ui.view import Live
+from ui.words import words
 
 KPI_HOURS = 24
 KPI_STEP_S = 300.0
@@ -83,6 +90,33 @@ class PeaksOut(BaseModel):
     crossing: CrossingOut | None
 
 
+class PartOut(BaseModel):
+    """Quantiles of one part (a rack, a tenant, a link) for the page's steps; how its backtest did."""
+
+    name: str
+    p10: list[Number]
+    p50: list[Number]
+    p90: list[Number]
+    mase: Number
+    naive_mase: Number
+    coverage_80_frac: Number
+
+
+class PartsOut(BaseModel):
+    """A page of the parts of one kind; ``total`` counts all of them; ``sum_p50`` is the sum of all medians, that of their whole
+    where they were made to add up."""
+
+    kind: str
+    metric: str
+    issued: datetime
+    time: list[datetime]
+    total: int
+    offset: int
+    sum_p50: list[Number]
+    notes: list[str]
+    parts: list[PartOut]
+
+
 class KpiOut(BaseModel):
     """A figure with its definition; ``known_frac``: share of what it is taken over that was measured."""
 
@@ -105,6 +139,8 @@ def add_forecast_api(server: FastAPI, pulse: Pulse) -> None:
     """Serve them on ``server``."""
     router = APIRouter(prefix="/api/v1")
     _add_forecasts(router, pulse.live)
+    _add_parts(router, pulse.live)
+    _add_picture(router, pulse.live)
     _add_kpis(router, pulse.live)
     server.include_router(router)
 
@@ -145,6 +181,64 @@ def _add_forecasts(router: APIRouter, live: Live) -> None:
         name = live.site.ids_of(mine.kind)[mine.row]
         reached = None if limit is None else _crossing(mine, limit)
         return PeaksOut(kind=mine.kind, asset=name, metric=metric, issued=mine.issued, days=days, crossing=reached)
+
+
+def _add_parts(router: APIRouter, live: Live) -> None:
+    @router.get("/forecasts/parts")
+    def parts(
+        kind: Annotated[str, Query(description="rack, tenant or port")],
+        metric: str = "",
+        name: Annotated[str, Query(description="of one part: the asset's id, or the tenant's name")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> PartsOut:
+        """What is foreseen of the many parts: racks, which sum to their hall, tenants, which sum to the queue, busy links."""
+        found = next((one for one in live.parts if one.kind == kind and metric in ("", one.metric)), None)
+        if found is None:
+            have = ", ".join(f"{one.kind} {one.metric}" for one in live.parts) or "nothing yet"
+            raise HTTPException(404, f"No parts {kind[:80]!r} {metric[:80]!r} are foreseen; there are {have}.")
+        mine = [i for i, one in enumerate(found.names) if name in ("", one)]
+        return PartsOut(
+            kind=found.kind,
+            metric=found.metric,
+            issued=found.issued,
+            time=[datetime.fromtimestamp(t, UTC) for t in found.time_s.tolist()],
+            total=len(mine),
+            offset=offset,
+            sum_p50=found.p50.sum(axis=1).tolist(),
+            notes=[str(note) for note in found.notes],
+            parts=[_part(found, i) for i in mine[offset : offset + limit]],
+        )
+
+
+def _add_picture(router: APIRouter, live: Live) -> None:
+    @router.get("/forecasts/picture", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
+    def picture(
+        key: Annotated[str, Query(description="as /forecast lists it: site/0/it_power_w, rack:power_w:3")] = "",
+        language: Literal["en", "zh"] = "en",
+    ) -> Response:
+        """A forecast with the days before it as an SVG picture; without ``key`` that of IT power."""
+        said, now = words(language), live.clock.now()
+        shown = part_of(live, key) or whole_of(live, key, now)
+        if shown is None:
+            raise HTTPException(404, f"There is no forecast {key[:80]!r}; /forecast lists those that there are.")
+        found, past = shown
+        names = dict([*options_of(live, said), *chosen_of(live, said)])
+        title = names.get(key or key_of(found), found.metric)
+        drawn = forecast_svg(said, title, suffix(found.metric), found, past, ZoneInfo(live.site.timezone))
+        return Response(drawn, media_type="image/svg+xml")
+
+
+def _part(found: Foreseen, i: int) -> PartOut:
+    return PartOut(
+        name=found.names[i],
+        p10=found.p10[:, i].tolist(),
+        p50=found.p50[:, i].tolist(),
+        p90=found.p90[:, i].tolist(),
+        mase=float(found.mase[i]),
+        naive_mase=float(found.naive_mase[i]),
+        coverage_80_frac=float(found.coverage_80_frac[i]),
+    )
 
 
 def _accuracy(live: Live, key: tuple[str, int, str], found: Accuracy) -> AccuracyOut:

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError
+from ui.apart import apart
 from ui.faces.answers import Failure
 from ui.faces.api_twin import Busy, LimitOut, Runner
 from ui.faces.push import Pulse
@@ -194,7 +195,7 @@ def _add_exports(router: APIRouter, studio: Studio) -> None:
         ask = _ask(colour[:100], origin, 1, None, "", False, 3, "")
         try:
             body = await studio.frame(ask)
-            data = await run_in_threadpool(exported, await studio.geometry(), body, form)
+            data = await run_in_threadpool(apart, exported, await studio.geometry(), body, form)
         except ConfigError as error:
             status = 501 if any(problem.where == "scene" for problem in error.problems) else 422
             raise HTTPException(status, str(error.problems[0])) from error

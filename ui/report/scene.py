@@ -4,7 +4,9 @@ is whole but for this picture."""
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +14,13 @@ from twin.errors import ConfigError
 from twin.message import Message
 from twin.ports import How, Store
 from twin.site import Site
+from ui.apart import apart
 from ui.report.document import Picture
 from ui.report.span import Span
 from ui.words import metric_label
+
+if TYPE_CHECKING:
+    from ui.scene.geometry import Geometry
 
 HOUR_S = 3600.0
 # What tells the hottest hour, the first that was read: of whom, what, how it is folded over the assets.
@@ -43,7 +49,7 @@ def drawer(site: Site, store: Store) -> Draw:
 
     def draw(span: Span) -> Iterator[Picture]:
         when = hottest(site, store, span)
-        if when is None:
+        if when is None or find_spec("pyvista") is None:
             return
         try:
             png = _png(site, store, when[0], when[2])
@@ -57,14 +63,18 @@ def drawer(site: Site, store: Store) -> Draw:
 
 
 def _png(site: Site, store: Store, time: datetime, colour: str) -> bytes:
-    from ui.scene.export import needed, picture
     from ui.scene.geometry import geometry
     from ui.scene.still import still
 
-    needed("pyvista", "pyvista")
     made = geometry(site)
     frame, _ = still(made, store, time, colour)
+    return apart(_drawn, made, frame, next(iter(site.ids_of("hall")), ""))
+
+
+def _drawn(made: "Geometry", frame: bytes, hall: str) -> bytes:
+    from ui.scene.export import picture
+
     with tempfile.TemporaryDirectory(prefix="icctwin-report-") as folder:
         path = Path(folder) / "scene.png"
-        picture(made, frame, "site", next(iter(site.ids_of("hall")), ""), path, SIZE_PX)
+        picture(made, frame, "site", hall, path, SIZE_PX)
         return path.read_bytes()

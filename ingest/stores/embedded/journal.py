@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.files import connect, connect_reading, has_table, journal_path, told, transaction
 from ingest.stores.embedded.names import Group, Names, Placed
+from ingest.stores.embedded.narrow import Narrow, narrowed
 from twin.frame import Bytes, Floats
 
 BIG = 512  # values from which on a column has a row of its own
@@ -32,8 +33,8 @@ CREATE TABLE IF NOT EXISTS piece(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 @dataclass(slots=True)
 class Item:
     """One frame that waits for compaction. ``at``: number of its first piece where it is big, else where its first column
-    starts among the small ones. While it is hot it has ``columns`` (of a big one), ``small`` (all small columns of its
-    append) and ``grades``; else None."""
+    starts among the small ones. While it is hot it has ``columns`` (of a big one, as narrow as they fit), ``small`` (all small
+    columns of its append) and ``grades``; else None."""
 
     seq: int
     journal: int
@@ -45,7 +46,7 @@ class Item:
     time: int
     at: int
     graded: bool
-    columns: Mapping[str, Floats] | None = None
+    columns: Mapping[str, Narrow] | None = None
     small: Floats | None = None
     grades: Mapping[str, Bytes] | None = None
 
@@ -113,7 +114,7 @@ class Journal:
         for item, frame in zip(items, placed, strict=True):
             item.grades, item.graded = frame.quality, bool(frame.quality)
             if item.big:
-                item.columns = frame.values
+                item.columns = {name: narrowed(column) for name, column in frame.values.items()}
                 base = item.seq * _NUMBERS + item.at
                 pieces.extend((base + i, pack(self._codec, column)) for i, column in enumerate(frame.values.values()))
             else:
@@ -185,8 +186,7 @@ class Loader:
     def _big(self, item: Item, name: str, which: int, take: NDArray[np.intp] | None = None) -> Floats:
         columns = item.columns
         if columns is not None:
-            values: Floats = np.asarray(columns[name], dtype=np.float64)
-            return values if take is None else values[take]
+            return columns[name].floats(take)
         with told(journal_path(self._folder, item.journal)):
             sql = "SELECT data FROM piece WHERE id = ?"
             (data,) = self._con(item.journal).execute(sql, (item.seq * _NUMBERS + item.at + which,)).fetchone()
@@ -264,11 +264,13 @@ class Ring:
                 self._drop(item)
 
     def _drop(self, item: Item) -> None:
-        item.columns = item.small = item.grades = None
         self.bytes -= _hot_bytes(item)
+        item.columns = item.small = item.grades = None
 
 
 def _hot_bytes(item: Item) -> int:
+    if item.columns is not None:
+        return sum(column.whole.nbytes for column in item.columns.values())
     return 8 * item.size * len(item.metrics)
 
 

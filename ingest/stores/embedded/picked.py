@@ -57,14 +57,16 @@ class Picked:
 
     def _values(self, items: Sequence[Item], take: NDArray[np.intp], metric: str) -> tuple[Floats, Bytes | None]:
         """float64[k, t] and uint8[k, t] or None."""
-        values = np.empty((len(items), len(take)))
+        values, scales = np.empty((len(items), len(take))), np.ones((len(items), 1))
         grades: Bytes | None = None
         for i, item in enumerate(items):
             if item.columns is not None and not item.graded:  # as most are: as little as can be for each
-                values[i] = item.columns[metric][take]
+                whole, scales[i] = item.columns[metric]
+                values[i] = whole[take]
                 continue
             values[i], quality = self._loader.cells(item, metric, take)
             if quality is not None:
                 grades = np.zeros(values.shape, dtype=np.uint8) if grades is None else grades
                 grades[i] = np.where(np.isnan(values[i]), 0, quality)
+        values /= scales  # at once what ``Narrow.floats`` does for each
         return np.ascontiguousarray(values.T), None if grades is None else np.ascontiguousarray(grades.T)

@@ -19,6 +19,7 @@ from twin.frame import Floats
 from twin.metrics import suffix
 from ui.faces.chart import coarse, with_gaps
 from ui.faces.pages.dashed import dash_page
+from ui.faces.pages.foreseen import chosen_of, lots, part_of
 from ui.faces.pages.markup import fine, listed, number, page_of_panels, panel, text, tile
 from ui.faces.pages.texts import Cell, Table, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
@@ -27,6 +28,7 @@ from ui.words import Words, words
 
 BACK = timedelta(days=3)
 MAX_SERIES = 200
+MAX_ROWS = 14
 GRAIN_S = 900.0
 SERIES, CHART, BEAT = "series-now", "chart", "beat"
 LABELS = ()
@@ -49,12 +51,11 @@ def add_forecast_page(server: FastAPI, pulse: Pulse) -> None:
     )
     async def draw(_beats: int | None, chosen: str | None, language: str | None, theme: str | None) -> dict[str, Any]:
         live, now = pulse.live, pulse.live.clock.now()
-        mine = _newest(live.forecasts)
-        found = next((one for one in mine if key_of(one) == chosen), mine[0] if mine else None)
-        if found is None:
-            return figure(None, (np.empty(0), np.empty(0)), now, live.site.timezone, words(language or "en"), theme)
-        past = await run_in_threadpool(_past, live, found, now)
-        return figure(found, past, now, live.site.timezone, words(language or "en"), theme)
+        said = words(language or "en")
+        shown = part_of(live, chosen) or await run_in_threadpool(whole_of, live, chosen, now)
+        shown = shown or await run_in_threadpool(whole_of, live, None, now)  # what was chosen is foreseen no more
+        one, past = shown or (None, (np.empty(0), np.empty(0)))
+        return figure(one, past, now, live.site.timezone, said, theme)
 
 
 def _inside() -> html.Div:
@@ -132,6 +133,17 @@ def _newest(forecasts: tuple[Forecast, ...]) -> list[Forecast]:
         if known is None or one.issued >= known.issued:
             newest[key_of(one)] = one
     return sorted(newest.values(), key=lambda one: (one.metric != "it_power_w", one.kind != "site", key_of(one)))[:MAX_SERIES]
+
+
+def options_of(live: Live, said: Words) -> list[list[str]]:
+    """(key, name) of the forecasts that can be chosen, IT power first."""
+    return [[key_of(one), _name(live, one, said)] for one in _newest(live.forecasts)]
+
+
+def whole_of(live: Live, key: str | None, now: datetime) -> tuple[Forecast, tuple[Floats, Floats]] | None:
+    """The forecast that ``key`` names ("" or None: the first) with (time_s, values) of the days before it; None without one."""
+    found = next((one for one in _newest(live.forecasts) if not key or key_of(one) == key), None)
+    return None if found is None else (found, _past(live, found, now))
 
 
 def _past(live: Live, one: Forecast, now: datetime) -> tuple[Floats, Floats]:
@@ -244,10 +256,13 @@ def told(live: Live, view: View, words: Words) -> Table:
         "n.coverage": plain(words, judged.coverage_80_frac if judged else np.nan, "frac"),
         "n.steps": plain(words, judged.steps if judged else np.nan, "count"),
         "n.drift": plain(words, drift, "ratio", "warning" if drift >= 1 else ""),
-        "n.count": plain(words, len(found), "count"),
-        "options": [[key_of(one), _name(live, one, words)] for one in found],
+        "n.count": plain(words, len(found) + sum(len(one.names) for one in live.parts), "count"),
+        "options": options_of(live, words) + chosen_of(live, words),
         "l.leads": _leads(judged, words),
-        "l.series": [_series(live, one, view.time, words) for one in found[:12]],
+        "l.series": [
+            *(_series(live, one, view.time, words) for one in found[: MAX_ROWS - len(live.parts)]),
+            *lots(live.parts, view.time.timestamp(), words),
+        ],
         **{f"p.{name}": said for name in ("peak", "mase", "cover", "drift", "chart", "leads", "series")},
     }
 
