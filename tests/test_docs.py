@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
 ENGLISH, CHINESE = ROOT / "README.md", DOCS / "README.zh-CN.md"
-# Commands of the tutorial that need what a test has not: a network, a NetBox, a Prometheus, somebody to page, an end.
-NEEDS_MORE = ("import", "discover", "notify", "up", "rules")
+# Commands of the tutorial that need what a test has not: a network, a NetBox, a Prometheus, somebody to page, an end, a past.
+NEEDS_MORE = ("import", "discover", "notify", "up", "rules", "report")
 
 
 def blocks(page: Path, kind: str) -> list[str]:

@@ -100,3 +100,16 @@ def test_what_is_no_configuration_of_a_prometheus_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"scrape_configs|YAML"):
         read_scrape_configs(path)
+
+
+def test_targets_on_this_machine_are_of_its_node(tmp_path):
+    (tmp_path / "p.yml").write_text(
+        'scrape_configs: [{job_name: here, static_configs: [{targets: ["localhost:9400"]}]},'
+        ' {job_name: there, static_configs: [{targets: ["127.0.0.1:9100", "10.0.0.7:9100"]}]}]'
+    )
+    assert main(["init", str(tmp_path / "mine")]) == 0
+    assert main(["import", str(tmp_path / "p.yml"), "--out", str(tmp_path / "mine")]) == 0
+    read = load_config(tmp_path / "mine" / "site.toml")
+    own, here, there = read.sources
+    assert here.options.node == own.options.node != ""
+    assert there.options.node == ""

@@ -208,18 +208,19 @@ class Centre:
         runs held which GPUs. ``over``: whether to leave off."""
         assert opened.history is not None  # noqa: S101 - whoever calls has looked
         batch: list[Frame] = []
-        log, runs = RunLog(), list[tuple[datetime, Mapping[str, Any]]]()
+        log, runs, loop = RunLog(), list[tuple[datetime, Mapping[str, Any]]](), asyncio.new_event_loop()
         for i, frames in enumerate(takewhile(lambda _: not over(), opened.history(self.clock.now())), 1):
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
                     self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
-            jobs = {queue.name: asyncio.run(queue.jobs(now)) for queue in opened.queues}
+            jobs = {queue.name: loop.run_until_complete(queue.jobs(now)) for queue in opened.queues}
             runs += [(now, record) for record in log.news(jobs, now)]
             if i % HISTORY_BATCH == 0:
                 self.store.append(batch)
                 batch = []
+        loop.close()
         self.store.append(batch)
         self.records.append_all(RUNS, runs)
 

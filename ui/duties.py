@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from analytics import alerts as alerting
@@ -191,8 +190,3 @@ class Duties:
             pages_dead_count=pages["pages_dead_count"],
         )
         self._publish([frame])
-
-
-def _plain(value: object) -> object:
-    """JSON knows no NaN."""
-    return None if isinstance(value, float) and not np.isfinite(value) else value

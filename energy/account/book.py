@@ -216,7 +216,7 @@ def read_shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Flo
     """``values`` (float64[t, q]) shared among ``runs`` by GPU energy: of all GPUs, or of those ``inside`` (bool[g])."""
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
-    size = max(1, CHUNK_VALUES // gpus)
+    size = max(1, CHUNK_VALUES // max(gpus, 1))
     for first in range(0, len(meters.time_s), size):
         at_s = meters.time_s[first : first + size]
         power = gpu_w(store, at_s, step_s, gpus)

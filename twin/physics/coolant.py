@@ -4,7 +4,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
 from twin.frame import Floats
 from twin.physics import Numbers
@@ -74,6 +73,8 @@ def pg25_heat_jpkgk(temp_c: Numbers) -> Floats:
 
 
 def _between(table: Floats, temp_c: Numbers, share_frac: Numbers) -> Floats:
+    from scipy.interpolate import RegularGridInterpolator  # a fifth of a start, for who has such a loop
+
     share, temp = np.broadcast_arrays(
         np.clip(share_frac, GLYCOL_FRAC[0], GLYCOL_FRAC[-1]), np.clip(temp_c, _TEMP_C[0], _TEMP_C[-1])
     )

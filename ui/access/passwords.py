@@ -1,6 +1,7 @@
 """Passwords: argon2id with the parameters that argon2-cffi's maintainers recommend (RFC 9106, low-memory profile)."""
 
 import unicodedata
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -9,8 +10,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 # composition, Unicode normalised
 SHORTEST, LONGEST = 15, 256
 _HASHER = PasswordHasher()
-# of a password that nobody has: whoever names no user is kept waiting as long as whoever names one
-_NOBODYS = _HASHER.hash("\N{BLACK CHESS KNIGHT} nobody signs in with this one \N{BLACK CHESS KNIGHT}")
+
+
+@cache
+def _nobodys() -> str:
+    """Of a password that nobody has: whoever names no user is kept waiting as long as whoever names one. Made at the first
+    sign-in and not at the start of every command."""
+    return _HASHER.hash("\N{BLACK CHESS KNIGHT} nobody signs in with this one \N{BLACK CHESS KNIGHT}")
 
 
 def hashed(password: str, name: str) -> str:
@@ -26,8 +32,9 @@ def hashed(password: str, name: str) -> str:
 def fits(kept: str, password: str) -> bool:
     """Whether ``password`` is the one whose hash is ``kept`` ("": there is none, which takes as long). Takes some 50 ms and
     64 MiB: not for the event loop."""
+    nobodys = _nobodys()  # also where it is not needed: the first time must not tell the two apart
     try:
-        _HASHER.verify(kept or _NOBODYS, _normal(password))
+        _HASHER.verify(kept or nobodys, _normal(password))
     except (VerificationError, InvalidHashError):
         return False
     return bool(kept)

@@ -85,13 +85,13 @@ def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, i
 def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int]:
     """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered."""
     seen = re.findall(r"_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log)
-    plain = {job.id for job in jobs if job.kind == "plain"}
+    by_id = {job.id: job for job in jobs}  # slurmctld that was killed gives numbers of jobs that it lost again: the last counts
+    plain = {job.id for job in by_id.values() if job.kind == "plain"}
     begins: dict[str, list[str]] = defaultdict(list)
     for what, value, job in seen:
         if what == "begin":
             begins[job].append(value)
     ordered: Counter[str] = Counter()
-    by_id = {job.id: job for job in jobs}
     outside = 0
     for record in audit:
         if record.get("stage") in ("begun", "reverting") and "targets" in record:

@@ -57,9 +57,10 @@ class Sender:
             self._send(count, int(time.time() * 1000))  # noqa: TID251 - a sender has a clock of its own
 
     def _send(self, count: int, time_ms: int) -> None:
-        values = [30 + count % 37 + i / 32 for i in range(NODES * GPUS)]
+        # no two batches alike for over a quarter of an hour, so that none is taken for another
+        values = [30 + (count * NODES * GPUS + i) % 32_768 / 1024 for i in range(NODES * GPUS)]
         if self.hot >= 0:
-            values[self.hot] = HOT_C + count % 37 / 64  # no two batches alike, so that none is taken for another
+            values[self.hot] = HOT_C + count % 2048 / 1024
         lines = [
             f"DCGM_FI_DEV,gpu={i % GPUS},Hostname=gpu{i // GPUS + 1:02d} GPU_TEMP={value} {time_ms}"
             for i, value in enumerate(values)

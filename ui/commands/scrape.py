@@ -55,4 +55,15 @@ def add_sources(path: Path, sources: Sequence[dict[str, object]]) -> None:
     taken = {str(one.get("name")) for one in there} & {str(source["name"]) for source in sources}
     if taken:
         raise ConfigError([Problem(str(path), f"has a source {name!r} already; rename one") for name in sorted(taken)])
-    path.write_text(text.rstrip("\n") + "\n\n" + sources_toml(sources), encoding="utf-8")
+    here = [str(one["node"]) for one in there if one.get("type") == "host" and one.get("node")]
+    placed = [_placed(source, here[0]) if len(here) == 1 else source for source in sources]
+    path.write_text(text.rstrip("\n") + "\n\n" + sources_toml(placed), encoding="utf-8")
+
+
+def _placed(source: dict[str, object], here: str) -> dict[str, object]:
+    """A source whose one target runs on this machine is of its node: what it calls itself (127.0.0.1:9100) is no asset."""
+    targets = source.get("targets")
+    if "node" in source or not isinstance(targets, list) or len(targets) != 1:
+        return source
+    local = str(targets[0]).rpartition("//")[2].startswith(("127.0.0.1:", "localhost:", "[::1]:"))
+    return {**source, "node": here} if local else source

@@ -61,6 +61,8 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
             "The centre took in {kwh:,.0f} kWh; the span before was not read as much.")  # fmt: skip
         yield Message(text, {"kwh": facility.value, **who})
     pue = found["pue_ratio"].value
+    if inputs.scope.whole and limit_ratio is None and np.isfinite(pue):
+        yield Message("PUE was {pue:.3f}.", {"pue": pue})
     if limit_ratio is not None and np.isfinite(pue):
         text = "PUE was {pue:.3f}, within the limit of {limit:.2f}." if pue <= limit_ratio else (
             "PUE was {pue:.3f}, above the limit of {limit:.2f}.")  # fmt: skip
@@ -71,6 +73,8 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         idle = found.get("idle_held_frac")
         text = "{held:.0%} of the GPU hours were allocated; of these {idle:.0%} did nothing."
         yield Message(text, {"held": held.value, "idle": idle.value if idle else 0.0})
+    if inputs.scope.whole and not inputs.incidents:
+        yield Message("Nobody had to be told of anything: there was no incident.")
     if inputs.saving is not None and inputs.saving.verdict is Verdict.SHOWN:
         yield from _saved(inputs.saving)
     if made.coverage_frac < 0.95:

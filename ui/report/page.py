@@ -53,10 +53,7 @@ def _section(section: Section, blocks: Sequence[Block], show: Show, zone: ZoneIn
 
 def _figures(figures: list[Figure], show: Show) -> str:
     w = show.words
-    heads = "".join(
-        f'<th scope="col">{html.escape(w(head))}</th>'
-        for head in ("figure", "this span", "span before", "change", "a year ago")
-    )
+    heads = "".join(f'<th scope="col">{html.escape(w(head))}</th>' for head in FIGURE_HEADS)
     rows = []
     for figure in figures:
         label = html.escape(w(figure.label))

@@ -17,6 +17,7 @@ from twin.site import Site
 from ui.apart import apart
 from ui.report.document import Picture
 from ui.report.span import Span
+from ui.words import metric_label
 
 if TYPE_CHECKING:
     from ui.scene.geometry import Geometry
@@ -55,7 +56,7 @@ def drawer(site: Site, store: Store) -> Draw:
         except ConfigError:
             return
         local = f"{when[0].astimezone(span.zone):%Y-%m-%d %H:%M}"
-        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": when[2]})
+        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": metric_label(when[2])})
         yield Picture("hottest", "The hottest hour", png, alt, alt)
 
     return draw

@@ -10,7 +10,7 @@ from ui.words import DASH, Words
 # Units that reports have beside the metric table's: (factor, sign, decimals); None decimals: three significant digits.
 _OWN = {
     "kg_per_kwh": (1.0, "kg/kWh", 3),
-    "gpu_h": (1.0, "GPU h", 0),
+    "gpu_h": (1.0, "GPU\u202fh", 0),
     "money": (1.0, "", 0),
     "per_mwh": (1.0, "/MWh", 2),
     "flops": (1e-15, "PFLOP/s", 1),

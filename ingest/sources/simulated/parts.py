@@ -19,7 +19,7 @@ EVERY_S = {"gpu": 1.0, "facility": 2.0, "network": 5.0, "queue": 10.0, "outside"
 SLOW_S = 10.0  # memory, counters and limits of GPUs and nodes; at once where something of theirs changed
 HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often as in nature
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
-GPUS_EVERY_S = 3600.0
+HOURLY_S = 3600.0
 SETPOINT = "supply_temp_setpoint_c"
 
 
@@ -119,8 +119,7 @@ def backfill(
 ) -> Iterator[Sequence[Frame]]:
     """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
     ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside; those of GPUs
-    (``PAST_OF_GPUS``) come every ``GPUS_EVERY_S``, those of nodes, ports and PDUs not at all. The living plant goes on from
-    there.
+    (``PAST_OF_GPUS``), nodes and PDUs come every ``HOURLY_S``, those of ports not at all. The living plant goes on from there.
 
     Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
     """
@@ -134,9 +133,9 @@ def backfill(
         time = due = start
         while time < end:
             plant.advance(time)
-            gpus = _gpus(read) if time >= due else ()
-            due += timedelta(seconds=GPUS_EVERY_S if time >= due else 0)
-            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *gpus]
+            hourly = [*_gpus(read), *read.nodes(slow=False), *read.feeders("pdu")] if time >= due else []
+            due += timedelta(seconds=HOURLY_S if time >= due else 0)
+            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *hourly]
             fine = last_day_step_s is not None and end - time <= timedelta(days=1)
             time += timedelta(seconds=last_day_step_s if fine and last_day_step_s else step_s)
     finally:
