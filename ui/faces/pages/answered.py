@@ -133,7 +133,8 @@ def _message(said: Mapping[str, Any] | None) -> Message:
     """A sentence of a record. JSON knew no NaN: what is missing is said so."""
     if said is None:
         return Message(DASH)
-    return Message(said["text"], {name: math.nan if value is None else value for name, value in said["params"].items()})
+    template, params = str(said["text"]), {name: math.nan if value is None else value for name, value in said["params"].items()}
+    return Message(template, params)
 
 
 # what plans brought
