@@ -50,12 +50,13 @@ _slurms = iter(range(1000))
 
 
 @contextmanager
-def running_slurm(folders: pytest.TempPathFactory, nodes: int) -> Iterator[SlurmServer]:
-    """A real Slurm of so many nodes; the test is skipped where this machine has none."""
+def running_slurm(nodes: int) -> Iterator[SlurmServer]:
+    """A real Slurm of so many nodes; the test is skipped where this machine has none. Its folder is not pytest's, which is
+    closed to others each time a run begins: slurmrestd works as nobody."""
     if lack := lacking():
         pytest.skip(f"a real Slurm needs {lack}")
     port = 18_000 + (os.getpid() % 400) * 30 + next(_slurms) % 2 * 15
-    with slurm_server(folders.mktemp("slurm"), port, nodes) as server:
+    with tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder, slurm_server(Path(folder), port, nodes) as server:
         yield server
 
 

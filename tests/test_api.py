@@ -179,6 +179,7 @@ FILES = (
     "/export",
     "/scene",
     "/scene/frame",
+    "/forecasts/picture",
     "/reports/{report}/{format}",
 )  # answered as bytes, not as JSON
 COMPUTED = {"/api/v1/simulate", "/api/v1/replay", "/api/v1/what-if"}  # a question in the body; they change nothing

@@ -33,9 +33,9 @@ def site(names=("gpu01", "gpu02")):
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
+def slurm():
     """A real Slurm with a running job, one held, an array, a reservation and a drained node."""
-    with running_slurm(tmp_path_factory, NODES) as cluster:
+    with running_slurm(NODES) as cluster:
         run = cluster.run
         shell = ("-o", "/dev/null", "--wrap", "sleep 300")
         run("sbatch", "-w", "gpu01", "--gpus-per-node=2", "-J", "train", "-t", "90", "--comment", "deferrable please", *shell)

@@ -2,6 +2,7 @@
 scenarios, the 2D modes, links, what is taken along."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from browsing import tab
 from faces_harness import Hands, served
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as TooLate
 from scene_page import AT, DEMO, NARROW, SMALL, box_of, drawing, like_golden, opened, picture, tints, top_of
 from scene_site import SITE, fed, feed_scene, forecast_of
 
@@ -296,10 +298,14 @@ def test_two_taps_fly(browser: Browser, url: str) -> None:
         page.locator("#scene-home").tap()
         before_m = page.evaluate("() => icctwinScene.view3d.reach()")
         at = page.evaluate(AT, top_of("h1-a-cdu1"))
-        page.touchscreen.tap(*at)
-        page.touchscreen.tap(*at)
-        expect(page.locator("#scene-card b")).to_have_text("h1-a-cdu1")
-        page.wait_for_function("(far) => icctwinScene.view3d.reach() < far / 3", arg=before_m)
+        for _ in range(6):  # a busy browser hears the two too far apart, and then they are two picks
+            page.touchscreen.tap(*at)
+            page.touchscreen.tap(*at)
+            expect(page.locator("#scene-card b")).to_have_text("h1-a-cdu1")
+            with suppress(TooLate):
+                page.wait_for_function("(far) => icctwinScene.view3d.reach() < far / 3", arg=before_m, timeout=4_000)
+                return
+        pytest.fail("it does not fly")
 
 
 GOLDEN: list[tuple[str, dict[str, Any]]] = [

@@ -27,7 +27,7 @@ def day(tmp_path_factory, fixtures):
     recorded = fixtures.parent.parent / "shared" / "data" / "energy" / "carbon" / "CISO-2022-hourly.csv"
     path, first = (recorded, 24 * 120) if recorded.exists() else (fixtures / "carbon" / "solar-grid-hourly.csv", 0)
     carbon = read_carbon(path, first, PAST_SLOTS + 3 * DAY_SLOTS)
-    with running_slurm(tmp_path_factory, NODES) as server:
+    with running_slurm(NODES) as server:
         wanted = wanted_jobs(JOBS, np.random.Generator(np.random.PCG64(7)))
         yield DayRun(server, tmp_path_factory.mktemp("acting"), carbon, wanted).run(KILLS, RESTARTS)
 

@@ -20,8 +20,8 @@ SAVES = "trap 'exit 85' USR1; for i in $(seq 3000); do sleep 0.1; done"
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    with running_slurm(tmp_path_factory, 2) as cluster:
+def slurm():
+    with running_slurm(2) as cluster:
         yield cluster
 
 

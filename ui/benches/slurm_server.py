@@ -108,8 +108,9 @@ class SlurmServer:
         for name in ("state", "spool", "run", "dev", "rest"):
             (d / name).mkdir(parents=True)
         (d / "rest").chmod(0o777)
-        for folder in (d, *d.parents[:2]):
-            folder.chmod(folder.stat().st_mode | 0o055)
+        for folder in (d, *d.parents):  # slurmrestd, who is nobody, and munged's clients come through all of them
+            if not folder.stat().st_mode & 0o001:
+                folder.chmod(folder.stat().st_mode | 0o055)
         for name, size in (("munge.key", 1024), ("jwt.key", 32)):
             (d / name).write_bytes(os.urandom(size))
             (d / name).chmod(0o600)
