@@ -252,3 +252,14 @@ def test_a_meter_of_a_part_is_none_where_the_centres_is_none(house: House) -> No
     )
     assert part.coverage_frac == pytest.approx(whole.coverage_frac)
     assert part.peak_w < whole.peak_w
+
+
+def test_a_centre_that_has_no_gpu_is_reported_too(tmp_path: Path) -> None:
+    lines = [{"id": "h1", "kind": "hall"}, {"id": "r1", "kind": "rack", "parent": "h1"}]
+    site = build_site("bare", str(ZONE), [Row(f"t:{i}", line) for i, line in enumerate(lines)])
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    hours = [datetime(2026, 11, 9, tzinfo=ZONE) + timedelta(hours=k) for k in range(7 * 24)]
+    meters = {"facility_power_w": np.array([1200.0]), "it_power_w": np.array([1000.0])}
+    store.append([Frame("site", hour, site.all_rows("site"), meters) for hour in hours])
+    found = figures(reported(House(site, store, records), "2026-W46"))
+    assert found["facility_kwh"] == pytest.approx(1.2 * len(hours), rel=0.01)
