@@ -158,7 +158,7 @@ def test_users_and_audit_from_the_command_line(
     assert (status, found[ACCESS]["links"], found[ACCESS]["faults"]) == (0, 2, [])
     path = tmp_path / "store" / "records.db"
     text = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert token.split("_")[2].encode() not in text
+    assert token.split("_", 2)[2].encode() not in text  # what is by chance may hold the sign itself
     assert b"long enough password" not in text
     with sqlite3.connect(path) as con:
         con.execute("UPDATE record SET text = replace(text, 'user added', 'nothing done') WHERE topic = 'access-audit'")
