@@ -70,12 +70,20 @@ def _scale(one: Forecast, time_s: Floats, values: Floats) -> _Scale:
 def _across(w: Words, scale: _Scale, unit: str) -> list[str]:
     """Lines of equal value with their labels."""
     found = []
-    for value in np.linspace(scale.low, scale.high, _ROWS + 2)[1:-1].tolist():
+    for value in _round_numbers(scale.low, scale.high):
         y = scale.y(value)
         text = html.escape(str(w.quantity(value, unit)) if unit else f"{value:.4g}")
         found.append(f'<path stroke="{_GRID}" d="M{_LEFT:g} {y:.1f}H{_WIDE - _RIGHT:g}"/>')
         found.append(f'<text x="{_LEFT - 8:g}" y="{y + 5:.1f}" fill="{_DIM}" font-size="14" text-anchor="end">{text}</text>')
     return found
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2, 2.5 or 5 times a power of ten, some ``_ROWS`` of them."""
+    raw = (high - low) / _ROWS
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = float(power * next(nice for nice in (1.0, 2.0, 2.5, 5.0, 10.0) if nice * power >= raw))
+    return [k * step for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def _days(w: Words, scale: _Scale, zone: ZoneInfo) -> list[str]:

@@ -37,9 +37,9 @@ def coarse(time_s: Floats, values: Floats, grain_s: float = GRAIN_S) -> tuple[Fl
     return (step + 0.5) * grain_s, np.add.reduceat(values, first) / counts
 
 
-def with_gaps(time_s: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """A NaN wherever two neighbours lie more than ``MAX_GAP_S`` apart."""
-    breaks = np.flatnonzero(np.diff(time_s) > MAX_GAP_S) + 1
+def with_gaps(time_s: Floats, values: Floats, most_s: float = MAX_GAP_S) -> tuple[Floats, Floats]:
+    """A NaN wherever two neighbours lie more than ``most_s`` apart."""
+    breaks = np.flatnonzero(np.diff(time_s) > most_s) + 1
     return np.insert(time_s, breaks, time_s[breaks - 1] + STEP_S), np.insert(values, breaks, np.nan)
 
 

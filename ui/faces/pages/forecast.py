@@ -30,6 +30,7 @@ BACK = timedelta(days=3)
 MAX_SERIES = 200
 MAX_ROWS = 14
 GRAIN_S = 900.0
+GAP_S = 3900.0  # what lies by the hour is one line
 SERIES, CHART, BEAT = "series-now", "chart", "beat"
 LABELS = ()
 # plotly draws on a canvas of its own, which no theme reaches: two sets of colours, light for light pages
@@ -153,7 +154,7 @@ def _past(live: Live, one: Forecast, now: datetime) -> tuple[Floats, Floats]:
         found = live.store.series(one.kind, (one.metric,), now - BACK, now, GRAIN_S, rows=rows)
     except SourceError:
         return np.empty(0), np.empty(0)
-    return with_gaps(*coarse(found.time_s, found.values[one.metric][:, 0], GRAIN_S))
+    return with_gaps(*coarse(found.time_s, found.values[one.metric][:, 0], GRAIN_S), GAP_S)
 
 
 def figure(
