@@ -3,7 +3,6 @@ the scale are functions of what was written down, so that ``tests/test_chaos.py`
 
 import json
 import re
-import threading  # noqa: TID251 - a bench drives from outside what tasks drive inside
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from ui.benches.beside import Beside
 from ui.benches.chaos_people import GRACE_S, JOB_RUNS_S, Acknowledged, Submitted
 from ui.benches.chaos_world import GPUS, NODES, Server
 
@@ -128,34 +128,23 @@ def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]]) -> int:
     return found
 
 
-class Scale:
+class Scale(Beside):
     """Weighs the processes every ``WEIGH_S``: name -> (time on the monotonic clock, pid, resident bytes)."""
 
     def __init__(self, servers: Mapping[str, Server]) -> None:
+        super().__init__(WEIGH_S)
         self._servers = servers
         self.rows: dict[str, list[tuple[float, int, int]]] = {name: [] for name in servers}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(WEIGH_S):
-            for name, server in self._servers.items():
-                try:
-                    process = server.process
-                    if process is not None:
-                        self.rows[name].append((time.monotonic(), process.pid, process.memory_info().rss))
-                except psutil.Error:
-                    continue  # it was killed between the two
+    def step(self) -> None:
+        """Weigh all of them."""
+        for name, server in self._servers.items():
+            try:
+                process = server.process
+                if process is not None:
+                    self.rows[name].append((time.monotonic(), process.pid, process.memory_info().rss))
+            except psutil.Error:
+                continue  # it was killed between the two
 
 
 def memory(rows: Mapping[str, Sequence[tuple[float, int, int]]], from_s: float) -> dict[str, float]:

@@ -12,10 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
+from ui.benches.beside import Beside
 from ui.benches.chaos_world import GPUS, HOT_C, NODES, TOKEN
 from ui.benches.slurm_server import SlurmServer
 
 JOB_EVERY_S, JOB_RUNS_S, JOB_LIMIT_S = 8.0, 15.0, 60.0
+SEND_EVERY_S = 0.5
 GRACE_S, DUE_S = 600.0, 8 * 3600.0  # what marked jobs give to be looked at, and by when they must have ended
 OUT_AFTER_S = 90.0  # so long after its submission an owner takes a job out
 
@@ -28,33 +30,21 @@ class Acknowledged:
     skews_s: frozenset[float]
 
 
-class Sender:
+class Sender(Beside):
     """Pushes a batch of all GPUs' temperatures twice a second, and keeps what was taken: time [ms] -> batch. Its clock is
     right; ``skews_s`` is for whoever sets the centre's wrong."""
 
     def __init__(self, port: int) -> None:
+        super().__init__(SEND_EVERY_S)
         self._url = f"http://127.0.0.1:{port}/api/v2/write?precision=ms"
         self.acknowledged: dict[int, Acknowledged] = {}
-        self.refused, self.hot = 0, -1
+        self.refused, self.hot, self._count = 0, -1, 0
         self.skews_s = frozenset({0.0})
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        count = 0
-        while not self._over.wait(0.5):
-            count += 1
-            self._send(count, int(time.time() * 1000))  # noqa: TID251 - a sender has a clock of its own
+    def step(self) -> None:
+        """Send the next batch."""
+        self._count += 1
+        self._send(self._count, int(time.time() * 1000))  # noqa: TID251 - a sender has a clock of its own
 
     def _send(self, count: int, time_ms: int) -> None:
         # no two batches alike for over a quarter of an hour, so that none is taken for another
@@ -128,33 +118,22 @@ class Submitted:
     taken_out: bool = False
 
 
-class Owners:
+class Owners(Beside):
     """Submit jobs of mixed consent to a real Slurm, by a seed; where it does not answer they come again."""
 
     def __init__(self, server: SlurmServer, rng: np.random.Generator) -> None:
+        super().__init__(JOB_EVERY_S)
         self._server, self._rng = server, rng
         self.jobs: list[Submitted] = []
         self.refused = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def start(self) -> None:
-        """Begin to submit."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Submit no more."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(JOB_EVERY_S):
-            try:
-                self._submit()
-                self._take_out()
-            except subprocess.SubprocessError:  # slurmctld is away or frozen
-                self.refused += 1
+    def step(self) -> None:
+        """Submit one job, and take out those whose owner changed their mind."""
+        try:
+            self._submit()
+            self._take_out()
+        except subprocess.SubprocessError:  # slurmctld is away or frozen
+            self.refused += 1
 
     def _submit(self) -> None:
         kind = str(self._rng.choice(["plain", "marked", "out"], p=[0.3, 0.5, 0.2]))
