@@ -1,6 +1,7 @@
 """The checker of the chaos bench finds what is planted: a checker that cannot fail shows nothing."""
 
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -68,8 +69,9 @@ def begun(values, stage="begun"):
     return {"stage": stage, "targets": list(values), "values": list(values.values())}
 
 
-def said(*pairs):
-    return "\n".join(f"[t] _slurm_rpc: _update_job: setting begin to {at} for JobId={number}" for number, at in pairs)
+def said(*pairs, at_s=5000.0):
+    time = datetime.fromtimestamp(at_s).isoformat(timespec="milliseconds")  # noqa: DTZ006 - Slurm's log has local times
+    return "\n".join(f"[{time}] _slurm_rpc: _update_job: setting begin to {at} for JobId={number}" for number, at in pairs)
 
 
 def counted(jobs, audit, log):
@@ -97,6 +99,16 @@ def test_orders_as_written_down_and_as_agreed_are_found_so():
 )
 def test_orders_that_should_not_be_are_counted(audit, log, says):
     assert counted([job(1), job(2, "plain")], audit, log) == says
+
+
+def test_a_number_that_slurm_gives_again_is_whose_it_was_at_that_time():
+    jobs = [job(1, "plain", 1000.0), job(1, "marked", 3000.0), job(2, "marked", 1000.0), job(2, "plain", 3000.0)]
+    audit = [begun({"1": 9000.0, "2": 9000.0})]
+    touched = {"touched_without_consent": 1}
+    assert counted(jobs, audit, said((1, "a"), at_s=4000.0)) == {}
+    assert counted(jobs, audit, said((1, "a"), at_s=2000.0)) == touched
+    assert counted(jobs, audit, said((2, "a"), at_s=2000.0)) == {}
+    assert counted(jobs, audit, said((2, "a"), at_s=4000.0)) == touched
 
 
 def test_what_is_still_held_back_is_counted():

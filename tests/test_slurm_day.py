@@ -76,15 +76,8 @@ def test_who_takes_a_job_out_is_heard_and_it_is_not_ordered_again(day):
 
 
 def test_no_plan_makes_a_job_late(day):
-    """By the last begin time that was ordered of each, and by when it really ended: no later than the machine itself makes a
-    job that nobody touches."""
+    """By the last begin time that was ordered of each, and by when it really ended."""
     planned, late = {}, []
-    machine_s = max(
-        job_of(day)[job]["end_time"] - day.setting.begin_s - (one.at + one.length) * SLOT_S
-        for job, one in zip(day.ids, day.wanted, strict=True)
-        if one.kind == "plain"
-    )
-    lag_s = max(machine_s - SLOT_S, 0.0)  # a slot is what starting and ending take on an idle one
     for record in day.audit:
         if record["stage"] == "begun" and record["verb"] == Verb.BEGIN:
             planned.update({job: value for job, value in zip(record["targets"], record["values"], strict=True) if value})
@@ -93,7 +86,7 @@ def test_no_plan_makes_a_job_late(day):
         due_s = day.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S
         if job in planned and one.kind != "saves":  # of which part has run
             assert planned[job] + one.length * SLOT_S <= due_s
-        if one.kind not in ("plain", "out") and job_of(day)[job]["end_time"] > due_s + lag_s:
+        if one.kind not in ("plain", "out") and job_of(day)[job]["end_time"] > due_s:
             late.append(job)
     assert late == []
 
@@ -141,7 +134,7 @@ def day_time(record):
 def test_the_audit_explains_each_change_that_slurm_saw(day):
     said = ordered(day, "begun", "reverting")
     seen = Counter(re.findall(r"_update_job: setting begin to .* for JobId=(\d+)", day.log))
-    assert sum(seen.values()) > 10
+    assert sum(seen.values()) > 20
     assert {job: (count, said[job]) for job, count in seen.items() if count > said[job]} == {}
     wrote = defaultdict(list)
     for record in day.audit:

@@ -24,7 +24,7 @@ from energy.tune.water import dew_point_c
 LOOP = WarmLoop(27e6, 759.0, 12e6)
 DEW_C = 5.0  # of the room
 QUICK = Options(horizon=3, shadow=6, probe=12)
-bounded = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Bench:

@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -84,11 +85,10 @@ def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, i
 
 def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int]:
     """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered."""
-    seen = re.findall(r"_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log)
-    by_id = {job.id: job for job in jobs}  # slurmctld that was killed gives numbers of jobs that it lost again: the last counts
-    plain = {job.id for job in by_id.values() if job.kind == "plain"}
+    seen = re.findall(r"^\[([^]]+)\] .*_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log, re.MULTILINE)
+    by_id = {job.id: job for job in jobs}
     begins: dict[str, list[str]] = defaultdict(list)
-    for what, value, job in seen:
+    for _, what, value, job in seen:
         if what == "begin":
             begins[job].append(value)
     ordered: Counter[str] = Counter()
@@ -104,11 +104,18 @@ def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: s
     return {
         "jobs_submitted_count": len(jobs),
         "orders_seen_count": sum(map(len, begins.values())),
-        "touched_without_consent_count": sum(job in plain for _, _, job in seen),
+        "touched_without_consent_count": sum(_whose(jobs, job, at) == "plain" for at, _, _, job in seen),
         "orders_unexplained_count": sum(max(0, len(values) - ordered[job]) for job, values in begins.items()),
         "orders_doubled_count": sum(a == b for values in begins.values() for a, b in pairwise(values)),
         "orders_out_of_bounds_count": outside,
     }
+
+
+def _whose(jobs: Sequence[Submitted], number: str, at: str) -> str:
+    """Kind of the job that had this number at a time of Slurm's log (local, ISO 8601): slurmctld that was killed gives numbers
+    of jobs that it lost again. Empty where nobody of ours had it."""
+    at_s = datetime.fromisoformat(at).astimezone().timestamp()
+    return next((job.kind for job in reversed(jobs) if job.id == number and job.submit_s <= at_s), "")
 
 
 def _outside(job: Submitted | None, begin_s: float) -> bool:
