@@ -103,7 +103,7 @@ def body() -> str:
             "series",
             "Forecasts",
             [],
-            listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 8rem 5rem 5rem 4.4rem 5rem"),
+            listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 5.6rem 5.6rem 5.6rem 4rem 4rem"),
             size="w8",
         ),
     )
