@@ -103,7 +103,7 @@ def body() -> str:
             "series",
             "Forecasts",
             [],
-            listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 5.6rem 5.6rem 5.6rem 4rem 4rem"),
+            listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 7.4rem 4.8rem 4.8rem 3.4rem 4.8rem"),
             size="w8",
         ),
     )
