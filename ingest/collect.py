@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -89,7 +90,8 @@ class Collector:
             missed = 0 if first else np.floor((time_s - self._due_s[i]) / self._every_s[i])
             self._due_s[i] = (time_s if first else self._due_s[i]) + (missed + 1) * self._every_s[i] - phase_s
             if int(i) not in self._polls:
-                self._polls[int(i)] = asyncio.create_task(self._poll(int(i), now))
+                poll = self._polls[int(i)] = asyncio.create_task(self._poll(int(i), now))
+                poll.add_done_callback(partial(self._polled, int(i)))
         await asyncio.sleep(0)
         self._publish([self.health(now)] if self._sources else [])
         if self._faults:
@@ -137,6 +139,10 @@ class Collector:
             values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
 
+    def _polled(self, i: int, _: asyncio.Task[None]) -> None:
+        """A poll is over, also one that was cancelled before it began."""
+        self._polls.pop(i, None)
+
     async def _poll(self, i: int, now: datetime) -> None:
         source = self._sources[i]
         loop = asyncio.get_running_loop()
@@ -157,7 +163,6 @@ class Collector:
             self._failed(i, f"{source.name}: {type(error).__name__}: {error}")
             self._faults.append(error)
         finally:
-            self._polls.pop(i, None)
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
 
