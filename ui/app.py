@@ -71,7 +71,8 @@ class Centre:
     """Everything of one configuration, wired and ready; ``start`` brings it to life, ``stop`` ends it with nothing lost.
 
     ``live``: what the faces look at already, to be filled anew; ``wait``: each collection waits for its polls, as a virtual
-    clock needs it; ``pace_s``: no task runs more often than this.
+    clock needs it; ``pace_s``: no task runs more often than this; ``opened``: the sources of ``config``, where the world that
+    they speak to outlives this centre.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class Centre:
         wait: bool = False,
         pace_s: float = 0.0,
         part: Part = WHOLE,
+        opened: Sequence[Opened] = (),
     ) -> None:
         check_part(config, part)
         self.config, self.clock, self._wait, self.part = config, clock, wait, part
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
-        opened = open_sources(config, self.site)
+        opened = opened or open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
         self.state = State(self.site)
