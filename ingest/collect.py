@@ -40,9 +40,10 @@ class Collector:
     """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
     tell of or ``detector`` finds in their frames.
 
-    A source that is still at work when it is due again is left alone: its age tells. A source that raises
-    ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
-    that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
+    A source that is still at work when it is due again is left alone, and read again as soon as it has answered, once
+    however often it was due. A source that raises ``SourceError`` or takes longer than its time (its interval, 1-30 s) is
+    down until it answers again; it is read when it is next due, so that those that hang do not take the turns of others.
+    Anything else that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Collector:
         self._gatherer = Gatherer(site)
         self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[None]] = {}
+        self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
         self.reasons: dict[str, str] = {}  # source -> why it is down
@@ -88,8 +90,10 @@ class Collector:
             phase_s = self._every_s[i] * (i / len(self._sources) if first else 0)
             missed = 0 if first else np.floor((time_s - self._due_s[i]) / self._every_s[i])
             self._due_s[i] = (time_s if first else self._due_s[i]) + (missed + 1) * self._every_s[i] - phase_s
-            if int(i) not in self._polls:
-                self._polls[int(i)] = asyncio.create_task(self._poll(int(i), now))
+            if int(i) in self._polls:
+                self._owed[int(i)] = now
+            else:
+                self._start(int(i), now)
         await asyncio.sleep(0)
         self._publish([self.health(now)] if self._sources else [])
         if self._faults:
@@ -137,8 +141,12 @@ class Collector:
             values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
 
+    def _start(self, i: int, now: datetime) -> None:
+        self._owed.pop(i, None)
+        self._polls[i] = asyncio.create_task(self._poll(i, now))
+
     async def _poll(self, i: int, now: datetime) -> None:
-        source = self._sources[i]
+        source, owed = self._sources[i], None
         loop = asyncio.get_running_loop()
         try:
             async with self._at_once:
@@ -149,6 +157,7 @@ class Collector:
             self._poll_s[i] = loop.time() - started_s
             self._deliver(i, answer)
             self._recovered(i)
+            owed = self._owed.get(i)
         except SourceError as error:
             self._failed(i, str(error))
         except TimeoutError:
@@ -158,6 +167,8 @@ class Collector:
             self._faults.append(error)
         finally:
             self._polls.pop(i, None)
+            if owed is not None:
+                self._start(i, owed)
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
 
