@@ -29,6 +29,7 @@ from ui.words import words
 ZONE = ZoneInfo("Asia/Shanghai")
 WEEK = span_of("2026-W46", ZONE)
 HOT = 50  # the hour of the week in which the racks' water came back hottest
+SERVED_H = 100  # in which the node served an inference model
 FREE_H = 60  # hours in which the chiller stood still
 
 
@@ -65,6 +66,7 @@ def report(place: Path) -> Report:
         cooling = 500.0 if k < FREE_H else 1500.0
         take(at, "site", facility_power_w=10_000.0 + cooling + 900.0, it_power_w=10_000.0, cooling_power_w=cooling)
         take(at, "gpu", power_w=1000.0, util_frac=0.6, tensor_active_frac=0.3)
+        take(at, "node", power_w=9000.0, **({"tokens_per_s": 500.0} if k < SERVED_H else {}))
         take(at, "rack", power_w=10_000.0, return_temp_c=40.0 + (5.0 if k == HOT else 0.0), supply_temp_c=32.0)
         take(at, "cdu", heat_w=7_000.0, power_w=50.0)
         take(at, "transformer", loss_w=200.0)
@@ -124,6 +126,13 @@ def test_cooling_by_wet_bulb_free_cooling_and_limits(report: Report) -> None:
     assert isinstance(power, Chart)
     assert power.limit == 15_000.0
     assert any(one.text == "PUE was {pue:.3f}, above the limit of {limit:.2f}." for one in report.said)
+
+
+def test_a_token_costs_what_its_nodes_took_with_their_share_of_cooling(report: Report) -> None:
+    figures = {one.key: one for section in report.sections for one in section.figures}
+    tokens, pue = 500.0 * 3600 * SERVED_H, (FREE_H * 11.4 + (168 - FREE_H) * 12.4) / 1680
+    assert figures["tokens_count"].value == tokens
+    assert figures["kwh_per_mtoken"].value == pytest.approx(9.0 * SERVED_H * pue / tokens * 1e6)
 
 
 def test_sensors_that_lied_and_what_was_heard(report: Report) -> None:

@@ -102,6 +102,7 @@ class Instruments:
             "cpu_util_frac": np.round(compute.cpu, 4),
             "up_flag": (~effects.node_down).astype(np.float64),
         }
+        values["tokens_per_s"] = compute.tokens_per_s(plant.work.serves())
         if slow:
             inlet_c = 24.0 + 0.12 * (plant.loops.rack_c[plant.fleet.node_rack] - 36.0)
             rate_bps = 8 * LINK_BPS * 0.35 * compute.net * (1.0 + 0.03 * rng.standard_normal(n))
