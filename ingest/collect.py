@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Collector:
         self._judge = Judge(site)
         self._gatherer = Gatherer(site)
         self._passing: asyncio.TimerHandle | None = None
-        self._polls: dict[int, asyncio.Task[None]] = {}
+        self._polls: dict[int, asyncio.Task[bool]] = {}
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
@@ -144,9 +145,18 @@ class Collector:
     def _start(self, i: int, now: datetime) -> None:
         self._owed.pop(i, None)
         self._polls[i] = asyncio.create_task(self._poll(i, now))
+        self._polls[i].add_done_callback(partial(self._polled, i))
 
-    async def _poll(self, i: int, now: datetime) -> None:
-        source, owed = self._sources[i], None
+    def _polled(self, i: int, poll: asyncio.Task[bool]) -> None:
+        """A poll is over, also one that was cancelled before it began."""
+        self._polls.pop(i, None)
+        owed = self._owed.pop(i, None)
+        if owed is not None and not poll.cancelled() and poll.result():
+            self._start(i, owed)
+
+    async def _poll(self, i: int, now: datetime) -> bool:
+        """Whether the source has answered."""
+        source = self._sources[i]
         loop = asyncio.get_running_loop()
         try:
             async with self._at_once:
@@ -157,7 +167,7 @@ class Collector:
             self._poll_s[i] = loop.time() - started_s
             self._deliver(i, answer)
             self._recovered(i)
-            owed = self._owed.get(i)
+            return True
         except SourceError as error:
             self._failed(i, str(error))
         except TimeoutError:
@@ -166,11 +176,9 @@ class Collector:
             self._failed(i, f"{source.name}: {type(error).__name__}: {error}")
             self._faults.append(error)
         finally:
-            self._polls.pop(i, None)
-            if owed is not None:
-                self._start(i, owed)
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
+        return False
 
     def _deliver(self, i: int, answer: Sequence[Frame] | Reading, at_once: bool = False) -> None:
         """Let what source ``i`` read go on: at once, or with that of many others a moment later."""
