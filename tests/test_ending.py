@@ -139,31 +139,6 @@ def test_every_role_ends_while_store_and_broker_hang_and_keeps_what_was_acknowle
         assert "flush" in (ours[role][2].parent / "log").read_text(), "what was not waited for is said"
 
 
-def test_a_second_signal_ends_at_once_and_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
-    with hanging() as (store, broker):
-        child, port, path = start(tmp_path / "x", store, broker, "all")
-        try:
-            until("it is up", lambda: get_json(f"http://127.0.0.1:{port}/readyz") is not None, PATIENCE_S)
-            store.hangs.set()
-            assert store.hung.acquire(timeout=PATIENCE_S)
-            push(port, 42)
-            child.send_signal(signal.SIGINT)
-            until("it listens no more", lambda: refused(port), PATIENCE_S)
-            child.send_signal(signal.SIGTERM)
-            code = child.wait(PATIENCE_S)
-        finally:
-            child.kill()
-            child.wait()
-    assert code == 1
-    assert "not waited for" not in (tmp_path / "x" / "log").read_text(), "it did not come to the first end's limits"
-    assert 42 in waiting_on_disk(path)
-
-
-def refused(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) != 0
-
-
 def ending(limit_s: float) -> tuple[Ending, list[int], threading.Event]:
     left: list[int] = []
     gone = threading.Event()
@@ -195,6 +170,15 @@ def test_threads_that_wait_for_others_hold_up_no_end_that_is_kept(monkeypatch: p
     one.done(0)
     assert gone.wait(PATIENCE_S)
     assert left == [0]
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    one, left, _ = ending(PATIENCE_S)
+    one.told()
+    assert left == []
+    one.told()
+    assert left == [1]
+    one.done(0)
 
 
 def test_an_end_that_nobody_told_is_left_alone() -> None:

@@ -27,8 +27,8 @@ from ui.config import load_config, site_of
 from ui.tasks import Task, VirtualClock, run_virtual
 
 POINTS = ("spool before", "spool after", "store before", "store after", "order before", "order after", "page taken", "step")
-# tasks that cost most come once in so many steps: 60 of a minute are an hour
-SELDOM = {"forecasts": 120, "store": 60, "findings": 10, "placed": 30, "reports": 30, "ledger": 60, "estimate": 5, "self": 5}
+# tasks that cost most come once in so many steps: of five minutes, 288 are a day
+SELDOM = {"forecasts": 72, "store": 288, "findings": 6, "placed": 12, "ledger": 12, "outside": 3}
 WAITS_FRAC = 0.5  # of its fault, for the point at which it is to be killed; then anywhere
 AHEAD_S, BEHIND_S = 3600.0, -600.0
 LET_S = 900.0  # a GPU stays hot so long after its fault is over
