@@ -9,11 +9,11 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 64  # batches
 MAX_BATCH_BYTES = 64 * 2**20  # after unpacking
-AGAIN_S = 1.0
+AGAIN_S, CLOSE_S = 1.0, 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -119,6 +119,7 @@ class Broker:
         self.sent = self.heard = self.dropped = 0
         self.connected = False
         self._life: asyncio.Task[None] | None = None
+        self._over = False
 
     def put(self, frames: Sequence[Frame]) -> None:
         """Tell the others of ``frames``, soon."""
@@ -129,18 +130,20 @@ class Broker:
 
     async def start(self) -> None:
         """Begin to listen and to talk, on this loop."""
+        self._over = False
         self._life = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Let go."""
-        if self._life is not None:
+        """Let go. The client's own end may be lost in whatever the broker does at that moment (an error that takes the place of
+        a cancellation): so it is asked for again until it has come."""
+        self._over = True
+        while self._life is not None and not self._life.done():
             self._life.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._life
-            self._life = None
+            await asyncio.wait({self._life}, timeout=CLOSE_S)
+        self._life = None
 
     async def _run(self, every_s: float = 0.2) -> None:
-        while True:
+        while not self._over:
             try:
                 await self._connected(every_s)
             except (self._mqtt.MqttError, SourceError, OSError) as error:
@@ -150,6 +153,7 @@ class Broker:
             await asyncio.sleep(AGAIN_S)
 
     async def _connected(self, every_s: float) -> None:
+        """Until the connection breaks, or one of talking and listening does: each alone would leave the centre half deaf."""
         at = self._address
         secret = read_secret(at.password_file) if at.password_file else None
         tls = self._mqtt.TLSParameters(ca_certs=str(at.ca_file)) if at.ca_file else None
@@ -158,23 +162,29 @@ class Broker:
         ) as client:
             self.connected = True
             await client.subscribe(f"{self._base}/#", qos=0)
-            talking = asyncio.create_task(self._talk(client, every_s))
+            both = [asyncio.create_task(self._listen(client)), asyncio.create_task(self._talk(client, every_s))]
             try:
-                async for message in client.messages:
-                    if not message.topic.matches(f"{self._base}/{self._me}"):
-                        self._hear(bytes(message.payload))
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                talking.cancel()
-                with suppress(asyncio.CancelledError):
-                    await talking
+                for one in both:
+                    one.cancel()
+                ended = await asyncio.gather(*both, return_exceptions=True)
+            for error in ended:
+                if isinstance(error, Exception):
+                    raise error
 
-    async def _talk(self, client: "object", every_s: float) -> None:
+    async def _listen(self, client: Any) -> None:
+        async for message in client.messages:
+            if not message.topic.matches(f"{self._base}/{self._me}"):
+                self._hear(bytes(message.payload))
+
+    async def _talk(self, client: Any, every_s: float) -> None:
         while True:
             frames: list[Frame] = []
             while self._waiting:
                 frames += self._waiting.popleft()
             if frames:
-                await client.publish(f"{self._base}/{self._me}", self._codec.pack(frames), qos=0)  # type: ignore[attr-defined]
+                await client.publish(f"{self._base}/{self._me}", self._codec.pack(frames), qos=0)
                 self.sent += 1
             await asyncio.sleep(every_s)
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -40,9 +41,10 @@ class Collector:
     """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
     tell of or ``detector`` finds in their frames.
 
-    A source that is still at work when it is due again is left alone: its age tells. A source that raises
-    ``SourceError`` or takes longer than its time (its interval, 1-30 s) is down until it answers again. Anything else
-    that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
+    A source that is still at work when it is due again is left alone, and read again as soon as it has answered, once
+    however often it was due. A source that raises ``SourceError`` or takes longer than its time (its interval, 1-30 s) is
+    down until it answers again; it is read when it is next due, so that those that hang do not take the turns of others.
+    Anything else that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
     def __init__(
@@ -72,7 +74,8 @@ class Collector:
         self._judge = Judge(site)
         self._gatherer = Gatherer(site)
         self._passing: asyncio.TimerHandle | None = None
-        self._polls: dict[int, asyncio.Task[None]] = {}
+        self._polls: dict[int, asyncio.Task[bool]] = {}
+        self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
         self.reasons: dict[str, str] = {}  # source -> why it is down
@@ -88,8 +91,10 @@ class Collector:
             phase_s = self._every_s[i] * (i / len(self._sources) if first else 0)
             missed = 0 if first else np.floor((time_s - self._due_s[i]) / self._every_s[i])
             self._due_s[i] = (time_s if first else self._due_s[i]) + (missed + 1) * self._every_s[i] - phase_s
-            if int(i) not in self._polls:
-                self._polls[int(i)] = asyncio.create_task(self._poll(int(i), now))
+            if int(i) in self._polls:
+                self._owed[int(i)] = now
+            else:
+                self._start(int(i), now)
         await asyncio.sleep(0)
         self._publish([self.health(now)] if self._sources else [])
         if self._faults:
@@ -137,7 +142,20 @@ class Collector:
             values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
 
-    async def _poll(self, i: int, now: datetime) -> None:
+    def _start(self, i: int, now: datetime) -> None:
+        self._owed.pop(i, None)
+        self._polls[i] = asyncio.create_task(self._poll(i, now))
+        self._polls[i].add_done_callback(partial(self._polled, i))
+
+    def _polled(self, i: int, poll: asyncio.Task[bool]) -> None:
+        """A poll is over, also one that was cancelled before it began."""
+        self._polls.pop(i, None)
+        owed = self._owed.pop(i, None)
+        if owed is not None and not poll.cancelled() and poll.result():
+            self._start(i, owed)
+
+    async def _poll(self, i: int, now: datetime) -> bool:
+        """Whether the source has answered."""
         source = self._sources[i]
         loop = asyncio.get_running_loop()
         try:
@@ -149,6 +167,7 @@ class Collector:
             self._poll_s[i] = loop.time() - started_s
             self._deliver(i, answer)
             self._recovered(i)
+            return True
         except SourceError as error:
             self._failed(i, str(error))
         except TimeoutError:
@@ -157,9 +176,9 @@ class Collector:
             self._failed(i, f"{source.name}: {type(error).__name__}: {error}")
             self._faults.append(error)
         finally:
-            self._polls.pop(i, None)
             if (telling := self._eventful[i]) is not None:
                 self._note(telling.take_events())
+        return False
 
     def _deliver(self, i: int, answer: Sequence[Frame] | Reading, at_once: bool = False) -> None:
         """Let what source ``i`` read go on: at once, or with that of many others a moment later."""

@@ -9,6 +9,7 @@ import fnmatch
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
@@ -368,9 +369,11 @@ def rules_have_runbooks(tree: Path) -> Found:
 
 
 def translations(tree: Path) -> Found:
-    """Each sentence is translated, surely, and its translation names no field that the sentence does not have."""
+    """Each sentence is translated once, surely, and its translation names no field that the sentence does not have."""
     seen, faults = 0, []
     for path in sorted((tree / "ui" / "locale").rglob("*.po")):
+        heads = Counter(re.findall(r'^(?:msgctxt ".*"\n)?msgid ".+"$', path.read_text(encoding="utf-8"), re.M))
+        faults += [f"{path.relative_to(tree)}: {head!r} stands {n} times" for head, n in heads.items() if n > 1]
         with path.open("rb") as file:
             catalogue = read_po(file, abort_invalid=True)
         for message in catalogue:

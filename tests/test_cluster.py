@@ -159,6 +159,22 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
 
 
 @pytest.mark.server
+def test_a_database_that_is_frozen_is_not_waited_for(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.stores.postgres.ANSWER_S", 0.3)
+    records = PostgresRecords(Session(database, None))
+    backend = records._session.ask("SELECT pg_backend_pid()")[0][0]
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(SourceError, match="timeout"):
+            records.append_next("frozen", NOW, lambda last: {"k": 1})
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    assert records.append_next("thawed", NOW, lambda last: {"k": 2}) > 0
+    assert [record["k"] for _, _, record in records.read("thawed")] == [2]
+    records.close()
+
+
+@pytest.mark.server
 def test_processes_that_start_together_on_an_empty_database_make_its_table_once(database: str) -> None:
     session = Session(database, None)
     for _ in range(5):

@@ -108,6 +108,29 @@ async def test_polls_keep_to_their_interval_and_are_spread() -> None:
     assert polled["s2"] == [0, 5, 15, 25, 35]
 
 
+async def test_a_source_that_answers_late_is_read_again_at_once_and_one_that_fails_is_not() -> None:
+    polled: dict[str, list[float]] = {"s1": [], "s2": []}
+    answers = {"s1": asyncio.Event(), "s2": asyncio.Event()}
+
+    class Late(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            polled[self.name].append((now - START).total_seconds())
+            await answers[self.name].wait()
+            return await super().poll(now)
+
+    collector, _, clock = _collector(Late("s1"), Late("s2", SourceError("s2: nobody there")))
+    for _ in range(3):
+        await collector.tick(clock.now())
+        clock.time += timedelta(seconds=1)
+    for answer in answers.values():
+        answer.set()
+    await collector.drain()
+    assert polled == {"s1": [0, 2], "s2": [0]}  # once, as of when it was last due
+    await collector.tick(clock.now())
+    await collector.drain()
+    assert polled == {"s1": [0, 2, 3], "s2": [0, 3]}
+
+
 async def test_a_clock_that_is_set_forward_and_back_leaves_no_source_unread() -> None:
     polled: list[float] = []
 

@@ -82,12 +82,16 @@ FAULTS = [
     fault("leak", "h1-a02", 500),
     fault("straggler", "", 1500),
     fault("fouling", "h1-a-cdu1", 2400, 8400),
+    fault("disk_wear", "h1-store-d05", 3000),
+    fault("psu_failing", "h1-a03-n2", 1800),
+    fault("battery_fade", "h1-ups-a1", 7200, 3600),
 ]
 SEEN_AS = {
     "pump_wear": {"pump_wear", "pump_stopped"}, "link_flap": {"link_flap", "link_errors"}, "gpu_xid": {"gpu_hazard"},
     "gpu_lost": {"gpu_lost", "gpu_hazard"}, "sensor_stuck": {"sensor_stuck"}, "source_silent": {"source_silent"},
     "sensor_drift": {"rack_supply", "rack_flow", "rack_power", "rack_return"}, "node_down": {"node_down"}, "leak": {"leak"},
-    "straggler": {"straggler"}, "fouling": {"fouling"},
+    "straggler": {"straggler"}, "fouling": {"fouling"}, "disk_wear": {"disk_hazard"}, "psu_failing": {"psu"},
+    "battery_fade": {"ups_battery"},
 }  # fmt: skip
 
 
@@ -105,8 +109,22 @@ def test_each_fault_of_the_hall_is_found_and_nothing_else() -> None:
     stopped_s, _ = found["pump_stopped", "h1-a-cdu1-p1"]
     assert stopped_s - at_s > 600  # found that long before it stopped
     assert 0.5 < worn.confidence < 1
+    _, disk = found["disk_hazard", "h1-store-d05"]
+    assert disk.lead_s > 86400
+    assert "replace" in str(disk.action)
+    _, battery = found["ups_battery", "h1-ups-a1"]
+    assert "% of its capacity left" in str(battery.summary)
     for _, finding in found.values():
         assert all(str(said) for said in (finding.summary, *finding.evidence, finding.action, finding.cost_wrong))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sensors_that_are_swapped_in_the_hall_name_each_other(seed: int) -> None:
+    found = watched([fault("sensor_swapped", "h1-a01", 2700, 900)], hours=1.0, step_s=30, gpus=128, seed=seed)
+    assert {key for key in found if key[0] == "sensor_swapped"} == {("sensor_swapped", f"h1-a0{i}") for i in (1, 2)}
+    at_s, finding = found["sensor_swapped", "h1-a01"]
+    assert at_s > 900
+    assert "is that of h1-a02" in str(finding.summary)
 
 
 def test_a_day_without_a_fault_stays_without_a_finding() -> None:

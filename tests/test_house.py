@@ -138,6 +138,10 @@ CHECKS: list[tuple[Callable[[Path], house.Found], int, list[tuple[Plant, str]]]]
                 ("ui/locale/zh_CN/LC_MESSAGES/icctwin.po", '\n#, fuzzy\nmsgid "guess"\nmsgstr "猜"\n'),
                 "'guess' is not translated",
             ),
+            (
+                ("ui/locale/zh_CN/LC_MESSAGES/icctwin.po", '\nmsgid "again?"\nmsgstr "二"\n\nmsgid "again?"\nmsgstr "两"\n'),
+                "stands 2 times",
+            ),
         ],
     ),
     (

@@ -132,6 +132,7 @@ GOLDEN = {
             "psu_code": 1,
         },
     },
+    "inference": {("node", "node"): {"tokens_per_s": 200}},  # two engines, each 1500 tokens further after 15 s
     "smartctl": {
         ("disk", "sda"): {
             "reallocated_count": 16,

@@ -146,6 +146,18 @@ def test_disks_are_judged_by_their_counts_and_by_what_they_say_of_themselves() -
     assert "health check" in str(told.found["disk_hazard", "d5"].summary)
 
 
+def test_what_a_disk_did_is_not_held_against_the_one_that_replaced_it() -> None:
+    told, dying = Told(hall()), ("reallocated_count", "reported_uncorrected_count", "command_timeout_count")
+    for errors in (0.0, 100.0, 400.0):
+        told.step(600, disk=smart(**dict.fromkeys(dying, (2, errors))))
+    told.step(600)
+    assert set(told.found) == {("disk_hazard", "d2")}  # not read for a while: nothing is over
+    told.step(600, disk=smart(powered_on_s=(2, 60.0)))
+    assert told.found == {}
+    told.step(600, disk=smart(powered_on_s=(2, 660.0), **dict.fromkeys(dying, (2, 400.0))))
+    assert set(told.found) == {("disk_hazard", "d2")}
+
+
 @given(st.sampled_from(sorted(disk_health.COUNTS)), st.integers(0, 10_000), st.integers(0, 10_000))
 def test_more_of_a_count_never_lowers_a_hazard(name: str, count: int, more: int) -> None:
     none = {each: np.zeros(2) for each in disk_health.COUNTS}

@@ -29,6 +29,7 @@ from ui.words import words
 ZONE = ZoneInfo("Asia/Shanghai")
 WEEK = span_of("2026-W46", ZONE)
 HOT = 50  # the hour of the week in which the racks' water came back hottest
+SERVED_H = 100  # in which the node served an inference model
 FREE_H = 60  # hours in which the chiller stood still
 
 
@@ -65,6 +66,7 @@ def report(place: Path) -> Report:
         cooling = 500.0 if k < FREE_H else 1500.0
         take(at, "site", facility_power_w=10_000.0 + cooling + 900.0, it_power_w=10_000.0, cooling_power_w=cooling)
         take(at, "gpu", power_w=1000.0, util_frac=0.6, tensor_active_frac=0.3)
+        take(at, "node", power_w=9000.0, **({"tokens_per_s": 500.0} if k < SERVED_H else {}))
         take(at, "rack", power_w=10_000.0, return_temp_c=40.0 + (5.0 if k == HOT else 0.0), supply_temp_c=32.0)
         take(at, "cdu", heat_w=7_000.0, power_w=50.0)
         take(at, "transformer", loss_w=200.0)
@@ -126,6 +128,13 @@ def test_cooling_by_wet_bulb_free_cooling_and_limits(report: Report) -> None:
     assert any(one.text == "PUE was {pue:.3f}, above the limit of {limit:.2f}." for one in report.said)
 
 
+def test_a_token_costs_what_its_nodes_took_with_their_share_of_cooling(report: Report) -> None:
+    figures = {one.key: one for section in report.sections for one in section.figures}
+    tokens, pue = 500.0 * 3600 * SERVED_H, (FREE_H * 11.4 + (168 - FREE_H) * 12.4) / 1680
+    assert figures["tokens_count"].value == tokens
+    assert figures["kwh_per_mtoken"].value == pytest.approx(9.0 * SERVED_H * pue / tokens * 1e6)
+
+
 def test_sensors_that_lied_and_what_was_heard(report: Report) -> None:
     liars = block(report, "liars")
     assert isinstance(liars, Table)
@@ -163,5 +172,6 @@ def test_the_hottest_hour_is_drawn_the_same_each_time(report: Report, place: Pat
     picture = next(one for one in report.sections[0].blocks if one.key == "hottest")
     assert picture == again
     made = dict(files(report, ("en",), FORMATS, WEEK.end, "CNY"))
-    assert b'alt="The twin at 2026-11-11 02:00, coloured by return temperature of each rack"' in made["2026-W46.html"]
+    alt = 'alt="The twin at 2026-11-11 02:00: return temperature of each rack, from 20 (dark) to 60\u202f°C (bright)"'
+    assert alt.encode() in made["2026-W46.html"]
     assert made["2026-W46.pdf"].startswith(b"%PDF-")

@@ -322,6 +322,13 @@ CASES: list[tuple[str, str, Seen]] = [
     ("fouling", "h1-a-cdu1", lambda was, now, s: bool(
         value(now, "cdu", "primary_flow_kgps")[0] > 1.15 * value(was, "cdu", "primary_flow_kgps")[0])),
     ("leak", "h1-a01", lambda was, now, s: bool(value(now, "rack", "leak_flag")[0] == 1)),
+    ("disk_wear", "h1-store-d03", lambda was, now, s: bool(
+        value(now, "disk", "pending_count")[s.row("h1-store-d03")] > 10
+        and value(now, "disk", "failing_flag")[s.row("h1-store-d03")] == 1)),
+    ("psu_failing", "h1-a01-n3", lambda was, now, s: bool(value(now, "node", "psu_code")[s.row("h1-a01-n3")] == 2)),
+    ("battery_fade", "h1-ups-b1", lambda was, now, s: bool(
+        value(now, "ups", "battery_runtime_s")[s.row("h1-ups-b1")]
+        < 0.85 * value(now, "ups", "battery_runtime_s")[s.row("h1-ups-a1")])),
     ("node_down", "h1-a01-n3", lambda was, now, s: bool(
         value(now, "node", "up_flag")[s.row("h1-a01-n3")] == 0
         and np.isnan(value(now, "gpu", "power_w")[s.row("h1-a01-n3-g0")]))),
@@ -335,13 +342,14 @@ async def test_a_fault_shows_and_heals(kind: str, asset: str, seen: Seen) -> Non
     assert not seen(before, before, site)
     during = before
     for t in range(30, 931, 30):
-        during = await poll_all(centre, after(t))
+        during = [*await poll_all(centre, after(t)), *during]  # the newest first: disks report once a minute
     assert seen(before, during, site)
     (fault,) = simulated.plant_of(centre).faults.log
     assert (fault.kind, fault.asset) == (kind, asset)
     assert (fault.start_s, fault.until_s) == (NOW.timestamp() + 60, NOW.timestamp() + 960)
+    healed: list[Frame] = []
     for t in range(960, 1900, 30):
-        healed = await poll_all(centre, after(t))
+        healed = [*await poll_all(centre, after(t)), *healed]
     if kind == "link_flap":  # its counters stay
         assert value(healed, "port", "up_flag")[site.row(asset)] == 1
     elif kind == "pump_wear":  # the standby pump stays on duty, the other is good again
@@ -369,6 +377,21 @@ async def test_a_lying_sensor_lies_beside_an_honest_one(kind: str) -> None:
         assert abs(drift) > 3 * (told[:, 1][-10:].std() + 1e-9)
 
 
+async def test_swapped_sensors_tell_each_others_truth() -> None:
+    centre = opened(192, faults=[{"kind": "sensor_swapped", "after_s": 60, "asset": "h1-a01", "for_s": 3600}])
+    await centre.sources[1].poll(NOW)
+    frames = await centre.sources[1].poll(after(120))
+    (fault,) = simulated.plant_of(centre).faults.log
+    name, _, other = fault.detail.partition(" with ")
+    told, site = value(frames, "rack", name), site_of(192)
+    plant = simulated.plant_of(centre)
+    truth = {"power_w": plant.rack_w, "return_temp_c": plant.loops.rack_c}[name]
+    one, two = site.row("h1-a01"), site.row(other)
+    assert [told[one], told[two]] == pytest.approx([truth[two], truth[one]], rel=0.03)
+    await centre.sources[1].poll(after(3700))
+    assert plant.effects.swaps == []
+
+
 async def test_a_silent_source_raises_while_others_live_and_then_tells_no_old_values() -> None:
     centre = one_fault("source_silent", "sim-facility", for_s=120)
     facility, gpu = centre.sources[1], centre.sources[0]
@@ -382,7 +405,7 @@ async def test_a_silent_source_raises_while_others_live_and_then_tells_no_old_va
 
 
 def test_every_kind_of_fault_is_tested_and_may_be_planned() -> None:
-    tested = {case[0] for case in CASES} | {"sensor_stuck", "sensor_drift", "source_silent"}
+    tested = {case[0] for case in CASES} | {"sensor_stuck", "sensor_drift", "source_silent", "sensor_swapped"}
     assert tested == set(FAULTS) == set(simulated.FaultName.__args__)  # type: ignore[attr-defined]
 
 

@@ -14,6 +14,7 @@ from twin.kinds import KINDS
 UNITS = MappingProxyType(
     {
         "gco2_per_kwh": "gCO2/kWh",
+        "per_s": "/s",
         "per_mwh": "/MWh",  # the site's currency per MWh
         "w_per_m2": "W/m²",
         "mps": "m/s",
@@ -131,6 +132,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("node", "powered_flag", 0, 1, 300, "", "its management controller says that it is switched on"),
     ("node", "psu_code", 0, 2, 300, "", "its worst power supply: 0 well, 1 it warns or will fail, 2 failed or without input"),
     ("node", "sel_count", 0, 1e6, 600, "", "entries in the event log of its management controller"),
+    ("node", "tokens_per_s", 0, 1e9, 90, "", "tokens that its inference servers generate in a second"),
     ("node switch", "up_flag", 0, 1, 90, "", "the asset answers"),
     # network and storage
     ("port", "up_flag", 0, 1, 90, "", "the link is up"),

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -34,6 +35,7 @@ from ui.calibrating import adoption_file, fitted_of
 from ui.config import Config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
+from ui.ending import waited
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
@@ -61,13 +63,16 @@ REMEMBERED = timedelta(minutes=15)  # of the store, read back at a start
 DAY_S = 86400.0
 CALIBRATE_AT_S = 4 * 3600.0  # after a start: by then there is something to learn from
 HISTORY_BATCH = 50  # steps of made-up history appended at once
+KEEPING = frozenset({"flush", "store"})  # tasks without whose end the store is not closed
+GIVE_BACK_S, CLOSE_S = 6.0, 1.0  # at an end: for setpoints, and for each of those that talk to the outside
 
 
 class Centre:
     """Everything of one configuration, wired and ready; ``start`` brings it to life, ``stop`` ends it with nothing lost.
 
     ``live``: what the faces look at already, to be filled anew; ``wait``: each collection waits for its polls, as a virtual
-    clock needs it; ``pace_s``: no task runs more often than this.
+    clock needs it; ``pace_s``: no task runs more often than this; ``opened``: the sources of ``config``, where the world that
+    they speak to outlives this centre.
     """
 
     def __init__(
@@ -79,13 +84,14 @@ class Centre:
         wait: bool = False,
         pace_s: float = 0.0,
         part: Part = WHOLE,
+        opened: Sequence[Opened] = (),
     ) -> None:
         check_part(config, part)
         self.config, self.clock, self._wait, self.part = config, clock, wait, part
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
-        opened = open_sources(config, self.site)
+        opened = opened or open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
         self.state = State(self.site)
@@ -231,31 +237,43 @@ class Centre:
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the tasks, give setpoints back, let go of the field, and keep what was measured."""
+    def stop(self, loop: asyncio.AbstractEventLoop, within_s: float | None = None) -> bool:
+        """End the tasks, give setpoints back, let go of the field, and keep what was measured. Tasks that do not end
+        ``within_s`` are left; False where they are those that keep: all then stands as after a kill, for the next start.
+        """
         self.gate.shut()
-        if self._alarm:
-            self._alarm.stop()
+        left = self._alarm.stop(within_s) if self._alarm else frozenset[str]()
+        if left:
+            log.error("not waited for at the end: %s", ", ".join(sorted(left)))
         if self.thinking.leads(self.clock.now()):
-            asyncio.run_coroutine_threadsafe(self.duties.give_back(self.clock.now()), loop).result()
-        asyncio.run_coroutine_threadsafe(self.collector.close(), loop).result()
-        asyncio.run_coroutine_threadsafe(self.delivery.close(), loop).result()
-        self.shared.stop(loop)
-        self.close()
+            waited(loop, self.duties.give_back(self.clock.now()), "giving setpoints back", within_s and GIVE_BACK_S)
+        for let_go, what in (
+            (self.collector.close, "sources"),
+            (self.delivery.close, "pages"),
+            (self.shared.hush, "the broker"),
+        ):
+            waited(loop, let_go(), f"letting go of {what}", within_s and CLOSE_S)
+        if left & KEEPING:
+            return False
+        self.close(but_store=bool(left))
+        return True
 
-    def close(self) -> None:
-        """Keep what was measured and close the store; no task may run any more."""
-        self._flush(self.clock.now())
-        if self.shared.leading:
-            self.duties.save_alerts(self.clock.now())
+    def close(self, but_store: bool = False) -> None:
+        """Keep what was measured and close the store (``but_store``: somebody still reads it); each is done whatever breaks."""
+        with ExitStack() as stack:
+            for last in (self.book, self.shared, *(() if but_store else (self.store,))):
+                stack.callback(last.close)
+            stack.callback(self._close_spool)
+            stack.callback(self._flush, self.clock.now())
+            if self.shared.leading:
+                self.duties.save_alerts(self.clock.now())
+
+    def _close_spool(self) -> None:
         self.spool.close()
         if self.spool.behind:
             log.error("%d values wait on disk for the store; the next start goes on with them", self.spool.behind)
         if lost := self.spool.waiting - self.spool.behind:
             log.error("%d values are lost: store and spool refuse them", lost)
-        self.store.close()
-        self.shared.close()
-        self.book.close()
 
 
 def environment() -> Mapping[str, str]:

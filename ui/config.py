@@ -93,14 +93,15 @@ class ContractSection(_Section):
 class EnergySection(_Section):
     """``[energy]``: how far each lever may go; what is not named stays in advise. ``signal``: the metric of the grid that work
     is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
-    place; ``region``: whose emission factor counts where no intensity is read; ``tenants``: CSV with ``project,tenant``;
-    ``contract``: power purchase agreements and certificates."""
+    place; ``currency`` of that series, such as ``CNY``; ``region``: whose emission factor counts where no intensity is
+    read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates."""
 
     modes: Mapping[str, Mode] = {}
     signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
     tariff: str = ""
     tariff_file: Path | None = None
     spot: bool = False
+    currency: str = Field("", max_length=3, pattern="^([A-Z]{3})?$")
     region: str = ""
     tenants: Path | None = None
     contract: Sequence[ContractSection] = ()

@@ -27,6 +27,12 @@ max_bytes = 4_000_000_000
 [wall]
 port = {port}
 
+[energy]
+currency = "EUR"  # the simulated market is a European one
+
+[report]
+pue_limit = 1.25
+
 [[source]]
 name = "sim"
 type = "simulated"

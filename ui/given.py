@@ -45,7 +45,14 @@ def given_of(section: EnergySection, span: timedelta) -> Given:
         Contract(one.name, one.share_frac, one.kwh_per_year * years, one.gco2_per_kwh, one.renewable)
         for one in section.contract
     ]
-    return Given(contracts=contracts, average_gco2_per_kwh=factor, tariff=tariff, spot=section.spot, tenants=tenants)
+    return Given(
+        contracts=contracts,
+        average_gco2_per_kwh=factor,
+        tariff=tariff,
+        spot=section.spot,
+        currency=section.currency or (tariff.currency if tariff else ""),
+        tenants=tenants,
+    )
 
 
 def _tenants(path: Path) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """Where the faces listen, and a server whose end is ours to decide."""
 
+import asyncio
 import signal
 import socket
 import ssl
@@ -14,6 +15,9 @@ import uvicorn
 from twin.errors import ConfigError, Problem
 from ui.config import WallSection
 from ui.view import Live
+
+GRACE_S = 2  # for answers under way, when the process ends
+LEFT_S = 1.0  # for what still runs of the faces then
 
 
 def listen(wall: WallSection) -> socket.socket:
@@ -42,13 +46,27 @@ class Server(uvicorn.Server):
         """Leave signals alone."""
         yield
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until ``should_exit``. What ``asyncio.run`` would do after it is bounded here: it waits without limit for threads,
+        and one that reads from a store or a database which does not answer would hold up the end of everything else."""
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self.serve(sockets=sockets))
+        finally:
+            if left := asyncio.all_tasks(loop):
+                for one in left:
+                    one.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=LEFT_S))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
 
 def faces(live: Live, wall: WallSection) -> Server:
     """The server of all faces; imported only now, for a process without a wall needs none."""
     from ui.faces.server import build_server
 
     proxies = ",".join(live.access.section.proxies) if live.access else "127.0.0.1"
-    more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": 3}
+    more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": GRACE_S}
     if wall.tls_cert and wall.tls_key:
         more |= {"ssl_certfile": wall.tls_cert, "ssl_keyfile": wall.tls_key}
     return Server(uvicorn.Config(build_server(live), log_level="warning", forwarded_allow_ips=proxies, **more))

@@ -10,18 +10,22 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 
 from analytics.rules import DEFAULT_RULES, load_rules
 from twin.errors import ConfigError, SourceError
 from twin.message import Message
 from ui.app import TASK_NAMES, WHOLE, Centre, environment, open_sources
 from ui.config import Config, load_config, site_of
+from ui.ending import Ending
 from ui.listen import faces, handled, listen
 from ui.oncall.wiring import read_oncall
 from ui.roles import Part
 from ui.tasks import RealClock
 
 log = logging.getLogger(__name__)
+
+TASKS_S = 5.0  # for tasks under way, when the process ends
 
 
 class _Run:
@@ -33,7 +37,7 @@ class _Run:
     ) -> None:
         self.centre, self.live, self._ended, self.broke = centre, centre.live, ended, False
         self._loop, self._speed, self._path = loop, speed, path
-        self._wanted, self._over = threading.Event(), threading.Event()
+        self._wanted, self._over = SimpleQueue[None](), threading.Event()
         self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
 
     def begin(self) -> None:
@@ -42,12 +46,12 @@ class _Run:
 
     def reload_soon(self) -> None:
         """Ask for the configuration to be read again; safe in a signal handler."""
-        self._wanted.set()
+        self._wanted.put(None)
 
     def end(self) -> None:
         """Stop the tasks and close the store; returns when all is kept."""
         self._over.set()
-        self._wanted.set()
+        self._wanted.put(None)
         self._thread.join()
 
     def _life(self) -> None:
@@ -56,9 +60,12 @@ class _Run:
         except Exception:
             log.exception("the centre broke; icctwin ends")
             self.broke = True
-        finally:
-            self.centre.stop(self._loop)
-            self._ended()
+        try:
+            self.broke |= not self.centre.stop(self._loop, within_s=TASKS_S)
+        except Exception:
+            log.exception("the centre did not end in good order")
+            self.broke = True
+        self._ended()
 
     def _live_on(self) -> None:
         for opened in self.centre.opened:
@@ -68,8 +75,9 @@ class _Run:
             return
         self.centre.start(self._loop, self._speed)
         while not self._over.is_set():
-            self._wanted.wait()
-            self._wanted.clear()
+            self._wanted.get()
+            while not self._wanted.empty():  # asked for twice is done once
+                self._wanted.get()
             if not self._over.is_set():
                 self._reload()
 
@@ -118,16 +126,17 @@ def serve(
     loop = asyncio.new_event_loop()
     ingest = threading.Thread(target=loop.run_forever, name="ingest", daemon=True)
     ingest.start()
-    server, over = faces(centre.live, config.wall) if listener else None, threading.Event()
+    server, over = faces(centre.live, config.wall) if listener else None, SimpleQueue[None]()
 
     def end() -> None:
-        over.set()
+        over.put(None)
         if server:
             server.should_exit = True
 
-    run = _Run(centre, loop, speed, path, end)
+    run, ending = _Run(centre, loop, speed, path, end), Ending(end)
     timer = threading.Timer(seconds, end) if seconds else None
-    handlers = handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: run.reload_soon})
+    ending.start()
+    handlers = handled({signal.SIGTERM: ending.told, signal.SIGINT: ending.told, signal.SIGHUP: run.reload_soon})
     try:
         run.begin()
         if timer:
@@ -137,7 +146,7 @@ def serve(
             server.run(sockets=[listener])
         else:
             log.warning("%s runs", part.name)
-            over.wait()
+            over.get()
     finally:
         if timer:
             timer.cancel()
@@ -149,4 +158,5 @@ def serve(
             listener.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        ending.done(int(run.broke))
     return int(run.broke)

@@ -61,10 +61,10 @@ class Shared:
         if self._broker is not None:
             asyncio.run_coroutine_threadsafe(self._broker.start(), loop).result()
 
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def hush(self) -> None:
         """Listen no more."""
         if self._broker is not None:
-            asyncio.run_coroutine_threadsafe(self._broker.close(), loop).result()
+            await self._broker.close()
 
     def close(self) -> None:
         """Let go of everything; another process may lead."""

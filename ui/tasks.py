@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,11 +147,14 @@ class Alarm:
         latest_s = {task.name: max(every_s[task.name], task.first_s / speed) for task in tasks}
         self._scheduler = _Steady(latest_s, executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
         self._health = health
+        self._under_way: set[str] = set()
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it would say is counted here, and shown
         for task in tasks:
 
             def run(task: Task = task) -> None:
+                self._under_way.add(task.name)
                 run_once(task, clock.now(), health, loop)
+                self._under_way.discard(task.name)
 
             self._scheduler.add_job(
                 run,
@@ -168,9 +172,12 @@ class Alarm:
         """Begin."""
         self._scheduler.start()
 
-    def stop(self) -> None:
-        """No new run begins; waits for those under way."""
-        self._scheduler.shutdown(wait=True)
+    def stop(self, within_s: float | None = None) -> frozenset[str]:
+        """No new run begins; waits for those under way, and gives the names of those that do not end ``within_s``."""
+        ending = threading.Thread(target=self._scheduler.shutdown, name="alarm", daemon=True)
+        ending.start()
+        ending.join(within_s)
+        return frozenset(self._under_way) if ending.is_alive() else frozenset()
 
     def _event(self, event: JobEvent) -> None:
         self._health.count(event.job_id, "missed_count" if event.code == EVENT_JOB_MISSED else "overlaps_count")

@@ -66,8 +66,11 @@ class Words:
         return self._catalogue.pgettext("metric", metric(kind, name).doc)
 
     def sentence(self, message: Message) -> str:
-        """A message with its numbers, in this language."""
-        return self(message.text).format(**message.params)
+        """A message with its numbers, and the metric that it names, in this language."""
+        params = dict(message.params)
+        if isinstance(name := params.get("metric"), str):
+            params["metric"] = self._catalogue.pgettext("metric", name)
+        return self(message.text).format(**params)
 
     def quantity(self, value: float, unit: str) -> Text:
         """``value`` in ``unit`` (a suffix as in ``twin.metrics.UNITS``) with three significant digits or more, SI prefix

@@ -77,3 +77,8 @@ class Growth:
         self._last = np.where(np.isfinite(count), count, self._last)
         self.grown = self.grown * np.exp(-after_s / self._memory_s) + step
         return self.grown
+
+    def forget(self, rows: Bools) -> None:
+        """``rows``: bool[n], where another asset stands now: what the former one's counters did is not its own."""
+        self.grown = np.where(rows, 0.0, self.grown)
+        self._last = np.where(rows, np.nan, self._last)

@@ -59,12 +59,16 @@ class Parts:
 
     def _look_at_disks(self, state: State, now: datetime, after_s: float, ask: Ask) -> None:
         counts = {name: state.column("disk", name, now) for name in disk_health.COUNTS}
+        powered_on_s = state.column("disk", "powered_on_s", now)
+        replaced = powered_on_s < self._powered_on_s  # hours only grow, over restarts too: it is another disk
+        self._powered_on_s = np.where(np.isfinite(powered_on_s), powered_on_s, self._powered_on_s)
+        for growth in self._grown.values() if replaced.any() else ():
+            growth.forget(replaced)
         grown = {name: growth.update(counts[name], after_s) for name, growth in self._grown.items()}
         other = {name: state.column("disk", name, now) for name in ("media_error_count", "wear_ratio", "failing_flag")}
         before: Floats | float = disk_health.BEFORE
-        self._powered_on_s = state.column("disk", "powered_on_s", now)
         if self.baseline is not None:
-            before = self.baseline.chance(self._powered_on_s, self._models, disk_health.MONTH_S)
+            before = self.baseline.chance(powered_on_s, self._models, disk_health.MONTH_S)
         self._disks = disk_health.judge(counts, grown, **other, before=before)
         ask("disk_hazard", self._disks.hazard, now)
 

@@ -32,7 +32,7 @@ RULE = (
 @dataclass(frozen=True, slots=True)
 class Given:
     """What no metric holds yet and the operator knows: water taken in [kg], heat handed to users outside [kWh], contracts, the
-    residual mix, the factor of the grid where there is no live intensity, and a tariff."""
+    residual mix, the factor of the grid where there is no live intensity, and a tariff. ``currency``: of the grid's prices."""
 
     water_kg: float = float("nan")
     reused_kwh: float = float("nan")
@@ -41,6 +41,7 @@ class Given:
     average_gco2_per_kwh: float | None = None
     tariff: Tariff | None = None
     spot: bool = False  # the grid's price series counts in place of the tariff's periods
+    currency: str = ""
     tenants: Mapping[str, str] = field(default_factory=dict)  # project -> tenant
     category: Category = Category.UPS_OUTPUT
 
@@ -192,7 +193,7 @@ def _bill(meters: Meters, given: Given) -> Bill | None:
     kwh = np.nan_to_num(drawn) * meters.step_s / 3.6e6
     total = float(kwh.sum())
     cost = float((kwh * np.where(priced, meters.price_per_mwh, 0.0)).sum() * 1e-3)
-    return Bill("", {"spot": total}, {"spot": cost}, (), float(kwh[priced].sum()) / total if total else 1.0)
+    return Bill(given.currency, {"spot": total}, {"spot": cost}, (), float(kwh[priced].sum()) / total if total else 1.0)
 
 
 def _amounts(

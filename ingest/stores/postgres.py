@@ -14,6 +14,7 @@ from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem
 
 WAIT_S = 5
+ANSWER_S = 10.0  # a server that is frozen takes questions and answers none; nobody waits longer for one statement
 T = TypeVar("T")
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 _SCHEMA_KEY = 0x1CC7  # of the advisory lock under which tables are made
@@ -34,7 +35,12 @@ class Session:
         except ImportError as error:
             what = "psycopg is not installed; make field, or pip install 'icctwin[cluster]'"
             raise ConfigError([Problem("[cluster] postgres", what)]) from error
-        self._psycopg, self._where, self._password_file = psycopg, where, password_file
+
+        class Impatient(psycopg.Connection[tuple[Any, ...]]):
+            def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = ANSWER_S) -> Any:
+                return super().wait(gen, interval, timeout)
+
+        self._psycopg, self._connection, self._where, self._password_file = psycopg, Impatient, where, password_file
         self._lock = Lock()
         self._con: Any = None
 
@@ -64,7 +70,7 @@ class Session:
     def _connected(self) -> Any:
         if self._con is None:
             secret: dict[str, Any] = {"password": read_secret(self._password_file)} if self._password_file else {}
-            self._con = self._psycopg.connect(self._where, autocommit=True, connect_timeout=WAIT_S, **secret)
+            self._con = self._connection.connect(self._where, autocommit=True, connect_timeout=WAIT_S, **secret)
         return self._con
 
     def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -40,6 +40,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "dig": "ui.benches.dig:bench_dig",
         "scene": "ui.benches.scene:bench_scene",
         "chaos": "ui.benches.chaos:bench_chaos",
+        "week": "ui.benches.week:bench_week",
         "overload": "ui.benches.overload:bench_overload",
     }
 )

@@ -33,7 +33,7 @@ NODES, GPUS = 2, 8
 QUEUE, METRIC = "slurm", "carbon_gco2_per_kwh"
 HOT_C, SETTLE_S = 95.0, 30.0
 TOKEN = "a token of senders"  # noqa: S105 - of a push source that lives for minutes
-_RULES = """
+RULES = """
 [[rule]]
 name = "hot"
 kind = "gpu"
@@ -45,7 +45,7 @@ severity = "critical"
 summary = "{asset} is at {value:.0f} {unit}"
 runbook = "look at its cold plate"
 """
-_ONCALL = """
+ONCALL = """
 [delivery]
 allow = ["127.0.0.1"]
 [[channel]]
@@ -159,8 +159,8 @@ def centre(
     (folder / "carbon.csv").write_text("\n".join([f"time,{METRIC}", *stamps, ""]))
     (folder / "assets.csv").write_text("\n".join([*rows, ""]))
     (folder / "token").write_text(TOKEN)
-    (folder / "rules.toml").write_text(_RULES)
-    (folder / "oncall.toml").write_text(_ONCALL.replace("PORT", str(hook)))
+    (folder / "rules.toml").write_text(RULES)
+    (folder / "oncall.toml").write_text(ONCALL.replace("PORT", str(hook)))
     ports = {"ingest": free_port(), "wall": free_port(), "tasks": free_port()}
     made = {}
     for name, roles in (("ingest", "ingest,wall"), ("tasks", "tasks"), ("wall", "wall")):

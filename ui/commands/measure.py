@@ -16,6 +16,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--gpus", type=between(8, 100_000), default=8192, help="size of the simulated hall (default: 8192)")
     parser.add_argument("--exporters", type=between(1, 10_000), help="of the ingest bench (default: one for eight GPUs)")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long a live run lasts (default: 300)")
+    parser.add_argument("--hours", type=between(2, 8760), help="week: how much virtual time (default: 168)")
+    parser.add_argument("--seed", type=int, help="week: which faults, when (default: 1)")
     parser.add_argument("--out", type=Path, metavar="F.svg", help="slurm: where the picture of its day goes")
     parser.add_argument("--climate", action="append", metavar="NAME", help="cooling: judge this climate alone (again for more)")
     json_option(parser)

@@ -69,12 +69,30 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
         made += [
             Figure(key, label, total / held, unit, good=-1, query=query(inputs, "", "job")) for key, label, total, unit in per
         ]
+    made += _of_tokens(inputs)
     if limits.pue_ratio is not None and inputs.scope.whole:
         made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio", limits.pue_ratio,
                               query=query(inputs, "")))  # fmt: skip
     if inputs.contract_w > 0 and inputs.scope.whole:
         made.append(Figure("contract_w", "Contracted demand", inputs.contract_w, "w", query="/api/v1/energy/tables"))
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
+
+
+def _of_tokens(inputs: Inputs) -> Iterator[Figure]:
+    """Energy and carbon of what inference servers generated: their nodes', with its share of cooling and losses."""
+    tokens, made = inputs.tokens, inputs.account
+    if tokens is None or not made.it_kwh > 0:
+        return
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
+    asked = f"/api/v1/explore?kind=node&metric=tokens_per_s&by=site&across=sum&start={start}&end={end}"
+    million, pue = tokens.count / 1e6, made.facility_kwh / made.it_kwh
+    note = "of the nodes that generated them, times the PUE"
+    per_kwh = made.carbon.location_kg / made.facility_kwh
+    yield Figure("tokens_count", "Tokens generated", tokens.count, "tokens", good=1, query=asked)
+    yield Figure("kwh_per_mtoken", "Energy of a million tokens", tokens.node_kwh * pue / million, "kwh", good=-1, note=note,
+                 query=asked)  # fmt: skip
+    yield Figure("kg_per_mtoken", "Carbon of a million tokens", tokens.node_kwh * pue * per_kwh / million, "kg", good=-1,
+                 note=note, query=asked)  # fmt: skip
 
 
 def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Account], float]) -> float:

@@ -23,6 +23,7 @@ from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.report.plant import chain_losses, hall_energy, heat_ways, on_steps
 from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
+from ui.report.tokens import Tokens, tokens_of
 
 HOUR_S = 3600.0
 STEPS_S = (900.0, HOUR_S)  # a quarter of an hour, which demand is metered over; an hour, where the past was read no oftener
@@ -83,6 +84,7 @@ class Inputs:
     findings: Sequence[tuple[datetime, Mapping[str, Any]]]
     outcomes: Sequence[Mapping[str, Any]]
     heard_frac: Mapping[str, float]
+    tokens: Tokens | None = None
 
 
 IDLE_FRAC = 0.05  # busy for less than this part of an hour while held: idle but allocated
@@ -126,6 +128,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given,
         findings=_told(part, FINDINGS, *asked),
         outcomes=[r for _, r in _told(part, OUTCOMES, *asked)],
         heard_frac=_heard(site, store, start, end) if whole else {},
+        tokens=tokens_of(site, store, start, end) if whole else None,
     )
 
 

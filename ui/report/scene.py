@@ -12,6 +12,7 @@ import numpy as np
 
 from twin.errors import ConfigError
 from twin.message import Message
+from twin.metrics import UNITS, suffix
 from twin.ports import How, Store
 from twin.site import Site
 from ui.apart import apart
@@ -52,29 +53,34 @@ def drawer(site: Site, store: Store) -> Draw:
         if when is None or find_spec("pyvista") is None:
             return
         try:
-            png = _png(site, store, when[0], when[2])
+            png, (low, high) = _png(site, store, when[0], when[2])
         except ConfigError:
             return
-        local = f"{when[0].astimezone(span.zone):%Y-%m-%d %H:%M}"
-        alt = Message("The twin at {time}, coloured by {metric} of each rack", {"time": local, "metric": metric_label(when[2])})
+        about = {"time": f"{when[0].astimezone(span.zone):%Y-%m-%d %H:%M}", "metric": metric_label(when[2])}
+        about |= {"low": f"{low:,.0f}", "high": f"{high:,.0f}\u202f{UNITS[suffix(when[2])]}".strip()}
+        alt = Message("The twin at {time}: {metric} of each rack, from {low} (dark) to {high} (bright)", about)
         yield Picture("hottest", "The hottest hour", png, alt, alt)
 
     return draw
 
 
-def _png(site: Site, store: Store, time: datetime, colour: str) -> bytes:
+def _png(site: Site, store: Store, time: datetime, colour: str) -> tuple[bytes, tuple[float, float]]:
+    """The picture, and what the ends of its colours stand for."""
+    from ui.scene.export import bytes_of
     from ui.scene.geometry import geometry
     from ui.scene.still import still
 
     made = geometry(site)
     frame, _ = still(made, store, time, colour)
-    return apart(_drawn, made, frame, next(iter(site.ids_of("hall")), ""))
+    scales = bytes_of(made, frame)[0]["scales"]
+    low, high = scales.get("rack") or next(iter(scales.values()), (np.nan, np.nan))
+    return apart(_drawn, made, frame, next(iter(site.ids_of("hall")), "")), (low, high)
 
 
 def _drawn(made: "Geometry", frame: bytes, hall: str) -> bytes:
-    from ui.scene.export import picture
+    from ui.scene.export import PAPER, picture
 
     with tempfile.TemporaryDirectory(prefix="icctwin-report-") as folder:
         path = Path(folder) / "scene.png"
-        picture(made, frame, "site", hall, path, SIZE_PX)
+        picture(made, frame, "site", hall, path, SIZE_PX, PAPER)
         return path.read_bytes()

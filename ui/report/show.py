@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twin.kinds import KINDS
 from ui.report.document import Cell, Figure
 from ui.words import DASH, Words
 
@@ -15,10 +16,14 @@ _OWN = {
     "per_mwh": (1.0, "/MWh", 2),
     "flops": (1e-15, "PFLOP/s", 1),
 }
-# Texts in cells that name no one: they are translated.
-SPOKEN = frozenset(("total", "demand", "(idle)", "(unseen)", "(no tenant)", "(no project)", "(no user)", "not known",
+# Texts in cells that name no one, and kinds of assets: they are translated.
+SPOKEN = frozenset((*KINDS, "total", "demand", "(idle)", "(unseen)", "(no tenant)", "(no project)", "(no user)", "not known",
                     "the program itself", "sharp", "peak", "flat", "valley", "deep", "spot"))  # fmt: skip
-_SCALED = {"kwh": ((1e6, "GWh"), (1e3, "MWh"), (1.0, "kWh")), "kg": ((1e6, "kt"), (1e3, "t"), (1.0, "kg"))}
+_SCALED = {
+    "tokens": ((1e9, "G"), (1e6, "M"), (1.0, "")),
+    "kwh": ((1e6, "GWh"), (1e3, "MWh"), (1.0, "kWh")),
+    "kg": ((1e6, "kt"), (1e3, "t"), (1.0, "kg")),
+}
 
 
 class Show:
@@ -33,7 +38,7 @@ class Show:
             return DASH
         if unit in _SCALED:
             scale, sign = next(((s, u) for s, u in _SCALED[unit] if abs(value) >= s), _SCALED[unit][-1])
-            return f"{self._number(value / scale)}\u202f{sign}"
+            return f"{self._number(value / scale)}\u202f{sign}".strip()
         if unit in _OWN:
             factor, sign, digits = _OWN[unit]
             sign = self._currency if unit == "money" else f"{self._currency}{sign}" if unit == "per_mwh" else sign

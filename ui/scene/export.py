@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from twin.frame import Bytes, Floats
 from twin.kinds import KINDS
 from twin.site import Bools
 from ui.scene.geometry import Geometry
+from ui.scene.paint import TOP
 from ui.scene.ramps import WATER, table_of
 from ui.scene.sizes import Level
 from ui.scene.wire import unpacked
@@ -30,7 +31,19 @@ _CORNERS = np.array([[x, y, z] for z in (-0.5, 0.5) for x, y in ((-0.5, -0.5), (
 _FACES = np.array([[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]])
 _TUBE_SIDES = 8
 _NODE = list(KINDS).index("node")
-_GROUND = "#0b1117"  # of the dark theme
+
+
+class Look(NamedTuple):
+    """What a picture is drawn on: colours of its ground, of writing, floors, and of boxes that say nothing."""
+
+    ground: str
+    ink: str
+    floor: tuple[int, int, int]
+    plain: tuple[int, int, int] | None = None  # None: as on the pages
+
+
+DARK = Look("#0b1117", "#e6edf3", (38, 50, 62))  # of the dark theme
+PAPER = Look("#ffffff", "#1c2733", (226, 231, 236), (196, 203, 210))
 
 
 def drawing() -> Any:
@@ -123,20 +136,28 @@ def pipe_mesh(pyvista: Any, geometry: Geometry, colours: Bytes) -> Any:
     return pyvista.merge(parts) if parts else None
 
 
-def add_meshes(pyvista: Any, plotter: Any, geometry: Geometry, colours: Bytes, water: Bytes, which: NDArray[np.int64]) -> None:
+def add_meshes(
+    pyvista: Any,
+    plotter: Any,
+    geometry: Geometry,
+    colours: Bytes,
+    water: Bytes,
+    which: NDArray[np.int64],
+    floor: tuple[int, int, int] = DARK.floor,
+) -> None:
     """These boxes, and all pipes (of a whole scene), into a plotter."""
     if len(which):
-        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours))
+        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours, floor))
         plotter.add_mesh(mesh, scalars="rgb", rgb=True, lighting=True, ambient=0.55, diffuse=0.45, specular=0.0)
     tubes = pipe_mesh(pyvista, geometry, water) if (geometry.level[which] == Level.HALL).any() else None
     if tubes is not None:
         plotter.add_mesh(tubes, scalars="rgb", rgb=True, smooth_shading=True, ambient=0.5, diffuse=0.5)
 
 
-def _with_plates(geometry: Geometry, colours: Bytes) -> Bytes:
+def _with_plates(geometry: Geometry, colours: Bytes, floor: tuple[int, int, int]) -> Bytes:
     """Floors are ground, whatever their hall is coloured by."""
     made = colours.copy()
-    made[geometry.level == Level.HALL] = (38, 50, 62)
+    made[geometry.level == Level.HALL] = floor
     return made
 
 
@@ -192,10 +213,17 @@ def _write_usd(geometry: Geometry, colours: Bytes, path: Path) -> None:
 
 
 def picture(
-    geometry: Geometry, frame: bytes, view: str, asset: str, path: Path, size_px: tuple[int, int] = (1600, 900)
+    geometry: Geometry,
+    frame: bytes,
+    view: str,
+    asset: str,
+    path: Path,
+    size_px: tuple[int, int] = (1600, 900),
+    look: Look = DARK,
 ) -> None:
     """Draw ``view`` (``site``, ``plan`` or ``rack``, as the page calls them) into a PNG; ``asset``: what to look at, "" the
-    whole. ``ConfigError`` for an asset or view that there is not, and without the extra."""
+    whole. On paper its caption is left to the page. ``ConfigError`` for an asset or view that there is not, and without the
+    extra."""
     pyvista = drawing()
     head, tints, water = bytes_of(geometry, frame)
     box = _looked_at(geometry, view, asset)
@@ -204,11 +232,14 @@ def picture(
     if view == "rack" and box is not None:
         which = which[_inside(geometry, which, box)]
     plotter = pyvista.Plotter(off_screen=True, window_size=size_px)
-    plotter.set_background(_GROUND)
-    add_meshes(pyvista, plotter, geometry, table_of(head)[tints], WATER[water], which)
+    plotter.set_background(look.ground)
+    table = table_of(head).copy()
+    if look.plain is not None:
+        table[TOP + 1 :] = look.plain
+    add_meshes(pyvista, plotter, geometry, table[tints], WATER[water], which, look.floor)
     _aim(plotter, geometry, view, box, size_px)
-    for i, line in enumerate(_caption(geometry, head)):
-        plotter.add_text(line, position=(14, 14 + 26 * i), font_size=10, color="#e6edf3")
+    for i, line in enumerate(_caption(geometry, head) if look is DARK else ()):
+        plotter.add_text(line, position=(14, 14 + 26 * i), font_size=10, color=look.ink)
     plotter.screenshot(str(path))
     plotter.close()
 
@@ -255,9 +286,20 @@ def _aim(plotter: Any, geometry: Geometry, view: str, box: int | None, size_px: 
     elif view == "rack":
         _straight(plotter, middle, (0, -1, 0), (0, 0, 1), float(max(span[2], span[0] / wide)) * 0.54)
     else:
-        reach = max(float(np.linalg.norm(span)) * (1.35 if box is None else 2.0), 2.0)
-        from_ = middle + reach * np.array([-0.45, -0.75, 0.5])
+        towards = np.array([-0.45, -0.75, 0.5]) / np.linalg.norm([-0.45, -0.75, 0.5])
+        from_ = middle + _reach_m(span, towards, plotter.camera.view_angle, wide) * towards
         plotter.camera_position = [tuple(from_), tuple(middle), (0, 0, 1)]
+
+
+def _reach_m(span: Floats, towards: Floats, angle_deg: float, wide: float) -> float:
+    """How far from its middle a box of ``span`` is seen whole, and a little around it. ``angle_deg``: of the camera, upright;
+    ``wide``: width of the picture over its height."""
+    right = np.cross((0, 0, 1), towards)
+    right /= np.linalg.norm(right)
+    corners = _CORNERS * span
+    tangent = float(np.tan(np.radians(angle_deg / 2)))
+    up_m, right_m = np.abs(corners @ np.cross(towards, right)), np.abs(corners @ right)
+    return max(1.06 * float((corners @ towards + np.maximum(up_m, right_m / wide) / tangent).max()), 2.0)
 
 
 def _straight(plotter: Any, middle: Floats, towards: tuple[float, ...], up: tuple[float, ...], half_m: float) -> None:

@@ -1,7 +1,7 @@
 """A simulated centre: what ``icctwin demo`` shows, and the plant against which detectors, forecasts and levers are scored.
 
 One seeded plant (``plant.py``) is read through several sources, as a real centre is: ``<name>-gpu`` (GPUs, nodes),
-``<name>-facility`` (racks, power chain, cooling), ``<name>-network`` (switches, ports, storage), ``<name>-queue``
+``<name>-facility`` (racks, power chain, cooling), ``<name>-network`` (switches, ports, storage and its disks), ``<name>-queue``
 (the job queue's counts) and ``<name>-outside`` (weather, grid). Jobs come through the queue port; setpoints are ordered
 through actuators.
 
@@ -35,7 +35,7 @@ HISTORY_STEP_S, LAST_DAY_STEP_S = 3600.0, 900.0
 
 FaultName = Literal[
     "pump_wear", "link_flap", "gpu_xid", "gpu_lost", "straggler", "sensor_stuck", "sensor_drift", "fouling", "leak",
-    "source_silent", "node_down",
+    "source_silent", "node_down", "disk_wear", "psu_failing", "battery_fade", "sensor_swapped",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ingest.sources.simulated.effects import Effects
 from ingest.sources.simulated.fleet import Fleet, Index, summed
 from ingest.sources.simulated.workload import Columns
 from twin.frame import Floats
+from twin.site import Bools
 
 CLOCK_HZ = 1.965e9  # highest SM clock
 CLOCK_STEP_HZ = 15e6
@@ -21,6 +22,7 @@ MEMORY_BYTES = 192_265 * 1024.0**2
 EXPONENT = 2.3  # dynamic power over clock: voltage falls with it
 SLOW_AT_C, SLOW_PER_K = 86.0, 0.04  # thermal slow-down of the clock
 TRIP_C = 102.0  # the board stops computing
+TOKENS_PER_S = 2800.0  # of a GPU at work all the time: eight H100 gave about 22,000 of Llama 2 70B in MLPerf Inference 4.0
 IDLE, CAPPED, HARDWARE, THERMAL, TRIPPED = 1, 4, 8, 32, 64  # NVML's clocks event reasons
 
 
@@ -126,6 +128,14 @@ class Compute:
         self.node_w = out_w / efficiency
         self.supply_loss_w = self.node_w - out_w
         self.node_energy_j += self.node_w * dt_s
+
+    def tokens_per_s(self, serves: Bools) -> Floats:
+        """float64[n]: what the services on each node generate, as much as their GPUs (bool[g]) are at work; NaN on a node
+        without any."""
+        work = np.where(serves, self.doing["sm"], 0.0)
+        n, node = len(self.node_w), self._fleet.gpu_node
+        tokens = np.round(TOKENS_PER_S * np.bincount(node, work, n))
+        return np.where(np.bincount(node, serves, n) > 0, tokens, np.nan)
 
     def sensed_c(self) -> Floats:
         """What the die's sensor says (whole degrees)."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ingest.sources.simulated import wear
 from ingest.sources.simulated.fleet import Flags, Fleet
 from twin.frame import Floats
 
@@ -23,7 +24,9 @@ class SensorFault:
 class Effects:
     """State of health, healthy at first: 1 for factors, False for flags.
 
-    ``gpu_slow``: clock over what it should be, for the few GPUs that lag; ``gpu_xid``: last XID, 0 none; counters only grow.
+    ``gpu_slow``: clock over what it should be, for the few GPUs that lag; ``gpu_xid``: last XID, 0 none; counters only grow,
+    but for those of a disk that was replaced; ``disk_on_s``: when each was powered on; ``battery_left``: capacity over that
+    of a new one; ``swaps``: (metric, row, row) of racks whose sensors have each other's wires.
     """
 
     gpu_lost: Flags
@@ -41,6 +44,12 @@ class Effects:
     port_errors: Floats
     silent: set[str]
     sensors: list[SensorFault]
+    swaps: list[tuple[str, int, int]]
+    disk_counts: dict[str, Floats]
+    disk_failing: Flags
+    disk_on_s: Floats
+    psu_code: Floats
+    battery_left: Floats
     changes: int = 0  # grows whenever something of a GPU or node changed, so that it is reported at once
 
     @property
@@ -60,13 +69,15 @@ def healthy(fleet: Fleet, rng: np.random.Generator) -> Effects:
     counts = {name: np.zeros(gpus) for name in GPU_COUNTERS}
     counts["ecc_corrected_count"] = rng.poisson(0.6, gpus).astype(np.float64)
     counts["pcie_replay_count"] = rng.poisson(0.2, gpus).astype(np.float64)
+    boot_s = -rng.uniform(1, 60, nodes).round(3) * 86400.0
+    disks = wear.disks_in_service(fleet, rng)
     return Effects(
         gpu_lost=np.zeros(gpus, dtype=np.bool_),
         gpu_slow={},
         gpu_xid=np.zeros(gpus),
         gpu_counts=counts,
         node_down=np.zeros(nodes, dtype=np.bool_),
-        node_boot_s=-rng.uniform(1, 60, nodes).round(3) * 86400.0,  # relative to the plant's start until it starts
+        node_boot_s=boot_s,  # relative to the plant's start until it starts
         pump_head=np.ones(pumps),
         pump_dead=np.zeros(pumps, dtype=np.bool_),
         cdu_transfer=np.ones(fleet.count("cdu")),
@@ -76,4 +87,10 @@ def healthy(fleet: Fleet, rng: np.random.Generator) -> Effects:
         port_errors=np.zeros(ports),
         silent=set(),
         sensors=[],
+        swaps=[],
+        disk_on_s=-disks.pop("powered_on_s"),  # as node_boot_s
+        disk_counts=disks,
+        disk_failing=np.zeros(fleet.count("disk"), dtype=np.bool_),
+        psu_code=np.zeros(nodes),
+        battery_left=np.ones(fleet.count("ups")),
     )

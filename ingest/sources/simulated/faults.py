@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ingest.sources.simulated import wear
 from ingest.sources.simulated.effects import Effects, SensorFault
 from ingest.sources.simulated.fleet import Fleet, Index
 from ingest.sources.simulated.workload import Workload
@@ -312,5 +313,9 @@ FAULTS = MappingProxyType(
         "leak": FaultKind(0.5, (4 * _MIN, 12 * _MIN), "rack", _leak_begin, _nothing, _leak_end, full=4),
         "source_silent": FaultKind(1.0, (1.5 * _MIN, 4 * _MIN), "source", _silent_begin, _nothing, _silent_end),
         "node_down": FaultKind(0.8, (8 * _MIN, 20 * _MIN), "node", _node_begin, _nothing, _node_end, full=24),
+        "disk_wear": FaultKind(0.6, (25 * _MIN, 60 * _MIN), "disk", wear.disk_begin, wear.disk_hold, wear.disk_end, full=8),
+        "psu_failing": FaultKind(0.5, (15 * _MIN, 40 * _MIN), "node", wear.psu_begin, wear.psu_hold, wear.psu_end, full=24),
+        "battery_fade": FaultKind(0.3, (90 * _MIN, 180 * _MIN), "ups", wear.battery_begin, wear.battery_hold, wear.battery_end),
+        "sensor_swapped": FaultKind(0.4, (25 * _MIN, 60 * _MIN), "rack", wear.swap_begin, _nothing, wear.swap_end, full=4),
     }
 )

@@ -9,13 +9,14 @@ from datetime import datetime
 
 import numpy as np
 
+from ingest.sources.simulated import wear
 from ingest.sources.simulated.compute import CLOCK_HZ, CLOCK_STEP_HZ, MEM_CLOCK_HZ, MEMORY_BYTES
 from ingest.sources.simulated.congestion import Congestion
 from ingest.sources.simulated.effects import SensorFault
 from ingest.sources.simulated.fleet import summed
 from ingest.sources.simulated.layout import CP_PG25, CP_WATER
 from ingest.sources.simulated.plant import LINK_BPS, Plant
-from ingest.sources.simulated.power import POWER_FACTOR, VOLTAGE_V
+from ingest.sources.simulated.power import POWER_FACTOR, VOLTAGE_V, uneven
 from twin.frame import Floats, Frame
 
 MIB = 1024.0**2
@@ -102,6 +103,7 @@ class Instruments:
             "cpu_util_frac": np.round(compute.cpu, 4),
             "up_flag": (~effects.node_down).astype(np.float64),
         }
+        values["tokens_per_s"] = compute.tokens_per_s(plant.work.serves())
         if slow:
             inlet_c = 24.0 + 0.12 * (plant.loops.rack_c[plant.fleet.node_rack] - 36.0)
             rate_bps = 8 * LINK_BPS * 0.35 * compute.net * (1.0 + 0.03 * rng.standard_normal(n))
@@ -116,11 +118,12 @@ class Instruments:
                 "net_tx_bps": np.rint(np.maximum(rate_bps * 0.99, 0.0) + 2e6),
                 "disk_read_bps": np.rint(2e7 + 4e9 * np.maximum(compute.cpu - 0.1, 0.0)),
                 "disk_write_bps": np.rint(6e6 + 1e9 * np.maximum(compute.cpu - 0.2, 0.0)),
+                "psu_code": effects.psu_code.copy(),
                 "uptime_s": np.rint(np.maximum(self._time.timestamp() - effects.node_boot_s, 0.0)),
             }
         down = np.flatnonzero(effects.node_down)
         for name, column in values.items():
-            if name not in ("power_w", "energy_j", "up_flag"):
+            if name not in ("power_w", "energy_j", "up_flag", "psu_code"):
                 column[down] = np.nan
         return [self._frame("node", values)]
 
@@ -149,6 +152,7 @@ class Instruments:
 
     def _falsify(self, values: Values) -> None:
         """What broken sensors say instead."""
+        wear.swap(values, self._plant.effects.swaps)
         sensors = self._plant.effects.sensors
         self._held = {sensor: value for sensor, value in self._held.items() if sensor in sensors}
         for sensor in sensors:
@@ -256,12 +260,12 @@ class Instruments:
                 values["voltage_v"] = volts
                 values["current_a"] = np.round(shown_w / (3**0.5 * POWER_FACTOR[kind] * volts), 1)
                 values["energy_j"] = np.rint(power.energy_j[kind])
-                values["imbalance_ratio"] = _uneven(len(shown_w))
+                values["imbalance_ratio"] = uneven(len(shown_w))
                 values["breaker_open_flag"] = np.zeros(len(shown_w))
             if kind != "pdu":
                 values["loss_w"] = np.rint(power.loss_w[kind])
             if kind == "ups":
-                values["charge_frac"], values["on_battery_flag"] = np.ones(len(shown_w)), np.zeros(len(shown_w))
+                values |= wear.battery_values(self._plant.effects, power, self._rng)
             frames.append(self._frame(kind, values))
         return frames
 
@@ -354,6 +358,11 @@ class Instruments:
         }
         return [self._frame("storage", values)]
 
+    def disks(self) -> list[Frame]:
+        """Disks of the storage systems by their controllers."""
+        values = wear.disk_values(self._plant.effects, self._time.timestamp(), self._rng)
+        return [self._frame("disk", values)] if len(values["temp_c"]) else []
+
     def queue(self) -> list[Frame]:
         """The queue's own counts."""
         rows = np.zeros(1, dtype=np.int32)
@@ -378,11 +387,6 @@ class Instruments:
             Frame(kind, self._time, rows, {k: np.array([float(v)]) for k, v in values.items()}, source=self._name)
             for kind, values in (("weather", weather), ("grid", grid))
         ]
-
-
-def _uneven(n: int) -> Floats:
-    """Phase imbalance of ``n`` devices: 1 to 6 %, another for each and the same for ever, as single-phase loads were wired."""
-    return np.asarray(np.round(0.01 + 0.05 * np.modf(np.arange(1, n + 1) * 0.6180339887)[0], 4))
 
 
 def _parts(values: Floats, scale: float) -> Floats:

@@ -37,6 +37,7 @@ TOWER_W_PER_W = 0.013  # fan power over heat rejected, design
 _RACK_PITCH_M, _ROW_PITCH_M, _HALL_GAP_M = 0.8, 3.2, 10.0
 _HALL_M = (1.6 + RACKS_PER_ROW * _RACK_PITCH_M + 6.0, 6 * _ROW_PITCH_M)  # room with its electrical strip in the west
 _U_M = 0.04445
+DISKS_PER_STORE = 24  # of a file system that are looked at by their health; a shelf of them
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -154,6 +155,9 @@ def _hall(tables: _Tables, hall: str, racks: list[list[int]], x_m: float, y_m: f
         store, "storage", hall, name=f"File system of hall {hall[1:]}", rated_w=0.01 * it_w, x_m=x_m + 3, y_m=y_m + 17, z_m=0
     )
     tables.both(f"{hall}-ups-a1", f"{hall}-ups-b1", store)
+    for d in range(1, DISKS_PER_STORE + 1):
+        year = 2022 + d % 4
+        tables.asset(f"{store}-d{d:02d}", "disk", store, index=d, model="Simulated HDD 20TB", installed=f"{year}-06-01")
     rows = _split(racks, math.ceil(len(racks) / RACKS_PER_ROW))
     spines = [f"{hall}-sp{i}" for i in range(1, 5 if len(racks) > 1 else 2)]
     for i, row in enumerate(rows):

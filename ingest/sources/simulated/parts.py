@@ -18,6 +18,7 @@ from twin.ports import Action
 EVERY_S = {"gpu": 1.0, "facility": 2.0, "network": 5.0, "queue": 10.0, "outside": 60.0}
 SLOW_S = 10.0  # memory, counters and limits of GPUs and nodes; at once where something of theirs changed
 HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often as in nature
+DISKS_S = 60.0  # health of disks: read as smartctl_exporter reads it by default
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
 HOURLY_S = 3600.0
 SETPOINT = "supply_temp_setpoint_c"
@@ -54,20 +55,20 @@ class Part:
             raise SourceError(f"{self._name}: no answer from the simulated endpoint (a fault of the demo; it ends by itself)")
         read = self._read
         if self._part == "gpu":
-            slow = self._slow()
+            slow = self._slow(SLOW_S)
             return [*read.gpus(slow), *read.nodes(slow)]
         if self._part == "facility":
             return [*facility(read), *read.feeders("pdu")]
         if self._part == "network":
-            return [*read.network(), *read.storage()]
+            return [*read.network(), *read.storage(), *(read.disks() if self._slow(DISKS_S) else ())]
         return read.queue() if self._part == "queue" else read.outside()
 
-    def _slow(self) -> bool:
+    def _slow(self, every_s: float) -> bool:
         """Whether slow readings are due."""
         time_s, changes = self.plant.time.timestamp(), self.plant.effects.changes
         if time_s < self._slow_due_s and changes == self._changes:
             return False
-        self._slow_due_s, self._changes = time_s + SLOW_S - 0.5, changes
+        self._slow_due_s, self._changes = time_s + every_s - 0.5, changes
         return True
 
     async def close(self) -> None:
@@ -119,7 +120,8 @@ def backfill(
 ) -> Iterator[Sequence[Frame]]:
     """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
     ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside; those of GPUs
-    (``PAST_OF_GPUS``), nodes and PDUs come every ``HOURLY_S``, those of ports not at all. The living plant goes on from there.
+    (``PAST_OF_GPUS``), nodes, PDUs and disks come every ``HOURLY_S``, those of ports not at all. The living plant goes
+    on from there.
 
     Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
     """
@@ -133,7 +135,7 @@ def backfill(
         time = due = start
         while time < end:
             plant.advance(time)
-            hourly = [*_gpus(read), *read.nodes(slow=False), *read.feeders("pdu")] if time >= due else []
+            hourly = [*_gpus(read), *read.nodes(slow=False), *read.feeders("pdu"), *read.disks()] if time >= due else []
             due += timedelta(seconds=HOURLY_S if time >= due else 0)
             yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *hourly]
             fine = last_day_step_s is not None and end - time <= timedelta(days=1)

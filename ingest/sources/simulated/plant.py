@@ -103,6 +103,7 @@ class Plant:
         factor, self.faults.factor = self.faults.factor, 0.0
         self.faults.begin(start.timestamp())
         self.effects.node_boot_s += start.timestamp()
+        self.effects.disk_on_s += start.timestamp()
         for _ in range(24):
             self._step(self._time + timedelta(seconds=SETTLE_S / 24), SETTLE_S / 24, calm=True)
         self.faults.factor = factor

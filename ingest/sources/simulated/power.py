@@ -83,3 +83,8 @@ class PowerChain:
     def loading(self, kind: str) -> Floats:
         """Apparent power over rating of each device of a feeder kind."""
         return self.input_w[kind] / POWER_FACTOR[kind] / self.rated_va[kind]
+
+
+def uneven(n: int) -> Floats:
+    """Phase imbalance of ``n`` devices: 1 to 6 %, another for each and the same for ever, as single-phase loads were wired."""
+    return np.asarray(np.round(0.01 + 0.05 * np.modf(np.arange(1, n + 1) * 0.6180339887)[0], 4))

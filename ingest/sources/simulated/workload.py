@@ -139,6 +139,11 @@ class Workload:
             self.waiting.append(slot)
         self._changed = True
 
+    def serves(self) -> NDArray[np.bool_]:
+        """bool[g]: GPUs of running services."""
+        mine: NDArray[np.bool_] = self.of["partition"][np.maximum(self.gpu_slot, 0)] == _INFER
+        return mine & (self.gpu_slot >= 0)
+
     def _scale_services(self, t: float) -> None:
         """Services start and end replicas to follow their users."""
         low, high = SERVICE_SHARE

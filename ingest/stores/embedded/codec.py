@@ -25,6 +25,7 @@ _LIMIT = 2.0**53  # beyond it float64 leaves out integers
 _U64 = np.uint64
 _LINE_CELLS = 32_768  # values that are worked out together, so that all of it stays in the processor's cache
 _ROOM_BYTES = 2 << 20  # once so much was given back, the C library's allocator keeps as much at hand for small things too
+_NOTHING = np.empty(0, dtype=np.int64)
 _POWERS = np.array([10.0**places for places in range(MAX_PLACES + 1)])  # the very numbers that encoding used
 
 
@@ -119,18 +120,18 @@ class Codec:
         grades: list[Bytes | None] = [None] * len(blobs)
         alike: dict[tuple[int, int], list[_Line]] = {}
         gaps: list[tuple[Floats, NDArray[np.bool_]]] = []
-        for i, blob in enumerate(blobs):
-            form, places, planes, flags, n, t = _HEAD.unpack_from(blob)
+        heads = [_HEAD.unpack_from(blob) for blob in blobs]
+        loose = [np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8) for blob in blobs]
+        firsts = _firsts(heads, loose)
+        for i, ((form, places, planes, flags, n, t), data) in enumerate(zip(heads, loose, strict=True)):
             if form != _DECIMAL:
-                into[i][:], grades[i] = self.decode(blob, rows[i])
+                into[i][:], grades[i] = self.decode(blobs[i], rows[i])
                 continue
-            data = np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8)
             cut = _cuts(planes, flags, n, t)
-            first = [_single(data[:8])] if n == 1 else np.cumsum(_unzigzag(_words(data[: cut[0]], n))).tolist()
             deltas = data[cut[0] : cut[1]].reshape(planes, n, t - 1)
             together = alike.setdefault((planes, t), [])
             for k, row in enumerate(rows[i].tolist()):
-                together.append(_Line(first[row], deltas[:, row], _POWERS[places], into[i][k]))
+                together.append(_Line(firsts[i][row], deltas[:, row], _POWERS[places], into[i][k]))
             if flags & _HAS_NAN:
                 bits = np.unpackbits(data[cut[1] : cut[2]], count=n * t).reshape(n, t)
                 gaps.append((into[i], bits[rows[i]].view(np.bool_)))
@@ -159,7 +160,10 @@ class Codec:
         whole[:, 1:] = _unzigzag(folded, other)
         np.cumsum(whole, axis=1, out=whole)
         for k, line in enumerate(some):
-            np.divide(whole[k], line.scale, out=line.into)
+            if line.scale == 1:
+                line.into[:] = whole[k]
+            else:
+                np.divide(whole[k], line.scale, out=line.into)
 
     def _signed(self, deltas: Bytes, planes: int) -> NDArray[np.signedinteger[Any]]:
         """Differences from their bytes uint8[planes, ...], in a room."""
@@ -172,7 +176,7 @@ class Codec:
 class _Line(NamedTuple):
     """One row: its first value, the bytes of its differences uint8[planes, t - 1], what divides it, and where it goes."""
 
-    first: int
+    first: np.int64
     deltas: Bytes
     scale: np.float64
     into: Floats
@@ -269,10 +273,18 @@ def _join(planes: Bytes, folded: NDArray[Any], other: NDArray[Any]) -> None:
         folded |= other
 
 
-def _single(folded: Bytes) -> int:
-    """Undo ``_zigzag`` of one number of eight bytes."""
-    whole = int.from_bytes(folded.tobytes(), "little")
-    return (whole >> 1) ^ -(whole & 1)
+def _firsts(heads: Sequence[tuple[int, ...]], loose: Sequence[Bytes]) -> list[NDArray[np.int64]]:
+    """The first value of each row of each, int64[n], those of as many rows worked out together."""
+    by_size: dict[int, list[int]] = {}
+    for i, head in enumerate(heads):
+        by_size.setdefault(head[-2], []).append(i)
+    found = [_NOTHING] * len(heads)
+    for n, some in by_size.items():
+        planes = np.concatenate([loose[i][: 8 * n] for i in some]).reshape(len(some), 8, n)
+        words = np.ascontiguousarray(planes.transpose(0, 2, 1)).view("<u8")[:, :, 0]
+        for i, first in zip(some, np.cumsum(_unzigzag(words), axis=1), strict=True):
+            found[i] = first
+    return found
 
 
 def _joined(planes: Bytes, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

@@ -16,9 +16,10 @@ _TILE = 64
 EVER = np.array([-(2**62), 2**62])  # the edges of everything
 
 
-def inside(edges: Times, time: int) -> bool:
-    """Whether ``time`` lies in one of the half-open intervals whose starts and ends follow each other in ``edges``."""
-    return bool(np.searchsorted(edges, time, side="right") % 2)
+def inside(edges: Times, times: Times) -> Bools:
+    """Which of ``times`` lie in one of the half-open intervals whose starts and ends follow each other in ``edges``."""
+    within: Bools = np.searchsorted(edges, times, side="right") % 2 == 1
+    return within
 
 
 def meets(edges: Times, start: int, end: int) -> bool:
@@ -69,7 +70,7 @@ class Piece:
             return self
         if len(edges) == 2 and int(self.times[:, 0].min()) >= edges[0] and int(self.times[:, -1].max()) < edges[1]:
             return self
-        held = np.searchsorted(edges, self.times, side="right") % 2 == 1
+        held = inside(edges, self.times)
         if held.all():
             return self
         if len(self.times) > 1:

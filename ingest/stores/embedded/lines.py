@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ingest.stores.embedded.grid import Piece, Times
+from ingest.stores.embedded.grid import Piece, Times, inside
 from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, follow_each_other, layout_of
 from twin.frame import Bytes, Floats, Ints
 
@@ -31,6 +31,16 @@ class _Run(NamedTuple):
     taken: list[tuple[Part, _Take]]
     starts: list[int]
     length: int
+
+
+class _Column(NamedTuple):
+    """A plane of a metric to be read: its runs, its number in each part, and for each run where its values go,
+    float64[n, length]."""
+
+    plane: str
+    runs: Sequence[_Run]
+    numbers: Mapping[int, int]
+    tables: Sequence[Floats]
 
 
 class Lying(NamedTuple):
@@ -70,15 +80,21 @@ def lines(
     """For each of ``metrics`` the pieces of ``parts`` as ``PartReader.pieces`` would give them, those of parts that follow
     each other as one; those that win are last."""
     places = _Places(reader, parts, where, edges)
-    found: dict[str, list[list[Piece]]] = {}
+    lies: dict[str, Lying] = {}
+    columns: list[_Column] = []
     for metric in metrics:
-        lying, numbers = places.of(metric)
-        shapes = [(len(run.taken[0][1].pos), run.length) for run in lying.runs]
-        tables = {plane: [np.empty(shape) for shape in shapes] for plane in planes}
-        grades, *_ = [_read(reader, lying.runs, numbers, plane, tables[plane]) for plane in planes]
+        lies[metric], numbers = places.of(metric)
+        shapes = [(len(run.taken[0][1].pos), run.length) for run in lies[metric].runs]
+        columns += [_Column(plane, lies[metric].runs, numbers, [np.empty(shape) for shape in shapes]) for plane in planes]
+    graded = _read(reader, columns)
+    found: dict[str, list[list[Piece]]] = {}
+    for m, (metric, lying) in enumerate(lies.items()):
+        of_planes = slice(m * len(planes), (m + 1) * len(planes))
+        grades = graded[of_planes][0]
         found[metric] = []
         for k, (run, (times, some)) in enumerate(zip(*lying, strict=True)):
-            values, grade, take = {plane: tables[plane][k][:, some] for plane in planes}, grades[k], run.taken[0][1]
+            values = {column.plane: column.tables[k][:, some] for column in columns[of_planes]}
+            grade, take = grades[k], run.taken[0][1]
             piece = Piece(take.pos, times, take.axis, values, None if grade is None else grade[:, some])
             found[metric].append([piece.within(edges)])
     return found
@@ -114,11 +130,9 @@ class Straight:
 
     def read(self, into: Floats) -> list[Bytes | None]:
         """Values into float64[m, n, length]; for each metric the qualities uint8[n, length], None: all good."""
-        plane = self._reader.tier.planes[0]
-        return [
-            _read(self._reader, self._lying.runs, numbers, plane, [table])[0]
-            for numbers, table in zip(self._numbers, into, strict=True)
-        ]
+        plane, runs = self._reader.tier.planes[0], self._lying.runs
+        columns = [_Column(plane, runs, numbers, [table]) for numbers, table in zip(self._numbers, into, strict=True)]
+        return [grades for (grades,) in _read(self._reader, columns)]
 
 
 def _runs(taken: Sequence[tuple[Part, _Take]]) -> list[_Run]:
@@ -143,7 +157,10 @@ def _times(reader: PartReader, run: _Run, edges: Times) -> tuple[Times, slice | 
     if len(take.used) > 1:
         return np.stack([reader.axes(part)[axis] for axis in take.used]), slice(None)
     times = np.concatenate([reader.axes(part)[take.used[0]] for part, take in run.taken])
-    at = np.flatnonzero(np.searchsorted(edges, times, side="right") % 2).astype(np.int32)
+    if len(edges) == 2 and (times[1:] > times[:-1]).all():
+        some = slice(*np.searchsorted(times, edges).tolist())
+        return times[None, some], some
+    at = np.flatnonzero(inside(edges, times)).astype(np.int32)
     if not len(at) or at[-1] - at[0] + 1 == len(at):  # a slice copies nothing
         some = slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0)
         return times[None, some], some
@@ -168,31 +185,29 @@ def _take(reader: PartReader, slab: Slab, where: Ints) -> _Take | None:
     )
 
 
-def _read(
-    reader: PartReader, runs: Sequence[_Run], numbers: Mapping[int, int], plane: str, tables: Sequence[Floats]
-) -> list[Bytes | None]:
-    """Values of one plane of ``runs`` into ``tables``, float64[n, length] each, of the metric that has these ``numbers`` in the
-    parts; gives the qualities."""
-    which = reader.tier.planes.index(plane)
+def _read(reader: PartReader, columns: Sequence[_Column]) -> list[list[Bytes | None]]:
+    """Values of all ``columns`` into their tables, in one go; gives the qualities of each run of each."""
     keys: list[int] = []
     rows: list[Ints] = []
     into: list[Floats] = []
-    places: list[tuple[int, slice, slice]] = []  # run, rows and columns of it
-    for k, run in enumerate(runs):
-        for (part, take), start in zip(run.taken, run.starts, strict=True):
-            base, row = chunk_id(part.id, numbers[part.id], which) + take.slab.chunk, 0
-            for chunk, some in zip(take.chunks, take.rows, strict=True):
-                place = (k, slice(row, row + len(some)), slice(start, start + take.slab.length))
-                keys.append(base + chunk)
-                rows.append(some)
-                into.append(tables[k][place[1:]])
-                places.append(place)
-                row += len(some)
-    grades: list[Bytes | None] = [None] * len(runs)
-    for (k, *cells), grade in zip(places, reader.codec.decode_lines(reader.chunks(keys), rows, into), strict=True):
+    places: list[tuple[int, int, slice, slice]] = []  # column, run, rows and columns of it
+    for c, (plane, runs, numbers, tables) in enumerate(columns):
+        which = reader.tier.planes.index(plane)
+        for k, run in enumerate(runs):
+            for (part, take), start in zip(run.taken, run.starts, strict=True):
+                base, row = chunk_id(part.id, numbers[part.id], which) + take.slab.chunk, 0
+                for chunk, some in zip(take.chunks, take.rows, strict=True):
+                    place = (c, k, slice(row, row + len(some)), slice(start, start + take.slab.length))
+                    keys.append(base + chunk)
+                    rows.append(some)
+                    into.append(tables[k][place[2:]])
+                    places.append(place)
+                    row += len(some)
+    grades: list[list[Bytes | None]] = [[None] * len(column.runs) for column in columns]
+    for (c, k, *cells), grade in zip(places, reader.codec.decode_lines(reader.chunks(keys), rows, into), strict=True):
         if grade is not None:
-            table = grades[k]
+            table = grades[c][k]
             if table is None:
-                grades[k] = table = np.zeros(tables[k].shape, dtype=np.uint8)
+                grades[c][k] = table = np.zeros(columns[c].tables[k].shape, dtype=np.uint8)
             table[cells[0], cells[1]] = grade
     return grades

@@ -29,6 +29,7 @@ _CHUNKS = 1 << 20  # chunks a metric and plane may have
 _PLANES = 8
 KEPT_TIMES = 16_384  # up to which the axes of a part are kept for the next reader, of KEPT_PARTS parts: 17 MB
 KEPT_PARTS = 128
+ASKED_AT_ONCE = 500  # chunks; a question for each would cost as much as reading it
 PAGE_BYTES = 1024  # half a page is lost with every chunk
 SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS part(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL, band TEXT NOT NULL,
@@ -285,17 +286,19 @@ class PartReader:
 
     def columns(self, parts: Sequence[Part]) -> dict[tuple[int, str], tuple[int, bytes]]:
         """(part, metric) -> number and layout of every column of ``parts``."""
-        sql = "SELECT metric, number, layout FROM col WHERE part = ?"
-        return {
-            (part.id, metric): (number, layout)
-            for part in parts
-            for metric, number, layout in self.con.execute(sql, (part.id,))
-        }
+        rows = self._each("SELECT part, metric, number, layout FROM col WHERE part", [part.id for part in parts])
+        return {(part, metric): (number, layout) for part, metric, number, layout in rows}
 
     def chunks(self, ids: Sequence[int]) -> list[bytes]:
         """Chunks as they lie, in the order of ``ids``."""
-        sql, execute = "SELECT data FROM chunk WHERE id = ?", self.con.execute
-        return [execute(sql, (i,)).fetchone()[0] for i in ids]
+        found = dict(self._each("SELECT id, data FROM chunk WHERE id", ids))
+        return [found[i] for i in ids]
+
+    def _each(self, sql: str, ids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+        """Rows of all ``ids``, many with each question."""
+        for at in range(0, len(ids), ASKED_AT_ONCE):
+            some = ids[at : at + ASKED_AT_ONCE]
+            yield from self.con.execute(f"{sql} IN ({','.join('?' * len(some))})", some)
 
     def _values(
         self, part: Part, number: int, slab: Slab, rows: Ints, planes: Sequence[str], passing: bool = False

@@ -13,6 +13,8 @@ from ingest.stores.embedded.names import Names
 from ingest.stores.embedded.settle import Batch
 from twin.frame import Bytes, Floats, Ints
 
+FEW = 8  # assets, as many as a node has: up to which one value at a time is quicker than an array for each frame
+
 
 class _Asked(NamedTuple):
     """Of one rowset: where the assets asked for stand in it, their places in the answer, and its frames by time."""
@@ -57,6 +59,15 @@ class Picked:
 
     def _values(self, items: Sequence[Item], take: NDArray[np.intp], metric: str) -> tuple[Floats, Bytes | None]:
         """float64[k, t] and uint8[k, t] or None."""
+        columns = [item.columns[metric] for item in items if item.columns is not None and not item.graded]
+        if len(take) <= FEW and len(columns) == len(items):
+            scales = np.array([column.scale for column in columns])
+            wholes = [column.whole for column in columns]
+            return np.array([[whole.item(at) for whole in wholes] for at in take.tolist()], dtype=np.float64) / scales, None
+        return self._mixed(items, take, metric)
+
+    def _mixed(self, items: Sequence[Item], take: NDArray[np.intp], metric: str) -> tuple[Floats, Bytes | None]:
+        """The same of frames some of which are graded or on disk, or of many assets."""
         values, scales = np.empty((len(items), len(take))), np.ones((len(items), 1))
         grades: Bytes | None = None
         for i, item in enumerate(items):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ class Query:
             and item.time >= snapshot.floor
             and not metrics.isdisjoint(item.metrics)
         ]
+        self._times = np.array([item.time for item in self._items], dtype=np.int64)
         self._where = names.places_of(question.group.kind, question.rows)
         self._few = len(question.rows) <= FEW
         self._codec = Codec()
@@ -162,10 +164,9 @@ class Query:
         """Who answers for which stretches. A rollup does where its buckets lie whole within a step and the asked time, and
         nothing that is still in the journal falls into them."""
         rest = np.array([self._ask.start, self._ask.end])
-        waiting = np.array([item.time for item in self._items], dtype=np.int64)
         for tier in () if self._ask.include_bad else (HOURS, MINUTES):
             if step % tier.width == 0:
-                dirty = np.unique(waiting // tier.width) * tier.width
+                dirty = np.unique(self._times // tier.width) * tier.width
                 if tier is HOURS and self._open_hour is not None:
                     dirty = np.union1d(dirty, [self._open_hour])
                 whole, rest = _split(rest, tier.width, dirty)
@@ -233,7 +234,7 @@ class Query:
         self, reader: PartReader | None, tier: Tier, edges: Times, planes: Sequence[str]
     ) -> Iterator[tuple[str, list[Piece]]]:
         parts = reader.parts(self._ask.group, edges) if reader else []
-        batch = self._batch(edges) if tier is RAW and any(inside(edges, item.time) for item in self._items) else None
+        batch = self._batch(edges) if tier is RAW and inside(edges, self._times).any() else None
         few = lines(reader, parts, self._ask.metrics, self._where, edges, planes) if reader and self._few else {}
         if reader and self._ask.step is not None and not few and batch is None and follow_each_other(parts):
             for name in self._ask.metrics:
@@ -254,7 +255,7 @@ class Query:
 
     def _batch(self, edges: Times) -> Batch | Picked:
         """Frames that wait and lie inside ``edges``."""
-        items = [item for item in self._items if inside(edges, item.time)]
+        items = list(compress(self._items, inside(edges, self._times).tolist()))
         asked = {rowset: bool((self._where[self._names.codes(rowset)] >= 0).any()) for rowset in {i.rowset for i in items}}
         items = [item for item in items if asked[item.rowset]]
         if self._few and Picked.suits(items):

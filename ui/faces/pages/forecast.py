@@ -185,6 +185,7 @@ def figure(
         middle["line"] |= {"dash": "dash"}
         data = [low, high, middle, _line(_times(past[0], zone), past[1] / scale, said("measured"), ink["measured"])]
     axis = {"gridcolor": ink["line"], "zeroline": False, "tickfont": {"size": 15, "color": ink["ink"]}}
+    axis["visible"] = bool(data)  # an axis of nothing has numbers all the same
     mark = _times(np.array([now.timestamp()]), zone)[0]
     return {
         "data": data,
@@ -195,10 +196,16 @@ def figure(
             "legend": {"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
             "xaxis": axis | {"type": "date", "tickformatstops": _ticks(said)},
             "yaxis": axis | {"ticksuffix": f" {unit}" if unit else ""},
-            "shapes": [_rule(mark, ink["ink"])],
+            "shapes": [_rule(mark, ink["ink"])] if data else [],
+            "annotations": [] if data else [_nothing(said("Nothing is foreseen yet"), ink["ink"])],
             "uirevision": "same",
         },
     }  # fmt: skip
+
+
+def _nothing(text: str, colour: str) -> dict[str, Any]:
+    middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+    return middle | {"text": text, "font": {"size": 18, "color": colour}}
 
 
 def _ticks(said: Words) -> list[dict[str, Any]]:

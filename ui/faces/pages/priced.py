@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from analytics.forecast import Forecast
+from energy.account.book import Given
 from energy.account.tariff import PERIODS, Tariff
 from twin.errors import ConfigError
 from twin.frame import Floats, Origin
@@ -26,25 +27,25 @@ NEXT = '<div class="next" data-l="next"></div>'
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """``cost_today``: in the site's currency since midnight there, of ``known_frac`` of the time; ``tariff`` that counts."""
+    """``cost_today``: in ``currency`` since midnight there, of ``known_frac`` of the time; ``tariff`` that counts."""
 
     cost_today: float
     known_frac: float
     tariff: Tariff | None
+    currency: str = ""
 
 
-def tariff_of(live: Live) -> Tariff | None:
-    """The tariff whose periods count; None where none is given, or the grid's price series counts in its place."""
+def _given(live: Live) -> Given:
     try:
-        given = live.given(timedelta(days=1))
+        return live.given(timedelta(days=1))
     except ConfigError:
-        return None  # a file went away since the start: `icctwin check` names it
-    return None if given.spot else given.tariff
+        return Given()  # a file went away since the start: `icctwin check` names it
 
 
 def read_priced(live: Live, now: datetime, price_s: Floats, price_per_mwh: Floats) -> Priced:
     """What today cost: each quarter of an hour's power by its price, the grid's (at ``price_s``) where no tariff counts."""
-    tariff = tariff_of(live)
+    given = _given(live)
+    tariff = None if given.spot else given.tariff  # its periods count where the grid's price series does not
     midnight = now.astimezone(ZoneInfo(live.site.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
     start = max(midnight, now - DAY)
     sides = [
@@ -64,7 +65,8 @@ def read_priced(live: Live, now: datetime, price_s: Floats, price_per_mwh: Float
     length_s = np.minimum(STEP_S, start.timestamp() + whole_s - time_s)  # the last is still going on
     known = np.isfinite(power_w) & np.isfinite(price) & (length_s > 0)
     cost = float((power_w[known] / 1e6 * price[known] * length_s[known]).sum() / 3600.0) if known.any() else np.nan
-    return Priced(cost, float(length_s[known].sum() / whole_s) if whole_s > 0 else 0.0, tariff)
+    share = float(length_s[known].sum() / whole_s) if whole_s > 0 else 0.0
+    return Priced(cost, share, tariff, tariff.currency if tariff else given.currency)
 
 
 def held(time_s: Floats, told_s: Floats, told: Floats) -> Floats:
@@ -80,14 +82,14 @@ def held(time_s: Floats, told_s: Floats, told: Floats) -> Floats:
 
 def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], words: Words) -> Table:
     """Numbers and texts of the tiles on price and cost."""
-    tariff = priced.tariff if priced else None
+    tariff, currency = (priced.tariff, priced.currency) if priced else (None, "")
     now, upcoming = _by_tariff(tariff, view, words) if tariff else _by_market(view, forecasts, words)
     cost = priced.cost_today if priced else np.nan
     share = priced.known_frac if priced and np.isfinite(cost) else np.nan
     return {
-        "n.price": now,
-        "n.cost": cell(words, view.centre.cost_rate),
-        "n.cost_today": _money(cost, tariff.currency if tariff else "", words),
+        "n.price": _in(currency, now),
+        "n.cost": _in(currency, cell(words, view.centre.cost_rate)),
+        "n.cost_today": _money(cost, currency, words),
         "n.cost_known": plain(words, share, "frac"),
         "t.period": _period(int(tariff.periods(np.array([view.time.timestamp()]))[0]), words) if tariff else words("market"),
         "l.next": [upcoming or {"k": "", "c": [DASH]}],
@@ -101,11 +103,16 @@ def _money(amount: float, currency: str, words: Words) -> Cell:
     return {**made, "u": f"{prefix} {currency}".strip() if np.isfinite(amount) else ""}
 
 
+def _in(currency: str, made: Cell) -> Cell:
+    """A price or a rate with the name of its money before what it is for."""
+    return {**made, "u": f"{currency}{made['u']}"} if currency and str(made.get("u", "")).startswith("/") else made
+
+
 def _by_tariff(tariff: Tariff, view: View, words: Words) -> tuple[Cell, Cell | None]:
     """The price now, and a row: when the next period begins and what it costs."""
     time_s = view.time.timestamp() // STEP_S * STEP_S + STEP_S * np.arange(int(AHEAD_S / STEP_S), dtype=np.float64)
     price, period = tariff.price_per_mwh(time_s), tariff.periods(time_s)
-    now = {**plain(words, float(price[0]), "per_mwh"), "u": f"{tariff.currency}/MWh"}
+    now = plain(words, float(price[0]), "per_mwh")
     change = np.flatnonzero(period != period[0])
     if not len(change):
         return now, {"k": "", "c": [words(PLAIN)]}

@@ -32,7 +32,7 @@ spec:
         checksum/files: {{ $root.Values.files | toJson | sha256sum }}
     spec:
       automountServiceAccountToken: false
-      terminationGracePeriodSeconds: 120
+      terminationGracePeriodSeconds: 60
       securityContext:
         runAsNonRoot: true
         runAsUser: 10001
