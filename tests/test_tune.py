@@ -264,8 +264,8 @@ def test_intervals_come_to_hold_what_they_say_even_when_errors_grow() -> None:
         off = scale * rng.standard_normal()
         hits.append(abs(off) <= surely.times)
         for _ in range(4):
-            surely.take(off, 1.0)
-        surely.take(float("nan"), 1.0)
+            surely.take(np.array([off, np.nan, np.nan]), np.full(3, np.nan), 1.0)
+        surely.take(np.full(3, np.nan), np.full(3, np.nan), 1.0)
     for span in (slice(50, 200), slice(300, 600)):
         assert np.mean(hits[span]) == pytest.approx(AIM, abs=0.08)
     assert surely.days == 600

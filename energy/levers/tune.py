@@ -37,6 +37,7 @@ MOST = 12  # setpoints in one plan: two plans an hour are what the guard lets pa
 _SAME_K = 0.04  # nearer than this is the same setting: below any grid
 SMALLEST_GAIN_FRAC = 0.0005  # of facility power: smaller gains are not worth touching a plant for
 COLD_KINDS, MODEL_DOUBT, MODEL_LEAST = ("chiller", "tower", "drycooler"), 1.5, 0.002
+MOVING_DOUBT_FRAC = 5e-4  # warm water has no coil that opens for a trickle; a plan is of half a percent
 ENOUGH = 48  # readings of the past after which it need not only watch first
 # what is read of history: kind -> metrics
 NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -69,7 +70,9 @@ class Tune:
 
     params: Params = field(default_factory=Params)
     options: Options = field(
-        default_factory=lambda: Options(every_s=EVERY_S, shadow=4, probe=0, expires_s=EXPIRES_S, watch=Watch(rest=4))
+        default_factory=lambda: Options(
+            every_s=EVERY_S, shadow=4, probe=0, moving_doubt_frac=MOVING_DOUBT_FRAC, expires_s=EXPIRES_S, watch=Watch(rest=4)
+        )
     )
     tuner: Tuner | None = None
     _physics: WaterSite | None = None

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from energy.tune.knobs import Knob, lattice, within_ramp
+from energy.tune.moves import both_ways
 from twin.frame import Floats, Ints
 
 
 class Courses:
-    """All settings of some knobs, and from each those that one decision reaches. ``moving``: cost of a knob's full ramp."""
+    """All settings of some knobs, and from each those that one decision reaches. ``moving_frac``: cost of a knob's full ramp,
+    until ``charge`` tells better."""
 
-    def __init__(self, knobs: Sequence[Knob], moving: float) -> None:
-        self.knobs, self._moving = tuple(knobs), moving
+    def __init__(self, knobs: Sequence[Knob], moving_frac: float) -> None:
+        self.knobs, self._moving = tuple(knobs), np.full(2 * len(knobs), moving_frac)
         self.states = lattice(knobs)
         self._ramp = np.array([knob.ramp for knob in knobs])
         reach = within_ramp(knobs, self.states, self.states)
@@ -21,10 +23,17 @@ class Courses:
         self._next: Ints = np.tile(np.arange(len(self.states), dtype=np.int32)[:, None], (1, most))
         for row, hits in enumerate(reach):
             self._next[row, : hits.sum()] = np.flatnonzero(hits)
-        self._moved = self._cost(self.states[:, None], self.states[self._next])
+        self._ways = both_ways((self.states[self._next] - self.states[:, None]) / self._ramp)
+        self._moved = self._ways @ self._moving
+
+    def charge(self, moving_frac: Floats) -> None:
+        """From now on a full ramp of each knob up, and then down, costs ``moving_frac`` [2k]."""
+        if not np.array_equal(moving_frac, self._moving):
+            self._moving = moving_frac
+            self._moved = self._ways @ moving_frac
 
     def _cost(self, start: Floats, end: Floats) -> Floats:
-        return np.asarray(self._moving * (np.abs(end - start) / self._ramp).sum(axis=-1))
+        return np.asarray(both_ways((end - start) / self._ramp) @ self._moving)
 
     def best(self, cost: Floats, begin: Floats, resting: Sequence[int] = ()) -> tuple[Floats, float]:
         """Settings of the next step [k] and the cost of the best course from ``begin`` [k] on.

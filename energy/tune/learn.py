@@ -47,9 +47,9 @@ class Learned:
             self.variance = max(float(((reading - self.expect(terms)) ** 2).mean()), self._least)
         self.count += len(reading)
 
-    def settle(self, doubt: float, least: float) -> None:
-        """What is known now becomes the prior, with ``doubt`` times its uncertainty and ``least`` of it at least: a plant that
-        was tried elsewhere or before is taken as a start, not as the truth."""
+    def settle(self, doubt: float, least: Floats) -> None:
+        """What is known now becomes the prior, with ``doubt`` times its uncertainty and ``least`` [p] of it at least: a plant
+        that was tried elsewhere or before is taken as a start, not as the truth."""
         scale = np.sqrt(np.diag(self.covariance))
         grown = doubt**2 * self.covariance + np.diag(np.maximum(least - doubt * scale, 0.0) ** 2)
         self._prior = np.linalg.inv(grown)
@@ -62,12 +62,13 @@ class Learned:
         self.theta: Floats = self.covariance @ self._said
 
     def expect(self, terms: Floats) -> Floats:
-        """float64[...]: what ``terms`` [..., p] give."""
-        return np.asarray(terms @ self.theta)
+        """float64[...]: what ``terms`` [..., p] give; fewer of them than there are: the others are 0."""
+        return np.asarray(terms @ self.theta[: terms.shape[-1]])
 
     def sigma(self, terms: Floats) -> Floats:
         """float64[...]: standard uncertainty of ``expect`` from what is not known of θ; noise not counted."""
-        return np.asarray(np.sqrt(np.maximum(((terms @ self.covariance) * terms).sum(axis=-1), 0.0)))
+        p = terms.shape[-1]
+        return np.asarray(np.sqrt(np.maximum(((terms @ self.covariance[:p, :p]) * terms).sum(axis=-1), 0.0)))
 
     def take(self, terms: Floats, reading: float) -> float:
         """Learn from one reading; gives how far off the expectation was, in its own standard deviations. NaN is not learned."""

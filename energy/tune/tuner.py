@@ -11,9 +11,10 @@ from energy.plan import Effect
 from energy.tune.case import Case, Physics
 from energy.tune.course import Courses
 from energy.tune.learn import Learned
+from energy.tune.moves import DOUBT_FRAC, Moves
 from energy.tune.proven import Proven
 from energy.tune.seen import DAY_S, Seen
-from energy.tune.surely import Surely
+from energy.tune.surely import AGES_DAYS, UNSEEN, Surely
 from energy.tune.watch import Watch
 from twin.frame import Floats
 from twin.message import Message
@@ -48,15 +49,16 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the tuner decides. Chosen on Denver, no climate that a bench judges.
+    """How the tuner decides. Chosen on Denver, Port Angeles and Lisbon, climates that no bench judges.
 
     ``every_s``: between decisions; ``horizon``: decisions ahead; ``shadow``: decisions watched before the first is made;
     ``probe``: decisions after that in which each knob is tried a step either way; ``memory``: decisions after which a reading
-    counts 1/e; ``moving_frac``: cost of a knob's full ramp over full IT power; ``unsure``: standard deviations of a move's gain
-    that it must be worth; ``margin_spread``: standard deviations kept off each margin; ``reserve``: kept off besides, in the
-    margin's unit; ``model_frac``: standard uncertainty of what the terms leave out, over the change of the parts;
-    ``drifts``: how much of what stays off for days is taken to differ between two settings; ``expires_s``: an order that is not
-    renewed ends then.
+    counts 1/e; ``moving_frac``: least cost of a full ramp over full IT power;
+    ``moving_doubt_frac``: standard deviation of what it adds to a part, before it was learned;
+    ``unsure``: standard deviations of a move's gain that it must be worth; ``margin_spread``: standard deviations kept off each
+    margin; ``reserve``: kept off besides, in the margin's unit; ``model_frac``: standard uncertainty of what the
+    terms leave out, over the change of the parts; ``drifts``: how much of what stays off for days is taken to differ between
+    two settings; ``expires_s``: an order that is not renewed ends then.
     """
 
     every_s: float = 1800.0
@@ -65,6 +67,7 @@ class Options:
     probe: int = 96
     memory: float = 1500.0
     moving_frac: float = 5e-5
+    moving_doubt_frac: float = DOUBT_FRAC
     unsure: float = 0.3
     margin_spread: float = 0.5
     reserve: float = 0.3
@@ -82,17 +85,15 @@ class Tuner:
         o = self.options
         self.courses = Courses(physics.knobs, o.moving_frac)
         self.own = np.array([knob.own for knob in physics.knobs])
-        self.learned = {
-            name: Learned(np.array(part.mean), np.array(part.doubt), part.noise, o.memory)
-            for name, part in physics.parts().items()
-        }
+        self.learned = self._unlearned()
+        self.moves = Moves(physics.knobs, o.every_s)
         self.seen = Seen(3, o.every_s)
         self.proven = Proven(physics.knobs, len(physics.margins))
         self.guarding = o.watch.begin()
         self._reserve = o.reserve + np.array(physics.reserves)
         self.surely = Surely(round(DAY_S / o.every_s))
-        self._before: deque[dict[str, Floats]] = deque(maxlen=round(DAY_S / o.every_s))
-        self._said = 0.0
+        self._before: deque[dict[str, Floats]] = deque(maxlen=max(AGES_DAYS) * round(DAY_S / o.every_s))
+        self._said, self._unmoved = 0.0, np.zeros(2 * len(physics.knobs))
         self._steps = 0
         self._rested = np.full(len(physics.knobs), 10**6)
         self._ordered = self.own.copy()
@@ -130,11 +131,27 @@ class Tuner:
         air = [np.array([getattr(r, name) for r in readings]) for name in ("dry_bulb_c", "wet_bulb_c", "load_frac")]
         terms = self.physics.terms(Case(np.array([r.settings for r in readings]), *air))
         scale, nan = self.physics.it_w, float("nan")
-        for name, part in self.physics.parts().items():
-            was = Learned(np.array(part.mean), np.array(part.doubt), part.noise, self.options.memory)
-            was.fit(terms[name], np.array([r.parts_w.get(name, nan) for r in readings]) / scale)
-            was.settle(doubt, least)
-            self.learned[name] = was
+        moves = Moves(self.physics.knobs, self.options.every_s)
+        marks = np.array([moves.take(r.time_s, r.settings) for r in readings])
+        self.learned = self._unlearned()
+        for name, was in self.learned.items():
+            was.fit(np.hstack([terms[name], marks]), np.array([r.parts_w.get(name, nan) for r in readings]) / scale)
+            kept = np.full(len(was.theta), least)
+            kept[len(was.theta) - marks.shape[1] :] = min(least, self.options.moving_doubt_frac)
+            was.settle(doubt, kept)
+
+    def _unlearned(self) -> dict[str, Learned]:
+        """By part: the twin's terms and what moves add, before anything was read."""
+        blank = np.zeros(2 * len(self.physics.knobs))
+        return {
+            name: Learned(
+                np.concatenate([part.mean, blank]),
+                np.concatenate([part.doubt, blank + self.options.moving_doubt_frac]),
+                part.noise,
+                self.options.memory,
+            )
+            for name, part in self.physics.parts().items()
+        }
 
     def _learn(self, reading: Reading) -> float:
         """Takes a reading in; gives how far all power together was off what was expected, in standard deviations."""
@@ -154,20 +171,37 @@ class Tuner:
         return float(np.abs(known).max()) if len(known) == len(scores) else float("nan")
 
     def _take_power(self, reading: Reading) -> list[float]:
-        case = self._case(reading.settings[None], reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
-        scale, terms = self.physics.it_w, self.physics.terms(case)
+        pair = np.stack([reading.settings, self.own])
+        case = self._case(pair, reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
+        mark = self.moves.take(reading.time_s, reading.settings)
+        scale, made = self.physics.it_w, self.physics.terms(case)
+        terms = {name: np.concatenate([columns[0], mark]) for name, columns in made.items()}
         measured = {name: reading.parts_w.get(name, float("nan")) / scale for name in terms}
-        if len(self._before) == self._before.maxlen:
-            then = self._before[0]
-            self.surely.take(sum(measured[name] - float(terms[name][0] @ then[name]) for name in terms), self._said)
+        apart = {name: np.concatenate([columns[0] - columns[1], mark]) for name, columns in made.items()}
+        self._score(terms, apart, sum(measured.values()))
         self._before.append({name: learned.theta for name, learned in self.learned.items()})
-        return [self.learned[name].take(terms[name][0], measured[name]) for name in terms]
+        return [self.learned[name].take(terms[name], measured[name]) for name in terms]
+
+    def _score(self, terms: Mapping[str, Floats], apart: Mapping[str, Floats], measured: float) -> None:
+        """How wrong the models of some days ago were: of the power ``measured`` over ``it_w`` with ``terms``, and of the change
+        against own settings, ``apart``."""
+        off, revised = np.full(len(AGES_DAYS), np.nan), np.full(len(AGES_DAYS), np.nan)
+        said = sum(float(apart[name] @ learned.theta) for name, learned in self.learned.items())
+        for i, days in enumerate(AGES_DAYS):
+            back = days * round(DAY_S / self.options.every_s)
+            if back <= len(self._before):
+                then = self._before[-back]
+                off[i] = measured - sum(float(terms[name] @ theta) for name, theta in then.items())
+                # what a day revises is little, and would hide what a week does
+                revised[i] = np.nan if days == 1 else said - sum(float(apart[name] @ theta) for name, theta in then.items())
+        self.surely.take(off, revised, self._said)
 
     # deciding
 
     def _choose(self, reading: Reading, weight: Floats | None, aim: Floats | None) -> Floats | None:
         """The next settings, None where nothing that is allowed can be reached."""
         o, states = self.options, self.courses.states
+        self.courses.charge(self._moving())
         near = np.flatnonzero(self.proven.near(states))  # what is not proven need not be worked out
         case = self._ahead(states[near])
         power, spread = self._power(case)
@@ -183,6 +217,13 @@ class Tuner:
         resting = [i for i, knob in enumerate(self.physics.knobs) if self._rested[i] < knob.dwell]
         settings, total = self.courses.best(cost, self._ordered, resting)
         return settings if np.isfinite(total) else self._retreat(cost[0], resting)
+
+    def _moving(self) -> Floats:
+        """float64[2k]: what a full ramp of each knob up, and then down, adds to a decision's energy; never less than nothing.
+        The horizon is too short to be charged with the hours after: plants stayed where they were."""
+        count = 2 * len(self.own)
+        added = sum((learned.theta[-count:] for learned in self.learned.values()), np.zeros(count))
+        return np.asarray(self.options.moving_frac + np.maximum(added, 0.0))
 
     def _retreat(self, cost: Floats, resting: list[int]) -> Floats | None:
         """Where no course stays inside all margins: one step nearer to the nearest settings that do; None where none do."""
@@ -230,10 +271,11 @@ class Tuner:
         case = self._case(pair, reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
         change, variance, it = 0.0, 0.0, 0.0
         ramp = np.array([knob.ramp for knob in self.physics.knobs])
+        mark = self.moves.after(self.options.every_s, reading.settings, settings) if base is self.own else self._unmoved
         away = min(float((np.abs(settings - base) / ramp).sum()) / _AWAY, 1.0)
         for name, terms in self.physics.terms(case).items():
             learned = self.learned[name]
-            apart = (terms[0] - terms[1])[None]
+            apart = np.concatenate([terms[0] - terms[1], mark])[None]
             part = float(learned.expect(apart)[0])
             change += part
             variance += float(learned.sigma(apart)[0]) ** 2 + (self.options.model_frac * part) ** 2
@@ -242,7 +284,7 @@ class Tuner:
         scale = self.physics.it_w
         raw = Z80 * float(np.sqrt(variance))
         self._said = raw if base is self.own else self._said
-        half = raw * self.surely.times * scale
+        half = raw * self.surely.times * UNSEEN * scale
         return Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
 
     def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:
