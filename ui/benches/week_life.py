@@ -18,6 +18,7 @@ from aiohttp import web
 from ingest.sources.simulated import plant_of
 from ingest.sources.simulated.plant import Plant
 from twin.errors import SourceError
+from twin.frame import Frame
 from twin.push import Push
 from ui.app import TASK_NAMES, Centre, open_sources
 from ui.benches.chaos_people import Acknowledged
@@ -26,6 +27,7 @@ from ui.benches.week_queue import StandIn, spares
 from ui.config import load_config, site_of
 from ui.tasks import Task, VirtualClock, run_virtual
 
+PAST = ("grid", "weather")
 POINTS = ("spool before", "spool after", "store before", "store after", "order before", "order after", "page taken", "step")
 # tasks that cost most come once in so many steps: of five minutes, 288 are a day
 SELDOM = {"forecasts": 72, "store": 288, "findings": 6, "placed": 12, "ledger": 12, "outside": 3}
@@ -113,8 +115,9 @@ class Life:
         self._world.plant = plant
         opened[at] = replace(opened[at], queues=[self._world.queue])
         centre = Centre(config, self.clock, wait=True, pace_s=self._setting.pace_s, opened=opened)
-        if self._setting.first:
-            centre.make_history(opened[at])
+        past = opened[at].history
+        if self._setting.first and past is not None:
+            centre.make_history(replace(opened[at], queues=[], history=lambda end: map(_outside, past(end))))
         self._between(centre)
         return centre
 
@@ -258,6 +261,11 @@ class Life:
 
     def _by_our_clock(self, run: Callable[[datetime], Any]) -> Callable[[datetime], Any]:
         return lambda _: run(self.clock.now())
+
+
+def _outside(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Of a past, what is foreseen from the first day on: weather and grid. The centre's own grows with the week."""
+    return [frame for frame in frames if frame.kind in PAST]
 
 
 class Stopped(BaseException):
