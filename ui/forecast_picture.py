@@ -12,25 +12,29 @@ from analytics.forecast import Forecast
 from twin.frame import Floats
 from ui.words import Words
 
-_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = 1000.0, 360.0, 90.0, 20.0, 64.0, 40.0
-_INK, _DIM, _GRID = "#e6edf3", "#8b949e", "#2a3a48"
+WIDE, HIGH, LEFT, RIGHT, TOP, LOW = 1000.0, 360.0, 90.0, 20.0, 64.0, 40.0
+INK, DIM, GRID = "#e6edf3", "#8b949e", "#2a3a48"
 _MEASURED, _FORECAST, _BAND = "#e6edf3", "#6cb4ee", "rgba(108,180,238,.25)"
 _ROWS = 4  # lines across
 MAX_POINTS = 4000  # of the past; older ones are not drawn
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
+class Scale:
+    """Where on a picture a time (s since 1970) and a value stand."""
+
     begin_s: float
     end_s: float
     low: float
     high: float
 
     def x(self, time_s: float) -> float:
-        return _LEFT + (time_s - self.begin_s) / (self.end_s - self.begin_s) * (_WIDE - _LEFT - _RIGHT)
+        """To the right of the picture's edge."""
+        return LEFT + (time_s - self.begin_s) / (self.end_s - self.begin_s) * (WIDE - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        return _TOP + (self.high - value) / (self.high - self.low) * (_HIGH - _TOP - _LOW)
+        """Down from its top."""
+        return TOP + (self.high - value) / (self.high - self.low) * (HIGH - TOP - LOW)
 
 
 def forecast_svg(w: Words, title: str, unit: str, one: Forecast, past: tuple[Floats, Floats], zone: ZoneInfo) -> str:
@@ -42,39 +46,39 @@ def forecast_svg(w: Words, title: str, unit: str, one: Forecast, past: tuple[Flo
     score = f"{w('80% interval')}: {w.quantity(one.score.coverage_80_frac, 'frac')}  MASE {w.quantity(one.score.mase, 'ratio')}"
     notes = html.escape("; ".join(w.sentence(note) for note in one.notes))
     parts = [
-        f'<text x="14" y="28" fill="{_INK}" font-size="18">{head}</text>',
-        f'<text x="{_WIDE - _RIGHT:g}" y="28" fill="{_DIM}" font-size="14" text-anchor="end">{html.escape(score)}</text>',
-        f'<text x="14" y="50" fill="{_DIM}" font-size="13">{notes}</text>',
-        *_across(w, scale, unit),
+        f'<text x="14" y="28" fill="{INK}" font-size="18">{head}</text>',
+        f'<text x="{WIDE - RIGHT:g}" y="28" fill="{DIM}" font-size="14" text-anchor="end">{html.escape(score)}</text>',
+        f'<text x="14" y="50" fill="{DIM}" font-size="13">{notes}</text>',
+        *across(w, scale, unit),
         *_days(w, scale, zone),
         f'<path fill="{_BAND}" d="{_area(scale, one)}"/>',
-        _line(scale, time_s, values, _MEASURED),
-        _line(scale, one.time_s, one.p50, _FORECAST, ' stroke-dasharray="6 3"'),
+        line(scale, time_s, values, _MEASURED),
+        line(scale, one.time_s, one.p50, _FORECAST, ' stroke-dasharray="6 3"'),
         _rule(scale, one.issued.timestamp()),
     ]
     label = html.escape(f"{title}: {w('measured')}, {w('forecast')}, {w('80% interval')}")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDE:g} {_HIGH:g}" role="img" aria-label="{label}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE:g} {HIGH:g}" role="img" aria-label="{label}" '
         f'font-family="system-ui,sans-serif"><rect width="100%" height="100%" fill="#0d1117"/>{"".join(parts)}</svg>\n'
     )
 
 
-def _scale(one: Forecast, time_s: Floats, values: Floats) -> _Scale:
+def _scale(one: Forecast, time_s: Floats, values: Floats) -> Scale:
     known = np.concatenate([one.p10, one.p90, values[np.isfinite(values)]])
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     room = (high - low) * 0.06 or max(abs(high), 1.0) * 0.1
     begin_s = float(time_s[0]) if len(time_s) else float(one.time_s[0]) - one.step_s
-    return _Scale(begin_s, float(one.time_s[-1]) + one.step_s, low - room, high + room)
+    return Scale(begin_s, float(one.time_s[-1]) + one.step_s, low - room, high + room)
 
 
-def _across(w: Words, scale: _Scale, unit: str) -> list[str]:
+def across(w: Words, scale: Scale, unit: str) -> list[str]:
     """Lines of equal value with their labels."""
     found = []
     for value in _round_numbers(scale.low, scale.high):
         y = scale.y(value)
         text = html.escape(str(w.quantity(value, unit)) if unit else f"{value:.4g}")
-        found.append(f'<path stroke="{_GRID}" d="M{_LEFT:g} {y:.1f}H{_WIDE - _RIGHT:g}"/>')
-        found.append(f'<text x="{_LEFT - 8:g}" y="{y + 5:.1f}" fill="{_DIM}" font-size="14" text-anchor="end">{text}</text>')
+        found.append(f'<path stroke="{GRID}" d="M{LEFT:g} {y:.1f}H{WIDE - RIGHT:g}"/>')
+        found.append(f'<text x="{LEFT - 8:g}" y="{y + 5:.1f}" fill="{DIM}" font-size="14" text-anchor="end">{text}</text>')
     return found
 
 
@@ -86,7 +90,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [k * step for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
-def _days(w: Words, scale: _Scale, zone: ZoneInfo) -> list[str]:
+def _days(w: Words, scale: Scale, zone: ZoneInfo) -> list[str]:
     """A line at each local midnight, every few days where there are many."""
     day = datetime.fromtimestamp(scale.begin_s, UTC).astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     every = max(1, round((scale.end_s - scale.begin_s) / 86400 / 8))
@@ -96,19 +100,19 @@ def _days(w: Words, scale: _Scale, zone: ZoneInfo) -> list[str]:
         if day.timestamp() >= scale.end_s:
             break
         x = scale.x(day.timestamp())
-        found.append(f'<path stroke="{_GRID}" d="M{x:.1f} {_TOP:g}V{_HIGH - _LOW:g}"/>')
+        found.append(f'<path stroke="{GRID}" d="M{x:.1f} {TOP:g}V{HIGH - LOW:g}"/>')
         text = html.escape(w.day(day, zone))
-        found.append(f'<text x="{x:.1f}" y="{_HIGH - 14:g}" fill="{_DIM}" font-size="14" text-anchor="middle">{text}</text>')
+        found.append(f'<text x="{x:.1f}" y="{HIGH - 14:g}" fill="{DIM}" font-size="14" text-anchor="middle">{text}</text>')
     return found
 
 
-def _area(scale: _Scale, one: Forecast) -> str:
+def _area(scale: Scale, one: Forecast) -> str:
     up = [f"{scale.x(t):.1f} {scale.y(v):.1f}" for t, v in zip(one.time_s.tolist(), one.p90.tolist(), strict=True)]
     down = [f"{scale.x(t):.1f} {scale.y(v):.1f}" for t, v in zip(one.time_s.tolist(), one.p10.tolist(), strict=True)]
     return f"M{'L'.join(up)}L{'L'.join(reversed(down))}Z"
 
 
-def _line(scale: _Scale, time_s: Floats, values: Floats, colour: str, more: str = "") -> str:
+def line(scale: Scale, time_s: Floats, values: Floats, colour: str, more: str = "") -> str:
     """A line, broken where nothing is known."""
     words, pen = [], "M"
     for t, value in zip(time_s.tolist(), values.tolist(), strict=True):
@@ -120,7 +124,7 @@ def _line(scale: _Scale, time_s: Floats, values: Floats, colour: str, more: str 
     return f'<path fill="none" stroke="{colour}" stroke-width="2"{more} d="{"".join(words)}"/>'
 
 
-def _rule(scale: _Scale, now_s: float) -> str:
+def _rule(scale: Scale, now_s: float) -> str:
     """Where the forecast was issued."""
     x = scale.x(min(max(now_s, scale.begin_s), scale.end_s))
-    return f'<path stroke="{_DIM}" d="M{x:.1f} {_TOP:g}V{_HIGH - _LOW:g}"/>'
+    return f'<path stroke="{DIM}" d="M{x:.1f} {TOP:g}V{HIGH - LOW:g}"/>'

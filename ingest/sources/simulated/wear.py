@@ -25,7 +25,7 @@ PENDING, UNCORRECTED, TIMEOUTS = 120.0, 30.0, 8.0
 DISK_ENDS, PSU_FAILS = 0.8, 0.6  # share of the course from which a disk's own check fails; a supply that warned has failed
 FULL_RUNTIME_S = 600.0  # of a new battery at the UPS's rated load
 PEUKERT = 1.18  # of this plant's batteries, not the detectors' (1.2); lead-acid: 1.1-1.3
-BATTERY_END = 0.72  # capacity at the end of the course; a battery is due at 0.8 (IEEE Std 1188-2005)
+BATTERY_END = 0.82  # capacity from the middle of the course on; a battery is at its end at 0.8 (IEEE Std 1188-2005)
 ROOM_C = 24.0
 
 
@@ -56,7 +56,7 @@ def battery_values(effects: "Effects", power: "PowerChain", rng: np.random.Gener
         "on_battery_flag": np.zeros(len(left)),
         "battery_runtime_s": np.rint(FULL_RUNTIME_S * left * share**-PEUKERT * noise),
         "battery_temp_c": np.round(ROOM_C + 12.0 * (1.0 - left) + 0.1 * rng.standard_normal(len(left)), 1),
-        "battery_replace_flag": (left < 0.78).astype(np.float64),
+        "battery_replace_flag": (left < 0.8).astype(np.float64),
     }
 
 
@@ -116,8 +116,8 @@ def battery_begin(faults: "Faults", row: int, start_s: float, until_s: float) ->
 
 
 def battery_hold(faults: "Faults", active: "_Active", from_s: float, to_s: float) -> None:
-    """Slowly: there is time to order one."""
-    faults.effects.battery_left[active.row] = 1.0 - (1.0 - active.number) * _done(active, to_s)
+    """To what is left, which then holds for a while: there is time to order one."""
+    faults.effects.battery_left[active.row] = 1.0 - (1.0 - active.number) * min(1.0, 2.0 * _done(active, to_s))
 
 
 def battery_end(faults: "Faults", active: "_Active") -> None:
