@@ -117,8 +117,9 @@ def test_what_is_still_held_back_is_counted():
         {"job_id": 2, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 9000},
         {"job_id": 3, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 1600},
         {"job_id": 4, "job_state": "COMPLETED", "comment": "[icctwin: waited]", "eligible_time": 9000},
+        {"job_id": 5, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 7900},  # let go, without room
     ]
-    assert held([job(i) for i in range(1, 5)], queue) == 2
+    assert held([job(i) for i in range(1, 6)], queue, 8000.0) == ["1", "2"]
 
 
 def test_memory_that_grows_is_told_from_memory_that_breathes():

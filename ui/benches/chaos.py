@@ -276,13 +276,14 @@ def _orders(world: World) -> Result:
     records = PostgresRecords(Session(world.said["database"], None))
     try:
         wish(records, Wish("stop", "chaos", why="the end of the bench"), RealClock().now())
-        left = 0
+        left: list[str] = []
 
         def let_go() -> bool:
             nonlocal left
             with suppress(subprocess.SubprocessError):
-                left = held(owners.jobs, json.loads(slurm.run("squeue", "--json"))["jobs"])
-                return left == 0
+                queue = json.loads(slurm.run("squeue", "--json"))["jobs"]
+                left = held(owners.jobs, queue, RealClock().now().timestamp())
+                return not left
             return False
 
         eventually(let_go, TAKEN_BACK_S)
@@ -290,4 +291,4 @@ def _orders(world: World) -> Result:
     finally:
         records.close()
     log = (slurm.folder / "slurmctld.log").read_text(errors="replace")
-    return {**orders(owners.jobs, audit, log), "orders_left_in_force_count": left}
+    return {**orders(owners.jobs, audit, log), "orders_left_in_force_count": len(left)}

@@ -123,15 +123,17 @@ def _outside(job: Submitted | None, begin_s: float) -> bool:
     return job is None or begin_s + JOB_RUNS_S > job.due_s or begin_s > job.submit_s + LONGEST_WAIT_S
 
 
-def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]]) -> int:
-    """How many waiting jobs still have a begin time, or words, of ours after everything was let go."""
+def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]], now_s: float) -> list[str]:
+    """Waiting jobs that still have a begin time of ours ahead, or words of ours, after everything was let go. One that was let
+    go may wait for room: it can start since then, which is later than its owner's own time, too."""
     own = {job.id: job.submit_s + GRACE_S for job in jobs}
-    found = 0
+    found = []
     for one in queue:
         job = str(one["job_id"])
         if one["job_state"] == "PENDING" and job in own:
-            late = float(one.get("eligible_time") or 0) > own[job] + 60
-            found += late or "[icctwin:" in str(one.get("comment"))
+            late = float(one.get("eligible_time") or 0) > max(own[job] + 60, now_s)
+            if late or "[icctwin:" in str(one.get("comment")):
+                found.append(job)
     return found
 
 
