@@ -14,7 +14,9 @@ from typing import IO, Any, NoReturn
 import numpy as np
 import psutil
 from aiohttp import web
+from numpy.typing import NDArray
 
+from ingest.queues.tables import frames_of
 from ingest.sources.simulated import plant_of
 from ingest.sources.simulated.plant import Plant
 from twin.errors import SourceError
@@ -30,11 +32,12 @@ from ui.tasks import Task, VirtualClock, run_virtual
 PAST = ("grid", "weather")
 POINTS = ("spool before", "spool after", "store before", "store after", "order before", "order after", "page taken", "step")
 # tasks that cost most come once in so many steps: of five minutes, 288 are a day
+SOON_S = 4.0  # all of a step comes together: what is read at the pace of the week would be old a minute later
 SELDOM = {"forecasts": 72, "store": 288, "findings": 6, "placed": 12, "ledger": 12, "outside": 3}
 WAITS_FRAC = 0.5  # of its fault, for the point at which it is to be killed; then anywhere
 AHEAD_S, BEHIND_S = 3600.0, -600.0
 LET_S = 900.0  # a GPU stays hot so long after its fault is over
-SUBMIT_P = 0.012  # of a job, a minute
+SUBMIT_P = 0.04  # of a job, a minute
 MARKED_P = 0.7
 
 
@@ -112,6 +115,8 @@ class Life:
         plant = plant_of(opened[at])
         if self._world.plant is not None:  # the world goes on from where it was
             vars(plant).update(vars(self._world.plant))
+        else:
+            plant.outside._rng = _Calm(self._world.rng.spawn(1)[0])  # type: ignore[assignment]
         self._world.plant = plant
         opened[at] = replace(opened[at], queues=[self._world.queue])
         centre = Centre(config, self.clock, wait=True, pace_s=self._setting.pace_s, opened=opened)
@@ -159,6 +164,10 @@ class Life:
         if world.rng.random() < SUBMIT_P * self._setting.pace_s / 60:
             world.queue.submit(now_s, bool(world.rng.random() < MARKED_P))
         world.queue.advance(now_s)
+        if not world.queue.away:  # as an adapter does beside each list
+            now, queue = self.clock.now(), world.queue
+            said = await queue.jobs(now), await queue.cluster(now)
+            self.centre.publish(frames_of(*said, self.centre.site, queue.name, now, queue.name))
         ends = self._now.get("stopped")
         if ends is not None:
             self._stop(ends)
@@ -240,7 +249,12 @@ class Life:
         world = Task("world", self.step, self._setting.pace_s)
         pace_s = self._setting.pace_s
         skewed = [
-            replace(task, run=self._by_our_clock(task.run), every_s=max(task.every_s, pace_s * SELDOM.get(task.name, 1)))
+            replace(
+                task,
+                run=self._by_our_clock(task.run),
+                every_s=max(task.every_s, pace_s * SELDOM.get(task.name, 1)),
+                first_s=min(task.first_s, SOON_S),
+            )
             for task in centre.tasks
             if task.name not in self._setting.without
         ]
@@ -266,6 +280,17 @@ class Life:
 def _outside(frames: Sequence[Frame]) -> Sequence[Frame]:
     """Of a past, what is foreseen from the first day on: weather and grid. The centre's own grows with the week."""
     return [frame for frame in frames if frame.kind in PAST]
+
+
+class _Calm:
+    """Chance of the weather and the grid, a tenth of the usual: days are alike enough for jobs to be moved on most of them."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def standard_normal(self, n: int) -> NDArray[np.float64]:
+        """As a generator's."""
+        return 0.1 * self._rng.standard_normal(n)
 
 
 class Stopped(BaseException):
