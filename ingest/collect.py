@@ -27,6 +27,7 @@ MAX_AT_ONCE = 256  # polls under way together; the rest waits its turn
 MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
 FEW = 32  # sources; the frames of more are passed on together
+NEAR_S = 0.5  # half of the time between two ticks
 GATHER_S = 0.1  # for which a frame waits for those of other sources
 
 Publish = Callable[[Sequence[Frame]], None]
@@ -85,11 +86,13 @@ class Collector:
         time_s = now.timestamp()
         # no poll is due later than in an interval: where one is, the clock was set back
         self._due_s = np.where(self._due_s > time_s + self._every_s + 1, time_s, self._due_s)
-        for i in np.flatnonzero(self._due_s <= time_s):
+        # a tick comes a little sooner or later than the last: what is due next to it must not wait for another
+        soon_s = time_s + np.minimum(self._every_s / 2, NEAR_S)
+        for i in np.flatnonzero(self._due_s <= soon_s):
             first = np.isinf(self._due_s[i])
-            # everything is read at once at the start and evenly spread over its interval from then on
-            phase_s = self._every_s[i] * (i / len(self._sources) if first else 0)
-            missed = 0 if first else np.floor((time_s - self._due_s[i]) / self._every_s[i])
+            # everything is read at once at the start and evenly spread over its interval from then on, in whole seconds
+            phase_s = np.floor(self._every_s[i] * i / len(self._sources)) if first else 0.0
+            missed = 0 if first else np.floor((soon_s[i] - self._due_s[i]) / self._every_s[i])
             self._due_s[i] = (time_s if first else self._due_s[i]) + (missed + 1) * self._every_s[i] - phase_s
             if int(i) in self._polls:
                 self._owed[int(i)] = now

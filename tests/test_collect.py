@@ -108,6 +108,24 @@ async def test_polls_keep_to_their_interval_and_are_spread() -> None:
     assert polled["s2"] == [0, 5, 15, 25, 35]
 
 
+async def test_no_poll_falls_out_where_ticks_come_sooner_and_later() -> None:
+    polled: dict[str, int] = {}
+
+    class Counting(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            polled[self.name] = polled.get(self.name, 0) + 1
+            return []
+
+    rng = np.random.default_rng(1)
+    collector, _, clock = _collector(*(Counting(f"s{i}", every_s=1) for i in (1, 2)))
+    start = clock.time
+    for k in range(300):
+        clock.time = start + timedelta(seconds=k + float(rng.uniform(-0.2, 0.2)))
+        await collector.tick(clock.now())
+        await collector.drain()
+    assert polled == {"s1": 300, "s2": 300}
+
+
 async def test_a_source_that_answers_late_is_read_again_at_once_and_one_that_fails_is_not() -> None:
     polled: dict[str, list[float]] = {"s1": [], "s2": []}
     answers = {"s1": asyncio.Event(), "s2": asyncio.Event()}
