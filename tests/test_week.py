@@ -66,9 +66,10 @@ async def test_the_scheduler_counts_what_it_should_not_have_been_ordered() -> No
     assert await order("1", within, was_s=now_s + GRACE_S) is Result.DONE
     assert await order("1", within) is Result.SAME
     assert await order("1", within + 60, was_s=now_s + 7200) is Result.REFUSED, "it is not what was expected"
+    assert [await order("1", 0.0, undo=True) for _ in range(2)] == [Result.DONE, Result.SAME], "let go once"
     assert await order("2", within) is Result.REFUSED, "its owner has not agreed"
     assert queue.wrong.total() == 0
-    audit = [{"stage": "begun", "targets": ["1"], "values": [within]}]
+    audit = [{"stage": stage, "targets": ["1"], "values": [value]} for stage, value in (("begun", within), ("reverting", 0.0))]
     assert judged(queue, audit)["orders_unexplained_count"] == 0
     assert await order("1", beyond) is Result.DONE
     assert await order("2", within, undo=True) is Result.DONE
