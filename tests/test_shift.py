@@ -191,10 +191,7 @@ def test_on_grids_without_any_shape_it_abstains_and_on_others_it_does_not_lose(s
         if name == "noise":
             assert done.trusted.mean() < 0.02, "what paid by luck is no reason"
             assert abs(done.saved_frac) < 0.003
-        elif name in (
-            "drifts",
-            "lulls",
-        ):  # the usual hour is the best one nearly: what is left to gain is less than what wanders
+        elif name in {"drifts", "lulls"}:  # the usual hour is the best one nearly: less is left to gain than what wanders
             assert abs(done.saved_frac) < 0.001
             assert done.trusted.mean() < 0.3
         else:

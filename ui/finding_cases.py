@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.detect import checks
+from analytics.detect.batteries import PEUKERT
 from analytics.finding import Finding
 from twin.site import Site
 from twin.state import State
@@ -71,7 +72,7 @@ def _battery(site: Site, state: State, now: datetime) -> Mapping[str, float]:
     for asset in ("h1-ups-a1", "h1-ups-b1"):
         runtime_s = _value(site, state, now, "ups", "battery_runtime_s", asset)
         load_w = _value(site, state, now, "ups", "power_w", asset)
-        found[f"{asset}: runtime x load^1.2, over its first"] = runtime_s * load_w**1.2
+        found[f"{asset}: runtime x load^{PEUKERT:g}, over its first"] = runtime_s * load_w**PEUKERT
     return found
 
 

@@ -153,8 +153,10 @@ class Alarm:
 
             def run(task: Task = task) -> None:
                 self._under_way.add(task.name)
-                run_once(task, clock.now(), health, loop)
-                self._under_way.discard(task.name)
+                try:
+                    run_once(task, clock.now(), health, loop)
+                finally:
+                    self._under_way.discard(task.name)
 
             self._scheduler.add_job(
                 run,

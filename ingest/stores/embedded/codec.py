@@ -121,7 +121,10 @@ class Codec:
         alike: dict[tuple[int, int], list[_Line]] = {}
         gaps: list[tuple[Floats, NDArray[np.bool_]]] = []
         heads = [_HEAD.unpack_from(blob) for blob in blobs]
-        loose = [np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]), dtype=np.uint8) for blob in blobs]
+        loose = [
+            np.frombuffer(self._loosen.decompress(memoryview(blob)[_HEAD.size :]) if head[0] == _DECIMAL else b"", np.uint8)
+            for head, blob in zip(heads, blobs, strict=True)
+        ]
         firsts = _firsts(heads, loose)
         for i, ((form, places, planes, flags, n, t), data) in enumerate(zip(heads, loose, strict=True)):
             if form != _DECIMAL:
@@ -274,10 +277,11 @@ def _join(planes: Bytes, folded: NDArray[Any], other: NDArray[Any]) -> None:
 
 
 def _firsts(heads: Sequence[tuple[int, ...]], loose: Sequence[Bytes]) -> list[NDArray[np.int64]]:
-    """The first value of each row of each, int64[n], those of as many rows worked out together."""
+    """The first value of each row of each that is held as decimals, int64[n], those of as many rows worked out together."""
     by_size: dict[int, list[int]] = {}
     for i, head in enumerate(heads):
-        by_size.setdefault(head[-2], []).append(i)
+        if head[0] == _DECIMAL:
+            by_size.setdefault(head[-2], []).append(i)
     found = [_NOTHING] * len(heads)
     for n, some in by_size.items():
         planes = np.concatenate([loose[i][: 8 * n] for i in some]).reshape(len(some), 8, n)

@@ -10,6 +10,7 @@ from ingest.stores.embedded.grid import Piece, Times, inside
 from ingest.stores.embedded.parts import Part, PartReader, Slab, chunk_id, distinct, follow_each_other, layout_of
 from twin.frame import Bytes, Floats, Ints
 
+HELD_CHUNKS = 256  # loosened at once: 64 MB at most, of as many as have eight bytes a value
 FEW = 64  # assets up to which this is the quicker way
 
 
@@ -204,7 +205,11 @@ def _read(reader: PartReader, columns: Sequence[_Column]) -> list[list[Bytes | N
                     places.append(place)
                     row += len(some)
     grades: list[list[Bytes | None]] = [[None] * len(column.runs) for column in columns]
-    for (c, k, *cells), grade in zip(places, reader.codec.decode_lines(reader.chunks(keys), rows, into), strict=True):
+    said: list[Bytes | None] = []
+    for at in range(0, len(keys), HELD_CHUNKS):
+        held = slice(at, at + HELD_CHUNKS)
+        said += reader.codec.decode_lines(reader.chunks(keys[held]), rows[held], into[held])
+    for (c, k, *cells), grade in zip(places, said, strict=True):
         if grade is not None:
             table = grades[c][k]
             if table is None:
