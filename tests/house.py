@@ -333,10 +333,11 @@ _LOCK_LINE = re.compile(
 def locks(tree: Path) -> Found:
     """Each lock is pins and hashes and nothing else (so no host can be in it), and agrees with ``pyproject.toml``."""
     project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-    groups = project["dependency-groups"]
+    groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
     wanted = {
         "requirements.txt": project["project"]["dependencies"],
-        "requirements-field.txt": [r for extra in project["project"]["optional-dependencies"].values() for r in extra],
+        "requirements-field.txt": [r for extra in extras.values() for r in extra],
+        "requirements-image.txt": [r for name, extra in extras.items() if name != "scene" for r in extra],
         "requirements-dev.txt": groups["dev"],
         "requirements-setup.txt": [*groups["setup"], *project["build-system"]["requires"]],
     }
