@@ -8,12 +8,13 @@ import aiomqtt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from brokers import broker
 from devices import free_port, site, tcp
+from redfish_mockup import Mockup
 from test_queue_kubernetes import CLUSTER, Api
+from test_source_bms import METADATA
 from test_source_gnmi import Switch, serving
 from test_source_modbus import CDU, device, server
-from test_source_mqtt import METADATA, broker
-from test_source_redfish import Mockup
 from test_source_snmp import snmpd
 
 from ingest.bus_site import compare, site_of_bus
