@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tomllib
 from contextlib import AsyncExitStack
 
 import aiomqtt
@@ -24,6 +25,7 @@ from ingest.sources.mqtt import bus_of
 from twin.errors import ConfigError, SourceError
 from twin.load import Row, build_site
 from ui.cli import main
+from ui.commands.scrape import add_sources
 from ui.config import load_config
 
 pytestmark = pytest.mark.server
@@ -154,8 +156,19 @@ def test_wrong_usage_is_refused_before_anything_is_asked(words, capsys):
     assert capsys.readouterr().err
 
 
-def test_nobody_there_is_exit_1(capsys):
-    assert main(["discover", f"127.0.0.1:{free_port()}", "--timeout", "0.5", "--only", "prometheus", "modbus"]) == 1
+def test_nobody_there_is_exit_1_and_named(capsys, caplog):
+    nobody = f"127.0.0.1:{free_port()}"
+    assert main(["discover", nobody, "--timeout", "0.5", "--only", "prometheus", "modbus"]) == 1
+    assert f"no answer from {nobody}" in capsys.readouterr().err
+    assert not caplog.records  # no library says it again in its own words
+
+
+@pytest.mark.parametrize(("node", "placed"), [("node", True), ("gone", False)])
+def test_a_target_on_this_machine_is_of_its_node_where_the_site_has_that_node(node, placed, tmp_path):
+    config = tmp_path / "site.toml"
+    config.write_text(f'[[source]]\nname = "here"\ntype = "host"\nnode = "{node}"\n')
+    add_sources(config, [{"name": "gpus", "type": "prometheus", "targets": ["127.0.0.1:9400"]}], site())
+    assert ("node" in tomllib.loads(config.read_text())["source"][1]) == placed
 
 
 async def test_the_bus_builds_links_through_what_is_no_asset_and_checks_a_sites(tmp_path):
