@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
+from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import ORDER_RULES, VERBS
 from energy.levers import QueueNow, believed
+from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Done, Plan, Refusal, Verdict
 from energy.reach import cooled_share, inside, neighbours
 from twin.message import Message
@@ -32,7 +34,7 @@ class Limits:
     end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard. ``orders_per_hour``
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
     its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
-    of the grid, which must follow the meter.
+    of the grid, which must follow the meter. ``atlas``: between which places jobs may move.
     """
 
     stop: bool = False
@@ -47,6 +49,7 @@ class Limits:
     longest_wait_s: float = 86_400.0
     request_dwell_s: float = 30.0
     request_actions_per_hour: int = 20_000
+    atlas: Atlas = NOWHERE
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
@@ -93,7 +96,7 @@ def guard(
     """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order; ``queues``: the
     schedulers as last read, where the plan orders something of them."""
     case = _Case(plan, site, state, alerts, now, limits, history, queues)
-    rules = {**RULES, **ORDER_RULES} if plan.orders else RULES
+    rules = {**RULES, **ORDER_RULES, **MOVE_RULES} if plan.orders else RULES
     refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in rule(case)]
     return Verdict(plan.key, tuple(refusals))
 

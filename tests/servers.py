@@ -50,13 +50,16 @@ _slurms = iter(range(1000))
 
 
 @contextmanager
-def running_slurm(nodes: int) -> Iterator[SlurmServer]:
-    """A real Slurm of so many nodes; the test is skipped where this machine has none. Its folder is not pytest's, which is
-    closed to others each time a run begins: slurmrestd works as nobody."""
+def running_slurm(nodes: int, apart: int = 0) -> Iterator[SlurmServer]:
+    """A real Slurm of so many nodes, the last ``apart`` in a partition of their own; the test is skipped where this machine has
+    none. Its folder is not pytest's, which is closed to others each time a run begins: slurmrestd works as nobody."""
     if lack := lacking():
         pytest.skip(f"a real Slurm needs {lack}")
     port = 18_000 + (os.getpid() % 400) * 30 + next(_slurms) % 2 * 15
-    with tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder, slurm_server(Path(folder), port, nodes) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder,
+        slurm_server(Path(folder), port, nodes, apart) as server,
+    ):
         yield server
 
 

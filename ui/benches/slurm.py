@@ -40,9 +40,9 @@ def bench_slurm(options: argparse.Namespace) -> Figures:
     if lack := lacking():
         raise SourceError(f"a real Slurm needs {lack}")
     with tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder:
-        with slurm_server(Path(folder) / "orders", _ports(), NODES) as server:
+        with slurm_server(Path(folder) / "orders", free_ports(), NODES) as server:
             figures = asyncio.run(_orders(server))
-        with slurm_server(Path(folder) / "day", _ports(), NODES) as server:
+        with slurm_server(Path(folder) / "day", free_ports(), NODES) as server:
             day = _day(server, Path(folder))
     figures |= _of_day(day)
     out = getattr(options, "out", None)
@@ -52,7 +52,7 @@ def bench_slurm(options: argparse.Namespace) -> Figures:
     return {"bench": "slurm", "figures": figures, "against": {}, "conditions": conditions}
 
 
-def _ports() -> int:
+def free_ports() -> int:
     """The first of ``PORTS`` ports below the ones that the system hands out itself."""
     return 20_000 + free_port() % 500 * PORTS
 

@@ -1,0 +1,251 @@
+"""Two halls, two grids, one real Slurm with a partition in each: jobs whose owners agreed run where power is cleaner, nobody
+else's is touched, each move is explained, and a stop brings home what has not begun."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from devices import opened
+from servers import running_slurm
+
+from energy.guard import Limits
+from energy.ledger import TOPIC as LEDGER
+from energy.levers.job_move import JobMove
+from energy.notes import TOPIC
+from energy.place.atlas import Atlas, Place, Route
+from energy.plan import Mode
+from ingest.queues.mark import owners_words
+from ingest.stores.records import open_records
+from twin.frame import frame_of
+from twin.load import Row, build_site
+from twin.order import Result, Verb, orders
+from twin.ports import Series
+from twin.state import State
+from ui.acting import Acting, Slots
+from ui.switch import Wish, wish
+from ui.view import Live
+
+pytestmark = pytest.mark.server
+NODES, APART, GPUS = 4, 2, 8
+SLOT_S, DAY = 60.0, 24
+METRIC = "carbon_gco2_per_kwh"
+FAR = "icctwin:runs=60s;latency=20ms"
+ATLAS = Atlas(
+    (Place("east", "slurm", ("batch",), "grid-east"), Place("west", "slurm", ("west",), "grid-west")),
+    (Route(("east", "west"), 12e-3),),
+)
+HOME, AWAY = ("batch", "west"), ("west", "batch")
+
+
+def site():
+    rows = [{"id": name, "kind": "hall"} for name in ("east", "west")]
+    rows += [{"id": "slurm", "kind": "queue"}, {"id": "grid-east", "kind": "grid"}, {"id": "grid-west", "kind": "grid"}]
+    rows += [{"id": f"rack-{name}", "kind": "rack", "parent": name} for name in ("east", "west")]
+    for i in range(1, NODES + 1):
+        rows.append({"id": f"gpu{i:02d}", "kind": "node", "parent": f"rack-{'east' if i <= NODES - APART else 'west'}"})
+        rows += [{"id": f"gpu{i:02d}/{g}", "kind": "gpu", "parent": f"gpu{i:02d}", "index": str(g)} for g in range(GPUS)]
+    return build_site("two-halls", "UTC", [Row("test", row) for row in rows])
+
+
+class Grids:
+    """A store that knows both grids: the same day of 24 slots, cleanest as the test begins, the west at 150 g/kWh below."""
+
+    def __init__(self, begin_s):
+        self.begin_s = begin_s
+
+    def at(self, time_s, row):
+        return (300.0, 150.0)[row] + 100 * ((time_s - self.begin_s) / SLOT_S % DAY) / DAY
+
+    def series(self, kind, metrics, start, end, step_s=None, how=None, rows=None, origin=None, band=""):
+        time_s = np.arange(start.timestamp(), end.timestamp() - 1e-6, SLOT_S)
+        return Series(time_s, rows, {METRIC: np.array([self.at(time_s, row) for row in rows]).T})
+
+
+class Clock:
+    def now(self):
+        return datetime.now(UTC)
+
+
+class Centre:
+    """The desk over one real queue, as one process has it."""
+
+    def __init__(self, slurm, folder, store):
+        self.site, self.clock, self.store = site(), Clock(), store
+        self.opened = opened("slurm", self.site, queue="slurm", every_s=1.0, timeout_s=20, **slurm.options)
+        (self.queue,) = self.opened.queues
+        self.records = open_records(folder / "records.db")
+        self.state, now = State(self.site), self.clock.now()
+        self.live = Live(self.site, self.state, store, self.records, self.clock, now, modes={"job_move": Mode.AUTO})
+        limits = Limits(atlas=ATLAS, order_dwell_s=0.0)
+        slots, levers = Slots(SLOT_S, DAY, 30 * DAY, DAY * SLOT_S), {"job_move": JobMove(longest_wait_s=DAY * SLOT_S)}
+        self.acting = Acting(
+            self.live, lambda frames: None, [self.queue], {}, folder, METRIC, limits, slots, levers
+        )  # fmt: skip
+
+    async def look(self):
+        """Read, act and plan once, as the tasks do."""
+        now = self.clock.now() + timedelta(seconds=0)
+        self.queue._scheduler._read = None  # the next reading is a new one
+        jobs, cluster = await self.queue.jobs(now), await self.queue.cluster(now)
+        self.acting.seen("slurm", jobs, cluster)
+        self.state.absorb(frame_of("queue", now, 0, waiting_count=float(len(jobs))), now)
+        for row in range(2):
+            value = float(self.store.at(np.array([now.timestamp()]), row)[0])
+            self.state.absorb(frame_of("grid", now, row, carbon_gco2_per_kwh=value), now)
+        await self.acting.acts(now)
+        await self.acting.plans(self.clock.now())
+
+    async def close(self):
+        await self.opened.sources[0].close()
+        self.records.close()
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with running_slurm(NODES, APART) as cluster:
+        yield cluster
+
+
+def submit(slurm, comment, *words, run="sleep 300"):
+    return slurm.run("sbatch", "--parsable", "-o", "/dev/null", "-t", "5", "--comment", comment, *words, "--wrap", run)
+
+
+def shown(slurm, job, what):
+    return slurm.run("squeue", "-h", "-j", job, "-t", "all", "-o", what)
+
+
+async def until(slurm, job, what, wanted):
+    for _ in range(600):
+        if shown(slurm, job, what) == wanted:
+            return
+        await asyncio.sleep(0.05)
+    assert shown(slurm, job, what) == wanted
+
+
+@pytest.fixture(params=["rest", "commands"])
+async def queue(slurm, request):
+    said = slurm.options if request.param == "rest" else {"commands": True, "conf": slurm.conf, "restart_s": 6.0}
+    centre = opened("slurm", site(), queue="slurm", timeout_s=20, **said)
+    yield centre.queues[0]
+    await centre.sources[0].close()
+    slurm.run("scancel", "--user=root")
+
+
+async def test_a_move_is_written_once_said_to_the_owner_and_taken_back(slurm, queue):
+    now = datetime.now(UTC)
+    own_s, note = now.timestamp() // 1 + 3600, "runs in west"
+    job, other = (submit(slurm, comment, "--gpus=1", "--begin=now+3600") for comment in (FAR, "icctwin:runs=60s"))
+    table = orders(Verb.MOVE, [job, other], own_s, note, where=[HOME] * 2)
+    first = await queue.order(table, now)
+    assert list(first.results) == [Result.DONE, Result.REFUSED], first.why
+    assert "elsewhere" in first.why[1]
+    assert shown(slurm, job, "%P %k") == f"west {FAR} [icctwin: {note}]"
+    assert shown(slurm, other, "%P %k") == "batch icctwin:runs=60s"
+    assert (await queue.order(table, now)).results[0] is Result.SAME
+    back = orders(Verb.MOVE, [job], own_s, undo=True, expected=np.array([own_s]), where=[AWAY])
+    assert list((await queue.order(back, now)).results) == [Result.DONE]
+    assert shown(slurm, job, "%P %T %k") == f"batch PENDING {FAR}"
+    slurm.run("scontrol", "update", f"JobId={job}", "Partition=brief", "TimeLimit=1")
+    for undo in (False, True):
+        got = await queue.order(orders(Verb.MOVE, [job], own_s, note, undo=undo, where=[HOME]), now)
+        assert list(got.results) == [Result.REFUSED]
+        assert "a person has moved it to brief" in got.why[0]
+
+
+async def test_where_it_can_never_run_is_seen_and_home_it_runs(slurm, queue):
+    now = datetime.now(UTC)
+    job = submit(slurm, FAR, "--gpus=1", "--begin=now+3600")
+    got = await queue.order(orders(Verb.MOVE, [job], 0.0, "runs in brief", where=[("batch", "brief")]), now)
+    if got.results[0] is Result.DONE:  # Slurm takes it, and says later that it can never run there
+        for _ in range(200):
+            queue._scheduler._read = None
+            jobs = await queue.jobs(datetime.now(UTC))
+            row = list(jobs.ids).index(job)
+            if jobs.terms.unfit[row]:
+                break
+            await asyncio.sleep(0.1)
+        assert jobs.terms.unfit[row], shown(slurm, job, "%r")
+    back = await queue.order(orders(Verb.MOVE, [job], 0.0, undo=True, where=[("brief", "batch")]), now)
+    assert back.results[0] in (Result.DONE, Result.SAME), back.why
+    await until(slurm, job, "%P %T", "batch RUNNING")
+    assert shown(slurm, job, "%k") == FAR
+
+
+@pytest.fixture
+async def day(slurm, tmp_path):
+    """A home that is full, and jobs of all kinds that wait in it."""
+    fill = [submit(slurm, "", "--gpus=8", "-N1") for _ in range(NODES - APART)]
+    for job in fill:
+        await until(slurm, job, "%T", "RUNNING")
+    jobs = {
+        "goes": submit(slurm, FAR, "--gpus=2", run="sleep 1"),
+        "later": submit(slurm, FAR, "--gpus=2", "--begin=now+600"),
+        "plain": submit(slurm, "", "--gpus=2"),
+        "waits": submit(slurm, "icctwin:runs=60s", "--gpus=2"),
+        "near": submit(slurm, "icctwin:runs=60s;latency=5ms", "--gpus=2"),
+        "bound": submit(slurm, FAR, "--gpus=2", "-w", "gpu01"),
+        "out": submit(slurm, "icctwin:off", "--gpus=2"),
+    }
+    yield jobs
+    slurm.run("scancel", "--user=root")
+
+
+async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(slurm, day, tmp_path):
+    now_s = datetime.now(UTC).timestamp()
+    store = Grids(now_s // SLOT_S * SLOT_S)
+    centre = Centre(slurm, tmp_path, store)
+    await centre.look()
+    assert shown(slurm, day["later"], "%P %T") == "west PENDING"
+    jobs, _ = centre.queue._scheduler._read[1:]
+    own_s = float(jobs.terms.begin_s[list(jobs.ids).index(day["later"])])  # as its owner had it
+    said = shown(slurm, day["later"], "%k")
+    assert owners_words(said) == FAR
+    assert "runs in west (5-20 ms away)" in said
+    assert f"scontrol update job={day['later']} comment=icctwin:off" in said
+    await until(slurm, day["goes"], "%P %T", "west COMPLETED")
+    for kind in ("plain", "waits", "near", "bound", "out"):
+        assert shown(slurm, day[kind], "%P %T") == "batch PENDING", kind
+        assert "[icctwin" not in shown(slurm, day[kind], "%k"), kind
+    log = (slurm.folder / "slurmctld.log").read_text(errors="replace")
+    mine = set(day.values())
+    moved = {job for job in re.findall(r"setting partition to west for JobId=(\d+)", log) if job in mine}
+    assert moved == {day["goes"], day["later"]}
+    await centre.close()
+
+    again = Centre(slurm, tmp_path, store)  # the next process knows by the audit where they are at home
+    await again.look()
+    assert again.acting._homes("slurm") == {day["later"]: "batch"}
+    wish(again.records, Wish("stop", "li", why="enough"), again.clock.now())
+    await again.look()
+    assert shown(slurm, day["later"], "%P %T %k") == f"batch PENDING {FAR}"
+    jobs = await again.queue.jobs(again.clock.now() + timedelta(seconds=2))
+    assert jobs.terms.begin_s[list(jobs.ids).index(day["later"])] == pytest.approx(own_s, abs=2)
+    await again.look()
+    assert shown(slurm, day["later"], "%P") == "batch"
+    assert not again.acting.desk.ordered
+
+    audit = [record for _, _, record in again.records.read(TOPIC, limit=1000)]
+    begun = [record for record in audit if record["stage"] == "begun"]
+    assert {job for record in begun for job in record["targets"]} == {day["goes"], day["later"]}
+    for record in begun:
+        assert record["who"] == "icctwin"
+        assert record["reason"]["params"]["places"] == "west"
+        assert record["where"] == [["batch", "west"]] * len(record["targets"])
+        assert record["gain"]["high_frac"] < 0
+    assert any(record["stage"] == "reverted" and day["later"] in record.get("targets", ()) for record in audit)
+
+    later = again.clock.now() + timedelta(minutes=15)
+    again.acting.book(later)
+    (entry,) = [record for _, _, record in again.records.read(LEDGER, limit=10)]
+    assert (entry["job"], entry["home"], entry["partition"]) == (day["goes"], "batch", "west")
+    kwh = 2 * (entry_s(again, entry)) / 3.6e3
+    assert entry["change"] == pytest.approx(-150 * kwh, rel=0.35)  # it would have begun some seconds sooner at home
+    assert entry["note"] == "saved"
+    await again.close()
+
+
+def entry_s(centre, entry):
+    (ran,) = [r for _, _, r in centre.records.read("ran", limit=10) if r["job"] == entry["job"]]
+    return ran["end_s"] - ran["start_s"]
