@@ -40,6 +40,7 @@ _BACK: Mapping[Verb, Verb] = {
 _OVER, _CHANGED, _OUT = "The job is over", "A person has changed it", "Its owner has taken it out"
 _CUT, _RUNS = "Who paused it died before it had a begin time", "It runs where it was moved to"
 _UNFIT = "It can never run where it was moved to, says the scheduler"
+_STRAY = "stray"  # the plan of what nobody remembers having ordered
 _WORDS = (Verb.QOS, Verb.FEATURES)  # go back to the words that stood there
 _ONCE = (Verb.REQUEUE, Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)  # nothing stays in force
 
@@ -99,7 +100,7 @@ class Ordering:
         waits = (jobs.state == JobState.PENDING) & (terms.noted == 1) & ((terms.begin_s > now.timestamp()) | (terms.held == 1))
         known = {target for name, target in self._memory.ordered if name == queue}
         lost = [
-            Ordered("stray", queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now, now)
+            Ordered(_STRAY, queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now + MOVED_FOR, now)
             for i in np.flatnonzero(waits).tolist()
             if jobs.ids[i] not in known
         ]
@@ -218,7 +219,9 @@ class Ordering:
         got = await self._asked(queue, _backwards(verb, group, now, left), now)
         ends: dict[tuple[Stage, str], list[Ordered]] = defaultdict(list)
         for entry, result, said in zip(group, got.results, got.why, strict=True):
-            ends[_end_of(result, left), said].append(entry)
+            # what is not as it was read, was let go since then: the owner's begin time may be back already
+            gone = entry.plan == _STRAY and result is Result.REFUSED
+            ends[Stage.REVERTED if gone else _end_of(result, left), said].append(entry)
         stuck = False
         for (stage, said), ended in ends.items():
             fresh = [entry for entry in ended if not (stage is Stage.REVERT_FAILED and entry.stuck)]

@@ -86,7 +86,7 @@ class Centre:
 
     async def look(self):
         """Read, act and plan once, as the tasks do."""
-        now = self.clock.now() + timedelta(seconds=0)
+        now = self.clock.now()
         self.queue._scheduler._read = None  # the next reading is a new one
         jobs, cluster = await self.queue.jobs(now), await self.queue.cluster(now)
         self.acting.seen("slurm", jobs, cluster)

@@ -239,12 +239,12 @@ class Acting:
             if halted is not None and not self._stopped:
                 log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
                 self._tell(await self.desk.revert_due(self._live.state, now, all_now=True))
-            self._stopped = halted is not None
+            was, self._stopped = self._stopped, halted is not None
             for queue in self._queues.values():
                 if queue.name in self._steered:
                     # schedulers take their time: each order is judged by the clock as it then stands
                     await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
-                    if self._stopped:
+                    if self._stopped and was:  # by a list that was not read before all was let go
                         await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
             await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
 
