@@ -5,6 +5,7 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import numpy as np
 import pytest
 from devices import opened
@@ -24,8 +25,15 @@ from twin.order import Result, Verb, orders
 from twin.ports import Series
 from twin.state import State
 from ui.acting import Acting, Slots
+from ui.app import Centre as App
+from ui.check import reach
+from ui.config import load_config
+from ui.faces.pages.between import table
+from ui.faces.server import build_server
+from ui.placing import placed
 from ui.switch import Wish, wish
 from ui.view import Live
+from ui.words import words
 
 pytestmark = pytest.mark.server
 NODES, APART, GPUS = 4, 2, 8
@@ -171,6 +179,65 @@ async def test_where_it_can_never_run_is_seen_and_home_it_runs(slurm, queue):
     assert back.results[0] in (Result.DONE, Result.SAME), back.why
     await until(slurm, job, "%P %T", "batch RUNNING")
     assert shown(slurm, job, "%k") == FAR
+
+
+PLACES = """
+[energy]
+modes = {{ job_move = "auto" }}
+[[energy.place]]
+name = "east"
+queue = "slurm"
+partitions = ["batch"]
+grid = "grid-east"
+[[energy.place]]
+name = "west"
+queue = "slurm"
+partitions = ["{west}"]
+grid = "grid-west"
+facility_ratio = 1.1
+[[energy.route]]
+between = ["east", "west"]
+latency_ms = 12
+rate_gbps = 25
+"""
+
+
+def configured(slurm, folder, west):
+    folder.mkdir()
+    (folder / "assets.csv").write_text("id,kind\nhall,hall\nslurm,queue\ngrid-east,grid\ngrid-west,grid\n")
+    said = {name: f'"{value}"' for name, value in slurm.options.items() if name in ("url", "user", "token_file", "conf")}
+    source = "".join(f"{name} = {value}\n" for name, value in said.items())
+    whole = f'[site]\nname = "two"\n[store]\npath = "store"\n[[source]]\nname = "s"\ntype = "slurm"\nqueue = "slurm"\n{source}'
+    (folder / "site.toml").write_text(whole + PLACES.format(west=west))
+    return load_config(folder / "site.toml")
+
+
+async def test_places_are_configured_checked_and_shown(slurm, tmp_path):
+    config = configured(slurm, tmp_path / "good", "west")
+    found = {row["name"]: row for row in await reach(config, datetime.now(UTC)) if row["what"] == "place"}
+    assert [row["ok"] for row in found.values()] == [True, True]
+    assert found["west"]["says"] == f"west of slurm: {APART} nodes, on grid-west"
+    wrong = {row["name"]: row for row in await reach(configured(slurm, tmp_path / "bad", "wset"), datetime.now(UTC))}
+    assert (wrong["west"]["ok"], "no partition 'wset'; it has batch" in wrong["west"]["says"]) == (False, True)
+
+    centre = App(config, Clock())
+    try:
+        centre.publish([frame_of("grid", centre.clock.now(), 1, carbon_gco2_per_kwh=150.0)])
+        transport = httpx.ASGITransport(build_server(centre.live), client=("127.0.0.1", 5))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            said, page = (await client.get("/api/v1/places")).json(), (await client.get("/energy")).text
+        placed_ = placed(centre.live)
+    finally:
+        await centre.collector.close()
+        centre.close()
+    assert "panel-places" in page
+    assert [(one["name"], one["signal"], one["facility_ratio"]) for one in said["places"]] == [
+        ("east", None, 1.0), ("west", 150.0, 1.1)
+    ]  # fmt: skip
+    assert [(one["latency_class"], one["rate_gbps"]) for one in said["routes"]] == [("5-20 ms", 25.0)]
+    shown_ = table(placed_, METRIC, words("en"))["l.places"]
+    assert [row["c"][0] for row in shown_] == ["west", "east"]  # the cleanest first; what nobody reads, last
+    assert (shown_[0]["c"][2]["n"], shown_[0]["c"][6], shown_[1]["c"][2]["f"]) == ("150", "east 5-20 ms", "none")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from twin.state import State
 from ui import responding
 from ui.foresight import FIRST
 from ui.onsite import sure_w
-from ui.places import grounds
+from ui.placing import grounds
 from ui.remembering import remind
 from ui.responding import Responding
 from ui.signals import words_of

@@ -1,15 +1,12 @@
 """``/api/v1/places``: the halls and centres that jobs may run in, what power is like there now, and the ways between them."""
 
-from collections import Counter
-
 import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from energy.levers.job_move import facility_ratio
 from energy.place.atlas import latency_class
-from twin.job import JobState
 from ui.faces.push import Pulse
+from ui.placing import placed
 
 
 class PlaceRow(BaseModel):
@@ -52,25 +49,20 @@ def add_places(server: FastAPI, pulse: Pulse) -> None:
     @server.get("/api/v1/places")
     def places() -> Places:
         """Where jobs may run, and how far apart that is; which of them move is for owners and the lever job_move to say."""
-        now, jobs, metric = live.clock.now(), live.jobs, live.signal
-        counts = Counter(zip(jobs.partitions, jobs.state.tolist(), strict=True))
-        rows = []
-        for one in live.atlas.places:
-            value = float(live.state.column("grid", metric, now)[live.site.row(one.grid)])
-            held = [sum(counts[name, state] for name in one.partitions) for state in (JobState.PENDING, JobState.RUNNING)]
-            rows.append(
-                PlaceRow(
-                    name=one.name,
-                    queue=one.queue,
-                    partitions=list(one.partitions),
-                    grid=one.grid,
-                    metric=metric,
-                    signal=value if np.isfinite(value) else None,
-                    facility_ratio=facility_ratio(one, live.site, live.state, now),
-                    waiting=held[0],
-                    running=held[1],
-                )
+        rows = [
+            PlaceRow(
+                name=one.place.name,
+                queue=one.place.queue,
+                partitions=list(one.place.partitions),
+                grid=one.place.grid,
+                metric=live.signal,
+                signal=one.signal if np.isfinite(one.signal) else None,
+                facility_ratio=one.facility_ratio,
+                waiting=one.waiting,
+                running=one.running,
             )
+            for one in placed(live)
+        ]
         routes = [
             RouteRow(
                 between=one.between,
