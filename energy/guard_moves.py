@@ -10,6 +10,7 @@ import numpy as np
 from energy.guard_orders import Case, Found, few, rows_of, tables_of
 from energy.levers import QueueNow, believed
 from energy.levers.jobs_ahead import partition_pools
+from energy.memory import TIMED
 from energy.place.atlas import latency_class
 from twin.frame import Origin
 from twin.order import Orders, Verb
@@ -72,14 +73,21 @@ def _data(case: Case) -> Found:
 
 
 def _grid(case: Case) -> Found:
-    gain = case.plan.gain
+    """Also of what only starts later in a place of its own."""
+    gain, atlas = case.plan.gain, case.limits.atlas
     asked = {place for *_, home, there in _moves(case) for place in (home, there) if place >= 0}
+    for queue, table, delays in tables_of(case):
+        if table.verb in TIMED:
+            found = (
+                atlas.at(queue.name, queue.jobs.partitions[row]) for i, row in rows_of(queue, table) if row >= 0 and delays[i]
+            )
+            asked |= {place for place in found if place >= 0}
     if gain is None or not asked:
         return
     known = believed(case.state, "grid", gain.signal, case.now)
     foreseen = case.state.column("grid", gain.signal, case.now, Origin.MODELLED)
     for i in sorted(asked):
-        place = case.limits.atlas.places[i]
+        place = atlas.places[i]
         row = case.site.row(place.grid)
         if not (np.isfinite(known[row]) or np.isfinite(foreseen[row])):
             yield {"place": place.name, "what": f"{place.grid} {gain.signal}"}

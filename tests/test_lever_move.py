@@ -221,6 +221,21 @@ def test_the_guard_names_each_rule_of_a_move():
     }  # how far it is counts from its home, not from where it is
 
 
+def test_in_a_place_on_its_own_grid_jobs_wait_for_that_grids_clean_hours():
+    """The west is cleanest at noon, now; the east at midnight: what may wait there waits, and here starts at once."""
+    of = replace(table((8, 4, 30, 1), (8, 4, 30, 1)), partitions=["batch", "west"])
+    grids = {"ge": signal(300.0, 100.0), "gw": signal(300.0, -100.0, seed=2)}
+    parts = [replace(of, deferrable=np.array([i == k for i in (0, 1)], np.uint8)) for k in (0, 1)]
+    views = tuple(QueueNow("slurm", part, cluster(), signal=grids[g]) for part, g in zip(parts, ("ge", "gw"), strict=True))
+    seen = replace(no_outlook(), signal=grids["ge"], queues=views)
+    plan = open_lever("job_start").propose(SITE, State(SITE), of, seen, NOW)
+    assert [list(one.targets) for _, one in plan.orders] == [["0"]]
+    assert refused(plan, of) == set()
+    assert refused(plan, of, seen=state(grids=(1,))) == {"grid_stale"}  # the east is not heard
+    swapped = replace(seen, queues=tuple(replace(view, signal=grids[g]) for view, g in zip(views, ("gw", "ge"), strict=True)))
+    assert list(open_lever("job_start").propose(SITE, State(SITE), of, swapped, NOW).orders[0][1].targets) == ["1"]
+
+
 def test_classes_and_the_table_of_ways():
     assert [latency_class(1e-3 * ms) for ms in (0.3, 1, 5, 5.1, 20, 32, 41)] == [
         "under 1 ms", "1-5 ms", "1-5 ms", "5-20 ms", "5-20 ms", "20-40 ms", "over 40 ms"

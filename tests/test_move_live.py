@@ -3,6 +3,7 @@ else's is touched, each move is explained, and a stop brings home what has not b
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -108,6 +109,15 @@ class Centre:
     async def close(self):
         await self.opened.sources[0].close()
         self.records.close()
+
+
+@asynccontextmanager
+async def centre_of(slurm, folder, store):
+    centre = Centre(slurm, folder, store)
+    try:
+        yield centre
+    finally:
+        await centre.close()
 
 
 @pytest.fixture(scope="module")
@@ -262,15 +272,27 @@ async def day(slurm, tmp_path):
 async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(slurm, day, tmp_path):
     now_s = datetime.now(UTC).timestamp()
     store = Grids(now_s // SLOT_S * SLOT_S)
-    centre = Centre(slurm, tmp_path, store)
+    async with centre_of(slurm, tmp_path, store) as centre:
+        await moves(slurm, day, centre)
+    async with centre_of(slurm, tmp_path, store) as again:  # the next process knows by the audit where they are at home
+        await stops(slurm, day, again)
+
+
+async def moves(slurm, day, centre):
     await centre.look()
     assert shown(slurm, day["later"], "%P %T") == "west PENDING"
-    jobs, _ = centre.queue._scheduler._read[1:]
-    own_s = float(jobs.terms.begin_s[list(jobs.ids).index(day["later"])])  # as its owner had it
     said = shown(slurm, day["later"], "%k")
     assert owners_words(said) == FAR
     assert "runs in west (5-20 ms away)" in said
     assert f"scontrol update job={day['later']} comment=icctwin:off" in said
+    await centre.look()
+    outlook = await centre.acting._outlook(centre.clock.now())
+    views = {view.signal: view.jobs for view in centre.acting._seen_by("job_start", outlook).queues}
+    assert set(views) == {None, outlook.grids["grid-west"]}
+    may = {grid: {job for job, wants in zip(jobs.ids, jobs.deferrable, strict=True) if wants} for grid, jobs in views.items()}
+    assert {day["waits"], day["near"]} <= may[None]
+    assert may[outlook.grids["grid-west"]] <= {day["goes"]}  # which runs there by now; what waits there is its mover's
+    assert not {day["goes"], day["later"], day["out"]} & may[None]
     await until(slurm, day["goes"], "%P %T", "west COMPLETED")
     for kind in ("plain", "waits", "near", "bound", "out"):
         assert shown(slurm, day[kind], "%P %T") == "batch PENDING", kind
@@ -279,9 +301,11 @@ async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(
     mine = set(day.values())
     moved = {job for job in re.findall(r"setting partition to west for JobId=(\d+)", log) if job in mine}
     assert moved == {day["goes"], day["later"]}
-    await centre.close()
 
-    again = Centre(slurm, tmp_path, store)  # the next process knows by the audit where they are at home
+
+async def stops(slurm, day, again):
+    jobs = await again.queue.jobs(again.clock.now())
+    own_s = submitted_s(jobs, day["later"]) + 600
     await again.look()
     assert again.acting._homes("slurm") == {day["later"]: "batch"}
     wish(again.records, Wish("stop", "li", why="enough"), again.clock.now())
@@ -310,7 +334,10 @@ async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(
     kwh = 2 * (entry_s(again, entry)) / 3.6e3
     assert entry["change"] == pytest.approx(-150 * kwh, rel=0.35)  # it would have begun some seconds sooner at home
     assert entry["note"] == "saved"
-    await again.close()
+
+
+def submitted_s(jobs, job):
+    return float(jobs.submit_s[list(jobs.ids).index(job)])
 
 
 def entry_s(centre, entry):

@@ -29,7 +29,7 @@ from twin.state import State
 from ui import responding
 from ui.foresight import FIRST
 from ui.onsite import sure_w
-from ui.placing import grounds
+from ui.placing import grounds, on_grids
 from ui.remembering import remind
 from ui.responding import Responding
 from ui.signals import words_of
@@ -193,17 +193,20 @@ class Acting:
 
     def _seen_by(self, lever: str, outlook: Outlook) -> Outlook:
         """What a lever may move: a job that was moved to another place is its mover's alone, and one in a place on a grid of
-        its own is not shifted by the site's."""
+        its own is shifted by that grid's signal, or not at all."""
         atlas, queues = outlook.atlas, list[QueueNow]()
         if not atlas.places:
             return outlook
-        site_grid = self._live.site.ids_of("grid")[0]
         for queue in outlook.queues:
             homes = self._homes(queue.name)
-            at = [atlas.at(queue.name, name) for name in queue.jobs.partitions]
-            apart = {job for job, i in zip(queue.jobs.ids, at, strict=True) if i >= 0 and atlas.places[i].grid != site_grid}
-            taken = frozenset() if lever == "job_move" else frozenset(homes) | apart
-            queues.append(replace(_without(queue, taken), homes=homes))
+            if lever == "job_move":
+                queues.append(replace(queue, homes=homes))
+                continue
+            of = on_grids(atlas, queue, self._live.site.ids_of("grid")[0])
+            for grid in dict.fromkeys(of) if lever in MOVE_WORK else [""]:
+                others = frozenset(job for job, one in zip(queue.jobs.ids, of, strict=True) if one != grid)
+                if not grid or grid in outlook.grids:
+                    queues.append(replace(_without(queue, others | frozenset(homes)), signal=outlook.grids.get(grid)))
         return replace(outlook, queues=tuple(queues))
 
     def _contracted_w(self) -> float:

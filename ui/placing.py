@@ -46,6 +46,13 @@ def placed(live: Live) -> list[Placed]:
     return found
 
 
+def on_grids(atlas: Atlas, queue: QueueNow, site_grid: str) -> list[str]:
+    """The grid that each job of a queue stands on; empty where that is the site's, or not said."""
+    grids = [place.grid if place.grid != site_grid else "" for place in atlas.places]
+    at = [atlas.at(queue.name, name) for name in queue.jobs.partitions]
+    return [grids[i] if i >= 0 else "" for i in at]
+
+
 def grounds(live: Live, atlas: Atlas, queue: QueueNow, read: Read, start: datetime, end: datetime) -> Grounds | None:
     """What the ledger of a queue rests on: the GPUs of its places and their signals from ``start`` to ``end``, for a kWh of IT;
     what stands in none of them is the last place, on the site's first grid. None where room or signal is not known."""

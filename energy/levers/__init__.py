@@ -26,12 +26,14 @@ from twin.state import State
 @dataclass(frozen=True, slots=True, eq=False)
 class QueueNow:
     """One scheduler as last read: its jobs, and what it can give out (None: it does not say). ``homes``: partition that each
-    job was submitted to that we have moved."""
+    job was submitted to that we have moved; ``signal``: by which its jobs are shifted in time, where they stand on a grid of
+    their own (None: the site's)."""
 
     name: str
     jobs: Jobs
     cluster: Cluster | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
+    signal: SignalAhead | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,12 +16,12 @@ import numpy as np
 
 from twin.errors import SourceError
 from ui.benches import Result, recorded
-from ui.benches.slurm import NODES, free_ports
+from ui.benches.slurm import NODES
 from ui.benches.slurm_check import Judged, judge
 from ui.benches.slurm_day import PAST_SLOTS, Day, DayRun
 from ui.benches.slurm_jobs import DAY_SLOTS, read_carbon, wanted_jobs
 from ui.benches.slurm_picture import saved
-from ui.benches.slurm_server import lacking, slurm_server
+from ui.benches.slurm_server import free_ports, lacking, slurm_server
 from ui.commands import tell
 
 JOBS, KILLS, RESTARTS = 100, 10, 2

@@ -9,10 +9,11 @@ the process tracker is linuxproc.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from twin.errors import SourceError
@@ -20,6 +21,7 @@ from twin.errors import SourceError
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "squeue", "scontrol")
 PACKAGES = "munge slurmctld slurmd slurmrestd slurm-client slurm-wlm-basic-plugins slurm-wlm-jwt-plugin"
 GPUS = 8
+PORTS = 20  # that a cluster takes at most, one behind the other
 RESTART_S = 6.0  # after a requeue: credentials live for 5 s
 _FOUND_IN = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"))
 _CONF = """ClusterName=twin
@@ -74,6 +76,18 @@ def lacking() -> str:
     if missing:
         return f"{', '.join(missing)} (Debian: apt-get install {PACKAGES})"
     return "" if os.geteuid() == 0 else "root: its parts change who they run as"
+
+
+def free_ports(count: int = PORTS) -> int:
+    """The first of so many ports, one behind the other, of which none is in use, below those that the system hands out itself.
+    ``SourceError`` where there are none."""
+    tried = [20_000 + os.getpid() * 7 % 500 * PORTS + k * PORTS for k in range(0, 500)]
+    for first in (20_000 + (port - 20_000) % 10_000 for port in tried):
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise SourceError(f"there are no {count} free ports one behind the other from 20000 to 30000")
 
 
 class SlurmServer:
@@ -177,7 +191,9 @@ class SlurmServer:
                 if ready():
                     return
             time.sleep(0.05)
-        raise SourceError(f"Slurm in {self.folder} does not come up; see its logs there")
+        ends = [path.read_text(errors="replace").splitlines()[-1:] for path in sorted(self.folder.glob("slurm*.log"))]
+        said = " | ".join(line for last in ends for line in last)
+        raise SourceError(f"Slurm in {self.folder} does not come up; its logs end with {said[:2000]}")
 
     def stop(self) -> None:
         """End all of it."""
