@@ -172,23 +172,30 @@ async def test_a_move_is_written_once_said_to_the_owner_and_taken_back(slurm, qu
         assert "a person has moved it to brief" in got.why[0]
 
 
-async def test_where_it_can_never_run_is_seen_and_home_it_runs(slurm, queue):
+@pytest.mark.parametrize(("there", "words_"), [("brief", ()), ("west", ("-C", "liquid"))])
+async def test_where_it_can_never_run_is_seen_and_home_it_runs(slurm, queue, there, words_):
+    """Slurm takes a move to where a job may not run so long, or where no node has what it asks for, and says so later."""
     now = datetime.now(UTC)
-    job = submit(slurm, FAR, "--gpus=1", "--begin=now+3600")
-    got = await queue.order(orders(Verb.MOVE, [job], 0.0, "runs in brief", where=[("batch", "brief")]), now)
-    if got.results[0] is Result.DONE:  # Slurm takes it, and says later that it can never run there
-        for _ in range(200):
-            queue._scheduler._read = None
-            jobs = await queue.jobs(datetime.now(UTC))
-            row = list(jobs.ids).index(job)
-            if jobs.terms.unfit[row]:
-                break
-            await asyncio.sleep(0.1)
-        assert jobs.terms.unfit[row], shown(slurm, job, "%r")
-    back = await queue.order(orders(Verb.MOVE, [job], 0.0, undo=True, where=[("brief", "batch")]), now)
-    assert back.results[0] in (Result.DONE, Result.SAME), back.why
-    await until(slurm, job, "%P %T", "batch RUNNING")
-    assert shown(slurm, job, "%k") == FAR
+    features(slurm, "h100")
+    try:
+        job = submit(slurm, FAR, "--gpus=1", "--begin=now+3600", *words_)
+        got = await queue.order(orders(Verb.MOVE, [job], 0.0, "runs there", where=[("batch", there)]), now)
+        assert list(got.results) == [Result.DONE]
+        await until(slurm, job, "%r", "PartitionTimeLimit" if there == "brief" else "BadConstraints")
+        jobs = await queue.jobs(datetime.now(UTC) + timedelta(seconds=20))
+        assert jobs.terms.unfit[list(jobs.ids).index(job)]
+        back = await queue.order(orders(Verb.MOVE, [job], 0.0, undo=True, where=[(there, "batch")]), now)
+        assert list(back.results) == [Result.DONE]
+        await until(slurm, job, "%P %T", "batch RUNNING")
+        assert shown(slurm, job, "%k") == FAR
+    finally:
+        features(slurm, "liquid,h100")
+
+
+def features(slurm, has):
+    """What nodes of the west have."""
+    for node in range(NODES - APART + 1, NODES + 1):
+        slurm.run("scontrol", "update", f"NodeName=gpu{node:02d}", f"AvailableFeatures={has}", f"ActiveFeatures={has}")
 
 
 PLACES = """

@@ -26,7 +26,7 @@ _DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "PO
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
 _UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
-          "InvalidAccount", "InvalidQOS"}  # fmt: skip
+          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"}  # fmt: skip
 _GPU_COUNT = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^=:,()]*[^=:,()\d][^=:,()]*)?[=:](\d+)")
 _HELD = re.compile(r"gpu(?::[^:,()]+)?:(\d+)\(IDX:([\d,-]+)\)")
 _TASKS_AT_ONCE = re.compile(r"%\d+$")
