@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
+from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import ORDER_RULES, VERBS
 from energy.levers import QueueNow, believed
 from energy.levers.tune_chain import LIMIT, RUNS_FRAC
+from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Done, Plan, Refusal, Verdict
 from energy.reach import cooled_share, inside, neighbours
 from twin.message import Message
@@ -34,7 +36,8 @@ class Limits:
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
     its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
     of the grid, which must follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may
-    run, for a compressor's least time of running and of rest; an order that only renews the number is none.
+    run, for a compressor's least time of running and of rest; an order that only renews the number is none. ``atlas``:
+    between which places jobs may move.
     """
 
     stop: bool = False
@@ -50,6 +53,7 @@ class Limits:
     request_dwell_s: float = 30.0
     chiller_dwell_s: float = 5400.0
     request_actions_per_hour: int = 20_000
+    atlas: Atlas = NOWHERE
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
@@ -102,7 +106,7 @@ def guard(
     """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order; ``queues``: the
     schedulers as last read, where the plan orders something of them."""
     case = _Case(plan, site, state, alerts, now, limits, history, queues)
-    rules = {**RULES, **ORDER_RULES} if plan.orders else RULES
+    rules = {**RULES, **ORDER_RULES, **MOVE_RULES} if plan.orders else RULES
     refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in rule(case)]
     return Verdict(plan.key, tuple(refusals))
 
