@@ -170,7 +170,25 @@ PLACES_OF_QUANTITIES = (
     "energy",
 )
 # Units of physics that no metric has, and names that every book gives to a number without a unit.
-MORE_UNITS = ("kg", "m", "m2", "m3", "va", "m3ps", "kgpm3", "jpkgk", "wpk", "jpk", "per_k", "per_h", "ntu", "cop", "exponent")
+MORE_UNITS = (
+    "kg",
+    "m",
+    "m2",
+    "m3",
+    "va",
+    "m3ps",
+    "kgpm3",
+    "jpkgk",
+    "wpk",
+    "jpk",
+    "per_k",
+    "per_h",
+    "per_gb",
+    "per_byte",
+    "ntu",
+    "cop",
+    "exponent",
+)
 # Numbers that carry no unit in the name, and why.
 BARE = {
     "units": "how many machines",

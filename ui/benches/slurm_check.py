@@ -1,0 +1,111 @@
+"""The judge of a Slurm day, by Slurm's own log and job records and what the audit says; never by what icctwin believes."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from energy.memory import Memory, take
+from energy.notes import Stage
+from ui.benches.slurm_day import Day
+from ui.benches.slurm_jobs import SLOT_S, Wanted
+
+_BEGIN = re.compile(r"_update_job: setting begin to .* for JobId=(\d+)")
+_ANY = re.compile(r"_update_job: setting \w+ to .* for JobId=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Jobs of a day that ended after a deadline that they could have kept, that were touched though their owner had not agreed
+    (any more), that were left held back or with words of ours, whose begin time changed more often than the audit says, or that
+    did not end well."""
+
+    late: list[str]
+    touched: list[str]
+    unreleased: list[str]
+    unexplained: list[str]
+    broken: list[str]
+
+    @property
+    def clean(self) -> bool:
+        """Nothing of all this."""
+        return not (self.late or self.touched or self.unreleased or self.unexplained or self.broken)
+
+
+def judge(day: Day) -> Judged:
+    """Look at a day that is over."""
+    jobs = job_of(day)
+    broken = [job for job in day.ids if job not in jobs or jobs[job]["job_state"] != "COMPLETED"]
+    return Judged(late(day), touched(day), unreleased(day), unexplained(day), broken)
+
+
+def job_of(day: Day) -> dict[str, dict[str, Any]]:
+    """Slurm's record of each job."""
+    return {str(job["job_id"]): job for job in day.jobs}
+
+
+def due_s(day: Day, one: Wanted) -> float:
+    """By when a job must have ended [s since 1970]."""
+    return day.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S
+
+
+def ordered(day: Day, *stages: str) -> Counter[str]:
+    """Job -> how often the audit says that something of it was to be written."""
+    found: Counter[str] = Counter()
+    for record in day.audit:
+        if record["stage"] in stages and "targets" in record:
+            found.update(record["targets"])
+    return found
+
+
+def late(day: Day) -> list[str]:
+    """Those that agreed and ended after their deadline."""
+    jobs, pairs = job_of(day), zip(day.ids, day.wanted, strict=True)
+    agreed = [(job, one) for job, one in pairs if one.kind not in ("plain", "out") and job in jobs]
+    return [job for job, one in agreed if jobs[job]["end_time"] > due_s(day, one)]
+
+
+def touched(day: Day) -> list[str]:
+    """Those that never agreed and were ordered or changed; and those that took themselves out and were changed after that by
+    more than being let go, once."""
+    changed = set(ordered(day, "begun", "reverting")) | set(_ANY.findall(day.log))
+    plain = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "plain"}
+    again = [job for job, count in after_out(day).items() if count > 1]
+    return sorted(plain & changed) + again
+
+
+def after_out(day: Day) -> dict[str, int]:
+    """Job that took itself out and was heard by Slurm -> how often its begin time was set after that."""
+    lines, found = day.log.splitlines(), dict[str, int]()
+    for job, one in zip(day.ids, day.wanted, strict=True):
+        said = f"setting comment to icctwin:off for JobId={job}"
+        at = next((i for i, line in enumerate(lines) if line.endswith(said)), -1) if one.kind == "out" else -1
+        if at >= 0:
+            found[job] = sum(bool(re.search(rf"setting begin to .* for JobId={job}$", line)) for line in lines[at + 1 :])
+    return found
+
+
+def unreleased(day: Day) -> list[str]:
+    """Those that something is still in force for, that bear words of ours, or are held."""
+    memory, jobs = Memory(), job_of(day)
+    for record in day.audit:
+        if "targets" in record:
+            take(memory, Stage(record["stage"]), datetime.fromtimestamp(record["time_s"], UTC), record)
+    found = {job for _, job in memory.ordered if job not in jobs or jobs[job]["job_state"] != "COMPLETED"}
+    for job, record in jobs.items():
+        words = record["job_state"] in ("PENDING", "RUNNING") and "[" in str(record["comment"])
+        if words or record["state_reason"].startswith("JobHeld"):
+            found.add(job)
+    return sorted(found)
+
+
+def unexplained(day: Day) -> list[str]:
+    """Those whose begin time Slurm saw changed more often than the audit says."""
+    said = ordered(day, "begun", "reverting")
+    return sorted(job for job, count in changes(day).items() if count > said[job])
+
+
+def changes(day: Day) -> Counter[str]:
+    """Job -> how often Slurm saw its begin time changed."""
+    return Counter(_BEGIN.findall(day.log))
