@@ -43,3 +43,27 @@ async def test_a_clock_that_was_an_hour_ahead_keeps_no_page_waiting_for_an_hour(
             await run.at(1, hot=1)
         assert [status for _, status, *_ in told(receiver)] == ["firing"]
         await run.close()
+
+
+async def test_a_clock_that_only_a_delivery_saw_ahead_keeps_no_page_waiting_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine it may be set ahead and right again between two looks for what is due."""
+    with receiving(receivers.anything) as receiver, centre(tmp_path, receiver) as run:
+        channels = run.centre.book.channels
+
+        def then_ahead() -> list[str]:
+            run.clock.time += timedelta(hours=bool(due := channels()))
+            return due
+
+        with monkeypatch.context() as busy:
+            busy.setattr(run.centre.book, "channels", then_ahead)
+            for _ in range(20):
+                right = run.clock.time + timedelta(seconds=1)
+                await run.at(1, hot=1)
+                run.clock.time = right
+        assert [status for _, status, *_ in told(receiver)] == ["firing"]
+        for _ in range(400):
+            await run.at(1)
+        assert [status for _, status, *_ in told(receiver)] == ["firing", "resolved"]
+        await run.close()

@@ -83,16 +83,21 @@ class Courier:
 
     async def tick(self) -> None:
         """Start a turn for each channel that has something due and none under way."""
-        now_s = self._clock.now().timestamp()
-        if now_s < self._looked_s:
-            self._set_back(self._looked_s - now_s)
-        self._looked_s = now_s
+        now_s = self._now_s()
         for name in self._book.channels():
             turn = self._turns.get(name)
             if (turn is None or turn.done()) and self._rest_s.get(name, 0.0) <= now_s:
                 if turn is not None and not turn.cancelled() and (error := turn.exception()):
                     log.error("channel %s failed in a way that it should not", name, exc_info=error)
                 self._turns[name] = asyncio.create_task(self._turn(name), name=f"notify {name}")
+
+    def _now_s(self) -> float:
+        """What the clock shows. Whoever asks notices that it was set back: a turn may have seen it ahead when no tick did."""
+        now_s = self._clock.now().timestamp()
+        if now_s < self._looked_s:
+            self._set_back(self._looked_s - now_s)
+        self._looked_s = now_s
+        return now_s
 
     def _set_back(self, by_s: float) -> None:
         """The clock was set back: a channel rests as long as it would have."""
@@ -116,7 +121,7 @@ class Courier:
         for _ in range(MAX_IN_A_TURN):
             if self._unmarked and not self._marked():
                 return
-            now_s = self._clock.now().timestamp()
+            now_s = self._now_s()
             # nothing is written down for later: what seems so was written by a clock that has been set back
             rows = [replace(row, due_s=min(row.due_s, now_s)) for row in self._book.waiting(name)]
             if line is None:  # a reload took the channel away
@@ -133,7 +138,7 @@ class Courier:
         """Tell the book of what was taken; False where it cannot be told, and then nothing more is sent: a page that is not
         known to be taken would go out again after a kill."""
         try:
-            self._book.sent(sorted(self._unmarked), self._clock.now().timestamp())
+            self._book.sent(sorted(self._unmarked), self._now_s())
         except SourceError as error:
             log.error("%d pages were taken, which cannot be kept: %s", len(self._unmarked), error)
             return False
@@ -157,7 +162,7 @@ class Courier:
             files = await asyncio.to_thread(self._files, pages, line.options.language)
         parcel = Parcel(f"icctwin-{pages[-1].incident}-{numbers[-1]}", pages, said, now_s, files)
         try:
-            self._sent[name].append(now_s)
+            self._sent[name].append(self._now_s())
             await line.channel.deliver(parcel, self._post)
         except Undelivered as error:
             self._failed(name, numbers, pages, error)
@@ -189,7 +194,7 @@ class Courier:
         return found
 
     def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:
-        now_s = self._clock.now().timestamp()
+        now_s = self._now_s()
         if error.hopeless or now_s - pages[0].made_s > GIVE_UP_S:
             log.error("channel %s: %d pages are given up: %s", name, len(numbers), error)
             self._book.dead(numbers, now_s, str(error), "" if name == self._fallback else self._fallback)
