@@ -30,7 +30,8 @@ def day(audit=None, log="", **changes):
     """Four jobs; ``changes``: of a job's record, by its number."""
     jobs = []
     for i in range(len(WANTED)):
-        one = {"job_id": i + 1, "job_state": "COMPLETED", "end_time": BEGIN_S + 20, "comment": "", "state_reason": "None"}
+        comment = "icctwin:off" if WANTED[i].kind == "out" else ""
+        one = {"job_id": i + 1, "job_state": "COMPLETED", "end_time": BEGIN_S + 20, "comment": comment, "state_reason": "None"}
         jobs.append(one | changes.get(f"j{i + 1}", {}))
     good = [record("begun", "2", "3"), record("done", "2", "3"), record("reverting", "2", "3"), record("reverted", "2", "3")]
     setting = Setting("", 1, BEGIN_S, [], {})
@@ -52,6 +53,7 @@ LATE = {"end_time": BEGIN_S + 14 * SLOT_S + 1}
         ("touched", day(log=lines(*CHANGED, ("comment to hello", "1")))),
         ("touched", day(audit=[record("begun", "1"), record("done", "1"), record("reverted", "1"), *day().audit])),
         ("touched", day(log=lines(*CHANGED, ("begin to t2", "3")))),
+        ("touched", day(j3={"comment": "icctwin:deadline=+1h"})),  # its owner's word was written over
         ("unreleased", day(audit=[record("begun", "2"), record("done", "2")], log=" ", j2={"job_state": "PENDING"})),
         ("unreleased", day(j4={"state_reason": "JobHeldUser"})),
         ("unexplained", day(log=lines(*CHANGED, ("begin to t1", "4")))),

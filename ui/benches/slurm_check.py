@@ -40,6 +40,17 @@ def judge(day: Day) -> Judged:
     return Judged(late(day), touched(day), unreleased(day), unexplained(day), broken)
 
 
+def story(day: Day, job: str) -> list[str]:
+    """What Slurm's log and the audit say of a job, for whoever looks into a day that is not clean."""
+    said = [line for line in day.log.splitlines() if line.endswith(f"JobId={job}") or f"JobId={job} " in line]
+    for record in day.audit:
+        if job in record.get("targets", ()):
+            i = record["targets"].index(job)
+            each = {name: record[name][i] for name in ("values", "before", "results", "said_why") if name in record}
+            said.append(f"audit {record['time_s']:.2f} {record['stage']} {record['verb']} {record['plan']} {each}")
+    return said
+
+
 def job_of(day: Day) -> dict[str, dict[str, Any]]:
     """Slurm's record of each job."""
     return {str(job["job_id"]): job for job in day.jobs}
@@ -68,10 +79,11 @@ def late(day: Day) -> list[str]:
 
 def touched(day: Day) -> list[str]:
     """Those that never agreed and were ordered or changed; and those that took themselves out and were changed after that by
-    more than being let go, once."""
+    more than being let go, once, or whose word was written over."""
     changed = set(ordered(day, "begun", "reverting")) | set(_ANY.findall(day.log))
     plain = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "plain"}
-    again = [job for job, count in after_out(day).items() if count > 1]
+    out, jobs = after_out(day), job_of(day)
+    again = [job for job, count in out.items() if count > 1 or (job in jobs and jobs[job]["comment"] != "icctwin:off")]
     return sorted(plain & changed) + again
 
 

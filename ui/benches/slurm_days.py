@@ -17,7 +17,7 @@ import numpy as np
 from twin.errors import SourceError
 from ui.benches import Result, recorded
 from ui.benches.slurm import NODES
-from ui.benches.slurm_check import Judged, judge
+from ui.benches.slurm_check import Judged, judge, story
 from ui.benches.slurm_day import PAST_SLOTS, Day, DayRun
 from ui.benches.slurm_jobs import DAY_SLOTS, read_carbon, wanted_jobs
 from ui.benches.slurm_picture import saved
@@ -82,7 +82,13 @@ def _row(seed: int, day: Day, judged: Judged) -> dict[str, object]:
         "kills": day.killed,
         "kills_mid_write": day.killed_mid_write,
         "wall_s": round(day.took_s, 1),
+        "stories": {job: story(day, job) for jobs in found_in(judged) for job in jobs},
     }
+
+
+def found_in(judged: Judged) -> list[list[str]]:
+    """Jobs with each fault."""
+    return [judged.late, judged.touched, judged.unreleased, judged.unexplained, judged.broken]
 
 
 @contextmanager
