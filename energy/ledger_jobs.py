@@ -207,6 +207,8 @@ class Watcher:
             fresh += 1
         if fresh:
             self._records.trim(RAN, KEPT_RAN)
+        listed = set(jobs.ids)  # one that was cancelled while it waited never ends
+        self._own = {key: own_s for key, own_s in self._own.items() if key[0] != queue or key[1] in listed}
         if len(self._known) > 2 * KEPT_RAN:
             self._known = set(sorted(self._known, key=lambda key: key[2])[-KEPT_RAN:])
 

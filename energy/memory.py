@@ -112,11 +112,17 @@ def _take_action(memory: Memory, stage: Stage, time: datetime, record: Mapping[s
     if stage in (Stage.BEGUN, Stage.DONE, Stage.FAILED):
         memory.stage[record["plan"]] = stage
     if stage in (Stage.BEGUN, Stage.REVERTING):
-        memory.done.append(Done(record["asset"], record["metric"], time))
+        began = record.get("from")  # of a way back there is none: that moves
+        memory.done.append(Done(record["asset"], record["metric"], time, began is None or moved(began, record["ordered"])))
     if stage in _FINAL:
         memory.open.pop(record["action"], None)
     else:
         memory.open[record["action"]] = _opened(record, stage, time)
+
+
+def moved(before: float, value: float) -> bool:
+    """Whether an order set another value than there was."""
+    return abs(value - before) > 1e-6
 
 
 def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:

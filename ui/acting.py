@@ -15,7 +15,7 @@ from energy.act import Desk, Outcome
 from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, guard
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
-from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
+from energy.levers import LEVERS, Lever, Outlook, QueueNow, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
 from energy.trial import book as book_trials
 from energy.trial import rests
@@ -263,6 +263,11 @@ class Acting:
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end, whatever the modes say now."""
         async with self._busy:
+            for name, lever in self._levers.items():
+                why = lever.withdraw(self._live.site, self._live.state, now) if isinstance(lever, Wary) else None
+                if why is not None:
+                    log.warning("%s lets go: %s", name, why)
+                    self._tell(await self.desk.end(f"{name}:", self._live.state, now, why))
             self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped))
         self._publish([self.desk.health(now)])
 

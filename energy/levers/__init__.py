@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from energy.plan import Plan
 from twin.curtail import Request
 from twin.frame import Floats, Origin, Quality
 from twin.job import Cluster, Jobs
+from twin.message import Message
 from twin.site import Site
 from twin.state import State
 
@@ -106,6 +107,15 @@ class Lever(Protocol):
 
     def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
         """What it would change now and what that is expected to do to facility power, or None. Changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Wary(Protocol):
+    """A lever that may take back what it has in force before its end; asked every minute."""
+
+    def withdraw(self, site: Site, state: State, now: datetime) -> Message | None:
+        """Why all that it has in force is to end now; None where it may stay."""
         ...
 
 
