@@ -11,6 +11,7 @@ from energy.notes import Stage
 from ui.benches.slurm_day import Day
 from ui.benches.slurm_jobs import SLOT_S, Wanted
 
+LAG_S = 2 * SLOT_S  # a quarter of the least slack that a job has
 _BEGIN = re.compile(r"_update_job: setting begin to .* for JobId=(\d+)")
 _ANY = re.compile(r"_update_job: setting \w+ to .* for JobId=(\d+)")
 
@@ -19,13 +20,16 @@ _ANY = re.compile(r"_update_job: setting \w+ to .* for JobId=(\d+)")
 class Judged:
     """Jobs of a day that ended after a deadline that they could have kept, that were touched though their owner had not agreed
     (any more), that were left held back or with words of ours, whose begin time changed more often than the audit says, or that
-    did not end well."""
+    did not end well. ``lag_s``: by how much the latest was submitted after its time: over ``LAG_S`` the machine had no time for
+    the day itself, and what is late was no fault of who planned it (``disturbed``)."""
 
     late: list[str]
     touched: list[str]
     unreleased: list[str]
     unexplained: list[str]
     broken: list[str]
+    disturbed: list[str]
+    lag_s: float
 
     @property
     def clean(self) -> bool:
@@ -37,7 +41,16 @@ def judge(day: Day) -> Judged:
     """Look at a day that is over."""
     jobs = job_of(day)
     broken = [job for job in day.ids if job not in jobs or jobs[job]["job_state"] != "COMPLETED"]
-    return Judged(late(day), touched(day), unreleased(day), unexplained(day), broken)
+    lag_s = dict(zip(day.ids, lags_s(day), strict=True))
+    over = late(day)
+    ours, disturbed = ([job for job in over if (lag_s[job] > LAG_S) is so] for so in (False, True))
+    worst_s = max(lag_s.values(), default=0.0)
+    return Judged(ours, touched(day), unreleased(day), unexplained(day), broken, disturbed, worst_s)
+
+
+def lags_s(day: Day) -> list[float]:
+    """By how much each was submitted after its time [s]."""
+    return [s - (day.setting.begin_s + one.at * SLOT_S) for s, one in zip(day.submitted_s, day.wanted, strict=True)]
 
 
 def story(day: Day, job: str) -> list[str]:

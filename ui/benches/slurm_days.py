@@ -39,11 +39,12 @@ def bench_days(options: argparse.Namespace) -> Result:
         for seed in range(first, first + options.days):
             rows.append(_row(seed, *a_day(seed)))
             tell(f"day of seed {seed}: {rows[-1]}")
-    kinds = ("late", "touched", "unreleased", "unexplained", "broken")
+    kinds = ("late", "touched", "unreleased", "unexplained", "broken", "disturbed")
     figures = {f"{kind}_count": float(sum(len(row[kind]) for row in rows)) for kind in kinds}  # type: ignore[arg-type,misc]
     figures |= {
         "days_count": float(len(rows)),
         "days_clean_count": float(sum(bool(row["clean"]) for row in rows)),
+        "lag_s_max": max(float(row["lag_s"]) for row in rows),  # type: ignore[arg-type]
         "day_s_max": max(float(row["wall_s"]) for row in rows),  # type: ignore[arg-type]
         "carbon_saved_of_moved_frac_min": min(float(row["saved_frac"]) for row in rows),  # type: ignore[arg-type]
     }
@@ -76,6 +77,8 @@ def _row(seed: int, day: Day, judged: Judged) -> dict[str, object]:
         "unreleased": judged.unreleased,
         "unexplained": judged.unexplained,
         "broken": judged.broken,
+        "disturbed": judged.disturbed,
+        "lag_s": round(judged.lag_s, 1),
         "moved": found.moved,
         "paused": found.paused,
         "saved_frac": round(found.saved_frac, 3),
@@ -88,7 +91,7 @@ def _row(seed: int, day: Day, judged: Judged) -> dict[str, object]:
 
 def found_in(judged: Judged) -> list[list[str]]:
     """Jobs with each fault."""
-    return [judged.late, judged.touched, judged.unreleased, judged.unexplained, judged.broken]
+    return [judged.late, judged.touched, judged.unreleased, judged.unexplained, judged.broken, judged.disturbed]
 
 
 @contextmanager
