@@ -36,8 +36,8 @@ class Limits:
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
     its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
     of the grid, which must follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may
-    run, for a compressor's least time of running and of rest; an order that only renews the number is none. ``atlas``: between
-    which places jobs may move.
+    run, for a compressor's least time of running and of rest; an order that only renews the number is none. ``atlas``:
+    between which places jobs may move.
     """
 
     stop: bool = False
