@@ -83,9 +83,7 @@ class Acting:
         self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish)
         self._made: tuple[tuple[Plan, Verdict], ...] = ()
         self._queues: dict[str, QueueNow] = {}
-        self._signals: dict[
-            int, tuple[float, SignalAhead | None]
-        ] = {}  # row of the grid -> when its slot began, what is foreseen
+        self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
         self._watcher = Watcher(live.records)
         self._stopped = self._reminded = False
         # a task that plans and one that follows must not order the same job at once

@@ -30,7 +30,7 @@ from energy.levers.tune_chain import (
     over_k,
     reading_of,
     running_of,
-)  # fmt: skip
+)
 from energy.plan import Effect, Plan
 from energy.response import WATER_CLASS_C, Params
 from energy.tune.bank import Bank

@@ -1,8 +1,9 @@
 """Orders to Slurm: each looked at, written only where it is not so already, and read back.
 
 Many orders are looked at and read back by one list of all jobs, so that each costs slurmctld one call: asking for a job by
-itself costs it as much as changing it. Between the look and the write of a job lie ``TOGETHER`` writes at most, half a second:
-what its owner changes within that may be written over, and shows in the audit.
+itself costs it as much as changing it. Between the look and the write of a job lie ``TOGETHER`` writes at most, half a second,
+and more where the machine is busy: what its owner changes within that may be written over, and shows in the audit. So up to
+``ALONE`` orders are each looked at by themselves, just before the write: an owner's ``icctwin:off`` must not be lost.
 
 A begin time is the order of choice: it releases itself, and the job keeps its place (Slurm 22.05 gives a job that was held and
 released a new, lower priority). REST does what its version can; what it lacks (suspend, resume, requeue, and up to v0.0.40
@@ -28,6 +29,7 @@ from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipt
 
 AT_ONCE = 8  # calls in flight: more gains nothing, slurmctld takes one writer at a time
 TOGETHER = 500  # orders between two looks at the list
+ALONE = 64  # orders of one table that are looked at one by one
 RECENT_S = 2.0  # how old a list may be that the next of them are looked at by: it was their forerunners' reading back
 LISTED_FOR_ONE = 8  # jobs of a list that cost what one costs that is asked for by itself (22.05: 0.6 and 5 ms)
 PAUSE_LOOK_S = 0.5
@@ -112,8 +114,11 @@ class SlurmOrders:
             if _JOB.fullmatch(orders.targets[i])
         }  # fmt: skip
         wrong = {i: Receipt(Result.FAILED, why=f"{orders.targets[i][:40]!r} is no number of a job") for i in part}
-        looked = await self._looked(asks, seen, RECENT_S)
-        sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
+        if self._rest is not None and len(orders) <= ALONE:
+            sent = await _each(lambda i: self._sent_alone(orders, i, asks[i]), asks)
+        else:
+            looked = await self._looked(asks, seen, RECENT_S)
+            sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
         open_ = {i: asks[i] for i, one in sent.items() if isinstance(one, _Sent)}
         leaves = orders.verb in (Verb.PAUSE, Verb.REQUEUE)
         after = await (self._left(open_, sent) if leaves else self._looked(open_, seen))
@@ -124,6 +129,9 @@ class SlurmOrders:
             return self._came(replace(asks[i], now_s=read_s), how, sent[i], after[i])
 
         return {**wrong, **sent, **await _each(came, open_)}
+
+    async def _sent_alone(self, orders: Orders, i: int, ask: Ask) -> "Receipt | _Sent":
+        return await self._sent(orders, i, ask, await self._one(ask.number))
 
     async def _sent(self, orders: Orders, i: int, ask: Ask, looked: Any) -> "Receipt | _Sent":
         """What is to be said at once of one job, or that it was written."""

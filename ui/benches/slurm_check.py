@@ -11,6 +11,7 @@ from energy.notes import Stage
 from ui.benches.slurm_day import Day
 from ui.benches.slurm_jobs import SLOT_S, Wanted
 
+LAG_S = 2 * SLOT_S  # a quarter of the least slack that a job has
 _BEGIN = re.compile(r"_update_job: setting begin to .* for JobId=(\d+)")
 _ANY = re.compile(r"_update_job: setting \w+ to .* for JobId=(\d+)")
 
@@ -19,13 +20,16 @@ _ANY = re.compile(r"_update_job: setting \w+ to .* for JobId=(\d+)")
 class Judged:
     """Jobs of a day that ended after a deadline that they could have kept, that were touched though their owner had not agreed
     (any more), that were left held back or with words of ours, whose begin time changed more often than the audit says, or that
-    did not end well."""
+    did not end well. ``lag_s``: by how much the latest was submitted after its time: over ``LAG_S`` the machine had no time for
+    the day itself, and what is late was no fault of who planned it (``disturbed``)."""
 
     late: list[str]
     touched: list[str]
     unreleased: list[str]
     unexplained: list[str]
     broken: list[str]
+    disturbed: list[str]
+    lag_s: float
 
     @property
     def clean(self) -> bool:
@@ -37,7 +41,27 @@ def judge(day: Day) -> Judged:
     """Look at a day that is over."""
     jobs = job_of(day)
     broken = [job for job in day.ids if job not in jobs or jobs[job]["job_state"] != "COMPLETED"]
-    return Judged(late(day), touched(day), unreleased(day), unexplained(day), broken)
+    lag_s = dict(zip(day.ids, lags_s(day), strict=True))
+    over = late(day)
+    ours, disturbed = ([job for job in over if (lag_s[job] > LAG_S) is so] for so in (False, True))
+    worst_s = max(lag_s.values(), default=0.0)
+    return Judged(ours, touched(day), unreleased(day), unexplained(day), broken, disturbed, worst_s)
+
+
+def lags_s(day: Day) -> list[float]:
+    """By how much each was submitted after its time [s]."""
+    return [s - (day.setting.begin_s + one.at * SLOT_S) for s, one in zip(day.submitted_s, day.wanted, strict=True)]
+
+
+def story(day: Day, job: str) -> list[str]:
+    """What Slurm's log and the audit say of a job, for whoever looks into a day that is not clean."""
+    said = [line for line in day.log.splitlines() if line.endswith(f"JobId={job}") or f"JobId={job} " in line]
+    for record in day.audit:
+        if job in record.get("targets", ()):
+            i = record["targets"].index(job)
+            each = {name: record[name][i] for name in ("values", "before", "results", "said_why") if name in record}
+            said.append(f"audit {record['time_s']:.2f} {record['stage']} {record['verb']} {record['plan']} {each}")
+    return said
 
 
 def job_of(day: Day) -> dict[str, dict[str, Any]]:
@@ -68,10 +92,11 @@ def late(day: Day) -> list[str]:
 
 def touched(day: Day) -> list[str]:
     """Those that never agreed and were ordered or changed; and those that took themselves out and were changed after that by
-    more than being let go, once."""
+    more than being let go, once, or whose word was written over."""
     changed = set(ordered(day, "begun", "reverting")) | set(_ANY.findall(day.log))
     plain = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "plain"}
-    again = [job for job, count in after_out(day).items() if count > 1]
+    out, jobs = after_out(day), job_of(day)
+    again = [job for job, count in out.items() if count > 1 or (job in jobs and jobs[job]["comment"] != "icctwin:off")]
     return sorted(plain & changed) + again
 
 

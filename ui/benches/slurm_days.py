@@ -17,7 +17,7 @@ import numpy as np
 from twin.errors import SourceError
 from ui.benches import Result, recorded
 from ui.benches.slurm import NODES
-from ui.benches.slurm_check import Judged, judge
+from ui.benches.slurm_check import Judged, judge, story
 from ui.benches.slurm_day import PAST_SLOTS, Day, DayRun
 from ui.benches.slurm_jobs import DAY_SLOTS, read_carbon, wanted_jobs
 from ui.benches.slurm_picture import saved
@@ -39,11 +39,12 @@ def bench_days(options: argparse.Namespace) -> Result:
         for seed in range(first, first + options.days):
             rows.append(_row(seed, *a_day(seed)))
             tell(f"day of seed {seed}: {rows[-1]}")
-    kinds = ("late", "touched", "unreleased", "unexplained", "broken")
+    kinds = ("late", "touched", "unreleased", "unexplained", "broken", "disturbed")
     figures = {f"{kind}_count": float(sum(len(row[kind]) for row in rows)) for kind in kinds}  # type: ignore[arg-type,misc]
     figures |= {
         "days_count": float(len(rows)),
         "days_clean_count": float(sum(bool(row["clean"]) for row in rows)),
+        "lag_s_max": max(float(row["lag_s"]) for row in rows),  # type: ignore[arg-type]
         "day_s_max": max(float(row["wall_s"]) for row in rows),  # type: ignore[arg-type]
         "carbon_saved_of_moved_frac_min": min(float(row["saved_frac"]) for row in rows),  # type: ignore[arg-type]
     }
@@ -53,7 +54,7 @@ def bench_days(options: argparse.Namespace) -> Result:
 
 def a_day(seed: int) -> tuple[Day, Judged]:
     """One day with jobs and hours of its seed, and what its judge says."""
-    first = FIRST_HOUR + HOURS_APART * (seed % 20)
+    first = FIRST_HOUR + HOURS_APART * (seed % 18)
     carbon = read_carbon(recorded("energy") / "carbon" / "CISO-2022-hourly.csv", first, PAST_SLOTS + 3 * DAY_SLOTS)
     wanted = wanted_jobs(JOBS, np.random.Generator(np.random.PCG64(seed)))
     with (
@@ -76,13 +77,21 @@ def _row(seed: int, day: Day, judged: Judged) -> dict[str, object]:
         "unreleased": judged.unreleased,
         "unexplained": judged.unexplained,
         "broken": judged.broken,
+        "disturbed": judged.disturbed,
+        "lag_s": round(judged.lag_s, 1),
         "moved": found.moved,
         "paused": found.paused,
         "saved_frac": round(found.saved_frac, 3),
         "kills": day.killed,
         "kills_mid_write": day.killed_mid_write,
         "wall_s": round(day.took_s, 1),
+        "stories": {job: story(day, job) for jobs in found_in(judged) for job in jobs},
     }
+
+
+def found_in(judged: Judged) -> list[list[str]]:
+    """Jobs with each fault."""
+    return [judged.late, judged.touched, judged.unreleased, judged.unexplained, judged.broken, judged.disturbed]
 
 
 @contextmanager
