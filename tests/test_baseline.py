@@ -24,7 +24,6 @@ def test_a_fault_of_the_first_half_hour_is_found_when_it_comes_again() -> None:
     ill = np.column_stack([np.full(WARM, 15.0), np.linspace(0, 30, WARM), 15.0 * rng.choice([-1, 1], WARM), np.zeros(WARM)])
     assert np.isnan(fed(baseline, ill, rng)).all()
     calm = np.abs(fed(baseline, CALM, rng))
-    assert calm[WARM // 2 : WARM, 1:3].max() < LIMIT  # what it learnt is wide, not wrong
     assert calm[-WARM:].max() < 3.0
     again = np.column_stack([np.full(WARM, 15.0), np.linspace(0, 30, WARM), np.full(WARM, 15.0), np.full(WARM, 15.0)])
     assert (fed(baseline, again, rng)[-20:] > LIMIT).all()

@@ -1,10 +1,10 @@
 """What an asset's residual usually is, learnt as it streams by: a mean, a spread, and how far the smoothed residual is off now.
 
 What is wrong while it is learnt must not stay usual for ever. So values of an asset's first hours are remembered, evenly spread
-over them, and its mean and spread are those of what the most of them agree on (median and MAD say which: Rousseeuw & Croux,
-JASA 88 (1993) 1273): a bad start is outvoted as normal values come, and the spread narrows with it. What is judged to be far
-off counts a third, so that a fault in these hours has to last three times as long as all before it to be taken for usual.
-After them nothing but a slow drift moves what is usual.
+over them, and its mean and spread are those of what the most of them agree on (median and MAD say which to begin with:
+Rousseeuw & Croux, JASA 88 (1993) 1273): a bad start is outvoted as normal values come, and the spread narrows with it. What is
+judged to be far off counts a third, so that a fault in these hours has to last three times as long as all before it to be
+taken for usual. After them nothing but a slow drift moves what is usual.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ YOUNG = 2048  # values in which what is usual may turn out to be something else:
 SLOTS = 64  # of them that are remembered; when all are taken every second one goes
 LEARN_EVERY = 8  # remembered values
 DOUBT = 3  # what is far off counts one in so many
-CUT = 4.0  # spreads by the MAD, up to which a remembered value belongs to the most
+CUT, CUTS = 3.0, 3  # spreads up to which a remembered value belongs to the most, and how often that is asked anew
 SMOOTH = 0.25  # weight of the newest value
 ADAPT = 1 / 500  # how fast the mean follows while all is well
 CALM_Z = 3.0
@@ -73,15 +73,15 @@ class Baseline:
     def _learn(self, rows: NDArray[np.intp], size: int) -> None:
         """Mean and spread of what most of the ``size`` remembered values of each of ``rows`` agree on."""
         kept = self._kept[rows, :size].astype(np.float64)
-        away = np.abs(kept - np.median(kept, axis=1, keepdims=True))
-        half, most = np.quantile(away, (0.5, 0.75), axis=1)
-        noise = np.where(half > 0, _SD_OF_MAD * half, most)  # of a coarse sensor most values are the same, and no noise at all
-        belongs = away <= CUT * np.maximum(noise, self._floor)[:, None]
-        count = belongs.sum(axis=1)
-        mean = np.where(belongs, kept, 0.0).sum(axis=1) / count
-        square = np.where(belongs, (kept - mean[:, None]) ** 2, 0.0).sum(axis=1)
-        self._mean[rows] = mean
-        self._spread[rows] = np.sqrt(square / np.maximum(count - 1, 1))
+        middle = np.median(kept, axis=1, keepdims=True)
+        half, most = np.quantile(np.abs(kept - middle), (0.5, 0.75), axis=1, keepdims=True)
+        spread = np.where(half > 0, _SD_OF_MAD * half, most)  # of a coarse sensor most values are the same, and no noise at all
+        for _ in range(CUTS):
+            belongs = np.abs(kept - middle) <= CUT * np.maximum(spread, self._floor)
+            count = np.maximum(belongs.sum(axis=1, keepdims=True), 2)
+            middle = np.where(belongs, kept, 0.0).sum(axis=1, keepdims=True) / count
+            spread = np.sqrt(np.where(belongs, (kept - middle) ** 2, 0.0).sum(axis=1, keepdims=True) / (count - 1))
+        self._mean[rows], self._spread[rows] = middle[:, 0], spread[:, 0]
 
 
 class Repeats:
