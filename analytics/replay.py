@@ -25,7 +25,7 @@ BLEND = "blend"
 HISTORY_DAYS = 84
 MAX_HISTORY = 24_192  # steps: 84 days at 5 min
 ORIGINS, FINE_ORIGINS, NEAR_ORIGINS = 36, 16, 72  # past moments; fewer where a day has over FINE_DAY steps, for those cost more
-MAX_REMEMBERED = 20_000  # forecasts of single models in one memory
+MAX_REMEMBERED = 1000  # forecasts of single models in one memory: one replay asks for half as many
 
 Band = tuple[Floats, Floats, Floats]
 
@@ -40,8 +40,8 @@ class Known:
 
 @dataclass(slots=True)
 class Memory:
-    """What models said at past moments of one series, so that it is not worked out again each hour; at ``MAX_REMEMBERED`` the
-    oldest go. What was said then stays said, though a late value may since have filled a gap before it."""
+    """What models said at past moments of one series, so that it is not worked out again each hour; at ``MAX_REMEMBERED`` what
+    was not asked for longest goes. What was said then stays said, though a late value may since have filled a gap before it."""
 
     said: dict[tuple[str, int, int, float], Floats | None] = field(default_factory=dict)
 
@@ -203,7 +203,7 @@ def _once(moments: _Moments, name: str, origin: int, horizon: int, run: "partial
     """float64[h]: what a model says at a moment, from memory where it was said before; NaN where it cannot."""
     key = (name, round(moments.first_s / moments.step_s) + origin, horizon, moments.step_s)
     if moments.memory is not None and key in moments.memory.said:
-        kept = moments.memory.said[key]
+        kept = moments.memory.said[key] = moments.memory.said.pop(key)
         return np.full(horizon, np.nan) if kept is None else kept
     try:
         path: Floats | None = run() + ahead

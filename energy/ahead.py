@@ -84,17 +84,24 @@ class SignalAhead:
         outcome is known."""
         key = (start, length, usual)
         if key not in self._errors:
-            n, m, last = len(self.past), len(self.foreseen) - 1, max(start, usual) + length
-            back = self.day * -(-(last + self.unheard) // self.day)
-            at = np.arange(n - back, max(n - m, 0) - 1, -self.day)[:SHADOW_DAYS]
-            seen = self.foreseen[at - (n - m)]
-            known = ~np.isnan(seen[:, :last]).any(axis=1) if last <= seen.shape[1] else np.zeros(len(at), dtype=np.bool_)
-            at, seen = at[known], seen[known]
-            slots = np.arange(length)
-            came = self.past[at[:, None] + usual + slots].mean(axis=1) - self.past[at[:, None] + start + slots].mean(axis=1)
-            expected = seen[:, usual : usual + length].mean(axis=1) - seen[:, start : start + length].mean(axis=1)
-            self._errors[key] = came - expected
+            back = self.back(max(start, usual) + length)
+            errors = self.misses(usual, length, back) - self.misses(start, length, back)
+            self._errors[key] = errors[np.isfinite(errors)]
         return self._errors[key]
+
+    def back(self, last: int) -> int:
+        """How many slots ago, a whole number of days, all ``last`` slots from then on are known by now."""
+        return self.day * -(-(last + self.unheard) // self.day)
+
+    def misses(self, first: int, length: int, back: int) -> Floats:
+        """float64[SHADOW_DAYS]: how much more the mean over the ``length`` slots from ``first`` on came to than was expected,
+        at this hour of the days from ``back`` slots ago on, the newest first; NaN where that is not known."""
+        n, m, found = len(self.past), len(self.foreseen) - 1, np.full(SHADOW_DAYS, np.nan)
+        at = np.arange(n - back, max(n - m, 0) - 1, -self.day)[:SHADOW_DAYS]
+        if first + length <= self.foreseen.shape[1] and len(at):
+            came = self.past[at[:, None] + first + np.arange(length)].mean(axis=1)
+            found[: len(at)] = came - self.foreseen[at - (n - m), first : first + length].mean(axis=1)
+        return found
 
 
 def signal_ahead(

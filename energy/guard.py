@@ -11,8 +11,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
+from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import ORDER_RULES, VERBS
 from energy.levers import QueueNow, believed
+from energy.levers.tune_chain import LIMIT, RUNS_FRAC
+from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Done, Plan, Refusal, Verdict
 from energy.reach import cooled_share, inside, neighbours
 from twin.message import Message
@@ -32,7 +35,9 @@ class Limits:
     end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard. ``orders_per_hour``
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
     its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
-    of the grid, which must follow the meter.
+    of the grid, which must follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may
+    run, for a compressor's least time of running and of rest; an order that only renews the number is none. ``atlas``:
+    between which places jobs may move.
     """
 
     stop: bool = False
@@ -46,13 +51,21 @@ class Limits:
     order_dwell_s: float = 600.0
     longest_wait_s: float = 86_400.0
     request_dwell_s: float = 30.0
+    chiller_dwell_s: float = 5400.0
     request_actions_per_hour: int = 20_000
+    atlas: Atlas = NOWHERE
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
-_NEEDS: Mapping[str, tuple[str, ...]] = {"supply_temp_setpoint_c": ("supply_temp_c",)}
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "supply_temp_setpoint_c": ("supply_temp_c",),
+    LIMIT: ("supply_temp_c", "supply_temp_setpoint_c"),
+}
 _ANSWERS = ("power_cap_w", "power_setpoint_w")
-_COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac")
+_COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac", LIMIT)
+CHILLER_ROOM = 1.25  # chillers that may run, over what the present ones are loaded by their power
+_SAME = 1e-6
+HELD_K = 1.0  # plant water further than this over its setpoint: no chiller is held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ def guard(
     """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order; ``queues``: the
     schedulers as last read, where the plan orders something of them."""
     case = _Case(plan, site, state, alerts, now, limits, history, queues)
-    rules = {**RULES, **ORDER_RULES} if plan.orders else RULES
+    rules = {**RULES, **ORDER_RULES, **MOVE_RULES} if plan.orders else RULES
     refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in rule(case)]
     return Verdict(plan.key, tuple(refusals))
 
@@ -181,6 +194,38 @@ def _dwell(case: _Case) -> Found:
             yield {"asset": action.asset, "metric": action.metric, "ago_s": ago_s, "dwell_s": dwell_s}
 
 
+def _chiller_dwell(case: _Case) -> Found:
+    """Compressors rest and run for a while: the number changes rarely, also where it is renewed each half hour."""
+    for action in case.settable():
+        if action.metric != LIMIT or not abs(action.value - case.current(action)) > _SAME:
+            continue
+        target = (action.asset, action.metric)
+        times = [done.time for done in case.history if (done.asset, done.metric) == target and done.moved]
+        if times and (ago_s := (case.now - max(times)).total_seconds()) < case.limits.chiller_dwell_s:
+            yield {"asset": action.asset, "ago_s": ago_s, "dwell_s": case.limits.chiller_dwell_s}
+
+
+def _chillers(case: _Case) -> Found:
+    """As many may run as their present load asks for and a quarter more, at most one that runs is stopped, and none where plant
+    water is not held. By their power over what they are rated for: whoever proposes may have worked out something else."""
+    for action in case.settable():
+        if action.metric != LIMIT:
+            continue
+        row = case.site.row(action.asset)
+        at = case.site.of_kind("chiller")
+        mine = np.array([cooled_share(case.site, int(i), "loop")[row] > 0 for i in at], dtype=np.bool_)
+        load = (believed(case.state, "chiller", "power_w", case.now) / case.site.number("chiller", "rated_w"))[mine]
+        runs = load > RUNS_FRAC
+        loaded = float(load[runs].sum()) if len(load) and np.isfinite(load).all() else math.nan
+        water, aim = (float(believed(case.state, "loop", name, case.now)[row]) for name in _NEEDS[LIMIT])
+        held = water - aim <= HELD_K or action.value > case.current(action) or action.value >= mine.sum()
+        least = max(CHILLER_ROOM * loaded, int(runs.sum()) - 1)
+        whole = abs(action.value - round(action.value)) <= _SAME
+        if not (whole and held and action.value >= least):  # also where one of them is NaN
+            running, over_k = int(runs.sum()), water - aim
+            yield {"asset": action.asset, "value": action.value, "running": running, "loaded": loaded, "over_k": over_k}
+
+
 def _rate(case: _Case) -> Found:
     hour = timedelta(hours=1)
     answers = bool(case.plan.request)  # what answers requests has a limit of its own, and does not use up the others'
@@ -242,6 +287,15 @@ RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
     "bounds": (_bounds, "{metric} of {asset} would be {value:.2f}, outside {low:g} to {high:g}"),
     "step": (_step, "{metric} of {asset} would change by {change:.2f} at once; the most is {step:g}"),
     "dwell": (_dwell, "{metric} of {asset} was changed {ago_s:.0f} s ago; it rests for {dwell_s:.0f} s"),
+    "chiller_dwell": (
+        _chiller_dwell,
+        "How many chillers of {asset} may run was changed {ago_s:.0f} s ago; compressors rest and run for {dwell_s:.0f} s",
+    ),
+    "chillers": (
+        _chillers,
+        "{value:g} chillers at most for {asset}: {running} run, loaded as {loaded:.2f} in full, and plant water is "
+        "{over_k:+.1f} K off its setpoint",
+    ),
     "rate": (_rate, "{recent} actions in the last hour and {count} more are over the limit of {limit}"),
     "end": (_end, "The action on {asset} ends at {until}, which is past or too far ahead"),
     "stale": (_stale, "{metric} at {asset} is not known or not fresh; a stale value is never acted on"),

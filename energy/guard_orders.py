@@ -13,9 +13,11 @@ import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
 from energy.levers import QueueNow, believed
-from energy.levers.jobs_ahead import pools
+from energy.levers.jobs_ahead import partition_pools, pools
+from energy.memory import TIMED
+from energy.place.atlas import Atlas
 from energy.plan import Done, Plan
-from twin.frame import Floats, Origin
+from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs, JobState
 from twin.order import OF_JOBS, Orders, Verb
 from twin.sim.schedule import Policy, schedule
@@ -46,6 +48,11 @@ class Bounds(Protocol):
     @property
     def longest_wait_s(self) -> float:
         """After its submission, until a job may start."""
+        ...
+
+    @property
+    def atlas(self) -> Atlas:
+        """Places that jobs may move between."""
         ...
 
 
@@ -103,7 +110,8 @@ def _delays(case: Case, table: Orders) -> np.ndarray[tuple[int], np.dtype[np.boo
     return np.full(len(table), table.verb not in ALWAYS and not table.undo)
 
 
-def _tables(case: Case) -> Iterator[tuple[QueueNow, Orders, np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
+def tables_of(case: Case) -> Iterator[tuple[QueueNow, Orders, np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
+    """Queue and table of each order whose queue is known, and which of its rows hold something back."""
     known = {queue.name: queue for queue in case.queues}
     for name, table in case.plan.orders:
         if name in known:
@@ -111,10 +119,10 @@ def _tables(case: Case) -> Iterator[tuple[QueueNow, Orders, np.ndarray[tuple[int
 
 
 def _holds_back(case: Case) -> bool:
-    return any(delays.any() for _, _, delays in _tables(case))
+    return any(delays.any() for _, _, delays in tables_of(case))
 
 
-def _rows(queue: QueueNow, table: Orders) -> Iterator[tuple[int, int]]:
+def rows_of(queue: QueueNow, table: Orders) -> Iterator[tuple[int, int]]:
     """(position in the table, row of the job; -1 where the queue does not know it)."""
     at = {job: row for row, job in enumerate(queue.jobs.ids)}
     return ((i, at.get(target, -1)) for i, target in enumerate(table.targets))
@@ -139,18 +147,18 @@ def _gain(case: Case) -> Found:
 
 
 def _agreed(case: Case) -> Found:
-    for queue, table, delays in _tables(case):
+    for queue, table, delays in tables_of(case):
         if table.verb in OF_JOBS:
-            for i, row in _rows(queue, table):
+            for i, row in rows_of(queue, table):
                 if delays[i] and (row < 0 or not queue.jobs.deferrable[row]):
                     yield {"job": table.targets[i]}
 
 
 def _waits(case: Case) -> Found:
-    for queue, table, delays in _tables(case):
-        if table.verb is Verb.BEGIN:
+    for queue, table, delays in tables_of(case):
+        if table.verb in TIMED:
             jobs = queue.jobs
-            for i, row in _rows(queue, table):
+            for i, row in rows_of(queue, table):
                 if row < 0 or not delays[i]:
                     continue
                 over_s = float(table.values[i]) - float(np.fmin(jobs.submit_s[row], case.now.timestamp()))
@@ -160,14 +168,15 @@ def _waits(case: Case) -> Found:
 
 
 def _in_time(case: Case) -> Found:
-    for queue, table, delays in _tables(case):
-        if table.verb is Verb.BEGIN:
+    for queue, table, delays in tables_of(case):
+        if table.verb in TIMED:
             jobs = queue.jobs
-            for i, row in _rows(queue, table):
+            for i, row in rows_of(queue, table):
                 if row < 0 or not delays[i] or math.isnan(jobs.deadline_s[row]):
                     continue
                 ran_s = case.now.timestamp() - float(jobs.start_s[row]) if jobs.state[row] == JobState.RUNNING else 0.0
-                end_s = float(table.values[i]) + float(jobs.lasts_s[row]) - max(ran_s, 0.0)
+                begin_s = max(float(table.values[i]), case.now.timestamp())
+                end_s = begin_s + float(jobs.lasts_s[row]) - max(ran_s, 0.0)
                 if not end_s <= jobs.deadline_s[row]:
                     yield {"job": table.targets[i], "late_s": end_s - float(jobs.deadline_s[row])}
 
@@ -184,7 +193,7 @@ def _dwell(case: Case) -> Found:
     for done in case.history:
         key = (done.asset, done.metric)
         last[key] = max(done.time, last.get(key, done.time))
-    for _, table, delays in _tables(case):
+    for _, table, delays in tables_of(case):
         for i, target in enumerate(table.targets):
             ago_s = (case.now - last[target, table.verb]).total_seconds() if (target, table.verb) in last else math.inf
             if delays[i] and ago_s < case.limits.order_dwell_s:
@@ -224,8 +233,8 @@ def _alert(case: Case) -> Found:
 def _consequence(case: Case) -> Found:
     """Both runs of the queue, with the plan and without, as its scheduler would do it: first come, backfilling, every job to
     its limit. The plan must make nobody late who would not be, and let nobody wait longer who has not agreed."""
-    for queue, table, delays in _tables(case):
-        if table.verb is Verb.BEGIN and delays.any():
+    for queue, table, delays in tables_of(case):
+        if table.verb in TIMED and delays.any():
             yield from _simulated(case, queue, table)
 
 
@@ -233,23 +242,35 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
     jobs, now_s = queue.jobs, case.now.timestamp()
     rows = np.flatnonzero((jobs.state <= JobState.RUNNING) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
     planned = np.nan_to_num(jobs.terms.begin_s, nan=0.0)
-    for i, row in _rows(queue, table):
+    (room, pool), of = pools(queue), partition_pools(queue.cluster)[1]
+    then_pool = pool.copy()
+    for i, row in rows_of(queue, table):
         if row >= 0:
             planned[row] = table.values[i]
+            if table.verb is Verb.MOVE:
+                then_pool[row] = of.get(table.where[i][1], 0)
     without = np.where(jobs.terms.noted == 1, 0.0, np.nan_to_num(jobs.terms.begin_s, nan=0.0))
-    room, pool = pools(queue)
+    was_s = _by_pool(jobs, rows, without, pool, room, now_s)
+    then_s = _by_pool(jobs, rows, planned, then_pool, room, now_s)
+    due_s = jobs.deadline_s + LATE_S
+    late = (then_s + jobs.lasts_s > due_s) & ~(was_s + jobs.lasts_s > due_s)
+    slack_s = LATE_S + OTHERS_FRAC * np.maximum(was_s - now_s, 0)
+    pushed = (jobs.deferrable != 1) & (then_s > was_s + slack_s)
+    for found, what in ((late, "miss its deadline"), (pushed, "wait for those that moved")):
+        for k in np.flatnonzero(found).tolist():
+            yield {"job": jobs.ids[k], "what": what}
+
+
+def _by_pool(
+    jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, room: Floats, now_s: float
+) -> Floats:
+    """float64[n]: when each of ``rows`` would start in its ``pool``; NaN for the others, and where its room is not known."""
+    starts_s = np.full(len(jobs), math.nan)
     for p, usable in enumerate(room):
         mine = rows[pool[rows] == p]
-        if not len(mine) or not math.isfinite(usable):
-            continue
-        was_s, then_s = (_starts(jobs, mine, begin_s, int(usable), now_s) for begin_s in (without, planned))
-        ends_s = then_s + jobs.lasts_s[mine]
-        late = (ends_s > jobs.deadline_s[mine] + LATE_S) & ~(was_s + jobs.lasts_s[mine] > jobs.deadline_s[mine] + LATE_S)
-        moved = jobs.deferrable[mine] == 1
-        slack_s = LATE_S + OTHERS_FRAC * np.maximum(was_s - now_s, 0)
-        pushed = ~moved & (then_s > was_s + slack_s)
-        yield from ({"job": jobs.ids[mine[k]], "what": "miss its deadline"} for k in np.flatnonzero(late).tolist())
-        yield from ({"job": jobs.ids[mine[k]], "what": "wait for those that moved"} for k in np.flatnonzero(pushed).tolist())
+        if len(mine) and math.isfinite(usable):
+            starts_s[mine] = _starts(jobs, mine, begin_s, int(usable), now_s)
+    return starts_s
 
 
 def _starts(jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, gpus: int, now_s: float) -> Floats:
@@ -268,7 +289,7 @@ def _starts(jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s
     return np.where(runs, began_s, start_s)
 
 
-def _few(rule: Callable[[Case], Found]) -> Callable[[Case], Found]:
+def few(rule: Callable[[Case], Found]) -> Callable[[Case], Found]:
     """The first of what a rule finds."""
 
     def found(case: Case) -> Found:
@@ -284,12 +305,12 @@ def _few(rule: Callable[[Case], Found]) -> Callable[[Case], Found]:
 ORDER_RULES: Mapping[str, tuple[Callable[[Case], Found], str]] = {
     "unknown_queue": (_no_queue, "{queue} is no scheduler whose jobs are known"),
     "gain": (_gain, "The expected change, {low_pct:.1f} to {high_pct:.1f} %, is not surely a saving"),
-    "agreed": (_few(_agreed), "The owner of job {job} has not agreed that it may wait"),
-    "wait": (_few(_waits), "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
-    "deadline": (_few(_in_time), "Job {job} would end {late_s:.0f} s after its deadline"),
+    "agreed": (few(_agreed), "The owner of job {job} has not agreed that it may wait"),
+    "wait": (few(_waits), "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
+    "deadline": (few(_in_time), "Job {job} would end {late_s:.0f} s after its deadline"),
     "order_rate": (_rate, "{recent} orders in the last hour and {count} more are over the limit of {limit}"),
-    "order_dwell": (_few(_dwell), "Job {job} was ordered {ago_s:.0f} s ago; it is left alone for {dwell_s:.0f} s"),
+    "order_dwell": (few(_dwell), "Job {job} was ordered {ago_s:.0f} s ago; it is left alone for {dwell_s:.0f} s"),
     "order_stale": (_stale, "{what} is not known or not fresh; a stale value is never acted on"),
-    "order_alert": (_few(_alert), "Alert {rule} is open on {where}: no job is made to wait"),
-    "consequence": (_few(_consequence), "In the simulation, job {job} would {what}"),
+    "order_alert": (few(_alert), "Alert {rule} is open on {where}: no job is made to wait"),
+    "consequence": (few(_consequence), "In the simulation, job {job} would {what}"),
 }

@@ -3,12 +3,13 @@
 What would have been is the queue replayed by its scheduler (first come, backfilling; ``twin.sim.schedule``) with every job's
 own begin time instead of ours. The replay is no truth: it is run with our begin times as well, and what a job would have done
 is what it did, less the difference of the two replays; how far the replay with our times misses what was is the uncertainty.
-All jobs count, those too that started later because others moved; so the parts sum to the whole.
+All jobs count, those too that started later because others moved; so the parts sum to the whole. A job that we moved to another
+place would have run at home: each place is replayed by itself, and has its own signal.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 from energy.ahead import Z80
 from energy.ledger import TOPIC
 from energy.levers.jobs_ahead import GPU_W
+from energy.memory import TIMED
 from energy.notes import TOPIC as AUDIT
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
-from twin.order import Result, Verb
+from twin.order import Result
 from twin.ports import Records
 from twin.sim.schedule import Policy, schedule
 from twin.sim.trace import trace_of
@@ -35,7 +37,8 @@ SETTLED = timedelta(minutes=10)  # after its end a job is booked: then its neigh
 @dataclass(frozen=True, slots=True, eq=False)
 class Ran:
     """Columns over n jobs that ran in one queue. ``own_s``: earliest start by its owner (submission or begin time);
-    ``begin_s``: the last begin time that we ordered (NaN: none); ``limit_s``: what it asked for."""
+    ``begin_s``: the last begin time that we ordered (NaN: none); ``limit_s``: what it asked for; ``place`` and ``home``: where
+    it ran, and where it would have without us (empty: all in the first); ``data_bytes`` that went with it."""
 
     ids: Sequence[str]
     own_s: Floats
@@ -44,6 +47,15 @@ class Ran:
     end_s: Floats
     limit_s: Floats
     gpus: Ints
+    place: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    home: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    data_bytes: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name, none in (("place", np.zeros(n, np.int32)), ("home", np.zeros(n, np.int32)), ("data_bytes", np.zeros(n))):
+            if len(getattr(self, name)) != n:
+                object.__setattr__(self, name, none)  # as the constructor of a frozen class does
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +64,34 @@ class Ran:
     def energy_kwh(self) -> Floats:
         """float64[n]: what each took, which is the same whenever it runs."""
         return self.gpus * GPU_W * (self.end_s - self.start_s) / 3.6e6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounds:
+    """Where work of one queue runs: p places. ``partitions``: partition -> its place (others are in the last); ``gpus``:
+    int32[p] that each gives out; ``values``: float64[p, t], what a kWh of IT costs there in the steps that start at ``time_s``
+    (the last as long as the one before it); ``j_per_byte``: float64[p, p], that moving data takes (empty: nothing)."""
+
+    partitions: Mapping[str, int]
+    gpus: Ints
+    time_s: Floats
+    values: Floats
+    j_per_byte: Floats = field(default_factory=lambda: np.empty((0, 0)))
+
+    def at(self, partition: str) -> int:
+        """The place of a partition."""
+        return self.partitions.get(partition, len(self.gpus) - 1)
+
+    def sent_kwh(self, ran: "Ran") -> Floats:
+        """float64[n]: what the network took for the data of those that moved."""
+        if not self.j_per_byte.size:
+            return np.zeros(len(ran))
+        return ran.data_bytes * np.where(ran.home == ran.place, 0.0, self.j_per_byte[ran.home, ran.place]) / 3.6e6
+
+
+def one_ground(gpus: int, time_s: Floats, values: Floats) -> Grounds:
+    """All work in one place."""
+    return Grounds({}, np.array([gpus], dtype=np.int32), time_s, values[None])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,24 +107,24 @@ class Accounts:
     error_s: float
 
 
-def account(ran: Ran, gpus: int, time_s: Floats, values: Floats) -> Accounts:
-    """What moving did. ``gpus``: that the cluster gives out; ``values``: float64[t], the signal in the steps that start at
-    ``time_s`` (the last as long as the one before it). ``ValueError`` where the signal has gaps."""
-    without = _replayed(ran, ran.own_s, gpus)
+def account(ran: Ran, ground: Grounds) -> Accounts:
+    """What moving did. ``ValueError`` where a signal has gaps."""
+    without = _replayed(ran, ran.own_s, ran.home, ground.gpus)
     planned = np.fmax(ran.own_s, ran.begin_s)
-    with_us = _replayed(ran, planned, gpus)
+    with_us = _replayed(ran, planned, ran.place, ground.gpus)
     known = np.isfinite(without) & np.isfinite(with_us)
     would_s = np.where(known, ran.start_s - (with_us - without), ran.start_s)
     would_s = np.maximum(would_s, np.minimum(ran.own_s, ran.start_s))
     miss_s = (ran.start_s - with_us)[known]
     # the lag that all starts share says nothing about the difference of two of them
     error_s = Z80 * float(miss_s.std(ddof=1)) if len(miss_s) > 1 else 0.0
-    moved = np.abs(would_s - ran.start_s) > 1e-6
-    cost = _Cost(time_s, values)
+    moved = (np.abs(would_s - ran.start_s) > 1e-6) | (ran.home != ran.place)
+    costs = [_Cost(ground.time_s, values) for values in ground.values]
     length_s = ran.end_s - ran.start_s
-    was = cost.of(ran.start_s, length_s)
-    ends = [was - cost.of(would_s + shift_s, length_s) for shift_s in (-error_s, 0.0, error_s)]
     kw = ran.gpus * GPU_W / 1e3
+    sent = ground.sent_kwh(ran) * _cost_in(costs, ran.place, ran.start_s, np.full(len(ran), 3600.0))
+    was = _cost_in(costs, ran.place, ran.start_s, length_s) + sent / kw
+    ends = [was - _cost_in(costs, ran.home, would_s + shift_s, length_s) for shift_s in (-error_s, 0.0, error_s)]
     change = np.where(moved, kw * ends[1], 0.0)
     low, high = (np.where(moved, kw * pick.reduce(ends), 0.0) for pick in (np.minimum, np.maximum))
     return Accounts(would_s, change, low, high, error_s)
@@ -109,15 +149,26 @@ class _Cost:
         return spent
 
 
-def _replayed(ran: Ran, begin_s: Floats, gpus: int) -> Floats:
-    """float64[n]: when each would start; NaN where it does not fit."""
-    order = np.argsort(begin_s, kind="stable")
+def _cost_in(costs: Sequence[_Cost], place: Ints, start_s: Floats, length_s: Floats) -> Floats:
+    """float64[n]: signal times hours over each span, by the signal of its place."""
+    out = np.zeros(len(place))
+    for p, cost in enumerate(costs):
+        here = place == p
+        out[here] = cost.of(start_s[here], length_s[here])
+    return out
+
+
+def _replayed(ran: Ran, begin_s: Floats, place: Ints, gpus: Ints) -> Floats:
+    """float64[n]: when each would start in its ``place``; NaN where it does not fit."""
     run_s = ran.end_s - ran.start_s
     limit_s = np.fmax(np.where(np.isnan(ran.limit_s), run_s, ran.limit_s), run_s)
-    trace = trace_of([ran.ids[i] for i in order.tolist()], begin_s[order], run_s[order], limit_s=limit_s[order])
-    made = schedule(trace, Policy.EASY, ran.gpus[order].astype(np.int32), gpus, math.inf)
-    start_s = np.empty(len(ran))
-    start_s[order] = made.start_s
+    start_s = np.full(len(ran), math.nan)
+    for p, most in enumerate(gpus.tolist()):
+        here = np.flatnonzero(place == p)
+        order = here[np.argsort(begin_s[here], kind="stable")]
+        if len(order):
+            trace = trace_of([ran.ids[i] for i in order.tolist()], begin_s[order], run_s[order], limit_s=limit_s[order])
+            start_s[order] = schedule(trace, Policy.EASY, ran.gpus[order].astype(np.int32), most, math.inf).start_s
     return start_s
 
 
@@ -147,20 +198,22 @@ class Watcher:
             self._known.add(key)
             own_s = self._own.pop((queue, jobs.ids[i]), float(jobs.submit_s[i]))
             limit_s = float(jobs.lasts_s[i])
+            data_bytes = float(terms.data_bytes[i])
             record = {"queue": queue, "job": jobs.ids[i], "own_s": min(own_s, key[2]), "start_s": key[2],
-                      "end_s": float(jobs.end_s[i]), "gpus": int(jobs.gpus[i]),
-                      "limit_s": None if math.isnan(limit_s) else limit_s}  # fmt: skip
+                      "end_s": float(jobs.end_s[i]), "gpus": int(jobs.gpus[i]), "partition": jobs.partitions[i],
+                      "limit_s": None if math.isnan(limit_s) else limit_s,
+                      "data_bytes": 0.0 if math.isnan(data_bytes) else data_bytes}  # fmt: skip
             self._records.append(RAN, now, record)
             fresh += 1
         if fresh:
             self._records.trim(RAN, KEPT_RAN)
+        listed = set(jobs.ids)  # one that was cancelled while it waited never ends
+        self._own = {key: own_s for key, own_s in self._own.items() if key[0] != queue or key[1] in listed}
         if len(self._known) > 2 * KEPT_RAN:
             self._known = set(sorted(self._known, key=lambda key: key[2])[-KEPT_RAN:])
 
 
-def book_jobs(
-    records: Records, queue: str, gpus: int, signal: str, time_s: Floats, values: Floats, now: datetime
-) -> Sequence[Mapping[str, Any]]:
+def book_jobs(records: Records, queue: str, signal: str, ground: Grounds, now: datetime) -> Sequence[Mapping[str, Any]]:
     """Bring the ledger of one queue up to what ended until ``SETTLED`` ago: an entry for each job that we moved or that started
     at another time because of it. Gives the entries written; calling it again writes nothing twice."""
     since = now - timedelta(days=DAYS)
@@ -171,18 +224,20 @@ def book_jobs(
     begins = _begins(records, queue, since)
     if not due or not any(r["job"] in begins for r in rows):
         return []
-    found = account(_ran(rows, begins), gpus, time_s, values)
+    found = account(_ran(rows, begins, ground), ground)
     entries = []
     for i, row in enumerate(rows):
         if row not in due or not (found.change[i] or row["job"] in begins):
             continue
-        plan, begin_s = begins.get(row["job"], ("", math.nan))
+        last = begins.get(row["job"], _NEVER)
+        plan, begin_s = last.plan, last.begin_s
+        moved = {"home": last.home, "partition": row["partition"]} if last.home not in ("", row.get("partition")) else {}
         low, high = float(found.low[i]), float(found.high[i])
         entries.append({
             "entry": "job", "queue": queue, "job": row["job"], "plan": plan, "signal": signal, "start_s": row["start_s"],
             "would_s": float(found.would_s[i]), "would_error_s": found.error_s,
             "begin_s": None if math.isnan(begin_s) else begin_s, "change": float(found.change[i]), "low": low, "high": high,
-            "counterfactual": "the queue replayed without our begin times",
+            **moved, "counterfactual": "the queue replayed without our begin times and moves",
             "note": "saved" if high < 0 else "lost" if low > 0 else "cannot be told from noise",
         })  # fmt: skip
     for entry in entries:
@@ -190,26 +245,46 @@ def book_jobs(
     return entries
 
 
-def _begins(records: Records, queue: str, since: datetime) -> dict[str, tuple[str, float]]:
-    """Job -> plan and begin time that was read back last."""
-    wanted: dict[tuple[str, str], float] = {}
-    found: dict[str, tuple[str, float]] = {}
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last order to a job that was read back: plan, begin time (NaN: none), and the partition that it was moved from."""
+
+    plan: str = ""
+    begin_s: float = math.nan
+    home: str = ""
+
+
+_NEVER = _Last()
+
+
+def _begins(records: Records, queue: str, since: datetime) -> dict[str, _Last]:
+    """Job -> the last begin time or move of ours."""
+    wanted: dict[tuple[str, str], _Last] = {}
+    found: dict[str, _Last] = {}
     for _, _, record in records.read(AUDIT, since, None, MAX_RECORDS, newest=True):
-        if record.get("queue") != queue or record.get("verb") != Verb.BEGIN or "targets" not in record:
+        if record.get("queue") != queue or record.get("verb") not in TIMED or "targets" not in record:
             continue
         for i, job in enumerate(record["targets"]):
+            home = record["where"][i][0] if "where" in record else ""
             if record["stage"] == "begun":
-                wanted[record["plan"], job] = record["values"][i] or math.nan
+                # where it was at home is what its first move said
+                first = found.get(job, _NEVER).home or home
+                wanted[record["plan"], job] = _Last(record["plan"], record["values"][i] or math.nan, first)
             elif record["stage"] == "done" and record["results"][i] in (Result.DONE, Result.SAME):
-                found[job] = (record["plan"], wanted.get((record["plan"], job), math.nan))
+                found[job] = wanted.get((record["plan"], job), _Last(record["plan"]))
     return found
 
 
-def _ran(rows: Sequence[Mapping[str, Any]], begins: Mapping[str, tuple[str, float]]) -> Ran:
+def _ran(rows: Sequence[Mapping[str, Any]], begins: Mapping[str, _Last], ground: Grounds) -> Ran:
     def column(name: str) -> Floats:
         return np.array([math.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
 
     gpus = np.array([row["gpus"] for row in rows], dtype=np.int32)
-    begin_s = np.array([begins.get(row["job"], ("", math.nan))[1] for row in rows])
-    ids = [row["job"] for row in rows]
-    return Ran(ids, column("own_s"), begin_s, column("start_s"), column("end_s"), column("limit_s"), gpus)
+    last = [begins.get(row["job"], _NEVER) for row in rows]
+    ids, begin_s = [row["job"] for row in rows], np.array([one.begin_s for one in last])
+    place = [ground.at(row.get("partition", "")) for row in rows]
+    home = [ground.at(one.home) if one.home else here for one, here in zip(last, place, strict=True)]
+    there = [np.array(column, dtype=np.int32) for column in (place, home)]
+    data_bytes = np.array([row.get("data_bytes", 0.0) for row in rows])
+    times = (column("own_s"), begin_s, column("start_s"), column("end_s"), column("limit_s"))
+    return Ran(ids, *times, gpus, there[0], there[1], data_bytes)

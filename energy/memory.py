@@ -1,19 +1,20 @@
 """What the records say after a restart: newest stage of each plan, what is in force, what was begun lately."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from energy.notes import MAX_RECORDS, MEMORY, TOPIC, Stage
 from energy.plan import Done
-from twin.order import Result, Verb
+from twin.order import Result, Verb, Where
 from twin.ports import Action, Records
 
 log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
 _FINAL = {Stage.REVERTED, Stage.LEFT}
+TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Ordered:
     """An order in force at a scheduler: ``target`` (a job, a node, a queue) was told ``verb`` with ``value``; ``before`` and
     ``said`` are what to go back to, ``until`` when it is over at the latest. ``sure``: it was read back; an order whose process
     died is not. ``stuck``: it was to be taken back, and the scheduler did not follow; ``older``: what was in force before it,
-    and is again where this one was not taken."""
+    and is again where this one was not taken; ``where``: the partition that the job has its home in and the one that it was
+    moved to, whatever else it was told since (empty: it was not moved)."""
 
     plan: str
     queue: str
@@ -51,6 +53,12 @@ class Ordered:
     sure: bool = True
     stuck: bool = False
     older: "Ordered | None" = None
+    where: Where = ("", "")
+
+    @property
+    def moved(self) -> bool:
+        """Whether the job was moved to another partition."""
+        return self.where[0] != self.where[1]
 
 
 Key = tuple[str, str]  # queue, target
@@ -104,11 +112,17 @@ def _take_action(memory: Memory, stage: Stage, time: datetime, record: Mapping[s
     if stage in (Stage.BEGUN, Stage.DONE, Stage.FAILED):
         memory.stage[record["plan"]] = stage
     if stage in (Stage.BEGUN, Stage.REVERTING):
-        memory.done.append(Done(record["asset"], record["metric"], time))
+        began = record.get("from")  # of a way back there is none: that moves
+        memory.done.append(Done(record["asset"], record["metric"], time, began is None or moved(began, record["ordered"])))
     if stage in _FINAL:
         memory.open.pop(record["action"], None)
     else:
         memory.open[record["action"]] = _opened(record, stage, time)
+
+
+def moved(before: float, value: float) -> bool:
+    """Whether an order set another value than there was."""
+    return abs(value - before) > 1e-6
 
 
 def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
@@ -129,8 +143,10 @@ def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]
                 datetime.fromisoformat(record["until"][i]), time, sure=False,
             )  # fmt: skip
             older = memory.ordered.get(key)
-            if older is not None and older.verb is verb:  # it hands on its way back
-                entry = replace(entry, before=older.before, said=older.said)
+            if verb is Verb.MOVE:
+                entry = replace(entry, where=_pair(record["where"][i]))
+            if older is not None:
+                entry = _handed_on(entry, older)
             memory.ordered[key] = entry if older is None else replace(entry, older=replace(older, older=None))
             memory.done.append(Done(target, verb, time))
         elif stage is Stage.DONE:
@@ -145,6 +161,15 @@ def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]
         memory.stage[record["plan"]] = stage
 
 
+def _handed_on(entry: Ordered, older: Ordered) -> Ordered:
+    """What takes the place of an older order takes over its way back."""
+    if older.verb is entry.verb or older.moved or (older.verb in TIMED and entry.verb in TIMED):
+        entry = replace(entry, before=older.before, said=older.said)
+    if older.moved:
+        entry = replace(entry, where=(older.where[0], entry.where[1] or older.where[1]))
+    return entry
+
+
 def _settle(memory: Memory, key: Key, record: Mapping[str, Any], i: int) -> None:
     """What came of one order."""
     entry = memory.ordered.get(key)
@@ -153,10 +178,17 @@ def _settle(memory: Memory, key: Key, record: Mapping[str, Any], i: int) -> None
     result = record["results"][i]
     if result in (Result.DONE, Result.SAME):
         memory.ordered[key] = replace(entry, sure=True, said=entry.said or record["said"][i], older=None)
+    elif result == Result.FAILED and entry.verb is Verb.MOVE:
+        memory.ordered[key] = replace(entry, stuck=True, older=None)  # it may be elsewhere now: it is brought home
     elif result != Result.GONE and entry.older is not None:
         memory.ordered[key] = replace(entry.older, sure=result == Result.REFUSED)  # a failed write may have been half one
     else:
         del memory.ordered[key]
+
+
+def _pair(said: Sequence[str]) -> Where:
+    home, away = said
+    return home, away
 
 
 def _number(value: float | None) -> float:

@@ -14,28 +14,33 @@ from typing import Any
 
 import numpy as np
 
-from energy.memory import Memory, Ordered, take
+from energy.memory import TIMED, Memory, Ordered, take
 from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Floats
 from twin.job import Jobs, JobState
 from twin.message import Message
-from twin.order import OF_JOBS, Orders, Receipts, Result, Verb, orders
+from twin.order import OF_JOBS, Orders, Receipts, Result, Verb, Where, orders
 from twin.ports import Records, Steerable
 from twin.state import State
 
 log = logging.getLogger(__name__)
 BATCH = 200  # orders of one record: what a crash leaves unsure is at most that
 NEAR_S = 2.0
+MOVED_FOR = timedelta(minutes=30)  # after the time that it was moved for, a job that still waits elsewhere goes home
 PAUSED_FOR = timedelta(minutes=2)  # a pause without a begin time after it is taken back
 CUT_FOR = timedelta(seconds=5)  # so long what a process sent that then died may still be on its way
 HELD_FOR = timedelta(hours=4)  # the longest that what does not release itself stays in force
 _BACK: Mapping[Verb, Verb] = {
-    Verb.BEGIN: Verb.BEGIN, Verb.HOLD: Verb.RELEASE, Verb.PAUSE: Verb.BEGIN, Verb.PRIORITY: Verb.PRIORITY, Verb.QOS: Verb.QOS,
-    Verb.COMMENT: Verb.COMMENT, Verb.SUSPEND: Verb.RESUME, Verb.DRAIN: Verb.UNDRAIN, Verb.WEIGHT: Verb.WEIGHT,
-    Verb.FEATURES: Verb.FEATURES, Verb.STOP: Verb.START,
+    Verb.BEGIN: Verb.BEGIN, Verb.MOVE: Verb.MOVE, Verb.HOLD: Verb.RELEASE, Verb.PAUSE: Verb.BEGIN, Verb.SUSPEND: Verb.RESUME,
+    Verb.PRIORITY: Verb.PRIORITY, Verb.QOS: Verb.QOS, Verb.COMMENT: Verb.COMMENT, Verb.DRAIN: Verb.UNDRAIN,
+    Verb.WEIGHT: Verb.WEIGHT, Verb.FEATURES: Verb.FEATURES, Verb.STOP: Verb.START,
 }  # fmt: skip
+_OVER, _CHANGED, _OUT = "The job is over", "A person has changed it", "Its owner has taken it out"
+_CUT, _RUNS = "Who paused it died before it had a begin time", "It runs where it was moved to"
+_UNFIT = "It can never run where it was moved to, says the scheduler"
+_STRAY = "stray"  # the plan of what nobody remembers having ordered
 _WORDS = (Verb.QOS, Verb.FEATURES)  # go back to the words that stood there
 _ONCE = (Verb.REQUEUE, Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)  # nothing stays in force
 
@@ -82,7 +87,8 @@ class Ordering:
         """Take back what has reached its end (``all_now``: everything; ``but_begins``: without begin times)."""
         due = [entry for entry in self._memory.ordered.values() if all_now or entry.stuck or entry.until <= now]
         stays = {name for name, queue in self._queues.items() if but_begins and queue.releases_itself}
-        return await self._back([one for one in due if not (one.verb is Verb.BEGIN and one.queue in stays)], now, None)
+        due = [one for one in due if not (one.verb in TIMED and one.queue in stays)]
+        return await self._back(due, now, None)
 
     async def end(self, plan: str, now: datetime, why: Message) -> None:
         """Take back all that plans with keys that begin with ``plan`` ordered."""
@@ -94,7 +100,7 @@ class Ordering:
         waits = (jobs.state == JobState.PENDING) & (terms.noted == 1) & ((terms.begin_s > now.timestamp()) | (terms.held == 1))
         known = {target for name, target in self._memory.ordered if name == queue}
         lost = [
-            Ordered("stray", queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now, now)
+            Ordered(_STRAY, queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now + MOVED_FOR, now)
             for i in np.flatnonzero(waits).tolist()
             if jobs.ids[i] not in known
         ]
@@ -106,27 +112,43 @@ class Ordering:
         if not mine:
             return
         at = {job: i for i, job in enumerate(jobs.ids)}
-        out: list[Ordered] = []
-        cut: list[Ordered] = []
+        found: dict[str, list[Ordered]] = defaultdict(list)
         for entry in mine:
-            i = at.get(entry.target)
-            waits = i is not None and jobs.state[i] == JobState.PENDING
-            if i is None or jobs.state[i] >= JobState.COMPLETED:
-                self._note(Stage.REVERTED, [entry], now, Message("The job is over"))
-            elif not jobs.deferrable[i]:
-                out.append(entry)
-            elif waits and entry.verb is Verb.PAUSE and entry.sent < self._began:
-                cut.append(entry)
-            elif waits and entry.verb is Verb.BEGIN and not entry.sure:
-                self._recognise(entry, float(jobs.terms.begin_s[i]), now)
-            elif waits and entry.verb is Verb.BEGIN and _moved(entry, float(jobs.terms.begin_s[i]), now):
-                self._note(Stage.LEFT, [entry], now, Message("A person has changed it"))
-        await self._back(out, now, Message("Its owner has taken it out"), left=True)
-        await self._back(cut, now, Message("Who paused it died before it had a begin time"))
+            i = at.get(entry.target, -1)
+            if said := self._seen(entry, jobs, i, now):
+                found[said].append(entry)
+        self._note(Stage.REVERTED, found[_OVER], now, Message(_OVER))
+        self._note(Stage.LEFT, found[_CHANGED], now, Message(_CHANGED))
+        await self._back(found[_OUT], now, Message(_OUT), left=True)
+        await self._back(found[_UNFIT], now, Message(_UNFIT), left=True)
+        await self._back(found[_CUT], now, Message(_CUT))
+        await self._back(found[_RUNS], now, Message(_RUNS))
 
-    def _recognise(self, entry: Ordered, begin_s: float, now: datetime) -> None:
+    def _seen(self, entry: Ordered, jobs: Jobs, i: int, now: datetime) -> str:
+        """Why an order is over by what its job (row ``i``; -1: there is none any more) shows; empty where it is not."""
+        if i < 0 or jobs.state[i] >= JobState.COMPLETED:
+            return _OVER
+        terms = jobs.terms
+        if not jobs.deferrable[i] or (entry.moved and not terms.reach_s[i] > 0):
+            return _OUT
+        if jobs.state[i] != JobState.PENDING:
+            return _RUNS if entry.verb is Verb.MOVE and jobs.state[i] == JobState.RUNNING else ""
+        if entry.verb is Verb.PAUSE and entry.sent < self._began:
+            return _CUT
+        begin_s, partition = float(terms.begin_s[i]), jobs.partitions[i]
+        if entry.verb in TIMED and not entry.sure:
+            self._recognise(entry, begin_s, partition, now)
+            return ""
+        if entry.moved and terms.unfit[i] and partition == entry.where[1]:
+            return _UNFIT
+        if entry.verb in TIMED and _changed(entry, begin_s, partition, now):
+            return _CHANGED
+        return ""
+
+    def _recognise(self, entry: Ordered, begin_s: float, partition: str, now: datetime) -> None:
         """An order of a process that died: was it written?"""
-        if abs(begin_s - entry.value) <= NEAR_S:
+        there = partition == entry.where[1] if entry.verb is Verb.MOVE else abs(begin_s - entry.value) <= NEAR_S
+        if there:
             self._settled(entry, Result.SAME, "found so after a restart", now)
         elif now - entry.sent > (CUT_FOR if entry.sent < self._began else PAUSED_FOR):  # what was just sent may not be read yet
             self._settled(entry, Result.FAILED, "not found after a restart: it was never written", now)
@@ -145,13 +167,15 @@ class Ordering:
         """Write down, send, write down what came of it."""
         known = [self._memory.ordered.get((queue, target)) for target in table.targets]
         # what an older order of ours holds is what must be there, unless the plan says so itself
-        expected = np.array([e.value if e and e.sure and e.verb is table.verb is Verb.BEGIN else math.nan for e in known])
+        timed = table.verb in TIMED
+        expected = np.array([e.value if timed and e and e.sure and e.verb in TIMED and e.value else math.nan for e in known])
         if table.expected is not None:
             expected = np.where(np.isnan(expected), table.expected, expected)
         table = orders(
-            table.verb, table.targets, _not_before(table, known, now), table.texts, undo=table.undo, expected=expected
-        )
-        head = {"plan": plan, "queue": queue, "verb": table.verb, "targets": list(table.targets)}
+            table.verb, table.targets, _not_before(table, known, now), table.texts, undo=table.undo, expected=expected,
+            where=table.where,
+        )  # fmt: skip
+        head = {"plan": plan, "queue": queue, "verb": table.verb, "targets": list(table.targets), **_places(table.where)}
         values, until = table.values.tolist(), [_until(table, i, now).isoformat() for i in range(len(table))]
         before = [None if math.isnan(value) else value for value in expected.tolist()]
         texts = list(table.texts)
@@ -178,8 +202,8 @@ class Ordering:
     ) -> list[Outcome]:
         """Take orders back, table by table; what has no way back is let go of."""
         groups: dict[tuple[str, Verb], list[Ordered]] = defaultdict(list)
-        for entry in entries:
-            groups[entry.queue, entry.verb].append(entry)
+        for entry in entries:  # what was moved goes home, whatever it was told since
+            groups[entry.queue, Verb.MOVE if entry.moved else entry.verb].append(entry)
         parts = [(key, group[k : k + BATCH]) for key, group in groups.items() for k in range(0, len(group), BATCH)]
         return [await self._back_one(*key, part, now, why, left) for key, part in parts]
 
@@ -195,7 +219,9 @@ class Ordering:
         got = await self._asked(queue, _backwards(verb, group, now, left), now)
         ends: dict[tuple[Stage, str], list[Ordered]] = defaultdict(list)
         for entry, result, said in zip(group, got.results, got.why, strict=True):
-            ends[_end_of(result, left), said].append(entry)
+            # what is not as it was read, was let go since then: the owner's begin time may be back already
+            gone = entry.plan == _STRAY and result is Result.REFUSED
+            ends[Stage.REVERTED if gone else _end_of(result, left), said].append(entry)
         stuck = False
         for (stage, said), ended in ends.items():
             fresh = [entry for entry in ended if not (stage is Stage.REVERT_FAILED and entry.stuck)]
@@ -215,7 +241,8 @@ class Ordering:
         for (plan, queue, verb), group in groups.items():
             head = {"stage": stage, "plan": plan, "queue": queue, "verb": verb, "targets": [entry.target for entry in group]}
             values, before = [entry.value for entry in group], [entry.before for entry in group]
-            self._write(stage, {**head, "values": values, "before": before, "why": message(why)}, now)
+            moved = _places([entry.where for entry in group]) if any(entry.moved for entry in group) else {}
+            self._write(stage, {**head, **moved, "values": values, "before": before, "why": message(why)}, now)
 
     def _write(self, stage: Stage, record: Mapping[str, Any], now: datetime) -> None:
         """Kept first; then it counts."""
@@ -230,33 +257,43 @@ def _parts(table: Orders, rows: list[int]) -> Iterable[Orders]:
         at = rows[k : k + BATCH]
         targets, texts = [table.targets[i] for i in at], [table.texts[i] for i in at]
         expected = None if table.expected is None else table.expected[at]
-        yield orders(table.verb, targets, table.values[at], texts, undo=table.undo, expected=expected)
+        where = [table.where[i] for i in at] if table.where else ()
+        yield orders(table.verb, targets, table.values[at], texts, undo=table.undo, expected=expected, where=where)
 
 
 def _until(table: Orders, i: int, now: datetime) -> datetime:
     """When an order is over at the latest: a begin time at its time, a pause soon unless a begin time follows."""
-    if table.verb is Verb.BEGIN:
-        return max(datetime.fromtimestamp(float(table.values[i]), now.tzinfo), now)
+    if table.verb in TIMED:
+        begin = max(datetime.fromtimestamp(float(table.values[i]), now.tzinfo), now)
+        return begin + MOVED_FOR if table.verb is Verb.MOVE else begin
     return now + (PAUSED_FOR if table.verb is Verb.PAUSE else HELD_FOR)
 
 
 def _not_before(table: Orders, known: Sequence[Ordered | None], now: datetime) -> Floats:
     """The values of a table; a begin time never before the one that the owner had set, however often ours has changed."""
-    if table.verb is not Verb.BEGIN:
+    if table.verb not in TIMED:
         return table.values
-    own = np.array([entry.before if entry and entry.verb is Verb.BEGIN else math.nan for entry in known])
+    own = np.array([entry.before if entry and entry.verb in TIMED else math.nan for entry in known])
     return np.where(own > now.timestamp(), np.fmax(table.values, own), table.values)
 
 
 def _nothing_left(entry: Ordered, now: datetime) -> bool:
     """A begin time that is over before it was read back."""
-    return entry.verb is Verb.BEGIN and not entry.value > now.timestamp()
+    return entry.verb is Verb.BEGIN and not entry.moved and not entry.value > now.timestamp()
 
 
-def _moved(entry: Ordered, begin_s: float, now: datetime) -> bool:
-    """Whether somebody has changed a begin time of ours. That of a job that rests after a requeue may be later than asked."""
-    soon = entry.until <= now or now - entry.sent < PAUSED_FOR
-    return not soon and not abs(begin_s - entry.value) <= NEAR_S
+def _changed(entry: Ordered, begin_s: float, partition: str, now: datetime) -> bool:
+    """Whether somebody has changed a begin time or a partition of ours. The begin time of a job that rests after a requeue may
+    be later than asked."""
+    if entry.until <= now or now - entry.sent < PAUSED_FOR:
+        return False
+    elsewhere = entry.moved and partition != entry.where[1]
+    return elsewhere or (entry.value > now.timestamp() and not abs(begin_s - entry.value) <= NEAR_S)
+
+
+def _places(where: Sequence[Where]) -> dict[str, Any]:
+    """Partitions as a record has them, where there are any."""
+    return {"where": [list(one) for one in where]} if where else {}
 
 
 def _backwards(verb: Verb, group: Sequence[Ordered], now: datetime, left: bool) -> Orders:
@@ -265,12 +302,19 @@ def _backwards(verb: Verb, group: Sequence[Ordered], now: datetime, left: bool) 
     texts = [entry.said if verb in _WORDS else "" for entry in group]
     before = np.array([entry.before for entry in group])
     values: np.ndarray[Any, np.dtype[np.float64]] = before
-    if _BACK[verb] is Verb.BEGIN:
-        values = np.where(before > now.timestamp(), before, 0.0) if verb is Verb.BEGIN else np.zeros(len(group))
-    guarded = verb in (Verb.BEGIN, Verb.PRIORITY, Verb.WEIGHT) and not left
-    over = np.array([entry.until <= now for entry in group])
-    expected = np.where(over, math.nan, [entry.value for entry in group]) if guarded else None
-    return orders(_BACK[verb], targets, values, texts, undo=True, expected=expected)
+    if _BACK[verb] in TIMED:
+        own = np.array([entry.moved or entry.verb in TIMED for entry in group])
+        values = np.where(own & (before > now.timestamp()), before, 0.0)
+    guarded = verb in (*TIMED, Verb.PRIORITY, Verb.WEIGHT) and not left
+    free = np.array([entry.until <= now or not _is_value(entry, now) for entry in group])
+    expected = np.where(free, math.nan, [entry.value for entry in group]) if guarded else None
+    where = [(entry.where[1], entry.where[0]) for entry in group] if verb is Verb.MOVE else ()
+    return orders(_BACK[verb], targets, values, texts, undo=True, expected=expected, where=where)
+
+
+def _is_value(entry: Ordered, now: datetime) -> bool:
+    """Whether what a job shows must be what it was told: not after a move that failed, or one without a time."""
+    return entry.verb is not Verb.MOVE or (entry.value > now.timestamp() and not entry.stuck)
 
 
 def _end_of(result: Result, left: bool) -> Stage:

@@ -95,8 +95,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action that was begun, by whichever plan."""
+    """An action that was begun, by whichever plan. ``moved``: it set another value than there was, and did not renew one."""
 
     asset: str
     metric: str
     time: datetime
+    moved: bool = True

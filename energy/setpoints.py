@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from energy.levers import believed
-from energy.memory import Memory, Open
+from energy.memory import Memory, Open, moved
 from energy.notes import TOPIC, Outcome, Stage, effect, message, plain, refusals
 from energy.plan import Done, Mode, Plan, Verdict
 from twin.errors import SourceError
@@ -115,7 +115,7 @@ class Setpoints:
             del self._memory.open[older.action.key]
         entry = Open(plan.key, action, base, action.value, now)
         self._memory.open[action.key] = entry
-        self._memory.done.append(Done(action.asset, action.metric, now))
+        self._memory.done.append(Done(action.asset, action.metric, now, moved(current, action.value)))
         self._memory.remember(plan.key, Stage.BEGUN)
         details: dict[str, Any] = {
             "from": current,

@@ -1,7 +1,7 @@
 """Live frames between the processes of one centre, over an MQTT broker: each hears what the others measured or worked out.
 
-What goes over the broker is only the present: it is sent once, at most once, and what a slow broker leaves waiting too long is
-dropped, oldest first, and counted. History goes to the store.
+What goes over the broker is only the present: it is sent once, at most once, and what a slow broker, or we, leave waiting too
+long is dropped, oldest first, and counted. History goes to the store.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from twin.site import Site
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 64  # batches
+MAX_WAITING = 64  # batches, to be sent or to be looked at
 MAX_BATCH_BYTES = 64 * 2**20  # after unpacking
 AGAIN_S, CLOSE_S = 1.0, 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,6 +102,21 @@ class Codec:
         return frames
 
 
+class _Heard(asyncio.Queue[Any]):
+    """Messages that came and were not looked at yet; at its bound the oldest goes, and ``dropped`` is told."""
+
+    def __init__(self, maxsize: int, dropped: Callable[[], None]) -> None:
+        super().__init__(maxsize)
+        self._dropped = dropped
+
+    def put_nowait(self, item: Any) -> None:
+        """Take in ``item``."""
+        if self.full():
+            self.get_nowait()
+            self._dropped()
+        super().put_nowait(item)
+
+
 class Broker:
     """Says what this process has to say and hears the others, from ``start`` to ``close``. ``put`` is for any thread.
 
@@ -157,8 +173,16 @@ class Broker:
         at = self._address
         secret = read_secret(at.password_file) if at.password_file else None
         tls = self._mqtt.TLSParameters(ca_certs=str(at.ca_file)) if at.ca_file else None
+        bounded: Any = partial(_Heard, dropped=self._drop)
         async with self._mqtt.Client(
-            at.host, at.port, username=at.user or None, password=secret, identifier=f"icctwin-{self._me}", tls_params=tls
+            at.host,
+            at.port,
+            username=at.user or None,
+            password=secret,
+            identifier=f"icctwin-{self._me}",
+            tls_params=tls,
+            queue_type=bounded,
+            max_queued_incoming_messages=MAX_WAITING,
         ) as client:
             self.connected = True
             await client.subscribe(f"{self._base}/#", qos=0)
@@ -174,8 +198,9 @@ class Broker:
                     raise error
 
     async def _listen(self, client: Any) -> None:
+        mine = f"{self._base}/{self._me}"
         async for message in client.messages:
-            if not message.topic.matches(f"{self._base}/{self._me}"):
+            if message.topic.value != mine:  # its own way to compare leaves nine objects that only a collection finds
                 self._hear(bytes(message.payload))
 
     async def _talk(self, client: Any, every_s: float) -> None:
@@ -187,6 +212,9 @@ class Broker:
                 await client.publish(f"{self._base}/{self._me}", self._codec.pack(frames), qos=0)
                 self.sent += 1
             await asyncio.sleep(every_s)
+
+    def _drop(self) -> None:
+        self.dropped += 1
 
     def _hear(self, payload: bytes) -> None:
         try:

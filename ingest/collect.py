@@ -13,6 +13,7 @@ from ingest.events import Detector
 from ingest.gather import MAX_WAITING, Gathered, Gatherer
 from ingest.judge import Judge, doubts
 from ingest.mappings.pool import Pooled, Reading
+from ingest.patience import Patience
 from ingest.push import Batch
 from ingest.registry import Inlet
 from twin.errors import SourceError
@@ -165,7 +166,7 @@ class Collector:
             async with self._at_once:
                 started_s = loop.time()
                 limit_s = min(max(source.every_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
-                async with asyncio.timeout(limit_s):
+                async with Patience(limit_s):
                     answer = await (source.poll(now) if (pooled := self._pooled[i]) is None else pooled.read_page(now))
             self._poll_s[i] = loop.time() - started_s
             self._deliver(i, answer)

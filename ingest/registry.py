@@ -37,6 +37,14 @@ class Opened:
     askers: Sequence[Asker] = ()
 
 
+def no_node(where: str, node: str, site: Site) -> Problem:
+    """``node``, which the configuration names at ``where``, is no node of ``site``."""
+    known = site.ids_of("node")
+    shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+    does = "name one of them, or take the source away" if known else "add one to the assets, or take the source away"
+    return Problem(where, f"node {node!r} is no node of the site (known: {shown or 'none'}); {does}")
+
+
 class Inlet(Protocol):
     """A source that others push into; requests come through the faces."""
 

@@ -170,7 +170,25 @@ PLACES_OF_QUANTITIES = (
     "energy",
 )
 # Units of physics that no metric has, and names that every book gives to a number without a unit.
-MORE_UNITS = ("kg", "m", "m2", "m3", "va", "m3ps", "kgpm3", "jpkgk", "wpk", "jpk", "per_k", "per_h", "ntu", "cop", "exponent")
+MORE_UNITS = (
+    "kg",
+    "m",
+    "m2",
+    "m3",
+    "va",
+    "m3ps",
+    "kgpm3",
+    "jpkgk",
+    "wpk",
+    "jpk",
+    "per_k",
+    "per_h",
+    "per_gb",
+    "per_byte",
+    "ntu",
+    "cop",
+    "exponent",
+)
 # Numbers that carry no unit in the name, and why.
 BARE = {
     "units": "how many machines",
@@ -333,10 +351,11 @@ _LOCK_LINE = re.compile(
 def locks(tree: Path) -> Found:
     """Each lock is pins and hashes and nothing else (so no host can be in it), and agrees with ``pyproject.toml``."""
     project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-    groups = project["dependency-groups"]
+    groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
     wanted = {
         "requirements.txt": project["project"]["dependencies"],
-        "requirements-field.txt": [r for extra in project["project"]["optional-dependencies"].values() for r in extra],
+        "requirements-field.txt": [r for extra in extras.values() for r in extra],
+        "requirements-image.txt": [r for name, extra in extras.items() if name != "scene" for r in extra],
         "requirements-dev.txt": groups["dev"],
         "requirements-setup.txt": [*groups["setup"], *project["build-system"]["requires"]],
     }

@@ -1,7 +1,6 @@
 """Real servers for tests, with their data in a temporary folder."""
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from store_model import MEMORY
 
 from ui.benches import peers
 from ui.benches.demo import free_port
-from ui.benches.slurm_server import SlurmServer, lacking, slurm_server
+from ui.benches.slurm_server import SlurmServer, free_ports, lacking, slurm_server
 
 __all__ = ["alertmanager", "data_folder", "free_port", "influxd", "needs", "running_slurm", "victoria_metrics"]
 
@@ -46,17 +45,16 @@ def victoria_metrics(*more: str) -> Iterator[str]:
         yield url
 
 
-_slurms = iter(range(1000))
-
-
 @contextmanager
-def running_slurm(nodes: int) -> Iterator[SlurmServer]:
-    """A real Slurm of so many nodes; the test is skipped where this machine has none. Its folder is not pytest's, which is
-    closed to others each time a run begins: slurmrestd works as nobody."""
+def running_slurm(nodes: int, apart: int = 0) -> Iterator[SlurmServer]:
+    """A real Slurm of so many nodes, the last ``apart`` in a partition of their own; the test is skipped where this machine has
+    none. Its folder is not pytest's, which is closed to others each time a run begins: slurmrestd works as nobody."""
     if lack := lacking():
         pytest.skip(f"a real Slurm needs {lack}")
-    port = 18_000 + (os.getpid() % 400) * 30 + next(_slurms) % 2 * 15
-    with tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder, slurm_server(Path(folder), port, nodes) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder,
+        slurm_server(Path(folder), free_ports(), nodes, apart) as server,
+    ):
         yield server
 
 

@@ -14,6 +14,7 @@ from energy.plan import Mode
 from ingest.registry import Opened
 from ingest.stores.records import open_records
 from twin.load import Row, build_site
+from twin.message import Message
 from twin.state import State
 from ui.acting import Acting
 from ui.cli import main
@@ -187,3 +188,23 @@ def test_commands_say_what_people_want(tmp_path, capsys):
     records.close()
     assert said == ["stop", "go", "approve"]
     assert main(["approve", "p1", "--link", "https://twin", "--hours", "99", *config]) == 2
+
+
+class Withdraws(Proposes):
+    """One that may take back what it has in force."""
+
+    why = None
+
+    def withdraw(self, site, state, now):
+        return self.why
+
+
+async def test_a_lever_takes_back_what_it_has_in_force_within_a_minute(house, tmp_path):
+    lever = Withdraws(replace(house.plan, key="job_start:p1"))
+    house.acting = Acting(house.live, lambda frames: None, [house.slurm], {}, tmp_path, levers={"job_start": lever})
+    await house.act()
+    await house.acting.reverts(house.clock.now())
+    assert set(house.slurm.begin) == {"0", "1"}
+    lever.why = Message("no more")
+    await house.acting.reverts(house.clock.now())
+    assert house.slurm.begin == {}

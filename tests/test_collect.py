@@ -1,6 +1,7 @@
 """Polling, judging and spooling: what the world does wrong is counted and shown, and the rest goes on."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -82,6 +83,27 @@ async def test_a_source_that_hangs_ends_within_its_time_and_does_not_hold_the_ot
     assert state.one("weather", "wet_bulb_c", clock.now()) == 20
     await collector.drain()
     assert "no answer within 0.05 s" in collector.reasons["s1"]
+
+
+async def test_time_in_which_we_were_held_up_ourselves_is_not_the_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand pages that are read for the first time hold the loop for longer than the second that an answer may take."""
+    monkeypatch.setattr("ingest.collect.MAX_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ingest.collect.MIN_TIMEOUT_S", 0.1)
+    loop = asyncio.get_running_loop()
+
+    class InTime(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            answered = asyncio.Event()
+            loop.call_later(0.05, answered.set)
+            await answered.wait()
+            return await super().poll(now)
+
+    collector, state, clock = _collector(InTime("s1"), Scripted("s2", "hang"))
+    await collector.tick(clock.now())
+    loop.call_later(0.02, time.sleep, 0.3)
+    await collector.drain()
+    assert state.one("weather", "wet_bulb_c", clock.now()) == 20
+    assert collector.reasons == {"s2": "s2: no answer within 0.1 s; the endpoint or the network is slow"}
 
 
 async def test_a_fault_of_ours_is_raised_once_and_stops_nobody() -> None:

@@ -1,13 +1,16 @@
 """The whole way of an order: the desk's plan to two cooling units over Modbus, read back, undone, or taken back where one
 is deaf."""
 
+from datetime import timedelta
+
 from devices import opened
-from energy_house import NOW, SETPOINT, MemoryRecords
+from energy_house import LIMIT, NOW, SETPOINT, MemoryRecords, a_plan
 from test_energy_act import GOOD, LATE, SITE, Plant, state, yes
-from test_source_modbus import CDU, device, server
+from test_source_modbus import CDU, device, floats, server
 
 from energy.act import Desk, Stage
 from energy.plan import Mode
+from twin.state import State
 
 
 async def held(one):
@@ -50,3 +53,30 @@ async def test_where_one_unit_is_deaf_the_other_is_taken_back_at_once():
     assert outcome.stage is Stage.FAILED
     assert "was told 31 and says 30" in str(outcome.why)
     assert during == [[30], [30]]
+
+
+async def test_how_many_chillers_may_run_is_ordered_over_modbus_read_back_and_given_back():
+    """A plant's controller by the pattern in ``ingest/mappings/modbus/chiller_plant.toml``."""
+    words = {"input": floats(r0=24.1, r2=31.0), "holding": {0: 240, 1: 3}}
+    async with server(device(words)) as port:
+        one = opened("modbus", SITE, targets={f"127.0.0.1:{port}": "pl"}, mapping="chiller_plant")
+        desk = Desk(SITE, MemoryRecords(), one.actuators, NOW)
+        state = State(SITE)
+
+        async def read(now):
+            (frame,) = await one.sources[0].poll(now)
+            state.absorb(frame, now)
+            return frame.values[LIMIT].tolist()
+
+        try:
+            assert await read(NOW) == [3]
+            plan = a_plan(("pl", 2.0), metric=LIMIT)
+            assert (await desk.decide(plan, yes(plan), Mode.AUTO, state, NOW)).stage is Stage.DONE
+            assert await read(LATE) == [2]
+            await desk.revert_due(state, LATE)
+            assert await read(LATE + timedelta(seconds=1)) == [3]
+            wrong = a_plan(("pl", 17.0), metric=LIMIT, key="p2", now=LATE)
+            assert (await desk.decide(wrong, yes(wrong), Mode.AUTO, state, LATE)).stage is Stage.FAILED
+        finally:
+            for source in one.sources:
+                await source.close()

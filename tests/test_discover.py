@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import tomllib
 from contextlib import AsyncExitStack
 
 import aiomqtt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from brokers import broker
 from devices import free_port, site, tcp
+from redfish_mockup import Mockup
 from test_queue_kubernetes import CLUSTER, Api
+from test_source_bms import METADATA
 from test_source_gnmi import Switch, serving
 from test_source_modbus import CDU, device, server
-from test_source_mqtt import METADATA, broker
-from test_source_redfish import Mockup
 from test_source_snmp import snmpd
 
 from ingest.bus_site import compare, site_of_bus
@@ -23,6 +25,7 @@ from ingest.sources.mqtt import bus_of
 from twin.errors import ConfigError, SourceError
 from twin.load import Row, build_site
 from ui.cli import main
+from ui.commands.scrape import add_sources
 from ui.config import load_config
 
 pytestmark = pytest.mark.server
@@ -153,8 +156,19 @@ def test_wrong_usage_is_refused_before_anything_is_asked(words, capsys):
     assert capsys.readouterr().err
 
 
-def test_nobody_there_is_exit_1(capsys):
-    assert main(["discover", f"127.0.0.1:{free_port()}", "--timeout", "0.5", "--only", "prometheus", "modbus"]) == 1
+def test_nobody_there_is_exit_1_and_named(capsys, caplog):
+    nobody = f"127.0.0.1:{free_port()}"
+    assert main(["discover", nobody, "--timeout", "0.5", "--only", "prometheus", "modbus"]) == 1
+    assert f"no answer from {nobody}" in capsys.readouterr().err
+    assert not caplog.records  # no library says it again in its own words
+
+
+@pytest.mark.parametrize(("node", "placed"), [("node", True), ("gone", False)])
+def test_a_target_on_this_machine_is_of_its_node_where_the_site_has_that_node(node, placed, tmp_path):
+    config = tmp_path / "site.toml"
+    config.write_text(f'[[source]]\nname = "here"\ntype = "host"\nnode = "{node}"\n')
+    add_sources(config, [{"name": "gpus", "type": "prometheus", "targets": ["127.0.0.1:9400"]}], site())
+    assert ("node" in tomllib.loads(config.read_text())["source"][1]) == placed
 
 
 async def test_the_bus_builds_links_through_what_is_no_asset_and_checks_a_sites(tmp_path):

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from energy_house import NOW, SETPOINT, Physics, a_plan, hall, read
+from energy_house import LIMIT, NOW, SETPOINT, Physics, a_plan, hall, read
 from small import rows
 
 from analytics.alerts import Alert, Phase, Severity
 from energy.guard import RULES, Limits, guard
 from energy.plan import Done, Effect, Plan
 from energy.reach import cooled_share
-from twin.frame import Frame
+from twin.frame import Frame, frame_of
 from twin.load import build_site
 from twin.message import Message
 from twin.state import State
@@ -22,15 +22,26 @@ from twin.state import State
 SITE = hall()
 STATE = read(SITE, Physics(), 24.0, 30.0)
 GOOD = a_plan(("c1", 31.0), ("c2", 30.5))
+STAGED = hall(chillers=3)
+REST = a_plan(("pl", 2.0), metric=LIMIT)
 
 
 def said(plan: Plan = GOOD, state: State = STATE, alerts: Sequence[Alert] = (), **more: Any) -> list[str]:
     """Names of the rules that refuse ``plan``."""
     history = more.pop("history", ())
-    verdict = guard(plan, SITE, state, alerts, NOW, Limits(**more), history)
+    verdict = guard(plan, state.site, state, alerts, NOW, Limits(**more), history)
     assert all(str(refusal.why) for refusal in verdict.refusals)  # every message fits its parameters
     assert verdict.allowed == (not verdict.refusals)
     return [refusal.rule for refusal in verdict.refusals]
+
+
+def staged(power_w: float = 3000.0, over_k: float = 0.2) -> State:
+    """Three chillers on one loop, of which three may run; ``power_w`` of all, evenly, at 2,500 W of rating each."""
+    state = read(STAGED, Physics(), 24.0, 30.0, NOW - timedelta(seconds=2))
+    state.absorb(Frame("chiller", NOW, STAGED.all_rows("chiller"), {"power_w": np.full(3, power_w / 3)}), NOW)
+    loop = {LIMIT: 3.0, "supply_temp_c": 24.0 + over_k, SETPOINT: 24.0}
+    state.absorb(frame_of("loop", NOW, 0, **loop), NOW)
+    return state
 
 
 def alert(asset: str, severity: Severity = Severity.WARNING, phase: Phase = Phase.FIRING) -> Alert:
@@ -60,6 +71,8 @@ def test_every_rule_refuses_its_own_fault() -> None:
         "bounds": said(bounds={("cdu", SETPOINT): (20.0, 30.7)}),
         "step": said(a_plan(("c1", 31.01))),
         "dwell": said(history=(Done("c2", SETPOINT, NOW - timedelta(seconds=1799)),)),
+        "chiller_dwell": said(REST, staged(), history=(Done("pl", LIMIT, NOW - timedelta(seconds=5399)),)),
+        "chillers": said(a_plan(("pl", 0.0), metric=LIMIT), staged()),
         "rate": said(history=[Done(f"x{i}", SETPOINT, NOW - timedelta(minutes=59)) for i in range(23)]),
         "end": said(longest_s=3600.0),
         "stale": said(state=stale),
@@ -67,6 +80,32 @@ def test_every_rule_refuses_its_own_fault() -> None:
     }
     assert set(faults) == set(RULES)
     assert {name: found for name, found in faults.items() if set(found) != {name}} == {}
+
+
+@pytest.mark.parametrize(
+    ("most", "power_w", "over_k", "refused"),
+    [
+        (2.0, 3000.0, 0.2, []),  # two of three for a load of 1.2
+        (1.0, 3000.0, 0.2, ["chillers"]),  # too few for it
+        (1.0, 600.0, 0.2, ["chillers"]),  # enough, but two that run would stop at once
+        (2.5, 3000.0, 0.2, ["chillers"]),  # no number of chillers
+        (2.0, 3000.0, 1.1, ["chillers"]),  # plant water is not held
+        (3.0, 3000.0, 5.0, []),  # to let more run is always right
+        (2.0, np.nan, 0.2, ["chillers"]),  # one of them is silent
+    ],
+)
+def test_chillers_are_held_back_by_what_their_meters_say(
+    most: float, power_w: float, over_k: float, refused: list[str]
+) -> None:
+    assert said(a_plan(("pl", most), metric=LIMIT), staged(power_w, over_k)) == refused
+
+
+def test_a_renewed_number_of_chillers_is_no_change() -> None:
+    changed, renewed = (Done("pl", LIMIT, NOW - timedelta(minutes=31 + 15 * i), moved=not i) for i in (0, 1))
+    keep = a_plan(("pl", 3.0), metric=LIMIT)
+    assert said(keep, staged(), history=(changed,)) == []
+    assert said(REST, staged(), history=(changed,)) == ["chiller_dwell"]
+    assert said(REST, staged(), history=(renewed,)) == []
 
 
 def test_bounds_of_the_metric_table_hold_whatever_the_operator_wrote() -> None:

@@ -9,7 +9,7 @@ from energy_house import NOW, MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.ledger_jobs import Ran, Watcher, account, book_jobs
+from energy.ledger_jobs import Ran, Watcher, account, book_jobs, one_ground
 from energy.levers.jobs_ahead import GPU_W
 from twin.job import Jobs, JobState
 from twin.order import Terms
@@ -30,17 +30,17 @@ def ran(*rows):
 
 
 def test_a_job_that_waited_for_the_clean_hours_saved_what_it_saved():
-    found = account(ran((0.0, 6.0, 6.0, 2.0, 8), (0.0, None, 0.0, 1.0, 8)), 32, TIME_S, FALLS)
+    found = account(ran((0.0, 6.0, 6.0, 2.0, 8), (0.0, None, 0.0, 1.0, 8)), one_ground(32, TIME_S, FALLS))
     assert found.would_s.tolist() == [T, T]
     assert found.change.tolist() == pytest.approx([-8 * GPU_W / 1e3 * 2 * 300, 0.0])
     assert found.low[0] == found.change[0] == found.high[0]  # the replay was exact
-    lost = account(ran((7.0, 9.0, 9.0, 2.0, 8)), 32, TIME_S, FALLS[::-1].copy() + np.arange(48))
+    lost = account(ran((7.0, 9.0, 9.0, 2.0, 8)), one_ground(32, TIME_S, FALLS[::-1].copy() + np.arange(48)))
     assert lost.change[0] > 0
 
 
 def test_who_was_held_up_by_others_that_moved_counts_too():
     """One node: we moved the first job into the hours of the second, which had to wait for its end."""
-    found = account(ran((0.0, 6.0, 6.0, 4.0, 8), (8.0, None, 10.0, 2.0, 8)), 8, TIME_S, FALLS + np.arange(48))
+    found = account(ran((0.0, 6.0, 6.0, 4.0, 8), (8.0, None, 10.0, 2.0, 8)), one_ground(8, TIME_S, FALLS + np.arange(48)))
     assert found.would_s.tolist() == [T, T + 8 * HOUR]
     assert found.change[0] < 0 < found.change[1]
 
@@ -48,7 +48,7 @@ def test_who_was_held_up_by_others_that_moved_counts_too():
 def test_what_the_replay_misses_is_the_uncertainty():
     """Jobs that started later than the replay with us has them, each by another lag."""
     lags = np.array([0.0, 1.0, 2.0, 3.0])
-    found = account(ran(*[(0.0, 6.0, 6.0 + lag, 2.0, 2) for lag in lags]), 32, TIME_S, FALLS + np.arange(48.0))
+    found = account(ran(*[(0.0, 6.0, 6.0 + lag, 2.0, 2) for lag in lags]), one_ground(32, TIME_S, FALLS + np.arange(48.0)))
     assert found.error_s == pytest.approx(1.2816 * lags.std(ddof=1) * HOUR)
     assert (found.low < found.change).any()
     assert (found.change < found.high).any()
@@ -68,7 +68,7 @@ def test_parts_sum_to_the_whole_and_energy_is_the_same(rows, seed):
     rng = np.random.Generator(np.random.PCG64(seed))
     time_s = T + HOUR * np.arange(-24, 96)
     values = rng.uniform(20, 500, len(time_s))
-    found = account(table, 16, time_s, values)
+    found = account(table, one_ground(16, time_s, values))
 
     def carbon(start_s):
         """On a grid of minutes, apart from the ledger's own integral."""
@@ -82,7 +82,7 @@ def test_parts_sum_to_the_whole_and_energy_is_the_same(rows, seed):
     assert (found.low <= found.change).all()
     assert (found.change <= found.high).all()
     unmoved = replace(table, begin_s=np.full(len(table), np.nan))
-    assert not account(unmoved, 16, time_s, values).change.any()
+    assert not account(unmoved, one_ground(16, time_s, values)).change.any()
 
 
 def queue(state, start=np.nan, end=np.nan, begin=np.nan, noted=0):
@@ -110,9 +110,9 @@ def test_from_the_queue_to_the_entry_and_nothing_twice():
     for _ in range(2):
         watcher.see("slurm", over, late)
         Watcher(records).see("slurm", over, late)  # also the next process
-    booked = book_jobs(records, "slurm", 32, "carbon_gco2_per_kwh", TIME_S, FALLS, late)
+    booked = book_jobs(records, "slurm", "carbon_gco2_per_kwh", one_ground(32, TIME_S, FALLS), late)
     (entry,) = booked
     assert (entry["plan"], entry["note"], entry["would_s"]) == ("p1", "saved", T + 300)
     assert entry["change"] == pytest.approx(-8 * GPU_W / 1e3 * 2 * 300)
-    assert book_jobs(records, "slurm", 32, "carbon_gco2_per_kwh", TIME_S, FALLS, late) == []
+    assert book_jobs(records, "slurm", "carbon_gco2_per_kwh", one_ground(32, TIME_S, FALLS), late) == []
     assert sum(topic == "ran" for _, topic, _, _ in records.all) == 1

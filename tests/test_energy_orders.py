@@ -125,6 +125,22 @@ async def test_a_begin_time_ends_by_itself_and_its_words_are_cleared_away():
     assert first["gain"]["change_frac"] == -0.2
 
 
+async def test_an_owners_begin_time_that_is_back_is_not_taken_for_a_stray_by_an_old_list():
+    slurm, records = Scheduler(), MemoryRecords()
+    slurm.begin["0"] = T + HOUR
+    d = desk(slurm, records)
+    await auto(d, plan(orders(Verb.BEGIN, ["0"], T + 6 * HOUR, "waits", expected=np.array([T + HOUR]))))
+    old = slurm.jobs()
+    await d.revert_orders(NOW, all_now=True)
+    assert slurm.begin == {"0": T + HOUR}
+    await d.release_strays("slurm", old, NOW)
+    assert slurm.begin == {"0": T + HOUR}
+    assert d.hands_off("slurm") == frozenset()
+    slurm.begin["1"], slurm.noted = T + 2 * HOUR, {"1"}  # of a process whose records are lost
+    await d.release_strays("slurm", slurm.jobs(), NOW)
+    assert slurm.begin == {"0": T + HOUR}
+
+
 async def test_whoever_takes_a_job_out_or_changes_it_has_it_for_good():
     slurm, records = Scheduler(), MemoryRecords()
     d = desk(slurm, records)

@@ -23,7 +23,7 @@ from energy.baseline import Verdict, saving
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.errors import ConfigError
-from twin.frame import Frame
+from twin.frame import Frame, Origin
 from twin.ports import Records, Store
 from twin.site import Site
 from twin.state import State
@@ -111,6 +111,27 @@ def test_sums_are_those_of_the_store(report: Report) -> None:
     assert found["busy_frac"] == pytest.approx(0.45, rel=1e-9)
     facility = next(figure for figure in report.sections[0].figures if figure.key == "facility_kwh")
     assert facility.change_frac == pytest.approx(0.1, rel=1e-9)
+
+
+def test_a_centre_that_reads_only_its_gpus_has_a_report_of_them(tmp_path: Path) -> None:
+    """The first week of many: no facility meter, so no PUE, cost or carbon, and nothing of it made up."""
+    site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    frames: list[Frame] = []
+    for k in range(7 * 96):
+        at = WEEK.start + timedelta(minutes=15 * k)
+        frames.append(Frame("gpu", at, site.all_rows("gpu"), {"util_frac": np.full(16, 0.5)}))
+        modelled = Frame("site", at, np.array([0], dtype=np.int32), {"it_power_w": np.array([10_000.0])}, Origin.MODELLED)
+        frames += [modelled] if k < 4 * 96 else []
+    store.append(frames)
+    made = compose(gather(site, store, records, WEEK, Given()))
+    found = figures(made)
+    assert found["it_read_kwh"] == pytest.approx(10.0 * 96, rel=1e-9)
+    assert found["busy_frac"] == pytest.approx(0.5, rel=1e-9)
+    assert not {"pue_limit_ratio", "cost", "carbon_location_kg", "kwh_per_gpu_h"} & set(found)
+    assert np.isnan([found["facility_kwh"], found["it_kwh"], found["pue_ratio"]]).all()
+    assert made.said[0].text.startswith("IT took {kwh:,.1f} kWh. Nothing says what the whole centre took in")
+    assert made.said[-1].params == {"read": pytest.approx(4 / 7)}
 
 
 def test_parts_sum_to_the_meter_to_the_watt_hour(report: Report) -> None:

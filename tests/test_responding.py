@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from brokers import broker, device
 from devices import opened
 from energy_house import NOW
 from faces_harness import Hands
 from small import rows
-from test_source_mqtt import broker, device
 
 from energy.plan import Mode
 from ingest.stores import open_store

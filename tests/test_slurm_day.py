@@ -2,17 +2,15 @@
 are paused; icctwin is killed ten times, slurmctld restarted twice. What happened is taken from Slurm's log and job records; the
 audit must explain it."""
 
-import re
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from servers import running_slurm
 
-from energy.memory import Memory, take
 from energy.notes import Stage
 from twin.order import Verb
+from ui.benches.slurm_check import after_out, changes, due_s, job_of, judge, touched, unexplained, unreleased
 from ui.benches.slurm_day import PAST_SLOTS, DayRun
 from ui.benches.slurm_jobs import DAY_SLOTS, SLOT_S, read_carbon, wanted_jobs
 
@@ -32,19 +30,6 @@ def day(tmp_path_factory, fixtures):
         yield DayRun(server, tmp_path_factory.mktemp("acting"), carbon, wanted).run(KILLS, RESTARTS)
 
 
-def ordered(day, *stages):
-    """Job -> how often the audit says that something of it was to be written."""
-    found = Counter()
-    for record in day.audit:
-        if record["stage"] in stages and "targets" in record:
-            found.update(record["targets"])
-    return found
-
-
-def job_of(day):
-    return {str(job["job_id"]): job for job in day.jobs}
-
-
 def test_the_day_was_what_it_should_be(day):
     assert (len(day.jobs), day.killed, day.controller_restarts) == (JOBS, KILLS, RESTARTS)
     assert day.killed_mid_write >= KILLS // 2
@@ -53,42 +38,29 @@ def test_the_day_was_what_it_should_be(day):
 
 
 def test_no_job_is_touched_whose_owner_has_not_agreed(day):
-    touched = set(ordered(day, "begun", "reverting"))
-    changed = set(re.findall(r"_update_job: setting \w+ to .* for JobId=(\d+)", day.log))
-    plain = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "plain"}
-    assert len(plain) > 20
-    assert not plain & (touched | changed)
+    assert sum(one.kind == "plain" for one in day.wanted) > 20
+    assert touched(day) == []
 
 
 def test_who_takes_a_job_out_is_heard_and_it_is_not_ordered_again(day):
-    out = {job for job, one in zip(day.ids, day.wanted, strict=True) if one.kind == "out"}
-    lines = day.log.splitlines()
-    heard = 0
-    for job in out:
-        said = [i for i, line in enumerate(lines) if line.endswith(f"setting comment to icctwin:off for JobId={job}")]
-        if not said:
-            continue  # it was over before
-        heard += 1
-        later = [line for line in lines[said[0] + 1 :] if re.search(rf"setting begin to .* for JobId={job}$", line)]
-        assert len(later) <= 1  # let go, once
+    heard = after_out(day)  # the others were over before
+    assert heard
+    for job, count in heard.items():
+        assert count <= 1  # let go, once
         assert job_of(day)[job]["comment"] == "icctwin:off"
-    assert heard > 0
 
 
 def test_no_plan_makes_a_job_late(day):
     """By the last begin time that was ordered of each, and by when it really ended."""
-    planned, late = {}, []
+    planned = {}
     for record in day.audit:
         if record["stage"] == "begun" and record["verb"] == Verb.BEGIN:
             planned.update({job: value for job, value in zip(record["targets"], record["values"], strict=True) if value})
     assert len(planned) > 20
     for job, one in zip(day.ids, day.wanted, strict=True):
-        due_s = day.setting.begin_s + (one.at + one.length + one.slack) * SLOT_S
         if job in planned and one.kind != "saves":  # of which part has run
-            assert planned[job] + one.length * SLOT_S <= due_s
-        if one.kind not in ("plain", "out") and job_of(day)[job]["end_time"] > due_s:
-            late.append(job)
-    assert late == []
+            assert planned[job] + one.length * SLOT_S <= due_s(day, one)
+    assert judge(day).late == []
 
 
 def paused(day):
@@ -118,24 +90,13 @@ def test_jobs_that_save_themselves_are_paused_in_dirty_hours_and_lose_no_work(da
 
 
 def test_every_hold_is_released_and_no_words_of_ours_are_left(day):
-    memory = Memory()
-    for record in day.audit:
-        if "targets" in record:
-            take(memory, Stage(record["stage"]), day_time(record), record)
-    assert [key for key in memory.ordered if job_of(day)[key[1]]["job_state"] != "COMPLETED"] == []
-    assert [job["comment"] for job in day.jobs if job["job_state"] in ("PENDING", "RUNNING") and "[" in job["comment"]] == []
-    assert [job["job_id"] for job in day.jobs if job["state_reason"].startswith("JobHeld")] == []
-
-
-def day_time(record):
-    return datetime.fromtimestamp(record["time_s"], UTC)
+    assert unreleased(day) == []
+    assert judge(day).clean
 
 
 def test_the_audit_explains_each_change_that_slurm_saw(day):
-    said = ordered(day, "begun", "reverting")
-    seen = Counter(re.findall(r"_update_job: setting begin to .* for JobId=(\d+)", day.log))
-    assert sum(seen.values()) > 20
-    assert {job: (count, said[job]) for job, count in seen.items() if count > said[job]} == {}
+    assert sum(changes(day).values()) > 20
+    assert unexplained(day) == []
     wrote = defaultdict(list)
     for record in day.audit:
         if record["stage"] == "begun":

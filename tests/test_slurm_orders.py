@@ -76,6 +76,27 @@ async def test_who_has_not_agreed_is_not_touched(slurm, queue, comment):
     assert shown(slurm, job, "%r %k") == f"JobHeldUser {comment}".strip()
 
 
+async def test_who_takes_a_job_out_while_all_are_listed_is_heard(slurm, queue, monkeypatch):
+    rest = queue._scheduler.rest
+    if rest is None:
+        return  # by command there is but the list
+    jobs = [submit(slurm, "--begin=now+3600") for _ in range(12)]  # so many that one list of all would cost less
+    await queue.jobs(datetime.now(UTC))
+    real, said = type(rest).jobs, []
+
+    async def slow(self):
+        found = await real(self)
+        if not said:
+            said.append(slurm.run("scontrol", "update", f"JobId={jobs[0]}", "Comment=icctwin:off"))
+        return found
+
+    monkeypatch.setattr(type(rest), "jobs", slow)
+    got = await queue.order(orders(Verb.BEGIN, jobs, soon().timestamp(), "waits"), datetime.now(UTC))
+    assert said, "it was listed, if only to be read back"
+    assert list(got.results)[1:] == [Result.DONE] * 11
+    assert shown(slurm, jobs[0], "%k") == "icctwin:off"
+
+
 async def test_what_a_person_has_changed_is_left_alone(slurm, queue):
     job, now, until = submit(slurm, "--begin=now+3600"), datetime.now(UTC), soon()
     await queue.order(orders(Verb.BEGIN, [job], until.timestamp(), "waits"), now)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ingest.queues.slurm import Options
-from ingest.queues.slurm_orders import TOGETHER, SlurmOrders
+from ingest.queues.slurm_orders import ALONE, TOGETHER, SlurmOrders
 from twin.errors import SourceError
 from twin.order import Result, Verb, orders
 
@@ -96,8 +96,14 @@ async def test_receipts_stand_in_the_rows_of_their_orders():
 
 @pytest.mark.parametrize("broken", [{1}, {2}, {1, 2}])
 async def test_where_the_list_does_not_come_each_is_asked_for_by_itself(broken):
-    cluster, slurm = made(30)
+    cluster, slurm = made(100)
     cluster.broken = broken
     got = await slurm.order(orders(Verb.BEGIN, list(cluster.table), LATER_S, "waits"), NOW)
-    assert got.count(Result.DONE) == 30
-    assert cluster.calls["one"] == 30 * len(broken)
+    assert got.count(Result.DONE) == 100
+    assert cluster.calls["one"] == 100 * len(broken)
+
+
+async def test_up_to_so_many_are_looked_at_just_before_they_are_written():
+    cluster, slurm = made(ALONE)
+    assert (await slurm.order(orders(Verb.BEGIN, list(cluster.table), LATER_S, "waits"), NOW)).count(Result.DONE) == ALONE
+    assert cluster.calls == {"list": 1, "one": ALONE, "write": ALONE}

@@ -7,11 +7,11 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from brokers import broker, device
 from devices import NOW, opened
 from joserfc import jws
 from joserfc.jwk import ECKey
 from small import rows
-from test_source_mqtt import broker, device
 
 from ingest.answers import MAX_READINGS, Feed, Readings, Snapshots
 from twin.curtail import Informed, Interval, PowerState, Request

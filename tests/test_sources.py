@@ -220,7 +220,7 @@ def test_a_source_whose_node_the_site_lacks_names_those_it_has(type_name):
     module = source_module(type_name)
     more = {"targets": "a", "mapping": "dcgm"} if type_name == "prometheus" else {}
     for node in ("nobody", "g0"):
-        with pytest.raises(ConfigError, match=f"source s: node '{node}' is no node of the site; known: n0"):
+        with pytest.raises(ConfigError, match=f"source s: node '{node}' is no node of the site .known: n0.; name one"):
             module.build("s", module.Options(node=node, **more), site())
 
 

@@ -66,6 +66,12 @@ def test_narrow_columns_take_what_their_decimals_need() -> None:
         assert narrowed(np.array(values)).whole.itemsize == size, values
 
 
+def test_a_column_that_waits_does_not_keep_the_table_that_it_was_cut_from() -> None:
+    """A thousand nodes' frame of 25 metrics stayed whole for the sake of one metric with gaps: 1.4 GB in ten minutes."""
+    table = np.full((25, 1000), math.nan)
+    assert narrowed(table[3]).whole.base is None
+
+
 def test_readings_become_small_and_noise_stays_exact() -> None:
     """Decimals of a slow sensor take well under a byte; a value that only looks like a decimal is not rounded."""
     codec, rng = Codec(), np.random.default_rng(3)

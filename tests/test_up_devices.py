@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from brokers import broker, device
 from devices import free_port
 from processes import get_json
 from test_source_gnmi import T0, Switch, counters, serving
 from test_source_modbus import CDU, server
 from test_source_modbus import device as modbus_device
-from test_source_mqtt import broker, device
 from test_source_snmp import snmpd
 
 from ingest.stores.registry import open_kept

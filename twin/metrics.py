@@ -183,6 +183,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("cdu loop rack chiller tower drycooler", "return_temp_c", -20, 110, 90, "", "liquid coming back from the load"),
     ("cdu loop rack pump", "flow_kgps", 0, 1e4, 90, "", "mass flow of liquid"),
     ("cdu loop", "supply_temp_setpoint_c", 5, 60, 600, "step=1", "supply temperature ordered"),
+    ("loop", "chillers_limit_count", 0, 1000, 600, "step=8", "how many of its chillers its sequence may run at once"),
     ("chiller", "supply_temp_setpoint_c", 2, 40, 600, "step=1", "supply temperature ordered"),
     ("cdu loop rack pump", "diff_pressure_pa", -1e6, 2e6, 90, "", "pressure difference supply to return"),
     ("cdu loop rack", "heat_w", -1e7, 5e8, 90, "", "heat carried by the liquid"),

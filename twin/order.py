@@ -5,7 +5,7 @@ are thousands of them. Each order is idempotent: what already is so is not writt
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -13,12 +13,14 @@ import numpy as np
 from twin.frame import Bytes, Floats
 
 MAX_ORDERS = 5_000  # targets of one table of orders; more is refused
+Where = tuple[str, str]  # names of partitions: from, to
 
 
 class Verb(StrEnum):
     """What is ordered. ``value`` and ``text`` mean what stands beside it."""
 
     BEGIN = "begin"  # a waiting job starts no earlier than value [s since 1970]; 0: as soon as it can. It releases itself.
+    MOVE = "move"  # a waiting job waits in another partition (``where``) and starts no earlier than value, as with BEGIN
     HOLD = "hold"  # a waiting job does not start
     RELEASE = "release"  # a held job may start
     PRIORITY = "priority"  # a waiting job's place: value
@@ -37,8 +39,8 @@ class Verb(StrEnum):
 
 
 OF_JOBS = frozenset(
-    {Verb.BEGIN, Verb.HOLD, Verb.RELEASE, Verb.PRIORITY, Verb.QOS, Verb.COMMENT, Verb.PAUSE, Verb.REQUEUE, Verb.SUSPEND,
-     Verb.RESUME}
+    {Verb.BEGIN, Verb.MOVE, Verb.HOLD, Verb.RELEASE, Verb.PRIORITY, Verb.QOS, Verb.COMMENT, Verb.PAUSE, Verb.REQUEUE,
+     Verb.SUSPEND, Verb.RESUME}
 )  # fmt: skip
 
 
@@ -58,7 +60,8 @@ class Orders:
 
     ``values`` (float64[n]) and ``texts`` by ``verb``; ``undo``: it takes back what we ordered, which an owner need not agree
     to; ``expected``: float64[n], what must be there for it to be touched (NaN: anything), so that what a person has changed
-    meanwhile is left alone.
+    meanwhile is left alone; ``where``: of each that is moved, the partition in which it must be found and the one that it goes
+    to.
     """
 
     verb: Verb
@@ -67,6 +70,7 @@ class Orders:
     texts: Sequence[str]
     undo: bool = False
     expected: Floats | None = None
+    where: Sequence[Where] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -75,6 +79,8 @@ class Orders:
         lengths = {len(self.values), len(self.texts), len(self.targets if self.expected is None else self.expected)}
         if lengths != {len(self.targets)}:
             raise ValueError(f"{len(self.targets)} targets with {sorted(lengths)} values, texts and expectations")
+        if len(self.where) != (len(self.targets) if self.verb is Verb.MOVE else 0):
+            raise ValueError(f"{len(self.where)} ways for {len(self.targets)} targets that are told to {self.verb}")
         if len(self.targets) > MAX_ORDERS:
             raise ValueError(f"{len(self.targets)} orders at once are over {MAX_ORDERS}; give them in parts")
 
@@ -120,11 +126,13 @@ def orders(
     *,
     undo: bool = False,
     expected: Floats | None = None,
+    where: Sequence[Where] = (),
 ) -> Orders:
     """A table of orders; a single value or text counts for all targets."""
     n = len(targets)
     said = [texts] * n if isinstance(texts, str) else list(texts)
-    return Orders(verb, list(targets), np.broadcast_to(np.asarray(values, np.float64), n).copy(), said, undo, expected)
+    numbers = np.broadcast_to(np.asarray(values, np.float64), n).copy()
+    return Orders(verb, list(targets), numbers, said, undo, expected, list(where))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +141,9 @@ class Terms:
 
     ``begin_s``: earliest start (s since 1970, NaN: none); ``held``: 1 where somebody holds it; ``interruptible``: 1 where it
     may be paused; ``noted``: 1 where words of ours stand at it; ``runs_s``: how long the owner expects it to run (NaN: to its
-    limit).
+    limit); ``reach_s``: the longest round trip to where it was submitted at which it may run (0: it stays); ``data_bytes`` that
+    go with it then (NaN: not said); ``unfit``: 1 where the scheduler says that it can never run where it waits. A queue that
+    does not say of the last three moves nothing.
     """
 
     begin_s: Floats
@@ -141,6 +151,15 @@ class Terms:
     interruptible: Bytes
     noted: Bytes
     runs_s: Floats
+    reach_s: Floats = field(default_factory=lambda: np.empty(0))
+    data_bytes: Floats = field(default_factory=lambda: np.empty(0))
+    unfit: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+
+    def __post_init__(self) -> None:
+        n = len(self.begin_s)
+        for name, none in (("reach_s", np.zeros(n)), ("data_bytes", np.full(n, np.nan)), ("unfit", np.zeros(n, np.uint8))):
+            if len(getattr(self, name)) != n:
+                object.__setattr__(self, name, none)  # as the constructor of a frozen class does
 
 
 def no_terms(n: int) -> Terms:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,7 @@ from energy.act import Desk, Outcome
 from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, guard
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
-from energy.levers import LEVERS, Lever, Outlook, QueueNow, no_outlook, open_lever
-from energy.levers.jobs_ahead import pools
+from energy.levers import LEVERS, Lever, Outlook, QueueNow, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
 from energy.trial import book as book_trials
 from energy.trial import rests
@@ -29,6 +29,7 @@ from twin.state import State
 from ui import responding
 from ui.foresight import FIRST
 from ui.onsite import sure_w
+from ui.placing import grounds, on_grids
 from ui.remembering import remind
 from ui.responding import Responding
 from ui.signals import words_of
@@ -36,7 +37,7 @@ from ui.switch import Switch
 from ui.view import Live
 
 log = logging.getLogger(__name__)
-MOVE_WORK = ("job_start", "job_shift")
+MOVE_WORK = ("job_move", "job_shift", "job_start")
 KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 
@@ -82,7 +83,7 @@ class Acting:
         self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish)
         self._made: tuple[tuple[Plan, Verdict], ...] = ()
         self._queues: dict[str, QueueNow] = {}
-        self._signal: SignalAhead | None = None
+        self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
         self._watcher = Watcher(live.records)
         self._stopped = self._reminded = False
         # a task that plans and one that follows must not order the same job at once
@@ -100,18 +101,15 @@ class Acting:
         step_s = self._slots.slot_s
         end = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
         for queue in self._queues.values():
-            usable = float(pools(queue)[0].sum())
-            if queue.name not in self._steered or not np.isfinite(usable) or not self._live.site.count("grid"):
-                continue
-            series = self._series(end - timedelta(days=DAYS), end)
-            known = ~np.isnan(series[1])
-            if known.sum() > 1:
-                values = np.interp(series[0], series[0][known], series[1][known])
-                book_jobs(self._live.records, queue.name, int(usable), self._metric, series[0], values, now)
+            if queue.name in self._steered and self._live.site.count("grid"):
+                start = end - timedelta(days=DAYS)
+                there = grounds(self._live, self._limits.atlas, queue, self._series, start, end)
+                if there is not None:
+                    book_jobs(self._live.records, queue.name, self._metric, there, now)
 
-    def _series(self, start: datetime, end: datetime) -> tuple[Floats, Floats]:
-        """Times and values of the signal's slots."""
-        rows = np.zeros(1, dtype=np.int32)
+    def _series(self, start: datetime, end: datetime, grid: int = 0) -> tuple[Floats, Floats]:
+        """Times and values of the signal's slots; ``grid``: row of whose."""
+        rows = np.array([grid], dtype=np.int32)
         series = self._live.store.series("grid", (self._metric,), start, end, self._slots.slot_s, rows=rows)
         return series.time_s, series.values[self._metric][:, 0]
 
@@ -133,7 +131,7 @@ class Acting:
                 async with self._busy:  # what it brought in force before belongs to an hour in which it acts
                     why = Message("It rests this hour, by the draw of a trial")
                     self._tell(await self.desk.end(f"{name}:", live.state, now, why))
-            plan = await asyncio.to_thread(lever.propose, live.site, live.state, live.jobs, outlook, now)
+            plan = await asyncio.to_thread(lever.propose, live.site, live.state, live.jobs, self._seen_by(name, outlook), now)
             if plan is None:
                 continue
             async with self._busy:
@@ -159,7 +157,7 @@ class Acting:
             self._responding.hear(now)
             if not self._stopped:
                 queues = tuple(
-                    _without(queue, self.desk.hands_off(queue.name))
+                    _without(queue, self.desk.hands_off(queue.name) | frozenset(self._homes(queue.name)))
                     for queue in self._queues.values()
                     if queue.name in self._steered
                 )
@@ -171,7 +169,8 @@ class Acting:
         live, limits = self._live, self._limits
         if self._stopped or self.switch.stopped() is not None:
             limits = _stopped(limits)
-        history, queues = self.desk.history(now), tuple(self._queues.values())
+        history = self.desk.history(now)
+        queues = tuple(replace(queue, homes=self._homes(queue.name)) for queue in self._queues.values())
         return await asyncio.to_thread(guard, plan, live.site, live.state, live.alerts, now, limits, history, queues)
 
     async def _outlook(self, now: datetime) -> Outlook:
@@ -180,7 +179,33 @@ class Acting:
         queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
-        return replace(base, signal=signal, queues=queues, limit_w=self._contracted_w())
+        atlas, grids = self._limits.atlas, dict[str, SignalAhead]()
+        for grid in sorted({one.grid for one in atlas.places}) if queues else ():
+            found = await asyncio.to_thread(self._foreseen, now, self._live.site.row(grid))
+            grids |= {grid: found} if found is not None else {}
+        return replace(base, signal=signal, queues=queues, limit_w=self._contracted_w(), atlas=atlas, grids=grids)
+
+    def _homes(self, queue: str) -> dict[str, str]:
+        """Where each job of a queue was submitted that is elsewhere by our order."""
+        return {entry.target: entry.where[0] for entry in self.desk.ordered if entry.queue == queue and entry.moved}
+
+    def _seen_by(self, lever: str, outlook: Outlook) -> Outlook:
+        """What a lever may move: a job that was moved to another place is its mover's alone, and one in a place on a grid of
+        its own is shifted by that grid's signal, or not at all."""
+        atlas, queues = outlook.atlas, list[QueueNow]()
+        if not atlas.places:
+            return outlook
+        for queue in outlook.queues:
+            homes = self._homes(queue.name)
+            if lever == "job_move":
+                queues.append(replace(queue, homes=homes))
+                continue
+            of = on_grids(atlas, queue, self._live.site.ids_of("grid")[0])
+            for grid in dict.fromkeys(of) if lever in MOVE_WORK else [""]:
+                others = frozenset(job for job, one in zip(queue.jobs.ids, of, strict=True) if one != grid)
+                if not grid or grid in outlook.grids:
+                    queues.append(replace(_without(queue, others | frozenset(homes)), signal=outlook.grids.get(grid)))
+        return replace(outlook, queues=tuple(queues))
 
     def _contracted_w(self) -> float:
         """What the tariff's contract lets the centre draw; infinity where it has none."""
@@ -188,19 +213,21 @@ class Acting:
         demand = None if tariff is None else tariff.demand
         return 1e3 * demand.contracted_kw if demand is not None and demand.contracted_kw > 0 else np.inf
 
-    def _foreseen(self, now: datetime) -> SignalAhead | None:
-        """The signal as it is foreseen; made anew with each slot."""
+    def _foreseen(self, now: datetime, grid: int = 0) -> SignalAhead | None:
+        """The signal of the ``grid``-th grid as it is foreseen; made anew with each slot."""
         slots, name = self._slots, self._metric
         begin_s = now.timestamp() // slots.slot_s * slots.slot_s
-        if self._signal is None or self._signal.begin_s != begin_s:
-            self._signal = None
+        at_s, signal = self._signals.get(grid, (math.nan, None))
+        if signal is None or at_s != begin_s:
+            signal = None
             if self._live.site.count("grid"):
                 end = datetime.fromtimestamp(begin_s, UTC)
                 start = end - timedelta(seconds=slots.past * slots.slot_s)
-                time_s, values = self._series(start, end)
-                words = words_of(self._live, 0, name, now, KNOWN_OVER)
-                self._signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s, words)
-        return self._signal
+                time_s, values = self._series(start, end, grid)
+                words = words_of(self._live, grid, name, now, KNOWN_OVER)
+                signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s, words)
+            self._signals[grid] = (begin_s, signal)
+        return signal
 
     # what is in force
 
@@ -213,12 +240,12 @@ class Acting:
             if halted is not None and not self._stopped:
                 log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
                 self._tell(await self.desk.revert_due(self._live.state, now, all_now=True))
-            self._stopped = halted is not None
+            was, self._stopped = self._stopped, halted is not None
             for queue in self._queues.values():
                 if queue.name in self._steered:
                     # schedulers take their time: each order is judged by the clock as it then stands
                     await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
-                    if self._stopped:
+                    if self._stopped and was:  # by a list that was not read before all was let go
                         await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
             await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
 
@@ -236,6 +263,11 @@ class Acting:
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end, whatever the modes say now."""
         async with self._busy:
+            for name, lever in self._levers.items():
+                why = lever.withdraw(self._live.site, self._live.state, now) if isinstance(lever, Wary) else None
+                if why is not None:
+                    log.warning("%s lets go: %s", name, why)
+                    self._tell(await self.desk.end(f"{name}:", self._live.state, now, why))
             self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped))
         self._publish([self.desk.health(now)])
 

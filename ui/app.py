@@ -17,6 +17,7 @@ from typing import Any
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.runs import TOPIC as RUNS
 from energy.account.runs import RunLog
+from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -43,6 +44,7 @@ from ui.given import given_by
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
+from ui.places import atlas_of
 from ui.reporting import Reporting, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
@@ -91,6 +93,7 @@ class Centre:
         self.site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
+        atlas = atlas_of(config.energy, self.site)
         opened = opened or open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
@@ -105,6 +108,7 @@ class Centre:
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
+        fresh.atlas, fresh.signal = atlas, config.energy.signal
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         self.opened: Sequence[Opened] = opened
@@ -125,7 +129,8 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, askers=askers)
+            limits = Limits(atlas=atlas)
+            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, limits, askers=askers)
             return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+
 from analytics.oncall.schedule import Schedule
 from analytics.rules import DEFAULT_RULES, load_rules
+from energy.place.atlas import Place
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
-from twin.ports import Manifold, Naming, Queue, Source
+from twin.ports import Capacity, Manifold, Naming, Queue, Source
 from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
 from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
+from ui.places import atlas_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
@@ -32,6 +36,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     opened = open_sources(config, site)
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
+    atlas = atlas_of(config.energy, site)
     schedules, _ = told.calendars(now)
     links = sum(len(of.source) for of in site.links.values())
     rows = [
@@ -46,6 +51,8 @@ async def reach(config: Config, now: datetime) -> list[Row]:
             if source.name not in pushed:
                 rows += await _source_rows(source, now)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
+        places = [(atlas.places[i], queue) for queue in one.queues for i in atlas.of(queue.name)]
+        rows += [await _asked("place", place.name, _found(place, queue, now)) for place, queue in places]
         for source in one.sources:  # a queue may have opened its source's connection again
             await source.close()
     return [*rows, _store(config, site)]
@@ -119,6 +126,20 @@ def _told(source: Source, facts: Row) -> str:
 
 async def _jobs(queue: Queue, now: datetime) -> str:
     return f"{len(await queue.jobs(now))} jobs"
+
+
+async def _found(place: Place, queue: Queue, now: datetime) -> str:
+    """Whether the scheduler knows the partitions of a place, and says what stands in them."""
+    if not isinstance(queue, Capacity):
+        raise SourceError(f"{queue.name} does not say which partitions it has; no job is moved there")
+    cluster = await queue.cluster(now)
+    missing = [name for name in place.partitions if name not in cluster.partitions]
+    if missing:
+        known = ", ".join(cluster.partitions[:MAX_NAMES])
+        raise SourceError(f"{queue.name} has no partition {missing[0]!r}; it has {known}")
+    at = [cluster.partitions.index(name) for name in place.partitions]
+    nodes = len(set(cluster.partition_nodes[np.isin(cluster.partition_nodes[:, 0], at), 1].tolist()))
+    return f"{', '.join(place.partitions)} of {queue.name}: {nodes} nodes, on {place.grid}"
 
 
 def _store(config: Config, site: Site) -> Row:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy.levers import LEVERS
+from energy.place import TRANSFER_KWH_PER_GB
 from energy.plan import Mode
 from ingest.broker import Address
 from ingest.registry import SOURCES, source_module
@@ -90,11 +91,35 @@ class ContractSection(_Section):
     renewable: bool = True
 
 
+class PlaceSection(_Section):
+    """``[[energy.place]]``: ``partitions`` of ``queue`` that stand in one hall or centre; jobs that are moved there wait in the
+    first of them. ``grid``: the asset whose signal counts there (none: the site's first). What a watt of IT takes there,
+    cooling included: by the meters of ``hall``, else ``facility_ratio``."""
+
+    name: str = Field(min_length=1, max_length=60)
+    queue: str
+    partitions: Sequence[str] = Field(min_length=1, max_length=100)
+    grid: str = ""
+    hall: str = ""
+    facility_ratio: float = Field(1.0, ge=1, le=5)
+
+
+class RouteSection(_Section):
+    """``[[energy.route]]``: a way ``between`` two places by which jobs may move: ``latency_ms`` of a round trip, ``rate_gbps``
+    that their data travels at with ``kwh_per_gb`` (no ``rate_gbps``: both use the same storage, and nothing travels)."""
+
+    between: Sequence[str] = Field(min_length=2, max_length=2)
+    latency_ms: float = Field(gt=0, le=1000)
+    rate_gbps: float | None = Field(None, gt=0, le=1e6)
+    kwh_per_gb: float = Field(TRANSFER_KWH_PER_GB, ge=0, le=10)
+
+
 class EnergySection(_Section):
     """``[energy]``: how far each lever may go; what is not named stays in advise. ``signal``: the metric of the grid that work
     is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
     place; ``currency`` of that series, such as ``CNY``; ``region``: whose emission factor counts where no intensity is
-    read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates."""
+    read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates; ``place`` and
+    ``route``: between which halls and centres jobs may move."""
 
     modes: Mapping[str, Mode] = {}
     signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
@@ -105,6 +130,8 @@ class EnergySection(_Section):
     region: str = ""
     tenants: Path | None = None
     contract: Sequence[ContractSection] = ()
+    place: Sequence[PlaceSection] = Field((), max_length=100)
+    route: Sequence[RouteSection] = Field((), max_length=1000)
 
     @field_validator("modes")
     @classmethod

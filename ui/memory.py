@@ -1,17 +1,53 @@
-"""How often Python looks for garbage: seldom, for a process that lives long and makes many short-lived objects.
+"""What a process that lives for months does about memory: it looks for garbage seldom, and gives back what nobody uses.
 
 Nearly all of ours dies by reference count. At Python's own thresholds an ingest process of a thousand endpoints spends a tenth
-of its time on looking through everything that it learnt at the start and keeps.
+of its time on looking through everything that it learnt at the start and keeps. What does not die so (a connection and its
+parser, a task that failed and its trace, each holding the other) would wait for hours then, so ``Tidy`` looks for it by the
+clock, and has the allocator give back what is free: a peak of one moment is no lasting need.
 """
 
+import ctypes
 import gc
+import sys
+from typing import Any
 
 YOUNG = 50_000  # objects made and kept since, before the young ones are looked through: some 10 MB
 OLDER = 20  # such looks, before the next generation's turn
+TIDY_S = 600.0
+ARENAS = 2  # of glibc, for all threads; by itself it takes eight a core, and each keeps the most that its threads ever held
+_M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 def look_seldom() -> None:
-    """Set it for this process, and leave alone what it has loaded so far."""
+    """Set it for this process, and leave alone what it has loaded so far. Call it before threads are there."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, OLDER, OLDER)
+    if (mallopt := _of_libc("mallopt")) is not None:
+        mallopt(_M_ARENA_MAX, ARENAS)
+
+
+class Tidy:
+    """Looks through everything at its first run, when all that lasts has been learnt, and from then on through what came since.
+    A centre that takes another's place has its own, whose first run finds what that one left."""
+
+    def __init__(self) -> None:
+        self._first = True
+
+    def run(self) -> None:
+        """Collect garbage, and give free memory back to the system."""
+        if self._first:
+            gc.unfreeze()
+        gc.collect()
+        if self._first:
+            gc.freeze()
+            self._first = False
+        if (arrow := sys.modules.get("pyarrow")) is not None:  # it keeps a pool of its own
+            arrow.default_memory_pool().release_unused()
+        if (trim := _of_libc("malloc_trim")) is not None:
+            trim(0)
+
+
+def _of_libc(name: str) -> Any:
+    """A function of the C library, None where it has no such (musl)."""
+    return getattr(ctypes.CDLL(None), name, None)

@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from analytics.rules import DEFAULT_RULES, load_rules
 from twin.errors import ConfigError, SourceError
@@ -19,6 +19,7 @@ from ui.app import TASK_NAMES, WHOLE, Centre, environment, open_sources
 from ui.config import Config, load_config, site_of
 from ui.ending import Ending
 from ui.listen import faces, handled, listen
+from ui.memory import TIDY_S, Tidy
 from ui.oncall.wiring import read_oncall
 from ui.roles import Part
 from ui.tasks import RealClock
@@ -74,12 +75,18 @@ class _Run:
         if self._over.is_set():
             return
         self.centre.start(self._loop, self._speed)
+        tidy = Tidy()
         while not self._over.is_set():
-            self._wanted.get()
+            try:
+                self._wanted.get(timeout=TIDY_S)
+            except Empty:
+                tidy.run()
+                continue
             while not self._wanted.empty():  # asked for twice is done once
                 self._wanted.get()
             if not self._over.is_set():
                 self._reload()
+                tidy = Tidy()  # of the centre that came in its place
 
     def _reload(self) -> None:
         if self._path is None:

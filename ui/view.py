@@ -16,6 +16,7 @@ from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
 from analytics.many import Foreseen
 from energy.account.book import Given
+from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Gain, Mode, Plan, Verdict
 from twin.frame import Origin
 from twin.job import Jobs, no_jobs
@@ -65,6 +66,8 @@ class Live:
     access: Access | None = None  # users, sessions, tokens and audit; see ui.access.door.access_of
     folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
     reports: Library | None = None  # what was reported, and where a report is asked for
+    atlas: Atlas = NOWHERE  # places that jobs may move between
+    signal: str = "carbon_gco2_per_kwh"  # the grid's metric that work is moved by
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 

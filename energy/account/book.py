@@ -66,8 +66,9 @@ class Split:
 @dataclass(frozen=True, slots=True, eq=False)
 class Account:
     """Of ``[start, end)``. Energies [kWh] count the steps in which facility and IT power are known: ``coverage_frac`` of the
-    interval, of which ``modelled_frac`` were the twin's word and not a meter's. ``peak_w``: highest quarter of an hour drawn
-    from the grid, which began at ``peak_s``."""
+    interval, of which ``modelled_frac`` were the twin's word and not a meter's. ``it_read_kwh`` is IT's over all steps in which
+    its own power is known, ``it_read_frac`` of the interval: all that a centre without a facility meter has. ``peak_w``:
+    highest quarter of an hour drawn from the grid, which began at ``peak_s``."""
 
     start: datetime
     end: datetime
@@ -79,6 +80,8 @@ class Account:
     grid_kwh: float
     coverage_frac: float
     modelled_frac: float
+    it_read_kwh: float
+    it_read_frac: float
     peak_w: float
     peak_s: float
     pue_name: str
@@ -152,6 +155,8 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
     cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
     length = float(meters.length_s[meters.known].sum())
     highest_w, highest_s = peak_of(meters)
+    it_read = np.isfinite(meters.it_w)
+    it_read_frac = float(meters.length_s[it_read].sum()) / (end - start).total_seconds()
     made = Account(
         start=start,
         end=end,
@@ -163,6 +168,8 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         grid_kwh=float(grid.sum()) if seen else float("nan"),
         coverage_frac=length / (end - start).total_seconds(),
         modelled_frac=float(meters.length_s[meters.known & meters.modelled].sum()) / length if length else 0.0,
+        it_read_kwh=float((meters.it_w * meters.length_s)[it_read].sum()) / 3.6e6 if it_read_frac else float("nan"),
+        it_read_frac=it_read_frac,
         peak_w=highest_w,
         peak_s=highest_s,
         pue_name=pue_name(given.category, end - start),

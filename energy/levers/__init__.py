@@ -9,26 +9,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from energy.ahead import SignalAhead
+from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Plan
 from twin.curtail import Request
 from twin.frame import Floats, Origin, Quality
 from twin.job import Cluster, Jobs
+from twin.message import Message
 from twin.site import Site
 from twin.state import State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueueNow:
-    """One scheduler as last read: its jobs, and what it can give out (None: it does not say)."""
+    """One scheduler as last read: its jobs, and what it can give out (None: it does not say). ``homes``: partition that each
+    job was submitted to that we have moved; ``signal``: by which its jobs are shifted in time, where they stand on a grid of
+    their own (None: the site's)."""
 
     name: str
     jobs: Jobs
     cluster: Cluster | None = None
+    homes: Mapping[str, str] = field(default_factory=dict)
+    signal: SignalAhead | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +65,8 @@ class Outlook:
     """What is foreseen: float64[h] each, for steps that start at ``time_s`` (s since 1970 UTC, increasing); NaN or an
     empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
     ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
-    ``limit_w``: the power that is contracted; ``own_w``: what own generation surely gives (empty: none)."""
+    ``limit_w``: the power that is contracted; ``own_w``: what own generation surely gives (empty: none); ``atlas``: places that
+    work may move between; ``grids``: the signal of each grid that one of them is on, by its asset."""
 
     time_s: Floats
     facility_power_w: Floats
@@ -70,6 +77,8 @@ class Outlook:
     call: Call | None = None
     limit_w: float = np.inf
     own_w: Floats = field(default_factory=lambda: np.empty(0))
+    atlas: Atlas = NOWHERE
+    grids: Mapping[str, SignalAhead] = field(default_factory=dict)
 
     @property
     def drawn_w(self) -> Floats:
@@ -101,10 +110,20 @@ class Lever(Protocol):
         ...
 
 
+@runtime_checkable
+class Wary(Protocol):
+    """A lever that may take back what it has in force before its end; asked every minute."""
+
+    def withdraw(self, site: Site, state: State, now: datetime) -> Message | None:
+        """Why all that it has in force is to end now; None where it may stay."""
+        ...
+
+
 LEVERS: Mapping[str, str] = MappingProxyType(
     {
         "coolant_flow": "energy.levers.coolant_flow",
         "demand_response": "energy.levers.demand_response",
+        "job_move": "energy.levers.job_move",
         "job_peak": "energy.levers.job_peak",
         "job_place": "energy.levers.job_place",
         "job_respond": "energy.levers.job_respond",

@@ -51,7 +51,7 @@ class JobShift:
         signal = outlook.signal
         if signal is None:
             return None
-        found = [(queue.name, self._of_queue(queue, signal, now.timestamp())) for queue in outlook.queues]
+        found = [(queue.name, self._of_queue(queue, queue.signal or signal, now.timestamp())) for queue in outlook.queues]
         tables: list[tuple[str, Orders]] = []
         for name, moved in found:
             if len(moved.ids):

@@ -77,7 +77,7 @@ class JobStart:
         signal = outlook.signal
         if signal is None:
             return None
-        found = [(queue.name, self._of_queue(queue, signal, now)) for queue in outlook.queues]
+        found = [(queue.name, self._of_queue(queue, queue.signal or signal, now)) for queue in outlook.queues]
         tables = tuple(
             (name, orders(Verb.BEGIN, moved.ids, moved.begin_s, moved.said, expected=moved.was_s))
             for name, moved in found

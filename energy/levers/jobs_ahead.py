@@ -1,6 +1,7 @@
 """What levers on jobs share: which jobs may move, within which slots, and what room the cluster has then."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,14 @@ def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, no
 def pools(queue: QueueNow) -> tuple[Floats, Ints]:
     """float64[p]: usable GPUs of each pool of nodes; int32[n]: the pool of each job. Partitions that share a node share a pool;
     a job of a partition that is not known, and all where the queue tells of no nodes, are in the first."""
-    jobs, cluster = queue.jobs, queue.cluster
+    room, of = partition_pools(queue.cluster)
+    return room, np.array([of.get(name, 0) for name in queue.jobs.partitions], dtype=np.int32)
+
+
+def partition_pools(cluster: Cluster | None) -> tuple[Floats, Mapping[str, int]]:
+    """float64[p]: usable GPUs of each pool of nodes; the pool of each partition."""
     if cluster is None or not len(cluster.nodes):
-        return np.array([math.inf]), np.zeros(len(jobs), dtype=np.int32)
+        return np.array([math.inf]), {}
     label = _joined(cluster)
     known, pool_of = np.unique(label, return_inverse=True)
     of = {name: int(pool_of[i]) for i, name in enumerate(cluster.partitions)}
@@ -67,7 +73,7 @@ def pools(queue: QueueNow) -> tuple[Floats, Ints]:
         np.add.at(room, pool_of[pairs[first, 0]], usable[pairs[first, 1]])
     else:
         room[0] = usable.sum()
-    return room, np.array([of.get(name, 0) for name in jobs.partitions], dtype=np.int32)
+    return room, of
 
 
 def _joined(cluster: Cluster) -> Ints:

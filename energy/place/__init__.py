@@ -1,11 +1,12 @@
 """Placement: in which partition, hall or centre work runs, and on which racks of a hall.
 
+``place.atlas`` says which partition of which scheduler is in which hall or centre, and how far apart they are;
 ``place.between`` chooses place and time together for work that may travel; ``place.inside`` chooses racks so that loops are
 even, or so that a coolant unit and its pumps may rest. Pure decisions: what comes of them is orders for schedulers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,16 +27,19 @@ class Places:
     """Columns over p places and t slots. ``price``: float64[p, t], cost of one watt of IT over each slot, with the place's own
     losses and cooling in it (its tariff or carbon times its facility over IT power then); ``capacity``: float64[p, t], GPUs;
     ``latency_s``: float64[p, p], round trip between places; ``rate_bps``: float64[p, p], that data may travel at (infinity: it
-    is there already)."""
+    is there already); ``j_per_byte``: float64[p, p], that the network takes for it (empty: ``J_PER_BYTE`` everywhere)."""
 
     ids: Sequence[str]
     price: Floats
     capacity: Floats
     latency_s: Floats
     rate_bps: Floats
+    j_per_byte: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     def __post_init__(self) -> None:
         p = len(self.ids)
+        if not self.j_per_byte.size:
+            object.__setattr__(self, "j_per_byte", np.full((p, p), J_PER_BYTE))  # as the constructor of a frozen class does
         if self.price.shape != self.capacity.shape or len(self.price) != p or not p:
             raise ValueError(f"{p} places need a price and a capacity for each slot; they have {self.price.shape}")
         if self.latency_s.shape != (p, p) or self.rate_bps.shape != (p, p):

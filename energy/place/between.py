@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from energy.place import J_PER_BYTE, Placement, Places, Travel, allowed, transfer_slots
+from energy.place import Placement, Places, Travel, allowed, transfer_slots
 from energy.shift import Work, check
 from energy.shift.decompose import cheapest, decompose
 from twin.frame import Floats
@@ -70,7 +70,7 @@ def _spots(work: Work, places: Places, travel: Travel, slot_s: float) -> list[_S
         fits = may[:, q] & (earliest + work.length <= np.minimum(work.due, slots))
         # the network's energy, at the mean price of the slots in which it would travel
         mean = places.price[q].mean()
-        moved_w = np.where(travel.home == q, 0.0, travel.data_bytes * J_PER_BYTE / slot_s)
+        moved_w = np.where(travel.home == q, 0.0, travel.data_bytes * places.j_per_byte[travel.home, q] / slot_s)
         spots.append(_Spot(there, may[:, q], fits, moved_w * mean))
     return spots
 
@@ -258,6 +258,5 @@ def _made(
     late: Bools = np.asarray((at < 0) | (running & after).any(axis=1))
     away = (at >= 0) & (at != travel.home)
     cost = _cost(work, places, spots, chosen)
-    return Placement(
-        at, running, cost, float("nan") if late.any() else bound, late, float(travel.data_bytes[away].sum()) * J_PER_BYTE
-    )
+    sent_j = float((travel.data_bytes * places.j_per_byte[travel.home, np.maximum(at, 0)])[away].sum())
+    return Placement(at, running, cost, float("nan") if late.any() else bound, late, sent_j)

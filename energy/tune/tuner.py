@@ -123,6 +123,12 @@ class Tuner:
         self._ordered = settings
         return Decision(settings, until_s, None, self.effect(settings, self.own, reading))
 
+    def hand_back(self, settings: Floats) -> None:
+        """What it ordered, ``settings`` [k], was ended before its time: it watches for a while, and has proven less."""
+        self._ordered, self._rested[:], self._said = self.own.copy(), 10**6, 0.0
+        self.guarding.rest()
+        self.proven.back_off(settings)
+
     # learning
 
     def commission(self, readings: Sequence[Reading], doubt: float = 3.0, least: float = 0.01) -> None:

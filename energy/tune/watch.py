@@ -36,6 +36,10 @@ class Guarding:
         self._last_s = float("nan")
         self._off = self._waits = 0
 
+    def rest(self) -> None:
+        """The plant was handed back."""
+        self._waits = self._watch.rest
+
     def judge(self, reading: "Reading", score: float) -> Message | None:
         """Why the plant is to go by its own control now; None where the tuner may decide. ``score``: of this reading."""
         why = self._why(reading, score)

@@ -1,15 +1,17 @@
 """A liquid-cooled site as the live tuner sees it: plant water and coolant by the twin's physics, whose weight is learned.
 
-Towers carry what they can at a wet bulb, chillers the rest; CDUs need more facility water the nearer plant water comes to their
-coolant; chips leak with coolant. What each term is worth at this site is ``energy.tune.learn``'s affair.
+Towers carry what they can at a wet bulb, chillers the rest, as many of them as may run; CDUs need more facility water the
+nearer plant water comes to their coolant; chips leak with coolant. What each term is worth at this site is
+``energy.tune.learn``'s affair.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from energy.response import Params
+from energy.tune.bank import Bank
 from energy.tune.case import Case, Part, columns
 from energy.tune.knobs import Knob
 from twin.frame import Floats
@@ -22,13 +24,15 @@ TOWER_FAN_FRAC, PUMP_FRAC = 0.012, 0.01  # of IT power at design; twin.params, P
 _MAGNUS_A, _MAGNUS_B_C, _MAGNUS_E0_PA = 17.62, 243.12, 611.2  # WMO-No. 8, annex 4.B, over water
 _PSYCHROMETER_PER_K = 6.53e-4  # WMO-No. 8, annex 4.B: e = e'w - 0.000653 (1 + 0.000944 t') p (t - t')
 _AIR_PA = 101_325.0
+HELD_K = 1.5  # plant water further than this over its setpoint: those chillers that may run are too few
 
 
 @dataclass(frozen=True, slots=True)
 class WaterSite:
     """``it_w``: a scale, IT power as first read; ``own``: plant water and coolant [°C] that the site has by itself (one value:
-    coolant alone can be set, plant water follows ``params.gap_k`` below); ``junction_k``: room of the hottest chip at its full
-    load to where it throttles, at own settings; ``highest_c``: where the water class ends; ``least_gap_k``: between the waters.
+    coolant alone can be set, plant water follows ``params.gap_k`` below); ``bank``: its chillers, where it can be set how many
+    run at most, which is then the last of the settings; ``junction_k``: room of the hottest chip at its full load to where it
+    throttles, at own settings; ``highest_c``: where the water class ends; ``least_gap_k``: between the waters.
     All other bounds are those of ``params``."""
 
     it_w: float
@@ -37,42 +41,51 @@ class WaterSite:
     params: Params
     highest_c: float
     least_gap_k: float
+    bank: Bank | None = None
     jump_frac: float = 0.0  # chips are judged at full load already
     peak_frac: float = 1.5
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """Plant water and coolant, or coolant alone; within five kelvin of the site's own settings."""
+        """Plant water and coolant, or coolant alone, within five kelvin of the site's own settings; how many chillers run."""
         names = ("plant_water_c", "coolant_c")[-len(self.own) :]
-        return tuple(
+        waters = tuple(
             Knob(name, max(own - 5.0, min(self.params.lowest_c, own)), max(min(own + 5.0, self.highest_c), own), 0.5, 1.0, own)
             for name, own in zip(names, self.own, strict=True)
         )
+        return waters if self.bank is None else (*waters, self.bank.knob)
 
     @property
     def margins(self) -> tuple[str, ...]:
         """What must stay above 0."""
-        return ("junction_k", "dew_k", "gap_k")
+        return ("junction_k", "dew_k", "gap_k", *(("held_k",) if self.bank else ()))
 
     @property
     def reserves(self) -> tuple[float, ...]:
         """Chips are handed back half way into the margin that a plan keeps off throttling; a gap is of setpoints, and exact."""
-        return (0.5 * self.params.throttle_margin_k, 0.0, -0.3)
+        return (0.5 * self.params.throttle_margin_k, 0.0, -0.3, *((0.2,) if self.bank else ()))
 
     def limits(self, case: Case) -> Floats:
-        """float64[..., 3]: room of the hottest chip, over the dew point, and between both waters [K]."""
+        """float64[..., c]: room of the hottest chip, over the dew point, between both waters, and to plant water that is not
+        held [K]."""
         water, coolant = self.waters(case.knobs)
-        made = self.measured(water, coolant, dew_point_c(case.dry_bulb_c, case.wet_bulb_c), self.junction_k)
+        over = self._over_k(case, water)
+        made = self.measured(water, coolant, dew_point_c(case.dry_bulb_c, case.wet_bulb_c), self.junction_k, over)
         made["junction_k"] = made["junction_k"] - (coolant - self.own[-1])
         return columns(*(made[name] for name in self.margins))
 
-    def measured(self, water_c: Floats, coolant_c: Floats, dew_c: Floats, junction_k: float) -> dict[str, Floats]:
-        """The margins from both waters, the dew point of the air and what chips have left to ``throttle_margin_k``."""
+    def measured(
+        self, water_c: Floats, coolant_c: Floats, dew_c: Floats, junction_k: float, over_k: Floats | float = 0.0
+    ) -> dict[str, Floats]:
+        """The margins from both waters, the dew point of the air, what chips have left to ``throttle_margin_k``, and how far
+        plant water is over its setpoint."""
         p = self.params
+        held = {"held_k": np.asarray(HELD_K - over_k)} if self.bank else {}
         return {
             "junction_k": np.asarray(junction_k + 0.5 * p.throttle_margin_k),
             "dew_k": np.asarray(np.minimum(water_c, coolant_c) - dew_c - p.dew_margin_k),
             "gap_k": np.asarray(coolant_c - water_c - self.least_gap_k),
+            **held,
         }
 
     def adapted(self, case: Case, margins: Mapping[str, float]) -> "WaterSite":
@@ -81,9 +94,10 @@ class WaterSite:
 
     def parts(self) -> Mapping[str, Part]:
         """Metered parts of facility power with the prior of their terms, over ``it_w``."""
+        staged = ((1.0,), (0.5,)) if self.bank else ((), ())
         return {
             "it": Part((1.0, 0.002, 0.0), (0.05, 0.0008, 0.05), 0.005),  # leakage: the low side of energy.response
-            "cold": Part((1.0, 1.0, 0.002), (0.4, 0.5, 0.01), 0.003),
+            "cold": Part((1.0, 1.0, 0.002, *staged[0]), (0.4, 0.5, 0.01, *staged[1]), 0.003),
             "pump": Part((0.005, 0.005, 1.0), (0.02, 0.02, 0.4), 0.001),
         }
 
@@ -91,15 +105,18 @@ class WaterSite:
         """part -> float64[..., p]."""
         water, coolant = self.waters(case.knobs)
         load, wet, one = case.load_frac, case.wet_bulb_c, np.ones(1)
-        left = np.clip((wet + APPROACH_K - water) / RANGE_K, 0.0, 1.0)  # share of the heat that towers cannot take
+        left = self._left(water, wet)
         cop = chiller.cop_ratio(water - 2.0, wet + APPROACH_K + HEAD_K, CARNOT_FRAC)
         air = np.where(left > 0, 1.0, tower.air_frac(np.maximum(water - wet, 1.0), wet, RANGE_K))
         own_water, own_coolant = self.waters(np.asarray(self.own))
         # what a gap costs is told apart from what pumps take anyway: only a move can teach it
         flow = self._flow(coolant - water) ** 3 - self._flow(own_coolant - own_water) ** 3
+        cold = [load * left / cop, TOWER_FAN_FRAC * load * air**FAN_EXPONENT, one]
+        if self.bank is not None:
+            cold.append(cold[0] * self.bank.surplus_frac(load * left, case.knobs[..., -1]))
         return {
             "it": columns(load, load * (coolant - self.own[-1]), one),
-            "cold": columns(load * left / cop, TOWER_FAN_FRAC * load * air**FAN_EXPONENT, one),
+            "cold": columns(*cold),
             "pump": columns(one, load, PUMP_FRAC * load * flow),
         }
 
@@ -107,9 +124,29 @@ class WaterSite:
         """Facility water over its design at a gap between both waters: heat balance of an exchanger with area to spare."""
         return np.asarray((RANGE_K + self.params.gap_k) / (RANGE_K + np.maximum(gap_k, 0.0)))
 
+    def _left(self, water_c: Floats, wet_bulb_c: Floats) -> Floats:
+        """Share of the heat that towers cannot take (0-1)."""
+        return np.asarray(np.clip((wet_bulb_c + APPROACH_K - water_c) / RANGE_K, 0.0, 1.0))
+
+    def _over_k(self, case: Case, water_c: Floats) -> Floats | float:
+        """How far plant water gets over its setpoint, where those chillers that may run cannot carry what is left [K]."""
+        if self.bank is None:
+            return 0.0
+        heat = case.load_frac * self._left(water_c, case.wet_bulb_c)
+        return self.bank.left_frac(heat, case.knobs[..., -1]) / np.maximum(case.load_frac, 1e-3) * RANGE_K
+
+    def staged(self, case: Case, running_count: float, most_count: float) -> "WaterSite":
+        """Itself, or with its chillers' sequence as ``running_count`` of them show it, of which ``most_count`` may run:
+        ``case`` is that reading's, without axes."""
+        if self.bank is None:
+            return self
+        water, _ = self.waters(case.knobs)
+        heat = float(case.load_frac * self._left(water, case.wet_bulb_c))
+        return replace(self, bank=self.bank.staged(heat, running_count, most_count))
+
     def waters(self, settings: Floats) -> tuple[Floats, Floats]:
         """Plant water and coolant [°C] of settings [..., k]."""
-        coolant = np.asarray(settings[..., -1])
+        coolant = np.asarray(settings[..., len(self.own) - 1])
         return (np.asarray(settings[..., 0]) if len(self.own) > 1 else coolant - self.params.gap_k), coolant
 
 

@@ -1,8 +1,8 @@
 """How an owner says that a job may wait, in the job's own comment, and what icctwin says there in return.
 
-``icctwin:deadline=2026-12-01T06:00Z;runs=2h;interruptible`` agrees; ``icctwin:off`` takes that back, also where a partition, a
-QOS or an account agrees for all its jobs. What icctwin says stands behind the owner's own words in brackets, and goes when it
-has nothing more to say.
+``icctwin:deadline=2026-12-01T06:00Z;runs=2h;interruptible`` agrees; ``latency=20ms`` lets it run elsewhere too, as far away as
+that, with ``data=200GB``; ``icctwin:off`` takes it all back, also where a partition, a QOS or an account agrees for all its
+jobs. What icctwin says stands behind the owner's own words in brackets, and goes when it has nothing more to say.
 """
 
 import math
@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 MAX_NOTE = 160  # characters
-_WORDS = ("on", "off", "deadline", "runs", "interruptible")
+_WORDS = ("on", "off", "deadline", "runs", "interruptible", "latency", "data")
 _MARK = re.compile(r"(?:^|\s)icctwin:(\S+)")
 _NOTE = re.compile(r"\s*\[icctwin: [^\]]*\]")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LATENCY = re.compile(r"(\d+(?:\.\d+)?)ms")
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([MGT])B")
+_BYTES = {"M": 1e6, "G": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What a comment agrees to. ``deadline_s``: s since 1970, NaN where none is said or it cannot be read; ``wrong``: what
-    cannot be read: a job whose mark is not understood is left alone; ``runs_s``: how long it is expected to run."""
+    cannot be read: a job whose mark is not understood is left alone; ``runs_s``: how long it is expected to run; ``reach_s``:
+    how far from where it was submitted it may run, as a round trip (0: nowhere else), and ``data_bytes`` that go with it (NaN:
+    not said)."""
 
     agreed: bool = False
     off: bool = False
@@ -29,6 +34,8 @@ class Mark:
     interruptible: bool = False
     runs_s: float = math.nan
     wrong: str = ""
+    reach_s: float = 0.0
+    data_bytes: float = math.nan
 
 
 def mark_of(comment: str, submit_s: float) -> Mark:
@@ -40,20 +47,38 @@ def mark_of(comment: str, submit_s: float) -> Mark:
     said = dict(word.partition("=")[::2] for word in found[1].split(";") if word)
     if "off" in said:
         return Mark(off=True)
-    deadline, runs = said.get("deadline", ""), said.get("runs", "")
-    deadline_s, runs_s = _time(deadline, submit_s), span_s(runs)
+    deadline = said.get("deadline", "")
+    read = {
+        "deadline": _time(deadline, submit_s),
+        "runs": span_s(said.get("runs", "")),
+        "latency": latency_s(said.get("latency", "")),
+        "data": data_bytes(said.get("data", "")),
+    }
     wrong = [word[:40] for word in said if word not in _WORDS]
-    wrong += [f"{name}={text[:40]}" for name, text, value in (("deadline", deadline, deadline_s), ("runs", runs, runs_s))
-              if name in said and math.isnan(value)]  # fmt: skip
+    wrong += [f"{name}={said[name][:40]}" for name, value in read.items() if name in said and math.isnan(value)]
     if wrong:
         return Mark(wrong=", ".join(wrong))
-    return Mark(True, False, deadline_s, "interruptible" in said and not deadline.startswith("+"), runs_s)
+    interruptible = "interruptible" in said and not deadline.startswith("+")
+    reach_s = read["latency"] if "latency" in said else 0.0
+    return Mark(True, False, read["deadline"], interruptible, read["runs"], "", reach_s, read["data"])
 
 
 def span_s(text: str) -> float:
     """``90m``, ``2h`` in seconds; NaN for what is none."""
     found = _SPAN.fullmatch(text)
     return float(found[1]) * _SECONDS[found[2]] if found else math.nan
+
+
+def latency_s(text: str) -> float:
+    """``20ms`` in seconds; NaN for what is none."""
+    found = _LATENCY.fullmatch(text)
+    return 1e-3 * float(found[1]) if found else math.nan
+
+
+def data_bytes(text: str) -> float:
+    """``200GB`` (``MB``, ``TB``) in bytes; NaN for what is none."""
+    found = _AMOUNT.fullmatch(text)
+    return float(found[1]) * _BYTES[found[2]] if found else math.nan
 
 
 def _time(text: str, submit_s: float) -> float:

@@ -1,8 +1,9 @@
 """Orders to Slurm: each looked at, written only where it is not so already, and read back.
 
 Many orders are looked at and read back by one list of all jobs, so that each costs slurmctld one call: asking for a job by
-itself costs it as much as changing it. Between the look and the write of a job lie ``TOGETHER`` writes at most, half a second:
-what its owner changes within that may be written over, and shows in the audit.
+itself costs it as much as changing it. Between the look and the write of a job lie ``TOGETHER`` writes at most, half a second,
+and more where the machine is busy: what its owner changes within that may be written over, and shows in the audit. So up to
+``ALONE`` orders are each looked at by themselves, just before the write: an owner's ``icctwin:off`` must not be lost.
 
 A begin time is the order of choice: it releases itself, and the job keeps its place (Slurm 22.05 gives a job that was held and
 released a new, lower priority). REST does what its version can; what it lacks (suspend, resume, requeue, and up to v0.0.40
@@ -17,20 +18,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from ingest.queues.mark import with_note
 from ingest.queues.slurm_commands import Commands
 from ingest.queues.slurm_nodes import order_node
-from ingest.queues.slurm_records import Deferring, comment_of, is_held, job_record, number
+from ingest.queues.slurm_records import Deferring, job_record, number
 from ingest.queues.slurm_rest import SlurmRest
+from ingest.queues.slurm_verbs import HOW, NEAR_S, OPTIONS, SAYS_BEFORE, WAITS, Ask, How, Told
 from twin.errors import SourceError
 from twin.job import JobState
 from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipts
 
 AT_ONCE = 8  # calls in flight: more gains nothing, slurmctld takes one writer at a time
 TOGETHER = 500  # orders between two looks at the list
+ALONE = 64  # orders of one table that are looked at one by one
 RECENT_S = 2.0  # how old a list may be that the next of them are looked at by: it was their forerunners' reading back
 LISTED_FOR_ONE = 8  # jobs of a list that cost what one costs that is asked for by itself (22.05: 0.6 and 5 ms)
-NEAR_S = 2.0  # how far a time may be off when it is read back
 PAUSE_LOOK_S = 0.5
 _JOB = re.compile(r"\d+(_\d+)?")
 
@@ -55,44 +56,6 @@ class Pausing(Deferring, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """A job as it stands: its record of Slurm's, and what ours says of it."""
-
-    raw: Any
-    state: JobState
-    agreed: bool
-    interruptible: bool
-
-    rest_s: float
-
-    @property
-    def begin_s(self) -> float:
-        return number(self.raw.get("eligible_time")) or math.nan
-
-    @property
-    def soonest_s(self) -> float:
-        """From when it may start at all: Slurm kills a requeued job that starts before its old credential has run out
-        ("Job credential revoked"), and by a begin time of ours it would."""
-        again = number(self.raw.get("restart_cnt")) > 0
-        return number(self.raw.get("submit_time")) + self.rest_s if again else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One order to one job."""
-
-    verb: Verb
-    number: str
-    value: float
-    text: str
-    now_s: float
-
-    def begin_s(self, job: _Job) -> float:
-        """The time to write: "as soon as it can" is a moment that is over."""
-        return max(self.value if self.value > 0 else math.floor(self.now_s) - 1, math.ceil(job.soonest_s))
-
-
-@dataclass(frozen=True, slots=True)
 class _Sent:
     """An order that was written and is to be read back: what was there before, and a clause of what was wrong."""
 
@@ -107,86 +70,6 @@ class _Seen:
 
     jobs: Mapping[str, Any] = field(default_factory=dict)
     at_s: float = -math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How a verb reads, whether it is so already, what to write, and in which states of a job."""
-
-    read: Callable[[_Job], float]
-    same: Callable[[_Job, _Ask], bool]
-    body: Callable[[_Job, _Ask], Mapping[str, Any]] | None
-    states: tuple[JobState, ...] = (JobState.PENDING,)
-    words: tuple[str, ...] = ()  # scontrol's, where REST has none
-
-
-def _note(job: _Job, ask: _Ask) -> dict[str, str]:
-    """The comment as it should be; the words of an empty order are taken back."""
-    return {"comment": with_note(comment_of(job.raw), ask.text)}
-
-
-def _comment_same(job: _Job, ask: _Ask) -> bool:
-    return comment_of(job.raw) == with_note(comment_of(job.raw), ask.text)
-
-
-def _begin_same(job: _Job, ask: _Ask) -> bool:
-    if job.state != JobState.PENDING:
-        return not ask.value > ask.now_s + NEAR_S and _comment_same(job, ask)  # it may start: and has
-    if is_held(job.raw) or not _comment_same(job, ask):
-        return False
-    if (wanted_s := ask.begin_s(job)) > ask.now_s + NEAR_S:
-        return abs(job.begin_s - wanted_s) <= NEAR_S
-    return not job.begin_s > ask.now_s + NEAR_S
-
-
-def _begin_body(job: _Job, ask: _Ask) -> dict[str, Any]:
-    if job.state != JobState.PENDING:
-        return _note(job, ask)
-    return {**({"hold": False} if is_held(job.raw) else {}), "begin_time": ask.begin_s(job), **_note(job, ask)}
-
-
-def _no_read(job: _Job) -> float:
-    return math.nan
-
-
-_WAITS, _RUNS, _STANDS = JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED
-_HOW: Mapping[Verb, _How] = {
-    Verb.BEGIN: _How(lambda job: job.begin_s, _begin_same, _begin_body, (_WAITS, _RUNS, _STANDS)),
-    Verb.HOLD: _How(
-        lambda job: float(is_held(job.raw)),
-        lambda job, ask: is_held(job.raw) and _comment_same(job, ask),
-        lambda job, ask: {"hold": True, **_note(job, ask)},
-    ),
-    Verb.RELEASE: _How(
-        lambda job: float(is_held(job.raw)),
-        lambda job, ask: not is_held(job.raw) and _comment_same(job, ask),
-        lambda job, ask: {"hold": False, **_note(job, ask)},
-        (_WAITS, _RUNS),
-    ),
-    Verb.PRIORITY: _How(
-        lambda job: number(job.raw.get("priority")),
-        lambda job, ask: number(job.raw.get("priority")) == ask.value,
-        lambda job, ask: {"priority": ask.value},
-    ),
-    Verb.QOS: _How(_no_read, lambda job, ask: job.raw.get("qos") == ask.text, lambda job, ask: {"qos": ask.text}),
-    Verb.COMMENT: _How(_no_read, _comment_same, _note, (_WAITS, _RUNS, _STANDS)),
-    Verb.PAUSE: _How(lambda job: float(job.state == _RUNS), lambda job, ask: job.state == _WAITS, None, (_RUNS, _WAITS)),
-    Verb.REQUEUE: _How(
-        lambda job: number(job.raw.get("restart_cnt")),
-        lambda job, ask: job.state == _WAITS,
-        None,
-        (_RUNS, _WAITS),
-        ("requeue",),
-    ),
-    Verb.SUSPEND: _How(
-        lambda job: float(job.state == _STANDS), lambda job, ask: job.state == _STANDS, None, (_RUNS, _STANDS), ("suspend",)
-    ),
-    Verb.RESUME: _How(
-        lambda job: float(job.state == _STANDS), lambda job, ask: job.state == _RUNS, None, (_RUNS, _STANDS), ("resume",)
-    ),
-}  # fmt: skip
-_SAYS_BEFORE = {Verb.QOS: "qos"}
-_OPTIONS = {"begin_time": "StartTime", "comment": "Comment", "priority": "Priority", "qos": "QOS"}
 
 
 class SlurmOrders:
@@ -220,16 +103,22 @@ class SlurmOrders:
 
     async def _of_jobs(self, orders: Orders, part: range, seen: _Seen, now: datetime) -> dict[int, Any]:
         """Receipts by position: look at all, write each that is to be written, look again at those."""
-        how, loop = _HOW[orders.verb], asyncio.get_running_loop()
+        how, loop = HOW[orders.verb], asyncio.get_running_loop()
         began_s = loop.time()
         asks = {
-            i: _Ask(orders.verb, self._numbers(orders.targets[i]), float(orders.values[i]), orders.texts[i], now.timestamp())
+            i: Ask(
+                orders.verb, self._numbers(orders.targets[i]), float(orders.values[i]), orders.texts[i], now.timestamp(),
+                *orders.where[i : i + 1],
+            )
             for i in part
             if _JOB.fullmatch(orders.targets[i])
-        }
+        }  # fmt: skip
         wrong = {i: Receipt(Result.FAILED, why=f"{orders.targets[i][:40]!r} is no number of a job") for i in part}
-        looked = await self._looked(asks, seen, RECENT_S)
-        sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
+        if self._rest is not None and len(orders) <= ALONE:
+            sent = await _each(lambda i: self._sent_alone(orders, i, asks[i]), asks)
+        else:
+            looked = await self._looked(asks, seen, RECENT_S)
+            sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
         open_ = {i: asks[i] for i, one in sent.items() if isinstance(one, _Sent)}
         leaves = orders.verb in (Verb.PAUSE, Verb.REQUEUE)
         after = await (self._left(open_, sent) if leaves else self._looked(open_, seen))
@@ -241,20 +130,23 @@ class SlurmOrders:
 
         return {**wrong, **sent, **await _each(came, open_)}
 
-    async def _sent(self, orders: Orders, i: int, ask: _Ask, looked: Any) -> "Receipt | _Sent":
+    async def _sent_alone(self, orders: Orders, i: int, ask: Ask) -> "Receipt | _Sent":
+        return await self._sent(orders, i, ask, await self._one(ask.number))
+
+    async def _sent(self, orders: Orders, i: int, ask: Ask, looked: Any) -> "Receipt | _Sent":
         """What is to be said at once of one job, or that it was written."""
         if isinstance(looked, Receipt):
             return looked
-        job, how = self._told(looked), _HOW[orders.verb]
+        job, how = self._told(looked), HOW[orders.verb]
         no = self._objection(orders, i, job, how)
         if no is not None or job is None:
             return no or Receipt(Result.GONE)
-        before, said = how.read(job), str(job.raw.get(_SAYS_BEFORE.get(ask.verb, "comment")) or "")
+        before, said = how.read(job), str(job.raw.get(SAYS_BEFORE.get(ask.verb, "comment")) or "")
         if how.same(job, ask):
             return Receipt(Result.SAME, before, before, said)
         return _Sent(before, said, await self._write(job, ask, how))
 
-    def _came(self, ask: _Ask, how: _How, sent: "_Sent", looked: Any) -> Receipt:
+    def _came(self, ask: Ask, how: How, sent: "_Sent", looked: Any) -> Receipt:
         """What one job shows after it was written."""
         if isinstance(looked, Receipt):
             return Receipt(Result.FAILED, sent.before, said=sent.said, why=f"it could not be read back: {looked.why}")
@@ -267,24 +159,30 @@ class SlurmOrders:
         why = sent.wrong or f"Slurm took the order and shows {shown:g} instead"
         return Receipt(Result.FAILED, sent.before, shown, sent.said, why)
 
-    def _objection(self, orders: Orders, i: int, job: _Job | None, how: _How) -> Receipt | None:
+    def _objection(self, orders: Orders, i: int, job: Told | None, how: How) -> Receipt | None:
         """Why it is not to be touched."""
         if job is None:
             return Receipt(Result.GONE, why="there is no such job any more")
         if job.state not in how.states:
             return Receipt(Result.GONE, how.read(job), why=f"it is {job.state.name.lower()}")
-        if orders.verb is Verb.BEGIN and job.state != JobState.PENDING and not orders.undo:
+        if orders.verb in (Verb.BEGIN, Verb.MOVE) and job.state != JobState.PENDING and not orders.undo:
             return Receipt(Result.GONE, how.read(job), why=f"it is {job.state.name.lower()}")
         if not orders.undo and not job.agreed:
             return Receipt(Result.REFUSED, how.read(job), why="its owner has not agreed, or not any more")
         if orders.verb in (Verb.PAUSE, Verb.SUSPEND, Verb.REQUEUE) and not (orders.undo or job.interruptible):
             return Receipt(Result.REFUSED, how.read(job), why="its owner has not agreed to be interrupted")
+        if orders.verb is Verb.MOVE and job.state == WAITS:
+            here = str(job.raw.get("partition"))
+            if not (orders.undo or job.reach_s > 0):
+                return Receipt(Result.REFUSED, how.read(job), why="its owner has not agreed that it runs elsewhere")
+            if here not in orders.where[i]:
+                return Receipt(Result.REFUSED, how.read(job), why=f"a person has moved it to {here[:80]}")
         wanted = math.nan if orders.expected is None else float(orders.expected[i])
-        if not math.isnan(wanted) and job.state == _WAITS and abs(how.read(job) - wanted) > NEAR_S:
+        if not math.isnan(wanted) and job.state == WAITS and abs(how.read(job) - wanted) > NEAR_S:
             return Receipt(Result.REFUSED, how.read(job), why=f"a person has changed it from {wanted:g} to {how.read(job):g}")
         return None
 
-    async def _write(self, job: _Job, ask: _Ask, how: _How) -> str:
+    async def _write(self, job: Told, ask: Ask, how: How) -> str:
         """Write; a clause of what is wrong."""
         if how.body is not None:
             body = how.body(job, ask)
@@ -297,7 +195,7 @@ class SlurmOrders:
         return await self._by_command("scontrol", *how.words, ask.number)
 
     async def _update_by_command(self, job: str, body: Mapping[str, Any]) -> str:
-        given = {_OPTIONS[name]: value for name, value in body.items() if name in _OPTIONS}
+        given = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
         if "StartTime" in given:
             given["StartTime"] = datetime.fromtimestamp(given["StartTime"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
         pairs = [f"{name}={value:.0f}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
@@ -318,7 +216,7 @@ class SlurmOrders:
             return str(error)
         return ""
 
-    async def _looked(self, asks: Mapping[int, _Ask], seen: _Seen, recent_s: float = 0.0) -> dict[int, Any]:
+    async def _looked(self, asks: Mapping[int, Ask], seen: _Seen, recent_s: float = 0.0) -> dict[int, Any]:
         """Slurm's record of each job, None where there is none, a receipt where it cannot be read: by one list where that costs
         less (``recent_s``: or an older list will do), else, and what the list has not, one by one."""
         rest, listed = self._rest, None
@@ -344,11 +242,11 @@ class SlurmOrders:
     async def _one(self, job: str) -> Any:
         return await self._rest.job(job) if self._rest else None
 
-    def _told(self, raw: Any) -> _Job | None:
+    def _told(self, raw: Any) -> Told | None:
         if raw is None:
             return None
         record = job_record(raw, self._options)
-        return _Job(raw, record.state, record.deferrable, record.interruptible, self._options.restart_s)
+        return Told(raw, record.state, record.deferrable, record.interruptible, record.reach_s, self._options.restart_s)
 
     async def _all(self) -> Any:
         """All jobs."""
@@ -358,7 +256,7 @@ class SlurmOrders:
             raise SourceError("there is no way to Slurm; give url, or commands = true")
         return await self._commands.jobs()
 
-    async def _left(self, asks: Mapping[int, _Ask], sent: Mapping[int, Any]) -> dict[int, Any]:
+    async def _left(self, asks: Mapping[int, Ask], sent: Mapping[int, Any]) -> dict[int, Any]:
         """The jobs once each has saved itself, ended and waits, or after the time that they have for that."""
         after = await self._looked(asks, _Seen())
         for _ in range(math.ceil(self._options.pause_s / PAUSE_LOOK_S)):

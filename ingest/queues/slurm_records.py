@@ -25,6 +25,8 @@ _STATES = {
 _DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "POWERED_DOWN", "POWER_DOWN", "UNKNOWN", "FUTURE",
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
+_UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
+          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"}  # fmt: skip
 _GPU_COUNT = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^=:,()]*[^=:,()\d][^=:,()]*)?[=:](\d+)")
 _HELD = re.compile(r"gpu(?::[^:,()]+)?:(\d+)\(IDX:([\d,-]+)\)")
 _TASKS_AT_ONCE = re.compile(r"%\d+$")
@@ -114,6 +116,9 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         noted=noted(comment),
         project=str(job.get("account") or ""),
         runs_s=mark.runs_s,
+        reach_s=0.0 if _bound(job) else mark.reach_s,
+        data_bytes=mark.data_bytes,
+        unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
     )
 
 
@@ -137,6 +142,11 @@ def is_held(job: Any) -> bool:
     """Whether a waiting job is held, by its owner, an operator or its own exit."""
     reason = str(job.get("state_reason") or "")
     return reason.startswith("JobHeld") or bool({"SPECIAL_EXIT", "REQUEUE_HOLD"} & set(words(job["job_state"])))
+
+
+def _bound(job: Any) -> bool:
+    """Whether a job asks for nodes by name, a reservation, or any of several partitions: it has its place already."""
+    return bool(job.get("required_nodes") or job.get("resv_name") or "," in str(job.get("partition") or ""))
 
 
 def _asked(job: Any) -> int:

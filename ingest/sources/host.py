@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ingest.mappings import load_mapping
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import MAX_GAP
-from ingest.registry import Opened
+from ingest.registry import Opened, no_node
 from ingest.sources.nvml import Gpu, Nvml
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError
 from twin.frame import Frame
 from twin.site import Site
 
@@ -49,10 +49,7 @@ def source_ids(name: str, options: Options) -> Sequence[str]:
 def build(name: str, options: Options, site: Site) -> Opened:
     """This machine as ``options.node``; ``ConfigError`` where the site has no such node."""
     if options.node not in site.position or site.kind(options.node) != "node":
-        known = site.ids_of("node")
-        shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-        what = f"node {options.node!r} is no node of the site; known: {shown or 'none'}"
-        raise ConfigError([Problem(f"source {name}", what)])
+        raise ConfigError([no_node(f"source {name}", options.node, site)])
     return Opened([HostSource(name, options, site)])
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 from ingest.mappings import Mapping, load_mapping
 from ingest.mappings.assets import Assets
 from ingest.mappings.pool import Reading
-from ingest.registry import Opened
+from ingest.registry import Opened, no_node
 from ingest.sources.discovery import Discovery, file_directory, http_directory
 from ingest.sources.scrape import Door, ScrapeOptions, Scraper, Target
 from twin.errors import ConfigError, Problem
@@ -158,9 +158,7 @@ def build(name: str, options: Options, site: Site) -> Opened:
         if options.node in site.position and site.kind(options.node) == "node":
             node = site.row(options.node)
         else:
-            known = site.ids_of("node")
-            listed = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-            problems.append(Problem(where, f"node {options.node!r} is no node of the site; known: {listed or 'none'}"))
+            problems.append(no_node(where, options.node, site))
     given = {}
     for kind, asset in options.assets.items():
         if asset in site.position and site.kind(asset) == kind:

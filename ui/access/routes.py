@@ -99,7 +99,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v2/alerts", _O, Does.ASK, Scope.ONCALL),
     Route("POST", "/api/v1/oncall/webhook", _O, Does.ASK, Scope.ONCALL),
     # plans and what is in force; a signed link carries its own right
-    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit", "/api/v1/requests"),
+    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit", "/api/v1/places", "/api/v1/requests"),
     Route("PUT", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     Route("DELETE", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     *_look(_N, "/approve", "/approve/page.js"),

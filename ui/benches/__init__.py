@@ -35,6 +35,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "twin": "ui.benches.twin:bench_twin",
         "alerts": "ui.benches.alerts:bench_alerts",
         "slurm": "ui.benches.slurm:bench_slurm",
+        "slurm_days": "ui.benches.slurm_days:bench_days",
         "wall": "ui.benches.wall:bench_wall",
         "report": "ui.benches.report:bench_report",
         "dig": "ui.benches.dig:bench_dig",

@@ -5,6 +5,10 @@ neighbours of the best on the tuner's own lattice until none is better, then the
 judged. The tuner gets the same days as they come. Nothing of it was chosen on a judged climate, and the hall's response is
 commissioned in others.
 
+``effect_coverage_frac`` compares what plans promised with a second run at the plant's own settings. In a humid season the
+hall's own run is no plant: ordered to make condenser water of 20 °C at a wet bulb of 24 °C for days, the engine's tower (25.2)
+gives water of 18 °C with its fan at rest. What is promised against it there, a real tower's fan in full, is missed by 5-10 kW.
+
 ``cooling`` judges the whole year, its first days of watching included; ``cooling_weeks`` two weeks of each season after one
 week that is not judged, in a sixth of the time.
 """

@@ -22,15 +22,13 @@ from twin.errors import SourceError
 from twin.order import Receipts, Result, Verb, orders
 from ui.benches import Result as Figures
 from ui.benches import recorded
-from ui.benches.demo import free_port
 from ui.benches.slurm_day import PAST_SLOTS, QUEUE, Day, DayRun, day_site
 from ui.benches.slurm_jobs import DAY_SLOTS, read_carbon, wanted_jobs
 from ui.benches.slurm_picture import day_svg, saved
-from ui.benches.slurm_server import SlurmServer, lacking, slurm_server
+from ui.benches.slurm_server import SlurmServer, free_ports, lacking, slurm_server
 from ui.tasks import RealClock
 
 JOBS, NODES = 1000, 6
-PORTS = 20  # that a cluster takes, one behind the other
 WATCHED_S, EVERY_S = 60.0, 15.0
 _NOT_OURS = ("MESSAGE_NODE_REGISTRATION_STATUS", "MESSAGE_EPILOG_COMPLETE", "REQUEST_STATS_INFO")
 
@@ -40,9 +38,9 @@ def bench_slurm(options: argparse.Namespace) -> Figures:
     if lack := lacking():
         raise SourceError(f"a real Slurm needs {lack}")
     with tempfile.TemporaryDirectory(prefix="icctwin-slurm-") as folder:
-        with slurm_server(Path(folder) / "orders", _ports(), NODES) as server:
+        with slurm_server(Path(folder) / "orders", free_ports(), NODES) as server:
             figures = asyncio.run(_orders(server))
-        with slurm_server(Path(folder) / "day", _ports(), NODES) as server:
+        with slurm_server(Path(folder) / "day", free_ports(), NODES) as server:
             day = _day(server, Path(folder))
     figures |= _of_day(day)
     out = getattr(options, "out", None)
@@ -50,11 +48,6 @@ def bench_slurm(options: argparse.Namespace) -> Figures:
         Path(out).write_text(day_svg(day), encoding="utf-8")
     conditions = {"jobs": JOBS, "nodes": NODES, "slurm": "22.05, v0.0.38, JWT", "day_jobs": len(day.ids), "grid": "CISO 2022"}
     return {"bench": "slurm", "figures": figures, "against": {}, "conditions": conditions}
-
-
-def _ports() -> int:
-    """The first of ``PORTS`` ports below the ones that the system hands out itself."""
-    return 20_000 + free_port() % 500 * PORTS
 
 
 async def _orders(server: SlurmServer) -> dict[str, float]:

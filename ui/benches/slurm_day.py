@@ -159,7 +159,7 @@ async def act_on(setting: Setting) -> None:
 @dataclass
 class Day:
     """What the day was: jobs as Slurm has them at its end, what was killed, the audit, Slurm's own log; ``ran_s``: what each
-    job that saves itself says that it has run (NaN: of another kind)."""
+    job that saves itself says that it has run (NaN: of another kind); ``submitted_s``: when each was really submitted."""
 
     setting: Setting
     wanted: list[Wanted]
@@ -172,6 +172,7 @@ class Day:
     killed_mid_write: int
     controller_restarts: int
     took_s: float
+    submitted_s: list[float]
 
     def carbon_at(self, time_s: Floats) -> Floats:
         """The series as the day had it."""
@@ -187,6 +188,7 @@ class DayRun:
         self._nursery: subprocess.Popen[bytes] | None = None
         self._pid, self._doomed = folder / "acting.pid", ""
         self._ids: list[str] = []
+        self._submitted_s: list[float] = []
         self._taken_out: set[int] = set()
 
     def run(self, kills: int, restarts: int) -> Day:
@@ -224,7 +226,8 @@ class DayRun:
         took_s = time.monotonic() - began_s
         jobs = [one for one in self._jobs() if f"{one['job_id']}" in set(self._ids)]
         ran_s = [ran_for_s(self._folder, i) for i in range(len(self._ids))]
-        return Day(self.setting, self._wanted, self._ids, jobs, audit, log, ran_s, killed, mid, restarts, took_s)
+        killed_ = (killed, mid, restarts)
+        return Day(self.setting, self._wanted, self._ids, jobs, audit, log, ran_s, *killed_, took_s, self._submitted_s)
 
     def _slot(self) -> float:
         return (RealClock().now().timestamp() - self.setting.begin_s) / SLOT_S
@@ -236,6 +239,7 @@ class DayRun:
             words = one.words(self.setting.begin_s, self._folder, len(self._ids))
             try:
                 self._ids.append(self._server.run("sbatch", "--parsable", *words))
+                self._submitted_s.append(RealClock().now().timestamp())
             except subprocess.CalledProcessError:
                 return  # slurmctld is away: again in a moment
         for i, job in enumerate(self._ids):

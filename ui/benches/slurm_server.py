@@ -9,10 +9,11 @@ the process tracker is linuxproc.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from twin.errors import SourceError
@@ -20,6 +21,7 @@ from twin.errors import SourceError
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "squeue", "scontrol")
 PACKAGES = "munge slurmctld slurmd slurmrestd slurm-client slurm-wlm-basic-plugins slurm-wlm-jwt-plugin"
 GPUS = 8
+PORTS = 20  # that a cluster takes at most, one behind the other
 RESTART_S = 6.0  # after a requeue: credentials live for 5 s
 _FOUND_IN = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"))
 _CONF = """ClusterName=twin
@@ -60,8 +62,11 @@ MinJobAge=3600
 MaxJobCount=20000
 NodeName=gpu[01-{nodes:02d}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 Sockets=2 \\
 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:8 Feature=liquid,h100 State=UNKNOWN
-PartitionName=batch Nodes=ALL Default=YES MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
+PartitionName=batch Nodes={batch} Default=YES MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
 PartitionName=night Nodes=gpu02 MaxTime=7-0 DefMemPerCPU=100 State=DOWN
+"""
+_APART = """PartitionName=west Nodes={west} MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
+PartitionName=brief Nodes={west} MaxTime=1 DefMemPerCPU=100 State=UP
 """
 
 
@@ -73,11 +78,24 @@ def lacking() -> str:
     return "" if os.geteuid() == 0 else "root: its parts change who they run as"
 
 
-class SlurmServer:
-    """One cluster of ``nodes`` nodes; ports ``port`` to ``port + nodes + 1`` are its own."""
+def free_ports(count: int = PORTS) -> int:
+    """The first of so many ports, one behind the other, of which none is in use, below those that the system hands out itself.
+    ``SourceError`` where there are none."""
+    tried = [20_000 + os.getpid() * 7 % 500 * PORTS + k * PORTS for k in range(0, 500)]
+    for first in (20_000 + (port - 20_000) % 10_000 for port in tried):
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise SourceError(f"there are no {count} free ports one behind the other from 20000 to 30000")
 
-    def __init__(self, folder: Path, port: int, nodes: int) -> None:
-        self.folder, self.port, self.nodes = folder, port, nodes
+
+class SlurmServer:
+    """One cluster of ``nodes`` nodes, all of them in partition ``batch``, or the last ``apart`` of them in ``west`` (and in
+    ``brief``, where jobs may run for a minute); ports ``port`` to ``port + nodes + 1`` are its own."""
+
+    def __init__(self, folder: Path, port: int, nodes: int, apart: int = 0) -> None:
+        self.folder, self.port, self.nodes, self._apart = folder, port, nodes, apart
         self.conf = folder / "slurm.conf"
         self.token = ""
         self._env = {"PATH": _FOUND_IN, "SLURM_CONF": str(self.conf)}
@@ -116,7 +134,10 @@ class SlurmServer:
             (d / name).chmod(0o600)
         host = self.run("hostname", "-s")
         ends = {"first": self.port + 1, "last": self.port + self.nodes}
-        self.conf.write_text(_CONF.format(d=d, host=host, port=self.port, nodes=self.nodes, **ends))
+        here = self.nodes - self._apart
+        batch, west = f"gpu[01-{here:02d}]", f"gpu[{here + 1:02d}-{self.nodes:02d}]"
+        conf = _CONF.format(d=d, host=host, port=self.port, nodes=self.nodes, batch=batch, **ends)
+        self.conf.write_text(conf + (_APART.format(west=west) if self._apart else ""))
         for i in range(GPUS):
             (d / "dev" / f"nvidia{i}").symlink_to("/dev/null")
         (d / "gres.conf").write_text(f"NodeName=gpu[01-{self.nodes:02d}] Name=gpu Type=h100 File={d}/dev/nvidia[0-7]\n")
@@ -132,9 +153,13 @@ class SlurmServer:
         nobody = ("slurmrestd", "-u", "nobody", "-g", "nogroup", "-s", "openapi/v0.0.36,openapi/v0.0.37,openapi/v0.0.38")
         self._spawn("rest", *nobody, "-a", "rest_auth/jwt", self.url.removeprefix("http://"), SLURM_JWT="daemon")
         self._spawn("socket", *nobody, "-a", "rest_auth/local", f"unix:{d}/rest/socket")
-        self.wait_for(lambda: self.run("sinfo", "-h", "-p", "batch", "-o", "%T %D") == f"idle {self.nodes}")
+        for name, count in (("batch", here), ("west", self._apart)):
+            self.wait_for(lambda name=name, count=count: not count or self._shown(name) == f"idle {count}")  # type: ignore[misc]
         self.wait_for((d / "rest" / "socket").exists)
         self.token = self.run("scontrol", "token", "username=root", "lifespan=86400").partition("=")[2]
+
+    def _shown(self, partition: str) -> str:
+        return self.run("sinfo", "-h", "-p", partition, "-o", "%T %D")
 
     def start_controller(self) -> None:
         """Start slurmctld; what it had written down is there again."""
@@ -166,7 +191,9 @@ class SlurmServer:
                 if ready():
                     return
             time.sleep(0.05)
-        raise SourceError(f"Slurm in {self.folder} does not come up; see its logs there")
+        ends = [path.read_text(errors="replace").splitlines()[-1:] for path in sorted(self.folder.glob("slurm*.log"))]
+        said = " | ".join(line for last in ends for line in last)
+        raise SourceError(f"Slurm in {self.folder} does not come up; its logs end with {said[:2000]}")
 
     def stop(self) -> None:
         """End all of it."""
@@ -193,9 +220,9 @@ class SlurmServer:
 
 
 @contextmanager
-def slurm_server(folder: Path, port: int, nodes: int = 4) -> Iterator[SlurmServer]:
+def slurm_server(folder: Path, port: int, nodes: int = 4, apart: int = 0) -> Iterator[SlurmServer]:
     """A cluster that is up, and gone afterwards."""
-    server = SlurmServer(folder, port, nodes)
+    server = SlurmServer(folder, port, nodes, apart)
     try:
         server.start()
         yield server

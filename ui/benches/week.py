@@ -62,6 +62,7 @@ class Seen:
     taken: dict[int, Acknowledged] = field(default_factory=dict)
     pages: list[Page] = field(default_factory=list)
     weights: list[tuple[int, float, int]] = field(default_factory=list)  # life, time [s], resident bytes
+    held: list[tuple[int, float, int, int]] = field(default_factory=list)  # once tidied: and Python's own blocks of memory
     ends: Counter[str] = field(default_factory=Counter)
 
 
@@ -153,6 +154,8 @@ def _life(setting: Setting, world: World, seen: Seen, life: int) -> tuple[World,
                 seen.pages.append(Page(*more))
             elif what == "weight":
                 seen.weights.append((life, *more))
+            elif what == "held":
+                seen.held.append((life, *more))
             else:
                 ended = (what, *more)
     os.waitpid(child, 0)
@@ -202,15 +205,16 @@ def _orders(config: Path, world: World) -> dict[str, int]:
 
 
 def _memory(seen: Seen, last: int) -> dict[str, float]:
-    """What the last life held at most, and by how much more its last third than its middle one: its first fills what fills."""
-    rss = np.array([bytes_ for life, _, bytes_ in seen.weights if life == last], dtype=np.float64)
-    hours = [at_s for life, at_s, _ in seen.weights if life == last]
-    third = len(rss) // 3
+    """What the last life had at most, and by how much more it held in its last third than in its middle one, in bytes and in
+    blocks of memory (a Python object is one, mostly): its first third fills what fills."""
+    held = np.array([more for life, *more in seen.held if life == last], dtype=np.float64).reshape(-1, 3)
+    third = len(held) // 3
     if third == 0:
         return {}
-    grown = float(np.median(rss[-third:]) - np.median(rss[third : len(rss) - third]))
-    over_h = (hours[-1] - hours[0]) / 3600
-    return {"rss_peak_bytes": float(rss.max()), "rss_growth_bytes": grown, "weighed_h": over_h}
+    _, rss, blocks = np.median(held[-third:], axis=0) - np.median(held[third : len(held) - third], axis=0)
+    over_h = float(np.ptp(held[:, 0])) / 3600
+    most = max(bytes_ for life, _, bytes_ in seen.weights if life == last)
+    return {"rss_peak_bytes": most, "rss_growth_bytes": float(rss), "blocks_growth_count": float(blocks), "weighed_h": over_h}
 
 
 def _configuration(folder: Path, seed: int, history_days: int) -> Path:

@@ -5,6 +5,7 @@ import asyncio
 import os
 import pickle
 import resource
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -27,13 +28,15 @@ from ui.benches.chaos_people import Acknowledged
 from ui.benches.chaos_world import GPUS, HOT_C, NODES, TOKEN
 from ui.benches.week_queue import StandIn, spares
 from ui.config import load_config, site_of
+from ui.memory import Tidy
 from ui.tasks import Task, VirtualClock, run_virtual
 
 PAST = ("grid", "weather")
 POINTS = ("spool before", "spool after", "store before", "store after", "order before", "order after", "page taken", "step")
 # tasks that cost most come once in so many steps: of five minutes, 288 are a day
 SOON_S = 4.0  # all of a step comes together: what is read at the pace of the week would be old a minute later
-SELDOM = {"forecasts": 72, "store": 288, "findings": 6, "placed": 12, "ledger": 12, "outside": 3}
+SELDOM = {"forecasts": 72, "store": 12, "findings": 6, "placed": 12, "ledger": 12, "outside": 3}
+HELD_EVERY = 12  # steps between two looks at what is held once garbage and what the allocator keeps have gone
 WAITS_FRAC = 0.5  # of its fault, for the point at which it is to be killed; then anywhere
 AHEAD_S, BEHIND_S = 3600.0, -600.0
 LET_S = 900.0  # a GPU stays hot so long after its fault is over
@@ -102,7 +105,7 @@ class Life:
         self._loop = asyncio.new_event_loop()
         self._now: Mapping[str, Fault] = {}
         self._armed: Fault | None = None
-        self._pid = psutil.Process()
+        self._pid, self._tidy, self._steps = psutil.Process(), Tidy(), 0
         world.queue.die = self.reach
         self._loop.run_until_complete(self._listen())
         self.centre = self._begin()
@@ -176,7 +179,14 @@ class Life:
             self._die()
         self.reach("step")
         await self._push(now_s)
+        self._weigh(now_s)
+
+    def _weigh(self, now_s: float) -> None:
         self._tell("weight", now_s, self._pid.memory_info().rss)
+        self._steps += 1
+        if self._steps % HELD_EVERY == 0:
+            self._tidy.run()
+            self._tell("held", now_s, self._pid.memory_info().rss, sys.getallocatedblocks())
 
     async def _push(self, now_s: float) -> None:
         world = self._world

@@ -53,7 +53,7 @@ def _time(text: str) -> datetime:
 
 
 def account(options: argparse.Namespace) -> int:
-    """The account on stdout; exit 1 where the interval has no energy that anybody read."""
+    """The account on stdout; exit 1 where the interval has no facility energy that anybody read."""
     made = _made(options)
     from ui.accounting import COLUMNS, plain, rows_of
 
@@ -118,6 +118,8 @@ def _print(said: dict[str, Any]) -> None:
     known, modelled = _short(said["coverage_frac"]), _short(said["modelled_frac"])
     say(f"{said['start']} to {said['end']}: {known} of it known, {modelled} of that by the twin")
     say(f"  {'facility':<22}{_short(said['facility_kwh']):>14} kWh   IT {_short(said['it_kwh'])} kWh")
+    if said["it_read_frac"] > said["coverage_frac"]:
+        say(f"  {'IT alone':<22}{_short(said['it_read_kwh']):>14} kWh   in {_short(said['it_read_frac'])} of it")
     say(f"  {said['pue_name']:<22}{_short(said['indicators']['pue_ratio']):>14}")
     say(f"  {'from the grid':<22}{_short(said['grid_kwh']):>14} kWh   own {_short(said['own_kwh'])} kWh")
     say(f"  {'highest quarter-hour':<22}{_short(said['peak_w'] and said['peak_w'] / 1e3):>14} kW")

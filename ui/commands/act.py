@@ -141,6 +141,7 @@ def acting(options: argparse.Namespace) -> int:
     force = [{"asset": e.action.asset, "metric": e.action.metric, "value": e.value} for e in memory.open.values()]
     ordered = [
         {"queue": e.queue, "target": e.target, "verb": e.verb, "value": e.value, "until": e.until.isoformat()}
+        | ({"home": e.where[0], "partition": e.where[1]} if e.moved else {})
         for e in memory.ordered.values()
     ]
     if options.json:

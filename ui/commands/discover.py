@@ -4,6 +4,7 @@ itself."""
 import argparse
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ui.commands import add_command, json_option, say, tell
 
 PROTOCOLS = ("prometheus", "redfish", "snmp", "modbus", "mqtt", "gnmi", "bacnet", "slurm", "kubernetes")
 MAX_LIST_BYTES = 2**20
+SHOWN = 5  # addresses that do not answer
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -87,11 +89,12 @@ def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None)
         if done % 32 == 0 or done == total:
             tell(f"{done} of {total} addresses asked")
 
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it would say of a silent address is told below
     proposal = asyncio.run(look(words, given, site, told))
     if options.out and proposal.assets:
         _write(options.out / "found-assets.csv", proposal.assets, ("id", "kind", "parent", "address"))
     if options.add and proposal.sources:
-        add_sources(options.config, proposal.sources)
+        add_sources(options.config, proposal.sources, site)
     if options.json:
         found = [{"type": f.type, "target": f.target, "kind": f.kind, "says": f.says} for f in proposal.found]
         said = {"found": found, "sources": proposal.sources, "assets": proposal.assets, "silent": proposal.silent}
@@ -99,7 +102,7 @@ def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None)
     else:
         for one in proposal.found:
             tell(f"{one.type:<11} {one.target:<32} {one.says}")
-        tell(f"{len(proposal.silent)} of the addresses do not answer" if proposal.silent else "every address answered")
+        tell(_silent(proposal.silent) if proposal.silent else "every address answered")
         if options.add:
             say(f"{len(proposal.sources)} sources added to {options.config}")
         elif proposal.sources:
@@ -107,6 +110,11 @@ def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None)
         if proposal.assets and not options.out:
             tell(f"{len(proposal.assets)} of the devices are no assets yet; --out DIR writes rows for them")
     return 0 if proposal.found else 1
+
+
+def _silent(addresses: Sequence[str]) -> str:
+    more = len(addresses) - SHOWN
+    return f"no answer from {', '.join(addresses[:SHOWN])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _bus(options: argparse.Namespace, site: Site | None) -> int:

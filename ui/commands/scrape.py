@@ -8,6 +8,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from twin.errors import ConfigError, Problem
+from twin.site import Site
 from ui.commands import say, tell
 
 
@@ -42,8 +43,9 @@ def sources_toml(sources: Sequence[dict[str, object]]) -> str:
     return tomlkit.dumps(document)
 
 
-def add_sources(path: Path, sources: Sequence[dict[str, object]]) -> None:
-    """Append ``sources`` to the configuration ``path``, which keeps its comments; refused where a name is taken."""
+def add_sources(path: Path, sources: Sequence[dict[str, object]], site: Site | None = None) -> None:
+    """Append ``sources`` to the configuration ``path``, which keeps its comments; refused where a name is taken. ``site``: the
+    one that it describes, where it is known."""
     try:
         text = path.read_text(encoding="utf-8")
         there = tomlkit.parse(text).get("source", [])
@@ -56,6 +58,7 @@ def add_sources(path: Path, sources: Sequence[dict[str, object]]) -> None:
     if taken:
         raise ConfigError([Problem(str(path), f"has a source {name!r} already; rename one") for name in sorted(taken)])
     here = [str(one["node"]) for one in there if one.get("type") == "host" and one.get("node")]
+    here = [node for node in here if site is None or node in site.position]
     placed = [_placed(source, here[0]) if len(here) == 1 else source for source in sources]
     path.write_text(text.rstrip("\n") + "\n\n" + sources_toml(placed), encoding="utf-8")
 

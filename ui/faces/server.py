@@ -26,6 +26,7 @@ from ui.faces.api_energy import add_energy
 from ui.faces.api_events import add_events
 from ui.faces.api_findings import add_findings
 from ui.faces.api_forecast import add_forecast_api
+from ui.faces.api_places import add_places
 from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push, first_look
 from ui.faces.api_reports import add_reports
@@ -84,6 +85,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_views(server, pulse)
     add_search(server, pulse)
     add_plans(server, pulse)
+    add_places(server, pulse)
     add_requests(server, pulse)
     add_energy(server, pulse)
     add_reports(server, pulse)

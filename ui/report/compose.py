@@ -48,18 +48,10 @@ def _reached(block: Block, base: str) -> Block:
 
 def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -> Iterator[Message]:
     made, facility, held = inputs.account, found["facility_kwh"], found.get("held_frac")
-    if made.coverage_frac <= 0:
+    if made.coverage_frac <= 0 and made.it_read_frac <= 0:
         yield Message("Nothing was read in this span: no meter and no model says what the centre took in.")
         return
-    who = {} if inputs.scope.whole else {"who": inputs.scope.name}
-    if np.isfinite(facility.change_frac):
-        text = "{who} took in {kwh:,.0f} kWh, {change:+.1%} against the span before." if who else (
-            "The centre took in {kwh:,.0f} kWh, {change:+.1%} against the span before.")  # fmt: skip
-        yield Message(text, {"kwh": facility.value, "change": facility.change_frac, **who})
-    else:
-        text = "{who} took in {kwh:,.0f} kWh; the span before was not read as much." if who else (
-            "The centre took in {kwh:,.0f} kWh; the span before was not read as much.")  # fmt: skip
-        yield Message(text, {"kwh": facility.value, **who})
+    yield _taken(inputs, facility)
     pue = found["pue_ratio"].value
     if inputs.scope.whole and limit_ratio is None and np.isfinite(pue):
         yield Message("PUE was {pue:.3f}.", {"pue": pue})
@@ -77,8 +69,25 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         yield Message("Nobody had to be told of anything: there was no incident.")
     if inputs.saving is not None and inputs.saving.verdict is Verdict.SHOWN:
         yield from _saved(inputs.saving)
-    if made.coverage_frac < 0.95:
-        yield Message("Only {read:.0%} of the time was read; sums are of that time alone.", {"read": made.coverage_frac})
+    read_frac = made.coverage_frac or made.it_read_frac
+    if read_frac < 0.95:
+        yield Message("Only {read:.0%} of the time was read; sums are of that time alone.", {"read": read_frac})
+
+
+def _taken(inputs: Inputs, facility: Figure) -> Message:
+    """What the centre, or the part of it, took in."""
+    made = inputs.account
+    who = {} if inputs.scope.whole else {"who": inputs.scope.name}
+    if made.coverage_frac <= 0:
+        text = "IT took {kwh:,.1f} kWh. Nothing says what the whole centre took in, so there is no PUE, cost or carbon."
+        return Message(text, {"kwh": made.it_read_kwh})
+    if np.isfinite(facility.change_frac):
+        text = "{who} took in {kwh:,.0f} kWh, {change:+.1%} against the span before." if who else (
+            "The centre took in {kwh:,.0f} kWh, {change:+.1%} against the span before.")  # fmt: skip
+        return Message(text, {"kwh": facility.value, "change": facility.change_frac, **who})
+    text = "{who} took in {kwh:,.0f} kWh; the span before was not read as much." if who else (
+        "The centre took in {kwh:,.0f} kWh; the span before was not read as much.")  # fmt: skip
+    return Message(text, {"kwh": facility.value, **who})
 
 
 def _saved(one: Saving) -> Iterator[Message]:

@@ -19,7 +19,7 @@ SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
-    **{name: f"/{name}" for name in ("facility_kwh", "it_kwh", "peak_w", "coverage_frac", "modelled_frac")},
+    **{name: f"/{name}" for name in ("facility_kwh", "it_kwh", "it_read_kwh", "peak_w", "coverage_frac", "modelled_frac")},
     **{
         name: f"/indicators/{name}"
         for name in ("pue_ratio", "ppue_ratio", "wue_kg_per_kwh", "cue_kg_per_kwh", "ref_frac", "erf_frac")
@@ -44,6 +44,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     rows: Sequence[tuple[str, str, str, int, Callable[[Account], float]]] = (
         ("facility_kwh", "Facility energy", "kwh", -1, lambda a: a.facility_kwh),
         ("it_kwh", "IT energy", "kwh", 0, lambda a: a.it_kwh),
+        ("it_read_kwh", "IT energy, also while the facility's was not read", "kwh", 0, _it_alone),
         ("pue_ratio", "PUE", "ratio", -1, lambda a: a.indicators.pue_ratio),
         ("ppue_ratio", "Cooling pPUE", "ratio", -1, lambda a: a.indicators.ppue_ratio),
         ("wue_kg_per_kwh", "WUE", "kg_per_kwh", -1, lambda a: a.indicators.wue_kg_per_kwh),
@@ -78,6 +79,11 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
 
 
+def _it_alone(made: Account) -> float:
+    """Only where it tells more than the energy of both."""
+    return made.it_read_kwh if made.it_read_frac > made.coverage_frac + SAME_COVERAGE_FRAC else NOTHING
+
+
 def _of_tokens(inputs: Inputs) -> Iterator[Figure]:
     """Energy and carbon of what inference servers generated: their nodes', with its share of cooling and losses."""
     tokens, made = inputs.tokens, inputs.account
@@ -97,7 +103,10 @@ def _of_tokens(inputs: Inputs) -> Iterator[Figure]:
 
 def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Account], float]) -> float:
     """Sums are set beside each other only where as much of the time was read."""
-    if other is None or (unit in SUMS and abs(other.coverage_frac - now.coverage_frac) > SAME_COVERAGE_FRAC):
+    if other is None:
+        return NOTHING
+    apart = abs(other.coverage_frac - now.coverage_frac), abs(other.it_read_frac - now.it_read_frac)
+    if unit in SUMS and max(apart) > SAME_COVERAGE_FRAC:
         return NOTHING
     return of(other)
 

@@ -168,7 +168,8 @@ def _hall_of(site: Site, asset: str) -> str:
 
 def _step(store: Store, start: datetime, end: datetime) -> float:
     """The finest of ``STEPS_S`` in which nearly as much of the span was read as in the coarsest."""
-    shares = [float(read_meters(store, start, end, step_s).known.mean()) for step_s in STEPS_S]
+    read = [read_meters(store, start, end, step_s) for step_s in STEPS_S]
+    shares = [float(one.known.mean() or np.isfinite(one.it_w).mean()) for one in read]
     return next(step_s for step_s, share in zip(STEPS_S, shares, strict=True) if share >= AS_GOOD_FRAC * shares[-1])
 
 
@@ -179,7 +180,7 @@ def _ways(given: Given) -> tuple[By, ...]:
 def _other(site: Site, store: Store, records: Records, span: Span, given: Given, step_s: float, scope: Scope) -> Account | None:
     meters = read_meters(store, span.start, span.end, step_s)
     made, _ = account_of(meters, span.start, span.end, given)
-    if not made.coverage_frac > 0:
+    if not (made.coverage_frac or made.it_read_frac) > 0:
         return None
     if scope.whole:
         return made

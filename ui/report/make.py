@@ -34,7 +34,8 @@ class From:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """``coverage_frac``: part of the span that was read; 0: the report says that there is nothing."""
+    """``coverage_frac``: part of the span in which the centre's power was read, or that of its IT where no facility power ever
+    was; 0: the report says that there is nothing."""
 
     report: Report
     coverage_frac: float
@@ -52,4 +53,4 @@ def make(about: From, span: Span, scope: Scope) -> Made:
     bill = inputs.account.bill
     drawn = list(drawer(about.site, about.store)(span)) if about.picture and scope.whole else []
     report = compose(inputs, about.limits, about.outside, drawn)
-    return Made(report, inputs.account.coverage_frac, bill.currency if bill else "", span)
+    return Made(report, inputs.account.coverage_frac or inputs.account.it_read_frac, bill.currency if bill else "", span)

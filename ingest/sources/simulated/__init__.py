@@ -23,6 +23,7 @@ from ingest.sources.simulated import parts
 from ingest.sources.simulated.faults import FAULTS, Planned
 from ingest.sources.simulated.fleet import fleet_of
 from ingest.sources.simulated.layout import demo_rows
+from ingest.sources.simulated.loops import STAGE_FRAC
 from ingest.sources.simulated.plant import Plant
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame
@@ -55,8 +56,9 @@ class Options(BaseModel):
 
     ``seed`` decides everything by chance; ``gpus`` is checked against the site; ``faults``: false for none, true for faults by
     chance, or a list of planned ones and no others; ``fault_factor`` multiplies the pace of chance; ``start``: when the plant
-    begins (none: at its first poll); ``history_days``: how much past is made up before the first poll; ``leave_out``: assets
-    that are real, with all they contain (they stand behind the simulated ones of their kinds).
+    begins (none: at its first poll); ``history_days``: how much past is made up before the first poll; ``stage_frac``: load of
+    the chillers that run at which the plant's own sequence starts a further one (a careful one does so at half); ``leave_out``:
+    assets that are real, with all they contain (they stand behind the simulated ones of their kinds).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +69,7 @@ class Options(BaseModel):
     fault_factor: float = Field(1.0, ge=0, le=1000)
     start: AwareDatetime | None = None
     history_days: float = Field(0.0, ge=0, le=400)
+    stage_frac: float = Field(default=STAGE_FRAC, ge=0.2, le=1.0)
     leave_out: tuple[str, ...] = ()
 
 
@@ -91,6 +94,7 @@ def build(name: str, options: BaseModel, site: Site) -> Opened:
         options.fault_factor if options.faults is True else 0.0,
         [Planned(fault.kind, fault.after_s, fault.asset, fault.for_s) for fault in planned],
         options.start,
+        options.stage_frac,
     )
     ids = source_ids(name, options)
     plant.faults.parts = tuple(ids)

@@ -199,18 +199,21 @@ class Instruments:
         return [self._frame("pump", values)]
 
     def loops(self) -> list[Frame]:
-        """Hall loops and the plant loop; only the plant loop has a setpoint."""
+        """Hall loops and the plant loop; only the plant loop has setpoints."""
         plant = self._plant
         loops, x = plant.loops, plant.fleet.plant_loop
         n = len(loops.hall_return_c)
         setpoint_c = np.full(n, np.nan)
         setpoint_c[x] = round(float(loops.setpoint_c["loop"][x]), 1)
+        limit = np.full(n, np.nan)
+        limit[x] = loops.limit
         supply_c, return_c = self._noisy(np.full(n, loops.plant_c), 0.03, 1), self._noisy(loops.hall_return_c, 0.03, 1)
         flow = self._flow(loops.hall_flow_kgps, 2)
         values = {
             "supply_temp_c": supply_c,
             "return_temp_c": return_c,
             "supply_temp_setpoint_c": setpoint_c,
+            "chillers_limit_count": limit,
             "flow_kgps": flow,
             "diff_pressure_pa": np.round(5e4 + 1.4e5 * (loops.hall_flow_kgps / loops.hall_design_kgps) ** 2, -2),
             "heat_w": np.round(flow * CP_WATER * (return_c - supply_c), -2),

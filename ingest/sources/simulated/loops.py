@@ -26,6 +26,8 @@ _NTU = 3.4  # of a clean CDU at design flows
 _SPEED_LAG_S, _VALVE_LAG_S, _FAN_LAG_S = 6.0, 110.0, 45.0
 _APPROACH_K, _FREE_K = 4.6, 1.4  # tower at design; exchanger between tower and plant water
 _FAN_MIN = 0.22
+STAGE_FRAC = 0.92  # load of the chillers that run at which the plant's own sequence starts a further one
+_CALLED_K, _CALLED_S, _CALM_K = 2.0, 300.0, 0.3  # water so far over its setpoint for so long: the sequence heeds no limit
 _DRIFT = 0.1  # of the design flow goes round by its own warmth where no pump turns
 _FOULING_S = 60 * 86400.0  # a third of a CDU's resistance comes in two months
 
@@ -40,8 +42,8 @@ def effectiveness(ntu: Floats, ratio: Floats) -> Floats:
 class Loops:
     """All water. Attributes are the truth now, by row of their kind; powers [W], flows [kg/s], temperatures [°C]."""
 
-    def __init__(self, fleet: Fleet, effects: Effects, rng: np.random.Generator) -> None:
-        self._fleet, self._effects = fleet, effects
+    def __init__(self, fleet: Fleet, effects: Effects, rng: np.random.Generator, stage_frac: float = STAGE_FRAC) -> None:
+        self._fleet, self._effects, self._stage_frac = fleet, effects, stage_frac
         site = fleet.site
         r, c, loops = (fleet.count(kind) for kind in ("rack", "cdu", "loop"))
         rack_w = site.number("rack", "rated_w", 86e3)
@@ -83,6 +85,8 @@ class Loops:
         self.hall_flow_kgps = np.zeros(loops)
         self.fan, self.free_w, self.chilled_w, self.tower_c = 0.3, 0.0, 0.0, 18.0
         self.chillers_on = 0
+        self.limit = fleet.count("chiller")  # how many its sequence may run at once
+        self.warm_s, self.called = 0.0, False
         self.chiller_w, self.tower_w = np.zeros(fleet.count("chiller")), np.zeros(fleet.count("tower"))
         self.condenser_c = self.evaporator_c = 20.0
         self._chiller_cap_w = site.number("chiller", "rated_w", 1e5) * CHILLER_COP
@@ -240,21 +244,29 @@ class Loops:
         back_c = self.plant_return_c
         free_c = min(back_c, max(goal_c, self.tower_c + _FREE_K))
         self.free_w = rate_w_per_k * (back_c - free_c)
-        self.chilled_w = min(max(0.0, rate_w_per_k * (free_c - goal_c)), float(self._chiller_cap_w.sum()))
+        most = self._may_run(h)
+        self.chilled_w = min(max(0.0, rate_w_per_k * (free_c - goal_c)), float(self._chiller_cap_w[:most].sum()))
         if self.chilled_w < 0.004 * self.plant_heat_w:
             self.chilled_w = 0.0  # too little to start a compressor for
-        self._chill(goal_c)
+        self._chill(goal_c, most)
         self.tower_w = self._tower_rated_w * (0.02 + 0.98 * self.fan**2.8)
         return free_c - self.chilled_w / rate_w_per_k
 
-    def _chill(self, goal_c: float) -> None:
-        """Compressors: as many as the load needs, by a part of Carnot between their two waters."""
+    def _may_run(self, h: float) -> int:
+        """How many chillers may run: as ordered, and all of them while the plant protects itself."""
+        over_k = self.plant_c - float(self.setpoint_c["loop"][self._fleet.plant_loop])
+        self.warm_s = self.warm_s + h if over_k > _CALLED_K else 0.0
+        self.called = self.warm_s >= _CALLED_S or (self.called and over_k > _CALM_K)
+        return len(self._chiller_cap_w) if self.called else self.limit
+
+    def _chill(self, goal_c: float, most: int) -> None:
+        """Compressors: as many as the sequence wants and may run, by a part of Carnot between their two waters."""
         self.chiller_w = np.full(len(self._chiller_cap_w), 150.0)  # controls
-        self.chillers_on = int(np.ceil(self.chilled_w / float(self._chiller_cap_w[0]) / 0.92))
+        self.chillers_on = int(np.ceil(self.chilled_w / float(self._chiller_cap_w[0]) / self._stage_frac))
         self.evaporator_c, self.condenser_c = goal_c - 1.5, self.tower_c + 6.0
         if not self.chillers_on:
             return
-        self.chillers_on = min(self.chillers_on, len(self.chiller_w))
+        self.chillers_on = min(self.chillers_on, most)
         part = self.chilled_w / self.chillers_on / float(self._chiller_cap_w[0])
         lift_k = max(self.condenser_c - self.evaporator_c, 7.0)
         cop = min(11.0, 0.47 * (self.evaporator_c + 273.15) / lift_k) * (0.72 + 0.28 * min(1.0, part))

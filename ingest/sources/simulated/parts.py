@@ -21,7 +21,7 @@ HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often 
 DISKS_S = 60.0  # health of disks: read as smartctl_exporter reads it by default
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
 HOURLY_S = 3600.0
-SETPOINT = "supply_temp_setpoint_c"
+SETPOINT, LIMIT = "supply_temp_setpoint_c", "chillers_limit_count"
 
 
 class Part:
@@ -76,7 +76,8 @@ class Part:
 
 
 class SetpointActuator:
-    """Orders ``supply_temp_setpoint_c`` of CDUs and of the plant loop, as a building controller would take it.
+    """Orders ``supply_temp_setpoint_c`` of CDUs and of the plant loop, and how many chillers may run at once
+    (``chillers_limit_count`` of the latter), as a building controller would take it.
 
     Outside the device's own bounds: ``SourceError``. Within them it moves at most the metric's step from what is ordered now,
     ramps there, goes back to its own setpoint when the action's time is over, and counts the same key once.
@@ -91,20 +92,26 @@ class SetpointActuator:
         plant.advance(now)
         kind = site.kind(action.asset)
         row = site.row(action.asset)
-        if action.metric != SETPOINT:
+        staging = action.metric == LIMIT and kind == "loop" and row == plant.fleet.plant_loop
+        if action.metric != SETPOINT and not staging:
             raise SourceError(f"{action.asset}: {action.metric} cannot be set here; only {SETPOINT} can")
-        low, high = BOUNDS_C[kind]
-        if not low <= action.value <= high:
-            raise SourceError(f"{action.asset}: refuses {action.value:g} °C; it takes {low:g} to {high:g} °C")
+        low, high = (0.0, float(plant.fleet.count("chiller"))) if staging else BOUNDS_C[kind]
+        unit = metric(kind, action.metric).unit or "chillers"
+        if not low <= action.value <= high or (staging and action.value != round(action.value)):
+            raise SourceError(f"{action.asset}: refuses {action.value:g} {unit}; it takes {low:g} to {high:g} {unit}")
         if action.until <= now:
             raise SourceError(
-                f"{action.asset}: the order for {action.value:g} °C had ended at {action.until}; send one that lies ahead"
+                f"{action.asset}: the order for {action.value:g} {unit} had ended at {action.until}; send one that lies ahead"
             )
-        step = metric(kind, SETPOINT).step or 0.0
-        ordered = float(plant.loops.ordered_c[kind][row])
+        step = metric(kind, action.metric).step or 0.0
+        ordered = float(plant.loops.limit if staging else plant.loops.ordered_c[kind][row])
         value = min(max(action.value, ordered - step), ordered + step)
-        held = plant.order(kind, row, value, action.until.timestamp(), action.key)
-        return frame_of(kind, plant.time, row, origin=Origin.COMMANDED, source=self._name, **{SETPOINT: held})
+        until_s = action.until.timestamp()
+        if staging:
+            held = float(plant.order_limit(round(value), until_s, action.key))
+        else:
+            held = plant.order(kind, row, value, until_s, action.key)
+        return frame_of(kind, plant.time, row, origin=Origin.COMMANDED, source=self._name, **{action.metric: held})
 
 
 def facility(read: Instruments) -> list[Frame]:

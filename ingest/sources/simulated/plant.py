@@ -11,7 +11,7 @@ from ingest.sources.simulated.compute import Compute
 from ingest.sources.simulated.effects import healthy
 from ingest.sources.simulated.faults import Faults, Planned
 from ingest.sources.simulated.fleet import Fleet, summed
-from ingest.sources.simulated.loops import CDU_SETPOINT_C, PLANT_SETPOINT_C, Loops
+from ingest.sources.simulated.loops import CDU_SETPOINT_C, PLANT_SETPOINT_C, STAGE_FRAC, Loops
 from ingest.sources.simulated.outside import Outside
 from ingest.sources.simulated.power import PowerChain
 from ingest.sources.simulated.workload import CYCLE_S, Workload
@@ -21,6 +21,7 @@ from twin.frame import Floats
 SETTLE_S = 2 * 3600.0  # the plant has run this long, in coarse steps, when it starts
 BACK_S = 60.0  # how far a poll may lie behind the one before it, as polls of several sources do
 LEAP_S = 2 * 86400.0  # a longer leap (a laptop that slept) is not lived through: the centre stood still for the rest
+_LIMIT = ("chiller", -1)  # under which the order for how many may run is kept
 LINK_BPS = 4e11  # of one network card of a node
 
 
@@ -38,14 +39,20 @@ class Plant:
     """
 
     def __init__(
-        self, fleet: Fleet, rng: np.random.Generator, factor: float, planned: Sequence[Planned], start: datetime | None
+        self,
+        fleet: Fleet,
+        rng: np.random.Generator,
+        factor: float,
+        planned: Sequence[Planned],
+        start: datetime | None,
+        stage_frac: float = STAGE_FRAC,
     ) -> None:
         jobs, health, silicon, water, electric, world, chance, self.sensors = rng.spawn(8)
         self.fleet = fleet
         self.effects = healthy(fleet, health)
         self.work = Workload(fleet, jobs)
         self.compute = Compute(fleet, self.effects, silicon)
-        self.loops = Loops(fleet, self.effects, water)
+        self.loops = Loops(fleet, self.effects, water, stage_frac)
         self.power = PowerChain(fleet, electric)
         self.outside = Outside(world)
         self.faults = Faults(fleet, self.effects, self.work, chance, factor, planned)
@@ -94,6 +101,14 @@ class Plant:
             ordered[row] = value_c
         self._orders[kind, row] = _Order(until_s, key)
         return float(ordered[row])
+
+    def order_limit(self, most: int, until_s: float, key: str) -> int:
+        """Order how many chillers may run at once, likewise."""
+        known = self._orders.get(_LIMIT)
+        if known is None or known.key != key:
+            self.loops.limit = most
+        self._orders[_LIMIT] = _Order(until_s, key)
+        return self.loops.limit
 
     def _begin(self, start: datetime) -> None:
         self._time = start - timedelta(seconds=SETTLE_S)
@@ -158,7 +173,10 @@ class Plant:
         """Orders that nobody renewed: the device goes back to its own setpoint."""
         for (kind, row), order in list(self._orders.items()):
             if order.until_s <= time_s:
-                self.loops.ordered_c[kind][row] = CDU_SETPOINT_C if kind == "cdu" else PLANT_SETPOINT_C
+                if (kind, row) == _LIMIT:
+                    self.loops.limit = self.fleet.count("chiller")
+                else:
+                    self.loops.ordered_c[kind][row] = CDU_SETPOINT_C if kind == "cdu" else PLANT_SETPOINT_C
                 del self._orders[kind, row]
 
 

@@ -17,6 +17,7 @@ from twin.metrics import metric
 from twin.site import Site
 
 MAX_ELEMENTS = 4_000_000  # codes in all rowsets; past it, new subsets are cut along fixed blocks of BLOCK rows
+SET_ELEMENTS = 64  # codes that a rowset costs by itself: some 800 bytes of Python's beside three copies of its own
 BLOCK = 256
 MAX_ANSWERS = 1000  # of ``apart`` that are remembered
 SCHEMA_SQL = """
@@ -184,7 +185,7 @@ class Names:
             return [(self._whole(kind), n, None, None)]
         if 2 * len(rows) >= n:  # most of the kind: as the whole kind, NaN where nothing was read
             return [(self._whole(kind), n, rows, None)]
-        if self._elements + len(rows) <= MAX_ELEMENTS:
+        if self._elements + SET_ELEMENTS + len(rows) <= MAX_ELEMENTS:
             self._known[key] = self._set_of(self._named(kind)[rows])
             return [(self._known[key], len(rows), None, None)]
         pieces: list[tuple[int, int, Ints | None, Ints | None]] = []
@@ -229,7 +230,7 @@ class Names:
     def _keep_set(self, codes: Ints) -> None:
         self._set_ids[codes.tobytes()] = len(self._sets)
         self._sets.append(codes)
-        self._elements += len(codes)
+        self._elements += SET_ELEMENTS + len(codes)
 
     def _shape_of(self, frame: Frame) -> int:
         shape = Shape(Group(frame.kind, frame.origin.value, frame.band), tuple(frame.values))

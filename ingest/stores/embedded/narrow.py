@@ -24,14 +24,14 @@ class Narrow(NamedTuple):
 
 
 def narrowed(column: Floats) -> Narrow:
-    """``column`` as narrow as it fits; as it is where it is no short decimals, or has gaps."""
+    """``column`` as narrow as it fits; as it is where it is no short decimals, or has gaps. It holds nothing but itself: a
+    column is mostly cut from the table of a whole frame, which would stay in memory with it."""
     column = np.asarray(column, dtype=np.float64)
     whole, places = to_integers(column)
-    if whole is None or not len(whole):
-        return Narrow(column, 1.0)
-    low, high = int(whole.min()), int(whole.max())
-    for size in _SIZES:
-        limits = np.iinfo(size)
-        if limits.min <= low and high <= limits.max:
-            return Narrow(whole.astype(size), 10.0**places)
-    return Narrow(column, 1.0)
+    if whole is not None and len(whole):
+        low, high = int(whole.min()), int(whole.max())
+        for size in _SIZES:
+            limits = np.iinfo(size)
+            if limits.min <= low and high <= limits.max:
+                return Narrow(whole.astype(size), 10.0**places)
+    return Narrow(column if column.base is None else column.copy(), 1.0)

@@ -1,6 +1,6 @@
 """``/energy``: how well energy is used, what it costs and will cost, what is proposed and what was saved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from energy.ledger import Summary, summary
 from twin.frame import Floats
 from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
-from ui.faces.pages import answered, priced, proposed
+from ui.faces.pages import answered, between, priced, proposed
 from ui.faces.pages.columns import Columns, columns
 from ui.faces.pages.markup import drawing, fine, number, page_of_panels, panel, say, text, tile
 from ui.faces.pages.shown import serve_page
@@ -21,6 +21,7 @@ from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, source
 from ui.faces.push import PAST, Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.past import DAY, Past
+from ui.placing import Placed, placed
 from ui.reading import derived
 from ui.signals import words_of
 from ui.view import Live, View
@@ -62,6 +63,8 @@ class Seen:
     towers: Columns
     heat: Columns
     forecasts: tuple[Forecast, ...]
+    placed: Sequence[Placed]
+    signal: str
 
 
 def add_energy(server: FastAPI, pulse: Pulse) -> None:
@@ -75,9 +78,10 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
         heat = columns(live.state, "loop", ("heat_w",), view.time)["heat_w"]
         kept = pulse.shelf[PAST]
         books, said, brought = (pulse.shelf[name] for name in NEEDS)
-        return Seen(view.time, view, kept.value, kept, books, said, brought, towers, heat, live.forecasts)
+        places = placed(live)
+        return Seen(view.time, view, kept.value, kept, books, said, brought, towers, heat, live.forecasts, places, live.signal)
 
-    feed = Feed(once(gather, told), LABELS, body(), needs=NEEDS)
+    feed = Feed(once(gather, told), LABELS, body(bool(pulse.live.atlas.places)), needs=NEEDS)
     serve_page(server, pulse, "energy", feed, ("pages.js", "energy.js"))
 
 
@@ -92,8 +96,8 @@ def read_books(live: Live, now: datetime) -> Books:
     return Books(told.time_s, first[0], first[1], words, cost, summary(live.records, start, now))
 
 
-def body() -> str:
-    """The page's places."""
+def body(named: bool = False) -> str:
+    """The page's places; ``named``: the configuration names halls or centres that jobs may run in."""
     tiles = [
         tile("pue", "PUE", [fine("24 h", "pue_day")], [number("pue")], fine("IT", "it"), fine("facility", "facility")),
         tile("cue", "CUE", [], [number("cue")], fine("24 h", "carbon_day")),
@@ -128,6 +132,7 @@ def body() -> str:
         refusals,
         requests,
         ledger,
+        *([between.places()] if named else []),
     )
 
 
@@ -227,6 +232,7 @@ def _lists(seen: Seen, words: Words) -> Table:
     return {
         **proposed.table(seen.view.plans, seen.told, ROWS, seen.now, words),
         **answered.table(seen.answered.value, words),
+        **(between.table(seen.placed, seen.signal, words) if seen.placed else {}),
     }
 
 

@@ -1,0 +1,323 @@
+"""Where waiting jobs run: those whose owners agreed go to the hall or centre in which their hours are cleaner or cheaper.
+
+Place and time are chosen together (``energy.place.between``) under what each place has room for; what a watt of IT takes there
+(the facility's power over IT's) counts, and so does the energy of data that travels. A job goes only along a route that the
+operator names and its owner bears (``icctwin:latency=20ms``), with data that its owner states where storage is not shared, and
+starts no sooner than that is there. It goes only where the 80 % interval of its gain stays above zero: the spread of the same
+move's errors in the last weeks, between both places' signals. What was moved once stays there until it runs or goes home.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
+from energy.levers import Outlook, QueueNow, believed
+from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, in_turn
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, partition_pools, room
+from energy.place import Places, Travel
+from energy.place.atlas import Atlas, Place, latency_class
+from energy.place.between import place
+from energy.plan import Gain, Plan
+from twin.frame import Floats, Ints, Origin
+from twin.job import Jobs, JobState
+from twin.message import Message
+from twin.order import Orders, Verb, Where, orders
+from twin.site import Bools, Site
+from twin.state import State
+
+NAME = "job_move"
+LEAST_FRAC = 0.02  # of what it would cost at home that a job must surely save by going elsewhere
+MAX_MOVES = 500  # jobs that one plan looks at; the others wait for the next one
+SAYS = (
+    "Let {count} waiting jobs run in {places} for {what}: {saving_pct:.0f} % less ({low_pct:.0f} to {high_pct:.0f}), "
+    "{kwh:.0f} kWh; {gb:.0f} GB travel for {sent_kwh:.1f} kWh"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, and
+    the pool of nodes that each takes from."""
+
+    at: Sequence[int]
+    signals: Sequence[SignalAhead]
+    ratio: Floats
+    pools: Sequence[frozenset[int]]
+    atlas: Atlas
+
+    @property
+    def price(self) -> Floats:
+        """float64[p, t]: the signal of each, for a watt of IT."""
+        return np.array([ratio * signal.ahead for ratio, signal in zip(self.ratio, self.signals, strict=True)])
+
+    def into(self, p: int) -> Place:
+        """The ``p``-th of them."""
+        return self.atlas.places[self.at[p]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One job: its row, from which place of the ground to which, first slot there; energy of its run [kWh], the signal's mean
+    as it would usually be, what is saved of it (likely and both ends), and what of data travels [bytes, kWh]."""
+
+    row: int
+    home: int
+    there: int
+    slot: int
+    energy_kwh: float
+    usual: float
+    saves: Floats
+    sent_bytes: float
+    sent_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobMove:
+    """Moves waiting jobs between places."""
+
+    longest_wait_s: float = LONGEST_WAIT_S
+    grace_s: float = GRACE_S
+
+    @property
+    def name(self) -> str:
+        """``job_move``."""
+        return NAME
+
+    def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
+        """The moves that surely save; None where nothing is to move."""
+        tables: list[tuple[str, Orders]] = []
+        found: list[_Move] = []
+        names: set[str] = set()
+        for queue in outlook.queues:
+            ground = _ground(queue, outlook, site, state, now)
+            moves = self._of_queue(queue, ground, now.timestamp()) if ground else []
+            if ground and moves:
+                tables.append((queue.name, _orders(queue, ground, moves, now.timestamp())))
+                found += moves
+                names |= {ground.into(move.there).name for move in moves}
+        signal = next(iter(outlook.grids.values()), None)
+        return _plan(signal, found, tables, names, now) if signal and found else None
+
+    def _of_queue(self, queue: QueueNow, ground: _Ground, now_s: float) -> list[_Move]:
+        jobs, terms, signal = queue.jobs, queue.jobs.terms, ground.signals[0]
+        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+        waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0)
+        # a begin time that its owner has set further ahead is the owner's; what was paused has begun where it is
+        waits &= np.where(terms.noted == 1, terms.interruptible == 0, ~(terms.begin_s > now_s + self.grace_s))
+        local = {position: p for p, position in enumerate(ground.at)}
+        home_of = np.array([local.get(ground.atlas.at(queue.name, name), -1) for name in jobs.partitions], dtype=np.int32)
+        moved = np.array([job in queue.homes for job in jobs.ids], dtype=np.bool_)
+        rows = np.flatnonzero(waits & (home_of >= 0) & ~moved)[:MAX_MOVES].astype(np.int32)
+        free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
+        begin_s = np.where(terms.noted[free.rows] == 1, math.nan, terms.begin_s[free.rows])
+        earliest = np.maximum((np.nan_to_num(begin_s, nan=now_s) - signal.begin_s) // signal.step_s, 0).astype(np.int32)
+        kept = np.flatnonzero(earliest <= free.latest)
+        work = replace(free.work, earliest=earliest).only(kept)
+        free = Movable(free.rows[kept], free.pool[kept], work, free.latest[kept])
+        return _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+
+
+def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: datetime) -> _Ground | None:
+    """The places of a queue that take jobs and whose grid is foreseen; None where there are not two with nodes of their own."""
+    if queue.cluster is None:
+        return None
+    up = {name for name, flag in zip(queue.cluster.partitions, queue.cluster.partition_up, strict=True) if flag}
+    of = partition_pools(queue.cluster)[1]
+    at: list[int] = []
+    signals: list[SignalAhead] = []
+    taken: list[frozenset[int]] = []
+    for position in outlook.atlas.of(queue.name):
+        one = outlook.atlas.places[position]
+        signal = outlook.grids.get(one.grid)
+        if one.partitions[0] in up and signal is not None and (not signals or _alike(signal, signals[0])):
+            at.append(position)
+            signals.append(signal)
+            taken.append(frozenset(of[name] for name in one.partitions if name in of))
+    shared = sum(map(len, taken)) != len(frozenset().union(*taken))
+    if len(at) < 2 or shared:
+        return None
+    ratio = np.array([facility_ratio(outlook.atlas.places[position], site, state, now) for position in at])
+    return _Ground(at, signals, ratio, taken, outlook.atlas)
+
+
+def _alike(one: SignalAhead, other: SignalAhead) -> bool:
+    """Whether two signals are cut into the same slots."""
+    return (one.begin_s, one.step_s, one.day, len(one.ahead)) == (other.begin_s, other.step_s, other.day, len(other.ahead))
+
+
+def facility_ratio(one: Place, site: Site, state: State, now: datetime) -> float:
+    """What a watt of IT takes in a place, cooling included: as its hall's meters or the twin say, else as it is written."""
+    if one.hall:
+        for origin in (Origin.MEASURED, Origin.MODELLED):
+            it_w, cooling_w = (
+                float(believed(state, "hall", name, now, origin)[site.row(one.hall)])
+                for name in ("it_power_w", "cooling_power_w")
+            )
+            if it_w > 0 and cooling_w >= 0:
+                return 1 + cooling_w / it_w
+    return one.facility_ratio
+
+
+def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: float) -> list[_Move]:
+    """Where it is cheapest together, for those for whom that surely pays; twice, as those who stay take their room first."""
+    work, terms, signal = free.work, queue.jobs.terms, ground.signals[0]
+    left = room(queue, free.rows, signal, now_s)
+    capacity = np.array([sum((left[pool] for pool in sorted(pools)), np.zeros(len(signal.ahead))) for pools in ground.pools])
+    usual = np.zeros(len(work), dtype=np.int32)
+    for p, rest in enumerate(left):
+        mine = np.flatnonzero(free.pool == p)
+        if len(mine):
+            usual[mine] = in_turn(work.only(mine), rest)
+    data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
+    travel = Travel(
+        home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), _barred(ground, home, reach_s, data)
+    )
+    stays: Bools = np.zeros(len(work), dtype=np.bool_)
+    chosen: dict[int, _Move] = {}
+    for _ in range(2):
+        rest = capacity.copy()
+        for j in np.flatnonzero(stays).tolist():
+            rest[home[j], usual[j] : usual[j] + work.length[j]] -= work.gpus[j]
+        moves = np.flatnonzero(~stays)
+        if not len(moves):
+            break
+        places = _places(ground, np.maximum(rest, 0.0))
+        made = place(work.only(moves), places, _only(travel, moves), signal.step_s)
+        chosen = {}
+        for k, j in enumerate(moves.tolist()):
+            there = int(made.place[k])
+            if there >= 0 and there != home[j] and not made.late[k]:
+                move = _move(queue, ground, free, j, (int(home[j]), there), (int(usual[j]), int(made.running[k].argmax())))
+                if move is not None:
+                    chosen[j] = move
+            stays[j] = j not in chosen
+    return [chosen[j] for j in sorted(chosen)]
+
+
+def _places(ground: _Ground, capacity: Floats) -> Places:
+    at, atlas = np.ix_(ground.at, ground.at), ground.atlas
+    names = [atlas.places[i].name for i in ground.at]
+    return Places(names, ground.price, capacity, atlas.latency_s[at], atlas.rate_bps[at], atlas.j_per_byte[at])
+
+
+def _barred(ground: _Ground, home: Ints, reach_s: Floats, data: Floats) -> Bools:
+    """bool[n, p]: places where a job must not go, for whatever reason."""
+    barred = [
+        [bool(ground.atlas.may(ground.at[h], there, reach, size)) for there in ground.at]
+        for h, reach, size in zip(home.tolist(), reach_s.tolist(), data.tolist(), strict=True)
+    ]
+    return np.array(barred, dtype=np.bool_).reshape(len(home), len(ground.at))
+
+
+def _only(travel: Travel, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Travel:
+    columns = (travel.home, travel.latency_s, travel.data_bytes, travel.owned, travel.barred)
+    return Travel(*(column[rows] for column in columns))  # type: ignore[arg-type]
+
+
+def _move(
+    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int], slots: tuple[int, int]
+) -> _Move | None:
+    """The move of one job where it surely pays. ``route``: from and to; ``slots``: its first one at home, and there."""
+    (home, there), (usual, slot), row, length = route, slots, int(free.rows[j]), int(free.work.length[j])
+    energy_kwh = float(free.work.power_w[j]) * float(queue.jobs.lasts_s[row]) / 3.6e6
+    at_home, elsewhere = ground.signals[home], ground.signals[there]
+    saves = worth(at_home, usual, float(ground.ratio[home]), elsewhere, slot, float(ground.ratio[there]), length)
+    base = float(ground.ratio[home] * at_home.ahead[usual : usual + length].mean())
+    sent_bytes, sent_kwh = 0.0, 0.0
+    if np.isfinite(ground.atlas.rate_bps[ground.at[home], ground.at[there]]):
+        sent_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
+        sent_kwh = sent_bytes * float(ground.atlas.j_per_byte[ground.at[home], ground.at[there]]) / 3.6e6
+        saves -= sent_kwh / energy_kwh * float(elsewhere.ahead.mean())
+    if not saves[1] > max(LEAST_FRAC * abs(base), 0.0):
+        return None
+    return _Move(row, home, there, slot, energy_kwh, base, saves, sent_bytes, sent_kwh)
+
+
+def worth(
+    home: SignalAhead, usual: int, home_ratio: float, there: SignalAhead, start: int, there_ratio: float, length: int
+) -> Floats:
+    """What ``length`` slots from ``start`` on there, rather than from ``usual`` on at home, are expected to save of the
+    signal's mean (in its unit, for a kWh of IT), with its 80 % interval: likely, low, high; zeros where too little is known.
+
+    As ``SignalAhead.gain``: corrected by, and as wide as, the errors of the same move in the last weeks."""
+    last = max(usual, start) + length
+    if last > len(home.ahead):
+        return np.zeros(3)
+    back = max(home.back(last), there.back(last))
+    errors = home_ratio * home.misses(usual, length, back) - there_ratio * there.misses(start, length, back)
+    errors = errors[np.isfinite(errors)]
+    if len(errors) < LEAST_SHADOWS:
+        return np.zeros(3)
+    expected = home_ratio * home.ahead[usual : usual + length].mean() - there_ratio * there.ahead[start : start + length].mean()
+    likely, half = float(expected + errors.mean()), Z80 * float(errors.std(ddof=1))
+    return np.array([likely, likely - half, likely + half])
+
+
+def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: float) -> Orders:
+    jobs, signal = queue.jobs, ground.signals[0]
+    ids, texts, begins, was, where = list[str](), list[str](), list[float](), list[float](), list[Where]()
+    for move in moves:
+        own_s = float(jobs.terms.begin_s[move.row])
+        sent_s = ground.atlas.transfer_s(ground.at[move.home], ground.at[move.there], move.sent_bytes)
+        begin_s = signal.begin_s + move.slot * signal.step_s
+        begin_s += signal.step_s * max(math.ceil((now_s + sent_s - begin_s) / signal.step_s), 0) if sent_s > 0 else 0.0
+        begin_s = begin_s if begin_s > now_s else 0.0
+        if jobs.terms.noted[move.row] == 0 and own_s > now_s:
+            begin_s = max(begin_s, own_s)
+        ids.append(jobs.ids[move.row])
+        begins.append(begin_s)
+        was.append(own_s if own_s > signal.begin_s else math.nan)
+        where.append((jobs.partitions[move.row], ground.into(move.there).partitions[0]))
+        texts.append(_note(ground, move, jobs.ids[move.row], begin_s, now_s))
+    return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where)
+
+
+def _note(ground: _Ground, move: _Move, job: str, begin_s: float, now_s: float) -> str:
+    """What the owner of a job reads."""
+    signal, atlas = ground.signals[move.home], ground.atlas
+    away = latency_class(float(atlas.latency_s[ground.at[move.home], ground.at[move.there]]))
+    what = WHAT.get(signal.metric, "a better hour")
+    when = f" at {datetime.fromtimestamp(begin_s, UTC):%m-%d %H:%M} UTC" if begin_s > now_s else ""
+    less = f"about {move.saves[0] / move.usual:.0%} less" if move.usual else "less"
+    off = f"scontrol update job={job} comment=icctwin:off"
+    return f"runs in {ground.into(move.there).name} ({away} away){when} for {what}, {less}; to go home: {off}"
+
+
+def _plan(
+    signal: SignalAhead, moves: Sequence[_Move], tables: Sequence[tuple[str, Orders]], names: set[str], now: datetime
+) -> Plan:
+    energy_kwh, usual = (np.array([getattr(move, name) for move in moves]) for name in ("energy_kwh", "usual"))
+    total = float(energy_kwh @ usual)
+    frac = -(energy_kwh @ np.array([move.saves for move in moves])) / abs(total) if total else np.zeros(3)
+    basis = signal.basis(min(signal.day, len(signal.ahead)))
+    gain = Gain(signal.metric, float(energy_kwh.sum()), float(frac[0]), float(frac[2]), float(frac[1]), str(basis))
+    said: Mapping[str, float | int | str] = {
+        "count": len(moves),
+        "places": ", ".join(sorted(names)),
+        "what": WHAT.get(signal.metric, "a better hour"),
+        "saving_pct": -100 * gain.change_frac,
+        "low_pct": -100 * gain.high_frac,
+        "high_pct": -100 * gain.low_frac,
+        "kwh": gain.energy_kwh,
+        "gb": sum(move.sent_bytes for move in moves) / 1e9,
+        "sent_kwh": sum(move.sent_kwh for move in moves),
+    }
+    text = ";".join(
+        f"{name}/{job}={to[1]}@{begin_s:.0f}"
+        for name, table in tables
+        for job, to, begin_s in zip(table.targets, table.where, table.values, strict=True)
+    )
+    key = f"{NAME}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    effect = replace(NO_EFFECT, horizon_s=len(signal.ahead) * signal.step_s)
+    expires = min(now + timedelta(seconds=EXPIRES_S), slot_time(signal, 2))
+    return Plan(key, NAME, (), Message(SAYS, dict(said)), effect, now, expires, tuple(tables), gain)
+
+
+def build() -> JobMove:
+    """The lever with its documented parameters."""
+    return JobMove()
