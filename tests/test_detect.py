@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
 
-from analytics.detect import bench, novelty, shift
+from analytics.detect import bench, ceiling, novelty, shift
 from analytics.detect.judge import judge_events, point_adjusted_f1, spans, vus_pr
 from analytics.detect.table import detect, read_labels, read_table
 from twin.errors import ConfigError
@@ -55,6 +55,27 @@ def test_volume_under_the_surface_is_one_for_a_perfect_score_and_near_the_base_r
     assert vus_pr(truth, truth.astype(float), buffer=0) == pytest.approx(1.0, abs=0.02)
     chance = np.mean([vus_pr(truth, rng.random(1000), buffer=0) for _ in range(20)])
     assert 0.06 < chance < 0.16
+
+
+def test_the_soonest_of_many_rules_may_cost_neither_events_nor_peace() -> None:
+    """Two runs of an hour with an event each: a rule that is sooner but misses one, one that is sooner with a false alarm an
+    hour in each, and one that is only sooner."""
+    time_s, truth = np.arange(3600.0), np.zeros(3600, dtype=bool)
+    truth[2000:2300] = True
+    runs = [(time_s, np.zeros((3600, 1)), truth)] * 2
+
+    def alarm(*starts: int) -> np.ndarray:
+        return np.isin(np.arange(3600), [row for start in starts for row in range(start, start + 9)])
+
+    def judged(run: bench.Run, alarm: np.ndarray) -> bench.Events:
+        return judge_events(run[0], alarm, run[2], merge_s=30.0)
+
+    own = [alarm(2060), alarm(2060)]
+    tried = [own, [alarm(2001), alarm()], [alarm(100, 2002)] * 2, [alarm(2030), alarm(2040)]]
+    best = ceiling.soonest(runs, own, judged, iter(tried))
+    assert best is not None
+    assert sorted(best.delay_s.tolist()) == [30.0, 40.0]
+    assert ceiling.in_a_run(flags("##.###.#"), 3).tolist() == flags(".....#..").tolist()
 
 
 # --- shift, on a plant of our own making

@@ -1,5 +1,6 @@
 """Findings as pictures: well-formed, honest in gaps, by the command of any table; and the misses that they show."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
@@ -55,3 +56,15 @@ def test_the_command_draws_a_table_with_its_labels(tmp_path: Path, capsys: pytes
     assert "shaded: labelled as a fault" in texts
     assert main(["detect", "--input", str(table), "--picture", str(tmp_path / "no" / "t.svg")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_demo_draws_what_was_found_and_what_was_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exchanger that clogged while it was learnt is found when it clogs again."""
+    assert main(["detect", "--demo", str(tmp_path), "--json"]) == 0
+    told = {one["case"]: one for one in json.loads(capsys.readouterr().out)}
+    assert list(told) == ["disk", "pump", "battery", "again", "missed"]
+    assert {name for name, one in told.items() if one["found_after_s"] is None} == {"missed"}
+    assert told["again"]["found_after_s"] < 1800
+    assert min(told[name]["before_harm_s"] for name in ("disk", "pump")) > 600
+    for name in told:
+        assert ElementTree.parse(tmp_path / f"finding-{name}.svg").getroot().tag == f"{SVG}svg"

@@ -1,46 +1,87 @@
-"""What an asset's residual usually is, learnt as it streams by: a mean, a spread, and how far the smoothed residual is off
-now."""
+"""What an asset's residual usually is, learnt as it streams by: a mean, a spread, and how far the smoothed residual is off now.
+
+What is wrong while it is learnt must not stay usual for ever. So values of an asset's first hours are remembered, evenly spread
+over them, and its mean and spread are those of what the most of them agree on (median and MAD say which to begin with:
+Rousseeuw & Croux, JASA 88 (1993) 1273): a bad start is outvoted as normal values come, and the spread narrows with it. What is
+judged to be far off counts a third, so that a fault in these hours has to last three times as long as all before it to be
+taken for usual. After them nothing but a slow drift moves what is usual.
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.frame import Floats, Ints
 from twin.site import Bools
 
 WARM = 60  # values of an asset before it is judged
+YOUNG = 2048  # values in which what is usual may turn out to be something else: 6 h of one in 10 s
+SLOTS = 64  # of them that are remembered; when all are taken every second one goes
+LEARN_EVERY = 8  # remembered values
+DOUBT = 3  # what is far off counts one in so many
+CUT, CUTS = 3.0, 3  # spreads up to which a remembered value belongs to the most, and how often that is asked anew
 SMOOTH = 0.25  # weight of the newest value
 ADAPT = 1 / 500  # how fast the mean follows while all is well
 CALM_Z = 3.0
+_SD_OF_MAD = 1.4826  # of a normal distribution: 1 over its upper quartile
 
 
 class Baseline:
-    """Of n assets, in 4 n numbers. ``floor``: what is never taken for more than noise, in the residual's unit."""
+    """Of n assets, in 6 n numbers and ``SLOTS`` n small ones. ``floor``: what is never taken for more than noise, in the
+    residual's unit."""
 
     def __init__(self, n: int, floor: float) -> None:
         self._floor = floor
         self._seen: Ints = np.zeros(n, dtype=np.int32)
-        self._mean, self._square, self._fast = np.zeros(n), np.zeros(n), np.zeros(n)
+        self._mean, self._spread, self._fast = np.zeros(n), np.zeros(n), np.zeros(n)
+        self._kept: NDArray[np.float32] = np.zeros((n, SLOTS), dtype=np.float32)
+        self._count: Ints = np.zeros(n, dtype=np.int32)  # of the slots that are taken
+        self._apart: Ints = np.ones(n, dtype=np.int32)  # values from one that is remembered to the next
+        self._due: Ints = np.zeros(n, dtype=np.int32)  # ``DOUBT`` for each value since the last that is remembered
 
     def update(self, residual: Floats) -> Floats:
         """float64[n]: how many spreads the smoothed residual is from its mean; NaN where it is not known or still being learnt.
-        A value that is far off moves no mean."""
+        A value that is far off moves no mean, unless most of an asset's first hours were so."""
         known = np.isfinite(residual)
         x = np.where(known, residual, 0.0)
         first = known & (self._seen == 0)
         self._fast = np.where(first, x, np.where(known, self._fast + SMOOTH * (x - self._fast), self._fast))
-        learning = known & (self._seen < WARM)
+        judged = known & (self._seen >= WARM)
+        z = (self._fast - self._mean) / np.maximum(np.hypot(self._spread, self._floor), 1e-12)
+        calm = np.abs(z) < CALM_Z
+        self._mean += np.where(judged & calm, ADAPT * (x - self._mean), 0.0)
+        young = known & (self._seen < YOUNG)
         self._seen += known
-        self._learn(learning, x)
-        spread = np.sqrt(np.maximum(self._square / np.maximum(np.minimum(self._seen, WARM) - 1, 1), 0.0))
-        z = (self._fast - self._mean) / np.maximum(np.hypot(spread, self._floor), 1e-12)
-        calm = known & ~learning & (np.abs(z) < CALM_Z)
-        self._mean += np.where(calm, ADAPT * (x - self._mean), 0.0)
-        return np.where(known & ~learning, z, np.nan)
+        if young.any():
+            self._remember(young, x, judged & ~calm)
+        return np.where(judged, z, np.nan)
 
-    def _learn(self, learning: Bools, x: Floats) -> None:
-        """Welford's running mean and sum of squares."""
-        away = x - self._mean
-        self._mean += np.where(learning, away / np.maximum(self._seen, 1), 0.0)
-        self._square += np.where(learning, away * (x - self._mean), 0.0)
+    def _remember(self, young: Bools, x: Floats, doubted: Bools) -> None:
+        self._due += np.where(young, np.where(doubted, 1, DOUBT), 0).astype(np.int32)
+        rows = np.flatnonzero(young & (self._due >= DOUBT * self._apart))
+        self._due[rows] = 0
+        self._kept[rows, self._count[rows]] = x[rows]
+        self._count[rows] += 1
+        count, seen = self._count[rows], self._seen[rows]
+        ready = (seen == WARM) | ((seen > WARM) & (count % LEARN_EVERY == 0))
+        for size in np.unique(count[ready]).tolist():
+            self._learn(rows[ready & (count == size)], size)
+        full = rows[count == SLOTS]
+        self._kept[full, : SLOTS // 2] = self._kept[full, ::2]
+        self._count[full] = SLOTS // 2
+        self._apart[full] *= 2
+
+    def _learn(self, rows: NDArray[np.intp], size: int) -> None:
+        """Mean and spread of what most of the ``size`` remembered values of each of ``rows`` agree on."""
+        kept = self._kept[rows, :size].astype(np.float64)
+        middle = np.median(kept, axis=1, keepdims=True)
+        half, most = np.quantile(np.abs(kept - middle), (0.5, 0.75), axis=1, keepdims=True)
+        spread = np.where(half > 0, _SD_OF_MAD * half, most)  # of a coarse sensor most values are the same, and no noise at all
+        for _ in range(CUTS):
+            belongs = np.abs(kept - middle) <= CUT * np.maximum(spread, self._floor)
+            count = np.maximum(belongs.sum(axis=1, keepdims=True), 2)
+            middle = np.where(belongs, kept, 0.0).sum(axis=1, keepdims=True) / count
+            spread = np.sqrt(np.where(belongs, (kept - middle) ** 2, 0.0).sum(axis=1, keepdims=True) / (count - 1))
+        self._mean[rows], self._spread[rows] = middle[:, 0], spread[:, 0]
 
 
 class Repeats:

@@ -18,6 +18,8 @@ BUFFER_ROWS = 50  # of VUS-PR: a random score then gets 0.57 on the pump loop, a
 _BUFFER_STEP = 5
 _THRESHOLDS = 250
 
+Run = tuple[Floats, Floats, Bools]  # s since 1970 float64[n], values float64[n, m], truth bool[n]
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
