@@ -110,3 +110,15 @@ async def endless(reader, writer):
     while True:
         writer.write(b"\x00" * 65536)
         await writer.drain()
+
+
+class Serving:
+    """A stand-in of a service over HTTP: in its ``async with`` its ``_server`` (of aiohttp) serves at ``url``."""
+
+    async def __aenter__(self):
+        await self._server.start_server()
+        self.url = str(self._server.make_url("/"))
+        return self
+
+    async def __aexit__(self, *_):
+        await self._server.close()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from devices import opened
+from devices import Serving, opened
 
 
-class Mockup:
+class Mockup(Serving):
     """A folder (or one file) of ``index.json``s as a service: sessions, ETags with 304, PATCH of set points, a stream of
     events."""
 
@@ -26,14 +26,6 @@ class Mockup:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._server = TestServer(app, host="127.0.0.1")
-
-    async def __aenter__(self):
-        await self._server.start_server()
-        self.url = str(self._server.make_url("/"))
-        return self
-
-    async def __aexit__(self, *_):
-        await self._server.close()
 
     async def _handle(self, request):
         path = request.path.rstrip("/")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from devices import NOW, columns, endless, garbage, opened, poll, refused, silent, tcp
+from devices import NOW, Serving, columns, endless, garbage, opened, poll, refused, silent, tcp
 
 from twin.job import JobState, NodeState
 from twin.load import Row, build_site
@@ -94,7 +94,7 @@ CLUSTER = {
 }  # fmt: skip
 
 
-class Api:
+class Api(Serving):
     """Lists by pages of at most two objects, whoever asks for more; refuses other tokens; may lack Kueue."""
 
     def __init__(self, objects, *, kueue=True):
@@ -102,14 +102,6 @@ class Api:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
         self._server = TestServer(app, host="127.0.0.1")
-
-    async def __aenter__(self):
-        await self._server.start_server()
-        self.url = str(self._server.make_url("/"))
-        return self
-
-    async def __aexit__(self, *_):
-        await self._server.close()
 
     async def _handle(self, request):
         kind = request.path.rpartition("/")[2]

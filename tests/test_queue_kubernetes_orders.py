@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from devices import NOW, opened
+from devices import NOW, Serving, opened
 from test_queue_kubernetes import job, node, site, workload
 
 from ingest.queues.kubernetes_records import NOTE
@@ -30,7 +30,7 @@ def merged(value, patch):
     return made
 
 
-class Server:
+class Server(Serving):
     """Objects by path. ``race``: path -> what a person does between our reading and our patch."""
 
     def __init__(self, objects):
@@ -42,14 +42,6 @@ class Server:
         app.router.add_get("/{path:.*}", self._get)
         app.router.add_patch("/{path:.*}", self._patch)
         self._server = TestServer(app, host="127.0.0.1")
-
-    async def __aenter__(self):
-        await self._server.start_server()
-        self.url = str(self._server.make_url("/"))
-        return self
-
-    async def __aexit__(self, *_):
-        await self._server.close()
 
     async def _get(self, request):
         if request.path in self.objects:

@@ -18,13 +18,13 @@ import numpy as np
 from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
 from energy.levers import Outlook, QueueNow, believed
 from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, in_turn
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, partition_pools, room
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, partition_pools, room, waits_with_consent
 from energy.place import Places, Travel
 from energy.place.atlas import Atlas, Place, latency_class
 from energy.place.between import place
 from energy.plan import Gain, Plan
 from twin.frame import Floats, Ints, Origin
-from twin.job import Jobs, JobState
+from twin.job import Jobs
 from twin.message import Message
 from twin.order import Orders, Verb, Where, orders
 from twin.site import Bools, Site
@@ -105,7 +105,7 @@ class JobMove:
 
     def _of_queue(self, queue: QueueNow, ground: _Ground, now_s: float) -> list[_Move]:
         jobs, terms, signal = queue.jobs, queue.jobs.terms, ground.signals[0]
-        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+        waits = waits_with_consent(jobs)
         waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0)
         # a begin time that its owner has set further ahead is the owner's; what was paused has begun where it is
         waits &= np.where(terms.noted == 1, terms.interruptible == 0, ~(terms.begin_s > now_s + self.grace_s))

@@ -15,11 +15,11 @@ import numpy as np
 from energy.ahead import SignalAhead
 from energy.levers import Outlook, QueueNow, believed
 from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, in_turn
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room, waits_with_consent
 from energy.plan import Plan
 from energy.shift.peak import Peak, solve_peak
 from twin.frame import Floats, Ints
-from twin.job import Jobs, JobState
+from twin.job import Jobs
 from twin.message import Message
 from twin.order import Orders, Verb, orders
 from twin.site import Site
@@ -97,7 +97,7 @@ def _of_queue(
     """The orders of one queue, how far the limit would be exceeded without them, and in which slot."""
     jobs, now_s = queue.jobs, now.timestamp()
     terms = jobs.terms
-    waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+    waits = waits_with_consent(jobs)
     waits &= (terms.held == 0) | (terms.noted == 1)
     waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + GRACE_S)
     rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)

@@ -20,12 +20,12 @@ import numpy as np
 
 from energy.ahead import SignalAhead, slot_time
 from energy.levers import Outlook, QueueNow
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room, waits_with_consent
 from energy.plan import Effect, Gain, Plan
 from energy.shift import Work
 from energy.shift.decompose import cheapest, decompose
 from twin.frame import Floats, Ints
-from twin.job import Jobs, JobState
+from twin.job import Jobs
 from twin.message import Message
 from twin.order import Orders, Verb, orders
 from twin.site import Bools, Site
@@ -88,7 +88,7 @@ class JobStart:
     def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime) -> Moved:
         jobs, now_s = queue.jobs, now.timestamp()
         terms = jobs.terms
-        waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+        waits = waits_with_consent(jobs)
         waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
         # a begin time that its owner has set further ahead is the owner's
         waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + self.grace_s)

@@ -12,6 +12,7 @@ from energy.shift import Work
 from energy.shift.decompose import cheapest
 from twin.frame import Floats, Ints
 from twin.job import Cluster, Jobs, JobState, NodeState
+from twin.site import Bools
 
 GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling; assumed, as in energy.shift.tables
 LONGEST_WAIT_S = 86_400.0  # beyond its submission, however far its deadline lies: no job starves
@@ -28,6 +29,11 @@ class Movable:
     pool: Ints
     work: Work
     latest: Ints
+
+
+def waits_with_consent(jobs: Jobs) -> Bools:
+    """bool[n]: jobs that wait, whose owner, partition or account agreed, and whose size and length are known."""
+    return np.asarray((jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
 
 
 def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, now_s: float, wait_s: float) -> Movable:
