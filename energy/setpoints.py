@@ -28,6 +28,7 @@ AT_ONCE = 32  # devices that are spoken to at a time
 REMIND = timedelta(hours=1)  # how often it is recorded that a value still cannot be restored
 BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
 OVER = Message("Its time is over")
+WENT = Message("Its time was over, and the device went back by itself")
 
 
 class Setpoints:
@@ -155,6 +156,10 @@ class Setpoints:
         action = entry.action
         actual = self._measured_since(entry, state, now)
         if actual is not None and not entry.failed and abs(actual - entry.value) > _tolerance(self._site, action):
+            if action.until <= now and abs(actual - entry.before) <= _tolerance(self._site, action):
+                self._step(Stage.REVERTED, entry, now, why=WENT, readback=actual)
+                del self._memory.open[action.key]
+                return Outcome(Stage.REVERTED, WENT)
             why = Message("{asset} stands at {value:g}: a person changed it", {"asset": action.asset, "value": actual})
             self._step(Stage.LEFT, entry, now, why=why)
             del self._memory.open[action.key]
