@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from energy_house import FAN_LIMIT
+from faces_harness import DayStore, Hands
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
@@ -36,6 +37,10 @@ from twin.params import PlantParams
 from twin.ports import Action
 from twin.state import State
 from ui.acting import release_all
+from ui.faces.pages import cooling
+from ui.faces.pages.columns import look_at
+from ui.view import Live, view
+from ui.words import words
 
 GPUS = 64
 PLAIN = Options(gpus=GPUS, seed=45, faults=False)  # 15 °C of wet bulb at dawn, 24 °C in the afternoon
@@ -251,6 +256,25 @@ async def test_a_drive_takes_what_it_can_only(limit: float) -> None:
     with pytest.raises(SourceError, match="refuses"):
         await life.opened.actuators[TOWERS[0]].apply(action, life.now)
     assert (life.plant.loops.fan_limit == 1.0).all()
+
+
+@pytest.mark.parametrize(("language", "label"), [("en", "fan at most"), ("zh", "风机上限")])
+async def test_the_page_shows_the_limit_beside_the_speed_where_there_is_one(language: str, label: str) -> None:
+    life = Life(SITE, PLAIN, Mode.ADVISE, NOON)
+    await life.look()
+    assert await life.order(FAN_LIMIT, (TOWERS[0], 0.75)) is Stage.DONE
+    life.now += timedelta(minutes=1)
+    await life.look()
+
+    def boxes(state: State) -> dict[str, dict[str, str]]:
+        live = Live(SITE, state, DayStore(), life.records, Hands(life.now), life.now)
+        seen = view(live, life.now)
+        drawn = cooling.told(look_at(cooling.METRICS)(seen, live), seen, words(language))["d.loops"]
+        return {node["id"]: {name: cell["n"] for name, cell in node["cells"]} for node in drawn["nodes"]}
+
+    shown = boxes(life.state)
+    assert [float(shown[tower][label]) for tower in TOWERS] == [75, 100]
+    assert label not in boxes(State(SITE))[TOWERS[0]], "no place is kept for what a plant never tells"
 
 
 @given(st.floats(0.22, 1.0), st.floats(0.3, 1.0), st.floats(0.3, 1.0), st.booleans())

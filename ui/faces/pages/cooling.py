@@ -161,7 +161,7 @@ def _devices(seen: Look, kind: str, words: Words, order: Floats | None = None) -
     for i in ranks:
         # not every plant has a limit for its fans, and a box has no place for what is never told
         told = [(label, of[name].at(i)) for label, name in _BOXES[kind]]
-        cells = [(words(label), cell(words, one)) for label, one in told if one.fresh or label != "fan at most"]
+        cells = [(words(label), cell(words, one)) for label, one in told if one.known or label != "fan at most"]
         silent = all(one["f"] == "none" for _, one in cells)
         leak = kind == "cdu" and of["leak_flag"].value[i] > 0
         made.append(Device(ids[i], names[i] or ids[i], cells, "silent" if silent else "critical" if leak else ""))
