@@ -18,7 +18,7 @@ from energy.plan import Done, Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Frame, Origin
 from twin.message import Message
-from twin.metrics import metric
+from twin.metrics import metric, suffix
 from twin.ports import Action, Actuator, Records
 from twin.site import Site
 from twin.state import State
@@ -228,8 +228,10 @@ def _target(action: Action) -> tuple[str, str]:
 
 
 def _tolerance(site: Site, action: Action) -> float:
-    """How far a read-back may be off: a tenth of the metric's step, which covers how devices round."""
-    return 0.1 * (metric(site.kind(action.asset), action.metric).step or 0.0) + 1e-9
+    """How far a read-back may be off: a tenth of the metric's step, of a share of the whole a hundredth at most, which covers
+    how devices round."""
+    tenth = 0.1 * (metric(site.kind(action.asset), action.metric).step or 0.0)
+    return (min(tenth, 0.01) if suffix(action.metric) == "frac" else tenth) + 1e-9
 
 
 def _value(frame: Frame, site: Site, action: Action) -> float:

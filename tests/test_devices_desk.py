@@ -83,9 +83,14 @@ async def test_how_many_chillers_may_run_is_ordered_over_modbus_read_back_and_gi
 
 
 async def test_how_fast_a_fan_may_turn_is_ordered_over_modbus_read_back_and_given_back():
-    """A tower's drive by the pattern in ``ingest/mappings/modbus/cooling_tower.toml``; one that is deaf is taken for failed."""
+    """A tower's drive by the pattern in ``ingest/mappings/modbus/cooling_tower.toml``; one that takes another value has failed."""
     words = {"input": {0: 243, 1: 12, 2: 1000}, "holding": {0: 1000}}
-    async with server(device(words)) as port, server(device(words, action=deaf)) as other:
+
+    async def lazy(function, start, address, count, registers, values):
+        if values is not None:
+            values[0] = 870
+
+    async with server(device(words)) as port, server(device(words, action=lazy)) as other:
         one = opened("modbus", SITE, targets={f"127.0.0.1:{port}": "ct"}, mapping="cooling_tower")
         mute = opened("modbus", SITE, targets={f"127.0.0.1:{other}": "ct"}, mapping="cooling_tower")
         desk = Desk(SITE, MemoryRecords(), one.actuators, NOW)

@@ -34,9 +34,9 @@ class WaterSite:
     """``it_w``: a scale, IT power as first read; ``own``: plant water and coolant [°C] that the site has by itself (one value:
     coolant alone can be set, plant water follows ``params.gap_k`` below); ``bank``: its chillers, where it can be set how many
     run at most, which then follows the waters in the settings; ``fans``: of its towers, where it can be set how fast they turn
-    at most, which is then the last; ``junction_k``: room of the hottest chip at its full load to where it
-    throttles, at own settings; ``highest_c``: where the water class ends; ``least_gap_k``: between the waters.
-    All other bounds are those of ``params``."""
+    at most, which is then the last; ``junction_k``: room of the hottest chip at its full load to where it throttles, at own
+    settings; ``highest_c``: where the water class ends; ``least_gap_k``: between the waters. All other bounds are those of
+    ``params``."""
 
     it_w: float
     own: tuple[float, ...]
@@ -170,13 +170,13 @@ class WaterSite:
 
     def _over_k(self, case: Case, water_c: Floats) -> Floats | float:
         """How far plant water gets over its setpoint, where those chillers that may run cannot carry what is left [K]."""
+        if self.bank is None and self.fans is None:
+            return 0.0
         heat = case.load_frac * self._left(case, water_c)
         if self.bank is not None:
             short = self.bank.left_frac(heat, self._count(case))
-        elif self.fans is not None:
-            short = self.fans.left_frac(heat)
         else:
-            return 0.0
+            short = np.zeros(()) if self.fans is None else self.fans.left_frac(heat)
         return short / np.maximum(case.load_frac, 1e-3) * self._range_k(case)
 
     def staged(
