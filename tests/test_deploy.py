@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ui.cli import main
-from ui.config import load_config
+from twin.errors import SourceError
+from ui.alive import HOST, PORT, ask
+from ui.benches.demo import free_port
+from ui.cli import build_parser, main
+from ui.config import WallSection, load_config
 from ui.deploying import SHIPPED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,8 +92,21 @@ def test_the_container_runs_as_nobody_and_takes_only_what_is_pinned(given: Path)
     for name in copied:
         assert (ROOT / name).exists(), f"{name} is not in a checkout"
         assert Path(name).parts[0] in allowed, f"{name} is left out of the context"
-    assert "HEALTHCHECK" in last
+    asked = re.search(r"HEALTHCHECK .* CMD (\[.*\])", last)
+    assert asked is not None
+    assert build_parser().parse_args(json.loads(asked[1])[1:]).config == Path("/etc/icctwin/site.toml")
     assert re.search(r'ENTRYPOINT \["icctwin"\]\nCMD \["up", ', last)
+
+
+def test_a_wall_that_is_not_there_does_not_live(tmp_path: Path) -> None:
+    assert (WallSection().host, WallSection().port) == (HOST, PORT)
+    config = tmp_path / "site.toml"
+    config.write_text(f"[wall]\nport = {free_port()}\n")
+    with pytest.raises(SourceError, match=r"does not say that the wall lives: .*refused"):
+        ask(config)
+    config.write_text("[wall\n")
+    with pytest.raises(SourceError, match="cannot be read"):
+        ask(config)
 
 
 def services(given: Path) -> Mapping[str, Any]:

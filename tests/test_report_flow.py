@@ -16,6 +16,7 @@ from test_notify import Mailbox, certificate  # noqa: F401 - a fixture
 from twin.errors import ConfigError
 from twin.frame import Frame
 from ui.app import Centre
+from ui.benches.demo import free_port
 from ui.config import load_config
 from ui.faces.server import build_server
 from ui.report.library import Full, Stage
@@ -213,7 +214,6 @@ def test_it_is_told_by_mail_over_tls_and_by_a_signed_webhook(tmp_path: Path, cer
     import ssl
 
     from aiosmtpd.controller import Controller
-    from faces_harness import free_port
 
     from ui.faces.notify.signed import key_of, verified
 
