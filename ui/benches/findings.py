@@ -101,7 +101,7 @@ def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], lis
     sources = [Row("bench", {"id": f"sim-{part}", "kind": "source"}) for part in PARTS]
     assets, links = demo_rows(gpus)
     site = build_site("findings", "UTC", [*assets, *sources], links)
-    opened = simulated.build("sim", simulated.Options(seed=seed, start=START), site)
+    opened = simulated.build("sim", simulated.Options(seed=seed, fault_factor=1.0, start=START, history_days=0.0), site)
     state, watch = State(site), Watch(site)
     stands: dict[tuple[str, str], float] = {}
     told: list[Told] = []
