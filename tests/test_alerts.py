@@ -146,6 +146,26 @@ def test_order_bound_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.table.firing == {Severity.CRITICAL: N - 1, Severity.WARNING: 1, Severity.INFO: 0}
 
 
+def test_what_people_were_told_of_is_there_whatever_storm_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerting, "MAX_ALERTS", 5)
+    monkeypatch.setattr(alerting, "MIN_NEWS", 3)
+    cold = Rule("cold", "gpu", "temp_c", Severity.CRITICAL, "{asset}", "look", 0.0, 45.0, 60.0, rising=False)
+    run = Run(replace(HOT, hold_s=0.0), cold)
+    run.at(90)
+    told = [alert.key for alert in run.table.spoken(())]
+    assert told == ["hot:r1n1g0"]
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:], {"temp_c": np.full(N - 1, 40.0)}), run.now)
+    run.at(None, after_s=1)
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:], {"temp_c": np.full(N - 1, 40.0)}), run.now)
+    run.at(None, after_s=1)
+    spoken = [alert.key for alert in run.table.spoken(told)]
+    assert spoken[0] == "hot:r1n1g0", "it still fires: left out, it would count as ended"
+    assert len(spoken) == 5
+    more = run.table.spoken(spoken)
+    assert [alert.key for alert in more][:5] == [*spoken[1:], spoken[0]], "the worst first"
+    assert len(more) == 5 + 3, "a storm that has been told hides no news"
+
+
 def test_a_rule_judges_the_origin_it_names() -> None:
     run = Run(replace(HOT, hold_s=0.0, origin=Origin.MODELLED))
     assert run.at(90) is None

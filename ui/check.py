@@ -38,11 +38,13 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
     atlas = atlas_of(config.energy, site)
     schedules, _ = told.calendars(now)
+    odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
+        *odd,
     ]
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}

@@ -64,16 +64,17 @@ def labels_of(site: Site, name: str, kind: str, asset: str, severity: str, **mor
 
 
 def signal_of(site: Site, alert: Alert, pending: frozenset[str] = frozenset()) -> Signal:
-    """A firing or resolved alert of ours. ``pending``: keys of alerts that only may become causes."""
+    """A firing or resolved alert of ours, as urgent as the worst of what it explains. ``pending``: keys of alerts that only
+    may become causes."""
     more = {"metric": alert.metric, "owner": alert.owner, "origin": OURS}
-    labels = labels_of(site, alert.rule, alert.kind, alert.asset, alert.severity, **more)
+    labels = labels_of(site, alert.rule, alert.kind, alert.asset, alert.urgency, **more)
     ended_s = alert.resolved.timestamp() if alert.phase is Phase.RESOLVED and alert.resolved else float("nan")
     fired = alert.fired or alert.since
     unit = str(alert.summary.params.get("unit", "")) or (METRICS[alert.kind][alert.metric].unit if alert.metric else "")
     return Signal(
         alert.key,
         labels,
-        alert.severity,
+        alert.urgency,
         alert.summary,
         fired.timestamp(),
         ended_s,
