@@ -288,10 +288,28 @@ def test_maintenance_comes_from_calendars_and_reservations() -> None:
     assert not window.matchers[0].fits({"node": "nx2"})
 
 
-@pytest.mark.parametrize("text", ["rack", "rack=~(", "rack=~(a+)+b", "=x", "a b=c"])
+@pytest.mark.parametrize("text", ["rack", "rack=~(", r"rack=~(a)\1", "rack=~(?=a)", "=x", "a b=c"])
 def test_what_is_no_matcher_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"matcher|regular|repeats"):
+    with pytest.raises(ValueError, match=r"matcher|regular"):
         parse_matcher(text)
+
+
+@pytest.mark.parametrize("text", ["rack=~((.+))+!", "rack=~(a+)+b", "rack=~(a|a)*b", "rack=~" + ".*" * 200 + "!"])
+def test_no_pattern_takes_longer_than_its_text(text: str) -> None:
+    assert not parse_matcher(text).fits({"rack": "a" * 500})  # whoever goes back and tries again never comes here
+
+
+def test_a_pattern_fits_the_whole_text_and_words_are_words() -> None:
+    for text, fit, not_fit in (
+        ("rack=~r0[1-4]", ("r01", "r04"), ("r05", "xr01", "r011", "")),
+        (r"rack=~a\.b|c", ("a.b", "c"), ("axb", "a.b|c", "")),
+        ("rack=~.*", ("", "two\nlines"), ()),
+        ("rack=~a|", ("a", ""), ("b",)),
+        ("rack!~r0.*", ("x", ""), ("r01",)),
+    ):
+        matcher = parse_matcher(text)
+        assert all(matcher.fits({"rack": one}) for one in fit), text
+        assert not any(matcher.fits({"rack": one}) for one in not_fit), text
 
 
 def test_a_week_in_words() -> None:

@@ -178,4 +178,4 @@ def reservation_windows(queue: str, reservations: Iterable[Mapping[str, Any]], n
 
 
 def _quoted(text: str) -> str:
-    return "".join(char if char.isalnum() or char in "_/:" else f"\\{char}" for char in text)
+    return "".join(char if char.isalnum() or char in "_/:" or not char.isascii() else f"\\{char}" for char in text)
