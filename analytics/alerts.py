@@ -102,6 +102,7 @@ class AlertTable:
     restored: bool = False  # no step has been made since ``restore``
     causes: Mapping[tuple[int, int], str] = field(default_factory=dict)
     raised: Mapping[str, Severity] = field(default_factory=dict)
+    watched_s: float = np.nan  # since when, without a restart between, in s since 1970; NaN before the first step
 
     def alerts(self) -> tuple[Alert, ...]:
         """Pending, firing and lately resolved alerts, at most ``MAX_ALERTS``: those that no other explains before those that
@@ -270,13 +271,14 @@ def step(
         was = restore(rules, site, was.dump())
     since_step_s = max(0.0, (now - was.now).total_seconds())
     look = Look(site, state, now, outlooks)
+    watched_s = was.watched_s if was.watched_s <= look.now_s else look.now_s
     tracks = [
-        track if rule.join else _advanced(rule, track, look, since_step_s)
+        track if rule.join else _advanced(rule, track, look, since_step_s, watched_s)
         for rule, track in zip(rules.rules, was.tracks, strict=True)
     ]
     _join(rules, tracks, look, since_step_s)
     lost = was.lost if was.restored else ()
-    return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost)
+    return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost, watched_s=watched_s)
 
 
 def _join(rules: Rules, tracks: list[Track], look: Look, since_step_s: float) -> None:
@@ -288,23 +290,27 @@ def _join(rules: Rules, tracks: list[Track], look: Look, since_step_s: float) ->
             tracks[i] = _lived(rule, tracks[i], look, judged, min(since_step_s, COMPOSITE_CREDIT_S))
 
 
-def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float) -> Track:
+def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float, watched_s: float) -> Track:
     """One rule's track after one look at the state."""
     if rule.absent_s:
-        return _missed(rule, track, look, min(since_step_s, rule.absent_s))
+        return _missed(rule, track, look, min(since_step_s, rule.absent_s), watched_s)
     judged, memory = look.judged(rule, track.memory)
     if memory is not track.memory:
         track = replace(track, memory=memory)
     return _lived(rule, track, look, judged, min(since_step_s, metric(rule.kind, rule.metric).max_age_s))
 
 
-def _missed(rule: Rule, track: Track, look: Look, credit_s: float) -> Track:
-    """The track of a rule on absence."""
+def _missed(rule: Rule, track: Track, look: Look, credit_s: float, watched_s: float) -> Track:
+    """The track of a rule on absence. What was heard before a restart and is not remembered has been silent for as long as we
+    watch, at least; what never spoke has not fallen silent."""
     age_s = look.age_s(rule)
+    heard = np.isfinite(age_s)
+    if (heard & ~track.armed).any():
+        track = replace(track, armed=track.armed | heard)
+    age_s = np.where(track.armed & ~heard, look.now_s - watched_s, age_s)
     if look.bounds(age_s)[1] <= rule.absent_s and not track.phase.any():
         return track
-    heard = np.isfinite(age_s)  # what never spoke has not fallen silent
-    met, well = track.meant & heard & (age_s > rule.absent_s), age_s <= rule.absent_s
+    met, well = track.meant & track.armed & (age_s > rule.absent_s), heard & (age_s <= rule.absent_s)
     met |= (track.phase != INACTIVE) & (track.phase != RESOLVED) & ~heard
     if not rule.during.holds(look.now, look.site.timezone):
         met, well = np.zeros_like(met), np.ones_like(well)

@@ -106,6 +106,27 @@ def test_what_falls_silent_is_said_and_what_never_spoke_is_not() -> None:
     assert run.at(60) is Phase.RESOLVED
 
 
+def test_what_fell_silent_while_we_were_away_is_said() -> None:
+    """With a state that remembers nothing: of what was heard before the restart, silence counts from the start."""
+    run = Run(SILENT)
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[:4], {"temp_c": np.full(4, 50.0)}), run.now)
+    run.at(None)
+    for steps, silent in ((5, []), (16, ["r1n1g0"])):  # two restarts in a row
+        run.state, run.table = State(SITE), restore(run.rules, SITE, run.table.dump())
+        run.now += timedelta(hours=1)
+        found = []
+        for i in range(steps):
+            if i > 2:  # its source takes half a minute to come back
+                run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:4], {"temp_c": np.full(3, 50.0)}), run.now)
+            run.at(None)
+            found.append([alert.asset for alert in run.table.alerts() if alert.phase is Phase.FIRING])
+        assert found[:10] == [[]] * min(steps, 10)
+        assert found[-1] == silent
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[:4], {"temp_c": np.full(4, 50.0)}), run.now)
+    run.at(None)
+    assert [alert.phase for alert in run.table.alerts()] == [Phase.RESOLVED]
+
+
 def test_a_pause_of_ours_is_no_evidence() -> None:
     run = Run(replace(HOT, hold_s=300.0))
     run.at(90)
