@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from energy_house import MemoryRecords
 from small import rows
 
 from analytics.alerts import begin, step
@@ -23,9 +25,13 @@ from analytics.rule import Domain, Rules, Severity
 from analytics.rules import load_rules
 from analytics.week import parse_week
 from tests.test_oncall_desk import HOT, POLICY, ROUTE, Night, signal
+from twin.errors import ConfigError
 from twin.frame import Frame, frame_of
 from twin.load import build_site
 from twin.state import State
+from ui.oncall.book import Book
+from ui.oncall.file import load_oncall
+from ui.oncall.service import OnCall
 
 AT = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)  # a Thursday, at night
 CENTRE = build_site(
@@ -312,3 +318,34 @@ def test_all_who_are_called_are_told() -> None:
     )
     night.at(0, HOT)
     assert night.at(1, HOT) == [("li-phone", "trigger"), ("wu-phone", "trigger")]
+
+
+def test_one_calendar_that_is_wrong_keeps_no_other_from_being_renewed(tmp_path: Path) -> None:
+    """Two rotas and a maintenance; one rota breaks, the other goes on with a name that nobody knows, and both are said."""
+    texts = {
+        "duty": calendar("SUMMARY:Li|RRULE:FREQ=DAILY"),
+        "night": calendar("SUMMARY:Li|RRULE:FREQ=DAILY"),
+        "works": calendar("SUMMARY:rack=r1", "SUMMARY:lunch"),
+    }
+    file = '[[channel]]\nname = "c"\ntype = "webhook"\nurl = "https://noc.example.org/x"\n'
+    file += '[[person]]\nname = "Li"\nchannels = ["c"]\n[[person]]\nname = "Wang"\nchannels = ["c"]\n'
+    file += '[[schedule]]\nname = "duty"\ncalendar = "duty.ics"\n[[schedule]]\nname = "night"\ncalendar = "night.ics"\n'
+    file += '[[maintenance]]\nname = "works"\ncalendar = "works.ics"\n'
+    (tmp_path / "oncall.toml").write_text(file)
+    for name, text in texts.items():
+        (tmp_path / f"{name}.ics").write_bytes(text)
+    book = Book(tmp_path / "book.db")
+    oncall = OnCall(CENTRE, book, MemoryRecords(), load_oncall(tmp_path / "oncall.toml", "UTC", {}), AT)
+    assert ["lunch" in str(one) and "works.ics" in str(one) for one in oncall.odd] == [True]
+    (tmp_path / "duty.ics").write_bytes(b"half a calen")
+    (tmp_path / "night.ics").write_bytes(calendar("SUMMARY:Wang|RRULE:FREQ=DAILY", "SUMMARY:nobody|RRULE:FREQ=DAILY"))
+    later = AT + timedelta(days=1)
+    oncall.step(begin(RULES, CENTRE, later), later)
+    duty = oncall.duty(later.timestamp())
+    assert {name: people for name, (people, _) in duty.items()} == {"duty": ("Li",), "night": ("Wang",)}
+    said = "\n".join(map(str, oncall.odd))
+    assert [word in said for word in ("duty.ics: ", "'nobody', who is no", "'lunch'")] == [True] * 3
+    assert [window.matchers for window in oncall.quiet_windows()] == [parse_matchers(["rack=r1"])]
+    with pytest.raises(ConfigError):
+        oncall.use(oncall.file, later)
+    book.close()
