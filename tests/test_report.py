@@ -140,6 +140,29 @@ def test_a_centre_that_reads_only_its_gpus_has_a_report_of_them(tmp_path: Path) 
     assert made.said[-1].params == {"read": pytest.approx(4 / 7)}
 
 
+def test_what_nobody_read_is_not_nought(tmp_path: Path) -> None:
+    """Half of the week was read, and of the GPUs their power alone."""
+    site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    frames: list[Frame] = []
+    for k in range(7 * 96 // 2):
+        at = WEEK.start + timedelta(minutes=15 * k)
+        meters = {"facility_power_w": 12_000.0, "it_power_w": 10_000.0, "cooling_power_w": 1_500.0}
+        frames += [Frame("gpu", at, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)}), _one("site", at, meters)]
+    store.append(frames)
+    run = {"key": "q/1", "job": "1", "user": "u", "project": "p", "partition": "", "start_s": WEEK.start.timestamp()}
+    records.append(TOPIC, WEEK.start, {"entry": "begun", **run, "gpus": [[0, 7]]})
+    made = compose(gather(site, store, records, WEEK, GIVEN), Limits())
+    store.close()
+    records.close()
+    found = figures(made)
+    assert "idle_held_frac" not in found
+    assert any("nobody read how busy they were" in one.text for one in made.said)
+    half = 12.0 * 84
+    assert found["facility_kwh"] == pytest.approx(half, rel=0.01)
+    assert found["kwh_per_gpu_h"] == pytest.approx(half / (8 * 84), rel=0.01), "of the hours in which energy was read"
+
+
 def test_parts_sum_to_the_meter_to_the_watt_hour(report: Report) -> None:
     for by in ("project", "user", "job"):
         table = next(table for table in report.tables() if table.key == f"by_{by}")
