@@ -158,7 +158,7 @@ CHOICES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("as it comes", {}, {"StatefulSet centre-all", "Service centre", "ConfigMap centre-files", "NetworkPolicy centre"}),
     (
         "split",
-        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"namespaceSelector": {}}], "devices": TRAPS}},
+        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"podSelector": {}}], "devices": TRAPS}},
         {"StatefulSet centre-tasks", "StatefulSet centre-ingest-1", "StatefulSet centre-ingest-2", "Service centre",
          "ConfigMap centre-files", "NetworkPolicy centre"},
     ),
