@@ -12,6 +12,7 @@ from small import rows
 
 from analytics.alerts import begin, step
 from analytics.fold import UNDECIDED_S
+from analytics.oncall import desk as desk_module
 from analytics.oncall.desk import Ack, Desk, Page
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import fold
@@ -203,6 +204,25 @@ def test_an_acknowledgement_lapses_and_a_channel_is_not_told_twice_in_one_breath
     for_ever.at(1, HOT)
     for_ever.at(5, HOT, acks=[Ack(group.incident, "li", 5.0)])
     assert for_ever.at(1e6, HOT) == []
+
+
+def test_whoever_begins_duty_is_told_of_what_nobody_could_be_told() -> None:
+    night = Night(replace(ONLY_UP, escalations={"up": Escalation("up", (Level(0.0, schedule="duty"),))}), {"duty": ()})
+    night.at(0, HOT)
+    assert night.at(1, HOT) == []
+    night.duty = {"duty": ("li",)}
+    assert night.at(2, HOT) == [("li-phone", "handover")]
+
+
+def test_a_group_that_is_full_has_news_only_of_what_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "MAX_TOLD", 2)
+    night, many = Night(), [signal(f"hot:r{i}", Severity.WARNING) for i in range(4)]
+    night.at(0, *many)
+    assert night.at(1, *many) == [("chat", "trigger")]
+    assert night.at(400, *many) == []
+    assert night.at(800, *many, signal("hot:r9")) == [("chat", "update")]
+    assert night.at(1200, *many, signal("hot:r9")) == []
+    assert night.at(1300) == [("chat", "resolve")]
 
 
 # --- alerts of others

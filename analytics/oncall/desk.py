@@ -227,7 +227,7 @@ def _tell(groups: dict[str, Group], key: str, route: Route, members: Sequence[st
     group, now_s = _lapsed(groups[key], work), work.now_s
     if now_s >= group.due_s and group.told:  # what has ended and comes back after the interval is news
         group = replace(group, told={name: rank for name, rank in group.told.items() if name in work.firing})
-    news = [name for name in members if name not in group.told or _worse(work.signals[name].severity, group.told[name])]
+    news = [name for name in members if _is_news(group, work.signals[name])]
     worst = work.signals[members[0]].severity
     worse = group.number > 0 and _worse(worst, group.severity)
     if news and (now_s >= group.due_s or worse):  # what is worse does not wait for the interval
@@ -246,6 +246,12 @@ def _tell(groups: dict[str, Group], key: str, route: Route, members: Sequence[st
     groups[key] = _escalated(group, route, members, work)
 
 
+def _is_news(group: Group, signal: Signal) -> bool:
+    """Whether receivers do not know of it, or not that it is so bad; of a group that is full, only what is worse than it."""
+    unknown = signal.key not in group.told and len(group.told) < MAX_TOLD
+    return unknown or _worse(signal.severity, group.told.get(signal.key, group.severity))
+
+
 def _worse(severity: Severity, than: str) -> bool:
     return RANK[severity] < RANK[Severity(than)]
 
@@ -257,8 +263,8 @@ def _untaken(group: Group, now_s: float) -> Group:
 
 def _lapsed(group: Group, work: _Now) -> Group:
     """What was taken and is still there after so long has been forgotten."""
-    lasts_s = work.policy.ack_lasts_s
-    return _untaken(group, work.now_s) if group.acked and lasts_s and work.now_s - group.acked_s >= lasts_s else group
+    lasts_s = work.policy.ack_lasts_s or float("inf")
+    return _untaken(group, work.now_s) if group.acked and work.now_s - group.acked_s >= lasts_s else group
 
 
 def _remembered(group: Group, members: Sequence[str], work: _Now) -> dict[str, str]:
@@ -278,8 +284,7 @@ def _escalated(group: Group, route: Route, members: Sequence[str], work: _Now) -
     at_s = since_s + due[0] - (before[0] if before else 0.0)
     if work.now_s < at_s:
         return group
-    late = work.now_s - at_s > LATE_S
-    group = replace(group, level=group.level + 1, climb_s=work.now_s if late else at_s)
+    group = replace(group, level=group.level + 1, climb_s=at_s if work.now_s - at_s <= LATE_S else work.now_s)
     event = Event.TRIGGER if group.number == 0 else Event.ESCALATE
     just = {page.channel for page in work.pages if page.incident == group.incident}
     for channel, person in _reached(due[1], work):
@@ -378,7 +383,7 @@ def _hand_over(was: Desk, groups: Mapping[str, Group], work: _Now) -> None:
     for schedule, people in work.duty.items():
         before = was.duty.get(schedule)
         new = [person for person in people if before is not None and person not in before]
-        mine = [group for group in groups.values() if group.number and _on(schedule, group, work.policy)]
+        mine = [group for group in groups.values() if group.told and _on(schedule, group, work.policy)]
         for person in new:
             for channel in work.policy.people.get(person, ()) if mine else ():
                 names = [name for group in mine for name in group.told if name in work.signals][:MAX_IN_PAGE]
