@@ -123,24 +123,31 @@ class Desk:
         why = Message("{who} said no", {"who": who})
         return self._noted(Stage.REFUSED, plan, Verdict(key, ()), Mode.APPROVE, now, why, who)
 
-    async def revert_due(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
-        """Undo what has reached its end (``all_now``: everything in force); a setpoint by at most the metric's step a call.
+    async def revert_due(
+        self, state: State, now: datetime, all_now: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
+        """Undo what has reached its end (``all_now``: everything in force, for the reason ``why``); a setpoint by at most the
+        metric's step a call.
 
         Call it every minute or so, also when all modes are back at advise: what was begun must end."""
-        return [*await self.revert_setpoints(state, now, all_now), *await self.revert_orders(now, all_now)]
+        return [*await self.revert_setpoints(state, now, all_now, why), *await self.revert_orders(now, all_now, why=why)]
 
-    async def revert_setpoints(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
+    async def revert_setpoints(
+        self, state: State, now: datetime, all_now: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
         """The same, of setpoints."""
-        return await self._setpoints.revert_due(state, now, all_now)
+        return await self._setpoints.revert_due(state, now, all_now, why)
 
-    async def revert_orders(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
+    async def revert_orders(
+        self, now: datetime, all_now: bool = False, but_begins: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
         """The same, of orders to schedulers; ``but_begins``: begin times stay, which release themselves."""
-        return await self._ordering.revert_due(now, all_now, but_begins)
+        return await self._ordering.revert_due(now, all_now, but_begins, why)
 
     async def end(self, plan: str, state: State, now: datetime, why: Message) -> Sequence[Outcome]:
         """Undo, before its time, all that plans with keys that begin with ``plan`` brought in force."""
         await self._ordering.end(plan, now, why)
-        self._setpoints.end(plan)
+        self._setpoints.end(plan, why)
         return await self.revert_setpoints(state, now)
 
     def stage(self, key: str) -> Stage | None:

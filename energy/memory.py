@@ -8,6 +8,7 @@ from typing import Any
 
 from energy.notes import MAX_RECORDS, MEMORY, TOPIC, Stage
 from energy.plan import Done
+from twin.message import Message
 from twin.order import Result, Verb, Where
 from twin.ports import Action, Records
 
@@ -21,7 +22,8 @@ TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release th
 class Open:
     """An action in force: ``before`` is the value to go back to, ``value`` what was last ordered, ``sent`` when.
 
-    ``failed``: it is to be undone now, not at its end; ``stuck``: that was tried and the device did not follow.
+    ``failed``: it is to be undone now, not at its end, for the reason ``why``; ``stuck``: that was tried and the device did not
+    follow.
     """
 
     plan: str
@@ -31,6 +33,7 @@ class Open:
     sent: datetime
     failed: bool = False
     stuck: bool = False
+    why: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def remembered(records: Records, now: datetime) -> Memory:
             _take_action(memory, stage, time, record)
     for key, entry in memory.open.items():
         if memory.stage.get(entry.plan) is Stage.FAILED:
-            memory.open[key] = replace(entry, failed=True)
+            memory.open[key] = replace(entry, failed=True, why=entry.why or Message("Another action of its plan failed"))
     return memory
 
 
@@ -128,8 +131,11 @@ def moved(before: float, value: float) -> bool:
 def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
     until = datetime.fromisoformat(record["until"])
     action = Action(record["asset"], record["metric"], record["ordered"], until, record["action"])
-    stuck = stage is Stage.REVERT_FAILED
-    return Open(record["plan"], action, record["before"], record["value"], time, stuck or stage is Stage.FAILED, stuck)
+    stuck, early = stage is Stage.REVERT_FAILED, stage is Stage.REVERTING and until > time
+    said = record.get("because" if stuck else "why")
+    why = Message(said["text"], said["params"]) if said else None
+    failed = stuck or early or stage is Stage.FAILED
+    return Open(record["plan"], action, record["before"], record["value"], time, failed, stuck, why)
 
 
 def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32  # devices that are spoken to at a time
 REMIND = timedelta(hours=1)  # how often it is recorded that a value still cannot be restored
 BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
+OVER = Message("Its time is over")
 
 
 class Setpoints:
@@ -36,10 +37,20 @@ class Setpoints:
         """``actuators`` by asset id."""
         self._site, self._records, self._actuators, self._memory = site, records, actuators, memory
 
-    async def revert_due(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
-        """Undo what has reached its end (``all_now``: everything in force), by at most the metric's step a call."""
+    async def revert_due(
+        self, state: State, now: datetime, all_now: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
+        """Undo what has reached its end (``all_now``: everything in force, for the reason ``why``), by at most the metric's
+        step a call."""
         due = [entry for entry in self._memory.open.values() if all_now or entry.failed or entry.action.until <= now]
-        return [await self._revert(entry, state, now) for entry in due]
+        return [await self._revert(self._reasoned(entry, why if all_now else None, now), state, now) for entry in due]
+
+    def _reasoned(self, entry: Open, why: Message | None, now: datetime) -> Open:
+        """With the reason for which it goes back: the first that there was, else ``why``, else its end."""
+        if entry.why is None:
+            entry = replace(entry, why=why or (OVER if entry.action.until <= now else None))
+            self._memory.open[entry.action.key] = entry
+        return entry
 
     async def carry_out(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
         """All actions of the plan, or none: what was begun is undone as soon as one fails. What answers a request of the grid
@@ -64,7 +75,7 @@ class Setpoints:
             self._step(Stage.FAILED, entry, now, why=wrong)
             self._memory.stage[plan.key] = Stage.FAILED
             for begun in [e for e in self._memory.open.values() if e.plan == plan.key]:
-                self._memory.open[begun.action.key] = replace(begun, failed=True)
+                self._memory.open[begun.action.key] = replace(begun, failed=True, why=wrong)
             for outcome in await self.revert_due(state, now):
                 frames += outcome.frames
             return Outcome(Stage.FAILED, wrong, tuple(frames))
@@ -93,18 +104,18 @@ class Setpoints:
                 self._step(Stage.DONE, entry, now, readback=entry.action.value)
             else:
                 self._step(Stage.FAILED, entry, now, why=wrong)
-                self._memory.open[entry.action.key] = replace(entry, failed=True)
+                self._memory.open[entry.action.key] = replace(entry, failed=True, why=wrong)
         stage = Stage.DONE if done else Stage.FAILED
         self._memory.remember(plan.key, stage)
         total = len(plan.actions)
         said = Message("{done} of {total} setpoints are in force", {"done": done, "total": total}) if done < total else None
         return Outcome(stage, said, tuple(frames))
 
-    def end(self, plan: str) -> None:
-        """Have all that plans with keys that begin with ``plan`` set undone with the next ``revert_due``."""
+    def end(self, plan: str, why: Message) -> None:
+        """Have all that plans whose keys begin with ``plan`` set undone with the next ``revert_due``, because of ``why``."""
         for key, entry in self._memory.open.items():
             if entry.plan.startswith(plan):
-                self._memory.open[key] = replace(entry, failed=True)
+                self._memory.open[key] = replace(entry, failed=True, why=entry.why if entry.failed else why)
 
     def _begin(self, plan: Plan, action: Action, current: float, verdict: Verdict, mode: Mode, who: str, now: datetime) -> Open:
         """Note the action before it is sent. An older one on the same setpoint ends here and hands on its way back."""
@@ -155,7 +166,7 @@ class Setpoints:
         back = replace(action, value=aim, until=max(action.until, now + BACK_FOR), key=f"{action.key}/back/{aim:g}")
         moving = replace(entry, value=aim, sent=now, stuck=False)
         if not entry.stuck:  # a further try to move what does not move is no news
-            self._step(Stage.REVERTING, moving, now)
+            self._step(Stage.REVERTING, moving, now, why=entry.why)
             self._memory.done.append(Done(action.asset, action.metric, now))
         frame, wrong = await self._send(back, now)
         frames = () if frame is None else (frame,)
@@ -163,15 +174,15 @@ class Setpoints:
             if not entry.stuck or now - entry.sent >= REMIND:
                 log.error("cannot restore %s of %s to %g: %s", action.metric, action.asset, entry.before, wrong)
                 entry = replace(entry, sent=now)
-                self._step(Stage.REVERT_FAILED, entry, now, why=wrong)
+                self._step(Stage.REVERT_FAILED, entry, now, why=wrong, because=message(entry.why))
             self._memory.open[action.key] = replace(entry, failed=True, stuck=True)
             return Outcome(Stage.REVERT_FAILED, wrong, frames)
         if aim == entry.before:
-            self._step(Stage.REVERTED, moving, now, readback=aim)
+            self._step(Stage.REVERTED, moving, now, why=entry.why, readback=aim)
             del self._memory.open[action.key]
-            return Outcome(Stage.REVERTED, None, frames)
+            return Outcome(Stage.REVERTED, entry.why, frames)
         self._memory.open[action.key] = moving
-        return Outcome(Stage.REVERTING, None, frames)
+        return Outcome(Stage.REVERTING, entry.why, frames)
 
     def _current(self, action: Action, state: State, now: datetime) -> float | None:
         """The setpoint as the device reports it, None where that is not fresh or cannot be."""

@@ -239,3 +239,52 @@ async def test_killed_while_undoing_a_failed_plan_it_goes_on_undoing_at_once() -
     await d.revert_due(state(plant, soon), soon)
     assert plant.values["c1"] == 30.0
     assert d.in_force == ()
+
+
+def reasons(records: MemoryRecords, *stages: Stage) -> list[tuple[str, str]]:
+    """Which asset went back, and why, as the audit has it."""
+    return [(r["asset"], (r["why"] or {}).get("text", "")) for _, _, _, r in records.all if r["stage"] in stages]
+
+
+async def test_the_audit_says_why_a_setpoint_went_back() -> None:
+    """At its end, taken back early, let go with everything, and with the rest of a plan that failed: each by its own reason."""
+    early, all_of_it = Message("Water is not held"), Message("The stop switch is set")
+    soon = NOW + timedelta(minutes=1)
+    for way, why in (("end", "Its time is over"), ("early", early.text), ("all", all_of_it.text)):
+        plant, records = Plant(), MemoryRecords()
+        d = desk(plant, records)
+        await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+        if way == "early":
+            outcomes = await d.end("p", state(plant, soon), soon, early)
+        else:
+            now = soon if way == "all" else LATE
+            outcomes = await d.revert_due(state(plant, now), now, all_now=way == "all", why=all_of_it)
+        assert [outcome.why and outcome.why.text for outcome in outcomes] == [why] * 2
+        assert reasons(records, Stage.REVERTING) == reasons(records, Stage.REVERTED) == [("c1", why), ("c2", why)]
+    plant, records = Plant(deaf={"c2"}), MemoryRecords()
+    await desk(plant, records).decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    said = "{asset} was told {ordered:g} and says {read:g}"
+    assert reasons(records, Stage.REVERTED) == [("c1", said), ("c2", said)]
+
+
+async def test_a_setpoint_that_is_taken_back_in_steps_goes_on_after_a_restart_and_knows_why() -> None:
+    plant, records, why = Plant(), MemoryRecords(), Message("Water is {over_k:.1f} K too warm", {"over_k": 2.0})
+    d = desk(plant, records)
+    await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    then = NOW + timedelta(hours=1)
+    further = a_plan(("c1", 32.0), now=then, key="p2")
+    await d.decide(further, yes(further), Mode.AUTO, state(plant, then), then)
+    await d.end("p2", state(plant, then), then, why)
+    assert plant.values["c1"] == 31.0, "a step of the two"
+    plant.dead.add("c1")
+    now = then + timedelta(minutes=1)  # long before its end
+    d = desk(plant, records, now)
+    await d.revert_due(state(plant, now), now)
+    plant.dead.clear()
+    d = desk(plant, records, now)
+    await d.revert_due(state(plant, now), now)
+    assert plant.values["c1"] == 30.0
+    (last,) = reasons(records, Stage.REVERTED)
+    assert last == ("c1", why.text)
+    (stuck,) = [r for _, _, _, r in records.all if r["stage"] == Stage.REVERT_FAILED]
+    assert (stuck["why"]["params"]["error"], stuck["because"]["params"]) == ("no answer", {"over_k": 2.0})

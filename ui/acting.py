@@ -39,6 +39,9 @@ from ui.view import Live
 log = logging.getLogger(__name__)
 MOVE_WORK = ("job_move", "job_shift", "job_start")
 KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
+STOPPED = Message("The stop switch is set")
+ENDS = Message("icctwin ends: nobody would look after it any more")
+DEAD = Message("The watchdog lets go: icctwin gives no sign of life")
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 
 Publish = Callable[[Sequence[Frame]], None]
@@ -239,7 +242,8 @@ class Acting:
             halted = self.switch.stopped()
             if halted is not None and not self._stopped:
                 log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
-                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True))
+                why = Message("Stopped by {who}: {why}", {"who": str(halted["who"]), "why": str(halted["why"])})
+                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True, why=why))
             was, self._stopped = self._stopped, halted is not None
             for queue in self._queues.values():
                 if queue.name in self._steered:
@@ -247,7 +251,7 @@ class Acting:
                     await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
                     if self._stopped and was:  # by a list that was not read before all was let go
                         await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
-            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
+            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
 
     async def _heard(self, now: datetime) -> None:
         for said in self.switch.news():
@@ -268,18 +272,18 @@ class Acting:
                 if why is not None:
                     log.warning("%s lets go: %s", name, why)
                     self._tell(await self.desk.end(f"{name}:", self._live.state, now, why))
-            self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped))
+            self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped, why=STOPPED))
         self._publish([self.desk.health(now)])
 
     async def give_back(self, now: datetime) -> None:
         """Undo what would not end by itself, a step at a time: nobody would watch it any more. Begin times stay, they release
         themselves. What a device refuses stays in the records, and the next start goes on with it."""
         async with self._busy:
-            await self.desk.revert_orders(now, all_now=True, but_begins=True)
+            await self.desk.revert_orders(now, all_now=True, but_begins=True, why=ENDS)
             for _ in range(GIVE_BACK_STEPS):
                 if not self.desk.in_force:
                     return
-                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True))
+                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True, why=ENDS))
         if left := self.desk.in_force:
             log.error("%d setpoints could not be given back; the next start tries again", len(left))
 
@@ -299,10 +303,10 @@ async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now
             continue
         await desk.follow(name, jobs, now)
         await desk.release_strays(name, jobs, now)
-    await desk.revert_orders(now, all_now=True)
+    await desk.revert_orders(now, all_now=True, why=DEAD)
     for _ in range(GIVE_BACK_STEPS):
         if desk.in_force:
-            await desk.revert_setpoints(state, now, all_now=True)
+            await desk.revert_setpoints(state, now, all_now=True, why=DEAD)
     return len(desk.ordered) + len(desk.in_force)
 
 
