@@ -1,7 +1,6 @@
 """What an asset cools: the ``cools`` links followed to the GPUs at their end, and the neighbours on either side."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.frame import Floats, Ints
 from twin.site import Site
@@ -41,13 +40,9 @@ def neighbours(site: Site, position: int) -> Ints:
     return np.unique(np.concatenate(found)).astype(np.int32)
 
 
-def inside(site: Site, containers: Ints) -> NDArray[np.bool_]:
-    """bool[N]: which assets stand in one of ``containers`` (global positions), those themselves included."""
-    held = np.zeros(len(site.ids), dtype=np.bool_)
-    held[containers] = True
-    for _ in range(MAX_LEVELS):
-        below = held | ((site.parent >= 0) & held[site.parent])
-        if np.array_equal(below, held):
-            break
-        held = below
-    return held
+def above(site: Site, position: int) -> list[int]:
+    """An asset and what it stands in, the innermost first, as global positions."""
+    found = [position]
+    while len(found) <= MAX_LEVELS and site.parent[found[-1]] >= 0:
+        found.append(int(site.parent[found[-1]]))
+    return found

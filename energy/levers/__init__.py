@@ -42,7 +42,7 @@ class Call:
     """What the grid asks of the centre. ``key`` names it as long as something is asked, ``turn`` the look at it (empty: the
     first); ``baseline_w``: what the meter would show without it; ``trim_w``: by what its budget is moved; ``settable``: assets
     that can be set at all; ``reference_w``: float64[g], what each GPU draws without a cap of ours; ``charge_frac``: of each
-    battery when it began."""
+    battery when it began; ``until_s``: when orders in force end, by their asset [s since 1970]."""
 
     key: str
     request: Request
@@ -53,6 +53,7 @@ class Call:
     trim_w: float = 0.0
     turn: str = ""
     charge_frac: Mapping[str, float] = field(default_factory=dict)
+    until_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def now_s(self) -> float:
@@ -145,6 +146,28 @@ def believed(state: State, kind: str, metric: str, now: datetime, origin: Origin
     """float64[n]: values good enough to act on: NaN where stale, never read, or judged suspect."""
     quality = state.newest(kind, metric, origin).quality
     return np.where(quality == Quality.GOOD, state.column(kind, metric, now, origin), np.nan)
+
+
+class Readings:
+    """What is good enough to act on at one moment: each column is worked out once, for whoever asks for a thousand assets."""
+
+    def __init__(self, site: Site, state: State, now: datetime) -> None:
+        self._site, self._state, self._now = site, state, now
+        self._columns: dict[tuple[str, str], Floats] = {}
+
+    def column(self, kind: str, metric: str) -> Floats:
+        """float64[n]: as ``believed``."""
+        if (kind, metric) not in self._columns:
+            self._columns[kind, metric] = believed(self._state, kind, metric, self._now)
+        return self._columns[kind, metric]
+
+    def of(self, asset: str, metric: str) -> float:
+        """The value of one asset of the site; NaN where it is not believed."""
+        return float(self.column(self._site.kind(asset), metric)[self._site.row(asset)])
+
+    def time_s(self, asset: str, metric: str) -> float:
+        """When the newest value of one asset was read [s since 1970]; -inf where there never was one."""
+        return float(self._state.newest(self._site.kind(asset), metric).time_s[self._site.row(asset)])
 
 
 def site_power_w(state: State, metric: str, now: datetime) -> float:
