@@ -6,6 +6,7 @@ from twin.frame import Floats, Ints
 from twin.site import Site
 
 MAX_HOPS = 16  # links between a plant and a rack; a longer chain is cut, and what lies behind it counts as not cooled
+LOADED_FRAC = 0.5  # of its rating: below it, what a GPU shows says too little of full load
 MAX_LEVELS = 8  # containers above a GPU: site, hall, row, rack, node and some to spare
 
 
@@ -46,3 +47,15 @@ def above(site: Site, position: int) -> list[int]:
     while len(found) <= MAX_LEVELS and site.parent[found[-1]] >= 0:
         found.append(int(site.parent[found[-1]]))
     return found
+
+
+def rise_at_load_k(rise_k: Floats, power_w: Floats, rated_w: Floats) -> float:
+    """Largest rise over their water [K] that GPUs come to at their rated power, from what they show now: float64[n] each.
+
+    It goes with power, and can be told of those at ``LOADED_FRAC`` of their rating or more: what idles is taken to be no worse
+    than those beside it. Infinity where under half of them are loaded, or one has no rating: then nobody knows.
+    """
+    loaded = power_w >= LOADED_FRAC * rated_w  # not where it is NaN
+    if np.isnan(rated_w).any() or loaded.sum() < 0.5 * len(loaded) or not len(loaded):
+        return float("inf")
+    return float((rise_k * np.maximum(rated_w / np.maximum(power_w, 1.0), 1.0))[loaded].max())

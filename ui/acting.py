@@ -14,9 +14,11 @@ from analytics.forecast import Forecast
 from energy.act import Desk, Outcome
 from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
+from energy.guard_orders import ordered_lately
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
+from energy.response import Params
 from energy.trial import book as book_trials
 from energy.trial import rests
 from twin.curtail import Asker
@@ -73,15 +75,17 @@ class Acting:
         slots: Slots | None = None,
         levers: Mapping[str, Lever] | None = None,
         askers: Sequence[Asker] = (),
+        plant: Params | None = None,
     ) -> None:
         """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by, cut
-        into ``slots``; ``levers``: all of ``LEVERS`` where not given; ``askers``: who brings requests of the grid."""
+        into ``slots``; ``levers``: all of ``LEVERS`` where not given; ``askers``: who brings requests of the grid; ``plant``:
+        what the operator says of his."""
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
         self.switch = Switch(live.records, folder)
         self._slots = slots or Slots()
-        opened = levers or {name: open_lever(name) for name in LEVERS}
+        opened = levers or {name: open_lever(name, plant) for name in LEVERS}
         self._levers = {name: lever for name, lever in opened.items() if name not in responding.LEVERS}
         self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish, self._limits)
         self._made: tuple[tuple[Plan, Verdict], ...] = ()
@@ -94,7 +98,7 @@ class Acting:
 
     def seen(self, queue: str, jobs: Jobs, cluster: Cluster | None) -> None:
         """What a queue just said."""
-        self._queues[queue] = QueueNow(queue, jobs, cluster)
+        self._queues[queue] = QueueNow(queue, jobs, cluster, longest_wait_s=self._limits.longest_wait_s)
         if queue in self._steered:
             self._watcher.see(queue, jobs, self._live.clock.now())
 
@@ -189,6 +193,8 @@ class Acting:
         queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
+        limits, left = self._limits, self._limits.orders_per_hour - ordered_lately(self.desk.history(now), now)
+        base = replace(base, locked=limits.locked, bounds=limits.bounds, orders_left=left)
         atlas, grids = self._limits.atlas, dict[str, SignalAhead]()
         for grid in sorted({one.grid for one in atlas.places}) if queues else ():
             found = await asyncio.to_thread(self._foreseen, now, self._live.site.row(grid))

@@ -115,7 +115,7 @@ class Responding:
             return  # between two parts of a long request
         self._learn(going, call, queues, now)
         call = replace(call, trim_w=going.trim.trim_w)
-        outlook = replace(no_outlook(), queues=queues, call=call)
+        outlook = replace(no_outlook(), queues=queues, call=call, bounds=self._limits.bounds)
         made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
         if new := tuple(one for one in made if one is not None):
             self.plans = new

@@ -42,7 +42,7 @@ class DemandResponse:
         if found is None:
             return None
         call = found.call
-        actions = [*_caps(found, call, site, state), *_battery(found, call, site, state)]
+        actions = [*_caps(found, outlook, site, state), *_battery(found, call, site, state)]
         if not actions:
             return None
         loads = found.able.loads
@@ -61,14 +61,15 @@ class DemandResponse:
         return Plan(key, NAME, tuple(actions), Message(WANTS, said), effect, now, now + EXPIRES, request=call.key)
 
 
-def _caps(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
-    made = []
+def _caps(found: Answer, outlook: Outlook, site: Site, state: State) -> list[Action]:
+    made, call = [], found.call
     current = {kind: believed(state, kind, "power_cap_w", call.now) for kind in ("gpu", "node")}
     for asset, (wanted_w, end_s) in caps(found, call, site, state).items():
         kind = site.kind(asset)
         here_w = float(current[kind][site.row(asset)])
         if not np.isfinite(here_w):
             continue  # what is not known is not changed
+        wanted_w = float(np.clip(wanted_w, *outlook.bound(kind, "power_cap_w")))
         step_w = metric(kind, "power_cap_w").step or 0.0
         if abs(wanted_w - here_w) > max(SMALL_W, SMALL_FRAC * here_w):
             value = round(float(np.clip(wanted_w, here_w - step_w, here_w + step_w)))
