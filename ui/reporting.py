@@ -122,16 +122,18 @@ class Reporting:
                 library.note(span, scope, Stage.EMPTY, by, now)
                 return
             written = made.files(section.languages, section.formats)
-            sizes = library.keep(id_of(span, scope), written)
+            sizes = library.keep(id_of(span, scope), written.files)
         except (SourceError, ConfigError) as error:
             why = str(error.problems[0]) if isinstance(error, ConfigError) else str(error)
             log.error("the report of %s (%s) cannot be made: %s", span.label, scope, why)
             library.note(span, scope, Stage.FAILED, by, now, why=why[:500], tries=tries + 1)
             return
-        about_it = {"files": sizes, "sha256": sums_of(written), "head": _head(made), "said": _said(made.report)}
-        about_it["shown"] = _shown(made)
+        about_it = {"files": sizes, "sha256": sums_of(written.files), "head": _head(made), "said": _said(made.report)}
+        about_it |= {"shown": _shown(made), "why": "; ".join(written.left_out)[:500]}
         library.note(span, scope, Stage.MADE, by, now, coverage_frac=made.coverage_frac, **about_it)
-        log.warning("the report of %s (%s) is made: %d files", span.label, scope, len(written))
+        log.warning("the report of %s (%s) is made: %d files", span.label, scope, len(written.files))
+        for why in written.left_out:
+            log.warning("left out of the report of %s: %s", span.label, why)
 
     def _tell(self, library: Library, now: datetime) -> None:
         """Pages about what was made by itself and was not told; together with the mark that it was."""
