@@ -16,6 +16,7 @@ from twin.ports import Capacity, Manifold, Naming, Queue, Source
 from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
+from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
 from ui.places import atlas_of
@@ -37,6 +38,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
     atlas = atlas_of(config.energy, site)
+    limits_of(config.energy.limits, site, atlas)
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
