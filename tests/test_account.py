@@ -95,8 +95,9 @@ def test_ratios_by_hand() -> None:
     assert one.erf_frac == pytest.approx(0.2)
     assert one.ref_frac == pytest.approx(0.25)
     assert np.isnan(indicators(12e6, 10e6).wue_kg_per_kwh)
-    with pytest.raises(ValueError, match="it energy of 13 kWh is more than the 12 kWh"):
-        indicators(12.0, 13.0)
+    assert indicators(12.0, 12.024).pue_ratio == pytest.approx(1 / 1.002), "the ratio stands as it was read"
+    with pytest.raises(ValueError, match="reused energy of 13 kWh is more than the 12 kWh"):
+        indicators(12.0, 10.0, reused_kwh=13.0)
 
 
 def test_software_carbon_intensity_by_hand() -> None:

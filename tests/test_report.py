@@ -247,6 +247,20 @@ def test_a_week_that_nobody_read_says_so(tmp_path: Path) -> None:
     assert dict(files(made, ("en",), FORMATS, WEEK.end, ""))
 
 
+def test_meters_that_disagree_are_named_and_counted_as_read(tmp_path: Path) -> None:
+    """IT's meters sum to 0.2 % more than the facility's: within the class of either."""
+    site: Site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    hours = [WEEK.start + timedelta(hours=k) for k in range(7 * 24)]
+    read = {"facility_power_w": np.array([1e6]), "it_power_w": np.array([1.002e6])}
+    store.append([Frame("site", at, site.all_rows("site"), read) for at in hours])
+    inputs = gather(site, store, records, WEEK, Given())
+    assert inputs.account.indicators.pue_ratio == pytest.approx(1 / 1.002)
+    said = [m for part in compose(inputs).sections for m in part.lead if m.text.startswith("Meters disagree")]
+    assert [m.params["apart"] for m in said] == [pytest.approx(0.002)]
+    assert words("zh")(said[0].text) != said[0].text
+
+
 @pytest.mark.parametrize(
     ("text", "first", "days", "before", "year"),
     [

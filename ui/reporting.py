@@ -116,18 +116,23 @@ class Reporting:
         outside = live.oncall.file.delivery.outside if live.oncall else ""
         limits = Limits(section.pue_limit, section.gpu_peak_flops)
         about = From(live.site, live.store, live.records, live.given, limits, outside, section.picture)
+        why = "icctwin could not make it; its log says where it failed"
         try:
             made = make(about, span, scope)
             if made.coverage_frac <= 0:
                 library.note(span, scope, Stage.EMPTY, by, now)
+                why = ""
                 return
             written = made.files(section.languages, section.formats)
             sizes = library.keep(id_of(span, scope), written)
-        except (SourceError, ConfigError) as error:
-            why = str(error.problems[0]) if isinstance(error, ConfigError) else str(error)
+            why = ""
+        except (SourceError, ConfigError, ValueError) as error:
+            why = str(error.problems[0]) if isinstance(error, ConfigError) else str(error) or repr(error)
             log.error("the report of %s (%s) cannot be made: %s", span.label, scope, why)
-            library.note(span, scope, Stage.FAILED, by, now, why=why[:500], tries=tries + 1)
             return
+        finally:  # whatever stopped it: the next step goes on with the next report, and comes back to this one
+            if why:
+                library.note(span, scope, Stage.FAILED, by, now, why=why[:500], tries=tries + 1)
         about_it = {"files": sizes, "sha256": sums_of(written), "head": _head(made), "said": _said(made.report)}
         about_it["shown"] = _shown(made)
         library.note(span, scope, Stage.MADE, by, now, coverage_frac=made.coverage_frac, **about_it)

@@ -90,6 +90,12 @@ class Account:
     bill: Bill | None
     split: Split | None
 
+    @property
+    def meters_apart_frac(self) -> float:
+        """By which part the meters of IT read more than the one that holds them; 0 where they do not. Counted is what was
+        read."""
+        return max(self.it_kwh / self.facility_kwh - 1, 0.0) if self.facility_kwh > 0 else 0.0
+
 
 def account(
     store: Store,

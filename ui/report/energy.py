@@ -136,6 +136,12 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         "the ISO/IEC 30134-2 category and how long was measured."
     )
     yield Message(boundary)
+    if made.meters_apart_frac > 0:
+        text = (
+            "Meters disagree: those of IT read {apart:.2%} more than the facility's over the same time, so the PUE stands "
+            "below 1. Check what each of them holds, its factor and its clock."
+        )
+        yield Message(text, {"apart": made.meters_apart_frac})
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
