@@ -71,14 +71,17 @@ def report(options: argparse.Namespace) -> int:
     finally:
         records.close()
         store.close()
-    written = write(options.out, made.files(languages, formats))
+    done = made.files(languages, formats)
+    written = write(options.out, done.files)
     if options.json:
         said: dict[str, object] = {"span": span.label, "scope": str(scope), "files": [str(path) for path in written]}
-        said["coverage_frac"] = made.coverage_frac
+        said |= {"coverage_frac": made.coverage_frac, "left_out": list(done.left_out)}
         say(json.dumps(said))
     else:
         for path in written:
             say(str(path))
+    for why in done.left_out:
+        tell(f"left out: {why}")
     if made.coverage_frac <= 0:
         tell(f"nothing was read in {span.label}: the report says so and has no sums")
         return 1

@@ -63,7 +63,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, unit, of) for other in (inputs.before, inputs.year_ago))
         made.append(Figure(key, label, now, unit, was, year, good, query=query(inputs, POINTERS[key])))
-    held = float(inputs.use.held.sum())
+    held = float(inputs.use.held.sum()) * inputs.account.coverage_frac  # energy is of the time that was read
     if held > 0:
         per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", inputs.account.facility_kwh, "kwh"),
                ("kg_per_gpu_h", "Carbon of a GPU hour allocated", inputs.account.carbon.location_kg, "kg"))  # fmt: skip
