@@ -5,19 +5,21 @@ One record is one step: of a plan (``plan``), of an action on a setpoint (``acti
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from energy.plan import Effect, Mode, Plan, Verdict
 from twin.frame import Frame
 from twin.message import Message
+from twin.ports import Records
 
 TOPIC = "audit"
 MEMORY = timedelta(days=2)  # how far back records are read at a start; longer than any action may last
 MAX_RECORDS = 20_000  # read at a start; more cannot be when the guard limits the rate
+PAGE = 10_000  # records of one reading
 
 
 class Stage(StrEnum):
@@ -43,6 +45,18 @@ class Outcome:
     stage: Stage
     why: Message | None = None
     frames: tuple[Frame, ...] = ()
+
+
+def every(records: Records, topic: str, since: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
+    """(time, record) of all that ``topic`` holds from ``since`` on, the oldest first, read a page at a time. What is appended
+    meanwhile is read too, so the guard's limits on the rate are what bounds it."""
+    last, full = 0, True
+    while full:
+        page = records.read(topic, since, limit=PAGE, after=last)
+        full = len(page) == PAGE
+        for number, time, record in page:
+            last = number
+            yield time, record
 
 
 def plain(value: Any) -> Any:
