@@ -295,6 +295,26 @@ def queue(now: datetime, *rows: tuple[str, JobState, float, float, list[int]]) -
                 projects=[f"p-{one}" for one in ids])  # fmt: skip
 
 
+def test_a_run_of_months_is_in_every_account_of_them() -> None:
+    """Training for 100 days on four GPUs, looked at each day; icctwin starts again on day 50 and is away from day 60 to 70."""
+    records, log = MemoryRecords(), RunLog()
+    go, done, nan = JobState.RUNNING, JobState.COMPLETED, float("nan")
+    for hour in range(0, 24 * 100, 24):
+        if hour == 24 * 50:
+            log = RunLog()
+        if not 24 * 60 <= hour < 24 * 70:
+            now = START + timedelta(hours=hour)
+            log.note(records, {"q": queue(now, ("j1", go, 0, nan, [0, 1, 2, 3]))}, now)
+    assert len(records.all) < 20, "about one note a week"
+    over = START + timedelta(days=100)
+    log.note(records, {"q": queue(over, ("j1", done, 0, 2400.0, []))}, over)
+    for day in (0, 34, 36, 65, 99):
+        found = read_runs(records, START + timedelta(days=day), START + timedelta(days=day + 1))
+        assert (found.ids, found.gpu.tolist(), found.start_s.tolist()) == (["j1"], [0, 1, 2, 3], [S0]), day
+        assert found.end_s.tolist() == [S0 + 3600 * 2400.0]
+    assert read_runs(records, over, over + timedelta(days=1)).ids == []
+
+
 def test_runs_are_noted_once_and_survive_a_restart() -> None:
     records, log = MemoryRecords(), RunLog()
     go, done, nan = JobState.RUNNING, JobState.COMPLETED, float("nan")
