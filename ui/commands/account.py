@@ -97,10 +97,10 @@ def _made(options: argparse.Namespace) -> "Account":
     if options.tariff:
         named = "/" not in options.tariff and not options.tariff.endswith(".toml")
         changed |= {"tariff": options.tariff if named else "", "tariff_file": None if named else Path(options.tariff)}
-    given = given_of(config.energy.model_copy(update=changed), end - start)
+    site = site_of(config, TASK_NAMES)
+    given = given_of(config.energy.model_copy(update=changed), site, end - start)
     more = {"water_kg": options.water_m3 and 1e3 * options.water_m3, "reused_kwh": options.reused_kwh}
     given = replace(given, **{name: value for name, value in more.items() if value is not None})
-    site = site_of(config, TASK_NAMES)
     store = open_kept(config.store, site, readonly=True)
     records = open_records(config.store.path / "records.db")
     try:

@@ -67,7 +67,7 @@ def report(options: argparse.Namespace) -> int:
     try:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
         limits = Limits(limit, section.gpu_peak_flops)
-        made = make(From(site, store, records, given_by(config.energy), limits), span, scope)
+        made = make(From(site, store, records, given_by(config.energy, site), limits), span, scope)
     finally:
         records.close()
         store.close()
