@@ -1,7 +1,7 @@
 """Accounts: bills and ratios worked out by hand, parts that sum to the meter, and average never mixed with marginal."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,20 @@ def test_a_day_in_guangdong_by_hand() -> None:
     assert made.cost == pytest.approx(8000 * 0.38 + 4000 * 1.7 + 3000 * 2.125 + 9000)
     winter = bill(tariff, at - 181 * 86400, np.full(96, 1e6), 900.0)
     assert winter.energy_kwh == pytest.approx({"valley": 8000, "peak": 7000, "flat": 9000})
+
+
+def test_a_tariff_prices_nothing_after_its_last_day() -> None:
+    """1 MW at 1 a kWh from noon of the last day of February, as its zone counts it, to the noon of March 2."""
+    tariff = Tariff(name="t", source="s", dated=date(2025, 1, 1), until=date(2026, 2, 28), per_kwh={"flat": 1.0},
+                    demand=Demand(per_kw_month=30.0))  # fmt: skip
+    at = datetime(2026, 2, 28, 4, tzinfo=UTC).timestamp() + 900.0 * np.arange(4 * 48)
+    made = bill(tariff, at, np.full(4 * 48, 1e6), 900.0)
+    assert made.energy_kwh == {"flat": pytest.approx(48e3)}
+    assert made.energy_cost == {"flat": pytest.approx(12e3)}
+    assert made.coverage_frac == pytest.approx(12 / 48)
+    assert [month.month for month in made.months] == ["2026-02"]
+    assert made.ended == date(2026, 2, 28)
+    assert bill(tariff, at[:48], np.full(48, 1e6), 900.0).ended is None
 
 
 def test_every_tariff_that_ships_keeps_the_national_spreads() -> None:

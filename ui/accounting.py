@@ -35,6 +35,7 @@ def plain(made: Account, limit: int = MAX_ROWS) -> dict[str, Any]:
             "cost": one.cost,
             "demand_cost": one.demand_cost,
             "coverage_frac": one.coverage_frac,
+            "ended": one.ended and one.ended.isoformat(),
             "periods": [
                 {"period": name, "energy_kwh": one.energy_kwh[name], "cost": one.energy_cost[name]} for name in one.energy_kwh
             ],

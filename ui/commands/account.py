@@ -135,12 +135,19 @@ def _print(said: dict[str, Any]) -> None:
         if value is not None and name != "pue_ratio":
             say(f"  {name:<22}{_short(value):>14}")
     if said["bill"]:
-        bill = said["bill"]
-        say(f"  {'cost':<22}{_short(bill['cost']):>14} {bill['currency']}   of it demand {_short(bill['demand_cost'])}")
-        for row in bill["periods"]:
-            say(f"    {row['period']:<20}{_short(row['energy_kwh']):>14} kWh   {_short(row['cost'])}")
+        _bill(said["bill"])
     if said["split"]:
         _rows(said["split"])
+
+
+def _bill(bill: dict[str, Any]) -> None:
+    say(f"  {'cost':<22}{_short(bill['cost']):>14} {bill['currency']}   of it demand {_short(bill['demand_cost'])}")
+    for row in bill["periods"]:
+        say(f"    {row['period']:<20}{_short(row['energy_kwh']):>14} kWh   {_short(row['cost'])}")
+    if bill["ended"]:
+        say(f"  the tariff ended on {bill['ended']}: nothing after it is in the cost; name its successor with --tariff")
+    if bill["coverage_frac"] < 1 - 1e-9:
+        say(f"  {1 - bill['coverage_frac']:.1%} of the energy has no price and is not in the cost")
 
 
 def _rows(split: dict[str, Any]) -> None:

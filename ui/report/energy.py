@@ -142,6 +142,7 @@ def _said(inputs: Inputs) -> Iterator[Message]:
             "below 1. Check what each of them holds, its factor and its clock."
         )
         yield Message(text, {"apart": made.meters_apart_frac})
+    yield from _unpriced(made)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
@@ -166,6 +167,15 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     else:
         yield Message("No plan was carried out: {advised} were advised, {refused} refused by the guard.", {
             "advised": book.advised, "refused": book.refused})  # fmt: skip
+
+
+def _unpriced(made: Account) -> Iterator[Message]:
+    """What the cost does not hold."""
+    if made.bill is not None and made.bill.ended is not None:
+        text = "The tariff ended on {day}: nothing after it is in the cost. Name the one that holds since in [energy]."
+        yield Message(text, {"day": made.bill.ended.isoformat()})
+    if made.bill is not None and made.bill.coverage_frac < 1 - 1e-9:
+        yield Message("{share:.1%} of the energy has no price and is not in the cost.", {"share": 1 - made.bill.coverage_frac})
 
 
 def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:
