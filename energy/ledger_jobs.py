@@ -91,11 +91,6 @@ class Grounds:
         return ran.data_bytes * np.where(ran.home == ran.place, 0.0, self.j_per_byte[ran.home, ran.place]) / 3.6e6
 
 
-def one_ground(gpus: int, time_s: Floats, values: Floats) -> Grounds:
-    """All work in one place."""
-    return Grounds({}, np.array([gpus], dtype=np.int32), time_s, values[None])
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Accounts:
     """Of each job of ``Ran``: ``would_s``: when it would have started without us; ``change``, ``low``, ``high``: what our moves

@@ -144,6 +144,7 @@ def test_a_tariff_prices_nothing_after_its_last_day() -> None:
     assert [month.month for month in made.months] == ["2026-02"]
     assert made.ended == date(2026, 2, 28)
     assert bill(tariff, at[:48], np.full(48, 1e6), 900.0).ended is None
+    assert np.isnan(bill(tariff, at[48:], np.full(144, 1e6), 900.0).cost), "nothing priced is no cost of nothing"
 
 
 def test_every_tariff_that_ships_keeps_the_national_spreads() -> None:

@@ -9,7 +9,7 @@ from energy_house import NOW, MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.ledger_jobs import TOPIC, Ran, Watcher, account, book_jobs, one_ground
+from energy.ledger_jobs import TOPIC, Grounds, Ran, Watcher, account, book_jobs
 from energy.levers.jobs_ahead import GPU_W
 from twin.job import Jobs, JobState
 from twin.order import Terms
@@ -17,6 +17,11 @@ from twin.order import Terms
 HOUR, T = 3600.0, NOW.timestamp()
 TIME_S = T + HOUR * np.arange(48)
 FALLS = np.where(np.arange(48) < 6, 400.0, 100.0)  # dirty for six hours, then clean
+
+
+def one_ground(gpus, time_s, values):
+    """All work in one place."""
+    return Grounds({}, np.array([gpus], dtype=np.int32), time_s, values[None])
 
 
 def ran(*rows):

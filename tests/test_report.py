@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ from ui.report.gather import Inputs, gather
 from ui.report.page import page
 from ui.report.show import Show
 from ui.report.span import last_over, span_of
+from ui.report.tokens import Tokens
 from ui.report.write import FORMATS, files
 from ui.tasks import VirtualClock
 from ui.view import Live
@@ -296,6 +298,15 @@ def test_a_week_that_nobody_read_says_so(tmp_path: Path) -> None:
     ]
     assert not np.isfinite(figures(made)["facility_kwh"])
     assert dict(files(made, ("en",), FORMATS, WEEK.end, "").files)
+
+
+def test_the_sci_is_the_carbon_of_use_and_a_share_of_the_making(inputs: Inputs) -> None:
+    """1,500 kg for a GPU over 50,000 hours: 30 g for each hour held. Five million tokens took 40 of them."""
+    told = replace(inputs, tokens=Tokens(count=5e6, node_kwh=100.0, gpu_h=40.0))
+    found = figures(compose(told, Limits(embodied_kg_per_gpu=1500.0, gpu_life_s=3600 * 50_000.0)))
+    assert found["sci_kg_per_gpu_h"] == pytest.approx(found["kg_per_gpu_h"] + 0.03)
+    assert found["sci_kg_per_mtoken"] == pytest.approx(found["kg_per_mtoken"] + 0.03 * 40 / 5)
+    assert "sci_kg_per_gpu_h" not in figures(compose(told)), "nobody said what making a GPU emitted"
 
 
 def test_meters_that_disagree_are_named_and_counted_as_read(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from twin.ports import Records
 from ui.config import Config
 from ui.oncall.file import OnCallFile
 from ui.report.document import Report
-from ui.report.energy import Limits
 from ui.report.library import Entry, Library, Stage, id_of, scope_in, sums_of
 from ui.report.make import From, Made, make
 from ui.report.scope import Scope, scopes_of
@@ -128,8 +127,8 @@ class Reporting:
     def _write(self, library: Library, span: Span, scope: Scope, by: str, now: datetime) -> None:
         live, section = self._live, library.section
         outside = live.oncall.file.delivery.outside if live.oncall else ""
-        limits = Limits(section.pue_limit, section.gpu_peak_flops)
-        made = make(From(live.site, live.store, live.records, live.given, limits, outside, section.picture), span, scope)
+        about = From(live.site, live.store, live.records, live.given, section.limits(), outside, section.picture)
+        made = make(about, span, scope)
         if made.coverage_frac <= 0:
             library.note(span, scope, Stage.EMPTY, by, now)
             return

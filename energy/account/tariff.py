@@ -166,7 +166,9 @@ class Bill:
 
     @property
     def cost(self) -> float:
-        """Energy and demand."""
+        """Energy and demand; NaN where nothing was priced."""
+        if self.coverage_frac == 0:
+            return float("nan")
         return sum(self.energy_cost.values()) + self.demand_cost
 
 
