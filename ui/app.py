@@ -108,7 +108,8 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
-        fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
+        fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
+        fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
