@@ -17,8 +17,8 @@ from twin.ports import Capacity, Manifold, Naming, Queue, Source
 from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
-from ui.limits import limits_of
 from ui.given import given_of
+from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
 from ui.places import atlas_of
