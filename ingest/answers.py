@@ -18,6 +18,7 @@ MET_FRAC = 0.01  # above its target by no more: what a proof counts as met
 BACK_FRAC = 0.95  # of the baseline: the load is back
 STEP_S = 60.0
 MAX_READINGS = 720  # minutes of one event that wait to be reported; the oldest are dropped
+MAX_EVENTS = 100  # events of which something waits; beyond, the one that waits longest goes unreported
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class Readings:
         for one in state.of(self._asker):
             if not one.begin_s <= now_s < one.end_s or not math.isfinite(state.power_w):
                 continue
+            if one.key not in self._waiting and len(self._waiting) >= MAX_EVENTS:
+                self.sent(next(iter(self._waiting)))
             mine = self._waiting.setdefault(one.key, deque(maxlen=MAX_READINGS))
             at_s = now_s // STEP_S * STEP_S
             if not mine or at_s > mine[-1][0]:
@@ -166,6 +169,6 @@ class Readings:
         return {"id": i, "intervalPeriod": {"start": _iso(at_s), "duration": "PT1M"}, "payloads": payloads}
 
     def sent(self, event: str) -> None:
-        """What waited of an event has arrived."""
+        """What waited of an event has arrived, or waits no more."""
         self._waiting.pop(event, None)
         self._baseline_w.pop(event, None)

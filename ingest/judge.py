@@ -19,6 +19,7 @@ from twin.site import Bools, Site
 
 SKEW_LIMIT = timedelta(seconds=5)  # what NTP keeps even on a bad day
 TOGETHER_S = 30.0  # readings of one balance lie no further apart
+MAX_LIMITS = 4096  # shapes of frames whose limits are kept; a sender makes any number of them, and they are soon made anew
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +80,8 @@ class Judge:
         key = (frame.kind, *frame.values)
         found = self._limits.get(key)
         if found is None:
+            if len(self._limits) >= MAX_LIMITS:
+                self._limits.clear()
             found = self._limits[key] = _limits(frame.kind, key[1:])
         return found
 

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 
 import aiomqtt
 import pytest
-from devices import NOW, free_port, poll
+from devices import NOW, poll
+
+from ui.benches.demo import free_port
 
 
 @asynccontextmanager

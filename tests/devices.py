@@ -1,7 +1,6 @@
 """What the tests of devices share: a small site with one of each, sources opened from options, golden columns."""
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -62,12 +61,6 @@ async def refused(awaitable):
         await awaitable
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """A small centre for the faces: a site, a clock that a test moves, made-up values, a store with a day in it, a real server."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from twin.message import Message
 from twin.ports import Action, How, Series
 from twin.site import Site
 from twin.state import State
+from ui.benches.demo import free_port
 from ui.benches.wall_process import NoRecords
 from ui.faces.server import build_server
 from ui.view import Live
@@ -238,12 +238,6 @@ def alarm(live: Live) -> None:
     why = Refusal("alerts", Message("a critical alert is firing on {asset}", {"asset": "R01-04"}))
     live.plans = ((plan, Verdict(plan.key, (why,))),)
     live.notices = (Message("the configuration was changed and refused; the old one is still in use"),)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

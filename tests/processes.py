@@ -1,18 +1,11 @@
-"""What tests of whole programs share: a free port, an answer, and the patience to wait for one."""
+"""What tests of whole programs share: an answer, and the patience to wait for one."""
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get_json(url: str) -> Any:

@@ -17,7 +17,7 @@ from ui.benches import peers
 from ui.benches.demo import free_port
 from ui.benches.slurm_server import SlurmServer, free_ports, lacking, slurm_server
 
-__all__ = ["alertmanager", "data_folder", "free_port", "influxd", "needs", "running_slurm", "victoria_metrics"]
+__all__ = ["alertmanager", "data_folder", "influxd", "needs", "running_slurm", "victoria_metrics"]
 
 
 def needs(program: str, package: str) -> pytest.MarkDecorator:

@@ -11,15 +11,16 @@ import httpx
 import pytest
 import trustme
 from access_house import house
-from faces_harness import free_port
 from hypothesis import given
 from hypothesis import strategies as st
 from whole_centre import alive, token_of, write_centre
 
-from twin.errors import ConfigError
+from twin.errors import ConfigError, SourceError
 from ui.access.rates import BURST_S, MAX_KEPT, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
 from ui.access.routes import ROUTES, Does
+from ui.alive import ask
+from ui.benches.demo import free_port
 from ui.config import WallSection, load_config
 from ui.faces.server import build_server
 from ui.listen import faces, listen
@@ -94,6 +95,14 @@ def test_the_wall_speaks_tls_by_itself(tmp_path: Path) -> None:
             httpx.get(f"https://127.0.0.1:{wall.port}/healthz")
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{wall.port}/healthz")
+        config = tmp_path / "alive.toml"
+        told = f'port = {wall.port}\ntls_key = "key.pem"\n'
+        config.write_text(f'[wall]\nhost = "0.0.0.0"\ntls_cert = "cert.pem"\n{told}')
+        assert ask(config) == f"https://127.0.0.1:{wall.port}/healthz"
+        (tmp_path / "other.pem").write_bytes(trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].bytes())
+        config.write_text(f'[wall]\ntls_cert = "other.pem"\n{told}')
+        with pytest.raises(SourceError, match=r"does not say that the wall lives: .*CERTIFICATE_VERIFY_FAILED"):
+            ask(config)
     finally:
         server.should_exit = True
         thread.join()

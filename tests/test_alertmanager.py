@@ -9,9 +9,10 @@ from urllib.request import Request, urlopen
 import pytest
 from faces_harness import served
 from receivers import anything, receiving
-from servers import alertmanager, free_port
+from servers import alertmanager
 
 from tests.test_oncall_flow import ONCALL, Run, centre
+from ui.benches.demo import free_port
 
 TOKEN = "a-token-of-the-test"
 CHANNEL = """

@@ -19,11 +19,13 @@ from analytics import replay as replaying
 from analytics.models import all_models
 from analytics.replay import Memory, replay
 from energy.ledger_jobs import Watcher
+from ingest import judge
 from ingest.broker import MAX_WAITING, Address, Broker, Codec, _Heard
 from ingest.stores import open_store
 from ingest.stores.embedded import names
 from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, JobState
+from twin.metrics import METRICS
 from twin.order import Terms
 from ui.memory import Tidy
 
@@ -125,6 +127,17 @@ def test_sets_of_assets_that_never_come_again_are_bounded_in_number(tmp_path: Pa
     series = store.series("gpu", ["power_w"], NOW, NOW + timedelta(hours=1))
     store.close()
     assert np.count_nonzero(np.isfinite(series.values["power_w"])) == sum(told.values()), "and nothing is lost for it"
+
+
+def test_shapes_of_frames_that_never_come_again_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "MAX_LIMITS", 20)
+    judging, rng, known = judge.Judge(small_site()), np.random.default_rng(1), list(METRICS["gpu"])
+    for k in range(200):
+        names = rng.permutation(known)[: 1 + k % len(known)]
+        wrong = frame_of("gpu", NOW + timedelta(seconds=k), 0, **dict.fromkeys(names.tolist(), 1e18))
+        judged = set(judging.judge(wrong, NOW + timedelta(seconds=k)).quality)
+        assert judged == {name for name in names if METRICS["gpu"][name].high < 1e18}, "each is still judged"
+    assert len(judging._limits) <= 20
 
 
 class Knot:

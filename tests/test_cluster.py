@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import get_json, until
-from servers import data_folder, free_port, needs, victoria_metrics
+from servers import data_folder, needs, victoria_metrics
 from small import small_site
 from store_model import shuffled_site
 
@@ -37,6 +37,7 @@ from twin.frame import Frame, Origin, frame_of, same
 from ui.access.audit import ACCESS, Audited, verify
 from ui.access.role import Identity, Role
 from ui.app import TASK_NAMES
+from ui.benches.demo import free_port
 from ui.cli import main
 from ui.config import load_config, site_of
 from ui.roles import Part, part_names, read_roles

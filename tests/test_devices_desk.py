@@ -83,7 +83,7 @@ async def test_how_many_chillers_may_run_is_ordered_over_modbus_read_back_and_gi
 
 
 async def test_how_fast_a_fan_may_turn_is_ordered_over_modbus_read_back_and_given_back():
-    """A tower's drive by the pattern in ``ingest/mappings/modbus/cooling_tower.toml``; one that takes another value has failed."""
+    """A tower's drive by the pattern in ``ingest/mappings/modbus/cooling_tower.toml``; one that takes another value failed."""
     words = {"input": {0: 243, 1: 12, 2: 1000}, "holding": {0: 1000}}
 
     async def lazy(function, start, address, count, registers, values):

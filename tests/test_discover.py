@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from brokers import broker
-from devices import free_port, site, tcp
+from devices import site, tcp
 from redfish_mockup import Mockup
 from test_queue_kubernetes import CLUSTER, Api
 from test_source_bms import METADATA
@@ -24,6 +24,7 @@ from ingest.probes import Given
 from ingest.sources.mqtt import bus_of
 from twin.errors import ConfigError, SourceError
 from twin.load import Row, build_site
+from ui.benches.demo import free_port
 from ui.cli import main
 from ui.commands.scrape import add_sources
 from ui.config import load_config

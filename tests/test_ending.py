@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from processes import free_port, get_json, until
+from processes import get_json, until
 from small import small_site
 
 from ingest.broker import Address, Broker
@@ -22,6 +22,7 @@ from ingest.spool import Spool
 from ingest.spool_log import open_log
 from twin.frame import Frame
 from ui.app import TASK_NAMES
+from ui.benches.demo import free_port
 from ui.config import load_config, site_of
 from ui.ending import Ending
 

@@ -19,7 +19,7 @@ import pytest
 import receivers
 from aiosmtpd.controller import Controller
 from receivers import DING_SECRET, FEISHU_SECRET, Receiver, receiving
-from servers import alertmanager, free_port
+from servers import alertmanager
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from analytics.oncall.desk import Event, Page
@@ -27,6 +27,7 @@ from analytics.oncall.labels import Signal
 from analytics.oncall.outbox import Pace
 from analytics.rule import Severity
 from twin.message import Message
+from ui.benches.demo import free_port
 from ui.faces.notify import CHANNELS, Parcel, channel_module
 from ui.faces.notify.picture import picture
 from ui.faces.notify.post import Post, Undelivered, listed, public

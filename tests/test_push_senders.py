@@ -20,7 +20,9 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from processes import free_port, get_json, until
+from processes import get_json, until
+
+from ui.benches.demo import free_port
 
 pytestmark = pytest.mark.server
 TOKEN = "s3cret"

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from processes import free_port, get_json, until
+from processes import get_json, until
 
 from ingest.stores import open_store
 from ui.app import TASK_NAMES
+from ui.benches.demo import free_port
 from ui.config import load_config, site_of
 
 EXPORTER = shutil.which("prometheus-node-exporter")

@@ -8,9 +8,10 @@ from bacpypes3.local.analog import AnalogInputObject, AnalogOutputObject, Analog
 from bacpypes3.local.binary import BinaryInputObject
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.local.networkport import NetworkPortObject
-from devices import NOW, action, columns, free_port, opened, poll, refused, site
+from devices import NOW, action, columns, opened, poll, refused, site
 
 from twin.frame import Origin
+from ui.benches.demo import free_port
 
 OF = site({"id": "ahu", "kind": "crah", "parent": "hall"})
 

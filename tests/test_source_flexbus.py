@@ -13,7 +13,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 from small import rows
 
-from ingest.answers import MAX_READINGS, Feed, Readings, Snapshots
+from ingest.answers import MAX_EVENTS, MAX_READINGS, Feed, Readings, Snapshots
 from twin.curtail import Informed, Interval, PowerState, Request
 from twin.errors import ConfigError, SourceError
 from twin.load import build_site
@@ -197,3 +197,12 @@ def test_readings_of_an_event_are_kept_by_the_minute_and_bounded():
     assert kept.events == ()
     kept.take(state(1, float("nan"), 3e6, (long,), who="x"))
     assert kept.events == (), "a silent meter is not reported as nothing"
+
+
+def test_events_that_nobody_takes_a_report_of_are_bounded_in_number():
+    kept = Readings("x")
+    for k in range(3 * MAX_EVENTS):
+        at_s = NOW.timestamp() + 60 * k
+        kept.take(state(k, 3e6, 3e6, (Request(f"e{k}", 0.0, (Interval(at_s, at_s + 60, 3e6),)),), who="x"))
+    assert kept.events == tuple(f"e{k}" for k in range(2 * MAX_EVENTS, 3 * MAX_EVENTS)), "the newest stay"
+    assert set(kept._baseline_w) == set(kept.events)

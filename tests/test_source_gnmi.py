@@ -9,12 +9,13 @@ from datetime import timedelta
 import grpc
 import pytest
 import trustme
-from devices import NOW, columns, endless, free_port, garbage, opened, poll, refused, silent, tcp
+from devices import NOW, columns, endless, garbage, opened, poll, refused, silent, tcp
 from google.protobuf import json_format
 from pygnmi.spec.v080 import gnmi_pb2 as gnmi
 from pygnmi.spec.v080 import gnmi_pb2_grpc
 
 from ingest.mappings import FOLDER
+from ui.benches.demo import free_port
 
 NS = 10**9
 T0 = round(NOW.timestamp())

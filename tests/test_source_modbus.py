@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from devices import NOW, action, columns, endless, free_port, garbage, opened, poll, refused, silent, tcp
+from devices import NOW, action, columns, endless, garbage, opened, poll, refused, silent, tcp
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -16,6 +16,7 @@ from ingest.mappings import FOLDER, load_table
 from ingest.sources.modbus import ModbusTable
 from twin.errors import ConfigError
 from twin.frame import Origin
+from ui.benches.demo import free_port
 
 
 @asynccontextmanager

@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 from brokers import broker, device, heard
-from devices import NOW, action, columns, free_port, garbage, opened, refused, silent, tcp
+from devices import NOW, action, columns, garbage, opened, refused, silent, tcp
 
 from ingest.sources.sparkplug import Payload
 from twin.frame import Origin
+from ui.benches.demo import free_port
 
 pytestmark = pytest.mark.server
 

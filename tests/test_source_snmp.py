@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import psutil
 import pytest
-from devices import NOW, action, columns, free_port, opened, poll, refused, site
+from devices import NOW, action, columns, opened, poll, refused, site
 
 from twin.frame import Origin
+from ui.benches.demo import free_port
 
 pytestmark = pytest.mark.server
 APC = "1.3.6.1.4.1.318.1.1"

@@ -5,11 +5,12 @@ import shutil
 import socket
 
 import pytest
-from devices import NOW, free_port, opened, refused
+from devices import NOW, opened, refused
 
 from twin.errors import ConfigError
 from twin.load import Row, build_site
 from twin.ports import Eventful
+from ui.benches.demo import free_port
 
 pytestmark = pytest.mark.server
 ENGINE = "8000000001020304"

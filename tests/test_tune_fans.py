@@ -19,7 +19,7 @@ from tuned_centre import STILL, Life
 from energy.act import Desk, Stage
 from energy.levers.tune import MODEL_DOUBT, MODEL_LEAST, MOVING_DOUBT_FRAC, WARM
 from energy.plan import Mode
-from energy.setpoints import WENT
+from energy.setpoints import OVER
 from energy.tune.case import Case
 from energy.tune.fans import EXCHANGER_K, LEAST, STEP, Fans
 from energy.tune.tuner import Options as TunerOptions
@@ -200,7 +200,7 @@ async def test_fans_slow_down_on_a_warm_afternoon_and_that_saves() -> None:
     await steered.go(70, 10.0)
     assert (steered.plant.loops.fan_limit == 1.0).all()
     assert not steered.desk.in_force
-    assert steered.audit(FAN_LIMIT)[-1]["why"]["text"] == WENT.text
+    assert steered.audit(FAN_LIMIT)[-1]["why"]["text"] == OVER.text
 
 
 async def test_fans_are_given_back_as_soon_as_water_is_not_held() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brokers import broker, device
-from devices import free_port
 from processes import get_json
 from test_source_gnmi import T0, Switch, counters, serving
 from test_source_modbus import CDU, server
@@ -19,6 +18,7 @@ from test_source_snmp import snmpd
 
 from ingest.stores.registry import open_kept
 from ui.app import TASK_NAMES
+from ui.benches.demo import free_port
 from ui.benches.ingest import exporters
 from ui.config import load_config, site_of
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from browsing import WAIT_MS, chromium, tab
-from faces_harness import Hands, add_work, alarm, feed, feed_services, feeding, free_port, live_of, served, small_site
+from faces_harness import Hands, add_work, alarm, feed, feed_services, feeding, live_of, served, small_site
 from playwright.sync_api import Browser, Page, expect
 
 from twin.frame import frame_of
 from twin.message import Message
+from ui.benches.demo import free_port
 from ui.view import Live
 
 pytestmark = pytest.mark.browser

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsing import WAIT_MS, axe_on, chromium, tab
-from faces_harness import Hands, free_port, served
+from faces_harness import Hands, served
 from fastapi.responses import HTMLResponse
 from PIL import Image
 from playwright.sync_api import Browser, Page, TimeoutError, expect
@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from wall_harness import MOODS, plant_live, site_frame
 
 from twin.errors import SourceError
+from ui.benches.demo import free_port
 from ui.faces.pages import PAGES, page_of
 from ui.faces.pages.jobpath import paths
 from ui.faces.server import build_server

@@ -239,6 +239,6 @@ def _as_now(settings: Floats, was: Chain, chain: Chain) -> Floats:
     return made
 
 
-def build() -> Tune:
-    """The lever with its documented parameters."""
-    return Tune()
+def build(params: Params | None = None) -> Tune:
+    """The lever with its documented parameters, or the plant's own."""
+    return Tune(params=params or Params())

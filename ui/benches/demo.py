@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -140,10 +141,8 @@ def _wait_until_live(child: "subprocess.Popen[bytes]", port: int) -> None:
     raise SourceError(f"the demo was not ready within {START_S:g} s")
 
 
-def free_port() -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port of 127.0.0.1 that nobody listens on."""
-    import socket
-
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

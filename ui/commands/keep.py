@@ -1,4 +1,4 @@
-"""Commands that keep a centre and its papers: ``doctor``, ``backup``, ``restore`` and ``reference``."""
+"""Commands that keep a centre and its papers: ``doctor``, ``alive``, ``backup``, ``restore`` and ``reference``."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from ui.commands import add_command, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``doctor``, ``backup``, ``restore`` and ``reference``."""
+    """``doctor``, ``alive``, ``backup``, ``restore`` and ``reference``."""
     parser = add_command(
         commands,
         "doctor",
@@ -18,6 +18,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="look at what this configuration needs as well")
     json_option(parser)
+
+    parser = add_command(
+        commands, "alive", alive, "ask whether the wall of this machine's centre answers", "icctwin alive --config site.toml"
+    )
+    config_option(parser)
 
     parser = add_command(
         commands,
@@ -63,6 +68,14 @@ def doctor(options: argparse.Namespace) -> int:
         for row in rows:
             say(f"{row.health:<5} {row.what:<14} {row.says}")
     return 0 if well else 1
+
+
+def alive(options: argparse.Namespace) -> int:
+    """Where it answered; exit 1 where it does not."""
+    from ui.alive import ask
+
+    say(f"{ask(options.config)} says that the wall lives")
+    return 0
 
 
 def backup(options: argparse.Namespace) -> int:
