@@ -18,7 +18,7 @@ from twin.ports import Records
 
 TOPIC = "audit"
 MEMORY = timedelta(days=2)  # how far back records are read at a start; longer than any action may last
-MAX_RECORDS = 20_000  # read at a start; more cannot be when the guard limits the rate
+MAX_ACTIONS = 100  # of a plan that a decision on it names; each that is begun has a record of its own
 PAGE = 10_000  # records of one reading
 
 
@@ -29,6 +29,8 @@ class Stage(StrEnum):
     ADVISED = "advised"  # the mode is advise: nothing was done
     WAITING = "waiting"  # for a person
     APPROVED = "approved"  # by a person
+    REJECTED = "rejected"  # by a person, who is not asked again for the same plan
+    EXPIRED = "expired"  # before a person said anything
     BEGUN = "begun"  # an action is about to be sent
     DONE = "done"  # an action was read back as ordered
     FAILED = "failed"  # an action was not read back as ordered
@@ -104,7 +106,8 @@ def decision(stage: Stage, plan: Plan, verdict: Verdict, mode: Mode, why: Messag
         "who": who,
         "reason": message(plan.reason),
         "why": message(why),
-        "actions": [{"asset": a.asset, "metric": a.metric, "value": a.value} for a in plan.actions],
+        "actions": [{"asset": a.asset, "metric": a.metric, "value": a.value} for a in plan.actions[:MAX_ACTIONS]],
+        "count": plan.count,
         "verdict": refusals(verdict),
         "expires": plan.expires.isoformat(),
         **promised(plan),

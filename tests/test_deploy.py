@@ -153,11 +153,12 @@ def test_the_configuration_beside_compose_is_one(given: Path) -> None:
 
 # --- Helm ---------------------------------------------------------------------------------------------------------------
 
+TRAPS = {"ports": [{"port": 1162, "protocol": "UDP"}]}
 CHOICES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("as it comes", {}, {"StatefulSet centre-all", "Service centre", "ConfigMap centre-files", "NetworkPolicy centre"}),
     (
         "split",
-        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"namespaceSelector": {}}]}},
+        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"podSelector": {}}], "devices": TRAPS}},
         {"StatefulSet centre-tasks", "StatefulSet centre-ingest-1", "StatefulSet centre-ingest-2", "Service centre",
          "ConfigMap centre-files", "NetworkPolicy centre"},
     ),

@@ -18,6 +18,7 @@ from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
 from ui.given import given_of
+from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
 from ui.places import atlas_of
@@ -39,13 +40,16 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
     atlas = atlas_of(config.energy, site)
+    limits_of(config.energy.limits, site, atlas)
     tariff = given_of(config.energy, site, timedelta(days=1)).tariff
     schedules, _ = told.calendars(now)
+    odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
+        *odd,
     ]
     if tariff is not None:
         rows.append(_tariff(tariff, now))
