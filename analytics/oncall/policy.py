@@ -7,7 +7,6 @@ from analytics.oncall.labels import OURS, Matcher, Signal, all_fit, parse_matche
 from analytics.week import ALWAYS, Week
 
 
-
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the matchers pick goes to ``channels`` at once and up the ``escalation`` after that.
