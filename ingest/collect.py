@@ -13,7 +13,7 @@ from ingest.events import Detector
 from ingest.gather import MAX_WAITING, Gathered, Gatherer
 from ingest.judge import Judge, doubts
 from ingest.mappings.pool import Pooled, Reading
-from ingest.patience import Patience
+from ingest.patience import MAX_AT_ONCE, Patience, Places
 from ingest.push import Batch
 from ingest.registry import Inlet
 from twin.errors import SourceError
@@ -24,7 +24,6 @@ from twin.site import Site
 
 log = logging.getLogger(__name__)
 
-MAX_AT_ONCE = 256  # polls under way together; the rest waits its turn
 MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
 FEW = 32  # sources; the frames of more are passed on together
@@ -45,7 +44,8 @@ class Collector:
 
     A source that is still at work when it is due again is left alone, and read again as soon as it has answered, once
     however often it was due. A source that raises ``SourceError`` or takes longer than its time (its interval, 1-30 s) is
-    down until it answers again; it is read when it is next due, so that those that hang do not take the turns of others.
+    down until it answers again; it is read when it is next due. Any number of sources that hang hold up no other: those that
+    did not answer last wait for each other alone, and a poll that takes long does not keep its place among the others.
     Anything else that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
@@ -79,7 +79,7 @@ class Collector:
         self._polls: dict[int, asyncio.Task[bool]] = {}
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
-        self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
+        self._answering, self._silent = Places(MAX_AT_ONCE), Places(MAX_AT_ONCE)
         self.reasons: dict[str, str] = {}  # source -> why it is down
 
     async def tick(self, now: datetime) -> None:
@@ -163,7 +163,7 @@ class Collector:
         source = self._sources[i]
         loop = asyncio.get_running_loop()
         try:
-            async with self._at_once:
+            async with (self._answering if self._up[i] == 1 else self._silent).one():
                 started_s = loop.time()
                 limit_s = min(max(source.every_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
                 async with Patience(limit_s):
@@ -199,25 +199,35 @@ class Collector:
             self._passing = asyncio.get_running_loop().call_later(GATHER_S, self._pass_on_later)
 
     def _pass_on(self) -> None:
-        """Judge and publish what waits."""
+        """Judge and publish what waits. A frame that breaks us takes no other along: it is raised when these are published."""
         if self._passing is not None:
             self._passing.cancel()
             self._passing = None
         arrived = self._clock.now()
         judged: list[Frame] = []
         events: list[Event] = []
+        faults: list[Exception] = []
         for one in self._gatherer.take():
-            frame = self._judge.judge(one.frame, arrived)
-            marked = (one.carried, self._samples), (self._judge.repeated, self._repeats), (doubts(frame), self._suspect)
-            for marks, counts in marked:
-                if marks is not None:
-                    counts += np.bincount(one.by, weights=marks, minlength=len(counts))
-            judged.append(frame)
-            events += [self._said(event, one) for event in self._detector.see(frame)]
+            try:
+                judged.append(self._judged(one, arrived))
+                events += [self._said(event, one) for event in self._detector.see(judged[-1], arrived)]
+            except Exception as error:  # noqa: BLE001 - kept, and raised below
+                faults.append(error)
         if judged:
             self._publish(judged)
         if events:
             self._note(events)
+        if faults:
+            raise ExceptionGroup("frames broke", faults)
+
+    def _judged(self, one: Gathered, arrived: datetime) -> Frame:
+        """``one`` judged, and counted for those who said it."""
+        frame = self._judge.judge(one.frame, arrived)
+        marked = (one.carried, self._samples), (self._judge.repeated, self._repeats), (doubts(frame), self._suspect)
+        for marks, counts in marked:
+            if marks is not None:
+                counts += np.bincount(one.by, weights=marks, minlength=len(counts))
+        return frame
 
     def _pass_on_later(self) -> None:
         self._passing = None
