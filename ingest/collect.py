@@ -19,7 +19,7 @@ from ingest.registry import Inlet
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Eventful, Manifold, Source
+from twin.ports import Clock, Eventful, Manifold, Source, Troubled
 from twin.site import Site
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Collector:
         self._sources = tuple(sources)
         self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
         self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
+        self._troubled = [source if isinstance(source, Troubled) else None for source in self._sources]
         self._pooled = [source if isinstance(source, Pooled) else None for source in self._sources]
         self._position = {source.name: i for i, source in enumerate(self._sources)}
         n = len(self._sources)
@@ -255,8 +256,8 @@ class Collector:
         if self._up[i] == 0:
             log.info("source %s answers again", name)
         self._up[i] = 1
-        many = self._manifold[i]
-        if many is not None and (troubles := many.troubles):  # up, but not all of it
+        parts = self._troubled[i]
+        if parts is not None and (troubles := parts.troubles):  # up, but not all of it
             self.reasons[name] = f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}"
         else:
             self.reasons.pop(name, None)

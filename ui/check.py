@@ -12,7 +12,7 @@ from energy.place.atlas import Place
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, SourceError
-from twin.ports import Capacity, Manifold, Naming, Queue, Source
+from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
@@ -100,7 +100,7 @@ async def _source_rows(source: Source, now: datetime) -> list[Row]:
 
     row = await _asked("source", source.name, read())
     row.update(facts)
-    troubles = source.troubles if isinstance(source, Manifold) else {}
+    troubles = source.troubles if isinstance(source, Troubled) else {}
     shown = list(troubles.items())[:MAX_TROUBLES] if row["ok"] else []
     rows = [row, *(_row("target", f"{source.name}: {name}"[:100], why, ok=False) for name, why in shown)]
     if len(troubles) > len(shown) and shown:
