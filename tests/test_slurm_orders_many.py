@@ -57,7 +57,7 @@ class Cluster:
 def made(count):
     cluster = Cluster(count)
     options = Options(queue="q", url="unix:/nowhere")
-    return cluster, SlurmOrders(options, cluster, None, lambda job: job.partition("_")[0])
+    return cluster, SlurmOrders(options, cluster, None, lambda job: "" if "_" in job else job)
 
 
 async def test_each_of_many_orders_costs_one_call_and_two_looks_at_the_list_for_all():
@@ -107,3 +107,23 @@ async def test_up_to_so_many_are_looked_at_just_before_they_are_written():
     cluster, slurm = made(ALONE)
     assert (await slurm.order(orders(Verb.BEGIN, list(cluster.table), LATER_S, "waits"), NOW)).count(Result.DONE) == ALONE
     assert cluster.calls == {"list": 1, "one": ALONE, "write": ALONE}
+
+
+@pytest.mark.parametrize("stale", [False, True])
+async def test_an_order_for_a_task_never_goes_to_its_array(stale):
+    """Also where an old list says that its number is the array's: the last task has that, and it has ended."""
+    cluster, slurm = made(3)
+    if stale:
+        slurm = SlurmOrders(Options(queue="q", url="unix:/nowhere"), cluster, None, lambda job: {"2_4": "2"}.get(job, ""))
+    cluster.table["2"] |= {"array_job_id": 2, "array_task_id": {"set": False}, "array_task_string": "7-99"}
+    cluster.table["3"] |= {"array_job_id": 2, "array_task_id": {"set": True, "number": 5}}
+    before = {number: dict(job) for number, job in cluster.table.items()}
+    gone = await slurm.order(orders(Verb.BEGIN, ["2_4"], 0.0, undo=True), NOW)
+    assert list(gone.results) == [Result.GONE], gone.why
+    assert cluster.table == before
+    done = await slurm.order(orders(Verb.BEGIN, ["2_5", "2"], LATER_S, "waits"), NOW)
+    assert list(done.results) == [Result.DONE] * 2, done.why
+    assert cluster.table["3"]["eligible_time"] == LATER_S
+    cluster.broken = {cluster.calls["list"] + 1}
+    unknown = await slurm.order(orders(Verb.BEGIN, ["2_4"], 0.0, undo=True), NOW)
+    assert list(unknown.results) == [Result.GONE if stale else Result.FAILED]
