@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ingest.queues.slurm_commands import Commands
@@ -220,7 +220,7 @@ class SlurmOrders:
     async def _update_by_command(self, job: str, body: Mapping[str, Any]) -> str:
         given = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
         if "StartTime" in given:
-            given["StartTime"] = datetime.fromtimestamp(given["StartTime"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+            given["StartTime"] = datetime.fromtimestamp(given["StartTime"], UTC).strftime("%Y-%m-%dT%H:%M:%S")
         pairs = [f"{name}={value:.0f}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
         lines = [("scontrol", "update", f"JobId={job}", *pairs)] if pairs else []
         if "hold" in body:  # a job is let go last: it would start before it has its begin time

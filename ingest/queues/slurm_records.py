@@ -22,7 +22,7 @@ _STATES = {
     JobState.FAILED, "RECONFIG_FAIL": JobState.FAILED, "CANCELLED": JobState.CANCELLED, "PREEMPTED": JobState.CANCELLED,
     "REVOKED": JobState.CANCELLED,
 }  # fmt: skip
-_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "POWERED_DOWN", "POWER_DOWN", "UNKNOWN", "FUTURE",
+_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "UNKNOWN", "FUTURE",
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
 _UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
