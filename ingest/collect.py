@@ -16,6 +16,7 @@ from ingest.mappings.pool import Pooled, Reading
 from ingest.patience import MAX_AT_ONCE, Patience, Places
 from ingest.push import Batch
 from ingest.registry import Inlet
+from ingest.sums import Sums
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
@@ -76,6 +77,7 @@ class Collector:
         self._lag_s = np.full(n, np.nan)
         self._judge = Judge(site)
         self._gatherer = Gatherer(site)
+        self._sums = Sums(site, alone=n == 1)
         self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[bool]] = {}
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
@@ -208,7 +210,7 @@ class Collector:
         judged: list[Frame] = []
         events: list[Event] = []
         faults: list[Exception] = []
-        for one in self._gatherer.take():
+        for one in self._sums.add(self._gatherer.take(), arrived):
             try:
                 judged.append(self._judged(one, arrived))
                 events += [self._said(event, one) for event in self._detector.see(judged[-1], arrived)]

@@ -236,7 +236,8 @@ async def test_closing_ends_polls_under_way_and_closes_every_source() -> None:
 
 async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.collect.FEW", 2)
-    monkeypatch.setattr("ingest.collect.GATHER_S", 0.01)
+    monkeypatch.setattr("ingest.collect.GATHER_S", 0.5)
+    passed_on = asyncio.Event()
     site = small_site(*(f"id=t{i} kind=source" for i in range(16)))
 
     class One(Scripted):
@@ -252,6 +253,8 @@ async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatc
 
     def publish(frames: Sequence[Frame]) -> None:
         published.extend(frame for frame in frames if frame.kind == "gpu")
+        if published:
+            passed_on.set()
         for frame in frames:
             state.absorb(frame, clock.now())
 
@@ -260,7 +263,7 @@ async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatc
     for _ in range(3):
         await asyncio.sleep(0)
     assert published == [], "they wait for each other"
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(passed_on.wait(), 10)
     assert [len(frame.rows) for frame in published] == [15, 1], "two sources spoke of one GPU"
     assert state.column("gpu", "power_w", clock.now())[:15].tolist() == [100.0 + i for i in range(15)]
     clock.time += timedelta(seconds=1)
