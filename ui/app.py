@@ -213,6 +213,7 @@ class Centre:
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+        self.shared.look()
 
     def _calibrate(self, duties: Duties, now: datetime) -> None:
         """Propose what the last day tells; adopt it only where the configuration says so."""
