@@ -13,7 +13,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ import zstandard
 from twin.errors import ConfigError, Problem
 from twin.frame import Bytes, Floats, Frame, Ints, Origin
 from twin.site import Site
+from twin.times import micros, moment
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ FILE_BYTES = 16 * 2**20  # of one file, before it is packed
 MAX_RECORD_BYTES = 256 * 2**20
 _HEAD = struct.Struct("<IIII")  # length, checksum, type, values
 _SHAPE, _ROWS, _BATCH = 1, 2, 3
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = -(2**62)
 
 
@@ -243,8 +242,8 @@ class SpoolLog:
                 here = self._site.of_kind(frame.kind)
                 ids = [self._site.ids[int(here[row])] for row in frame.rows]
                 names.append(_record(_ROWS, json.dumps([self._rows[key], ids]).encode()))
-            issued = _NEVER if frame.issued is None else _micros(frame.issued)
-            heads[i] = (self._shapes[shape], self._rows[key], _micros(frame.time), issued)
+            issued = _NEVER if frame.issued is None else micros(frame.issued)
+            heads[i] = (self._shapes[shape], self._rows[key], micros(frame.time), issued)
             if metrics:
                 columns.append(np.concatenate(list(frame.values.values()), dtype=np.float64).tobytes())
             columns.extend(np.ascontiguousarray(frame.quality[name], dtype=np.uint8).tobytes() for name in graded)
@@ -314,7 +313,7 @@ class _Reader:
                 values = {name: column[take] for name, column in values.items()}
                 quality = {name: column[take] for name, column in quality.items()}
             if len(rows):
-                when, made = _moment(time), None if issued == _NEVER else _moment(issued)
+                when, made = moment(time), None if issued == _NEVER else moment(issued)
                 origin = Origin(shape.origin)
                 yield Frame(shape.kind, when, rows, values, origin, shape.source, shape.band, quality, made)
 
@@ -350,14 +349,6 @@ def _sync(path: Path) -> None:
 
 def _record(kind: int, payload: bytes, samples: int = 0) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload), kind, samples) + payload
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def open_log(folder: Path, site: Site) -> SpoolLog:

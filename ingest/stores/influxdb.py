@@ -17,7 +17,7 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from ingest.stores.errors import StoreError
-from ingest.stores.line_protocol import GRADE, micros
+from ingest.stores.line_protocol import GRADE
 from ingest.stores.newest import Newest
 from ingest.stores.points import Points, Times, believed, folded, numbers
 from ingest.stores.served import NAMED_ASSETS, Asked, Served
@@ -27,6 +27,7 @@ from twin.kinds import KINDS
 from twin.metrics import METRICS
 from twin.ports import How
 from twin.site import Site
+from twin.times import micros
 
 Dialect = Literal["v1", "v2", "v3"]
 _FOLD = {How.MEAN: "mean", How.MIN: "min", How.MAX: "max", How.LAST: "last"}

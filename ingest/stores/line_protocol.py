@@ -7,7 +7,6 @@ good, so that the later always counts.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 from twin.frame import Bytes, Floats, Frame, Ints
 from twin.metrics import metric
 from twin.site import Site
+from twin.times import micros
 
 GRADE = "__q"  # suffix of the field that holds a metric's quality
 MAX_LINES = 5_000  # a body; what InfluxData advises for a batch
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Shape(NamedTuple):
@@ -136,8 +135,3 @@ def _field(name: str, values: Floats) -> pa.Array:
 def escaped(text: str) -> str:
     """A tag's value as line protocol wants it. Site tables hold no line breaks."""
     return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970 UTC."""
-    return (time - _EPOCH) // timedelta(microseconds=1)

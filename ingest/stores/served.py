@@ -8,12 +8,13 @@ from datetime import datetime
 import numpy as np
 
 from ingest.stores.errors import LeftOut, StoreError
-from ingest.stores.line_protocol import GRADE, LineWriter, micros
+from ingest.stores.line_protocol import GRADE, LineWriter
 from ingest.stores.points import MICRO, Points, Times, as_stored, check_question, starts_of
 from ingest.stores.server import Refused, Server, TooLarge
 from twin.frame import Floats, Frame, Ints, Origin
 from twin.ports import How, Series
 from twin.site import Site
+from twin.times import micros
 
 NAMED_ASSETS = 100  # assets that a question names; of more, all are asked for
 

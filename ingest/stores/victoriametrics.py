@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.stores.line_protocol import GRADE, micros
+from ingest.stores.line_protocol import GRADE
 from ingest.stores.newest import Newest
 from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers
 from ingest.stores.served import NAMED_ASSETS, Asked, Served
@@ -23,6 +23,7 @@ from twin.kinds import KINDS
 from twin.metrics import METRICS
 from twin.ports import How
 from twin.site import Site
+from twin.times import micros
 
 LEAST_STEP = 60 * MICRO  # below it the newest points may be held back: raw values are folded here
 LATEST_S = 86_400  # how long after ``since`` the newest values are looked for
