@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ingest.stores.line_protocol import GRADE
+from ingest.stores.line_protocol import BAD, GRADE
 from ingest.stores.newest import Newest
-from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers
+from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers, with_bad
 from ingest.stores.served import NAMED_ASSETS, Asked, Served
 from ingest.stores.server import Server
 from twin.frame import Floats, Frame, Quality
@@ -48,8 +48,11 @@ class VictoriaStore(Served):
 
     def _marked(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
         which = _Which(self._site, asked)
-        names = [column for name in metrics for column in (name, name + GRADE)]
-        return {name: self._exported(which, name, asked.start, asked.end) for name in names}
+        names = [name + part for name in metrics for part in ("", GRADE, BAD)]
+        points = {name: self._exported(which, name, asked.start, asked.end) for name in names}
+        for name in metrics:
+            points[name] = with_bad(points[name], points.pop(name + BAD), points[name + GRADE])
+        return points
 
     def _step(self, asked: Asked, starts: Times, step: int, how: How, tables: Mapping[str, Floats]) -> None:
         which = _Which(self._site, asked)
@@ -84,7 +87,8 @@ class VictoriaStore(Served):
             table[i] = folded(some, starts[i : i + 1], step, n, how)[0]
 
     def _has_bad(self, asked: "_Which", name: str, low: int, high: int) -> bool:
-        """Whether any value that is asked for is bad: the server's own folding would count it."""
+        """Whether any value that is asked for is bad: the server's own folding may count it, as earlier versions
+        wrote it in place."""
         window = max(1, (high - low) // _MILLI)
         query = f"max(max_over_time({asked.selector(name + GRADE)}[{window}ms]))"
         found = self._ask("/api/v1/query", {"query": query, "time": _seconds(high // _MILLI), "nocache": "1"})
