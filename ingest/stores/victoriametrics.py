@@ -125,9 +125,9 @@ class VictoriaStore(Served):
             if metric not in METRICS[kind]:
                 continue
             graded = (name + GRADE, asset, origin, band)
-            grade = told[graded] if when.get(graded) == time else 0.0
-            value = told[key]
-            if grade >= Quality.BAD:
+            marked = when.get(graded, 0)
+            value, grade = told[key], told[graded] if marked == time else 0.0
+            if marked > time or grade >= Quality.BAD:  # what came after it is bad, or it is
                 found = self._before(key, start, time)
                 if found is None:
                     continue
