@@ -90,7 +90,8 @@ async def test_a_setpoint_is_bounded_ramped_read_back_and_given_back() -> None:
         frames = await centre.sources[1].poll(after(t))
     assert value(frames, "cdu", "supply_temp_setpoint_c")[0] == 32.0
     assert value(frames, "cdu", "supply_temp_c")[0] == pytest.approx(32.0, abs=0.6)
-    assert set(centre.actuators) == {*site_of(64).ids_of("cdu"), "plant-loop"}
+    site = site_of(64)
+    assert set(centre.actuators) == {*site.ids_of("cdu"), *site.ids_of("tower"), "plant-loop"}
 
 
 async def test_warmer_plant_water_saves_fan_power_in_summer() -> None:
