@@ -132,7 +132,7 @@ def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
     action = Action(record["asset"], record["metric"], record["ordered"], until, record["action"])
     stuck, early = stage is Stage.REVERT_FAILED, stage is Stage.REVERTING and until > time
     said = record.get("because" if stuck else "why")
-    why = Message(said["text"], said["params"]) if said else None
+    why = Message(**said) if said else None
     early |= stuck or stage is Stage.FAILED
     sure, stands = stage is Stage.DONE, record.get("stands", [record["value"]] if stage is Stage.DONE else None)
     return Open(
