@@ -25,6 +25,7 @@ from ui.access.desk import Access
 from ui.access.role import NOBODY, Identity, Role, Scope, Sort
 from ui.access.routes import Does, Route, Table
 from ui.access.section import is_loopback
+from ui.faces.pages import may_see
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Door:
         except Refused:
             return False
         row: Route = scope["row"]
-        return who.role >= row.needs and row.scope in who.scopes
+        return who.role >= row.needs and row.scope in who.scopes and _sees(scope, who)
 
     async def wrote(self, scope: Asgi, status: int) -> None:
         """Write down what a request changed. ``SourceError`` where that cannot be kept."""
@@ -201,6 +202,8 @@ class Door:
             raise Refused(403, f"{_named(who)} may not do this: it needs the scope {route.scope.value!r}.")
         if who.role < route.needs:
             raise Refused(403, f"{_named(who)} may not do this: it needs the role {route.needs.word!r}.")
+        if not _sees(scope, who):
+            raise Refused(403, f"{_named(who)} may not see this page.")
 
     def _from_our_page(self, route: Route, who: Identity, headers: Headers) -> None:
         if self.foreign(headers):
@@ -229,6 +232,13 @@ class Door:
         if refusal.wait_s:
             headers_["retry-after"] = str(ceil(refusal.wait_s))
         return JSONResponse({"detail": str(refusal)}, refusal.status, headers_)
+
+
+def _sees(scope: Asgi, who: Identity) -> bool:
+    """Whether every page that a socket asks for is for ``who``."""
+    if scope["type"] != "websocket":
+        return True
+    return all(may_see(page, who.role, who.scopes) for page in HTTPConnection(scope).query_params.getlist("page"))
 
 
 def _named(who: Identity) -> str:
