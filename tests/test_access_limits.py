@@ -1,7 +1,10 @@
 """What guards the address itself: how often one may ask, TLS without a proxy, and secrets that no face ever shows."""
 
 import asyncio
+import contextlib
+import errno
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -13,8 +16,10 @@ import trustme
 from access_house import house
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 from whole_centre import alive, token_of, write_centre
 
+import ui.listen as listening
 from twin.errors import ConfigError, SourceError
 from ui.access.rates import BURST_S, MAX_KEPT, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
@@ -23,7 +28,7 @@ from ui.alive import ask
 from ui.benches.demo import free_port
 from ui.config import WallSection, load_config
 from ui.faces.server import build_server
-from ui.listen import faces, listen
+from ui.listen import SHARE, faces, listen
 
 LOCAL, GUEST = Identity("local", "local", Role.ADMIN), Identity("guest", "guest", Role.VIEWER)
 
@@ -107,6 +112,79 @@ def test_the_wall_speaks_tls_by_itself(tmp_path: Path) -> None:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def test_whoever_opens_connections_and_says_nothing_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three networks: one that opens idle connections, one that drips, one that asks."""
+    monkeypatch.setattr(listening, "HEAD_S", 0.4)
+    wall = WallSection(host="0.0.0.0", port=free_port())
+    centre = house(tmp_path, {"mode": "single"})
+    with listen(wall) as listener:
+        listener._most = 40
+        server = faces(centre.live, wall)
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+
+        def opened(last: int) -> socket.socket:
+            return socket.create_connection(("127.0.0.1", wall.port), 10, (f"127.0.0.{last}", 0))
+
+        def over(one: socket.socket) -> bool:
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(1000):
+                    pass
+            return True
+
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            idle = [opened(2) for _ in range(60)]
+            for one in idle[40 // SHARE :]:
+                assert over(one), "one network has its share and no more"
+            assert listener._open == {"127.0.0.2": 40 // SHARE}
+            with opened(3) as other:
+                other.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                assert other.recv(100).startswith(b"HTTP/1.1 200")
+                other.sendall(b"GET /healthz HTTP/1.1\r\nhost: ")  # half of the next one
+                assert over(other), "also of a connection that asked before"
+            drips = opened(4)
+            with contextlib.suppress(OSError):
+                while True:
+                    drips.sendall(b"G")
+                    time.sleep(0.02)
+            assert all(over(one) for one in idle), "and in time they are closed"
+            with connect(f"ws://127.0.0.1:{wall.port}/live?page=overview") as pushed:
+                end_s = time.monotonic() + 1.0
+                while time.monotonic() < end_s:
+                    assert pushed.recv(10), "a socket of the wall is no late request"
+                assert listener._open.total() == 1
+            for one in (*idle, drips):
+                one.close()
+        finally:
+            server.should_exit = True
+            thread.join()
+        assert listener._open.total() == 0
+
+
+def test_without_a_file_for_it_no_connection_is_taken_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def accept(_: socket.socket) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with listen(WallSection(port=free_port())) as listener:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        with pytest.raises(OSError, match="Too many open files"):
+            listener.accept()
+        for _ in range(1000):
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+    assert [record.getMessage() for record in caplog.records] == ["no file is left for another connection; raise LimitNOFILE"]
+
+
+def test_no_more_connections_than_half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (400, 4096))
+    with listen(WallSection(port=free_port())) as listener:
+        assert listener._most == 200
 
 
 def test_a_certificate_that_is_none_is_told_before_the_start(tmp_path: Path) -> None:

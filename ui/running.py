@@ -166,7 +166,7 @@ def serve(
 ) -> int:
     """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
     reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
-    listener = listen(config.wall) if "wall" in part.roles else None
+    listener = listen(config.wall, config.access.proxies) if "wall" in part.roles else None
     centre = Centre(config, RealClock(speed), part=part)
     centre.live.demo, centre.live.speed = demo, speed
     loop = asyncio.new_event_loop()
