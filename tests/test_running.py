@@ -12,6 +12,7 @@ import pytest
 from twin.errors import ConfigError, SourceError
 from ui import app, running
 from ui.app import WHOLE, Centre
+from ui.cli import main
 from ui.config import load_config
 from ui.running import _Run
 from ui.tasks import RealClock
@@ -118,3 +119,22 @@ def test_all_that_a_centre_refuses_is_known_before_anything_is_opened(path: Path
             path.write_text(CONFIG)
             path.with_name("calibration.json").unlink(missing_ok=True)
     assert not path.with_name("store").exists()
+
+
+def test_every_command_asks_the_records_that_the_processes_of_a_centre_share(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a database that is away none of them looks into a file beside the store instead."""
+    Centre(load_config(path), RealClock()).close()
+    (path.parent / "store" / "records.db").unlink()
+    path.write_text(f'{CONFIG}[cluster]\npostgres = "host=127.0.0.1 port=1"\n')
+    for words in (
+        ("account", "--by", "project"),
+        ("report", "--out", str(path.parent)),
+        ("calibrate",),
+        ("detect", "--outcome", "x=true"),
+        ("acting",),
+    ):
+        assert main([*words, "--config", str(path)]) == 1, words
+        assert "PostgreSQL" in capsys.readouterr().err, words
+    assert not (path.parent / "store" / "records.db").exists()
