@@ -77,4 +77,4 @@ def network_of(address: str) -> str:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return address[:100]
-    return str(ipaddress.ipnetwork_of((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)

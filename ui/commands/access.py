@@ -137,8 +137,7 @@ def _role(access: Any, options: argparse.Namespace) -> Any:
 
 
 def _remove(access: Any, options: argparse.Namespace) -> Any:
-    row = access.users.remove(options.name, _now())
-    access.sessions.end_all(options.name, _now())
+    row = access.remove(options.name, _now())
     _note(access, "user removed", options.name, before=_row(options.name, row))
     return _row(options.name, row)
 
@@ -146,7 +145,7 @@ def _remove(access: Any, options: argparse.Namespace) -> Any:
 def _token(access: Any, options: argparse.Namespace) -> Any:
     from ui.access.role import Identity, Role, Scope, role_of
 
-    own = access.users.role(options.name)
+    own = access.users.role(options.name, _now())
     if own is Role.NOBODY:
         raise KeyError(f"there is no active user {options.name!r}")
     if unknown := [scope for scope in options.scope if scope not in list(Scope)]:

@@ -288,13 +288,12 @@ def _add_users(router: APIRouter, live: Live) -> None:
 
     @router.delete("/users/{user}", status_code=204)
     def remove_user(request: Request, user: str) -> Response:
-        """Take a user out: sessions and tokens end with them."""
+        """Take a user out: sessions, tokens and saved views end with them."""
         access, now = _accounts(live), live.clock.now()
         try:
-            row = access.users.remove(user, now)
+            row = access.remove(user, now)
         except (KeyError, ValueError) as error:
             raise _said(error) from None
-        access.sessions.end_all(user, now)
         note(request, "user removed", about=user, before=_user(user, row).model_dump())
         return Response(status_code=204)
 
