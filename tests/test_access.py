@@ -319,9 +319,7 @@ def test_a_change_is_made_of_what_stands_there_and_not_of_what_was_read(centre: 
     there.records.close()
 
 
-def test_tidying_brings_nothing_back_that_another_process_took_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tidying_brings_nothing_back_that_another_process_took_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ui.access.keep._SLACK", 100)
     both = [open_records(tmp_path / "records.db") for _ in range(2)]
     here, there = (Table(records, "t", 2000) for records in both)

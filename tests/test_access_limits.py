@@ -236,6 +236,29 @@ def test_a_secret_that_was_written_where_none_belongs_is_not_repeated(tmp_path: 
     assert "shown" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[cluster]\nbroker = "mqtt://icctwin:{CANARY}@broker:1883"\n',
+        f'[cluster]\npostgres = "host=db password={CANARY} dbname=x"\n',
+        f'[cluster]\npostgres = "postgresql://icctwin:{CANARY}@db/x"\n',
+        f'[store]\ntype = "influxdb"\nurl = "http://admin:{CANARY}@influx:8086"\n',
+        f'[store]\ntype = "victoriametrics"\nurl = "vm"\nuser = "{CANARY}"\n',
+        f'[[source]]\nname = "g"\ntype = "grid"\napi_key = "{CANARY}"\n',
+        f'[[source]]\nname = "g"\ntype = "weather"\nurl = "ftp://me:{CANARY}/x@host/"\n',
+        f'[[source]]\nname = "s"\ntype = "snmp"\ncommunity = "{CANARY}"\n',
+        f'[wall]\ntls_cert = "{CANARY}.pem"\n[[source]]\nname = "p"\ntype = "push"\nunknown = "{CANARY}"\n',
+        f'[access]\nurl = "https://x"\n[access.oidc]\nissuer = "https://me:{CANARY}@idp"\nclient_id = "x"\n',
+    ],
+)
+def test_no_error_repeats_what_may_be_a_secret(tmp_path: Path, text: str) -> None:
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
+    (tmp_path / "site.toml").write_text(f'[site]\nname = "x"\n{text}')
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "site.toml")
+    assert CANARY not in str(error.value)
+
+
 def test_no_face_no_log_and_no_error_shows_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All that a viewer, an admin or a stranger can be shown: every page and answer, every refusal, the log, the records."""
     caplog.set_level(logging.DEBUG)

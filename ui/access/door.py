@@ -58,6 +58,14 @@ def note(request: Request, what: str, *, about: str = "", before: Any = None, af
     request.scope["noted"] = {"what": what, "about": about, "before": before, "after": after}
 
 
+def speaker(request: Request, live: Live, said: str) -> str:
+    """In whose name a request counts. Whoever signed in speaks in their own and a token in its owner's, whatever it says; where
+    nobody signs in, and for the shared token of the on-call file, as it is ``said``."""
+    access, who = access_of(live), identity_of(request)
+    row = access.users.table.get(who.user) if access.accounts else None
+    return str(row["name"]) if row else said
+
+
 class Refused(Exception):
     """Not let in: the status and one sentence."""
 

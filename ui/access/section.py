@@ -41,6 +41,8 @@ class OidcSection(BaseModel):
     @classmethod
     def _is_safe(cls, value: str) -> str:
         at = urlsplit(value)
+        if "@" in value:
+            raise ValueError("holds a password, a secret that must not stand here; use client_secret_file")
         if at.scheme != "https" and not is_loopback(at.hostname or ""):
             raise ValueError("an issuer is reached by https (http only on this machine)")
         return value

@@ -97,4 +97,4 @@ def leave(access: Access, caller: Caller, answer: Response, now: datetime) -> No
 def known_device(access: Access, caller: Caller, user: str, now: datetime) -> str:
     """The mark of a browser from which ``user`` signed in before; "" for any other."""
     mark, _, seal = caller.cookies.get(DEVICE).partition(".")
-    return mark if mark and secrets.compare_digest(seal, access.seal(f"device {user} {mark}", now)) else ""
+    return mark if mark and secrets.compare_digest(seal.encode(), access.seal(f"device {user} {mark}", now).encode()) else ""

@@ -3,13 +3,11 @@
 import argparse
 import getpass
 import json
-import os
-import pwd
 import sys
 from typing import Any
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, config_option, json_option, noted, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,11 +83,7 @@ def _now() -> Any:
 
 
 def _note(access: Any, what: str, about: str, before: Any = None, after: Any = None) -> None:
-    from ui.access.role import Identity, Role
-
-    name = pwd.getpwuid(os.getuid()).pw_name
-    who = Identity(f"cli:{name}", name, Role.ADMIN)
-    access.records.note(who, "command line", what, _now(), about=about, before=before, after=after)
+    noted(access.records, "", what, _now(), about=about, before=before, after=after)
 
 
 def _password() -> str:
