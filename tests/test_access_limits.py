@@ -9,11 +9,12 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import trustme
-from access_house import house
+from access_house import PASSWORD, house, sign_in
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
@@ -21,9 +22,11 @@ from whole_centre import alive, token_of, write_centre
 
 import ui.listen as listening
 from twin.errors import ConfigError, SourceError
+from ui.access.guesses import FREE
 from ui.access.rates import BURST_S, MAX_KEPT, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
 from ui.access.routes import ROUTES, Does
+from ui.access.signin import AT_ONCE
 from ui.alive import ask
 from ui.benches.demo import free_port
 from ui.config import WallSection, load_config
@@ -54,6 +57,46 @@ async def test_who_asks_without_end_is_told_to_wait_and_nobody_else_is(tmp_path:
         told = [(await stranger.get("/sign-in")).status_code for _ in range(int(2 * BURST_S) + 1)]
         assert told[-2:] == [200, 429]
         assert (await neighbour.get("/sign-in")).status_code == 200
+
+
+async def test_whoever_shows_a_wrong_token_is_paced_as_anybody(tmp_path: Path) -> None:
+    made = house(tmp_path, {"requests_per_s": 2})
+    made.user("li", Role.VIEWER)
+    good = {"authorization": f"Bearer {made.token('li', Role.VIEWER)}"}
+    wrong = {"authorization": "Bearer a-guess"}
+    asked = (("GET", "/api/v1/site", wrong), ("GET", "/?kiosk=a-guess", {}), ("POST", "/write?p=a-guess", {}))
+    for i, (method, path, shown) in enumerate(asked):
+        async with made.browser(f"198.51.100.{20 + i}") as guesser:
+            told = [(await guesser.request(method, path, headers=shown)).status_code for _ in range(int(2 * BURST_S) + 2)]
+            assert told[-2:] == [429, 429], path
+            assert 429 not in told[:-2], path
+            assert (await guesser.get("/api/v1/site", headers=good)).status_code == 200, "who has a token is not kept out"
+
+
+async def test_guesses_at_ones_own_password_wait_and_are_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = house(tmp_path)
+    made.user("li", Role.VIEWER)
+    real, lock, inside, most = made.access.users.check, threading.Lock(), [0], [0]
+
+    def check(*args: Any) -> bool:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        with lock:
+            inside[0] -= 1
+        return real(*args)
+
+    async with made.browser() as browser:
+        await sign_in(browser, "li")
+        monkeypatch.setattr(made.access.users, "check", check)
+        path, said = "/api/v1/access/password", {"old": "a guess", "new": "five red valves turn"}
+        answers = await asyncio.gather(*(browser.post(path, json=said) for _ in range(9)))
+        codes = sorted(answer.status_code for answer in answers)
+        assert codes == [403] * FREE + [429] * (9 - FREE)
+        assert most[0] <= AT_ONCE
+        made.clock.skip(60)
+        assert (await browser.post(path, json=said | {"old": PASSWORD})).status_code == 204
 
 
 @given(gaps_s=st.lists(st.floats(0, 3), max_size=200), per_s=st.floats(1, 20))

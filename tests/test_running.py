@@ -3,10 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from twin.errors import ConfigError, SourceError
@@ -14,8 +15,10 @@ from ui import app, running
 from ui.app import WHOLE, Centre
 from ui.cli import main
 from ui.config import load_config
+from ui.faces.server import build_server
 from ui.running import _Run
 from ui.tasks import RealClock
+from ui.view import JUDGED_S, unjudged_s, view
 
 CONFIG = """[site]
 name = "small"
@@ -138,3 +141,19 @@ def test_every_command_asks_the_records_that_the_processes_of_a_centre_share(
         assert main([*words, "--config", str(path)]) == 1, words
         assert "PostgreSQL" in capsys.readouterr().err, words
     assert not (path.parent / "store" / "records.db").exists()
+
+
+async def test_a_hung_alert_engine_is_neither_healthy_nor_ready(run: _Run) -> None:
+    live, now = run.live, run.centre.clock.now()
+    run.centre._alarm.stop()  # type: ignore[union-attr]  # as where the task hangs
+    run.centre._self(now)
+    assert view(live, now).centre.alerts_critical.fresh
+    assert unjudged_s(live, now) < JUDGED_S
+    live.judged = now - timedelta(seconds=JUDGED_S + 1)
+    assert not view(live, now).centre.alerts_critical.fresh
+    transport = httpx.ASGITransport(build_server(live), client=("127.0.0.1", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as ask:
+        assert "nobody has looked for alerts for 3" in (await ask.get("/readyz")).text
+        metrics = (await ask.get("/metrics")).text
+    for name in ("store_bytes", "spool_waiting_values", "spool_dropped_values", "pages_waiting", "pages_dead"):
+        assert f'icctwin_{name}{{process="icctwin"}}' in metrics

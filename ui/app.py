@@ -277,6 +277,7 @@ class Centre:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
         self.gate.open(loop)
         self.shared.start(loop)
+        self.live.judged = self.clock.now()  # from now on they are looked for
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 

@@ -82,7 +82,7 @@ class Duties:
         live = self._live
         table = alerting.step(self.rules, live.site, live.state, self._table, now, live.forecasts)
         self._table = self.oncall.step(table, now)
-        live.alerts = self._table.alerts()
+        live.alerts, live.judged = self._table.alerts(), now
 
     def use_rules(self, rules: Rules) -> None:
         """Judge by ``rules`` from the next step on; what still has a rule goes on as it stands."""
@@ -95,6 +95,7 @@ class Duties:
     def recall(self) -> None:
         """Show the alerts that the process which leads has kept."""
         self._live.alerts = self._remembered(self.rules).alerts()
+        self._live.judged = self._live.clock.now()
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live

@@ -13,6 +13,7 @@ from ui.access.people import VOUCHED_FOR_S, Sessions, Tokens, Users
 from ui.access.rates import Rates
 from ui.access.section import SINGLE, AccessSection, Mode
 
+SEALS = "access-secret"
 MAX_VIEWS, MAX_ANNOTATIONS, MAX_CHOICES = 50_000, 20_000, 10_000
 
 
@@ -31,7 +32,7 @@ class Access:
         self.views = Table(self.records, "saved-view", MAX_VIEWS)
         self.annotations = Table(self.records, "annotation", MAX_ANNOTATIONS)
         self.choices = Table(self.records, "choices", MAX_CHOICES)  # language, theme and time zone of each user
-        self._secrets = Table(self.records, "access-secret", 10)
+        self._secrets = Table(self.records, SEALS, 10)
 
     @property
     def accounts(self) -> bool:

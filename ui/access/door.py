@@ -96,9 +96,12 @@ class Door:
             path = scope["path"][:200]
             return JSONResponse({"detail": f"There is nothing at {path}; /openapi.json lists what there is."}, 404)
         scope["row"] = route
-        if route.does is Does.FEED:
-            return await self._feed(scope)
         try:
+            if route.does is Does.FEED:
+                refused = await self._feed(scope)
+                if refused is not None:
+                    self._pace(scope, NOBODY)  # whoever shows a wrong token is anybody
+                return refused
             await self._refresh()
             if (entered := self._kiosk(scope, route)) is not None:
                 return entered
@@ -144,7 +147,7 @@ class Door:
         access, now = access_of(self._live), self._live.clock.now()
         scheme, _, said = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self._bearer(access, said.strip())
+            return self._bearer(scope, access, said.strip())
         if not access.accounts:
             return _local(scope, headers)
         cookies = Cookies(access.section, HTTPConnection(scope).cookies)
@@ -158,10 +161,11 @@ class Door:
         kiosk = access.tokens.whose(cookies.get(KIOSK), now)
         return kiosk if kiosk is not None and kiosk.sort is Sort.KIOSK else NOBODY
 
-    def _bearer(self, access: Access, said: str) -> Identity:
+    def _bearer(self, scope: Asgi, access: Access, said: str) -> Identity:
         found = access.tokens.whose(said, self._live.clock.now()) if access.accounts else None
         if found is not None and found.sort is Sort.TOKEN:
             return found
+        self._pace(scope, NOBODY)  # before the word that people chose is looked at, so that nobody tries many
         token = self._live.oncall.file.token if self._live.oncall else ""
         if token and hmac.compare_digest(said.encode(), token.encode()):
             scopes = frozenset({Scope.ONCALL, Scope.LOOK})
@@ -179,6 +183,7 @@ class Door:
         access, now = access_of(self._live), self._live.clock.now()
         found = access.tokens.whose(said, now) if access.accounts else None
         if found is None or found.sort is not Sort.KIOSK:
+            self._pace(scope, NOBODY)
             raise Refused(401, "This kiosk token is not known, over or taken back; an admin makes another.")
         rest = urlencode([(key, value) for key, value in query if key != "kiosk"])
         answer = RedirectResponse(quote(scope["path"]) + (f"?{rest}" if rest else ""), 303)

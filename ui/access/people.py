@@ -48,7 +48,7 @@ class Users:
         """Somebody whom an identity provider vouches for, with the role that it gives now; gives their key. Who was made
         inactive here stays so."""
         key = "oidc:" + sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
-        row = {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
+        row: Row = {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
         row["vouched_s"] = now.timestamp()
         self.table.edit(key, lambda old: (old or {"made": now.isoformat(), "active": True}) | row, now)
         return key
