@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from analytics.rule import Rule
+from analytics.rule import Rules
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.runs import TOPIC as RUNS
 from energy.account.runs import RunLog
@@ -77,7 +77,7 @@ class Ready:
     """All that a centre is made of which can be wrong in its configuration, read and checked; nothing of it is open."""
 
     site: Site
-    rules: Sequence[Rule]
+    rules: Rules
     told: OnCallFile
     atlas: Atlas
     fitted: Fitted
