@@ -43,6 +43,7 @@ from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
 from ui.given import given_by
+from ui.limits import limits_of
 from ui.oncall.book import Book
 from ui.oncall.file import OnCallFile
 from ui.oncall.service import OnCall
@@ -80,6 +81,7 @@ class Ready:
     rules: Rules
     told: OnCallFile
     atlas: Atlas
+    limits: Limits
     fitted: Fitted
     opened: Sequence[Opened]
 
@@ -94,7 +96,9 @@ def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened]
     told.calendars(now)
     check_recipients(config.report, told)
     fitted = fitted_of(adoption_file(config.site.assets), site)
-    return Ready(site, rules, told, atlas_of(config.energy, site), fitted, opened or open_sources(config, site))
+    atlas = atlas_of(config.energy, site)
+    limits = limits_of(config.energy.limits, site, atlas)
+    return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
 
 
 class Centre:
@@ -148,7 +152,8 @@ class Centre:
         config, clock, part, kept, now = self.config, self.clock, self.part, self.config.store, self.clock.now()
         opened, atlas, told = self.opened, ready.atlas, ready.told
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
-        fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
+        fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
+        fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
@@ -168,8 +173,10 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            limits = Limits(atlas=atlas)
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, limits, askers=askers)
+            acting = Acting(
+                self.live, self.publish, queues, actuators, kept.path, config.energy.signal, ready.limits, askers=askers,
+                plant=config.energy.plant.params,
+            )  # fmt: skip
             return Duties(self.live, self.publish, ready.rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)

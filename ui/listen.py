@@ -161,11 +161,10 @@ class _InTime(asyncio.Protocol):
 class _Loop(asyncio.SelectorEventLoop):
     """The faces' loop. A TLS handshake has as long as the head of a request."""
 
-    async def create_server(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]  # any of its three ways
+    async def create_server(self, *args: Any, **options: Any) -> Any:
         """As asyncio's."""
-        return await super().create_server(
-            *args, **options, **({"ssl_handshake_timeout": HEAD_S} if options.get("ssl") else {})
-        )
+        options |= {"ssl_handshake_timeout": HEAD_S} if options.get("ssl") else {}
+        return await super().create_server(*args, **options)
 
 
 def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from twin.state import State
+from ui.own import SourceRow
 from ui.reading import Reading
 from ui.reading import reading as reading_of
 from ui.view import View
@@ -43,23 +44,31 @@ def process_cells(state: State, now: datetime) -> dict[str, Cells]:
 
 def exposition(
     view: View,
+    sources: Sequence[SourceRow],
     own: Sequence[tuple[str, str, float]],
     version: str,
     accept: str | None,
     processes: Mapping[str, Cells] = MappingProxyType({}),
 ) -> tuple[bytes, str]:
-    """The page and its content type. ``own``: (name, what it is, value) of what the process knows of itself; ``processes``: as
-    ``process_cells`` gives them."""
+    """The page and its content type. ``sources``: all of them, so that a series stands while others fail; ``own``: (name, what
+    it is, value) of what the process knows of itself; ``processes``: as ``process_cells`` gives them."""
     registry = CollectorRegistry()
-    registry.register(_Page(view, own, version, processes))
+    registry.register(_Page(view, sources, own, version, processes))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept or "")
     return encode(registry), content_type
 
 
 class _Page(Collector):
-    def __init__(self, view: View, own: Sequence[tuple[str, str, float]], version: str, processes: Mapping[str, Cells]) -> None:
-        self.view, self.own, self.version, self.processes = view, own, version, processes
+    def __init__(
+        self,
+        view: View,
+        sources: Sequence[SourceRow],
+        own: Sequence[tuple[str, str, float]],
+        version: str,
+        processes: Mapping[str, Cells],
+    ) -> None:
+        self.view, self.sources, self.own, self.version, self.processes = view, sources, own, version, processes
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -86,7 +95,7 @@ class _Page(Collector):
         yield ages
 
     def _sources(self) -> Iterator[Metric]:
-        rows = self.view.sources
+        rows = self.sources
         up = GaugeMetricFamily("icctwin_source_up", "1: the last poll succeeded and is not stale", labels=["source"])
         for row in rows:
             up.add_metric([row.id], float(row.status == "up"))
