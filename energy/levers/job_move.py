@@ -26,7 +26,7 @@ from energy.plan import Gain, Plan
 from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs
 from twin.message import Message
-from twin.order import Orders, Verb, Where, orders
+from twin.order import FEDERATED_ORDERS, Orders, Verb, Where, orders
 from twin.site import Bools, Site
 from twin.state import State
 
@@ -41,13 +41,14 @@ SAYS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ground:
-    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, and
-    the pool of nodes that each takes from."""
+    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, the
+    pool of nodes that each takes from, and the partitions that take jobs."""
 
     at: Sequence[int]
     signals: Sequence[SignalAhead]
     ratio: Floats
     pools: Sequence[frozenset[int]]
+    up: frozenset[str]
     atlas: Atlas
 
     @property
@@ -58,6 +59,11 @@ class _Ground:
     def into(self, p: int) -> Place:
         """The ``p``-th of them."""
         return self.atlas.places[self.at[p]]
+
+    def takes(self, p: int, partition: str) -> str:
+        """The partition of the ``p``-th in which a job of ``partition`` would wait; empty where that takes none now."""
+        name = self.into(p).takes(partition)
+        return name if name in self.up and self.into(p).has(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,10 @@ class JobMove:
         kept = np.flatnonzero(earliest <= free.latest)
         work = replace(free.work, earliest=earliest).only(kept)
         free = Movable(free.rows[kept], free.pool[kept], work, free.latest[kept])
-        return _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+        chosen = _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+        if any(ground.into(p).cluster for p in range(len(ground.at))):  # it takes so many at a time
+            chosen = sorted(chosen, key=lambda move: -move.energy_kwh * float(move.saves[0]))[:FEDERATED_ORDERS]
+        return sorted(chosen, key=lambda move: move.row)
 
 
 def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: datetime) -> _Ground | None:
@@ -134,15 +143,16 @@ def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: da
     for position in outlook.atlas.of(queue.name):
         one = outlook.atlas.places[position]
         signal = outlook.grids.get(one.grid)
-        if one.partitions[0] in up and signal is not None and (not signals or _alike(signal, signals[0])):
+        open_ = bool(one.of(up)) if one.cluster else one.partitions[0] in up
+        if open_ and signal is not None and (not signals or _alike(signal, signals[0])):
             at.append(position)
             signals.append(signal)
-            taken.append(frozenset(of[name] for name in one.partitions if name in of))
+            taken.append(frozenset(of[name] for name in one.of(of)))
     shared = sum(map(len, taken)) != len(frozenset().union(*taken))
     if len(at) < 2 or shared:
         return None
     ratio = np.array([facility_ratio(outlook.atlas.places[position], site, state, now) for position in at])
-    return _Ground(at, signals, ratio, taken, outlook.atlas)
+    return _Ground(at, signals, ratio, taken, frozenset(up), outlook.atlas)
 
 
 def _alike(one: SignalAhead, other: SignalAhead) -> bool:
@@ -174,9 +184,9 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         if len(mine):
             usual[mine] = in_turn(work.only(mine), rest)
     data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
-    travel = Travel(
-        home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), _barred(ground, home, reach_s, data)
-    )
+    partitions = [queue.jobs.partitions[row] for row in free.rows.tolist()]
+    barred = _barred(ground, home, reach_s, data) | _shut(ground, home, partitions)
+    travel = Travel(home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), barred)
     stays: Bools = np.zeros(len(work), dtype=np.bool_)
     chosen: dict[int, _Move] = {}
     for _ in range(2):
@@ -212,6 +222,15 @@ def _barred(ground: _Ground, home: Ints, reach_s: Floats, data: Floats) -> Bools
         for h, reach, size in zip(home.tolist(), reach_s.tolist(), data.tolist(), strict=True)
     ]
     return np.array(barred, dtype=np.bool_).reshape(len(home), len(ground.at))
+
+
+def _shut(ground: _Ground, home: Ints, partitions: Sequence[str]) -> Bools:
+    """bool[n, p]: places that have no partition for a job, or not now; its home it has."""
+    shut = [
+        [p != h and not ground.takes(p, name) for p in range(len(ground.at))]
+        for h, name in zip(home.tolist(), partitions, strict=True)
+    ]
+    return np.array(shut, dtype=np.bool_).reshape(len(home), len(ground.at))
 
 
 def _only(travel: Travel, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Travel:
@@ -272,7 +291,7 @@ def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: flo
         ids.append(jobs.ids[move.row])
         begins.append(begin_s)
         was.append(own_s if own_s > signal.begin_s else math.nan)
-        where.append((jobs.partitions[move.row], ground.into(move.there).partitions[0]))
+        where.append((jobs.partitions[move.row], ground.takes(move.there, jobs.partitions[move.row])))
         texts.append(_note(ground, move, jobs.ids[move.row], begin_s, now_s))
     return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where)
 
