@@ -76,8 +76,8 @@ class Federation:
             self._last[cluster] = parts[1:]
         jobs = self._kept({cluster: parts[0] for cluster, parts in told.items()})
         found: list[list[Any]] = [[] for _ in PARTS[1:]]
-        for cluster, parts in self._last.items():
-            for rows, more in zip(found, _labelled(cluster, parts, down=cluster not in told), strict=True):
+        for cluster, last in self._last.items():
+            for rows, more in zip(found, _labelled(cluster, last, down=cluster not in told), strict=True):
                 rows += more
         _unlike(found[0])
         return [jobs, *found]
