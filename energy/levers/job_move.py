@@ -23,6 +23,7 @@ from energy.place import Places, Travel
 from energy.place.atlas import Atlas, Place, latency_class
 from energy.place.between import place
 from energy.plan import Gain, Plan
+from energy.shift import Work
 from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs
 from twin.message import Message
@@ -184,8 +185,9 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         if len(mine):
             usual[mine] = in_turn(work.only(mine), rest)
     data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
-    partitions = [queue.jobs.partitions[row] for row in free.rows.tolist()]
-    barred = _barred(ground, home, reach_s, data) | _shut(ground, home, partitions)
+    shut = _shut(ground, home, [queue.jobs.partitions[row] for row in free.rows.tolist()])
+    base, begins = _as_usual(ground, work, home, usual, shut, capacity)
+    barred = _barred(ground, home, reach_s, data) | shut
     travel = Travel(home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), barred)
     stays: Bools = np.zeros(len(work), dtype=np.bool_)
     chosen: dict[int, _Move] = {}
@@ -202,11 +204,24 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         for k, j in enumerate(moves.tolist()):
             there = int(made.place[k])
             if there >= 0 and there != home[j] and not made.late[k]:
-                move = _move(queue, ground, free, j, (int(home[j]), there), (int(usual[j]), int(made.running[k].argmax())))
+                route = (int(home[j]), int(base[j]), there)
+                move = _move(queue, ground, free, j, route, (int(begins[j]), int(made.running[k].argmax())))
                 if move is not None:
                     chosen[j] = move
             stays[j] = j not in chosen
     return [chosen[j] for j in sorted(chosen)]
+
+
+def _as_usual(ground: _Ground, work: Work, home: Ints, usual: Ints, shut: Bools, capacity: Floats) -> tuple[Ints, Ints]:
+    """Where and from which slot on each would run without us: at home, or where a federation would have started it sooner."""
+    base, begins = home.copy(), usual.copy()
+    for p, rest in enumerate(capacity):
+        may = np.flatnonzero((home != p) & ~shut[:, p]) if ground.into(p).cluster else np.empty(0, dtype=np.intp)
+        if len(may):
+            there = in_turn(work.only(may), rest)
+            sooner = (there >= 0) & (there < begins[may])
+            base[may[sooner]], begins[may[sooner]] = p, there[sooner]
+    return base, begins
 
 
 def _places(ground: _Ground, capacity: Floats) -> Places:
@@ -239,22 +254,23 @@ def _only(travel: Travel, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Tr
 
 
 def _move(
-    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int], slots: tuple[int, int]
+    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int, int], slots: tuple[int, int]
 ) -> _Move | None:
-    """The move of one job where it surely pays. ``route``: from and to; ``slots``: its first one at home, and there."""
-    (home, there), (usual, slot), row, length = route, slots, int(free.rows[j]), int(free.work.length[j])
+    """The move of one job where it surely pays. ``route``: its home, where it would run without us, and where to; ``slots``:
+    its first one without us, and there."""
+    (home, base, there), (usual, slot), row, length = route, slots, int(free.rows[j]), int(free.work.length[j])
     energy_kwh = float(free.work.power_w[j]) * float(queue.jobs.lasts_s[row]) / 3.6e6
-    at_home, elsewhere = ground.signals[home], ground.signals[there]
-    saves = worth(at_home, usual, float(ground.ratio[home]), elsewhere, slot, float(ground.ratio[there]), length)
-    base = float(ground.ratio[home] * at_home.ahead[usual : usual + length].mean())
+    without, elsewhere = ground.signals[base], ground.signals[there]
+    saves = worth(without, usual, float(ground.ratio[base]), elsewhere, slot, float(ground.ratio[there]), length)
+    cost = float(ground.ratio[base] * without.ahead[usual : usual + length].mean())
     sent_bytes, sent_kwh = 0.0, 0.0
     if np.isfinite(ground.atlas.rate_bps[ground.at[home], ground.at[there]]):
         sent_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
         sent_kwh = sent_bytes * float(ground.atlas.j_per_byte[ground.at[home], ground.at[there]]) / 3.6e6
         saves -= sent_kwh / energy_kwh * float(elsewhere.ahead.mean())
-    if not saves[1] > max(LEAST_FRAC * abs(base), 0.0):
+    if not saves[1] > max(LEAST_FRAC * abs(cost), 0.0):
         return None
-    return _Move(row, home, there, slot, energy_kwh, base, saves, sent_bytes, sent_kwh)
+    return _Move(row, home, there, slot, energy_kwh, cost, saves, sent_bytes, sent_kwh)
 
 
 def worth(

@@ -39,7 +39,7 @@ class Options(BaseModel):
     with Slurm's ``RequeueExitHold``, within ``pause_s``; ``restart_s``: how long a requeued job rests (Slurm's ``cred_expire``
     and a second). ``cap``: the site's tool that caps a node's power, ``{node}`` and ``{watts}`` filled in, and ``cap_read`` one
     that prints the cap in watts. ``federation``: instead of ``url``, the clusters of a federation by their names; a partition
-    of theirs is called ``cluster/partition``, here and everywhere.
+    of theirs is called ``<cluster>/<partition>``, here and everywhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
