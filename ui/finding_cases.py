@@ -61,18 +61,19 @@ def _disk(site: Site, state: State, now: datetime) -> Mapping[str, float]:
     }
 
 
-def _head(site: Site, state: State, now: datetime, asset: str) -> Mapping[str, float]:
-    speed = _value(site, state, now, "pump", "pump_speed_frac", asset)
-    head = _value(site, state, now, "pump", "diff_pressure_pa", asset)
+def _pump(site: Site, state: State, now: datetime) -> Mapping[str, float]:
+    speed = _value(site, state, now, "pump", "pump_speed_frac", "h1-a-cdu1-p1")
+    head = _value(site, state, now, "pump", "diff_pressure_pa", "h1-a-cdu1-p1")
     return {"head over speed squared": head / speed**2 if speed > checks.ON_DUTY else np.nan}
 
 
-def _pump(site: Site, state: State, now: datetime) -> Mapping[str, float]:
-    return _head(site, state, now, "h1-a-cdu1-p1")
-
-
-def _loop_pump(site: Site, state: State, now: datetime) -> Mapping[str, float]:
-    return _head(site, state, now, "plant-loop-p1")
+def _loop_pumps(site: Site, state: State, now: datetime) -> Mapping[str, float]:
+    found = {}
+    for asset in ("plant-loop-p1", "plant-loop-p2"):
+        speed = _value(site, state, now, "pump", "pump_speed_frac", asset)
+        flow = _value(site, state, now, "pump", "flow_kgps", asset)
+        found[f"{asset}: flow over speed [kg/s]"] = flow / speed if speed > checks.ON_DUTY else np.nan
+    return found
 
 
 def _battery(site: Site, state: State, now: datetime) -> Mapping[str, float]:
@@ -103,17 +104,19 @@ CASES = (
     ),
     Case("teacher", "fouling", "h1-a-cdu1", 600, 2400, "", "", _exchanger),
     Case("again", "fouling", "h1-a-cdu1", 8400, 2400, "fouling", "", _exchanger),
+    Case("beside", "pump_wear", "plant-loop-p1", 2700, 2400, "pump_flow", "", _loop_pumps, "it stops", 0.6),
     Case(
         "missed",
         "pump_wear",
         "plant-loop-p1",
-        5400,
-        2400,
-        "pump_wear",
-        "pa",
-        _loop_pump,
-        why="Not found: nothing that is read of this pump changes before it stops, and a stop by itself is no fault",
+        7800,
+        6000,
+        "pump_flow",
+        "",
+        _loop_pumps,
+        why="Not found: both pumps of the loop wear alike, and each is held against the other",
     ),
+    Case("partner", "pump_wear", "plant-loop-p2", 7800, 6000, "", "", _loop_pumps),
 )
 _OVER_FIRST = "over its first"  # lines whose label ends so are told in parts of their first hour's median
 

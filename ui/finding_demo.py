@@ -47,7 +47,9 @@ def draw_cases(folder: Path, language: str = "en") -> list[dict[str, Any]]:
         case, finding = one.case, one.finding
         if not case.question:
             continue
-        marks = {w("fault begins"): one.begun_s, w("replaced or mended"): one.over_s}
+        marks = {w("fault begins"): one.begun_s}
+        if one.over_s <= one.time_s[-1]:
+            marks[w("replaced or mended")] = one.over_s
         if finding is not None:
             marks[w("found")] = one.found_s
             title, said = w.sentence(finding.summary), [*map(w.sentence, finding.evidence), w.sentence(finding.action)]

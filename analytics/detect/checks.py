@@ -19,6 +19,7 @@ YOUNG_JOB_S = 180.0  # a job that has just begun is not odd
 LEAST_GANG = 4  # GPUs of a job from which one can be called slower than the rest
 BUSY_GPU_W = 300.0
 ON_DUTY = 0.2  # of rated speed, above which a pump is on duty
+LEAST_FLOW_KGPS = 1e-3  # a pump that turns and delivers nothing: less than any meter reads
 
 
 def median_of_others(values: Floats, group: np.ndarray, groups: int) -> Floats:
@@ -89,13 +90,25 @@ def pump_head(site: Site, state: State, now: datetime) -> Floats:
     speed = state.column("pump", "pump_speed_frac", now)
     head = state.column("pump", "diff_pressure_pa", now)
     own = np.where(speed > ON_DUTY, _log(np.maximum(head, 1.0)) - 2 * _log(speed), np.nan)
-    parent = site.parent[site.of_kind("pump")]
+    apart = _from_others(site, "pump", own)
+    return np.where(np.isnan(apart) & (site.within("pump", "cdu") >= 0), own, apart)
+
+
+def pump_flow(site: Site, state: State, now: datetime) -> Floats:
+    """Log of flow over speed (affinity law) of a pump on duty, less that of those side by side with it: between the same two
+    headers they have one head, and the worn one delivers less. NaN where none works beside it."""
+    speed, flow = (state.column("pump", name, now) for name in ("pump_speed_frac", "flow_kgps"))
+    own = np.where(speed > ON_DUTY, _log(np.maximum(flow, LEAST_FLOW_KGPS)) - _log(speed), np.nan)
+    return _from_others(site, "pump", own)
+
+
+def _from_others(site: Site, kind: str, own: Floats) -> Floats:
+    """``own`` less the mean of the others with the same parent; NaN where there is none."""
+    parent = site.parent[site.of_kind(kind)]
     known = np.isfinite(own)
     count = np.bincount(parent[known], minlength=len(site.ids))[parent]
     total = np.bincount(parent[known], weights=own[known], minlength=len(site.ids))[parent]
-    others = (total - np.nan_to_num(own)) / np.maximum(count - 1, 1)
-    in_cdu = site.within("pump", "cdu") >= 0
-    return np.where(count > 1, own - others, np.where(in_cdu, own, np.nan))
+    return np.where(count > 1, own - (total - np.nan_to_num(own)) / np.maximum(count - 1, 1), np.nan)
 
 
 def exchanger(state: State, now: datetime) -> Floats:

@@ -36,6 +36,7 @@ _FLOORS = {
     "rack_power": 0.012,
     "rack_return": 0.35,
     "pump_wear": 0.02,
+    "pump_flow": 0.02,
     "fouling": 0.04,
 }
 _COUNTERS = (
@@ -147,9 +148,11 @@ class Watch:
     def _plant(self, state: State, now: datetime) -> None:
         z = self._away("pump_wear", checks.pump_head(self.site, state, now), "pump")
         self._ask("pump_wear", np.maximum(-z, 0.0), now)
+        z = self._away("pump_flow", checks.pump_flow(self.site, state, now), "pump")
+        self._ask("pump_flow", np.maximum(-z, 0.0), now)
         speed, power = state.column("pump", "pump_speed_frac", now), state.column("pump", "power_w", now)
         on_duty = (speed > checks.ON_DUTY) & (power > 0)
-        worn = self._lives["pump_wear", "pump", "diff_pressure_pa"].on
+        worn = self._lives["pump_wear", "pump", "diff_pressure_pa"].on | self._lives["pump_flow", "pump", "flow_kgps"].on
         self._duty = (self._duty | (on_duty & worn)) & ~(on_duty & ~worn)
         self._ask("pump_stopped", np.where(np.isfinite(power), (self._duty & (power <= 0)).astype(np.float64), np.nan), now)
         z = self._away("fouling", checks.exchanger(state, now), "cdu")

@@ -38,6 +38,7 @@ PRIOR: Mapping[str, tuple[float, float]] = {
     "sensor_stuck": (9, 1),
     "straggler": (8, 2),
     "pump_wear": (8, 2),
+    "pump_flow": (8, 2),
     "fouling": (6, 4),
     "sensor_drift": (7, 3),
     "gpu_hazard": (5, 5),

@@ -29,6 +29,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "cooling": "ui.benches.cooling:bench_cooling",
         "cooling_weeks": "ui.benches.cooling:bench_weeks",
         "detect": "ui.benches.detect:bench_detect",
+        "findings": "ui.benches.findings:bench_findings",
         "plan": "ui.benches.parts:bench_plan",
         "dr": "ui.benches.dr:bench_dr",
         "account": "ui.benches.account:bench_account",

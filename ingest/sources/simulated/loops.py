@@ -26,6 +26,7 @@ _NTU = 3.4  # of a clean CDU at design flows
 _SPEED_LAG_S, _VALVE_LAG_S, _FAN_LAG_S = 6.0, 110.0, 45.0
 _APPROACH_K, _FREE_K = 4.6, 1.4  # tower at design; exchanger between tower and plant water
 _FAN_MIN = 0.22
+SHUTOFF_RATIO = 1.3  # a pump's head at no flow, over that where it works: a flat curve, as side by side asks for
 STAGE_FRAC = 0.92  # load of the chillers that run at which the plant's own sequence starts a further one
 _CALLED_K, _CALLED_S, _CALM_K = 2.0, 300.0, 0.3  # water so far over its setpoint for so long: the sequence heeds no limit
 _DRIFT = 0.1  # of the design flow goes round by its own warmth where no pump turns
@@ -37,6 +38,21 @@ def effectiveness(ntu: Floats, ratio: Floats) -> Floats:
     r = np.minimum(ratio, 0.9999)
     gone = np.exp(-ntu * (1.0 - r))
     return (1.0 - gone) / (1.0 - r * gone)
+
+
+def side_by_side(head: Floats) -> tuple[Floats, float]:
+    """Pumps between the same two headers, at one speed, that together deliver what as many good ones would: flow of each over a
+    good one's (float64[n]), and their speed over a good one's. ``head``: float64[n], what is left of each one's head at no flow
+    (above 0, at most 1). Head falls with the square of flow and moves by the affinity laws; a check valve lets nothing back."""
+
+    def share(square: float) -> Floats:
+        return np.sqrt(np.maximum(SHUTOFF_RATIO * head * square - 1.0, 0.0) / (SHUTOFF_RATIO - 1.0))
+
+    low, high = 1.0, 1.0 / float(head.min())  # of speed squared: all good, all as bad as the worst
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle).sum() < len(head) else (low, middle)
+    return share(high), float(np.sqrt(high))
 
 
 class Loops:
@@ -228,9 +244,15 @@ class Loops:
         running = np.maximum(summed(loop, (~dead).astype(np.float64), fleet.count("loop")), 1.0)
         flow = np.where(dead, 0.0, self.hall_flow_kgps[loop] / running[loop])
         speed = np.clip(flow / self._pump_rated_kgps[mine], 0.0, 1.0)
+        self.pump_pa[mine] = np.where(dead, 0.0, 5e4 + 1.4e5 * speed**2)
+        head = self._effects.pump_head[mine]
+        for worn in np.unique(loop[(head < 1.0) & ~dead]).tolist():
+            at = np.flatnonzero((loop == worn) & ~dead)
+            share, faster = side_by_side(head[at])
+            flow[at] *= share
+            speed[at] = np.minimum(speed[at] * faster, 1.0)
         self.pump_kgps[mine], self.pump_speed[mine] = flow, speed
         self.pump_w[mine] = self._pump_rated_w[mine] * np.where(dead, 0.0, 0.06 + 0.94 * speed**2.7)
-        self.pump_pa[mine] = np.where(dead, 0.0, 5e4 + 1.4e5 * speed**2)
         return summed(loop, self.pump_w[mine], fleet.count("loop"))
 
     def _reject(self, rate_w_per_k: float, wet_c: float, h: float) -> float:
