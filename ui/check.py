@@ -187,13 +187,15 @@ async def _found(place: Place, queue: Queue, now: datetime) -> str:
     if not isinstance(queue, Capacity):
         raise SourceError(f"{queue.name} does not say which partitions it has; no job is moved there")
     cluster = await queue.cluster(now)
-    missing = [name for name in place.partitions if name not in cluster.partitions]
+    known, names = ", ".join(cluster.partitions[:MAX_NAMES]), place.of(cluster.partitions)
+    missing = [name for name in place.partitions if name not in names]
     if missing:
-        known = ", ".join(cluster.partitions[:MAX_NAMES])
         raise SourceError(f"{queue.name} has no partition {missing[0]!r}; it has {known}")
-    at = [cluster.partitions.index(name) for name in place.partitions]
+    if not names:
+        raise SourceError(f"{queue.name} has no cluster {place.cluster!r}, or is no federation; its partitions are {known}")
+    at = [cluster.partitions.index(name) for name in names]
     nodes = len(set(cluster.partition_nodes[np.isin(cluster.partition_nodes[:, 0], at), 1].tolist()))
-    return f"{', '.join(place.partitions)} of {queue.name}: {nodes} nodes, on {place.grid}"
+    return f"{', '.join(place.says)} of {queue.name}: {nodes} nodes, on {place.grid}"
 
 
 def _store(config: Config, site: Site) -> Row:
