@@ -142,8 +142,8 @@ class EnergySection(_Section):
     contract: Sequence[ContractSection] = ()
     place: Sequence[PlaceSection] = Field((), max_length=100)
     route: Sequence[RouteSection] = Field((), max_length=1000)
-    limits: LimitsSection = LimitsSection()
-    plant: PlantSection = PlantSection()
+    limits: LimitsSection = LimitsSection.model_validate({})
+    plant: PlantSection = PlantSection.model_validate({})
 
     @field_validator("modes")
     @classmethod
