@@ -25,6 +25,7 @@ from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
 from ingest.spool import Spool
 from ingest.spool_log import open_log
+from ingest.stores.errors import LeftOut
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem
 from twin.estimate import measured_totals
@@ -186,9 +187,9 @@ class Centre:
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
-        self.hear(frames)
         if self.part.writes:
-            self.spool.put(frames)
+            self.spool.put(frames)  # first: what is measured is kept whatever happens to it next
+        self.hear(frames)
         self.signals.note(frames, self.clock.now())
         self.shared.tell(frames)
 
@@ -247,13 +248,15 @@ class Centre:
         await self.delivery.reread(now, duties.use_rules)
 
     def _flush(self, now: datetime) -> None:
-        self.spool.flush()
-        self.events.flush()
-        self.signals.flush(self.clock.now())
+        with ExitStack() as stack:  # each is done whatever breaks
+            stack.callback(lambda: self.signals.flush(self.clock.now()))
+            stack.callback(self.events.flush)
+            stack.callback(self.spool.flush)
 
     def _self(self, now: datetime) -> None:
         self.publish([self.health.frame(now)])
         self.duties.process(now, self.spool.waiting, self.spool.dropped)
+        self.shared.look()
 
     def _calibrate(self, duties: Duties, now: datetime) -> None:
         """Propose what the last day tells; adopt it only where the configuration says so."""
@@ -274,11 +277,17 @@ class Centre:
             jobs = {queue.name: loop.run_until_complete(queue.jobs(now)) for queue in opened.queues}
             runs += [(now, record) for record in log.news(jobs, now)]
             if i % HISTORY_BATCH == 0:
-                self.store.append(batch)
+                self._keep(batch)
                 batch = []
         loop.close()
-        self.store.append(batch)
+        self._keep(batch)
         self.records.append_all(RUNS, runs)
+
+    def _keep(self, batch: Sequence[Frame]) -> None:
+        try:
+            self.store.append(batch)
+        except LeftOut as error:
+            log.warning("of the past that is made up, %s", error)
 
     def start(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
         """Run the tasks on the real clock; coroutines run on ``loop``."""

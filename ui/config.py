@@ -96,15 +96,23 @@ class ContractSection(_Section):
 
 class PlaceSection(_Section):
     """``[[energy.place]]``: ``partitions`` of ``queue`` that stand in one hall or centre; jobs that are moved there wait in the
-    first of them. ``grid``: the asset whose signal counts there (none: the site's first). What a watt of IT takes there,
-    cooling included: by the meters of ``hall``, else ``facility_ratio``."""
+    first of them. ``cluster``: of a federation, with all its partitions or those that are named; jobs that are moved there wait
+    in the partition of the same name. ``grid``: the asset whose signal counts there (none: the site's first). What a watt of IT
+    takes there, cooling included: by the meters of ``hall``, else ``facility_ratio``."""
 
     name: str = Field(min_length=1, max_length=60)
     queue: str
-    partitions: Sequence[str] = Field(min_length=1, max_length=100)
+    cluster: str = Field("", max_length=60, pattern=r"^[^/,\s]*$")
+    partitions: Sequence[str] = Field((), max_length=100)
     grid: str = ""
     hall: str = ""
     facility_ratio: float = Field(1.0, ge=1, le=5)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "PlaceSection":
+        if not (self.cluster or self.partitions):
+            raise ValueError("name its partitions, or its cluster of a federation")
+        return self
 
 
 class RouteSection(_Section):
@@ -136,8 +144,8 @@ class EnergySection(_Section):
     contract: Sequence[ContractSection] = ()
     place: Sequence[PlaceSection] = Field((), max_length=100)
     route: Sequence[RouteSection] = Field((), max_length=1000)
-    limits: LimitsSection = LimitsSection()
-    plant: PlantSection = PlantSection()
+    limits: LimitsSection = LimitsSection.model_validate({})
+    plant: PlantSection = PlantSection.model_validate({})
 
     @field_validator("modes")
     @classmethod

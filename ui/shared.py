@@ -61,6 +61,11 @@ class Shared:
         if self._broker is not None:
             asyncio.run_coroutine_threadsafe(self._broker.start(), loop).result()
 
+    def look(self) -> None:
+        """Raise what broke the listening or telling since this was last asked."""
+        if self._broker is not None:
+            self._broker.look()
+
     async def hush(self) -> None:
         """Listen no more."""
         if self._broker is not None:
