@@ -96,7 +96,7 @@ def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened]
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
     told.calendars(now)
     check_recipients(config.report, told)
-    fitted = fitted_of(adoption_file(config.site.assets), site)
+    fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
     atlas = atlas_of(config.energy, site)
     limits = limits_of(config.energy.limits, site, atlas)
     return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
@@ -260,7 +260,9 @@ class Centre:
 
     def _calibrate(self, duties: Duties, now: datetime) -> None:
         """Propose what the last day tells; adopt it only where the configuration says so."""
-        duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
+        duties.calibrate(
+            now, adoption_file(self.config.site.assets, self.config.store.path) if self.config.twin.adopt else None
+        )
 
     def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
         """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose

@@ -35,7 +35,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 STORE = "store"  # the store's folder inside the archive; the configuration's folder is "site"
 ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db",
-         "reports/[!.]*/*")  # fmt: skip
+         "calibration.json", "reports/[!.]*/*")  # fmt: skip
 VERSIONED = ("store.db", "records.db")
 MAX_MANIFEST_BYTES = 64 * 2**20
 
@@ -141,7 +141,7 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     """(files of the configuration's folder by their names in it, what is left out and why)."""
     folder = path.parent.resolve()
     named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
-    named.append(adoption_file(config.site.assets))
+    named.append(adoption_file(config.site.assets, config.store.path))
     secrets = secret_paths(config)
     named += [value for name, value in _named(config) if not name.endswith("_file")]
     inside: dict[str, Path] = {}

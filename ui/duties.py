@@ -70,10 +70,12 @@ class Duties:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
         report = calibrating.calibrate(live.site, live.store, live.fitted.params, now, CALIBRATE_OVER, "task calibrate")
-        if adopt_into is not None and any(one.sound for one in report.fits):
-            report = calibrating.adopt(adopt_into, report, now)
-            live.fitted = calibrating.fitted_of(adopt_into, live.site)
-        calibrating.note(live.records, report, now)
+        try:
+            if adopt_into is not None and any(one.sound for one in report.fits):
+                report = calibrating.adopt(adopt_into, report, now)
+                live.fitted = calibrating.fitted_of(adopt_into, live.site)
+        finally:  # what was found is kept, whether or not it could be adopted
+            calibrating.note(live.records, report, now)
 
     # alerts
 

@@ -39,7 +39,7 @@ def calibrate(options: argparse.Namespace) -> int:
     if not 0 < options.hours <= 24 * 400:
         raise ConfigError([Problem("--hours", f"{options.hours:g} is not above 0 and at most 9600")])
     config, now = load_config(options.config), RealClock().now()
-    path = adoption_file(config.site.assets)
+    path = adoption_file(config.site.assets, config.store.path)
     if options.undo:
         undone = take_back(path, now)
         said = f"the adoption of {undone['time']} is taken back; {_soon()}" if undone else f"{path}: no adoption is in force"
