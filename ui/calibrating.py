@@ -49,7 +49,7 @@ class Fitted:
 
 
 def adoption_file(assets: Path, kept: Path) -> Path:
-    """Where adopted parameters are kept: in the folder ``kept`` of the store, for a configuration may be on a file system that is
+    """Where adopted parameters are kept: in the store's folder ``kept``, for a configuration may be on a file system that is
     read alone; beside the table of ``assets`` where an earlier version has left them there."""
     here, before = kept / FILE, assets.parent / FILE
     return before if before.exists() and not here.exists() else here
