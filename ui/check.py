@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.oncall.schedule import Schedule
-from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.tariff import Tariff
 from energy.place.atlas import Place
 from ingest.registry import Inlet
@@ -17,13 +16,10 @@ from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
-from ui.app import TASK_NAMES, environment, open_sources
-from ui.config import Config, StoreSection, site_of
+from ui.app import WHOLE, prepared
+from ui.config import Config, StoreSection
 from ui.given import given_of
-from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
-from ui.oncall.wiring import read_oncall
-from ui.places import atlas_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
@@ -37,12 +33,8 @@ Row = dict[str, object]
 async def reach(config: Config, now: datetime) -> list[Row]:
     """A row (what, name, ok, says) for site, rules, each source, each queue and the store. ``ConfigError`` where the
     configuration itself is wrong."""
-    site = site_of(config, TASK_NAMES)
-    opened = open_sources(config, site)
-    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-    told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    atlas = atlas_of(config.energy, site)
-    limits_of(config.energy.limits, site, atlas)
+    ready = prepared(config, WHOLE, now)
+    site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
     tariff = given_of(config.energy, site, timedelta(days=1)).tariff
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
@@ -187,13 +179,15 @@ async def _found(place: Place, queue: Queue, now: datetime) -> str:
     if not isinstance(queue, Capacity):
         raise SourceError(f"{queue.name} does not say which partitions it has; no job is moved there")
     cluster = await queue.cluster(now)
-    missing = [name for name in place.partitions if name not in cluster.partitions]
+    known, names = ", ".join(cluster.partitions[:MAX_NAMES]), place.of(cluster.partitions)
+    missing = [name for name in place.partitions if name not in names]
     if missing:
-        known = ", ".join(cluster.partitions[:MAX_NAMES])
         raise SourceError(f"{queue.name} has no partition {missing[0]!r}; it has {known}")
-    at = [cluster.partitions.index(name) for name in place.partitions]
+    if not names:
+        raise SourceError(f"{queue.name} has no cluster {place.cluster!r}, or is no federation; its partitions are {known}")
+    at = [cluster.partitions.index(name) for name in names]
     nodes = len(set(cluster.partition_nodes[np.isin(cluster.partition_nodes[:, 0], at), 1].tolist()))
-    return f"{', '.join(place.partitions)} of {queue.name}: {nodes} nodes, on {place.grid}"
+    return f"{', '.join(place.says)} of {queue.name}: {nodes} nodes, on {place.grid}"
 
 
 def _store(config: Config, site: Site) -> Row:

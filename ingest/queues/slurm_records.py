@@ -12,6 +12,9 @@ from ingest.queues.tables import JobRecord, NodeRecord, Reservation, numbers_in
 from twin.job import JobState, NodeState
 
 MAX_HOSTS = 100_000
+# what ``slurm_siblings`` adds to a record of a federation: its clusters are not ours to choose; the copy in the cluster that it
+# was sent to has not heard of the last change; that cluster has not taken it
+STAYS, LAGS, NO_SIBLING = "stays", "lags", "NoSibling"
 _STATES = {
     "PENDING": JobState.PENDING, "REQUEUED": JobState.PENDING, "REQUEUE_HOLD": JobState.PENDING, "REQUEUE_FED":
     JobState.PENDING, "SPECIAL_EXIT": JobState.PENDING, "RESV_DEL_HOLD": JobState.PENDING, "RUNNING": JobState.RUNNING,
@@ -26,7 +29,7 @@ _DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "UN
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
 _UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
-          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"}  # fmt: skip
+          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", NO_SIBLING}  # fmt: skip
 _GPU_COUNT = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^=:,()]*[^=:,()\d][^=:,()]*)?[=:](\d+)")
 _HELD = re.compile(r"gpu(?::[^:,()]+)?:(\d+)\(IDX:([\d,-]+)\)")
 _TASKS_AT_ONCE = re.compile(r"%\d+$")
@@ -82,10 +85,14 @@ def gpus_in(text: Any) -> int:
     return int(plain[1]) if plain else sum(found)
 
 
+def state_of(job: Any) -> JobState:
+    """The state of one job of ``jobs``."""
+    return next((_STATES[word] for word in words(job["job_state"]) if word in _STATES), JobState.PENDING)
+
+
 def job_record(job: Any, options: Deferring) -> JobRecord:
     """One job of ``jobs``. A waiting array is one record with the GPUs of all its tasks."""
-    states = words(job["job_state"])
-    state = next((_STATES[word] for word in states if word in _STATES), JobState.PENDING)
+    state = state_of(job)
     tasks = _waiting_tasks(job)
     details = job.get("gres_detail") or ()
     held = _held(job, details) if state in (JobState.RUNNING, JobState.SUSPENDED) else []
@@ -149,8 +156,9 @@ def is_held(job: Any) -> bool:
 
 
 def _bound(job: Any) -> bool:
-    """Whether a job asks for nodes by name, a reservation, or any of several partitions: it has its place already."""
-    return bool(job.get("required_nodes") or job.get("resv_name") or "," in str(job.get("partition") or ""))
+    """Whether a job asks for nodes by name, a reservation, clusters, or any of several partitions: it has its place already."""
+    several = "," in str(job.get("partition") or "")
+    return bool(job.get("required_nodes") or job.get("resv_name") or several or job.get(STAYS))
 
 
 def _asked(job: Any) -> int:
