@@ -114,7 +114,7 @@ class SlurmFederation:
             cluster.wait_for(lambda cluster=cluster: "Synced:Yes" in cluster.run("scontrol", "show", "federation"))  # type: ignore[misc]
 
     def end_controller(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End slurmctld of one cluster, until the other knows: what is sent to who is dying is lost, and waited for a minute."""
+        """End slurmctld of one cluster, until the other knows: what it is sent meanwhile is lost, and waited for a minute."""
         self.clusters[name].end_part("slurmctld", how)
         other = next(cluster for one, cluster in self.clusters.items() if one != name)
         other.wait_for(lambda: "Synced:No" in other.run("scontrol", "show", "federation"))
