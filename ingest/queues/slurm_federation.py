@@ -71,8 +71,7 @@ class Federation:
         """Jobs, nodes, partitions and reservations of all. The nodes of a cluster that does not answer are down, as are its
         partitions; ``SourceError`` where none answers, or they are no federation, or two nodes have one name."""
         await self._check()
-        self.troubles = {}
-        told = await self._asked(lambda rest: rest.tables())
+        told = await self._asked(self.members, lambda rest: rest.tables())
         for cluster, parts in told.items():
             self._last[cluster] = parts[1:]
         jobs = self._kept({cluster: parts[0] for cluster, parts in told.items()})
@@ -86,7 +85,8 @@ class Federation:
     async def jobs(self) -> list[Any]:
         """All jobs as they stand, for orders; a cluster that did not answer is asked again by the next ``tables`` alone, as
         slurmrestd takes seconds to say that its slurmctld is gone. ``SourceError`` where no cluster answers."""
-        return self._kept(await self._asked(lambda rest: rest.jobs()))
+        sound = {name: rest for name, rest in self.members.items() if name not in self.troubles}
+        return self._kept(await self._asked(sound or self.members, lambda rest: rest.jobs()))
 
     async def job(self, number: str) -> Any | None:
         """One job, by the last list."""
@@ -122,9 +122,10 @@ class Federation:
         self.listed = sum(map(len, found.values()))
         return jobs
 
-    async def _asked(self, ask: Callable[[SlurmRest], Awaitable[list[Any]]]) -> dict[str, list[Any]]:
-        """What each says that is not in ``troubles``, all at once; those that do not answer are in it then."""
-        asked = {name: rest for name, rest in self.members.items() if name not in self.troubles} or self.members
+    async def _asked(
+        self, asked: Mapping[str, SlurmRest], ask: Callable[[SlurmRest], Awaitable[list[Any]]]
+    ) -> dict[str, list[Any]]:
+        """What each of ``asked`` says, all at once; those that do not answer are in ``troubles`` then."""
 
         async def one(rest: SlurmRest) -> list[Any] | SourceError:
             try:
