@@ -238,7 +238,7 @@ def test_more_jobs_than_one_plan_looks_at_all_have_their_turn(monkeypatch):
 @pytest.mark.parametrize(("left", "moved"), [(9, 4), (4, 4), (3, 3), (0, 0), (-2, 0)])
 def test_a_plan_orders_no_more_than_the_hour_has_left(left, moved):
     table = jobs(*[(1, 4, 40, 1)] * 4)
-    plan = open_lever("job_start").propose(SITE, State(SITE), table, replace(outlook(table), orders_left=left), NOW)
+    plan = open_lever("job_start").propose(SITE, State(SITE), table, replace(outlook(table), orders_left_count=left), NOW)
     assert (0 if plan is None else plan.count) == moved
     if plan is not None:
         assert "order_rate" not in refused(plan, table, Limits(orders_per_hour=max(left, 0)))

@@ -1,6 +1,7 @@
 """Demand response: budgets and floors are kept, the measured sweep's ceiling is reached, and the proof is arithmetic."""
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -304,11 +305,27 @@ def test_requests_of_both_kinds_are_read() -> None:
         ({**EVENT, "intervals": [{"payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [1, 2]}]}]}, "2 values"),
         ({**EVENT, "intervals": [{"payloads": [{"type": "DISPATCH_SETPOINT_RELATIVE", "values": [9]}]}]}, "draw more"),
         ({**EVENT, "intervals": [{}] * 1000}, "at most 288"),
+        ({**EVENT, "intervals": [None]}, "intervals.0: is no object"),
+        ({**EVENT, "intervalPeriod": "tomorrow"}, "intervalPeriod: is no object"),
+        ({**EVENT, "payloadDescriptors": ["PRICE"]}, "payloadDescriptors.0: is no object"),
+        ({**EVENT, "intervalPeriod": {"start": "0000-00-00", "duration": "PT1H"}}, "out of range"),
+        ({**EVENT, "intervalPeriod": {"start": "2026-07-01T09:00:00Z", "duration": "P99999999999D"}}, "cannot be read"),
+        ({**EVENT, "intervalPeriod": {"start": "9999-12-31T09:00:00Z", "duration": "P9D"}}, "cannot be read"),
+        ({**EVENT, "intervals": EVENT["intervals"][1:], "intervalPeriod": {}}, "without a duration says nothing"),
+        ({**TARGET, "data": {"targets": [{"load_constraint": {"value": "1", "unit": "watt"}}]}}, "value"),
     ],
 )
 def test_a_request_that_cannot_be_understood_is_one_sentence(message: object, says: str) -> None:
     with pytest.raises(SourceError, match=says):
         read_request(message, NOW)
+
+
+@pytest.mark.parametrize("duration", [{}, {"duration": "PT0S"}, {"duration": None}, {"duration": "P9999Y"}])
+def test_a_limit_without_an_end_holds_until_it_is_taken_back(duration: dict[str, str | None]) -> None:
+    period = {"start": "2026-07-01T09:00:00Z", **duration}
+    event = read_request({**EVENT, "intervals": EVENT["intervals"][:1], "intervalPeriod": period}, NOW)
+    assert event is not None
+    assert (event.begin_s - T0, event.end_s, event.intervals[0].limit_w) == (3600, math.inf, 800e3)
 
 
 def test_the_command_plans_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,7 @@ class Acting:
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
         limits, left = self._limits, self._limits.orders_per_hour - ordered_lately(self.desk.history(now), now)
-        base = replace(base, locked=limits.locked, bounds=limits.bounds, orders_left=left)
+        base = replace(base, locked=limits.locked, bounds=limits.bounds, orders_left_count=left)
         atlas, grids = self._limits.atlas, dict[str, SignalAhead]()
         for grid in sorted({one.grid for one in atlas.places}) if queues else ():
             found = await asyncio.to_thread(self._foreseen, now, self._live.site.row(grid))

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from analytics.oncall.labels import OURS, Matcher, Signal, all_fit, parse_matchers
 from analytics.week import ALWAYS, Week
 
-MAX_ROUTES = 500
-
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -70,7 +70,7 @@ class Outlook:
     ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
     ``limit_w``: the power that is contracted; ``own_w``: what own generation surely gives (empty: none); ``atlas``: places that
     work may move between; ``grids``: the signal of each grid that one of them is on, by its asset; ``locked``: assets that the
-    operator keeps for himself; ``bounds``: (kind, metric) -> lowest and highest value that he allows; ``orders_left``: to
+    operator keeps for himself; ``bounds``: (kind, metric) -> lowest and highest value that he allows; ``orders_left_count``: to
     schedulers, within the hour's limit."""
 
     time_s: Floats
@@ -86,7 +86,7 @@ class Outlook:
     grids: Mapping[str, SignalAhead] = field(default_factory=dict)
     locked: frozenset[str] = frozenset()
     bounds: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
-    orders_left: float = np.inf
+    orders_left_count: float = np.inf
 
     def bound(self, kind: str, metric: str) -> tuple[float, float]:
         """Lowest and highest value that the operator allows; infinite where he says nothing."""

@@ -78,7 +78,7 @@ class JobStart:
         if signal is None:
             return None
         found: list[tuple[str, Moved]] = []
-        left = outlook.orders_left
+        left = outlook.orders_left_count
         for queue in outlook.queues:
             moved = self._of_queue(queue, queue.signal or signal, now, left)
             found.append((queue.name, moved))

@@ -127,7 +127,7 @@ class Slurm(Scheduler):
             self.rest = SlurmRest(o.url, o.user, o.token_file, o.ca_file, o.every_s, o.timeout_s) if o.url else None
             self._commands = Commands(o.conf, o.timeout_s) if o.commands else None
         self._tasks: dict[str, str] = {}  # id of a task of an array -> its own number
-        self._orders = SlurmOrders(o, self.rest, self._commands, lambda job: self._tasks.get(job, job.partition("_")[0]))
+        self._orders = SlurmOrders(o, self.rest, self._commands, lambda job: self._tasks.get(job, "" if "_" in job else job))
 
     async def order(self, orders: Orders, now: datetime) -> Receipts:
         """See ``twin.ports.Steerable``."""

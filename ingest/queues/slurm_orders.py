@@ -15,12 +15,12 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ingest.queues.slurm_commands import Commands
 from ingest.queues.slurm_nodes import order_node
-from ingest.queues.slurm_records import Deferring, job_record, number
+from ingest.queues.slurm_records import Deferring, id_of, job_record, number
 from ingest.queues.slurm_rest import JobsRest, SlurmRest
 from ingest.queues.slurm_verbs import HOW, NEAR_S, OPTIONS, SAYS_BEFORE, WAITS, Ask, How, Told
 from twin.errors import SourceError
@@ -75,7 +75,8 @@ class _Seen:
 
 class SlurmOrders:
     """The write side of one cluster. ``rest``, ``commands``: the ways there are, one at least; ``numbers``: id of a job ->
-    its number, where those differ (tasks of arrays)."""
+    its number, "" of a task of an array that is not known: it is looked for in a fresh list, and never is the order its
+    array's."""
 
     def __init__(
         self, options: Pausing, rest: JobsRest | None, commands: Commands | None, numbers: Callable[[str], str]
@@ -107,13 +108,15 @@ class SlurmOrders:
         """Receipts by position: look at all, write each that is to be written, look again at those."""
         how, loop = HOW[orders.verb], asyncio.get_running_loop()
         began_s = loop.time()
+        jobs = [i for i in part if _JOB.fullmatch(orders.targets[i])]
+        numbers, gone = await self._numbered({i: orders.targets[i] for i in jobs}, seen)
         asks = {
             i: Ask(
-                orders.verb, self._numbers(orders.targets[i]), float(orders.values[i]), orders.texts[i], now.timestamp(),
+                orders.verb, numbers[i], float(orders.values[i]), orders.texts[i], now.timestamp(),
                 *orders.where[i : i + 1],
             )
-            for i in part
-            if _JOB.fullmatch(orders.targets[i])
+            for i in jobs
+            if i in numbers
         }  # fmt: skip
         wrong = {i: Receipt(Result.FAILED, why=f"{orders.targets[i][:40]!r} is no number of a job") for i in part}
         if self._rest is not None and self._rest.alone and len(orders) <= ALONE:
@@ -130,7 +133,25 @@ class SlurmOrders:
         async def came(i: int) -> Receipt:
             return self._came(replace(asks[i], now_s=read_s), how, sent[i], after[i])
 
-        return {**wrong, **sent, **await _each(came, open_)}
+        return {**wrong, **gone, **sent, **await _each(came, open_)}
+
+    async def _numbered(self, targets: Mapping[int, str], seen: _Seen) -> tuple[dict[int, str], dict[int, Receipt]]:
+        """Numbers of jobs by position; and what is to be said of those that have none."""
+        numbers = {i: self._numbers(target) for i, target in targets.items()}
+        unknown = [i for i, found in numbers.items() if not found]
+        if unknown:
+            try:
+                listed = {id_of(one): known for known, one in (await self._list(seen, RECENT_S)).items()}
+            except (SourceError, KeyError, TypeError, ValueError, AttributeError) as error:
+                what = str(error) if isinstance(error, SourceError) else f"an answer of a shape that is not known ({error})"
+                no = Receipt(Result.FAILED, why=what)
+                return {i: found for i, found in numbers.items() if found}, dict.fromkeys(unknown, no)
+            numbers |= {i: listed.get(targets[i], "") for i in unknown}
+        gone = Receipt(Result.GONE, why="there is no such task of the array any more")
+        return (
+            {i: found for i, found in numbers.items() if found},
+            {i: gone for i, found in numbers.items() if not found},
+        )
 
     async def _sent_alone(self, orders: Orders, i: int, ask: Ask) -> "Receipt | _Sent":
         return await self._sent(orders, i, ask, await self._one(ask.number))
@@ -139,6 +160,8 @@ class SlurmOrders:
         """What is to be said at once of one job, or that it was written."""
         if isinstance(looked, Receipt):
             return looked
+        if looked is not None and "_" in orders.targets[i] and id_of(looked) != orders.targets[i]:
+            looked = None  # the number is now another's: the array's, or of its last task
         job, how = self._told(looked), HOW[orders.verb]
         no = self._objection(orders, i, job, how)
         if no is not None or job is None:
@@ -199,7 +222,7 @@ class SlurmOrders:
     async def _update_by_command(self, job: str, body: Mapping[str, Any]) -> str:
         given = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
         if "StartTime" in given:
-            given["StartTime"] = datetime.fromtimestamp(given["StartTime"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+            given["StartTime"] = datetime.fromtimestamp(given["StartTime"], UTC).strftime("%Y-%m-%dT%H:%M:%S")
         pairs = [f"{name}={value:.0f}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
         lines = [("scontrol", "update", f"JobId={job}", *pairs)] if pairs else []
         if "hold" in body:  # a job is let go last: it would start before it has its begin time

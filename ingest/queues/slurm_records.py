@@ -25,7 +25,7 @@ _STATES = {
     JobState.FAILED, "RECONFIG_FAIL": JobState.FAILED, "CANCELLED": JobState.CANCELLED, "PREEMPTED": JobState.CANCELLED,
     "REVOKED": JobState.CANCELLED,
 }  # fmt: skip
-_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "POWERED_DOWN", "POWER_DOWN", "UNKNOWN", "FUTURE",
+_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "UNKNOWN", "FUTURE",
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
 _UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
@@ -97,14 +97,12 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
     details = job.get("gres_detail") or ()
     held = _held(job, details) if state in (JobState.RUNNING, JobState.SUSPENDED) else []
     gpus = sum(gpus_in(detail) for detail in details) or gpus_in(job.get("tres_alloc_str")) or _asked(job) * tasks
-    array, task = number(job.get("array_job_id")), number(job.get("array_task_id"))
-    identity = f"{array:.0f}_{task:.0f}" if array > 0 and task == task else f"{number(job['job_id']):.0f}"
     comment = comment_of(job)
     submit_s = time_s(job.get("submit_time"))
     mark = mark_of(comment, submit_s)
     limit_min = number(job.get("time_limit"))
     return JobRecord(
-        id=identity,
+        id=id_of(job),
         name=str(job.get("name") or ""),
         user=str(job.get("user_name") or job.get("user_id") or ""),
         partition=str(job.get("partition") or ""),
@@ -127,6 +125,12 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         data_bytes=mark.data_bytes,
         unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
     )
+
+
+def id_of(job: Any) -> str:
+    """What its owner calls a job: its number, or array and task."""
+    array, task = number(job.get("array_job_id")), number(job.get("array_task_id"))
+    return f"{array:.0f}_{task:.0f}" if array > 0 and task == task else f"{number(job['job_id']):.0f}"
 
 
 def _agreed_for(job: Any, comment: str, options: Deferring) -> bool:
