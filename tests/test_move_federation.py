@@ -160,13 +160,13 @@ async def test_no_more_is_changed_at_a_time_than_a_federation_passes_on(both, qu
 
 
 async def test_a_cluster_that_dies_takes_no_more_jobs_and_gives_back_those_that_wait(both, queue):
-    own_s, west = datetime.now(UTC).timestamp() // 1 + 3600, both.clusters["west"]
+    own_s = datetime.now(UTC).timestamp() // 1 + 3600
     away, home = (submit(both, FAR, "--gpus=1", "--begin=now+3600") for _ in range(2))
     await until(lambda: [shown(both, job, "%T", at="west") for job in (away, home)], ["PENDING"] * 2)
     got = await queue.order(orders(Verb.MOVE, [away], own_s, "runs there", where=[HOME]), datetime.now(UTC))
     assert list(got.results) == [Result.DONE]
     await fresh(queue)
-    west.end_part("slurmctld", signal.SIGKILL)
+    both.end_controller("west", signal.SIGKILL)
     try:
         jobs, cluster = await fresh(queue)
         at = {job: name for job, name in zip(jobs.ids, jobs.partitions, strict=True) if job in (away, home)}
@@ -184,8 +184,7 @@ async def test_a_cluster_that_dies_takes_no_more_jobs_and_gives_back_those_that_
         assert list((await queue.order(back, datetime.now(UTC))).results) == [Result.DONE]
         assert shown(both, away, "%T %k") == f"PENDING {FAR}"
     finally:
-        west.start_part("slurmctld")
-        both.wait_synced()
+        both.start_controller("west")
 
 
 @asynccontextmanager
@@ -258,9 +257,8 @@ async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(
         await asyncio.gather(cut, return_exceptions=True)
     async with centre_of(both, tmp_path, store) as again:  # the next process knows by the audit where they are at home
         await moved(both, day, again)
-        both.clusters["west"].end_part("slurmctld")
-        both.clusters["west"].start_part("slurmctld")
-        both.wait_synced()
+        both.end_controller("west")
+        both.start_controller("west")
         run(both, "scancel", day["room"], at="west")
         run(both, "scontrol", "update", f"JobId={day['goes']}", "StartTime=now")  # its owner will not wait; but it is sent
         await until(lambda: shown(both, day["goes"], "%T", at="west"), "COMPLETED")
@@ -275,6 +273,7 @@ async def moved(both, day, centre):
         said = shown(both, day[kind], "%k")
         assert owners_words(said) == FAR
         assert "runs in west (5-20 ms away)" in said
+        await until(lambda kind=kind, said=said: shown(both, day[kind], "%k", at="west") == said, True)
     for kind in ("plain", "waits", "near", "bound", "out"):
         assert await seen(centre.queue, day[kind]) == ("east/batch", JobState.PENDING), kind
         assert "[icctwin" not in shown(both, day[kind], "%k"), kind

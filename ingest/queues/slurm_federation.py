@@ -71,7 +71,7 @@ class Federation:
         """Jobs, nodes, partitions and reservations of all. The nodes of a cluster that does not answer are down, as are its
         partitions; ``SourceError`` where none answers, or they are no federation, or two nodes have one name."""
         await self._check()
-        told = await self._asked(lambda rest: rest.tables())
+        told = await self._asked(self.members, lambda rest: rest.tables())
         for cluster, parts in told.items():
             self._last[cluster] = parts[1:]
         jobs = self._kept({cluster: parts[0] for cluster, parts in told.items()})
@@ -83,8 +83,10 @@ class Federation:
         return [jobs, *found]
 
     async def jobs(self) -> list[Any]:
-        """All jobs as they stand, for orders. ``SourceError`` where no cluster answers."""
-        return self._kept(await self._asked(lambda rest: rest.jobs()))
+        """All jobs as they stand, for orders; a cluster that did not answer is asked again by the next ``tables`` alone, as
+        slurmrestd takes seconds to say that its slurmctld is gone. ``SourceError`` where no cluster answers."""
+        sound = {name: rest for name, rest in self.members.items() if name not in self.troubles}
+        return self._kept(await self._asked(sound or self.members, lambda rest: rest.jobs()))
 
     async def job(self, number: str) -> Any | None:
         """One job, by the last list."""
@@ -120,9 +122,10 @@ class Federation:
         self.listed = sum(map(len, found.values()))
         return jobs
 
-    async def _asked(self, ask: Callable[[SlurmRest], Awaitable[list[Any]]]) -> dict[str, list[Any]]:
-        """What each says, all at once; those that do not are in ``troubles``."""
-        self._seen = None
+    async def _asked(
+        self, asked: Mapping[str, SlurmRest], ask: Callable[[SlurmRest], Awaitable[list[Any]]]
+    ) -> dict[str, list[Any]]:
+        """What each of ``asked`` says, all at once; those that do not answer are in ``troubles`` then."""
 
         async def one(rest: SlurmRest) -> list[Any] | SourceError:
             try:
@@ -130,10 +133,12 @@ class Federation:
             except SourceError as error:
                 return error
 
-        got = dict(zip(self.members, await asyncio.gather(*map(one, self.members.values())), strict=True))
-        self.troubles = {name: f"{name}: {answer}" for name, answer in got.items() if isinstance(answer, SourceError)}
+        got = dict(zip(asked, await asyncio.gather(*map(one, asked.values())), strict=True))
+        wrong = {name: f"{name}: {answer}" for name, answer in got.items() if isinstance(answer, SourceError)}
+        self.troubles = {name: said for name, said in self.troubles.items() if name not in got} | wrong
         told = {name: answer for name, answer in got.items() if not isinstance(answer, SourceError)}
         if not told:
+            self._seen = None
             raise SourceError("; ".join(self.troubles.values()))
         return told
 

@@ -113,6 +113,17 @@ class SlurmFederation:
         for cluster in self.clusters.values():
             cluster.wait_for(lambda cluster=cluster: "Synced:Yes" in cluster.run("scontrol", "show", "federation"))  # type: ignore[misc]
 
+    def end_controller(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End slurmctld of one cluster, until the other knows: what it is sent meanwhile is lost, and waited for a minute."""
+        self.clusters[name].end_part("slurmctld", how)
+        other = next(cluster for one, cluster in self.clusters.items() if one != name)
+        other.wait_for(lambda: "Synced:No" in other.run("scontrol", "show", "federation"))
+
+    def start_controller(self, name: str) -> None:
+        """Start slurmctld of one cluster again."""
+        self.clusters[name].start_part("slurmctld")
+        self.wait_synced()
+
     def stop(self) -> None:
         """End all of it."""
         for cluster in self.clusters.values():
