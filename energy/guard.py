@@ -16,10 +16,10 @@ from analytics.alerts import Alert, Phase, Severity
 from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import MAX_SAID, ORDER_RULES, VERBS
 from energy.levers import QueueNow, Readings, believed
-from energy.levers.tune_chain import LIMIT, RUNS_FRAC
+from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
-from energy.reach import above, cooled_share, neighbours
+from energy.reach import above, cooled_share, first_loops, neighbours
 from twin.message import Message
 from twin.metrics import METRICS
 from twin.ports import Action
@@ -62,11 +62,13 @@ class Limits:
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "supply_temp_setpoint_c": ("supply_temp_c",),
     LIMIT: ("supply_temp_c", "supply_temp_setpoint_c"),
+    FAN_LIMIT: ("fan_speed_frac",),
 }
-_COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac", LIMIT)
+_COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac", LIMIT, FAN_LIMIT)
 CHILLER_ROOM = 1.25  # chillers that may run, over what the present ones are loaded by their power
 _SAME = 1e-6
-HELD_K = 1.0  # plant water further than this over its setpoint: no chiller is held back
+HELD_K = 1.0  # plant water further than this over its setpoint: neither chillers nor fans are held back
+FAN_LEAST, FAN_STEP = 0.5, 0.1  # lowest limit of a fan, and the most that it is lowered at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,17 @@ class _Case:
     def current(self, action: Action) -> float:
         """What the asset says its setpoint is; NaN where that is not fresh."""
         return self.readings.of(action.asset, action.metric)
+
+    def behind(self, row: int) -> tuple[float, int, int, float]:
+        """Of the loop in ``row``: how far its water is over its setpoint [K], its chillers, how many of them run, and as how
+        many in full they are loaded, by their power; NaN where that is not fresh or none is there."""
+        water, aim = (float(self.readings.column("loop", name)[row]) for name in _NEEDS[LIMIT])
+        at = self.site.of_kind("chiller")
+        mine = np.array([cooled_share(self.site, int(i), "loop")[row] > 0 for i in at], dtype=np.bool_)
+        load = (self.readings.column("chiller", "power_w") / self.site.number("chiller", "rated_w"))[mine]
+        runs = load > RUNS_FRAC
+        loaded = float(load[runs].sum()) if len(load) and np.isfinite(load).all() else math.nan
+        return water - aim, int(mine.sum()), int(runs.sum()), loaded
 
     def settable(self) -> Iterator[Action]:
         """Actions whose asset and metric exist and can be set: the others are refused by name already."""
@@ -232,19 +245,29 @@ def _chillers(case: _Case) -> Found:
     for action in case.settable():
         if action.metric != LIMIT:
             continue
-        row = case.site.row(action.asset)
-        at = case.site.of_kind("chiller")
-        mine = np.array([cooled_share(case.site, int(i), "loop")[row] > 0 for i in at], dtype=np.bool_)
-        load = (believed(case.state, "chiller", "power_w", case.now) / case.site.number("chiller", "rated_w"))[mine]
-        runs = load > RUNS_FRAC
-        loaded = float(load[runs].sum()) if len(load) and np.isfinite(load).all() else math.nan
-        water, aim = (float(believed(case.state, "loop", name, case.now)[row]) for name in _NEEDS[LIMIT])
-        held = water - aim <= HELD_K or action.value > case.current(action) or action.value >= mine.sum()
-        least = max(CHILLER_ROOM * loaded, int(runs.sum()) - 1)
+        over_k, count, running, loaded = case.behind(case.site.row(action.asset))
+        held = over_k <= HELD_K or action.value > case.current(action) or action.value >= count
+        least = max(CHILLER_ROOM * loaded, running - 1)
         whole = abs(action.value - round(action.value)) <= _SAME
         if not (whole and held and action.value >= least):  # also where one of them is NaN
-            running, over_k = int(runs.sum()), water - aim
             yield {"asset": action.asset, "value": action.value, "running": running, "loaded": loaded, "over_k": over_k}
+
+
+def _fans(case: _Case) -> Found:
+    """Fans are held back a step at a time and not below half speed, and only while plant water is held and the chillers beside
+    them have room for what towers then leave them: by their meters, as above. To let them turn faster is always allowed."""
+    for action in case.settable():
+        now = case.current(action)
+        if action.metric != FAN_LIMIT or action.value > now:
+            continue
+        nothing = (math.nan, 0, 0, math.nan)  # a tower of which nobody knows what it cools
+        for row in first_loops(case.site, case.site.position[action.asset]) or [-1]:
+            over_k, count, _, loaded = nothing if row < 0 else case.behind(row)
+            slow = FAN_LEAST - _SAME <= action.value >= now - FAN_STEP - _SAME
+            may = 0.0 if row < 0 else float(np.fmin(count, case.readings.column("loop", LIMIT)[row]))
+            if not (slow and over_k <= HELD_K and CHILLER_ROOM * loaded <= may):  # also where one of them is NaN
+                said = {"value": action.value, "now": now, "over_k": over_k, "loaded": loaded, "chillers": may}
+                yield {"asset": action.asset, **said}
 
 
 def _rate(case: _Case) -> Found:
@@ -291,6 +314,8 @@ def _alert(case: _Case) -> Found:
             first.setdefault(i, n)
     for action in case.settable() if open_ else ():
         near = neighbours(case.site, case.site.position[action.asset])
+        if action.metric == FAN_LIMIT:  # chillers may stand between a tower and the water that it cools
+            near = np.append(near, case.site.of_kind("loop")[first_loops(case.site, case.site.position[action.asset])])
         n = min((first[i] for i in near.tolist() if i in first), default=everywhere)
         if min(n, everywhere) < len(open_):
             alert = open_[min(n, everywhere)]
@@ -318,6 +343,11 @@ RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
         _chillers,
         "{value:g} chillers at most for {asset}: {running} run, loaded as {loaded:.2f} in full, and plant water is "
         "{over_k:+.1f} K off its setpoint",
+    ),
+    "fans": (
+        _fans,
+        "Fans of {asset} at {value:.2f} of full speed at most, {now:.2f} now: plant water is {over_k:+.1f} K off its setpoint, "
+        "and chillers are loaded as {loaded:.2f} of {chillers:g}",
     ),
     "rate": (_rate, "{recent} actions in the last hour and {count} more are over the limit of {limit}"),
     "end": (_end, "The action on {asset} ends at {until}, which is past or too far ahead"),

@@ -34,6 +34,14 @@ def cooled_share(site: Site, position: int, kind: str = "gpu") -> Floats:
     return np.minimum(share, 1.0)
 
 
+def first_loops(site: Site, position: int) -> list[int]:
+    """Rows of the loops whose water the asset at ``position`` cools, without those that one of these cools in turn."""
+    at = site.of_kind("loop")
+    mine = np.flatnonzero(cooled_share(site, position, "loop") > 0).tolist()
+    below = [cooled_share(site, int(at[row]), "loop") > 0 for row in mine]
+    return [row for row in mine if not any(one[row] for one in below)]
+
+
 def neighbours(site: Site, position: int) -> Ints:
     """int32[m]: the asset itself and those one ``cools`` link before or behind it, as global positions."""
     links = site.links["cools"]

@@ -28,6 +28,7 @@ AT_ONCE = 32  # devices that are spoken to at a time
 REMIND = timedelta(hours=1)  # how often it is recorded that a value still cannot be restored
 BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
 ROUNDED_W, ROUNDED_FRAC = 20.0, 0.005  # how coarsely a power may be read back
+SHARE_FRAC = 0.01  # how coarsely a share may be
 LAG_S = 60.0  # a reading so soon after an order may have been taken before the device had it
 MOST_STANDS = 8  # values remembered that a device may stand at by our orders
 OVER = Message("Its time is over")
@@ -50,7 +51,7 @@ class Setpoints:
         due = [entry for entry in self._memory.open.values() if all_now or entry.early or entry.action.until <= now]
         due = [self._reasoned(entry, why if all_now else None, now) for entry in due if not (but_stuck and entry.stuck)]
         readings = Readings(self._site, state, now)
-        taken = [self._taken(entry, readings) for entry in due]
+        taken = [self._taken(entry, readings, now) for entry in due]
         left = [(entry, said) for entry, said in zip(due, taken, strict=True) if said is not None]
         self._write(self._note(Stage.LEFT, entry, now, why=said) for entry, said in left)
         for entry, _ in left:
@@ -155,7 +156,7 @@ class Setpoints:
             notes += [self._note(Stage.LEFT, one, now, why=over) for one in before]
             older += before
             begun.append(Open(plan.key, action, base, action.value, now, stands=(action.value, current)))
-            notes.append(self._note(Stage.BEGUN, begun[-1], now, **{**about, "from": current}))
+            notes.append(self._note(Stage.BEGUN, begun[-1], now, None, **{"from": current, **about}))
         self._write(notes)
         for one in older:
             del self._memory.open[one.action.key]
@@ -189,7 +190,7 @@ class Setpoints:
         params: dict[str, float | int | str] = {"asset": action.asset, "ordered": action.value, "read": read}
         return frame, Message("{asset} was told {ordered:g} and says {read:g}", params)
 
-    def _taken(self, entry: Open, readings: Readings) -> Message | None:
+    def _taken(self, entry: Open, readings: Readings, now: datetime) -> Message | None:
         """Why an entry is not ours to undo: what is read there since, none of our orders explains. None where one does."""
         action = entry.action
         if action.asset not in self._site.position:
@@ -198,6 +199,7 @@ class Setpoints:
         if actual is None or entry.stands is None:
             return None
         ours = entry.stands[:1] if entry.sure and at_s > entry.sent.timestamp() + LAG_S else entry.stands
+        ours = (*ours, entry.before) if action.until <= now else ours  # some devices go back by themselves at the end
         if any(abs(actual - one) <= _tolerance(self._site, action) for one in ours):
             return None
         return Message("{asset} stands at {value:g}: a person changed it", {"asset": action.asset, "value": actual})
@@ -298,11 +300,13 @@ def _target(action: Action) -> tuple[str, str]:
 
 
 def _tolerance(site: Site, action: Action) -> float:
-    """How far a read-back may be off: a tenth of the metric's step, which covers how devices round; of a power, whose steps are
-    large, at most half a percent of it or 20 W."""
+    """How far a read-back may be off: a tenth of the metric's step, which covers how devices round; where steps are large, of a
+    power at most half a percent of it or 20 W, and of a share a hundredth."""
     off = 0.1 * (metric(site.kind(action.asset), action.metric).step or 0.0)
     if action.metric.endswith("_w"):
         off = min(off, max(ROUNDED_W, ROUNDED_FRAC * abs(action.value)))
+    if action.metric.endswith("_frac"):
+        off = min(off, SHARE_FRAC)
     return off + 1e-9
 
 

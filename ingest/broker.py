@@ -97,7 +97,7 @@ class Codec:
                     at += n
                 made = None if issued is None else _moment(issued)
                 frames.append(Frame(kind, _moment(time), rows, values, Origin(origin), source, band, quality, made))
-        except (zstandard.ZstdError, ValueError, TypeError, KeyError) as error:
+        except (zstandard.ZstdError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise SourceError(f"a message on the broker is no batch of frames ({error})") from None
         return frames
 
@@ -120,7 +120,8 @@ class _Heard(asyncio.Queue[Any]):
 class Broker:
     """Says what this process has to say and hears the others, from ``start`` to ``close``. ``put`` is for any thread.
 
-    ``sent``, ``heard`` and ``dropped`` are batches. A broker that is away is tried again every second."""
+    ``sent``, ``heard`` and ``dropped`` are batches. A broker that is away is tried again every second, and so after a fault of
+    ours, which ``look`` raises: a process must not go deaf."""
 
     def __init__(self, address: Address, site: Site, me: str, take: Callable[[Sequence[Frame]], None]) -> None:
         try:
@@ -135,6 +136,7 @@ class Broker:
         self.sent = self.heard = self.dropped = 0
         self.connected = False
         self._life: asyncio.Task[None] | None = None
+        self._fault: Exception | None = None  # of ours, until it is looked at
         self._over = False
 
     def put(self, frames: Sequence[Frame]) -> None:
@@ -166,7 +168,15 @@ class Broker:
                 if self.connected:
                     log.warning("the broker at %s:%d is away: %s", self._address.host, self._address.port, error)
                 self.connected = False
+            except Exception as error:  # noqa: BLE001 - kept and raised by ``look``
+                self.connected, self._fault = False, error
             await asyncio.sleep(AGAIN_S)
+
+    def look(self) -> None:
+        """Raise what broke us since this was last asked."""
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
 
     async def _connected(self, every_s: float) -> None:
         """Until the connection breaks, or one of talking and listening does: each alone would leave the centre half deaf."""

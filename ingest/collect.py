@@ -13,18 +13,18 @@ from ingest.events import Detector
 from ingest.gather import MAX_WAITING, Gathered, Gatherer
 from ingest.judge import Judge, doubts
 from ingest.mappings.pool import Pooled, Reading
-from ingest.patience import Patience
+from ingest.patience import MAX_AT_ONCE, Patience, Places
 from ingest.push import Batch
 from ingest.registry import Inlet
+from ingest.sums import Sums
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Eventful, Manifold, Source
+from twin.ports import Clock, Eventful, Manifold, Source, Troubled
 from twin.site import Site
 
 log = logging.getLogger(__name__)
 
-MAX_AT_ONCE = 256  # polls under way together; the rest waits its turn
 MIN_TIMEOUT_S = 1.0
 MAX_TIMEOUT_S = 30.0
 FEW = 32  # sources; the frames of more are passed on together
@@ -45,7 +45,8 @@ class Collector:
 
     A source that is still at work when it is due again is left alone, and read again as soon as it has answered, once
     however often it was due. A source that raises ``SourceError`` or takes longer than its time (its interval, 1-30 s) is
-    down until it answers again; it is read when it is next due, so that those that hang do not take the turns of others.
+    down until it answers again; it is read when it is next due. Any number of sources that hang hold up no other: those that
+    did not answer last wait for each other alone, and a poll that takes long does not keep its place among the others.
     Anything else that a source raises is a fault of ours: the others go on, and the next ``tick`` raises it.
     """
 
@@ -63,6 +64,7 @@ class Collector:
         self._sources = tuple(sources)
         self._eventful = [source if isinstance(source, Eventful) else None for source in self._sources]
         self._manifold = [source if isinstance(source, Manifold) else None for source in self._sources]
+        self._troubled = [source if isinstance(source, Troubled) else None for source in self._sources]
         self._pooled = [source if isinstance(source, Pooled) else None for source in self._sources]
         self._position = {source.name: i for i, source in enumerate(self._sources)}
         n = len(self._sources)
@@ -75,11 +77,12 @@ class Collector:
         self._lag_s = np.full(n, np.nan)
         self._judge = Judge(site)
         self._gatherer = Gatherer(site)
+        self._sums = Sums(site, alone=n == 1)
         self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[bool]] = {}
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
-        self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
+        self._answering, self._silent = Places(MAX_AT_ONCE), Places(MAX_AT_ONCE)
         self.reasons: dict[str, str] = {}  # source -> why it is down
 
     async def tick(self, now: datetime) -> None:
@@ -163,7 +166,7 @@ class Collector:
         source = self._sources[i]
         loop = asyncio.get_running_loop()
         try:
-            async with self._at_once:
+            async with (self._answering if self._up[i] == 1 else self._silent).one():
                 started_s = loop.time()
                 limit_s = min(max(source.every_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
                 async with Patience(limit_s):
@@ -199,25 +202,35 @@ class Collector:
             self._passing = asyncio.get_running_loop().call_later(GATHER_S, self._pass_on_later)
 
     def _pass_on(self) -> None:
-        """Judge and publish what waits."""
+        """Judge and publish what waits. A frame that breaks us takes no other along: it is raised when these are published."""
         if self._passing is not None:
             self._passing.cancel()
             self._passing = None
         arrived = self._clock.now()
         judged: list[Frame] = []
         events: list[Event] = []
-        for one in self._gatherer.take():
-            frame = self._judge.judge(one.frame, arrived)
-            marked = (one.carried, self._samples), (self._judge.repeated, self._repeats), (doubts(frame), self._suspect)
-            for marks, counts in marked:
-                if marks is not None:
-                    counts += np.bincount(one.by, weights=marks, minlength=len(counts))
-            judged.append(frame)
-            events += [self._said(event, one) for event in self._detector.see(frame)]
+        faults: list[Exception] = []
+        for one in self._sums.add(self._gatherer.take(), arrived):
+            try:
+                judged.append(self._judged(one, arrived))
+                events += [self._said(event, one) for event in self._detector.see(judged[-1], arrived)]
+            except Exception as error:  # noqa: BLE001 - kept, and raised below
+                faults.append(error)
         if judged:
             self._publish(judged)
         if events:
             self._note(events)
+        if faults:
+            raise ExceptionGroup("frames broke", faults)
+
+    def _judged(self, one: Gathered, arrived: datetime) -> Frame:
+        """``one`` judged, and counted for those who said it."""
+        frame = self._judge.judge(one.frame, arrived)
+        marked = (one.carried, self._samples), (self._judge.repeated, self._repeats), (doubts(frame), self._suspect)
+        for marks, counts in marked:
+            if marks is not None:
+                counts += np.bincount(one.by, weights=marks, minlength=len(counts))
+        return frame
 
     def _pass_on_later(self) -> None:
         self._passing = None
@@ -245,8 +258,8 @@ class Collector:
         if self._up[i] == 0:
             log.info("source %s answers again", name)
         self._up[i] = 1
-        many = self._manifold[i]
-        if many is not None and (troubles := many.troubles):  # up, but not all of it
+        parts = self._troubled[i]
+        if parts is not None and (troubles := parts.troubles):  # up, but not all of it
             self.reasons[name] = f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}"
         else:
             self.reasons.pop(name, None)

@@ -6,6 +6,7 @@ an event too, for it happened while nobody looked, unless the last start's event
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from twin.event import Event, Severity
 from twin.frame import Floats, Frame, Origin, Quality
 from twin.site import Bools, Site
 
+SET_BACK = timedelta(seconds=5)  # what stands so far beyond now was seen before our own clock was set back
 _XIDS = Path(__file__).with_name("xids.csv")
 
 
@@ -136,26 +138,27 @@ class Detector:
         # the newest code of each asset and family; what a restart finds still so is not told again
         self._told = {(event.asset, event.family): event.code for event in past}
 
-    def see(self, frame: Frame) -> list[Event]:
-        """The events in ``frame``; none in one that is older than what was seen, in forecasts and in bad values."""
+    def see(self, frame: Frame, now: datetime) -> list[Event]:
+        """The events in ``frame``; none in one that is older than what was seen, in forecasts and in bad values. What was
+        seen beyond ``now``, before our clock was set back, makes nothing older."""
         if frame.origin is not Origin.MEASURED:
             return []
         found: dict[tuple[int, str], Event] = {}  # two metrics may tell of one thing: the first of a family counts
         for name, column in frame.values.items():
             watch = _WATCHED.get((frame.kind, name))
             if watch is not None:
-                for row, said in self._look(frame, name, column, watch):
+                for row, said in self._look(frame, name, column, watch, (now + SET_BACK).timestamp()):
                     found.setdefault((row, said.family), said)
         return list(found.values())
 
-    def _look(self, frame: Frame, name: str, column: Floats, watch: _Watch) -> list[tuple[int, Event]]:
+    def _look(self, frame: Frame, name: str, column: Floats, watch: _Watch, latest_s: float) -> list[tuple[int, Event]]:
         key = (frame.kind, name)
         if key not in self._was:
             n = self._site.count(frame.kind)
             self._was[key] = np.full(n, np.nan), np.full(n, -np.inf)
         value, time_s = self._was[key]
         rows = frame.rows
-        take = ~np.isnan(column) & (frame.time_s > time_s[rows])
+        take = ~np.isnan(column) & ((frame.time_s > time_s[rows]) | (time_s[rows] > latest_s))
         if name in frame.quality:
             take &= frame.quality[name] < Quality.BAD
         was = value[rows]

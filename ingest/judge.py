@@ -72,7 +72,7 @@ class Judge:
         if frame.origin is Origin.MEASURED and len(frame.rows):
             # as of now where its clock runs ahead: what it claims must not stand above what follows
             time_s = now.timestamp() if frame.time > now + SKEW_LIMIT else frame.time_s
-            self._compare(frame, table, limits, marks, time_s)
+            self._compare(frame, table, limits, marks, time_s, now)
             self._balance(frame, marks)
         return _marked(frame, now, table, limits, marks)
 
@@ -85,13 +85,17 @@ class Judge:
             found = self._limits[key] = _limits(frame.kind, key[1:])
         return found
 
-    def _compare(self, frame: Frame, table: Floats, limits: _Limits, marks: Bytes, time_s: float) -> None:
-        """Against what was read before ``time_s``; then remember it. What comes late is not compared."""
+    def _compare(self, frame: Frame, table: Floats, limits: _Limits, marks: Bytes, time_s: float, now: datetime) -> None:
+        """Against what was read before ``time_s``; then remember it, but for what cannot be. What comes late is not compared;
+        what was read beyond ``now``, before our clock was set back, counts as never read."""
         memory = self._memory.get(frame.kind)
         if memory is None:
             memory = self._memory[frame.kind] = _Memory(frame.kind, self._site.count(frame.kind))
         at = limits.columns[:, None], frame.rows
         was, was_s = memory.value[at], memory.time_s[at]
+        beyond = was_s > (now + SKEW_LIMIT).timestamp()
+        if beyond.any():
+            was, was_s = np.where(beyond, np.nan, was), np.where(beyond, -np.inf, was_s)
         gone_s = time_s - was_s
         same = table == was
         again = gone_s == 0
@@ -102,10 +106,10 @@ class Judge:
             step = np.where(limits.rising, table - was, np.abs(table - was))
             jumps = (step > limits.jump + limits.jump_per_s * gone_s) & (gone_s > 0)
             other = again & ~same & ~np.isnan(table) & ~np.isnan(was)
+            newer = (gone_s >= 0) & (table >= limits.low) & (table <= limits.high)
         since_s = np.where(same, memory.since_s[at], time_s)
         stuck = (time_s - since_s > limits.stuck_s) & (table != 0)
         marks[jumps | other | stuck] = Quality.SUSPECT
-        newer = (gone_s >= 0) & ~np.isnan(table)
         memory.value[at] = np.where(newer, table, was)
         memory.time_s[at] = np.where(newer, time_s, was_s)
         memory.since_s[at] = np.where(newer, since_s, memory.since_s[at])

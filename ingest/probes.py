@@ -56,11 +56,11 @@ async def _prometheus(host: str, port: int, given: Given) -> Answer:
     session = new_session(10.0)
     try:
         page = await fetch(session, URL(f"http://{_at(host, port)}/metrics"), {}, given.timeout_s, MAX_PAGE_BYTES)
+        names = set(_NAME.findall(page.text))
     except SourceError:
         return None
     finally:
         await session.close()
-    names = set(_NAME.findall(page.text))
     best = best_mapping(names)
     if best is None:
         return None
@@ -125,6 +125,9 @@ async def _snmp(host: str, port: int, given: Given) -> Answer:
     return {"mapping": found[0], **more}, found[1], text_of(said["descr"])[:100]
 
 
+_FIT_MODBUS = "its kind is a guess; write its registers into yours.toml (mapping cdu is a pattern), then allow orders"
+
+
 async def _modbus(host: str, port: int, given: Given) -> Answer:
     client = library("pymodbus.client", "discover").AsyncModbusTcpClient(
         host, port=port, timeout=given.timeout_s, retries=0, reconnect_delay=0
@@ -134,10 +137,12 @@ async def _modbus(host: str, port: int, given: Given) -> Answer:
         if not await client.connect():
             return None
         said = await client.read_device_information(device_id=1)
+        # nobody says what its registers are: whoever writes that down allows orders too
+        options: dict[str, object] = {"mapping": "yours.toml", "orders": False}
         if said.isError():  # it speaks Modbus, and will not say who it is
-            return {"mapping": "cdu"}, "cdu", f"Modbus unit 1 answers ({said}); copy mapping cdu and fit it"
+            return options, "cdu", f"Modbus unit 1 answers ({said}); {_FIT_MODBUS}"
         words = [value.decode("utf-8", "replace") for value in said.information.values() if isinstance(value, bytes)]
-        return {"mapping": "cdu"}, "cdu", f"{' '.join(words)}; copy mapping cdu and fit it"
+        return options, "cdu", f"{' '.join(words)}; {_FIT_MODBUS}"
     except (errors, OSError, TimeoutError):
         return None
     finally:
@@ -203,8 +208,8 @@ async def _bacnet(host: str, port: int, given: Given) -> Answer:
         return None
     finally:
         await reach.close()
-    says = f"BACnet device, model {read.values[0] or '?'}; copy mapping air_handler and fit it"
-    return {"mapping": "air_handler", "bind": given.bacnet_bind}, "crah", says
+    says = f"BACnet device, model {read.values[0] or '?'}; copy mapping air_handler and fit it, then allow orders"
+    return {"mapping": "air_handler", "bind": given.bacnet_bind, "orders": False}, "crah", says
 
 
 async def _slurm(host: str, port: int, given: Given) -> Answer:
@@ -246,13 +251,14 @@ async def _kubernetes(host: str, port: int, given: Given) -> Answer:
 
 
 def _safely(ask: Callable[[str, int, Given], Awaitable[Answer]]) -> Callable[[str, int, Given], Awaitable[Answer]]:
-    """A library that is not installed finds nothing, and hurts no other probe; nor does one that takes too long."""
+    """A library that is not installed finds nothing, and hurts no other probe; nor does one that takes too long, or an answer
+    that cannot be read."""
 
     async def asked(host: str, port: int, given: Given) -> Answer:
         try:
             async with asyncio.timeout(4 * given.timeout_s):
                 return await ask(host, port, given)
-        except (ConfigError, TimeoutError):
+        except (ConfigError, SourceError, TimeoutError):
             return None
 
     return asked

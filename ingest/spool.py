@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ingest.spool_log import Span, SpoolLog
+from ingest.stores.errors import LeftOut
 from twin.errors import SourceError
 from twin.frame import Frame
 
@@ -70,7 +71,7 @@ class Spool:
     @property
     def behind(self) -> int:
         """Of those, the values that wait on disk alone."""
-        return sum(span.samples for span in self._behind)
+        return sum(span.samples for span in self._behind.copy())  # which another thread may change meanwhile
 
     def put(self, frames: Sequence[Frame]) -> None:
         """Keep ``frames``: on return they outlive this process, where there is a disk that takes them."""
@@ -125,6 +126,10 @@ class Spool:
         """Whether the store takes ``frames``."""
         try:
             self._append(frames)
+        except LeftOut as error:
+            log.error("%s", error)
+            self._drop(error.samples)
+            self.stored -= error.samples
         except SourceError as error:
             if not self.failing:
                 log.error("the store refuses; what is measured waits %s: %s", "on disk" if self._disk else "in memory", error)
@@ -145,8 +150,11 @@ class Spool:
             return False
         with self._lock:
             now = self._behind.popleft()  # it may have grown meanwhile
+            rest = max(0, now.samples - done.samples)
             if done.end < now.end:
-                self._behind.appendleft(Span(done.end, now.end, now.samples - done.samples))
+                self._behind.appendleft(Span(done.end, now.end, rest))
+            elif rest:
+                self._drop(rest)  # what a failing disk made unreadable
         self.stored += done.samples
         return True
 
@@ -216,7 +224,7 @@ class Spool:
 
     def _drop(self, samples: int) -> None:
         if not self.dropped:
-            log.error("values are lost: the store has refused them for too long; see spool_dropped_count")
+            log.error("values are lost; see spool_dropped_count")
         self.dropped += samples
 
     def _wait(self, span: Span) -> None:

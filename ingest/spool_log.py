@@ -6,12 +6,13 @@ tables may be edited before it is read. What a killed process had handed to the 
 machine too.
 """
 
+import errno
 import json
+import logging
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +23,14 @@ import zstandard
 from twin.errors import ConfigError, Problem
 from twin.frame import Bytes, Floats, Frame, Ints, Origin
 from twin.site import Site
+from twin.times import micros, moment
+
+log = logging.getLogger(__name__)
 
 FILE_BYTES = 16 * 2**20  # of one file, before it is packed
 MAX_RECORD_BYTES = 256 * 2**20
 _HEAD = struct.Struct("<IIII")  # length, checksum, type, values
 _SHAPE, _ROWS, _BATCH = 1, 2, 3
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = -(2**62)
 
 
@@ -59,6 +62,7 @@ class SpoolLog:
         self._fd = -1
         self._base = 0
         self._open_file: tuple[int, _Reader] | None = None
+        self._begun = True  # a file that the folder may not have for good yet
         bases = self.bases()
         self.end = 0
         if bases:
@@ -87,8 +91,7 @@ class SpoolLog:
             while done < len(data):
                 done += os.write(self._fd, data[done:] if done else data)
         except OSError:
-            os.ftruncate(self._fd, start - self._base)  # half a record is none
-            self._forget_names()
+            self._cut(start)
             raise
         self.end = start + len(data)
         return Span(start, self.end, samples)
@@ -97,6 +100,9 @@ class SpoolLog:
         """Let what was written outlive the machine."""
         if self._fd >= 0:
             os.fdatasync(self._fd)
+        if self._begun:
+            _sync(self.folder)
+            self._begun = False
 
     def read(self, span: Span, max_samples: int) -> tuple[list[Frame], Span]:
         """Whole records from the start of ``span`` on, until ``max_samples`` are reached; and the span that they were. What a
@@ -145,7 +151,9 @@ class SpoolLog:
                 packed = plain.with_suffix(".zst")
                 half = plain.with_suffix(".tmp")
                 half.write_bytes(zstandard.ZstdCompressor(level=1, write_checksum=True).compress(plain.read_bytes()))
+                _sync(half)  # a power cut leaves the one or the other, never a name without what it names
                 half.rename(packed)
+                _sync(self.folder)
                 plain.unlink()
 
     def close(self) -> None:
@@ -160,8 +168,16 @@ class SpoolLog:
     def _begin_file(self) -> None:
         self.close()
         fd = os.open(self._path(self.end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._fd, self._base = fd, self.end
+        self._fd, self._base, self._begun = fd, self.end, True
         self._forget_names()
+
+    def _cut(self, start: int) -> None:
+        """Half a record is none; where the disk does not let go of it either, the next one begins a file of its own."""
+        self._forget_names()
+        try:
+            os.ftruncate(self._fd, start - self._base)
+        except OSError:
+            self.close()
 
     def _forget_names(self) -> None:
         self._shapes: dict[_Shape, int] = {}
@@ -174,18 +190,30 @@ class SpoolLog:
             self._path(base).with_suffix(suffix).unlink(missing_ok=True)
 
     def _whole_bytes(self, base: int) -> int:
-        """Bytes of a file up to the first record that is not whole: what a killed process left half is cut off."""
-        reader = _Reader(self._data(base), base, self._site)
-        plain = self._path(base)
+        """Bytes of a file up to the first record that is not whole: what a killed process left half is cut off. Of one that
+        cannot be read: more than it can have had, for a number must never be given twice."""
+        data, plain = self._data(base), self._path(base)
+        if data is None:
+            return 2 * MAX_RECORD_BYTES
+        reader = _Reader(data, base, self._site)
         if plain.exists():
             os.truncate(plain, reader.end - base)
         return reader.end - base
 
-    def _data(self, base: int) -> bytes:
+    def _data(self, base: int) -> bytes | None:
+        """What a file says; None where a failing disk made it unreadable."""
         plain = self._path(base)
-        if plain.exists():
-            return plain.read_bytes()
-        return zstandard.ZstdDecompressor().decompress(plain.with_suffix(".zst").read_bytes())
+        try:
+            if plain.exists():
+                return plain.read_bytes()
+            return zstandard.ZstdDecompressor().decompress(plain.with_suffix(".zst").read_bytes())
+        except zstandard.ZstdError as error:
+            log.error("%s cannot be read (%s); what waits in it is lost", plain.with_suffix(".zst"), error)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            log.error("%s cannot be read (%s); what waits in it is lost", plain, error.strerror)
+        return None
 
     def _reader(self, at: int) -> "_Reader | None":
         bases = [base for base in self.bases() if base <= at]
@@ -193,7 +221,7 @@ class SpoolLog:
             return None
         base = bases[-1]
         if self._open_file is None or self._open_file[0] != base or self._open_file[1].end <= at:
-            self._open_file = (base, _Reader(self._data(base), base, self._site))
+            self._open_file = (base, _Reader(self._data(base) or b"", base, self._site))
         return self._open_file[1] if at < self._open_file[1].end else None
 
     def _packed(self, frames: Sequence[Frame], names: list[bytes]) -> tuple[bytes, int]:
@@ -214,8 +242,8 @@ class SpoolLog:
                 here = self._site.of_kind(frame.kind)
                 ids = [self._site.ids[int(here[row])] for row in frame.rows]
                 names.append(_record(_ROWS, json.dumps([self._rows[key], ids]).encode()))
-            issued = _NEVER if frame.issued is None else _micros(frame.issued)
-            heads[i] = (self._shapes[shape], self._rows[key], _micros(frame.time), issued)
+            issued = _NEVER if frame.issued is None else micros(frame.issued)
+            heads[i] = (self._shapes[shape], self._rows[key], micros(frame.time), issued)
             if metrics:
                 columns.append(np.concatenate(list(frame.values.values()), dtype=np.float64).tobytes())
             columns.extend(np.ascontiguousarray(frame.quality[name], dtype=np.uint8).tobytes() for name in graded)
@@ -285,7 +313,7 @@ class _Reader:
                 values = {name: column[take] for name, column in values.items()}
                 quality = {name: column[take] for name, column in quality.items()}
             if len(rows):
-                when, made = _moment(time), None if issued == _NEVER else _moment(issued)
+                when, made = moment(time), None if issued == _NEVER else moment(issued)
                 origin = Origin(shape.origin)
                 yield Frame(shape.kind, when, rows, values, origin, shape.source, shape.band, quality, made)
 
@@ -310,16 +338,17 @@ def _records(data: bytes) -> Iterator[tuple[int, int, int, int]]:
             yield place, length, kind, samples
 
 
+def _sync(path: Path) -> None:
+    """Let a file, or which files a folder has, outlive the machine."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _record(kind: int, payload: bytes, samples: int = 0) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload), kind, samples) + payload
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def open_log(folder: Path, site: Site) -> SpoolLog:

@@ -80,9 +80,9 @@ def _no_password() -> str:
 
 
 def new_session(every_s: float, tls: Tls | None = None, connections: int = 2) -> aiohttp.ClientSession:
-    """A session that keeps at most ``connections`` open from one poll to the next, two to one server; made on a running
-    event loop, closed by its owner. It takes no proxy or password from the environment. ``SourceError`` where a file of
-    ``tls`` cannot be read."""
+    """A session that keeps at most ``connections`` (0: any number) open from one poll to the next, two to one server; made on
+    a running event loop, closed by its owner. It takes no proxy or password from the environment. ``SourceError`` where a
+    file of ``tls`` cannot be read."""
     context = (tls or Tls()).context()
     connector = aiohttp.TCPConnector(
         limit=connections, limit_per_host=2, ssl=context, keepalive_timeout=2 * every_s + CONNECT_TIMEOUT_S

@@ -19,6 +19,7 @@ from twin.state import State
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 SETPOINT, SPEED, LIMIT = "supply_temp_setpoint_c", "pump_speed_frac", "chillers_limit_count"
+FAN_LIMIT = "fan_limit_frac"
 RISE_K, PUMP_FRAC = 8.0, 0.03  # of coolant over racks, and of CDU pumps that turn faster than they need
 
 
@@ -27,7 +28,7 @@ def hall(chain: bool = True, gpus: int = 8, chillers: int = 1) -> Site:
     names = ["ch", *(f"ch{i}" for i in range(2, chillers + 1))]
     assets = ["id=h1 kind=hall", "id=ct kind=tower", "id=pl kind=loop", "id=pp kind=pump parent=pl"]
     assets += [f"id={name} kind=chiller" + " rated_w=2500" * (chillers > 1) for name in names]
-    links = [f"from={name} to=pl relation=cools" for name in names]
+    links = [f"from={one} to={other} relation=cools" for name in names for one, other in ((name, "pl"), ("ct", name))]
     for n in ("1", "2"):
         assets += [f"id=r{n} kind=rack parent=h1", f"id=c{n} kind=cdu parent=h1", f"id=n{n} kind=node parent=r{n}"]
         assets += [f"id=n{n}g{g} kind=gpu parent=n{n} rated_w=700" for g in range(gpus)]
@@ -206,6 +207,7 @@ class MemoryStore:
 
 
 __all__ = [
+    "FAN_LIMIT",
     "LIMIT",
     "NOW",
     "PUMP_FRAC",

@@ -22,6 +22,7 @@ class Mockup(Serving):
                 for path in Path(where).rglob("index.json")
             }
         self.user, self.sessions, self.requests, self.full = user, {}, [], 0
+        self.broken = set()  # paths that are answered with 500
         self.events = asyncio.Queue()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -37,6 +38,8 @@ class Mockup(Serving):
         if request.method == "DELETE":
             del self.sessions[request.headers["X-Auth-Token"]]
             return web.Response(status=204)
+        if path in self.broken:
+            return web.json_response({"error": {"message": "internal error"}}, status=500)
         if path == "/sse":
             return await self._stream(request)
         if path not in self.bodies:

@@ -49,6 +49,8 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     assert "2 values every 2 s (1/s), 2 series belong to nothing known: mystery, DCGM_FI_DEV_GPU_TEMP" in str(one["says"])
     assert (rows["dead"]["ok"], "no connection" in str(rows["dead"]["says"])) == (False, True)
     assert "of 1 of 2 targets" in str(rows["many"]["says"])
+    assert (rows["g0"]["what"], rows["g0"]["ok"]) == ("twice", True)
+    assert "is told by one and by many; both are kept and the newest is shown" in str(rows["g0"]["says"])
     (target,) = [row for name, row in rows.items() if name.startswith("many: ")]
     assert (target["what"], target["ok"]) == ("target", False)
     assert (rows["push"]["ok"], "takes what is pushed" in str(rows["push"]["says"])) == (True, True)
@@ -58,3 +60,9 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     rows = await rows_of(tmp_path / "next", pushed)
     assert (rows["push"]["ok"], "cannot be read" in str(rows["push"]["says"])) == (False, True)
     assert "s3cret" not in json.dumps(list(rows.values()))
+
+
+async def test_a_tariff_that_has_ended_is_named(tmp_path: Path) -> None:
+    rows = await rows_of(tmp_path, '[energy]\ntariff = "national-2021"\n')
+    (row,) = [row for row in rows.values() if row["what"] == "tariff"]
+    assert (row["ok"], "ended on 2026-02-28" in str(row["says"])) == (False, True)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from processes import get_json, until
 from servers import data_folder, needs, victoria_metrics
 from small import small_site
@@ -73,6 +74,10 @@ def test_parts_have_names_that_the_site_knows() -> None:
         read_roles("ingest,all")
 
 
+def _message(head: bytes) -> bytes:
+    return zstandard.compress(len(head).to_bytes(4, "little") + head)
+
+
 def test_frames_cross_the_broker_as_they_are_and_only_within_one_site() -> None:
     site = small_site()
     frames = [
@@ -84,7 +89,10 @@ def test_frames_cross_the_broker_as_they_are_and_only_within_one_site() -> None:
     assert all(same(one, other) for one, other in zip(frames, Codec(site).unpack(message), strict=True))
     with pytest.raises(SourceError, match="another site"):
         Codec(shuffled_site(1)).unpack(message)
-    for spoilt in (b"", b"rubbish", message[:-3], message[:20] + b"x" + message[21:]):
+    codec = Codec(site)
+    far = [["gpu", 10**30, 0, [], [], "measured", "", "", None]]
+    odd = [_message(json.dumps([codec._mark, far]).encode()), _message(b"[" * 200_000)]
+    for spoilt in (b"", b"rubbish", message[:-3], message[:20] + b"x" + message[21:], *odd):
         with pytest.raises(SourceError):
             Codec(site).unpack(spoilt)
 

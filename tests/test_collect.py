@@ -11,6 +11,7 @@ from small import small_site
 
 from ingest.collect import Collector
 from ingest.judge import judge
+from ingest.patience import MAX_AT_ONCE
 from ingest.spool import Spool
 from twin.errors import SourceError
 from twin.frame import Frame, Quality, frame_of
@@ -27,6 +28,7 @@ class Scripted:
 
     def __init__(self, name: str, *script: object, every_s: float = 1.0) -> None:
         self.name, self.every_s, self._script, self.closed = name, every_s, list(script), False
+        self.read = asyncio.Event()
 
     async def poll(self, now: datetime) -> Sequence[Frame]:
         act = self._script.pop(0) if self._script else "ok"
@@ -34,6 +36,7 @@ class Scripted:
             raise act
         if act == "hang":
             await asyncio.Event().wait()
+        self.read.set()
         return [frame_of("weather", now, 0, wet_bulb_c=20.0)]
 
     async def close(self) -> None:
@@ -41,7 +44,7 @@ class Scripted:
 
 
 def _collector(*sources: Scripted) -> tuple[Collector, State, VirtualClock]:
-    site = small_site()
+    site = small_site(*(f"id={source.name} kind=source" for source in sources if source.name not in ("s1", "s2")))
     state, clock = State(site), VirtualClock(START)
 
     def publish(frames: Sequence[Frame]) -> None:
@@ -83,6 +86,40 @@ async def test_a_source_that_hangs_ends_within_its_time_and_does_not_hold_the_ot
     assert state.one("weather", "wet_bulb_c", clock.now()) == 20
     await collector.drain()
     assert "no answer within 0.05 s" in collector.reasons["s1"]
+
+
+@pytest.mark.parametrize("before", [SourceError("nobody there"), "ok"])
+async def test_more_that_hang_than_are_asked_at_once_hold_up_none_that_answers(
+    before: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endpoints that were dead before wait for each other alone; those of a row that loses its power just now wait a moment."""
+    monkeypatch.setattr("ingest.patience.HOLD_S", 0.01)
+    dead = [Scripted(f"d{i}", before, "hang", "hang") for i in range(MAX_AT_ONCE + 50)]
+    live = Scripted("s1")
+    collector, _, clock = _collector(*dead, live)
+    for second in range(3):
+        clock.time = START + timedelta(seconds=second)
+        await collector.tick(clock.time)
+        async with asyncio.timeout(5):
+            await live.read.wait()
+        live.read.clear()
+        if second == 0:
+            await collector.drain()
+    await collector.close()
+
+
+async def test_a_frame_that_breaks_us_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.collect.FEW", 0)
+
+    class Odd(Scripted):
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            return [frame_of("rack", now, 0, unheard_of_w=1.0)]
+
+    collector, state, clock = _collector(Odd("s1"), Scripted("s2"))
+    await collector.tick(clock.now())
+    with pytest.raises(ExceptionGroup, match="frames broke"):
+        await collector.drain()
+    assert state.one("weather", "wet_bulb_c", clock.now()) == 20
 
 
 async def test_time_in_which_we_were_held_up_ourselves_is_not_the_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +236,8 @@ async def test_closing_ends_polls_under_way_and_closes_every_source() -> None:
 
 async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.collect.FEW", 2)
-    monkeypatch.setattr("ingest.collect.GATHER_S", 0.01)
+    monkeypatch.setattr("ingest.collect.GATHER_S", 0.5)
+    passed_on = asyncio.Event()
     site = small_site(*(f"id=t{i} kind=source" for i in range(16)))
 
     class One(Scripted):
@@ -215,6 +253,8 @@ async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatc
 
     def publish(frames: Sequence[Frame]) -> None:
         published.extend(frame for frame in frames if frame.kind == "gpu")
+        if published:
+            passed_on.set()
         for frame in frames:
             state.absorb(frame, clock.now())
 
@@ -223,7 +263,7 @@ async def test_the_frames_of_many_sources_become_few_and_lose_nothing(monkeypatc
     for _ in range(3):
         await asyncio.sleep(0)
     assert published == [], "they wait for each other"
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(passed_on.wait(), 10)
     assert [len(frame.rows) for frame in published] == [15, 1], "two sources spoke of one GPU"
     assert state.column("gpu", "power_w", clock.now())[:15].tolist() == [100.0 + i for i in range(15)]
     clock.time += timedelta(seconds=1)

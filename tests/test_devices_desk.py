@@ -4,7 +4,7 @@ is deaf."""
 from datetime import timedelta
 
 from devices import opened
-from energy_house import LIMIT, NOW, SETPOINT, MemoryRecords, a_plan
+from energy_house import FAN_LIMIT, LIMIT, NOW, SETPOINT, MemoryRecords, a_plan
 from test_energy_act import GOOD, LATE, SITE, Plant, state, yes
 from test_source_modbus import CDU, device, floats, server
 
@@ -79,4 +79,39 @@ async def test_how_many_chillers_may_run_is_ordered_over_modbus_read_back_and_gi
             assert (await desk.decide(wrong, yes(wrong), Mode.AUTO, state, LATE)).stage is Stage.FAILED
         finally:
             for source in one.sources:
+                await source.close()
+
+
+async def test_how_fast_a_fan_may_turn_is_ordered_over_modbus_read_back_and_given_back():
+    """A tower's drive by the pattern in ``ingest/mappings/modbus/cooling_tower.toml``; one that takes another value failed."""
+    words = {"input": {0: 243, 1: 12, 2: 1000}, "holding": {0: 1000}}
+
+    async def lazy(function, start, address, count, registers, values):
+        if values is not None:
+            values[0] = 870
+
+    async with server(device(words)) as port, server(device(words, action=lazy)) as other:
+        one = opened("modbus", SITE, targets={f"127.0.0.1:{port}": "ct"}, mapping="cooling_tower")
+        mute = opened("modbus", SITE, targets={f"127.0.0.1:{other}": "ct"}, mapping="cooling_tower")
+        desk = Desk(SITE, MemoryRecords(), one.actuators, NOW)
+        state = State(SITE)
+
+        async def read(now):
+            (frame,) = await one.sources[0].poll(now)
+            state.absorb(frame, now)
+            return [round(float(frame.values[name][0]), 3) for name in (FAN_LIMIT, "fan_speed_frac", "power_w")]
+
+        try:
+            assert await read(NOW) == [1.0, 1.0, 1200.0]
+            plan = a_plan(("ct", 0.85), metric=FAN_LIMIT)
+            assert (await desk.decide(plan, yes(plan), Mode.AUTO, state, NOW)).stage is Stage.DONE
+            assert (await read(LATE))[0] == 0.85
+            await desk.revert_due(state, LATE)
+            assert (await read(LATE + timedelta(seconds=1)))[0] == 1.0
+            low = a_plan(("ct", 0.45), metric=FAN_LIMIT, key="p2", now=LATE)
+            assert (await desk.decide(low, yes(low), Mode.AUTO, state, LATE)).stage is Stage.FAILED
+            dumb = Desk(SITE, MemoryRecords(), mute.actuators, NOW)
+            assert (await dumb.decide(plan, yes(plan), Mode.AUTO, state, LATE)).stage is Stage.FAILED
+        finally:
+            for source in (*one.sources, *mute.sources):
                 await source.close()

@@ -76,7 +76,7 @@ async def test_each_protocol_is_found_where_it_is_and_nothing_else_is_touched(tm
         "redfish": ("standard", "cdu"),
         "prometheus": ("dcgm", ""),
         "snmp": ("if_mib", "switch"),
-        "modbus": ("cdu", "cdu"),
+        "modbus": ("yours.toml", "cdu"),
         "mqtt": ("bms", ""),
         "gnmi": ("openconfig", "switch"),
         "kubernetes": (None, "queue"),
@@ -84,7 +84,21 @@ async def test_each_protocol_is_found_where_it_is_and_nothing_else_is_touched(tm
     assert {one.target for one in found.found if one.type == "redfish"} == {f"http://127.0.0.1:{ports['redfish']}"}
     sources = {str(one["type"]): one for one in found.sources}
     assert sources["redfish"]["targets"] == {f"http://127.0.0.1:{ports['redfish']}": "node"}  # the site's asset at that address
+    assert sources["modbus"]["orders"] is False  # nobody knows what its registers are
     assert sources["kubernetes"]["url"] == f"http://127.0.0.1:{ports['kubernetes']}"
+
+
+async def test_an_answer_that_cannot_be_read_ends_no_discovery():
+    page = web.Application()
+
+    async def metrics(request):
+        return web.Response(body=b"name\xff\xfe 1\n", content_type="text/plain")
+
+    page.router.add_get("/metrics", metrics)
+    async with TestServer(page, host="127.0.0.1") as odd:
+        place = f"127.0.0.1:{odd.port}"
+        found = await discover([place], Given(only=("prometheus",), timeout_s=1.5), None, quiet)
+    assert found.silent == [place]
 
 
 def test_addresses_are_spelt_out_bounded_and_refused_all_at_once():

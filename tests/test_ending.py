@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from processes import get_json, until
 from small import small_site
 
-from ingest.broker import Address, Broker
+from ingest.broker import Address, Broker, Codec
 from ingest.spool import Spool
 from ingest.spool_log import open_log
-from twin.frame import Frame
+from twin.frame import Frame, frame_of
 from ui.app import TASK_NAMES
 from ui.benches.demo import free_port
 from ui.config import load_config, site_of
@@ -257,3 +259,38 @@ async def test_a_broker_to_which_nothing_can_be_said_is_connected_anew(monkeypat
         await asyncio.sleep(0.01)
     await broker.close()
     assert broker.sent >= 1
+
+
+async def test_a_fault_of_ours_leaves_no_process_deaf_and_is_raised_by_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    site, took = small_site(), asyncio.Event()
+    made: list[Client] = []
+
+    class Telling(Client):
+        async def __aenter__(self) -> "Client":
+            made.append(self)
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+        async def __anext__(self) -> Any:
+            if len(made) > 2:
+                await asyncio.Event().wait()
+            payload = Codec(site).pack([frame_of("grid", datetime(2026, 11, 25, tzinfo=UTC), 0, price_per_mwh=5.0)])
+            return SimpleNamespace(topic=SimpleNamespace(value="of another"), payload=payload)
+
+    def take(frames: object) -> None:
+        if len(made) == 1:
+            raise ZeroDivisionError("planted")
+        took.set()
+        raise Broken
+
+    monkeypatch.setattr("ingest.broker.AGAIN_S", 0.0)
+    broker = Broker(Address("127.0.0.1"), site, "x", take)
+    monkeypatch.setattr(broker._mqtt, "Client", Telling)
+    monkeypatch.setattr(broker._mqtt, "MqttError", Broken)
+    await broker.start()
+    await asyncio.wait_for(took.wait(), PATIENCE_S)
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        broker.look()
+    broker.look()
+    await broker.close()

@@ -267,6 +267,19 @@ async def test_the_audit_says_why_a_setpoint_went_back() -> None:
     assert reasons(records, Stage.REVERTED) == [("c1", said), ("c2", said)]
 
 
+async def test_a_device_that_went_back_by_itself_at_the_end_is_no_persons_hand() -> None:
+    plant, records = Plant(), MemoryRecords()
+    d = desk(plant, records)
+    await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    plant.values = {"c1": 30.0, "c2": 28.0}
+    outcomes = await d.revert_due(state(plant, LATE), LATE)
+    assert {outcome.stage for outcome in outcomes} == {Stage.REVERTED, Stage.LEFT}
+    assert reasons(records, Stage.REVERTED) == [("c1", "Its time is over")]
+    assert [asset for asset, _ in reasons(records, Stage.LEFT)] == ["c2"]
+    assert plant.values == {"c1": 30.0, "c2": 28.0}
+    assert d.in_force == ()
+
+
 async def test_a_setpoint_that_is_taken_back_in_steps_goes_on_after_a_restart_and_knows_why() -> None:
     plant, records, why = Plant(), MemoryRecords(), Message("Water is {over_k:.1f} K too warm", {"over_k": 2.0})
     d = desk(plant, records)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from energy_house import LIMIT, NOW, SETPOINT, Physics, a_plan, hall, read
+from energy_house import FAN_LIMIT, LIMIT, NOW, SETPOINT, Physics, a_plan, hall, read
 from small import rows
 
 from analytics.alerts import Alert, Phase, Severity
@@ -17,6 +17,7 @@ from energy.reach import cooled_share
 from twin.frame import Frame, frame_of
 from twin.load import build_site
 from twin.message import Message
+from twin.site import Site
 from twin.state import State
 
 SITE = hall()
@@ -24,6 +25,7 @@ STATE = read(SITE, Physics(), 24.0, 30.0)
 GOOD = a_plan(("c1", 31.0), ("c2", 30.5))
 STAGED = hall(chillers=3)
 REST = a_plan(("pl", 2.0), metric=LIMIT)
+SLOW = a_plan(("ct", 0.8), metric=FAN_LIMIT)
 
 
 def said(plan: Plan = GOOD, state: State = STATE, alerts: Sequence[Alert] = (), **more: Any) -> list[str]:
@@ -35,17 +37,23 @@ def said(plan: Plan = GOOD, state: State = STATE, alerts: Sequence[Alert] = (), 
     return [refusal.rule for refusal in verdict.refusals]
 
 
-def staged(power_w: float = 3000.0, over_k: float = 0.2) -> State:
-    """Three chillers on one loop, of which three may run; ``power_w`` of all, evenly, at 2,500 W of rating each."""
+def staged(power_w: float = 3000.0, over_k: float = 0.2, fan: float = 0.9) -> State:
+    """Three chillers on one loop, of which three may run; ``power_w`` of all, evenly, at 2,500 W of rating each; a tower whose
+    fan may turn at 0.9 at most."""
     state = read(STAGED, Physics(), 24.0, 30.0, NOW - timedelta(seconds=2))
     state.absorb(Frame("chiller", NOW, STAGED.all_rows("chiller"), {"power_w": np.full(3, power_w / 3)}), NOW)
     loop = {LIMIT: 3.0, "supply_temp_c": 24.0 + over_k, SETPOINT: 24.0}
     state.absorb(frame_of("loop", NOW, 0, **loop), NOW)
+    state.absorb(frame_of("tower", NOW, 0, fan_limit_frac=0.9, fan_speed_frac=fan), NOW)
     return state
 
 
 def alert(asset: str, severity: Severity = Severity.WARNING, phase: Phase = Phase.FIRING) -> Alert:
-    kind = SITE.kind(asset)
+    return alert_at(SITE, asset, severity, phase)
+
+
+def alert_at(site: Site, asset: str, severity: Severity = Severity.WARNING, phase: Phase = Phase.FIRING) -> Alert:
+    kind = site.kind(asset)
     return Alert("hot", kind, asset, "temp_c", severity, phase, 90.0, 85.0, Message("hot"), "", NOW, NOW, None)
 
 
@@ -73,6 +81,7 @@ def test_every_rule_refuses_its_own_fault() -> None:
         "dwell": said(history=(Done("c2", SETPOINT, NOW - timedelta(seconds=1799)),)),
         "chiller_dwell": said(REST, staged(), history=(Done("pl", LIMIT, NOW - timedelta(seconds=5399)),)),
         "chillers": said(a_plan(("pl", 0.0), metric=LIMIT), staged()),
+        "fans": said(a_plan(("ct", 0.7), metric=FAN_LIMIT), staged()),
         "rate": said(history=[Done(f"x{i}", SETPOINT, NOW - timedelta(minutes=59)) for i in range(23)]),
         "end": said(longest_s=3600.0),
         "stale": said(state=stale),
@@ -98,6 +107,40 @@ def test_chillers_are_held_back_by_what_their_meters_say(
     most: float, power_w: float, over_k: float, refused: list[str]
 ) -> None:
     assert said(a_plan(("pl", most), metric=LIMIT), staged(power_w, over_k)) == refused
+
+
+@pytest.mark.parametrize(
+    ("limit", "power_w", "over_k", "fan", "refused"),
+    [
+        (0.8, 3000.0, 0.2, 0.9, []),
+        (0.9, 3000.0, 0.2, 0.9, []),  # renewed
+        (0.79, 3000.0, 0.2, 0.9, ["fans"]),  # more than a tenth at once
+        (0.45, 3000.0, 0.2, 0.9, ["fans"]),  # below half speed
+        (0.8, 3000.0, 1.1, 0.9, ["fans"]),  # plant water is not held
+        (0.9, 3000.0, 1.1, 0.9, ["fans"]),  # nor is it renewed then
+        (1.0, 6500.0, 5.0, 0.9, []),  # to let them turn faster is always right
+        (0.8, 6500.0, 0.2, 0.9, ["fans"]),  # chillers have no room for what towers leave them
+        (0.8, np.nan, 0.2, 0.9, ["fans"]),  # one of them is silent
+        (0.8, 3000.0, 0.2, np.nan, ["stale"]),  # the fan is
+    ],
+)
+def test_fans_are_held_back_while_water_is_held_and_chillers_have_room(
+    limit: float, power_w: float, over_k: float, fan: float, refused: list[str]
+) -> None:
+    assert said(a_plan(("ct", limit), metric=FAN_LIMIT), staged(power_w, over_k, fan)) == refused
+
+
+@pytest.mark.parametrize("where", ["ct", "ch2", "pl"])
+def test_fans_are_left_alone_while_an_alert_stands_at_tower_chillers_or_the_loop(where: str) -> None:
+    assert said(SLOW, staged(), alerts=[alert_at(STAGED, where)]) == ["alert"]
+    assert said(SLOW, staged(), alerts=[alert_at(STAGED, "c1")]) == []
+
+
+def test_a_tower_of_which_nobody_knows_what_it_cools_is_left_alone() -> None:
+    links = {**STAGED.links, "cools": replace(STAGED.links["cools"], share=np.zeros(len(STAGED.links["cools"].share)))}
+    state = staged()
+    alone = guard(SLOW, replace(STAGED, links=links), state, (), NOW, Limits(), ())
+    assert [refusal.rule for refusal in alone.refusals] == ["fans"]
 
 
 def test_a_renewed_number_of_chillers_is_no_change() -> None:

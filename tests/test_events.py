@@ -30,7 +30,7 @@ def codes(detector: Detector, *readings: tuple[float, str, str, float]) -> list[
     """(asset, code) of what is found in readings (second, kind, metric, value) of each kind's first asset."""
     found = []
     for second, kind, metric, value in readings:
-        found += detector.see(frame_of(kind, at(second), 0, source="s1", **{metric: value}))
+        found += detector.see(frame_of(kind, at(second), 0, source="s1", **{metric: value}), at(9))
     return [(event.asset, event.code) for event in found]
 
 
@@ -50,6 +50,13 @@ def test_what_was_already_so_at_the_start_is_told_unless_it_was_told_before() ->
     assert codes(Detector(small_site(), [told]), (0, "gpu", "xid_code", 0.0), (1, "gpu", "xid_code", 79.0)) == [
         ("r1n1g0", "xid/79")
     ]
+
+
+def test_a_leak_is_told_at_once_after_our_own_clock_was_an_hour_ahead_and_is_right_again() -> None:
+    detector, found = Detector(small_site("id=c kind=cdu parent=h1")), []
+    for second, leak in ((0, 0), (3600, 0), (2, 1), (3, 1), (3599, 0)):
+        found += detector.see(frame_of("cdu", at(second), 0, leak_flag=leak), at(second))
+    assert [(event.code, event.time) for event in found] == [("leak/detected", at(2)), ("leak/over", at(3599))]
 
 
 def test_leaks_breakers_flaps_and_reboots_are_events_and_counters_at_first_sight_are_not() -> None:
@@ -80,15 +87,15 @@ def test_leaks_breakers_flaps_and_reboots_are_events_and_counters_at_first_sight
 def test_a_flap_that_two_metrics_show_is_one_event() -> None:
     site = small_site("id=sw kind=switch parent=h1", "id=p1 kind=port parent=sw")
     detector = Detector(site)
-    detector.see(frame_of("port", at(0), 0, up_flag=1, link_down_count=3))
-    (event,) = detector.see(frame_of("port", at(1), 0, up_flag=0, link_down_count=5))
+    detector.see(frame_of("port", at(0), 0, up_flag=1, link_down_count=3), at(9))
+    (event,) = detector.see(frame_of("port", at(1), 0, up_flag=0, link_down_count=5), at(9))
     assert (event.code, event.asset, event.time) == ("link/down", "p1", at(1))
 
 
 def test_an_xid_is_told_once_and_its_repetition_by_the_count_beside_the_sticky_gauge() -> None:
     detector, told = Detector(small_site()), []
     for second, xid, count in ((0, 0, 0), (1, 79, 1), (2, 79, 1), (3, 79, 2), (4, 79, 0)):
-        told += detector.see(frame_of("gpu", at(second), 0, xid_code=xid, xid_count=count))
+        told += detector.see(frame_of("gpu", at(second), 0, xid_code=xid, xid_count=count), at(9))
     assert [(event.code, event.time) for event in told] == [("xid/79", at(1)), ("xid/counted", at(3))]
 
 
@@ -96,15 +103,15 @@ def test_bad_and_modelled_values_are_no_events() -> None:
     detector = Detector(small_site())
     bad = {"xid_code": np.array([Quality.BAD], dtype=np.uint8)}
     rows, values = np.array([0], dtype=np.int32), {"xid_code": np.array([48.0])}
-    assert detector.see(Frame("gpu", at(0), rows, values, quality=bad)) == []
-    assert detector.see(Frame("gpu", at(1), rows, values, origin=Origin.MODELLED)) == []
-    assert [event.code for event in detector.see(Frame("gpu", at(2), rows, values))] == ["xid/48"]
+    assert detector.see(Frame("gpu", at(0), rows, values, quality=bad), at(9)) == []
+    assert detector.see(Frame("gpu", at(1), rows, values, origin=Origin.MODELLED), at(9)) == []
+    assert [event.code for event in detector.see(Frame("gpu", at(2), rows, values), at(9))] == ["xid/48"]
 
 
 def test_the_catalogue_says_what_an_xid_means_and_how_bad_it_is() -> None:
-    (event,) = Detector(small_site()).see(frame_of("gpu", at(0), 3, xid_code=79))
+    (event,) = Detector(small_site()).see(frame_of("gpu", at(0), 3, xid_code=79), at(9))
     assert (event.severity, event.meaning) == ("critical", "XID 79: the GPU has fallen off the bus; restart the machine")
-    (event,) = Detector(small_site()).see(frame_of("gpu", at(0), 3, xid_code=999))
+    (event,) = Detector(small_site()).see(frame_of("gpu", at(0), 3, xid_code=999), at(9))
     assert "does not explain" in event.meaning
     assert {13, 31, 43, 48, 63, 64, 74, 79, 94, 95, 119, 120} <= xids().keys()
 

@@ -91,6 +91,16 @@ def test_a_clock_that_ran_ahead_does_not_blind_the_judge_for_what_follows():
     assert grades(judge, "cdu", "supply_temp_c", (1, 30.1), (2, 60), (3599, 31), (3600, 31.2)) == [0, SUSPECT, 0, 0]
 
 
+def test_a_value_that_cannot_be_does_not_make_the_next_one_suspect():
+    readings = (0, 30), (1, 30.1), (2, 6553.5), (3, 30.1), (4, 30.2)
+    assert grades(Judge(site()), "cdu", "supply_temp_c", *readings) == [0, 0, BAD, 0, 0]
+
+
+def test_jumps_are_seen_again_after_our_own_clock_was_an_hour_ahead_and_is_right_again():
+    readings = (0, 30), (3600, 30), (2, 30), (3, 50), (4, 50.2)
+    assert grades(Judge(site()), "cdu", "supply_temp_c", *readings) == [0, 0, 0, SUSPECT, 0]
+
+
 def test_a_clock_ahead_is_suspect_and_one_behind_is_told_by_its_lag():
     ahead = Judge(site()).judge(frame_of("weather", START + timedelta(hours=1), 0, wet_bulb_c=20.0), START)
     assert (ahead.time, ahead.quality["wet_bulb_c"].tolist()) == (START, [SUSPECT])

@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestServer
 from small import small_site
 
 from ingest.registry import source_module
+from ingest.sources.grid_services import Entsoe
 from twin.errors import ConfigError, SourceError
 from twin.frame import TOLD, Origin, Quality
 
@@ -106,6 +107,11 @@ async def test_the_carbon_intensity_of_electricity_maps(fixtures, tmp_path):
         service.answers["/v3/carbon-intensity/forecast"] = lambda _: web.Response(status=401)
         here, ahead = told(await polled(source("grid", url=service.url, **options)))
         assert (len(here), ahead) == (1, []), "a contract without forecasts"
+        service.answers["/v3/carbon-intensity/forecast"] = lambda _: web.Response(status=503)
+        one = source("grid", url=service.url, **options)
+        here, ahead = told(await polled(one))
+        assert (len(here), ahead) == (1, []), "what is now is known all the same"
+        assert "status 503" in one.troubles["forecast"]
 
 
 async def test_the_emission_rate_of_watttime_in_pounds_per_megawatt_hour(fixtures, tmp_path):
@@ -169,6 +175,40 @@ async def test_the_day_ahead_prices_of_entsoe_also_where_steps_are_left_out(fixt
         with pytest.raises(SourceError, match="status 503") as caught:
             await polled(source("grid", url=f"{service.url}/api", **options))
         assert "abc-def" not in str(caught.value)
+
+
+def _auction(sequence: int, price: float, contract: str = "A01", start: str = "11:00") -> str:
+    points = "".join(f"<Point><position>{i}</position><price.amount>{price + i}</price.amount></Point>" for i in (1, 2, 3))
+    return f"""<TimeSeries><contract_MarketAgreement.type>{contract}</contract_MarketAgreement.type>
+        <price_Measure_Unit.name>MWH</price_Measure_Unit.name>
+        <classificationSequence_AttributeInstanceComponent.position>{sequence}</classificationSequence_AttributeInstanceComponent.position>
+        <Period><timeInterval><start>2026-11-22T{start}Z</start><end>2026-11-22T14:00Z</end></timeInterval>
+        <resolution>PT60M</resolution>{points}</Period></TimeSeries>"""
+
+
+@pytest.mark.parametrize(
+    ("sequence", "series", "prices"),
+    [
+        (None, (_auction(2, 80), _auction(1, 50)), [51, 52, 53]),  # as of DE-LU: the coupled auction, whatever comes first
+        (2, (_auction(1, 50), _auction(2, 80)), [81, 82, 83]),
+        (None, (_auction(2, 80),), [81, 82, 83]),  # at times only that one is there
+        (None, (_auction(1, 70, "A07"), _auction(1, 50)), [51, 52, 53]),  # as of Spain
+        (None, (_auction(1, 50), _auction(1, 50)), [51, 52, 53]),
+        (3, (_auction(1, 50), _auction(2, 80)), "has no sequence 3; it has 1, 2"),
+        (None, (_auction(1, 50), _auction(1, 60)), "gives two prices for 2026-11-22 11:00"),
+    ],
+)
+def test_of_several_auctions_of_a_day_one_is_read(sequence, series, prices):
+    made = "<createdDateTime>2026-11-22T10:45:00Z</createdDateTime>"
+    document = f'<Publication_MarketDocument xmlns="urn:x">{made}{"".join(series)}</Publication_MarketDocument>'
+    service = Entsoe(None, None, "DE", "", "", None, sequence)
+    if isinstance(prices, str):
+        with pytest.raises(SourceError, match=prices):
+            service.read("entsoe", document, NOW)
+        return
+    read = service.read("entsoe", document, NOW.replace(hour=11))
+    assert [values["price_per_mwh"] for _, values in read.future] == prices
+    assert [values["price_per_mwh"] for _, values in read.now] == prices[:1]
 
 
 async def test_a_table_is_read_anew_at_each_poll(tmp_path):

@@ -89,6 +89,13 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         "YorkCalc, design point",
     ),
     (tower.air_frac, {"wanted_approach_k": 3.8421, "wet_bulb_c": 25.55, "range_k": 5.5556}, 1.0, 1e-4, "YorkCalc, inverse"),
+    (
+        tower.liquid_gas_ratio,
+        {"wanted_approach_k": 3.8421, "wet_bulb_c": 25.55, "range_k": 5.5556},
+        1.0,
+        1e-4,
+        "YorkCalc, inverse",
+    ),
     (tower.fan_power_w, {"air_share_frac": 0.5, "rated_w": 1.0, "exponent": 3.0}, 0.125, 1e-12, "the pure cube"),
     (
         drycooler.air_frac,
@@ -96,6 +103,13 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         16 / 22,
         1e-12,
         "by hand",
+    ),
+    (
+        drycooler.approach_k,
+        {"air_share_frac": 16 / 22, "range_k": 10.0, "design_approach_k": 6.0},
+        12.0,
+        1e-12,
+        "by hand: the inverse of air_frac",
     ),
     (chiller.cop_ratio, {"leaving_c": 6.7, "condenser_c": 35.0, "carnot_frac": 0.63}, 6.28, 0.01, "ASHRAE 90.1: 0.56 kW/ton"),
     (chiller.part_load_frac, {"load_frac": 1.0}, 0.99706738, 1e-9, "COMNET / DOE-2, sum of the coefficients"),
@@ -323,6 +337,23 @@ def test_plant_vector_equals_scalar_and_knows_its_regimes() -> None:
     assert together.chiller_share_frac[0] < 0.2
     assert together.chiller_share_frac[-1] == 1
     assert plant.plant_power(8e6, 40.0, 20.0, SIZE, PLANT).chillers_w == 0, "warm water needs no chiller"
+
+
+@given(heats, supplies, wet_bulbs, st.booleans(), st.sampled_from([0, 3]), st.floats(0.2, 1.0), st.floats(0.2, 1.0))
+def test_a_limit_of_fans_spares_fans_and_costs_chillers(
+    heat: float, supply: float, outdoor: float, towers: bool, chillers: int, one: float, other: float
+) -> None:
+    """Less air is never less work for compressors nor colder water, and where it is not asked for it changes nothing."""
+    size, (low, high) = plant.PlantSize(10e6, towers, chillers, 4e6), sorted((one, other))
+    slow, fast = (plant.plant_power(heat, supply, outdoor, size, PLANT, most) for most in (low, high))
+    assert slow.chillers_w >= fast.chillers_w
+    assert slow.chiller_share_frac >= fast.chiller_share_frac
+    assert slow.short_k >= fast.short_k
+    most_frac = (PLANT.tower_fan_frac if towers else PLANT.dry_fan_frac) * low**PLANT.fan_exponent  # over heat
+    assert slow.fans_w <= (heat + slow.chillers_w) * most_frac * (1 + 1e-12)
+    idle = plant.plant_power(heat, 60.0, outdoor, size, PLANT)
+    if not idle.chillers_w and idle.fans_w < heat * most_frac * (1 - 1e-9):
+        np.testing.assert_array_equal(plant.plant_power(heat, 60.0, outdoor, size, PLANT, low), idle)
 
 
 def test_plant_without_chillers_is_near_frontier() -> None:

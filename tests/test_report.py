@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ from ui.report.gather import Inputs, gather
 from ui.report.page import page
 from ui.report.show import Show
 from ui.report.span import last_over, span_of
+from ui.report.tokens import Tokens
 from ui.report.write import FORMATS, files
 from ui.tasks import VirtualClock
 from ui.view import Live
@@ -296,6 +298,29 @@ def test_a_week_that_nobody_read_says_so(tmp_path: Path) -> None:
     ]
     assert not np.isfinite(figures(made)["facility_kwh"])
     assert dict(files(made, ("en",), FORMATS, WEEK.end, "").files)
+
+
+def test_the_sci_is_the_carbon_of_use_and_a_share_of_the_making(inputs: Inputs) -> None:
+    """1,500 kg for a GPU over 50,000 hours: 30 g for each hour held. Five million tokens took 40 of them."""
+    told = replace(inputs, tokens=Tokens(count=5e6, node_kwh=100.0, gpu_h=40.0))
+    found = figures(compose(told, Limits(embodied_kg_per_gpu=1500.0, gpu_life_s=3600 * 50_000.0)))
+    assert found["sci_kg_per_gpu_h"] == pytest.approx(found["kg_per_gpu_h"] + 0.03)
+    assert found["sci_kg_per_mtoken"] == pytest.approx(found["kg_per_mtoken"] + 0.03 * 40 / 5)
+    assert "sci_kg_per_gpu_h" not in figures(compose(told)), "nobody said what making a GPU emitted"
+
+
+def test_meters_that_disagree_are_named_and_counted_as_read(tmp_path: Path) -> None:
+    """IT's meters sum to 0.2 % more than the facility's: within the class of either."""
+    site: Site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    hours = [WEEK.start + timedelta(hours=k) for k in range(7 * 24)]
+    read = {"facility_power_w": np.array([1e6]), "it_power_w": np.array([1.002e6])}
+    store.append([Frame("site", at, site.all_rows("site"), read) for at in hours])
+    inputs = gather(site, store, records, WEEK, Given())
+    assert inputs.account.indicators.pue_ratio == pytest.approx(1 / 1.002)
+    said = [m for part in compose(inputs).sections for m in part.lead if m.text.startswith("Meters disagree")]
+    assert [m.params["apart"] for m in said] == [pytest.approx(0.002)]
+    assert words("zh")(said[0].text) != said[0].text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Demand response: budgets and floors are kept, the measured sweep's ceiling is reached, and the proof is arithmetic."""
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from energy.respond import Curve, Loads
 from energy.respond.bench import carry_out, recorded_loads, recorded_meter
 from energy.respond.divide import divide, uniform_cap
 from energy.respond.plan import Battery, Connection, actions, eased, plan_of, respond
-from energy.respond.proof import before, days_alike, prove
+from energy.respond.proof import before, prove
 from energy.respond.track import LOOKS, Trim
 from ingest.curtail import read_request
 from twin.curtail import Interval, Request
@@ -221,24 +222,6 @@ def test_a_proof_by_hand() -> None:
         prove(time_s, np.full(len(time_s), np.nan), target, base, ordered, "before")
 
 
-def test_days_alike_leave_weekends_and_events_out_and_follow_the_morning() -> None:
-    """Workdays at 100 kW, weekends at 20 kW; today's morning is a tenth above: so is the baseline."""
-    day0 = datetime(2026, 6, 1, tzinfo=UTC).timestamp()  # a Monday
-    time_s = day0 + 900.0 * np.arange(96 * 19)
-    day = (time_s - day0) // 86400
-    power = np.where(day % 7 < 5, 100e3, 20e3)
-    today = day == 18
-    power[today] *= 1.1
-    power[day == 17] = 500e3
-    begin = day0 + 18 * 86400 + 15 * 3600
-    made = days_alike(time_s, power, begin, begin + 3600, left_out=day == 17)
-    assert made == pytest.approx(np.full(4, 110e3))
-    power[today] *= 3
-    assert days_alike(time_s, power, begin, begin + 3600, left_out=day == 17) == pytest.approx(
-        np.full(4, 120e3)
-    )  # at most a fifth
-
-
 # --- the measured event -----------------------------------------------------------------------------------------------
 
 
@@ -322,11 +305,27 @@ def test_requests_of_both_kinds_are_read() -> None:
         ({**EVENT, "intervals": [{"payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [1, 2]}]}]}, "2 values"),
         ({**EVENT, "intervals": [{"payloads": [{"type": "DISPATCH_SETPOINT_RELATIVE", "values": [9]}]}]}, "draw more"),
         ({**EVENT, "intervals": [{}] * 1000}, "at most 288"),
+        ({**EVENT, "intervals": [None]}, "intervals.0: is no object"),
+        ({**EVENT, "intervalPeriod": "tomorrow"}, "intervalPeriod: is no object"),
+        ({**EVENT, "payloadDescriptors": ["PRICE"]}, "payloadDescriptors.0: is no object"),
+        ({**EVENT, "intervalPeriod": {"start": "0000-00-00", "duration": "PT1H"}}, "out of range"),
+        ({**EVENT, "intervalPeriod": {"start": "2026-07-01T09:00:00Z", "duration": "P99999999999D"}}, "cannot be read"),
+        ({**EVENT, "intervalPeriod": {"start": "9999-12-31T09:00:00Z", "duration": "P9D"}}, "cannot be read"),
+        ({**EVENT, "intervals": EVENT["intervals"][1:], "intervalPeriod": {}}, "without a duration says nothing"),
+        ({**TARGET, "data": {"targets": [{"load_constraint": {"value": "1", "unit": "watt"}}]}}, "value"),
     ],
 )
 def test_a_request_that_cannot_be_understood_is_one_sentence(message: object, says: str) -> None:
     with pytest.raises(SourceError, match=says):
         read_request(message, NOW)
+
+
+@pytest.mark.parametrize("duration", [{}, {"duration": "PT0S"}, {"duration": None}, {"duration": "P9999Y"}])
+def test_a_limit_without_an_end_holds_until_it_is_taken_back(duration: dict[str, str | None]) -> None:
+    period = {"start": "2026-07-01T09:00:00Z", **duration}
+    event = read_request({**EVENT, "intervals": EVENT["intervals"][:1], "intervalPeriod": period}, NOW)
+    assert event is not None
+    assert (event.begin_s - T0, event.end_s, event.intervals[0].limit_w) == (3600, math.inf, 800e3)
 
 
 def test_the_command_plans_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

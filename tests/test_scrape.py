@@ -237,15 +237,17 @@ async def test_a_directory_of_something_else_is_one_clear_error(tmp_path, body, 
         await polled(source(file_sd=str(tmp_path / "a.json")))
 
 
-async def test_a_target_that_hangs_is_down_and_the_others_are_read(tmp_path):
+async def test_targets_that_hang_are_down_and_the_others_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingest.sources.discovery.MAX_AT_ONCE", 1)
+
     async def hang(_request):
         await asyncio.sleep(30)
 
     async with Endpoint(page()) as well, Endpoint(hang) as sick:
-        (tmp_path / "a.json").write_text(groups(well.at, sick.at, node="r1n1"))
+        (tmp_path / "a.json").write_text(groups(*(f"{sick.at}/{i}" for i in range(4)), well.at, node="r1n1"))
         one = source(file_sd=str(tmp_path / "a.json"), every_s=0.1)
         assert len(await one.poll(NOW)) == 1
-        assert (one.targets, one.targets_down) == (2, 1)
+        assert (one.targets, one.targets_down) == (5, 4)
         assert "no whole answer" in next(iter(one.troubles.values()))
         await one.close()
 

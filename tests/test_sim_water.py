@@ -177,6 +177,19 @@ def test_energy_is_conserved_through_any_fault(
         assert np.isfinite(made.series[name]).all(), name
 
 
+@pytest.mark.parametrize("without", [(), ("ch",)])
+def test_a_limit_of_fans_costs_chillers_or_warms_the_water_and_conserves_energy(without: tuple[str, ...]) -> None:
+    """Where compressors can take what fans leave, they do; where none are, water drifts, as it would."""
+    own, held = (run(plant(*without), 20.0, changes=[Change("tower", "fan_limit_frac", most, 600.0)]) for most in (1.0, 0.5))
+    assert (held.summary["balance_gap_w"] or 0.0) < 1e-2
+    assert own.series["fans_w"][-1] > 2 * held.series["fans_w"][-1]
+    if without:
+        assert held.series["plant_supply_c"][-1] > own.series["plant_supply_c"][-1] + 1.0
+    else:
+        assert held.series["chillers_w"][-1] > own.series["chillers_w"][-1] + 100.0
+        assert held.series["plant_supply_c"][-1] == pytest.approx(own.series["plant_supply_c"][-1], abs=0.2)
+
+
 def test_power_and_temperature_go_the_right_way() -> None:
     cool, warm = run(plant("ch"), 8.0), run(plant("ch"), 26.0)
     assert cool.series["fans_w"][-1] < warm.series["fans_w"][-1]

@@ -1,14 +1,18 @@
 """Many orders to Slurm at once: what they cost, and what becomes of those that do not fit the rest. Here the cluster is a table
 in memory behind the calls of ``SlurmRest``; the real one is in ``test_slurm_orders`` and the bench."""
 
+import time
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from ingest.queues.slurm import Options
+from ingest.queues.slurm_commands import Commands
 from ingest.queues.slurm_orders import ALONE, TOGETHER, SlurmOrders
+from ingest.queues.slurm_records import node_record
 from twin.errors import SourceError
+from twin.job import NodeState
 from twin.order import Result, Verb, orders
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
@@ -57,7 +61,7 @@ class Cluster:
 def made(count):
     cluster = Cluster(count)
     options = Options(queue="q", url="unix:/nowhere")
-    return cluster, SlurmOrders(options, cluster, None, lambda job: job.partition("_")[0])
+    return cluster, SlurmOrders(options, cluster, None, lambda job: "" if "_" in job else job)
 
 
 async def test_each_of_many_orders_costs_one_call_and_two_looks_at_the_list_for_all():
@@ -107,3 +111,63 @@ async def test_up_to_so_many_are_looked_at_just_before_they_are_written():
     cluster, slurm = made(ALONE)
     assert (await slurm.order(orders(Verb.BEGIN, list(cluster.table), LATER_S, "waits"), NOW)).count(Result.DONE) == ALONE
     assert cluster.calls == {"list": 1, "one": ALONE, "write": ALONE}
+
+
+@pytest.mark.parametrize("stale", [False, True])
+async def test_an_order_for_a_task_never_goes_to_its_array(stale):
+    """Also where an old list says that its number is the array's: the last task has that, and it has ended."""
+    cluster, slurm = made(3)
+    if stale:
+        slurm = SlurmOrders(Options(queue="q", url="unix:/nowhere"), cluster, None, lambda job: {"2_4": "2"}.get(job, ""))
+    cluster.table["2"] |= {"array_job_id": 2, "array_task_id": {"set": False}, "array_task_string": "7-99"}
+    cluster.table["3"] |= {"array_job_id": 2, "array_task_id": {"set": True, "number": 5}}
+    before = {number: dict(job) for number, job in cluster.table.items()}
+    gone = await slurm.order(orders(Verb.BEGIN, ["2_4"], 0.0, undo=True), NOW)
+    assert list(gone.results) == [Result.GONE], gone.why
+    assert cluster.table == before
+    done = await slurm.order(orders(Verb.BEGIN, ["2_5", "2"], LATER_S, "waits"), NOW)
+    assert list(done.results) == [Result.DONE] * 2, done.why
+    assert cluster.table["3"]["eligible_time"] == LATER_S
+    cluster.broken = {cluster.calls["list"] + 1}
+    unknown = await slurm.order(orders(Verb.BEGIN, ["2_4"], 0.0, undo=True), NOW)
+    assert list(unknown.results) == [Result.GONE if stale else Result.FAILED]
+
+
+async def test_a_begin_time_that_goes_by_command_means_the_same_in_every_zone(monkeypatch):
+    """scontrol reads it in the zone of its own environment; ours may be another."""
+    cluster, _ = made(1)
+    real = Commands(None, 5.0)
+
+    class ByCommand(Commands):
+        async def jobs(self):
+            return await cluster.jobs()
+
+        async def run(self, *words):
+            said = dict(word.partition("=")[::2] for word in words)
+            cluster.table["1"]["comment"] = said["Comment"]
+            cluster.table["1"]["eligible_time"] = int(await real.run("date", "-d", said["StartTime"], "+%s"))
+            return b""
+
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        by_command = SlurmOrders(Options(queue="q", commands=True), None, ByCommand(None, 5.0), lambda job: job)
+        got = await by_command.order(orders(Verb.BEGIN, ["1"], LATER_S, "waits"), NOW)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (list(got.results), cluster.table["1"]["eligible_time"]) == ([Result.DONE], LATER_S)
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        (["IDLE", "CLOUD", "POWERED_DOWN"], NodeState.IDLE),  # Slurm saves energy: it wakes up for the next job
+        (["IDLE", "POWERING_DOWN"], NodeState.IDLE),
+        (["DOWN", "POWERED_DOWN"], NodeState.DOWN),
+        (["IDLE", "POWERED_DOWN", "NOT_RESPONDING"], NodeState.DOWN),
+        (["IDLE", "DRAIN", "POWERED_DOWN"], NodeState.DRAINED),
+    ],
+)
+def test_a_node_that_slurm_powered_down_is_still_there(states, state):
+    assert node_record({"name": "n1", "state": states, "gres": "gpu:h100:8"}).state == state

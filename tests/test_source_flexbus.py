@@ -2,6 +2,7 @@
 the way from here to the GPUs is ``test_responding``'s."""
 
 import asyncio
+import base64
 import json
 import uuid
 from datetime import timedelta
@@ -38,6 +39,15 @@ def signed(data=WANTED, key=OURS):
     return jws.serialize_compact({"alg": "ES256", "kid": "1"}, json.dumps(data), key)
 
 
+def mirrored(text):
+    """Another signature of the same data, which anybody can make of an ES256 one: s turned into n - s."""
+    head, _, tail = text.rpartition(".")
+    raw = base64.urlsafe_b64decode(tail + "==")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32)
+    return f"{head}.{base64.urlsafe_b64encode(other).decode().rstrip('=')}"
+
+
 def message(data, source="acme", made=NOW, number=None, kind="grid.loadtarget.set.v1"):
     return json.dumps({
         "specversion": "1.0.2", "id": number or str(uuid.uuid4()), "source": f"//grid/v1/isv/{source}", "type": kind,
@@ -67,11 +77,15 @@ async def test_only_what_a_named_publisher_signed_is_believed_once(tmp_path):
         one = opened("flexbus", SITE, **options).sources[0]
         try:
             await one.poll(NOW)
-            (asked,) = await asked_after(one, client, message(signed(), number="n1"))
+            first = signed()
+            (asked,) = await asked_after(one, client, message(first, number="n1"))
             (request,) = asked.requests
             assert (asked.who, request.best_effort, request.intervals[0].limit_w) == ("x/acme", True, 3e6)
             for text, publisher in (
                 (message(signed(), number="n1"), "acme"),  # said again by somebody who only listened
+                (message(first, number="n2"), "acme"),  # the same under another id, by whoever may publish
+                (message(mirrored(first), number="n3"), "acme"),
+                (message(signed({"targets": [{"load_constraint": {"value": 0, "unit": "watt"}}]})), "acme"),  # without an end
                 (message(signed(key=OTHER)), "acme"),
                 (message(WANTED), "acme"),  # not signed
                 (message(signed()[:-8] + "AAAAAAAA"), "acme"),
@@ -86,6 +100,7 @@ async def test_only_what_a_named_publisher_signed_is_believed_once(tmp_path):
             none = {"targets": [{"interval": {}, "load_constraint": None}]}
             (back,) = await asked_after(one, client, message(signed(none)))
             assert back.requests == ()
+            assert one.unmapped == 13
         finally:
             await one.close()
 

@@ -111,6 +111,19 @@ async def test_events_of_our_program_come_once_change_and_are_taken_back(tmp_pat
             await one.close()
 
 
+async def test_an_event_of_an_odd_shape_holds_up_no_other(tmp_path):
+    async with vtn() as (server, url):
+        odd = {**event("odd", 1), "payloadDescriptors": ["PRICE"]}
+        server.events = [odd, {**event("odder", 1), "intervals": [None]}, event("e1", 900)]
+        one = ven(url, tmp_path)
+        await one.poll(NOW)
+        (asked,) = one.asked()
+        await one.close()
+    assert [request.key for request in asked.requests] == ["e1"]
+    assert one.unmapped == 2
+    assert "event odder: the request cannot be read: intervals.0: is no object" in one.unmapped_names
+
+
 async def test_pages_are_followed_and_a_token_that_ends_is_fetched_anew(tmp_path):
     async with vtn() as (grid, url):
         one = ven(url, tmp_path)

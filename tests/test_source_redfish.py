@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import pytest
 from aiohttp import web
@@ -181,6 +182,38 @@ async def test_a_real_ilo_of_the_new_kind_is_read_by_its_thermal_metrics(real):
         frames = await poll(one)
         await one.close()
     assert columns(frames["node"]) == {"inlet_temp_c": [19], "temp_c": [42]}
+
+
+async def test_a_resource_that_answers_500_takes_no_other_along(shared_data):
+    async with Mockup(shared_data / "redfish" / "public-cooling-unit") as service:
+        one = cdu(service).sources[0]
+        try:
+            whole = await poll(one)
+            one.take_events()
+            assert one.troubles == {}
+            pump = "/redfish/v1/ThermalEquipment/CDUs/1/Pumps/2"
+            service.broken = {pump}
+            some = await poll(one)
+            (why,) = one.troubles.values()
+            assert "status 500 (internal error)" in why
+            assert one.take_events() == [], "a condition that is not seen is not over"
+            service.broken = {path for path in service.bodies if path != "/redfish/v1"}
+            assert "status 500" in await refused(one.poll(NOW))
+            service.broken = set()
+            assert columns((await poll(one))["cdu"]) == columns(whole["cdu"])
+            assert one.troubles == {}
+        finally:
+            await one.close()
+        service.broken = {"/redfish/v1/ThermalEquipment/CDUs/1/Pumps"}  # on the way to pumps
+        one = cdu(service).sources[0]
+        first = await poll(one)
+        assert list(one.troubles) == ["/redfish/v1/ThermalEquipment/CDUs/1/Pumps"]
+        assert "pump" not in first
+        await one.close()
+    kept, lost = columns(whole["cdu"]), columns(some["cdu"])
+    assert columns(some["pump"])["pump_speed_frac"] == pytest.approx([0.385, float("nan")], nan_ok=True)
+    assert math.isnan(lost.pop("pump_speed_frac")[0]), "a mean with an unknown part is unknown"
+    assert lost == {name: value for name, value in kept.items() if name != "pump_speed_frac"}
 
 
 async def test_what_did_not_change_is_not_sent_again_and_paths_are_looked_up_once(fixtures):

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from devices import NOW, action, columns, opened, poll, refused, site
 
+from ingest.sources.snmp import text_of
 from twin.frame import Origin
 from ui.benches.demo import free_port
 
@@ -22,6 +23,9 @@ WALKS = {
         # decimal digits of inlet 1: RMS current 3, RMS voltage 0, active power 0, active energy 0; then what it measures
         *((f"{RARITAN}.3.3.4.1.7.1.1.{kind}", "gauge", digits) for kind, digits in ((1, 3), (4, 0), (5, 0), (8, 0))),
         *((f"{RARITAN}.5.2.3.1.4.1.1.{kind}", "gauge", value) for kind, value in ((1, 680), (4, 233), (5, 138), (8, 5000))),
+        # outlets 3 and 4: current with 3 digits, power with 1
+        *((f"{RARITAN}.3.5.4.1.7.1.{at}.{kind}", "gauge", digits) for at in (3, 4) for kind, digits in ((1, 3), (5, 1))),
+        *((f"{RARITAN}.5.4.3.1.4.1.{at}.{kind}", "gauge", value) for at in (3, 4) for kind, value in ((1, 300), (5, 675))),
     ],
     UPS: [
         (f"{UPS}.2.3.0", "integer", 34),
@@ -180,6 +184,20 @@ async def test_a_raritan_pdu_is_read_with_its_decimal_digits(tmp_path):
         "voltage_v": [233],
         "current_a": [pytest.approx(0.68)],
     }
+
+
+async def test_a_node_at_an_outlet_of_its_own_is_read_there(tmp_path):
+    async with snmpd(tmp_path) as port:
+        one = source(port, "pdu", "raritan", places={"index2": {"3": "node"}}).sources[0]
+        frames = await poll(one)
+        await one.close()
+    assert columns(frames["node"]) == {"power_w": [67.5]}
+    assert one.unmapped == 1, "outlet 4"
+
+
+def test_a_label_stays_as_it_was_told():
+    said = b"436207616", b"0012345", b"1e3", b"Ethernet1/1\0", 436_207_616, 2.5, None
+    assert [text_of(value) for value in said] == ["436207616", "0012345", "1e3", "Ethernet1/1", "436207616", "2.5", ""]
 
 
 async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):

@@ -19,7 +19,7 @@ from store_model import shuffled_site
 from test_store_crash import everything, in_child
 
 from ingest.spool import Spool
-from ingest.spool_log import SpoolLog, open_log
+from ingest.spool_log import Span, SpoolLog, open_log
 from ingest.stores import open_store
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Origin, same
@@ -143,6 +143,75 @@ def test_a_record_that_was_cut_or_changed_is_left_out_and_nothing_else(tmp_path:
     file.write_bytes(whole[: spans[2].start + 40] + b"\xff" + whole[spans[2].start + 41 :])
     frames, _ = SpoolLog(tmp_path, SITE).read(spans[0]._replace(end=spans[4].end), 10**6)
     assert [one.time for one in frames] == [at(0), at(1), at(3), at(4)]
+
+
+@pytest.mark.parametrize("spoilt", ["empty", "one bit", "the last"])
+def test_a_file_that_cannot_be_read_costs_what_was_in_it_and_is_counted(tmp_path: Path, spoilt: str) -> None:
+    store = Away()
+    spool = spool_at(tmp_path, store)
+    store.here = False
+    for k in range(100):
+        spool.put([frame(k)])
+        spool.flush()
+    spool.close()
+    packed = sorted(tmp_path.glob("log-*.zst"))
+    bad = packed[-1] if spoilt == "the last" else packed[3]
+    whole = bytearray(bad.read_bytes())
+    whole[len(whole) // 2] ^= 255
+    bad.write_bytes(whole if spoilt == "one bit" else b"")
+    if spoilt == "the last":
+        for path in tmp_path.glob("log-*.log"):
+            path.unlink()
+    again = Spool(store.append, disk=open_log(tmp_path, SITE))
+    store.here = True
+    again.put([frame(100)])
+    while again.waiting:
+        assert again.flush()
+    assert sorted(set(store.took)) == sorted(store.took), "nothing twice"
+    assert 100 in store.took
+    assert len(store.took) * 32 + again.dropped == 101 * 32
+    assert 0 < again.dropped <= 30 * 32
+    assert again.stored == len(store.took) * 32
+
+
+def test_what_is_packed_is_on_the_disk_before_the_plain_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, done = SpoolLog(tmp_path, SITE, file_bytes=2000), list[str]()
+    for k in range(10):
+        log.write([frame(k)])
+    with monkeypatch.context() as watched:
+        watched.setattr("ingest.spool_log.os.fsync", lambda fd: done.append(Path(f"/proc/self/fd/{fd}").resolve().suffix))
+        watched.setattr(Path, "rename", lambda path, to: (done.append("rename"), os.rename(path, to)))
+        watched.setattr(Path, "unlink", lambda path: (done.append("unlink"), os.unlink(path)))
+        log.pack()
+    log.close()
+    assert done[:4] == [".tmp", "rename", "", "unlink"]
+    assert len(done) % 4 == 0
+
+
+def test_half_a_record_that_cannot_be_cut_off_spoils_nothing_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, write = SpoolLog(tmp_path, SITE), os.write
+    spans = [log.write([frame(0)])]
+
+    def half(fd: int, data: bytes) -> int:
+        if len(data) < 100:
+            raise OSError(errno.EIO, "Input/output error")
+        return write(fd, data[: len(data) - 50])
+
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as sick:
+        sick.setattr("ingest.spool_log.os.write", half)
+        sick.setattr("ingest.spool_log.os.ftruncate", refuses)
+        with pytest.raises(OSError, match="Input/output"):
+            log.write([frame(1)])
+    spans += [log.write([frame(k)]) for k in (2, 3)]
+    log.close()
+    again = SpoolLog(tmp_path, SITE)
+    frames, span = again.read(Span(0, spans[-1].end, 0), 10**6)
+    assert ([one.time for one in frames], span.samples) == ([at(0), at(2), at(3)], 3 * 32)
+    assert again.end == spans[-1].end
+    again.close()
 
 
 def test_a_full_disk_keeps_frames_in_memory_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

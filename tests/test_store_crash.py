@@ -23,6 +23,7 @@ from store_model import MEMORY
 
 from ingest.stores import Retention, StoreError, open_store
 from ingest.stores.embedded import segments
+from ingest.stores.embedded.retention import USUAL
 from twin.errors import ConfigError
 from twin.frame import Frame, Origin
 from twin.ports import How
@@ -299,7 +300,7 @@ def filled(path: Path, site: Site, days: float, keep: Retention, every_s: float 
 
 
 def test_each_tier_is_dropped_at_its_own_age(folder: Path, site: Site) -> None:
-    keep = Retention(raw_s=86_400, minute_s=2 * 86_400, hour_s=10**9)
+    keep = Retention(raw_s=86_400, minute_s=2 * 86_400, hour_s=10**9, max_bytes=10**10)
     *_, now = filled(folder, site, 3.5, keep, hours=4)
     store = open_store(folder, site, retention=keep)
     raw = store.series("gpu", ["power_w"], START, now)
@@ -353,7 +354,7 @@ def test_a_later_schema_is_refused_and_so_is_rubbish(tmp_path: Path, site: Site)
 
 def test_a_query_too_large_to_read_is_refused(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.stores.embedded.query.MAX_READ_CELLS", 1000)
-    *_, now = filled(tmp_path / "s", site, 0.5, Retention())
+    *_, now = filled(tmp_path / "s", site, 0.5, USUAL)
     store = open_store(tmp_path / "s", site)
     with pytest.raises(ValueError, match="steps of whole minutes or hours"):
         store.series("gpu", ["power_w"], START, now, 7.0)

@@ -1,6 +1,7 @@
 """InfluxDB's later versions, as far as they can be had here: writes of the real influxdb-client against servers that take
 ``/api/v2/write``, and the set-up of version 2 against a stand-in that answers as its documentation says."""
 
+import gzip
 import json
 import threading
 import urllib.request
@@ -18,10 +19,14 @@ from small import small_site
 from store_model import at, gpus
 from test_store_moves import config
 
+from ingest.spool import Spool
 from ingest.stores import StoreError
+from ingest.stores.errors import LeftOut
 from ingest.stores.influxdb import InfluxStore
+from ingest.stores.line_protocol import LineWriter
 from ingest.stores.server import Server
 from ingest.stores.victoriametrics import VictoriaStore
+from twin.frame import Frame
 from ui.cli import main
 
 SITE = small_site()
@@ -153,19 +158,60 @@ def test_version_2_is_set_up_with_buckets_mappings_and_tasks_once(tmp_path: Path
         assert sum(path == "/api/v2/tasks" and method == "POST" for method, path, *_ in seen) == 2
 
 
-def test_what_a_server_calls_wrong_is_given_up_and_counted_and_the_rest_goes_on() -> None:
-    """A line that it will never take must not hold up all that comes after; a server in trouble must be tried again."""
-    status = [400]
+def test_what_a_server_will_never_take_is_counted_as_lost_and_all_other_refusals_wait() -> None:
+    """Values that it will never take must not hold up all that comes after; what a proxy or a wrong address says is no word
+    about values, and a server in trouble must be tried again."""
+    says: list[tuple[int, bytes]] = [(400, b"")]
 
     def answer(self: Handler, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        return status[0], b'{"error": "partial write: field type conflict"}'
+        return says[0]
 
+    grades = {"power_w": np.array([0, 1] * 8, dtype=np.uint8)}
+    some = [gpus(SITE, k, np.ones(16)) for k in range(2)]
+    frames = [Frame("gpu", one.time, one.rows, one.values, quality=grades) for one in some]
     with serving(answer) as (url, _):
         for store in (InfluxStore(Server(url), SITE, "b", "v1"), VictoriaStore(Server(url), Server(url), SITE)):
-            status[0] = 400
-            store.append([gpus(SITE, 0, np.ones(16))])
-            assert store.refused == 1
-            for status[0] in (401, 429, 500, 503):
-                with pytest.raises(StoreError, match=f"status {status[0]}"):
-                    store.append([gpus(SITE, 0, np.ones(16))])
+            spool = Spool(store.append)
+            for said, lost in (
+                ('{"error":"partial write: points beyond retention policy dropped=5"}', 5),
+                ('{"code":"invalid","message":"unable to parse: what"}', 32),
+                ('{"error":"partial write of line protocol occurred"}', 32),
+            ):
+                says[0] = 400, said.encode()
+                spool.put(frames)
+                spool.dropped = spool.stored = 0
+                assert spool.flush()
+                assert (spool.dropped, spool.stored, spool.waiting, spool.failing) == (lost, 32 - lost, 0, False)
+            spool.put(frames)
+            html = b"<html>nginx"
+            for status, said in (*((s, html) for s in (400, 401, 405, 413, 422, 429, 500, 503)), (400, b'{"error":"no org"}')):
+                says[0] = status, said
+                assert not spool.flush()
+                assert (spool.waiting, spool.failing) == (32, True)
+            says[0] = 204, b""
+            assert spool.flush()
+            assert (spool.waiting, spool.stored) == (0, 32)
+            endless = np.where(np.arange(16) < 3, np.inf, 1.0)
+            with pytest.raises(LeftOut, match="infinite") as left:
+                store.append([gpus(SITE, 9, endless)])
+            assert left.value.samples == 3
             store.close()
+
+
+def test_what_is_too_large_at_once_is_written_in_halves() -> None:
+    """As behind nginx, whose client_max_body_size is 1 MB where nobody says otherwise."""
+    taken = list[bytes]()
+
+    def answer(self: Handler, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        lines = gzip.decompress(body).split(b"\n")
+        if len(lines) > 5:
+            return 413, b"<html>413 Request Entity Too Large"
+        taken.extend(lines)
+        return 204, b""
+
+    with serving(answer) as (url, _):
+        store, wanted = InfluxStore(Server(url), SITE, "b", "v1"), LineWriter(SITE)
+        frames = [gpus(SITE, k, np.arange(16.0)) for k in range(3)]
+        store.append(frames)
+        assert taken == b"\n".join(wanted.bodies(frames)).split(b"\n")
+        store.close()

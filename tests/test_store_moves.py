@@ -18,7 +18,7 @@ from ingest.stores.line_protocol import GRADE
 from ingest.stores.registry import open_kept
 from ingest.stores.server import Server
 from ingest.stores.victoriametrics import VictoriaStore
-from twin.frame import Frame, Origin, frame_of
+from twin.frame import Frame, Origin, Quality, frame_of
 from ui.app import TASK_NAMES
 from ui.cli import main
 from ui.config import load_config, site_of
@@ -139,6 +139,10 @@ def test_the_dashboards_ask_what_their_store_answers(influx_url: str, victoria_u
                 Frame("gpu", start + timedelta(seconds=k), site.all_rows("gpu"), {"power_w": np.full(4, 500.0)})
                 for k in range(60)
             ]
+        )
+        bad = {"power_w": np.full(4, Quality.BAD, dtype=np.uint8)}  # which no panel and no rollup may count
+        store.append(
+            [Frame("gpu", start + timedelta(seconds=30.5), site.all_rows("gpu"), {"power_w": np.full(4, 6e4)}, quality=bad)]
         )
         assert main(["store", "grafana", "--config", str(path), "--out", str(tmp_path / kind)]) == 0
         board = json.loads((tmp_path / kind / "dashboards/icctwin/gpus.json").read_text())

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from test_requests import Kept
 
 from energy.ledger import TOPIC as LEDGER
 from energy.plan import Mode
-from energy.trial import STEP_S, Trial, book, estimate, register, registered, rests
+from energy.trial import BOOKED, STEP_S, Trial, book, estimate, register, registered, rests
 from twin.errors import SourceError
 from ui.cli import main
 
@@ -113,7 +113,13 @@ def test_what_a_trial_has_shown_is_booked_once():
     assert (entry["note"], entry["plan"]) == ("saved", one.key)
     assert entry["energy_kwh"] == pytest.approx(-8 * 14 * 12, rel=0.1)
     assert book(records, Store(), later) == []
-    assert [record["entry"] for _, topic, _, record in records.all if topic == LEDGER] == ["trial"]
+    count = len(records.all)
+    records.all += [(count + k, LEDGER, later, {"entry": "advised", "plan": f"p{k}"}) for k in range(1, 20_002)]
+    assert book(records, Store(), later + timedelta(days=1)) == []
+    records.all = [one for one in records.all if one[1] != BOOKED]  # as a release before this one left it
+    assert book(records, Store(), later + timedelta(days=1)) == []
+    assert [record["entry"] for _, topic, _, record in records.all if topic == LEDGER].count("trial") == 1
+    assert [record["plan"] for _, topic, _, record in records.all if topic == BOOKED] == [one.key], "and is marked then"
 
 
 async def test_a_lever_keeps_to_the_draw_and_lets_go_where_it_rests(house):  # noqa: F811
@@ -146,3 +152,7 @@ def test_the_command_draws_and_lists(tmp_path, capsys):
     assert main(["trial", "none", *config]) == 2
     assert main(["trial", "job_start", "--block-hours", "5", *config]) == 2
     assert main(["trial", "job_start", "--start", "2020-01-01", *config]) == 1
+    day = datetime.now(UTC).date() + timedelta(days=2)  # where the site is, it begins eight hours before UTC's day does
+    capsys.readouterr()
+    assert main(["trial", "job_start", "--start", f"{day}T00:00+08:00", *config]) == 0
+    assert json.loads(capsys.readouterr().out)["start"] == str(day - timedelta(days=1))

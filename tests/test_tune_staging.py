@@ -5,36 +5,28 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from energy_house import LIMIT, MemoryRecords
+from energy_house import LIMIT
 from hypothesis import given
 from hypothesis import strategies as st
+from tuned_centre import STEP_MIN, Life
 
 from energy.act import Desk, Stage
-from energy.guard import Limits, guard
-from energy.levers import no_outlook
-from energy.levers.tune import Tune
-from energy.plan import Effect, Mode, Plan, Verdict
-from energy.response import Params as OperatorParams
+from energy.levers.tune import WARM
+from energy.plan import Mode
 from energy.tune.bank import Bank
 from energy.tune.water import HELD_K
-from ingest.sources.simulated import Options, build, plant_of, source_ids
+from ingest.sources.simulated import Options, source_ids
 from ingest.sources.simulated.layout import demo_rows
 from twin.errors import SourceError
-from twin.estimate import estimate
-from twin.job import no_jobs
 from twin.load import Row, build_site
-from twin.message import Message
-from twin.params import Params
 from twin.physics.chiller import bank_power_w
 from twin.ports import Action
 from twin.site import Site
 from twin.state import State
 from ui.acting import release_all
 
-NOON, STEP_MIN = datetime(2026, 7, 20, 9, 30, tzinfo=UTC), 5.0
+NOON = datetime(2026, 7, 20, 9, 30, tzinfo=UTC)
 UNITS, GPUS = 4, 64
-# both waters stay where they are, in rooms that are drier than the air outside: what is left is how many chillers run
-STILL = OperatorParams(lowest_c=32.0, highest_c=25.0, dew_margin_k=-4.0)
 CAREFUL = Options(gpus=GPUS, seed=3, faults=False, stage_frac=0.3)  # starts a further chiller early, as careful plants do
 
 
@@ -58,61 +50,10 @@ def centre() -> Site:
 
 
 SITE = centre()
-LOOP = SITE.row("plant-loop")
 
 
-class Life:
-    """A life of the simulated centre under the lever."""
-
-    def __init__(self, mode: Mode, start: datetime = NOON) -> None:
-        self.opened = build("sim", CAREFUL, SITE)
-        self.plant, self.mode, self.state, self.records = plant_of(self.opened), mode, State(SITE), MemoryRecords()
-        self.desk = Desk(SITE, self.records, self.opened.actuators, start)
-        self.lever, self.now = Tune(params=STILL), start
-        self.running: list[int] = []
-        self.limits: list[int] = []
-        self.cold_w: list[float] = []
-        self.over_k: list[float] = []
-
-    async def go(self, minutes: float, step: float = STEP_MIN, plans: bool = True) -> None:
-        """Read every ``step`` minutes; plans every ten, and the end of what has ended with each look."""
-        end = self.now + timedelta(minutes=minutes)
-        while self.now < end:
-            await self.look()
-            if plans and self.now.minute % 10 == 0:
-                await self.plan()
-            why = self.lever.withdraw(SITE, self.state, self.now)
-            if why is not None:
-                await self.desk.end("tune:", self.state, self.now, why)
-            await self.desk.revert_due(self.state, self.now)
-            self.now += timedelta(minutes=step)
-
-    async def look(self) -> None:
-        for source in self.opened.sources:
-            for frame in await source.poll(self.now):
-                self.state.absorb(frame, self.now)
-        for frame in estimate(SITE, self.state, Params(), self.now):
-            self.state.absorb(frame, self.now)
-        loops = self.plant.loops
-        self.running.append(loops.chillers_on)
-        self.limits.append(loops.limit)
-        self.cold_w.append(float(loops.chiller_w.sum() + loops.tower_w.sum()))
-        self.over_k.append(loops.plant_c - float(loops.setpoint_c["loop"][LOOP]))
-
-    async def plan(self) -> None:
-        plan = self.lever.propose(SITE, self.state, no_jobs(), no_outlook(), self.now)
-        if plan is not None:
-            await self.desk.decide(plan, self.verdict(plan), self.mode, self.state, self.now)
-
-    def verdict(self, plan: Plan) -> Verdict:
-        return guard(plan, SITE, self.state, (), self.now, Limits(), self.desk.history(self.now))
-
-    async def order(self, most: float) -> Stage:
-        """By force: past lever and guard."""
-        action = Action("plant-loop", LIMIT, most, self.now + timedelta(hours=1), f"tune:{most}{self.now}")
-        effect = Effect(-1.0, -1.0, -1.0, 3600.0)
-        plan = Plan(f"tune:{most}{self.now}", "tune", (action,), Message("x"), effect, self.now, self.now + timedelta(hours=1))
-        return (await self.desk.decide(plan, Verdict(plan.key, ()), Mode.AUTO, self.state, self.now)).stage
+def life_of(mode: Mode, start: datetime = NOON) -> Life:
+    return Life(SITE, CAREFUL, mode, start)
 
 
 # what it is taken to be worth
@@ -146,10 +87,10 @@ def test_a_sequence_is_read_off_how_many_run(true_frac: float, heats: list[float
 async def test_chillers_that_are_not_needed_rest_and_that_saves() -> None:
     """A summer's noon lived twice, once advised and once steered, by an operator who lets neither water move: fewer run,
     cooling takes less, water stays as cold as ordered, and without a word of ours all is as it was within the hour."""
-    advised, steered = Life(Mode.ADVISE, NOON), Life(Mode.AUTO, NOON)
+    advised, steered = life_of(Mode.ADVISE), life_of(Mode.AUTO)
     for life in (advised, steered):
         await life.go(5.5 * 60)
-    ordered = [r for _, topic, _, r in steered.records.all if topic == "audit" and r.get("metric") == LIMIT]
+    ordered = steered.audit(LIMIT)
     begun = [i for i, most in enumerate(steered.limits) if most < UNITS]
     assert begun, "chillers were held back"
     held = slice(begun[0], begun[-1] + 1)
@@ -169,25 +110,25 @@ async def test_chillers_that_are_not_needed_rest_and_that_saves() -> None:
 
 async def test_too_few_are_given_back_as_soon_as_water_is_not_held() -> None:
     """No chiller in the afternoon, ordered past lever and guard: it is taken back within minutes, not at its end."""
-    life = Life(Mode.ADVISE, NOON + timedelta(hours=4))
+    life = life_of(Mode.ADVISE, NOON + timedelta(hours=4))
     await life.go(30)
     assert life.running[-1] >= 2
-    assert await life.order(0.0) is Stage.DONE
-    life.lever._made, life.lever._rests_until_s = None, life.now.timestamp() + 3600  # as if it were the lever's own
+    assert await life.order(LIMIT, ("plant-loop", 0.0)) is Stage.DONE
+    life.lever._made, life.lever._back_until_s = None, life.now.timestamp() + 3600  # as if it were the lever's own
     await life.go(40, 2.0, plans=False)
     assert 0 in life.running[-20:]
     assert life.plant.loops.limit == UNITS
     assert life.running[-1] >= 1
     assert max(life.over_k) < HELD_K + 1.5
     assert life.lever.withdraw(SITE, life.state, life.now) is None, "once"
-    reverted = [r["stage"] for _, topic, _, r in life.records.all if topic == "audit" and r.get("metric") == LIMIT]
-    assert reverted[-1] == Stage.REVERTED
+    last = life.audit(LIMIT)[-1]
+    assert (last["stage"], last["why"]["text"]) == (Stage.REVERTED, WARM)
 
 
 async def test_when_nobody_is_left_the_plant_calls_its_chillers_and_the_watchdog_lets_go() -> None:
-    life = Life(Mode.ADVISE, NOON + timedelta(hours=4))
+    life = life_of(Mode.ADVISE, NOON + timedelta(hours=4))
     await life.go(20)
-    assert await life.order(0.0) is Stage.DONE
+    assert await life.order(LIMIT, ("plant-loop", 0.0)) is Stage.DONE
     for _ in range(15):  # our process is dead: nobody looks, and the plant's own protection heeds no order
         life.now += timedelta(minutes=2)
         await life.look()
@@ -201,7 +142,7 @@ async def test_when_nobody_is_left_the_plant_calls_its_chillers_and_the_watchdog
 
 @pytest.mark.parametrize("most", [-1.0, 1.5, 5.0])
 async def test_the_controller_takes_whole_numbers_of_its_chillers_only(most: float) -> None:
-    life = Life(Mode.ADVISE)
+    life = life_of(Mode.ADVISE)
     await life.look()
     action = Action("plant-loop", LIMIT, most, life.now + timedelta(hours=1), "k")
     with pytest.raises(SourceError, match="refuses"):

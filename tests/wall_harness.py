@@ -132,7 +132,7 @@ def _breathe(live: Live, opened: Opened) -> None:
 
     def take(frame: Frame) -> None:
         live.state.absorb(frame, NOW)
-        for event in detector.see(frame):
+        for event in detector.see(frame, NOW):
             live.records.append(EVENTS, event.time, event.record())
 
     for second in (0, 10, 61):

@@ -17,6 +17,7 @@ from twin.site import Bools, Site
 from twin.state import State
 
 _REJECTS = ("chiller", "tower", "drycooler")
+LEAST_LIMIT_FRAC = 0.125  # of fans: the tower's correlation ends at eight times design water to air
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +137,9 @@ def _plant(site: Site, state: State, params: Params, now: datetime, heat_w: floa
     unit_w = float(rated.mean()) * p.chiller_cop if chillers and not np.isnan(rated).any() else design_w / max(chillers, 1)
     size = PlantSize(design_w, towers, chillers, unit_w)
     supply_c = _facility_supply_c(site, state, params, now, heat_w / design_w)
-    return plant_power(heat_w, supply_c, float(read.mean()) if len(read) else assumed_c, size, p), not len(read)
+    limit = np.nan_to_num(state.column("tower" if towers else "drycooler", "fan_limit_frac", now), nan=1.0)
+    most = max(float(limit.mean()), LEAST_LIMIT_FRAC) if len(limit) else 1.0
+    return plant_power(heat_w, supply_c, float(read.mean()) if len(read) else assumed_c, size, p, most), not len(read)
 
 
 def _facility_supply_c(site: Site, state: State, params: Params, now: datetime, load_frac: float) -> float:

@@ -195,6 +195,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("cdu pump", "pump_speed_frac", 0, 1, 90, "step=0.1", "pump speed over rated speed"),
     ("valve", "position_frac", 0, 1, 90, "step=0.1", "valve opening"),
     ("tower drycooler", "fan_speed_frac", 0, 1, 90, "step=0.1", "fan speed over rated speed"),
+    ("tower drycooler", "fan_limit_frac", 0, 1, 600, "step=0.5", "fan speed that the plant's own control may reach at most"),
     ("tower drycooler", "supply_temp_c", -20, 90, 90, "", "water leaving towards the plant"),
     ("cdu rack", "leak_flag", 0, 1, 90, "", "a leak detector has tripped"),
     # air cooling

@@ -13,6 +13,7 @@ import numpy as np
 from twin.frame import Bytes, Floats
 
 MAX_ORDERS = 5_000  # targets of one table of orders; more is refused
+FEDERATED_ORDERS = 20  # of one table to a federation of schedulers, which passes on one change a second; the rest waits
 Where = tuple[str, str]  # names of partitions: from, to
 
 

@@ -67,8 +67,19 @@ class Naming(Protocol):
 
 
 @runtime_checkable
-class Manifold(Protocol):
-    """A source of many endpoints that share its health: it is up while one of them answers."""
+class Troubled(Protocol):
+    """A source that may be up and yet not whole."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Part of it -> what is wrong with that at the last poll."""
+        ...
+
+
+@runtime_checkable
+class Manifold(Troubled, Protocol):
+    """A source of many endpoints that share its health: it is up while one of them answers. ``troubles``: by endpoint, or the
+    list that endpoints come from."""
 
     @property
     def targets(self) -> int:
@@ -78,11 +89,6 @@ class Manifold(Protocol):
     @property
     def targets_down(self) -> int:
         """How many of them failed at the last poll."""
-        ...
-
-    @property
-    def troubles(self) -> Mapping[str, str]:
-        """Endpoint (or the list that endpoints come from) -> what is wrong with it."""
         ...
 
 

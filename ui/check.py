@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.oncall.schedule import Schedule
-from analytics.rules import DEFAULT_RULES, load_rules
+from energy.account.tariff import Tariff
 from energy.place.atlas import Place
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
+from ingest.sums import ADDED
 from twin.errors import ConfigError, SourceError
-from twin.ports import Capacity, Manifold, Naming, Queue, Source
+from twin.frame import Frame, Ints, Origin
+from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
-from ui.app import TASK_NAMES, environment, open_sources
-from ui.config import Config, StoreSection, site_of
-from ui.limits import limits_of
+from ui.app import WHOLE, prepared
+from ui.config import Config, StoreSection
+from ui.given import given_of
 from ui.oncall.file import OnCallFile
-from ui.oncall.wiring import read_oncall
-from ui.places import atlas_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
@@ -33,31 +33,40 @@ Row = dict[str, object]
 async def reach(config: Config, now: datetime) -> list[Row]:
     """A row (what, name, ok, says) for site, rules, each source, each queue and the store. ``ConfigError`` where the
     configuration itself is wrong."""
-    site = site_of(config, TASK_NAMES)
-    opened = open_sources(config, site)
-    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-    told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    atlas = atlas_of(config.energy, site)
-    limits_of(config.energy.limits, site, atlas)
+    ready = prepared(config, WHOLE, now)
+    site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
+    tariff = given_of(config.energy, site, timedelta(days=1)).tariff
     schedules, _ = told.calendars(now)
+    odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
+        *odd,
     ]
+    if tariff is not None:
+        rows.append(_tariff(tariff, now))
+    tellers = _Tellers(site)
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}
         rows += [_inlet(inlet) for inlet in one.inlets]
         for source in one.sources:
             if source.name not in pushed:
-                rows += await _source_rows(source, now)
+                rows += await _source_rows(source, now, tellers)
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
         places = [(atlas.places[i], queue) for queue in one.queues for i in atlas.of(queue.name)]
         rows += [await _asked("place", place.name, _found(place, queue, now)) for place, queue in places]
         for source in one.sources:  # a queue may have opened its source's connection again
             await source.close()
-    return [*rows, _store(config, site)]
+    return [*rows, *tellers.rows(), _store(config, site)]
+
+
+def _tariff(tariff: Tariff, now: datetime) -> Row:
+    if tariff.holds(np.array([now.timestamp()]))[0]:
+        return _row("tariff", tariff.name, f"holds until {tariff.until or 'another is named'}")
+    says = f"ended on {tariff.until}: what was taken since has no price; name the one that holds in [energy]"
+    return _row("tariff", tariff.name, says, ok=False)
 
 
 def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:
@@ -88,7 +97,41 @@ def _inlet(inlet: Inlet) -> Row:
     return _row("source", inlet.name, "takes what is pushed with its token, while icctwin is up")
 
 
-async def _source_rows(source: Source, now: datetime) -> list[Row]:
+class _Tellers:
+    """Which source tells each metric of each asset, and which two tell the same one: nobody adds them or picks the better."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._names = site, list[str]()
+        self._who: dict[tuple[str, str], Ints] = {}  # of each asset its source, -1 where there is none
+        self._twice: dict[tuple[str, str, int, int], list[int]] = {}
+
+    def see(self, source: str, frames: Sequence[Frame]) -> None:
+        """What ``source`` tells."""
+        me = len(self._names)
+        self._names.append(source)
+        for frame in frames:
+            if frame.origin is not Origin.MEASURED or frame.kind == "source":
+                continue
+            for name in frame.values.keys() - set(ADDED.get(frame.kind, ())):
+                rows = frame.rows[~np.isnan(frame.values[name])]
+                none = np.full(self._site.count(frame.kind), -1, dtype=np.int32)
+                who = self._who.setdefault((frame.kind, name), none)
+                for other in np.unique(who[rows]).tolist():
+                    if other not in (-1, me):
+                        self._twice.setdefault((frame.kind, name, other, me), []).extend(rows[who[rows] == other].tolist())
+                who[rows] = np.where(who[rows] == -1, me, who[rows])
+
+    def rows(self) -> list[Row]:
+        """A row for each metric and pair of sources, at most ``MAX_TROUBLES``."""
+        made = []
+        for (kind, name, one, other), at in list(self._twice.items())[:MAX_TROUBLES]:
+            more = f" and {len(set(at)) - 1} more" if len(set(at)) > 1 else ""
+            what = f"{name} is told by {self._names[one]} and by {self._names[other]}; both are kept and the newest is shown"
+            made.append(_row("twice", f"{self._site.ids_of(kind)[at[0]]}{more}", f"{what}: take it out of one mapping"))
+        return made
+
+
+async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:
     """A row for ``source``, and one for each endpoint that fails of one that has many."""
     facts: Row = {}
 
@@ -97,12 +140,13 @@ async def _source_rows(source: Source, now: datetime) -> list[Row]:
             frames = await source.poll(now)
         finally:
             await source.close()
+        tellers.see(source.name, frames)
         facts.update(_facts(source, sum(frame.samples for frame in frames)))
         return _told(source, facts)
 
     row = await _asked("source", source.name, read())
     row.update(facts)
-    troubles = source.troubles if isinstance(source, Manifold) else {}
+    troubles = source.troubles if isinstance(source, Troubled) else {}
     shown = list(troubles.items())[:MAX_TROUBLES] if row["ok"] else []
     rows = [row, *(_row("target", f"{source.name}: {name}"[:100], why, ok=False) for name, why in shown)]
     if len(troubles) > len(shown) and shown:
@@ -135,13 +179,15 @@ async def _found(place: Place, queue: Queue, now: datetime) -> str:
     if not isinstance(queue, Capacity):
         raise SourceError(f"{queue.name} does not say which partitions it has; no job is moved there")
     cluster = await queue.cluster(now)
-    missing = [name for name in place.partitions if name not in cluster.partitions]
+    known, names = ", ".join(cluster.partitions[:MAX_NAMES]), place.of(cluster.partitions)
+    missing = [name for name in place.partitions if name not in names]
     if missing:
-        known = ", ".join(cluster.partitions[:MAX_NAMES])
         raise SourceError(f"{queue.name} has no partition {missing[0]!r}; it has {known}")
-    at = [cluster.partitions.index(name) for name in place.partitions]
+    if not names:
+        raise SourceError(f"{queue.name} has no cluster {place.cluster!r}, or is no federation; its partitions are {known}")
+    at = [cluster.partitions.index(name) for name in names]
     nodes = len(set(cluster.partition_nodes[np.isin(cluster.partition_nodes[:, 0], at), 1].tolist()))
-    return f"{', '.join(place.partitions)} of {queue.name}: {nodes} nodes, on {place.grid}"
+    return f"{', '.join(place.says)} of {queue.name}: {nodes} nodes, on {place.grid}"
 
 
 def _store(config: Config, site: Site) -> Row:

@@ -15,11 +15,17 @@ def atlas_of(section: EnergySection, site: Site) -> Atlas:
     problems: list[Problem] = []
     places = [_place(one, site, problems) for one in section.place]
     seen: dict[tuple[str, str], str] = {}
-    for one in places:
-        for partition in one.partitions:
+    federated = {one.queue for one in places if one.cluster}
+    for one in sorted(places, key=lambda place: bool(place.partitions)):  # whole clusters first
+        if one.queue in federated and not one.cluster:
+            what = f"other places of {one.queue} name a cluster of its federation; say in which this one stands, by cluster = …"
+            problems.append(Problem(f"[[energy.place]] {one.name}", what))
+        for partition in one.says:
             other = seen.setdefault((one.queue, partition), one.name)
-            if other != one.name:
-                what = f"partition {partition!r} of {one.queue} is in {other} already; a partition stands in one place"
+            whole = seen.get((one.queue, f"{one.cluster}/*"), one.name) if one.cluster else one.name
+            if {other, whole} != {one.name}:
+                first = other if other != one.name else whole
+                what = f"partition {partition!r} of {one.queue} is in {first} already; a partition stands in one place"
                 problems.append(Problem(f"[[energy.place]] {one.name}", what))
     names = [one.name for one in places]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -37,7 +43,8 @@ def _place(one: PlaceSection, site: Site, problems: list[Problem]) -> Place:
         if asset not in site.position or site.kind(asset) != kind:
             known = ", ".join(site.ids_of(kind)[:10]) or f"none; add a row of kind {kind} to the assets"
             problems.append(Problem(f"[[energy.place]] {one.name}", f"{asset!r} is no {kind} of the site; known: {known}"))
-    return Place(one.name, one.queue, tuple(one.partitions), grid, one.hall, one.facility_ratio)
+    partitions = tuple(f"{one.cluster}/{name}" if one.cluster else name for name in one.partitions)
+    return Place(one.name, one.queue, partitions, grid, one.hall, one.facility_ratio, one.cluster)
 
 
 def _routes(sections: Sequence[RouteSection], known: Mapping[str, Place], problems: list[Problem]) -> list[Route]:

@@ -36,10 +36,10 @@ def placed(live: Live) -> list[Placed]:
     """All places as they stand now."""
     now, jobs, atlas = live.clock.now(), live.jobs, live.atlas
     counts = Counter(zip(jobs.partitions, jobs.state.tolist(), strict=True))
-    found = []
+    found, named = [], sorted(set(jobs.partitions))
     for i, one in enumerate(atlas.places):
         value = float(live.state.column("grid", live.signal, now)[live.site.row(one.grid)])
-        held = [sum(counts[name, state] for name in one.partitions) for state in (JobState.PENDING, JobState.RUNNING)]
+        held = [sum(counts[name, state] for name in one.of(named)) for state in (JobState.PENDING, JobState.RUNNING)]
         away_s = atlas.latency_s[i].tolist()
         ways = [(other.name, s) for k, (other, s) in enumerate(zip(atlas.places, away_s, strict=True)) if k != i and s < np.inf]
         found.append(Placed(one, value, facility_ratio(one, live.site, live.state, now), held[0], held[1], ways))
@@ -60,7 +60,7 @@ def grounds(live: Live, atlas: Atlas, queue: QueueNow, read: Read, start: dateti
     if not np.isfinite(room).all():
         return None
     mine = [atlas.places[i] for i in atlas.of(queue.name)]
-    pools = [{of[name] for name in place.partitions if name in of} for place in mine]
+    pools = [{of[name] for name in place.of(of)} for place in mine]
     rest = set(range(len(room))) - set().union(*pools)
     gpus = [int(room[sorted(pool)].sum()) for pool in (*pools, rest)]
     time_s, columns = np.empty(0), list[Floats]()
@@ -71,7 +71,7 @@ def grounds(live: Live, atlas: Atlas, queue: QueueNow, read: Read, start: dateti
             return None
         values = np.interp(time_s, time_s[known], told[known])
         columns.append(values * _ratio(live, place, time_s, start, end) if place else values)
-    partitions = {name: i for i, place in enumerate(mine) for name in place.partitions}
+    partitions = {name: i for i, place in enumerate(mine) for name in place.of(of)}
     at = np.array(atlas.of(queue.name), dtype=np.intp)
     sent = np.zeros((len(gpus), len(gpus)))
     if len(at):

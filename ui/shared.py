@@ -36,13 +36,13 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records = records_of(config)
         if cluster.postgres and "tasks" in part.roles:
             self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
         self._broker = Broker(address, site, part.name, hear) if address else None
         self.leading = self._leader is None and "tasks" in part.roles
         self._asked: datetime | None = None
+        self.records = records_of(config)  # the last, for it alone opens something at once
 
     def leads(self, now: datetime) -> bool:
         """Whether this process leads; asked anew at most every second."""
@@ -60,6 +60,11 @@ class Shared:
         """Begin to listen."""
         if self._broker is not None:
             asyncio.run_coroutine_threadsafe(self._broker.start(), loop).result()
+
+    def look(self) -> None:
+        """Raise what broke the listening or telling since this was last asked."""
+        if self._broker is not None:
+            self._broker.look()
 
     async def hush(self) -> None:
         """Listen no more."""

@@ -23,10 +23,11 @@ from energy.place import Places, Travel
 from energy.place.atlas import Atlas, Place, latency_class
 from energy.place.between import place
 from energy.plan import Gain, Plan
+from energy.shift import Work
 from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs
 from twin.message import Message
-from twin.order import Orders, Verb, Where, orders
+from twin.order import FEDERATED_ORDERS, Orders, Verb, Where, orders
 from twin.site import Bools, Site
 from twin.state import State
 
@@ -41,13 +42,14 @@ SAYS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ground:
-    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, and
-    the pool of nodes that each takes from."""
+    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, the
+    pool of nodes that each takes from, and the partitions that take jobs."""
 
     at: Sequence[int]
     signals: Sequence[SignalAhead]
     ratio: Floats
     pools: Sequence[frozenset[int]]
+    up: frozenset[str]
     atlas: Atlas
 
     @property
@@ -58,6 +60,11 @@ class _Ground:
     def into(self, p: int) -> Place:
         """The ``p``-th of them."""
         return self.atlas.places[self.at[p]]
+
+    def takes(self, p: int, partition: str) -> str:
+        """The partition of the ``p``-th in which a job of ``partition`` would wait; empty where that takes none now."""
+        name = self.into(p).takes(partition)
+        return name if name in self.up and self.into(p).has(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,10 @@ class JobMove:
         kept = np.flatnonzero(earliest <= free.latest)
         work = replace(free.work, earliest=earliest).only(kept)
         free = Movable(free.rows[kept], free.pool[kept], work, free.latest[kept])
-        return _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+        chosen = _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+        if any(ground.into(p).cluster for p in range(len(ground.at))):  # it takes so many at a time
+            chosen = sorted(chosen, key=lambda move: -move.energy_kwh * float(move.saves[0]))[:FEDERATED_ORDERS]
+        return sorted(chosen, key=lambda move: move.row)
 
 
 def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: datetime) -> _Ground | None:
@@ -134,15 +144,16 @@ def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: da
     for position in outlook.atlas.of(queue.name):
         one = outlook.atlas.places[position]
         signal = outlook.grids.get(one.grid)
-        if one.partitions[0] in up and signal is not None and (not signals or _alike(signal, signals[0])):
+        open_ = bool(one.of(up)) if one.cluster else one.partitions[0] in up
+        if open_ and signal is not None and (not signals or _alike(signal, signals[0])):
             at.append(position)
             signals.append(signal)
-            taken.append(frozenset(of[name] for name in one.partitions if name in of))
+            taken.append(frozenset(of[name] for name in one.of(of)))
     shared = sum(map(len, taken)) != len(frozenset().union(*taken))
     if len(at) < 2 or shared:
         return None
     ratio = np.array([facility_ratio(outlook.atlas.places[position], site, state, now) for position in at])
-    return _Ground(at, signals, ratio, taken, outlook.atlas)
+    return _Ground(at, signals, ratio, taken, frozenset(up), outlook.atlas)
 
 
 def _alike(one: SignalAhead, other: SignalAhead) -> bool:
@@ -174,9 +185,10 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         if len(mine):
             usual[mine] = in_turn(work.only(mine), rest)
     data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
-    travel = Travel(
-        home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), _barred(ground, home, reach_s, data)
-    )
+    shut = _shut(ground, home, [queue.jobs.partitions[row] for row in free.rows.tolist()])
+    base, begins = _as_usual(ground, work, home, usual, shut, capacity)
+    barred = _barred(ground, home, reach_s, data) | shut
+    travel = Travel(home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), barred)
     stays: Bools = np.zeros(len(work), dtype=np.bool_)
     chosen: dict[int, _Move] = {}
     for _ in range(2):
@@ -192,11 +204,24 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         for k, j in enumerate(moves.tolist()):
             there = int(made.place[k])
             if there >= 0 and there != home[j] and not made.late[k]:
-                move = _move(queue, ground, free, j, (int(home[j]), there), (int(usual[j]), int(made.running[k].argmax())))
+                route = (int(home[j]), int(base[j]), there)
+                move = _move(queue, ground, free, j, route, (int(begins[j]), int(made.running[k].argmax())))
                 if move is not None:
                     chosen[j] = move
             stays[j] = j not in chosen
     return [chosen[j] for j in sorted(chosen)]
+
+
+def _as_usual(ground: _Ground, work: Work, home: Ints, usual: Ints, shut: Bools, capacity: Floats) -> tuple[Ints, Ints]:
+    """Where and from which slot on each would run without us: at home, or where a federation would have started it sooner."""
+    base, begins = home.copy(), usual.copy()
+    for p, rest in enumerate(capacity):
+        may = np.flatnonzero((home != p) & ~shut[:, p]) if ground.into(p).cluster else np.empty(0, dtype=np.intp)
+        if len(may):
+            there = in_turn(work.only(may), rest)
+            sooner = (there >= 0) & (there < begins[may])
+            base[may[sooner]], begins[may[sooner]] = p, there[sooner]
+    return base, begins
 
 
 def _places(ground: _Ground, capacity: Floats) -> Places:
@@ -214,28 +239,38 @@ def _barred(ground: _Ground, home: Ints, reach_s: Floats, data: Floats) -> Bools
     return np.array(barred, dtype=np.bool_).reshape(len(home), len(ground.at))
 
 
+def _shut(ground: _Ground, home: Ints, partitions: Sequence[str]) -> Bools:
+    """bool[n, p]: places that have no partition for a job, or not now; its home it has."""
+    shut = [
+        [p != h and not ground.takes(p, name) for p in range(len(ground.at))]
+        for h, name in zip(home.tolist(), partitions, strict=True)
+    ]
+    return np.array(shut, dtype=np.bool_).reshape(len(home), len(ground.at))
+
+
 def _only(travel: Travel, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Travel:
     columns = (travel.home, travel.latency_s, travel.data_bytes, travel.owned, travel.barred)
     return Travel(*(column[rows] for column in columns))  # type: ignore[arg-type]
 
 
 def _move(
-    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int], slots: tuple[int, int]
+    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int, int], slots: tuple[int, int]
 ) -> _Move | None:
-    """The move of one job where it surely pays. ``route``: from and to; ``slots``: its first one at home, and there."""
-    (home, there), (usual, slot), row, length = route, slots, int(free.rows[j]), int(free.work.length[j])
+    """The move of one job where it surely pays. ``route``: its home, where it would run without us, and where to; ``slots``:
+    its first one without us, and there."""
+    (home, base, there), (usual, slot), row, length = route, slots, int(free.rows[j]), int(free.work.length[j])
     energy_kwh = float(free.work.power_w[j]) * float(queue.jobs.lasts_s[row]) / 3.6e6
-    at_home, elsewhere = ground.signals[home], ground.signals[there]
-    saves = worth(at_home, usual, float(ground.ratio[home]), elsewhere, slot, float(ground.ratio[there]), length)
-    base = float(ground.ratio[home] * at_home.ahead[usual : usual + length].mean())
+    without, elsewhere = ground.signals[base], ground.signals[there]
+    saves = worth(without, usual, float(ground.ratio[base]), elsewhere, slot, float(ground.ratio[there]), length)
+    cost = float(ground.ratio[base] * without.ahead[usual : usual + length].mean())
     sent_bytes, sent_kwh = 0.0, 0.0
     if np.isfinite(ground.atlas.rate_bps[ground.at[home], ground.at[there]]):
         sent_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
         sent_kwh = sent_bytes * float(ground.atlas.j_per_byte[ground.at[home], ground.at[there]]) / 3.6e6
         saves -= sent_kwh / energy_kwh * float(elsewhere.ahead.mean())
-    if not saves[1] > max(LEAST_FRAC * abs(base), 0.0):
+    if not saves[1] > max(LEAST_FRAC * abs(cost), 0.0):
         return None
-    return _Move(row, home, there, slot, energy_kwh, base, saves, sent_bytes, sent_kwh)
+    return _Move(row, home, there, slot, energy_kwh, cost, saves, sent_bytes, sent_kwh)
 
 
 def worth(
@@ -272,7 +307,7 @@ def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: flo
         ids.append(jobs.ids[move.row])
         begins.append(begin_s)
         was.append(own_s if own_s > signal.begin_s else math.nan)
-        where.append((jobs.partitions[move.row], ground.into(move.there).partitions[0]))
+        where.append((jobs.partitions[move.row], ground.takes(move.there, jobs.partitions[move.row])))
         texts.append(_note(ground, move, jobs.ids[move.row], begin_s, now_s))
     return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where)
 

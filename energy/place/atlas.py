@@ -2,7 +2,7 @@
 between them. Work moves only along a route that is named here; where there is none, it stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,8 @@ DATA_J_PER_KWH_GB = 3.6e6 / 1e9  # kWh/GB in J/byte
 class Place:
     """``partitions`` of ``queue`` that stand in one hall or centre, the first of which takes what is moved there; ``grid``: id
     of the asset whose signal counts there; ``hall``: whose meters say what a watt of IT takes (empty: ``facility_ratio``, the
-    facility's power over IT's)."""
+    facility's power over IT's). ``cluster``: of a federation of schedulers, all of whose partitions are meant where none is
+    named; a partition is then called ``cluster/partition``, and what is moved there keeps its partition's name."""
 
     name: str
     queue: str
@@ -27,6 +28,26 @@ class Place:
     grid: str
     hall: str = ""
     facility_ratio: float = 1.0
+    cluster: str = ""
+
+    @property
+    def says(self) -> Sequence[str]:
+        """What it is made of, in words."""
+        return self.partitions or (f"{self.cluster}/*",)
+
+    def has(self, partition: str) -> bool:
+        """Whether a partition stands in it."""
+        if self.partitions or not self.cluster:
+            return partition in self.partitions
+        return partition.startswith(f"{self.cluster}/")
+
+    def of(self, known: Iterable[str]) -> list[str]:
+        """Those of the ``known`` partitions that stand in it."""
+        return [name for name in known if self.has(name)]
+
+    def takes(self, partition: str) -> str:
+        """The partition in which a job of ``partition`` waits when it is moved there."""
+        return f"{self.cluster}/{partition.rpartition('/')[2]}" if self.cluster else self.partitions[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +79,12 @@ class Atlas:
 
     def at(self, queue: str, partition: str) -> int:
         """Position of the place that a partition is in; -1: in none."""
-        return self._at.get((queue, partition), -1)
+        found = self._at.get((queue, partition), -1)
+        return found if found >= 0 else self._at.get((queue, partition.partition("/")[0] + "/"), -1)
 
     @cached_property
     def _at(self) -> dict[tuple[str, str], int]:
-        return {(place.queue, name): i for i, place in enumerate(self.places) for name in place.partitions}
+        return {(p.queue, name): i for i, p in enumerate(self.places) for name in p.partitions or (f"{p.cluster}/",)}
 
     @cached_property
     def latency_s(self) -> Floats:

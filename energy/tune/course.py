@@ -17,7 +17,7 @@ class Courses:
         self.knobs, self._moving = tuple(knobs), np.full(2 * len(knobs), moving_frac)
         self.states = lattice(knobs)
         self._ramp = np.array([knob.ramp for knob in knobs])
-        reach = within_ramp(knobs, self.states, self.states)
+        reach = np.stack([within_ramp(knobs, self.states, state) for state in self.states])  # in rows: all at once fill memory
         most = int(reach.sum(axis=1).max())
         # neighbours of each state, its own number in the places that are left over
         self._next: Ints = np.tile(np.arange(len(self.states), dtype=np.int32)[:, None], (1, most))

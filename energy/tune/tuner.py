@@ -131,11 +131,13 @@ class Tuner:
 
     # learning
 
-    def commission(self, readings: Sequence[Reading], doubt: float = 3.0, least: float = 0.01) -> None:
+    def commission(
+        self, readings: Sequence[Reading], doubt: float = 3.0, least: float = 0.01, then: Sequence[Physics] = ()
+    ) -> None:
         """Start from what the same kind of plant showed elsewhere or before: its power, and how far its margins were off.
-        ``doubt``: by how much less it is believed here; ``least``: uncertainty that each term keeps."""
-        air = [np.array([getattr(r, name) for r in readings]) for name in ("dry_bulb_c", "wet_bulb_c", "load_frac")]
-        terms = self.physics.terms(Case(np.array([r.settings for r in readings]), *air))
+        ``doubt``: by how much less it is believed here; ``least``: uncertainty that each term keeps; ``then``: the physics as
+        it was known at each reading (none: as it is now)."""
+        terms = self._past_terms(readings, then)
         scale, nan = self.physics.it_w, float("nan")
         moves = Moves(self.physics.knobs, self.options.every_s)
         marks = np.array([moves.take(r.time_s, r.settings) for r in readings])
@@ -145,6 +147,15 @@ class Tuner:
             kept = np.full(len(was.theta), least)
             kept[len(was.theta) - marks.shape[1] :] = min(least, self.options.moving_doubt_frac)
             was.settle(doubt, kept)
+
+    def _past_terms(self, readings: Sequence[Reading], then: Sequence[Physics]) -> Mapping[str, Floats]:
+        """part -> float64[t, p]."""
+        air = [np.array([getattr(r, name) for r in readings]) for name in ("dry_bulb_c", "wet_bulb_c", "load_frac")]
+        case = Case(np.array([r.settings for r in readings]), *air)
+        if not then:
+            return self.physics.terms(case)
+        rows = [was.terms(Case(*(column[i : i + 1] for column in case))) for i, was in enumerate(then)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def _unlearned(self) -> dict[str, Learned]:
         """By part: the twin's terms and what moves add, before anything was read."""

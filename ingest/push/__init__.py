@@ -16,6 +16,7 @@ from twin.frame import Floats
 
 MAX_BODY_BYTES = 32 * 2**20  # as sent
 MAX_PLAIN_BYTES = 128 * 2**20  # decompressed
+ZSTD_PORTION = 1024  # bytes of a zstd body that are unpacked at once: 32 MB of zeros at the most
 MAX_SAMPLES = 1_000_000  # of one request
 MAX_SAID = 10  # lines or series of one request whose faults are named
 
@@ -54,7 +55,7 @@ def inflated(body: bytes, encoding: str) -> bytes:
         elif name == "snappy":
             plain = _unsnapped(body)
         elif name == "zstd":
-            plain = zstandard.ZstdDecompressor().stream_reader(body).read(MAX_PLAIN_BYTES + 1)
+            plain = _unpressed(body)
         else:
             raise Refused(415, f"Content-Encoding {encoding[:40]!r} is not read; send gzip, snappy, zstd or none.")
     except (OSError, EOFError, zlib.error, cramjam.DecompressionError, zstandard.ZstdError) as error:
@@ -70,6 +71,25 @@ def _ungzipped(body: bytes) -> bytes:
     if len(plain) <= MAX_PLAIN_BYTES and (not packed.eof or packed.unused_data):
         raise gzip.BadGzipFile("it is cut, or something follows it")
     return plain
+
+
+def _unpressed(body: bytes) -> bytes:
+    """All frames of a zstd body, a portion at a time: a few of its bytes may say a megabyte each."""
+    many, pieces, size = zstandard.ZstdDecompressor(), list[bytes](), 0
+    packed = many.decompressobj()
+    for at in range(0, len(body), ZSTD_PORTION):
+        rest = body[at : at + ZSTD_PORTION]
+        while rest:
+            if packed.eof:
+                packed = many.decompressobj()
+            pieces.append(packed.decompress(rest))
+            rest = packed.unused_data
+            size += len(pieces[-1])
+            if size > MAX_PLAIN_BYTES:
+                return b"".join(pieces)
+    if not packed.eof:
+        raise EOFError("it is cut")
+    return b"".join(pieces)
 
 
 def _unsnapped(body: bytes) -> bytes:

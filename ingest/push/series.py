@@ -1,9 +1,10 @@
 """Turns batches of pushed samples into frames.
 
 A sample that is a metric as it stands becomes a frame at once: what is acknowledged has been handed on. A metric that is made
-of several samples or of their growth (sums, shares, rates) waits until its moment is whole: until the same sender has come to a
-later one, or for ``SETTLE_S``. Series are known by their key; a label set that never repeats costs one look and, past
-``MAX_SERIES``, everything is learnt anew.
+of several samples or of their growth (sums, shares, rates) waits until its moment is whole: until all series are there that the
+same sender's moment before had, or for ``SETTLE_S``. A part that comes later still joins its moment, which is made anew. A
+counter's last reading is its series' own: what else came, and when, does not matter to its rate. Series are known by their key;
+a label set that never repeats costs one look and, past ``MAX_SERIES``, everything is learnt anew.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ingest.mappings.bind import Binding
 from ingest.mappings.columns import Positions
 from ingest.mappings.identity import Identities
 from ingest.push import Batch, Refused, Series
+from ingest.push.readings import Readings, Slots
 from twin.event import Event
 from twin.frame import Floats, Frame, Ints
 from twin.site import Bools, Site
@@ -29,7 +31,8 @@ MAX_SENDERS = 50_000
 MAX_MOMENTS = 5000  # different times in one request: each is a frame, and the present waits for them
 MAX_NAMES = 50
 MAX_TOLD = 10_000  # findings of assets that are not told again
-SETTLE_S = 2.0
+MAX_BINDINGS = 8  # of one sender, whose series may come in as many sets in turn; the oldest is made anew
+SETTLE_S = 6.0  # Prometheus holds a part of a moment back for up to 5 s (batch_send_deadline)
 _SENDERS = ("instance", "host", "hostname", "host.name", "service.instance.id", "node", "nodename")
 _EARLIEST_S, _LATEST_S = 0.0, 253_402_300_799.0  # 1970 to the end of 9999
 
@@ -47,21 +50,39 @@ class _Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of one series; ``sender`` is where its moments become whole, None where it is part of nothing."""
+    """What is known of one series; ``sender`` is where its moments become whole, None where it is part of nothing; ``slot``:
+    of its readings, -1 there."""
 
     series: Series
     cells: tuple[int, ...]  # numbers of its cells
     reader: int
     sender: str | None
+    slot: int
+
+
+class _Bound(NamedTuple):
+    """Series that came together, in the order of ``keys``."""
+
+    keys: tuple[Hashable, ...]
+    slots: Slots
+    binding: Binding
 
 
 @dataclass(slots=True)
 class _Sender:
-    """Moments of one sender that are not whole yet, and the bindings that its last whole one had, by table."""
+    """Moments of one sender that are not whole yet, the series of its newest whole one, and bindings by table and series."""
 
     waiting: dict[float, dict[Hashable, float]] = field(default_factory=dict)
     touched: dict[float, datetime] = field(default_factory=dict)  # when a moment was first heard of
-    bindings: dict[int, tuple[tuple[Hashable, ...], Binding]] = field(default_factory=dict)
+    newest_s: float = -np.inf
+    usual: frozenset[Hashable] = frozenset()
+    bindings: dict[tuple[int, tuple[Hashable, ...]], _Bound] = field(default_factory=dict)
+
+    def is_whole(self, time_s: float, now: datetime) -> bool:
+        """Whether nothing more is waited for; a late part of the newest moment goes to the rest of it at once."""
+        if time_s == self.newest_s or (self.usual and self.waiting[time_s].keys() >= self.usual):
+            return True
+        return abs((now - self.touched[time_s]).total_seconds()) >= SETTLE_S  # as long where our clock was set back
 
 
 class Pushed:
@@ -119,11 +140,11 @@ class Pushed:
         """Frames of the moments that are whole by ``now``."""
         made: list[Frame] = []
         for sender in self._senders.values():
-            newest = max(sender.waiting, default=0.0)
             for time_s in sorted(sender.waiting):
-                old = (now - sender.touched[time_s]).total_seconds() >= SETTLE_S
-                if old or time_s < newest or self._waiting > MAX_WAITING:
+                if self._waiting > MAX_WAITING or sender.is_whole(time_s, now):
                     made += self._whole(sender, time_s)
+                elif time_s > sender.newest_s:
+                    break  # those after it wait for it, as counters grow in order
         return made
 
     def events(self, now: datetime) -> list[Event]:
@@ -141,6 +162,7 @@ class Pushed:
         self._cells: list[_Cell] = []
         self._cell_table = np.empty((0, len(_Cell._fields)))
         self._senders: dict[str, _Sender] = {}
+        self._readings = Readings()
         self._waiting = 0
         self._identities = [
             Identities(table, self._site, self._assets, self._node, False, self._given) for table in self._tables
@@ -159,14 +181,7 @@ class Pushed:
         if table.skips(labels):
             self._miss(name)
             return None
-        cells = []
-        for entry in self._plain[reader].metric:
-            if name in entry.series and entry.takes(labels):
-                row = identities.row(entry, labels)
-                if row is not None:
-                    rank = entry.series.index(name) + 1000 * (bool(table.prefer) and not table.prefers(labels))
-                    column = self._columns[entry.kind, entry.metric]
-                    cells.append(_Cell(column, row, entry.scale, entry.offset, rank))
+        cells = self._cells_of(reader, name, labels)
         part = any(
             name in (*e.series, e.minus, e.over) and e.takes(labels) and identities.row(e, labels) is not None
             for e in self._parts[reader].metric
@@ -175,10 +190,25 @@ class Pushed:
             if any(name in (*e.series, e.minus, e.over) and e.takes(labels) for e in table.metric):
                 self._miss(name)  # meant, but of no asset that the site has
             return None
-        sender = next((labels[label] for label in table.node_labels if labels.get(label)), "")
         first = len(self._cells)
         self._cells += cells
-        return _Known((name, labels), tuple(range(first, len(self._cells))), reader, sender if part else None)
+        numbers = tuple(range(first, len(self._cells)))
+        if not part:
+            return _Known((name, labels), numbers, reader, None, -1)
+        sender = next((labels[label] for label in table.node_labels if labels.get(label)), "")
+        return _Known((name, labels), numbers, reader, sender, self._readings.add())
+
+    def _cells_of(self, reader: int, name: str, labels: Mapping[str, str]) -> list[_Cell]:
+        """Where a series goes as it stands."""
+        table, cells = self._tables[reader], []
+        for entry in self._plain[reader].metric:
+            if name in entry.series and entry.takes(labels):
+                row = self._identities[reader].row(entry, labels)
+                if row is not None:
+                    rank = entry.series.index(name) + 1000 * (bool(table.prefer) and not table.prefers(labels))
+                    column = self._columns[entry.kind, entry.metric]
+                    cells.append(_Cell(column, row, entry.scale, entry.offset, rank))
+        return cells
 
     def _miss(self, name: str) -> None:
         self.unmapped += 1
@@ -240,31 +270,48 @@ class Pushed:
         moment = sender.waiting.pop(time_s)
         del sender.touched[time_s]
         self._waiting -= len(moment)
+        if time_s == sender.newest_s:
+            self._join(sender, moment)
+        if time_s >= sender.newest_s:
+            sender.newest_s, sender.usual = time_s, frozenset(moment)
         made: list[Frame] = []
         by_reader: dict[int, list[Hashable]] = {}
         for key in moment:
             known = self._known.get(key)
             if known is not None:  # None: everything was forgotten meanwhile
                 by_reader.setdefault(known.reader, []).append(key)
-        for reader, keys in by_reader.items():
-            binding = self._binding(sender, reader, tuple(sorted(keys, key=hash)))
-            values = np.array([moment[key] for key in sender.bindings[reader][0]])
+        for reader, some in by_reader.items():
+            keys, slots, binding = self._bound(sender, reader, tuple(sorted(some, key=hash)))
+            values = np.array([moment[key] for key in keys])
+            rated = binding.form.rated
+            binding.was = self._readings.before(slots[rated], time_s) if len(rated) else None
             # a rate is over the senders' own times; their interval is not known here, so a gap of five minutes ends it
             for frame in binding.frames(values, None, datetime.fromtimestamp(time_s, UTC), time_s, 30.0, self._name):
                 dense = _dense(frame)
                 made += [dense] if dense else []
+            if binding.was is not None:
+                values[rated] = binding.was[0]  # without those that mean "none"
+            self._readings.note(slots, time_s, values)
         return made
 
-    def _binding(self, sender: _Sender, reader: int, keys: tuple[Hashable, ...]) -> Binding:
-        had = sender.bindings.get(reader)
-        if had is not None and had[0] == keys:
-            return had[1]
-        series = [known.series for key in keys if (known := self._known[key]) is not None]
-        binding = Binding(self._parts[reader], self._site, self._assets, series, self._node, False, self._given)
+    def _join(self, sender: _Sender, moment: dict[Hashable, float]) -> None:
+        """Add what came of the newest moment before."""
+        missing = [key for key in sender.usual if key not in moment and key in self._known]
+        slots = np.array([known.slot for key in missing if (known := self._known[key]) is not None], dtype=np.intp)
+        found = zip(missing, self._readings.at(slots, sender.newest_s).tolist(), strict=True)
+        moment |= {key: value for key, value in found if value == value}
+
+    def _bound(self, sender: _Sender, reader: int, keys: tuple[Hashable, ...]) -> _Bound:
+        had = sender.bindings.get((reader, keys))
         if had is not None:
-            binding.inherit(had[1])
-        sender.bindings[reader] = keys, binding
-        return binding
+            return had
+        known = [one for key in keys if (one := self._known[key]) is not None]
+        series = [one.series for one in known]
+        binding = Binding(self._parts[reader], self._site, self._assets, series, self._node, False, self._given)
+        while len(sender.bindings) >= MAX_BINDINGS:
+            del sender.bindings[next(iter(sender.bindings))]
+        bound = _Bound(keys, np.array([one.slot for one in known], dtype=np.intp), binding)
+        return sender.bindings.setdefault((reader, keys), bound)
 
 
 def _dense(frame: Frame) -> Frame | None:

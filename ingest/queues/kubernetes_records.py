@@ -138,7 +138,7 @@ class Pods:
         self.gpus: dict[str, int] = defaultdict(int)  # owner -> GPUs of running pods
         self.running: dict[str, int] = defaultdict(int)
         self.owners: dict[str, list[Any]] = defaultdict(list)
-        self._on: dict[tuple[str, str], int] = defaultdict(int)  # owner, node -> GPUs
+        self._on: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))  # owner -> node -> GPUs
         self._asked: dict[str, int] = defaultdict(int)
         for pod in pods:
             phase, gpus = (pod.get("status") or {}).get("phase"), _asked(pod["spec"], resources)
@@ -153,7 +153,7 @@ class Pods:
             if phase == "Running" and node:
                 self.gpus[owner] += gpus
                 self.running[owner] += 1
-                self._on[owner, str(node)] += gpus
+                self._on[owner][str(node)] += gpus
 
     @staticmethod
     def _owner(pod: Any) -> str:
@@ -163,8 +163,8 @@ class Pods:
 
     def whole_nodes(self, owner: str, capacity: Mapping[str, int]) -> list[tuple[str, None]]:
         """Nodes all of whose GPUs this owner's pods hold."""
-        mine = ((node, gpus) for (who, node), gpus in self._on.items() if who == owner)
-        return [(node, None) for node, gpus in mine if gpus and gpus == capacity.get(node)]
+        mine = self._on.get(owner, {})
+        return [(node, None) for node, gpus in mine.items() if gpus and gpus == capacity.get(node)]
 
     def record(self, owner: str, capacity: Mapping[str, int]) -> JobRecord:
         """The pods of one owner that is no Job, as one job."""

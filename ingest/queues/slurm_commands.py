@@ -21,7 +21,8 @@ class Commands:
 
     async def run(self, *words: str) -> bytes:
         """What a command prints. ``SourceError`` where it cannot be run, is slow, prints without end or ends badly."""
-        environment = {"PATH": COMMAND_PATH, **({"SLURM_CONF": str(self._conf)} if self._conf else {})}
+        # times are written and read in UTC, whatever this process' or the machine's zone is
+        environment = {"PATH": COMMAND_PATH, "TZ": "UTC", **({"SLURM_CONF": str(self._conf)} if self._conf else {})}
         line = " ".join(words)[:200]
         pipe = asyncio.subprocess.PIPE
         try:

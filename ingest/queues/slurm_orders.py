@@ -15,13 +15,13 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ingest.queues.slurm_commands import Commands
 from ingest.queues.slurm_nodes import order_node
-from ingest.queues.slurm_records import Deferring, job_record, number
-from ingest.queues.slurm_rest import SlurmRest
+from ingest.queues.slurm_records import Deferring, id_of, job_record, number
+from ingest.queues.slurm_rest import JobsRest, SlurmRest
 from ingest.queues.slurm_verbs import HOW, NEAR_S, OPTIONS, SAYS_BEFORE, WAITS, Ask, How, Told
 from twin.errors import SourceError
 from twin.job import JobState
@@ -33,6 +33,7 @@ ALONE = 64  # orders of one table that are looked at one by one
 RECENT_S = 2.0  # how old a list may be that the next of them are looked at by: it was their forerunners' reading back
 LISTED_FOR_ONE = 8  # jobs of a list that cost what one costs that is asked for by itself (22.05: 0.6 and 5 ms)
 PAUSE_LOOK_S = 0.5
+SETTLE_LOOK_S = 1.0
 _JOB = re.compile(r"\d+(_\d+)?")
 
 
@@ -74,10 +75,11 @@ class _Seen:
 
 class SlurmOrders:
     """The write side of one cluster. ``rest``, ``commands``: the ways there are, one at least; ``numbers``: id of a job ->
-    its number, where those differ (tasks of arrays)."""
+    its number, "" of a task of an array that is not known: it is looked for in a fresh list, and never is the order its
+    array's."""
 
     def __init__(
-        self, options: Pausing, rest: SlurmRest | None, commands: Commands | None, numbers: Callable[[str], str]
+        self, options: Pausing, rest: JobsRest | None, commands: Commands | None, numbers: Callable[[str], str]
     ) -> None:
         self._options, self._rest, self._commands, self._numbers = options, rest, commands, numbers
 
@@ -85,10 +87,11 @@ class SlurmOrders:
         """Carry ``orders`` out, ``AT_ONCE`` at a time."""
         n, loop = len(orders), asyncio.get_running_loop()
         if orders.verb not in OF_JOBS:
+            rest = self._rest if isinstance(self._rest, SlurmRest) else None
 
             async def of_node(i: int) -> Receipt:
                 value, text = float(orders.values[i]), orders.texts[i]
-                return await order_node(self._rest, self._commands, orders.verb, orders.targets[i], value, text)
+                return await order_node(rest, self._commands, orders.verb, orders.targets[i], value, text)
 
             return _in_turn(await _each(of_node, range(n)))
         got: dict[int, Any] = {}
@@ -105,30 +108,50 @@ class SlurmOrders:
         """Receipts by position: look at all, write each that is to be written, look again at those."""
         how, loop = HOW[orders.verb], asyncio.get_running_loop()
         began_s = loop.time()
+        jobs = [i for i in part if _JOB.fullmatch(orders.targets[i])]
+        numbers, gone = await self._numbered({i: orders.targets[i] for i in jobs}, seen)
         asks = {
             i: Ask(
-                orders.verb, self._numbers(orders.targets[i]), float(orders.values[i]), orders.texts[i], now.timestamp(),
+                orders.verb, numbers[i], float(orders.values[i]), orders.texts[i], now.timestamp(),
                 *orders.where[i : i + 1],
             )
-            for i in part
-            if _JOB.fullmatch(orders.targets[i])
+            for i in jobs
+            if i in numbers
         }  # fmt: skip
         wrong = {i: Receipt(Result.FAILED, why=f"{orders.targets[i][:40]!r} is no number of a job") for i in part}
-        if self._rest is not None and len(orders) <= ALONE:
+        if self._rest is not None and self._rest.alone and len(orders) <= ALONE:
             sent = await _each(lambda i: self._sent_alone(orders, i, asks[i]), asks)
         else:
             looked = await self._looked(asks, seen, RECENT_S)
             sent = await _each(lambda i: self._sent(orders, i, asks[i], looked[i]), asks)
         open_ = {i: asks[i] for i, one in sent.items() if isinstance(one, _Sent)}
         leaves = orders.verb in (Verb.PAUSE, Verb.REQUEUE)
-        after = await (self._left(open_, sent) if leaves else self._looked(open_, seen))
+        after = await (self._left(open_, sent) if leaves else self._settled(open_, sent, seen, how))
 
         read_s = now.timestamp() + loop.time() - began_s  # by now one that was to start soon may have
 
         async def came(i: int) -> Receipt:
             return self._came(replace(asks[i], now_s=read_s), how, sent[i], after[i])
 
-        return {**wrong, **sent, **await _each(came, open_)}
+        return {**wrong, **gone, **sent, **await _each(came, open_)}
+
+    async def _numbered(self, targets: Mapping[int, str], seen: _Seen) -> tuple[dict[int, str], dict[int, Receipt]]:
+        """Numbers of jobs by position; and what is to be said of those that have none."""
+        numbers = {i: self._numbers(target) for i, target in targets.items()}
+        unknown = [i for i, found in numbers.items() if not found]
+        if unknown:
+            try:
+                listed = {id_of(one): known for known, one in (await self._list(seen, RECENT_S)).items()}
+            except (SourceError, KeyError, TypeError, ValueError, AttributeError) as error:
+                what = str(error) if isinstance(error, SourceError) else f"an answer of a shape that is not known ({error})"
+                no = Receipt(Result.FAILED, why=what)
+                return {i: found for i, found in numbers.items() if found}, dict.fromkeys(unknown, no)
+            numbers |= {i: listed.get(targets[i], "") for i in unknown}
+        gone = Receipt(Result.GONE, why="there is no such task of the array any more")
+        return (
+            {i: found for i, found in numbers.items() if found},
+            {i: gone for i, found in numbers.items() if not found},
+        )
 
     async def _sent_alone(self, orders: Orders, i: int, ask: Ask) -> "Receipt | _Sent":
         return await self._sent(orders, i, ask, await self._one(ask.number))
@@ -137,6 +160,8 @@ class SlurmOrders:
         """What is to be said at once of one job, or that it was written."""
         if isinstance(looked, Receipt):
             return looked
+        if looked is not None and "_" in orders.targets[i] and id_of(looked) != orders.targets[i]:
+            looked = None  # the number is now another's: the array's, or of its last task
         job, how = self._told(looked), HOW[orders.verb]
         no = self._objection(orders, i, job, how)
         if no is not None or job is None:
@@ -197,7 +222,7 @@ class SlurmOrders:
     async def _update_by_command(self, job: str, body: Mapping[str, Any]) -> str:
         given = {OPTIONS[name]: value for name, value in body.items() if name in OPTIONS}
         if "StartTime" in given:
-            given["StartTime"] = datetime.fromtimestamp(given["StartTime"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+            given["StartTime"] = datetime.fromtimestamp(given["StartTime"], UTC).strftime("%Y-%m-%dT%H:%M:%S")
         pairs = [f"{name}={value:.0f}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
         lines = [("scontrol", "update", f"JobId={job}", *pairs)] if pairs else []
         if "hold" in body:  # a job is let go last: it would start before it has its begin time
@@ -220,7 +245,8 @@ class SlurmOrders:
         """Slurm's record of each job, None where there is none, a receipt where it cannot be read: by one list where that costs
         less (``recent_s``: or an older list will do), else, and what the list has not, one by one."""
         rest, listed = self._rest, None
-        if asks and (rest is None or len(asks) * LISTED_FOR_ONE > max(rest.listed, LISTED_FOR_ONE)):
+        many = rest is None or not rest.alone or len(asks) * LISTED_FOR_ONE > max(rest.listed, LISTED_FOR_ONE)
+        if asks and many:
             try:
                 listed = await self._list(seen, recent_s)
             except SourceError as error:
@@ -255,6 +281,24 @@ class SlurmOrders:
         if self._commands is None:
             raise SourceError("there is no way to Slurm; give url, or commands = true")
         return await self._commands.jobs()
+
+    async def _settled(self, asks: Mapping[int, Ask], sent: Mapping[int, Any], seen: _Seen, how: How) -> dict[int, Any]:
+        """The jobs once each is as ordered, or after the time that a write may take."""
+        after, wait_s = await self._looked(asks, seen), self._rest.settle_s if self._rest else 0.0
+        for _ in range(math.ceil(wait_s / SETTLE_LOOK_S)):
+            open_ = {i: asks[i] for i in asks if not sent[i].wrong and not self._is_so(after[i], asks[i], how)}
+            if not open_:
+                break
+            await asyncio.sleep(SETTLE_LOOK_S)
+            after |= await self._looked(open_, seen)
+        return after
+
+    def _is_so(self, looked: Any, ask: Ask, how: How) -> bool:
+        try:
+            job = self._told(None if isinstance(looked, Receipt) else looked)
+            return job is not None and how.same(job, ask)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return True  # of a shape that is not known: said when its receipt is made
 
     async def _left(self, asks: Mapping[int, Ask], sent: Mapping[int, Any]) -> dict[int, Any]:
         """The jobs once each has saved itself, ended and waits, or after the time that they have for that."""

@@ -12,6 +12,9 @@ from ingest.queues.tables import JobRecord, NodeRecord, Reservation, numbers_in
 from twin.job import JobState, NodeState
 
 MAX_HOSTS = 100_000
+# what ``slurm_siblings`` adds to a record of a federation: its clusters are not ours to choose; the copy in the cluster that it
+# was sent to has not heard of the last change; that cluster has not taken it
+STAYS, LAGS, NO_SIBLING = "stays", "lags", "NoSibling"
 _STATES = {
     "PENDING": JobState.PENDING, "REQUEUED": JobState.PENDING, "REQUEUE_HOLD": JobState.PENDING, "REQUEUE_FED":
     JobState.PENDING, "SPECIAL_EXIT": JobState.PENDING, "RESV_DEL_HOLD": JobState.PENDING, "RUNNING": JobState.RUNNING,
@@ -22,11 +25,11 @@ _STATES = {
     JobState.FAILED, "RECONFIG_FAIL": JobState.FAILED, "CANCELLED": JobState.CANCELLED, "PREEMPTED": JobState.CANCELLED,
     "REVOKED": JobState.CANCELLED,
 }  # fmt: skip
-_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "POWERED_DOWN", "POWER_DOWN", "UNKNOWN", "FUTURE",
+_DOWN = {"DOWN", "FAIL", "FAILING", "ERROR", "NOT_RESPONDING", "NO_RESPOND", "UNKNOWN", "FUTURE",
          "INVALID_REG", "INVALID"}  # fmt: skip
 _DRAIN = {"DRAIN", "DRAINED", "DRAINING", "MAINTENANCE", "MAINT", "REBOOT_REQUESTED", "REBOOT_ISSUED"}
 _UNFIT = {"PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "PartitionConfig", "BadConstraints",
-          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"}  # fmt: skip
+          "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed", NO_SIBLING}  # fmt: skip
 _GPU_COUNT = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^=:,()]*[^=:,()\d][^=:,()]*)?[=:](\d+)")
 _HELD = re.compile(r"gpu(?::[^:,()]+)?:(\d+)\(IDX:([\d,-]+)\)")
 _TASKS_AT_ONCE = re.compile(r"%\d+$")
@@ -82,22 +85,24 @@ def gpus_in(text: Any) -> int:
     return int(plain[1]) if plain else sum(found)
 
 
+def state_of(job: Any) -> JobState:
+    """The state of one job of ``jobs``."""
+    return next((_STATES[word] for word in words(job["job_state"]) if word in _STATES), JobState.PENDING)
+
+
 def job_record(job: Any, options: Deferring) -> JobRecord:
     """One job of ``jobs``. A waiting array is one record with the GPUs of all its tasks."""
-    states = words(job["job_state"])
-    state = next((_STATES[word] for word in states if word in _STATES), JobState.PENDING)
+    state = state_of(job)
     tasks = _waiting_tasks(job)
     details = job.get("gres_detail") or ()
     held = _held(job, details) if state in (JobState.RUNNING, JobState.SUSPENDED) else []
     gpus = sum(gpus_in(detail) for detail in details) or gpus_in(job.get("tres_alloc_str")) or _asked(job) * tasks
-    array, task = number(job.get("array_job_id")), number(job.get("array_task_id"))
-    identity = f"{array:.0f}_{task:.0f}" if array > 0 and task == task else f"{number(job['job_id']):.0f}"
     comment = comment_of(job)
     submit_s = time_s(job.get("submit_time"))
     mark = mark_of(comment, submit_s)
     limit_min = number(job.get("time_limit"))
     return JobRecord(
-        id=identity,
+        id=id_of(job),
         name=str(job.get("name") or ""),
         user=str(job.get("user_name") or job.get("user_id") or ""),
         partition=str(job.get("partition") or ""),
@@ -120,6 +125,12 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         data_bytes=mark.data_bytes,
         unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
     )
+
+
+def id_of(job: Any) -> str:
+    """What its owner calls a job: its number, or array and task."""
+    array, task = number(job.get("array_job_id")), number(job.get("array_task_id"))
+    return f"{array:.0f}_{task:.0f}" if array > 0 and task == task else f"{number(job['job_id']):.0f}"
 
 
 def _agreed_for(job: Any, comment: str, options: Deferring) -> bool:
@@ -145,8 +156,9 @@ def is_held(job: Any) -> bool:
 
 
 def _bound(job: Any) -> bool:
-    """Whether a job asks for nodes by name, a reservation, or any of several partitions: it has its place already."""
-    return bool(job.get("required_nodes") or job.get("resv_name") or "," in str(job.get("partition") or ""))
+    """Whether a job asks for nodes by name, a reservation, clusters, or any of several partitions: it has its place already."""
+    several = "," in str(job.get("partition") or "")
+    return bool(job.get("required_nodes") or job.get("resv_name") or several or job.get(STAYS))
 
 
 def _asked(job: Any) -> int:

@@ -7,7 +7,7 @@ and numbers are plain up to v0.0.38 and wrapped (``set``, ``number``) since v0.0
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from yarl import URL
 
@@ -24,8 +24,36 @@ _TRIED = tuple((0, 0, n) for n in range(44, 35, -1))  # where slurmrestd does no
 _WRAPPED_SINCE = (0, 0, 39)
 
 
+class JobsRest(Protocol):
+    """What orders to jobs need of one slurmrestd, or of several. ``alone``: a job can be asked for by itself; ``settle_s``: how
+    long after a write it may take until it is so; ``listed``: jobs of the last list."""
+
+    alone: bool
+    settle_s: float
+    listed: int
+
+    async def jobs(self) -> list[Any]:
+        """All jobs as they stand."""
+        ...
+
+    async def job(self, number: str) -> Any | None:
+        """One job as it stands; None where there is no such job."""
+        ...
+
+    async def update_job(self, number: str, body: Mapping[str, Any]) -> str:
+        """Change a job; a clause of what is wrong, empty where nothing was said to be."""
+        ...
+
+    async def signal(self, number: str, name: str) -> str:
+        """Send a signal to a job; a clause of what is wrong."""
+        ...
+
+
 class SlurmRest:
-    """One slurmrestd, on the network or on a socket."""
+    """One slurmrestd, on the network or on a socket. See ``JobsRest``."""
+
+    alone = True
+    settle_s = 0.0
 
     def __init__(
         self, url: str, user: str, token_file: Path | None, ca_file: Path | None, every_s: float, timeout_s: float

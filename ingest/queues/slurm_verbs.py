@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.queues.mark import with_note
-from ingest.queues.slurm_records import comment_of, is_held, number
+from ingest.queues.slurm_records import LAGS, NO_SIBLING, comment_of, is_held, number
 from twin.job import JobState
 from twin.order import Verb, Where
 
@@ -93,7 +93,8 @@ def _begin_body(job: Told, ask: Ask) -> dict[str, Any]:
 
 
 def _move_same(job: Told, ask: Ask) -> bool:
-    there = job.state != JobState.PENDING or job.raw.get("partition") == ask.where[1]
+    here = job.raw.get("partition") == ask.where[1] and job.raw.get("state_reason") != NO_SIBLING and not job.raw.get(LAGS)
+    there = job.state != JobState.PENDING or here
     return there and _begin_same(job, ask)
 
 

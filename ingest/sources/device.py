@@ -24,7 +24,7 @@ from twin.errors import ConfigError, Problem, SourceError
 from twin.event import Event
 from twin.frame import Frame, Origin, frame_of
 from twin.metrics import metric
-from twin.ports import Action, Actuator, Eventful, Source
+from twin.ports import Action, Actuator, Eventful, Source, Troubled
 from twin.site import Site
 
 MAX_TARGETS = 20_000
@@ -174,6 +174,11 @@ class DeviceSource:
     def unmapped_names(self) -> Sequence[str]:
         """Names of such points, a bounded number of them. See ``twin.ports.Naming``."""
         return self._bound.unmapped_names
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Parts of the target that fail while the rest is read. See ``twin.ports.Troubled``."""
+        return self._reach.troubles if isinstance(self._reach, Troubled) else {}
 
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Read once. ``SourceError`` where the target does not answer whole and in time."""

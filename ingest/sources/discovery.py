@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from yarl import URL
 
+from ingest.patience import MAX_AT_ONCE, Patience, Places
 from ingest.sources.scrape import Door, Scraper, Target
 from ingest.wire import shown
 from twin.errors import SourceError
@@ -168,9 +169,20 @@ class Discovery:
             why = "; ".join(self._sick.values()) or "its directories are empty"
             raise SourceError(f"{self._name}: no target is known; {why}")
         limit_s = min(max(self._every_s, _POLL_MIN_S), _POLL_MAX_S) * _SHARE
-        tasks = {key: asyncio.create_task(scraper.scrape(now)) for key, scraper in self._scrapers.items()}
+        # a place is kept for so long that every target has one for as long before half of the time is over
+        hold_s = limit_s / 2 / (len(self._scrapers) / MAX_AT_ONCE + 1)
+        answering, silent = Places(MAX_AT_ONCE, hold_s), Places(MAX_AT_ONCE, hold_s)
+
+        async def scrape(key: str, scraper: Scraper) -> list[Frame]:
+            async with (silent if key in self._down else answering).one():
+                return await scraper.scrape(now)
+
+        tasks = {key: asyncio.create_task(scrape(key, scraper)) for key, scraper in self._scrapers.items()}
         try:
-            await asyncio.wait(tasks.values(), timeout=limit_s)
+            async with Patience(limit_s):
+                await asyncio.wait(tasks.values())
+        except TimeoutError:
+            pass  # those that are late are told below
         finally:
             late = [task for task in tasks.values() if not task.done()]
             for task in late:

@@ -2,13 +2,19 @@
 
 A publisher ``grid/v1/isv/{identifier}`` sets load targets; each message of it replaces what it asked before. Its data are
 signed (JWS, RFC 7515, ES256 or RS256): a message is believed where the key that the operator gave for that publisher verifies
-it, where its ``source`` names the same publisher as its topic, and where it was not seen before. Everything else is counted
-and dropped. Where we have a name on the bus, it is told how its requests are answered (``ingest.answers``).
+it, where its ``source`` names the same publisher as its topic, and where neither it nor its signed data were seen before.
+Everything else is counted and dropped. What tells messages apart (id, time, source) is not signed, so whoever may publish on
+the bus may repeat signed data under another id: these hold no longer than the ``end_time`` within them, which every limit
+must have, and are believed once while they could hold. Where we have a name on the bus, it is told how its requests are
+answered (``ingest.answers``).
 """
 
 import asyncio
+import base64
+import hashlib
 import json
 import logging
+import math
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -23,7 +29,7 @@ from ingest.curtail import LOAD_TARGET, read_request
 from ingest.registry import Opened
 from ingest.sources.device import beside, host_port, library
 from ingest.sources.mqtt_client import PORT, client_of, has_begun
-from twin.curtail import Asked, PowerState
+from twin.curtail import Asked, PowerState, Request
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
 from twin.site import Site
@@ -32,7 +38,7 @@ log = logging.getLogger(__name__)
 TOPICS = "grid/v1/isv/+/loadtarget/set"
 ALGORITHMS = ["ES256", "RS256"]
 MAX_PAYLOAD_BYTES = 2**18
-MAX_NEWS, MAX_SEEN = 100, 1000  # messages that wait to be taken (the oldest goes first), ids that are remembered
+MAX_NEWS, MAX_SEEN = 100, 1000  # messages that wait to be taken (the oldest goes first), ids and data that are remembered
 OLD = timedelta(minutes=10)  # a message that was made longer ago, or is from the future by so much, is not believed
 
 
@@ -151,6 +157,7 @@ class FlexBus:
         self._why = "never connected"
         self._news: deque[Asked] = deque(maxlen=MAX_NEWS)
         self._seen: deque[str] = deque(maxlen=MAX_SEEN)
+        self._held: dict[bytes, float] = {}  # signed data that were believed -> until when they could hold, s since 1970
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MAX_NEWS)
         self.unmapped = 0  # messages that were not believed
 
@@ -245,7 +252,28 @@ class FlexBus:
         data = message["data"] if self._options.unsigned else self._verified(publisher, message["data"])
         self._seen.append(number)
         request = read_request({**message, "data": data}, min(made, now))
+        if not self._options.unsigned:
+            self._hold(message["data"], request, now)
         return Asked(f"{self._name}/{publisher}", () if request is None else (request,))
+
+    def _hold(self, signed: str, request: Request | None, now: datetime) -> None:
+        """Believe signed data once. ``ValueError`` where they were believed before, or could be repeated for ever."""
+        if request is not None and not math.isfinite(request.end_s):
+            raise ValueError("its signed data have a limit without an end_time, which could be repeated for ever")
+        content, _, signature = signed.rpartition(".")
+        raw = base64.urlsafe_b64decode(signature + "==")
+        # of an ES256 signature the second half may be changed by anybody
+        key = hashlib.sha256(content.encode() + raw[: len(raw) // 2]).digest()
+        if key in self._held:
+            raise ValueError("its signed data were seen before, under another id")
+        if len(self._held) >= MAX_SEEN:
+            self._held = {one: until_s for one, until_s in self._held.items() if until_s > now.timestamp()}
+        if len(self._held) >= MAX_SEEN:
+            free = next((one for one, until_s in self._held.items() if until_s == math.inf), None)
+            if free is None:
+                raise ValueError(f"over {MAX_SEEN} targets still hold")
+            del self._held[free]  # the oldest that only took back what was asked
+        self._held[key] = math.inf if request is None else request.end_s
 
     def _verified(self, publisher: str, data: Any) -> Any:
         if not isinstance(data, str):

@@ -38,6 +38,7 @@ from ingest.mappings.device import MAX_POINTS, DeviceTable, Points, Value
 from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
 from ingest.sources.gnmi_stream import Stream
+from ingest.sources.mqtt_points import AHEAD_S, BORN_S
 from ingest.wire import read_secret
 from twin.errors import SourceError
 from twin.site import Site
@@ -192,8 +193,9 @@ class GnmiReach:
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{self._target}: a value cannot be read ({' '.join(str(error).split())[:200]})") from None
         times_s = np.array(times, dtype=np.float64)
-        ahead = np.nanmax(times_s, initial=-np.inf) > now.timestamp() + 86_400  # a clock that says nothing
-        if ahead or len(np.unique(times_s[~np.isnan(times_s)])) > MAX_STAMPS:
+        said_s = (times_s >= BORN_S) & (times_s <= now.timestamp() + AHEAD_S)  # others are of a clock that says nothing
+        times_s = np.where(said_s, times_s, np.nan)
+        if len(np.unique(times_s[~np.isnan(times_s)])) > MAX_STAMPS:
             return Points(series, values)
         return Points(series, values, times_s)
 

@@ -33,8 +33,9 @@ class Options(BaseModel):
 
     ``provider``: who is asked; ``zone``: the zone of Electricity Maps (DE), the region of WattTime (CAISO_NORTH), the EIC code
     of ENTSO-E's bidding zone (10Y1001A1001A82H); ``token_file``, ``username``, ``password_file``: the login; ``signal``: of
-    WattTime; ``path``: of a CSV file with ``time`` (ISO 8601 with zone) and metrics of the grid as columns; ``asset``: id of
-    the grid asset where there are several; ``url``: another server that speaks the same.
+    WattTime; ``sequence``: of ENTSO-E, which auction where a zone has several (none: the lowest that is there); ``path``: of
+    a CSV file with ``time`` (ISO 8601 with zone) and metrics of the grid as columns; ``asset``: id of the grid asset where
+    there are several; ``url``: another server that speaks the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +46,7 @@ class Options(BaseModel):
     username: str = ""
     password_file: Path | None = None
     signal: Literal["co2_moer", "co2_aoer"] = "co2_moer"
+    sequence: int | None = Field(default=None, ge=1, le=99)
     path: Path | None = None
     asset: str = ""
     every_s: float = Field(default=900.0, ge=60, le=86400)
@@ -76,7 +78,8 @@ def build(name: str, options: Options, site: Site) -> Opened:
         raise ConfigError([Problem(f"source {name}", row)])
     asking = Asking(options.every_s)
     login = Login(options.token_file, options.username, options.password_file)
-    service: Service = SERVICES[options.provider](asking, login, options.zone, options.url, options.signal, options.path)
+    said = options.zone, options.url, options.signal, options.path, options.sequence
+    service: Service = SERVICES[options.provider](asking, login, *said)
 
     async def ask(now: datetime) -> Outlook:
         return await service.ask(now)

@@ -26,6 +26,7 @@ LB_KG = 0.45359237  # the international pound, exact since 1959
 MAX_CSV_BYTES = 16 * 2**20
 _CARBON, _MARGINAL, _PRICE = "carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"
 _HOUR = timedelta(hours=1)
+_DAY_AHEAD = "A01"  # type of contract
 _TOKEN_LIFE = timedelta(minutes=25)  # WattTime's last 30
 _RESOLUTION = re.compile(r"PT(\d+)([MH])")
 
@@ -43,16 +44,19 @@ class Service(Protocol):
 class _Base:
     default_url = ""
 
-    def __init__(self, asking: Asking, login: Login, zone: str, url: str, signal: str, path: Path | None) -> None:
+    def __init__(
+        self, asking: Asking, login: Login, zone: str, url: str, signal: str, path: Path | None, sequence: int | None = None
+    ) -> None:
         self.asking, self.login, self.zone, self.signal, self.path = asking, login, zone, signal, path
+        self.sequence = sequence
         self.url = URL(url or self.default_url)
 
     def rows(self, url: URL, data: Any, *names: str) -> list[Any]:
         """The list that lies under ``names`` in ``data``."""
         for name in names:
             data = data.get(name) if isinstance(data, dict) else None
-        if not isinstance(data, list):
-            raise SourceError(f"{shown(url)}: the answer has no list {'.'.join(names)}")
+        if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+            raise SourceError(f"{shown(url)}: the answer has no list of objects {'.'.join(names)}")
         return data
 
     def number(self, url: URL, value: object) -> float:
@@ -76,18 +80,23 @@ class ElectricityMaps(_Base):
         if not isinstance(latest, dict) or "carbonIntensity" not in latest:
             raise SourceError(f"{shown(url)}: the answer has no carbonIntensity")
         here = [(moment(shown(url), latest.get("datetime")), {_CARBON: self.number(url, latest["carbonIntensity"])})]
-        ahead = (self.url / "v3/carbon-intensity/forecast").with_query(zone=self.zone)
+        estimated = bool(latest.get("isEstimated"))
         try:
-            told = await self.asking.json(ahead, head)
-        except SourceError as error:
-            if "status 401" in str(error) or "status 403" in str(error):  # not every contract has it
-                return Outlook(here, estimated=bool(latest.get("isEstimated")))
-            raise
-        steps = [
-            (moment(shown(ahead), row.get("datetime")), {_CARBON: self.number(ahead, row.get("carbonIntensity"))})
-            for row in self.rows(ahead, told, "forecast")
+            steps, issued = await self._ahead(head)
+        except SourceError as error:  # what is now is known all the same
+            contract = "status 401" in str(error) or "status 403" in str(error)  # not every contract has forecasts
+            return Outlook(here, estimated=estimated, trouble="" if contract else str(error))
+        return Outlook(here, steps, issued, estimated)
+
+    async def _ahead(self, head: Mapping[str, str]) -> tuple[Steps, datetime]:
+        """What is foreseen, and when that was said."""
+        url = (self.url / "v3/carbon-intensity/forecast").with_query(zone=self.zone)
+        told = await self.asking.json(url, head)
+        steps: Steps = [
+            (moment(shown(url), row.get("datetime")), {_CARBON: self.number(url, row.get("carbonIntensity"))})
+            for row in self.rows(url, told, "forecast")
         ]
-        return Outlook(here, steps, moment(shown(ahead), told.get("updatedAt")), bool(latest.get("isEstimated")))
+        return steps, moment(shown(url), told.get("updatedAt"))
 
 
 class WattTime(_Base):
@@ -160,7 +169,12 @@ class GreatBritain(_Base):
 
 
 class Entsoe(_Base):
-    """Day-ahead prices of a bidding zone. Prices are facts once they are published: the current step is measured."""
+    """Day-ahead prices of a bidding zone. Prices are facts once they are published: the current step is measured.
+
+    A zone may have several auctions of a day (DE-LU and AT: 1 is the coupled one, 2 that of EXAA at 10:15), told apart by
+    ``classificationSequence``: read is ``sequence``, else the lowest of the document. Of Spain intraday prices (contract
+    A07) stand beside the day-ahead ones (A01), and are left.
+    """
 
     default_url = "https://web-api.tp.entsoe.eu/api"
 
@@ -184,17 +198,33 @@ class Entsoe(_Base):
         if not root.tag.endswith("Publication_MarketDocument"):
             reason = root.findtext(".//{*}Reason/{*}text") or root.tag
             raise SourceError(f"{where}: no prices ({' '.join(reason.split())[:200]})")
-        steps: Steps = []
+        prices: dict[datetime, Values] = {}
         here: Steps = []
-        for series in root.iterfind("{*}TimeSeries"):
+        for series in self._auction(where, root):
             unit = series.findtext("{*}price_Measure_Unit.name", "")
             if unit != "MWH":
                 raise SourceError(f"{where}: prices are per {unit!r}, not per MWH")
             for period in series.iterfind("{*}Period"):
                 found, step = _period(where, period)
-                steps += found
                 here += at_hand(found, now, step)
-        return Outlook(here[:1], sorted(steps, key=lambda one: one[0]), moment(where, root.findtext("{*}createdDateTime")))
+                for time, price in found:
+                    if prices.setdefault(time, price) != price:
+                        raise SourceError(f"{where}: gives two prices for {time:%Y-%m-%d %H:%M}; none is believed")
+        return Outlook(here[:1], sorted(prices.items()), moment(where, root.findtext("{*}createdDateTime")))
+
+    def _auction(self, where: str, root: ET.Element) -> list[ET.Element]:
+        """The time series of the one auction that is read."""
+        found: dict[int, list[ET.Element]] = {}
+        for series in root.iterfind("{*}TimeSeries"):
+            if series.findtext("{*}contract_MarketAgreement.type", _DAY_AHEAD) != _DAY_AHEAD:
+                continue
+            said = series.findtext("{*}classificationSequence_AttributeInstanceComponent.position", "1")
+            if not said.isdecimal():
+                raise SourceError(f"{where}: {said[:40]!r} is no sequence of an auction")
+            found.setdefault(int(said), []).append(series)
+        if self.sequence is not None and found and self.sequence not in found:
+            raise SourceError(f"{where}: has no sequence {self.sequence}; it has {', '.join(map(str, sorted(found)))}")
+        return found[self.sequence if self.sequence is not None else min(found)] if found else []
 
 
 def _period(where: str, period: ET.Element) -> tuple[Steps, timedelta]:

@@ -20,7 +20,10 @@ MAX_STAMPS = 200  # distinct times of one reading; beyond, the times of arrival 
 MAX_DEPTH = 8
 BELIEVED_S = 600.0  # as old as a setpoint may be (twin.metrics)
 _PLACE = re.compile(r"\{(\w+)\}")
-_MILLISECONDS = 1e11  # a time since 1970 above it cannot be seconds (it would be after 5000)
+_LATEST_S = 1e11  # since 1970: a time beyond it (after 5000) is in finer units
+_UNITS = (1.0, 1e3, 1e6, 1e9)  # in a second, of the units that times are told in
+BORN_S = 1e9  # September 2001: what is older is no time but a clock that was never set
+AHEAD_S = 86_400.0  # a clock that runs ahead by more says nothing
 
 
 class Decoder(Protocol):
@@ -68,7 +71,7 @@ class Cache:
         self._rated = rated  # counters: their last reading is needed beside the next
         self._points: dict[tuple[str, tuple[tuple[str, str], ...]], Point] = {}
         self._series: list[Series] = []
-        self._strange: set[str] = set()
+        self._strange: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
         self._changed_s = -math.inf
         self._full = False
@@ -96,7 +99,7 @@ class Cache:
     def strange(self, topic: str) -> None:
         """A message that cannot be read."""
         if len(self._strange) < MAX_STAMPS:
-            self._strange.add(topic)
+            self._strange.add(("(cannot be read)", topic))
 
     async def changed_after(self, clock_s: float, limit_s: float) -> bool:
         """Wait until something was heard at ``clock_s`` or later; False where that takes longer than ``limit_s``."""
@@ -110,25 +113,30 @@ class Cache:
         return True
 
     def points(self, clock_starts_s: float) -> Points:
-        """All points: those heard since this was last asked with value and time (to the second), the others without.
+        """All points: those heard since this was last asked with value and time (to the second), the others without. One
+        whose sender says a time that is none, or a day ahead, has that of its arrival, and is counted as strange.
 
         ``clock_starts_s``: what to add to a time of arrival, to have seconds since 1970."""
         if self._full:
             raise SourceError(f"more than {MAX_POINTS} points on one broker; subscribe to less of it")
         values: list[Value] = []
         times: list[float] = []
-        for (name, _), point in self._points.items():
+        for (name, labels), point in self._points.items():
             told = point.fresh or name in self._rated
             values.append(point.value if told else None)
-            time_s = point.time_s if math.isfinite(point.time_s) else point.clock_s + clock_starts_s
+            time_s = arrived_s = point.clock_s + clock_starts_s
+            if BORN_S <= point.time_s <= arrived_s + AHEAD_S:
+                time_s = point.time_s
+            elif told and not math.isnan(point.time_s) and len(self._strange) < MAX_STAMPS:
+                self._strange.add(("(no time)", dict(labels).get("topic") or name))
             times.append(math.floor(time_s) if told else math.nan)
             point.fresh = False
         series = list(self._series)
         times_s = np.array(times, dtype=np.float64)
         if len(np.unique(times_s[~np.isnan(times_s)])) > MAX_STAMPS:
             times_s = np.array([math.floor(p.clock_s + clock_starts_s) for p in self._points.values()], dtype=np.float64)
-        for topic in sorted(self._strange):  # no mapping names it, so it is counted as unmapped
-            series.append(("(cannot be read)", {"topic": topic}))
+        for name, topic in sorted(self._strange):  # no mapping names it, so it is counted as unmapped
+            series.append((name, {"topic": topic}))
             values.append(None)
             times_s = np.append(times_s, math.nan)
         self._strange.clear()
@@ -265,11 +273,12 @@ def _member(body: Any, path: str) -> Any:
 
 
 def time_of(said: Any) -> float:
-    """A time as s since 1970: from seconds, milliseconds or ISO 8601; NaN where it is none."""
+    """A time as s since 1970: from seconds, milli-, micro- or nanoseconds or ISO 8601; NaN where none is said. A number that
+    is no time in any of these stays as it is."""
     if isinstance(said, bool) or said is None:
         return math.nan
     if isinstance(said, int | float):
-        return float(said) / 1000 if said >= _MILLISECONDS else float(said)
+        return next((said / unit for unit in _UNITS if said / unit < _LATEST_S), math.inf)
     try:
         when = datetime.fromisoformat(str(said))
     except ValueError:

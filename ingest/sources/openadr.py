@@ -102,7 +102,8 @@ class Ven:
         self._issuer = Rest(token_url.origin(), options.every_s, tls=tls, **limits)
         self._token, self._until = "", datetime.min.replace(tzinfo=UTC)
         self._now = self._until
-        self._known: dict[str, tuple[Any, Request | None]] = {}  # id of an event -> it as it came, and what it asks
+        # id of an event -> it as it came, and what it asks (a sentence: why nothing that is understood)
+        self._known: dict[str, tuple[Any, Request | str]] = {}
         self._news: list[Asked] = []
         self._first = True
         self._readings = Readings(name)
@@ -118,18 +119,23 @@ class Ven:
         """Seconds between two polls."""
         return self._options.every_s
 
+    @property
+    def unmapped_names(self) -> Sequence[str]:
+        """Such events and why, at most ``PAGE``. See ``twin.ports.Naming``."""
+        return [f"event {key[:60]}: {why}" for key, (_, why) in self._known.items() if isinstance(why, str)][:PAGE]
+
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Ask for all events. ``SourceError`` where the VTN does not answer whole: then what it asked stands."""
         self._now = now
         events = await self._events()
-        fresh: dict[str, tuple[Any, Request | None]] = {}
+        fresh: dict[str, tuple[Any, Request | str]] = {}
         for event in events:
             key = str(event.get("id") or "")
             was = self._known.get(key)
             fresh[key] = was if was is not None and was[0] == event else (event, _read(event, now))
-        self.unmapped = sum(request is None for _, request in fresh.values())
-        before = [request for _, request in self._known.values() if request is not None]
-        standing = [request for _, request in fresh.values() if request is not None]
+        self.unmapped = sum(isinstance(request, str) for _, request in fresh.values())
+        before = [request for _, request in self._known.values() if isinstance(request, Request)]
+        standing = [request for _, request in fresh.values() if isinstance(request, Request)]
         self._known = fresh
         if self._first or standing != before:
             self._first = False
@@ -145,8 +151,8 @@ class Ven:
     async def _report(self, now: datetime) -> None:
         """Send what has come together of each event; what the VTN does not take is tried again with the next poll."""
         for key in self._readings.events:
-            event, request = self._known.get(key, ({}, None))
-            over = request is None or request.end_s <= now.timestamp()
+            event, request = self._known.get(key, ({}, ""))
+            over = isinstance(request, str) or request.end_s <= now.timestamp()
             if not over and not self._readings.due(key, round(self._options.report_every_s / STEP_S)):
                 continue
             body = self._readings.report(key, str(event.get("programID", "")), self._options.report_as)
@@ -231,14 +237,15 @@ class Ven:
         return {"Authorization": f"Bearer {self._token}"}
 
 
-def _read(event: Mapping[str, Any], now: datetime) -> Request | None:
-    """What an event asks; when it was made is when it was known, or we would count its notice from our own start."""
+def _read(event: Mapping[str, Any], now: datetime) -> Request | str:
+    """What an event asks, or why it asks nothing. It was known when it was made, or we would count its notice from our own
+    start."""
     try:
         created = datetime.fromisoformat(str(event.get("createdDateTime")))
         received = created if created.tzinfo and timedelta() <= now - created else now
     except ValueError:
         received = now
     try:
-        return read_request(event, received)
-    except SourceError:
-        return None
+        return read_request(event, received) or "asks for nothing"
+    except SourceError as error:
+        return str(error)

@@ -28,12 +28,14 @@ Values = Mapping[str, float]
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """``now``: (time, metric -> value) of what is; ``future``: the same of what will be, by time; ``issued``: when that was
-    said. ``estimated``: the service itself calls what it says of now an estimate."""
+    said. ``estimated``: the service itself calls what it says of now an estimate. ``trouble``: why it says nothing of what will
+    be, where it should."""
 
     now: Sequence[tuple[datetime, Values]]
     future: Sequence[tuple[datetime, Values]] = ()
     issued: datetime | None = None
     estimated: bool = False
+    trouble: str = ""
 
 
 class Asking:
@@ -65,7 +67,7 @@ class Asking:
 
 @dataclass(slots=True)
 class OutlookSource:
-    """Asks one service for one asset. See ``twin.ports.Source``."""
+    """Asks one service for one asset. See ``twin.ports.Source`` and ``Troubled``."""
 
     name: str
     every_s: float
@@ -75,10 +77,17 @@ class OutlookSource:
     ask: Callable[[datetime], Awaitable[Outlook]]
     unmapped: int = 0
     _said: set[tuple[object, ...]] = field(default_factory=set)
+    _trouble: str = ""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong with its forecast, while it says how it is now."""
+        return {"forecast": self._trouble} if self._trouble else {}
 
     async def poll(self, now: datetime) -> Sequence[Frame]:
         """Ask once. ``SourceError`` where the service does not answer as it should."""
         told = await self.ask(now)
+        self._trouble = told.trouble
         if not told.now and not told.future:
             raise SourceError(f"{self.name}: the answer says nothing of now nor of what comes; is the place or zone right?")
         made = [self._frame(time, values, now, Origin.MEASURED, None, told.estimated) for time, values in told.now]

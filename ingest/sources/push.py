@@ -135,12 +135,14 @@ class PushSource:
         """Nothing is open."""
 
     def _spend(self, samples: int, now: datetime) -> None:
-        """A bucket that fills at the limit's rate and holds ten seconds of it."""
+        """A bucket that fills at the limit's rate and holds ten seconds of it. A batch that is larger takes a full one and
+        leaves a debt: told to come again it would do so for ever, and hold up all that its sender has behind it."""
         rate = self._options.max_samples_per_s
+        holds = 10 * rate
         if self._budget_time is not None:
             gone_s = max((now - self._budget_time).total_seconds(), 0.0)
-            self._budget = min(self._budget + gone_s * rate, 10 * rate)
+            self._budget = min(self._budget + gone_s * rate, holds)
         self._budget_time = now
-        if samples > self._budget:
+        if samples > self._budget and self._budget < holds:
             raise Refused(429, f"Over {rate:g} samples/s for {self._name}; send more slowly, or raise max_samples_per_s.")
         self._budget -= samples

@@ -40,6 +40,7 @@ from twin.site import Site
 
 ROOT = "/redfish/v1/"
 REDISCOVER_S = 900.0
+RELOOK_S = 60.0  # where something on the way to resources fails
 MAX_RESOURCES = 2000  # of one target
 MAX_PAGES = 100  # of one collection
 AT_ONCE = 2  # a controller has one slow processor
@@ -108,6 +109,10 @@ def build(name: str, options: RedfishOptions, site: Site) -> Opened:
     return open_targets(name, options, site, "redfish", RedfishTable, reach)
 
 
+class Sick(SourceError):
+    """A resource that the service breaks on."""
+
+
 class RedfishReach:
     """One service. See ``ingest.sources.device.Reach``."""
 
@@ -125,26 +130,41 @@ class RedfishReach:
         self._tags: dict[str, tuple[str, Any]] = {}  # URI -> ETag, body
         self._found: list[Resource] = []
         self._found_at: datetime | None = None
+        self._unfound: dict[str, str] = {}  # what leads to resources and fails -> why
+        self._told: dict[str, list[tuple[str, dict[str, str]]]] = {}  # path -> points that it had
+        self.troubles: dict[str, str] = {}  # path -> why it is not read; see ``twin.ports.Troubled``
         teller = Teller(table, bound, source)
         self._conditions, self._stream = Conditions(teller), Stream(teller)
         self._gate, self._door = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
 
     async def read(self, now: datetime) -> Points:
-        """All resources of the mapping that this service has."""
-        if self._found_at is None or (now - self._found_at).total_seconds() >= REDISCOVER_S:
-            self._found, self._found_at = await self._discover(), now
-        bodies = await asyncio.gather(*(self._body(one.path) for one in self._found))
+        """All resources of the mapping that this service has. One that the service breaks on (status 500 and above) is a
+        trouble, and its points are unknown, as is every sum with them; ``SourceError`` where it breaks on all."""
+        look_s = RELOOK_S if self._unfound else REDISCOVER_S
+        if self._found_at is None or (now - self._found_at).total_seconds() >= look_s:
+            self._found, self._found_at, self._told = await self._discover(), now, {}
+        bodies = await asyncio.gather(*(self._if_well(one.path) for one in self._found))
         read: list[tuple[str, dict[str, str], Value]] = []
+        blank: list[tuple[str, dict[str, str], Value]] = []
+        self.troubles = dict(self._unfound)
         for one, body in zip(self._found, bodies, strict=True):
+            if isinstance(body, Sick):
+                self.troubles[one.path] = str(body)
+                blank += [(name, labels, None) for name, labels in self._told.get(one.path, ())]
+                continue
             if body is None:  # it went away; a new look will tell
                 self._found_at = None
                 continue
             self._conditions.see(one, body, now)
-            read += flat(one, body, self._table.names)
-        self._conditions.settle(now)
+            found = list(flat(one, body, self._table.names))
+            self._told[one.path] = [(name, labels) for name, labels, _ in found]
+            read += found
+        if self.troubles and not read:
+            raise SourceError(next(iter(self.troubles.values())))
+        self._conditions.settle(now, whole=not self.troubles)
         if self._options.events:
             await self._listen(now)
-        return points(read)
+        return points([*read, *blank])
 
     async def write(self, series: Series, value: float) -> None:
         """PATCH the set point of a control excerpt, within what the service itself says it allows."""
@@ -201,12 +221,13 @@ class RedfishReach:
                     found[one.path] = Resource(one.path, one.kind, one.uuid, pattern.read(one.path))
                 if len(found) > MAX_RESOURCES:
                     raise SourceError(f"{self._rest.base}: more than {MAX_RESOURCES} resources; name less in the mapping")
+        self._unfound = {path: str(body) for path, body in kept.items() if isinstance(body, Sick)}
         return list(found.values())
 
     async def _next(self, here: Resource, step: str, kept: dict[str, Any]) -> list[Resource]:
         """Where ``step`` leads from ``here``: to a link, or for ``*`` to each member."""
         if here.path not in kept:
-            kept[here.path] = await self._body(here.path)
+            kept[here.path] = await self._if_well(here.path)
         body = kept[here.path]
         if not isinstance(body, dict):
             return []
@@ -220,6 +241,13 @@ class RedfishReach:
             paths += members(body, step)
         return [Resource(path, here.kind if step == "*" else step, uuid, {}) for path in paths]
 
+    async def _if_well(self, path: str) -> Any:
+        """The resource at ``path``; the ``Sick`` that it raises."""
+        try:
+            return await self._body(path)
+        except Sick as error:
+            return error
+
     async def _body(self, path: str) -> Any:
         """The resource at ``path``, None where there is none; asked for with the ETag that it had."""
         tag, was = self._tags.get(path, ("", None))
@@ -230,7 +258,8 @@ class RedfishReach:
         if reply.status in (404, 405, 410):
             return None
         if not reply.ok or not isinstance(reply.body, dict):
-            raise SourceError(f"{self._rest.base}{path}: status {reply.status}{said(reply)}; a resource is expected")
+            sort = Sick if reply.status >= 500 else SourceError
+            raise sort(f"{self._rest.base}{path}: status {reply.status}{said(reply)}; a resource is expected")
         tag = str(reply.headers.get("ETag") or reply.body.get("@odata.etag") or "")
         if tag:
             self._tags[path] = tag, reply.body

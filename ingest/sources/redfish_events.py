@@ -79,8 +79,10 @@ class Conditions:
             # the same condition is told by its resource and by all that contain it
             self._seen.setdefault((str(one.get("MessageId")), path), self._teller.event(one, path, now))
 
-    def settle(self, now: datetime) -> None:
-        """All resources were seen: what is new has come, what is no longer there has gone."""
+    def settle(self, now: datetime, *, whole: bool) -> None:
+        """Resources were seen: what is new has come. Where all were (``whole``), what is no longer there has gone."""
+        if not whole:
+            self._seen = {**self._open, **self._seen}
         self._waiting += [event for key, event in self._seen.items() if key not in self._open]
         for key, event in self._open.items():
             if key not in self._seen:

@@ -26,7 +26,7 @@ from twin.frame import Floats, Frame
 from twin.site import Site
 
 MAX_SAMPLES = 500_000  # of one page; more are labels run wild
-CONNECTIONS = 256  # of one source, open at once
+CONNECTIONS = 0  # as many as there are targets: how many are asked at once is for who polls them
 # As Prometheus asks: OpenMetrics before the text format; no protobuf, and names that need no quotes.
 ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"

@@ -324,9 +324,10 @@ def _points_of(table: Columns, rows: Mapping[str, Mapping[Oid, Any]]) -> Iterato
 
 
 def text_of(value: Any) -> str:
-    """A value as text, as a label has it."""
-    said = plain(value)
-    return f"{said:g}" if isinstance(said, float) else said or ""
+    """A value as text, as a label has it: what is told as text stays as it is, also where it looks like a number."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip("\0 ")
+    return f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def dotted(oid: Oid) -> str:

@@ -59,6 +59,7 @@ class SparkplugDecoder:
         self._aliases: dict[tuple[Place, int], tuple[str, int]] = {}  # -> name, datatype
         self._types: dict[tuple[Place, str], int] = {}
         self._seq: dict[tuple[str, str], int] = {}
+        self._session: dict[tuple[str, str], float] = {}  # bdSeq of a node's last birth
         self._asked_s: dict[tuple[str, str], float] = {}
         self._asking: set[tuple[str, str]] = set()
         self._clock_s = 0.0
@@ -75,13 +76,20 @@ class SparkplugDecoder:
             return  # commands and the state of hosts are not for us
         group, kind, edge = levels[1:4]
         place: Place = (group, edge, levels[4] if len(levels) == 5 else "")
-        if kind.endswith("DEATH"):
+        if kind == "DDEATH":
             self._die(place)
             return
         try:
             said = Payload.FromString(payload)
         except DecodeError as error:
             raise ValueError(f"no Sparkplug payload ({error})") from None
+        if kind == "NDEATH":
+            ended, lives = _session_of(said), self._session.get(place[:2])
+            if ended is None or lives is None or ended == lives:  # a broker sends the will of a session that is over late
+                self._die(place)
+            return
+        if kind == "NBIRTH":
+            self._begin(place, said)
         if not self._in_order(kind, place, said):
             self._ask(place)
         for name, value, time_s in self._metrics(kind, place, said):
@@ -154,10 +162,17 @@ class SparkplugDecoder:
             yield name, _value(metric, datatype), time_ms / 1000 if time_ms else math.nan
 
     def _in_order(self, kind: str, place: Place, said: Any) -> bool:
-        """Whether no message of the node was missed."""
+        """Whether no message of the node was missed: not its birth, and none since."""
         node = place[:2]
         was, self._seq[node] = self._seq.get(node), said.seq
-        return kind == "NBIRTH" or was is None or said.seq == (was + 1) % 256
+        return kind == "NBIRTH" or (was is not None and said.seq == (was + 1) % 256)
+
+    def _begin(self, place: Place, said: Any) -> None:
+        session = _session_of(said)
+        if session is None:
+            self._session.pop(place[:2], None)
+        elif len(self._session) < MAX_ALIASES or place[:2] in self._session:
+            self._session[place[:2]] = session
 
     def _ask(self, place: Place) -> None:
         if self._rebirth:
@@ -168,6 +183,15 @@ class SparkplugDecoder:
         self._cache.drop({"group": group, "edge": edge} | ({"device": device} if device else {}))
         if not device:
             self._seq.pop((group, edge), None)
+
+
+def _session_of(said: Any) -> float | None:
+    """``bdSeq`` of a birth or of the death that ends its session."""
+    for metric in said.metrics:
+        if metric.name == "bdSeq" and metric.WhichOneof("value"):
+            value = _value(metric, metric.datatype)
+            return value if isinstance(value, float) else None
+    return None
 
 
 def _value(metric: Any, datatype: int) -> Value:

@@ -17,9 +17,9 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from ingest.stores.errors import StoreError
-from ingest.stores.line_protocol import GRADE, micros
+from ingest.stores.line_protocol import BAD, GRADE
 from ingest.stores.newest import Newest
-from ingest.stores.points import Points, Times, believed, folded, numbers
+from ingest.stores.points import Points, Times, believed, folded, numbers, with_bad
 from ingest.stores.served import NAMED_ASSETS, Asked, Served
 from ingest.stores.server import ANSWER_S, Server, said_no
 from twin.frame import Floats, Frame, Quality
@@ -27,6 +27,7 @@ from twin.kinds import KINDS
 from twin.metrics import METRICS
 from twin.ports import How
 from twin.site import Site
+from twin.times import micros
 
 Dialect = Literal["v1", "v2", "v3"]
 _FOLD = {How.MEAN: "mean", How.MIN: "min", How.MAX: "max", How.LAST: "last"}
@@ -91,16 +92,22 @@ class InfluxStore(Served):
             for i, name in enumerate(one["columns"][1:], 1):
                 tables[name][time, at] = numbers([row[i] for row in one["values"]])
         for name, some in zip(metrics, bad, strict=True):
-            if some:  # the server's own folding has counted them
+            if some:  # the server's own folding may have counted them: earlier versions wrote them in place
                 tables[name][:] = folded(self._believed(asked, [name])[name], starts, step, len(asked.rows), how)
 
     def _believed(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
-        points = self._marked(asked, metrics)
+        points = self._points(asked, metrics, ("", GRADE))
         return {name: believed(points[name], points[name + GRADE]) for name in metrics}
 
     def _marked(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
+        points = self._points(asked, metrics, ("", GRADE, BAD))
+        for name in metrics:
+            points[name] = with_bad(points[name], points.pop(name + BAD), points[name + GRADE])
+        return points
+
+    def _points(self, asked: Asked, metrics: Sequence[str], parts: Sequence[str]) -> dict[str, Points]:
         where = _Where(self._site, asked)
-        names = [column for name in metrics for column in (name, name + GRADE)]
+        names = [name + part for name in metrics for part in parts]
         (found,) = self._query([f"SELECT {', '.join(_quoted(name) for name in names)} {where} GROUP BY asset"])
         points = {name: Points() for name in names}
         for one in found:

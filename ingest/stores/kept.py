@@ -17,3 +17,8 @@ class Kept(Store, Protocol):
         """Values as stored, bad ones too; beside each metric, called as it is with ``line_protocol.GRADE`` behind, the table
         of qualities that were said (NaN and 0: good)."""
         ...
+
+    @property
+    def raw_from(self) -> datetime | None:
+        """Before it only rollups are left, which ``series`` gives in steps of minutes or hours; None: there are none."""
+        ...

@@ -2,12 +2,12 @@
 
 Measurement is the kind, tags are asset, origin and band, fields are the metrics, times are microseconds. What is not good has
 a second field, ``power_w__q``, with its quality; a value that may stand over an older one says its quality even where it is
-good, so that the later always counts.
+good, so that the later always counts. What is bad stands in a field of its own, ``power_w__bad``: whoever folds ``power_w``, be
+it a dashboard or the server's own rollup, folds what is believed.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from twin.frame import Bytes, Floats, Frame, Ints
+from twin.frame import Bytes, Floats, Frame, Ints, Quality
 from twin.metrics import metric
 from twin.site import Site
+from twin.times import micros
 
 GRADE = "__q"  # suffix of the field that holds a metric's quality
+BAD = "__bad"  # suffix of the field that holds values of it that are bad
 MAX_LINES = 5_000  # a body; what InfluxData advises for a batch
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Shape(NamedTuple):
@@ -81,6 +82,8 @@ class LineWriter:
                 grades = self._grades(shape, name, frames, rows, times, values)
                 if grades is not None:
                     columns[name + GRADE] = np.where(np.isnan(values), np.nan, grades)
+                    if (wrong := grades >= Quality.BAD).any():
+                        columns[name], columns[name + BAD] = np.where(wrong, np.nan, values), np.where(wrong, values, np.nan)
         said = np.zeros(len(rows), dtype=np.bool_)  # arrow leaves out rows that say nothing, so they are left out before
         for values in columns.values():
             said |= ~np.isnan(values)
@@ -136,8 +139,3 @@ def _field(name: str, values: Floats) -> pa.Array:
 def escaped(text: str) -> str:
     """A tag's value as line protocol wants it. Site tables hold no line breaks."""
     return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970 UTC."""
-    return (time - _EPOCH) // timedelta(microseconds=1)

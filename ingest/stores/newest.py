@@ -1,14 +1,12 @@
 """The newest values that a server told of, put together to frames that rebuild the live state."""
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from twin.frame import Frame, Origin
 from twin.site import Site
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from twin.times import moment
 
 
 class Newest:
@@ -38,6 +36,5 @@ class Newest:
                 if any(grade for _, _, grade in some):
                     quality[name] = np.zeros(len(rows), dtype=np.uint8)
                     quality[name][at] = [grade for _, _, grade in some]
-            when = _EPOCH + timedelta(microseconds=time_us)
-            made.append(Frame(kind, when, rows, values, Origin(origin), band=band, quality=quality))
+            made.append(Frame(kind, moment(time_us), rows, values, Origin(origin), band=band, quality=quality))
         return made

@@ -44,14 +44,32 @@ class Points:
 
 def believed(points: Points, grades: Points) -> Points:
     """``points`` without those that ``grades`` calls bad."""
-    bad_at, bad_times, bad = grades.joined()
-    wrong = bad >= Quality.BAD
-    if not wrong.any():
+    _, _, marks = grades.joined()
+    wrong = {key for key, mark in zip(_keys(grades), marks.tolist(), strict=True) if mark >= Quality.BAD}
+    if not wrong:
         return points
     at, times, values = points.joined()
-    keys = set(zip(bad_at[wrong].tolist(), bad_times[wrong].tolist(), strict=True))
-    keep = np.array([key not in keys for key in zip(at.tolist(), times.tolist(), strict=True)], dtype=np.bool_)
+    keep = np.array([key not in wrong for key in _keys(points)], dtype=np.bool_)
     return Points([at[keep]], [times[keep]], [values[keep]])
+
+
+def with_bad(points: Points, bad: Points, grades: Points) -> Points:
+    """``points`` with those of ``bad`` that ``grades`` still calls so: of one time the later counts, whichever it is."""
+    if not bad.at:
+        return points
+    at, times, values = bad.joined()
+    _, _, marks = grades.joined()
+    keys = list(zip(at.tolist(), times.tolist(), strict=True))
+    wrong = {key for key, mark in zip(_keys(grades), marks.tolist(), strict=True) if mark >= Quality.BAD}
+    keep = np.array([key in wrong for key in keys], dtype=np.bool_)
+    still = Points([at[keep]], [times[keep]], [values[keep]])
+    good = believed(points, Points(still.at, still.times, [np.full(int(keep.sum()), float(Quality.BAD))]))
+    return Points([*good.at, *still.at], [*good.times, *still.times], [*good.values, *still.values])
+
+
+def _keys(points: Points) -> list[tuple[int, int]]:
+    at, times, _ = points.joined()
+    return list(zip(at.tolist(), times.tolist(), strict=True))
 
 
 def as_stored(points: Mapping[str, Points], rows: Ints) -> Series:

@@ -7,9 +7,10 @@ from pathlib import Path
 from threading import Lock  # noqa: TID251 - one connection serves all threads of a process; starts no thread
 from typing import Any
 
-from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, micros, moment, told, transaction
+from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, told, transaction
 from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
+from twin.times import micros, moment
 
 MAX_BYTES = 1_000_000  # of one record as JSON
 MAX_LIMIT = 100_000  # records one read may give

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from ingest.stores.embedded.retention import Retention
+from ingest.stores.embedded.retention import USUAL, Retention
 from ingest.stores.embedded.segments import open_store
 from ingest.stores.kept import Kept
 from ingest.stores.server import Server
@@ -26,10 +26,10 @@ class StoreOptions(BaseModel):
 
     type: Literal["embedded", "influxdb", "victoriametrics"] = "embedded"
     path: Path = Path("var/store")
-    raw_days: float = Field(14, gt=0)
-    minute_days: float = Field(90, gt=0)
-    hour_days: float = Field(3650, gt=0)
-    max_bytes: int = Field(50_000_000_000, ge=10_000_000)
+    raw_days: float = Field(round(USUAL.raw_s / DAY_S), gt=0)
+    minute_days: float = Field(round(USUAL.minute_s / DAY_S), gt=0)
+    hour_days: float = Field(round(USUAL.hour_s / DAY_S), gt=0)
+    max_bytes: int = Field(USUAL.max_bytes, ge=10_000_000)
     spool_bytes: int = Field(20_000_000_000, ge=100_000_000)
     url: str = ""
     read_url: str = ""

@@ -1,22 +1,20 @@
 """What stores on servers have in common: frames go out as line protocol, and a question of the port is put once for all."""
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from ingest.stores.errors import StoreError
-from ingest.stores.line_protocol import LineWriter, micros
+from ingest.stores.errors import LeftOut, StoreError
+from ingest.stores.line_protocol import GRADE, LineWriter
 from ingest.stores.points import MICRO, Points, Times, as_stored, check_question, starts_of
-from ingest.stores.server import Refused, Server
+from ingest.stores.server import Refused, Server, TooLarge
 from twin.frame import Floats, Frame, Ints, Origin
 from twin.ports import How, Series
 from twin.site import Site
-
-log = logging.getLogger(__name__)
+from twin.times import micros
 
 NAMED_ASSETS = 100  # assets that a question names; of more, all are asked for
 
@@ -39,19 +37,38 @@ class Served(ABC):
     def __init__(self, writes_to: Server, site: Site, readonly: bool) -> None:
         self._insert, self._site, self._readonly = writes_to, site, readonly
         self._writer = LineWriter(site)
-        self.refused = 0  # requests that the server called wrong: given up, for they would be refused for ever
+
+    @property
+    def raw_from(self) -> datetime | None:
+        """See ``ingest.stores.kept.Kept``."""
+        return None
 
     def append(self, frames: Sequence[Frame]) -> None:
         """See ``twin.ports.Store``. ``StoreError`` where the server does not take it; what it had taken of ``frames`` by then
-        is simply written again the next time."""
+        is simply written again the next time. ``LeftOut`` for values that it will never take."""
         if self._readonly:
             raise StoreError(f"store {self._insert.url}: opened for reading only; append in the writing process")
+        lost = -self._writer.left_out
+        why = "an infinite value is none"
         for body in self._writer.bodies(frames):
-            try:
-                self._write(body)
-            except Refused as error:
-                self.refused += 1
-                log.error("values are left out: %s", error)
+            for refusal, samples in self._hand(body):
+                lost, why = lost + samples, str(refusal)
+        lost += self._writer.left_out
+        if lost:
+            raise LeftOut(f"{lost} values are left out: {why}", lost)
+
+    def _hand(self, body: bytes) -> Iterator[tuple[Refused, int]]:
+        """Write ``body``, in halves where it is too large at once; what is refused of it, and how many values that are."""
+        try:
+            self._write(body)
+        except Refused as refusal:
+            yield refusal, _samples(body, refusal.lines)
+        except TooLarge:
+            middle = body.find(b"\n", len(body) // 2)
+            if middle < 0:
+                raise
+            for half in (body[:middle], body[middle + 1 :]):
+                yield from self._hand(half)
 
     def series(
         self,
@@ -101,3 +118,16 @@ class Served(ABC):
     @abstractmethod
     def _step(self, asked: Asked, starts: Times, step: int, how: How, tables: Mapping[str, Floats]) -> None:
         """Fill ``tables``: metric -> float64[t, n] of steps of ``step`` microseconds that begin at ``starts``."""
+
+
+def _samples(body: bytes, lines: int | None) -> int:
+    """Values in a body; where only so many ``lines`` of it are meant, their share."""
+    every = 1 + body.count(b"\n")
+    values = sum(
+        field.partition(b"=")[0][-len(GRADE) :] != GRADE.encode() for line in body.split(b"\n") for field in _fields(line)
+    )
+    return values if lines is None else round(values * min(lines, every) / every)
+
+
+def _fields(line: bytes) -> list[bytes]:
+    return line.rsplit(b" ", 2)[1].split(b",")  # numbers alone: nothing in them is escaped

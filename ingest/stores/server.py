@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,20 @@ MAX_CONNECTIONS = 4
 _SHOWN = 300  # characters of what a server says
 
 
+# what InfluxDB 1, 2 and 3 say where it is the values that they do not take, and never a proxy or a wrong address
+_OF_VALUES = ("partial write", "unable to parse", "parsing failed", "parse failed", "retention policy", "conflict", "schema")
+_DROPPED = re.compile(r"dropped=(\d+)")
+
+
 class Refused(StoreError):
-    """The server understood and said that the request itself is wrong: asking again would not help."""
+    """The server understood the values and does not take them: asking again would not help. ``lines``: how many of those
+    sent it left out, where it says so."""
+
+    lines: int | None = None
+
+
+class TooLarge(StoreError):
+    """Less at once may be taken."""
 
 
 class Server:
@@ -49,7 +62,7 @@ class Server:
         return str(answer.headers.get("X-Influxdb-Version", ""))
 
     def get(self, path: str, fields: Mapping[str, str] | None = None) -> bytes:
-        """Ask; ``Refused`` for what is wrong with the question, ``StoreError`` for everything else that is not an answer."""
+        """Ask; ``StoreError`` for everything that is not an answer."""
         return self._ask("GET", path + (f"?{urlencode(fields)}" if fields else ""), None, {})
 
     def form(self, path: str, fields: Mapping[str, str]) -> bytes:
@@ -99,10 +112,20 @@ class Server:
 def said_no(url: str, status: int, text: str) -> StoreError:
     """The error for an answer that is none, with what to do."""
     text = " ".join(text.split())[:_SHOWN]
-    if status in (400, 405, 413, 422) and "database not found" not in text:
-        return Refused(f"store {url}: status {status}: {text}")
-    advice = {401: "check its token", 403: "check what its token may do", 404: "make it with 'icctwin store init'"}
-    return StoreError(f"store {url}: status {status}: {text}; {advice.get(status, 'look into its log')}, then it goes on")
+    if status in (400, 422) and any(one in text.lower() for one in _OF_VALUES):
+        refused = Refused(f"store {url}: status {status}: {text}")
+        refused.lines = int(said[1]) if (said := _DROPPED.search(text)) else None
+        return refused
+    advice = {
+        401: "check its token",
+        403: "check what its token may do",
+        404: "make it with 'icctwin store init'",
+        405: "check its address",
+        413: "let what stands before it pass larger bodies",
+    }
+    return (TooLarge if status == 413 else StoreError)(
+        f"store {url}: status {status}: {text}; {advice.get(status, 'look into its log')}, then it goes on"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ingest.stores.line_protocol import GRADE, micros
+from ingest.stores.line_protocol import BAD, GRADE
 from ingest.stores.newest import Newest
-from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers
+from ingest.stores.points import MICRO, Points, Times, believed, folded, numbers, with_bad
 from ingest.stores.served import NAMED_ASSETS, Asked, Served
 from ingest.stores.server import Server
 from twin.frame import Floats, Frame, Quality
@@ -23,6 +23,7 @@ from twin.kinds import KINDS
 from twin.metrics import METRICS
 from twin.ports import How
 from twin.site import Site
+from twin.times import micros
 
 LEAST_STEP = 60 * MICRO  # below it the newest points may be held back: raw values are folded here
 LATEST_S = 86_400  # how long after ``since`` the newest values are looked for
@@ -47,8 +48,11 @@ class VictoriaStore(Served):
 
     def _marked(self, asked: Asked, metrics: Sequence[str]) -> dict[str, Points]:
         which = _Which(self._site, asked)
-        names = [column for name in metrics for column in (name, name + GRADE)]
-        return {name: self._exported(which, name, asked.start, asked.end) for name in names}
+        names = [name + part for name in metrics for part in ("", GRADE, BAD)]
+        points = {name: self._exported(which, name, asked.start, asked.end) for name in names}
+        for name in metrics:
+            points[name] = with_bad(points[name], points.pop(name + BAD), points[name + GRADE])
+        return points
 
     def _step(self, asked: Asked, starts: Times, step: int, how: How, tables: Mapping[str, Floats]) -> None:
         which = _Which(self._site, asked)
@@ -83,7 +87,8 @@ class VictoriaStore(Served):
             table[i] = folded(some, starts[i : i + 1], step, n, how)[0]
 
     def _has_bad(self, asked: "_Which", name: str, low: int, high: int) -> bool:
-        """Whether any value that is asked for is bad: the server's own folding would count it."""
+        """Whether any value that is asked for is bad: the server's own folding may count it, as earlier versions
+        wrote it in place."""
         window = max(1, (high - low) // _MILLI)
         query = f"max(max_over_time({asked.selector(name + GRADE)}[{window}ms]))"
         found = self._ask("/api/v1/query", {"query": query, "time": _seconds(high // _MILLI), "nocache": "1"})
@@ -120,9 +125,9 @@ class VictoriaStore(Served):
             if metric not in METRICS[kind]:
                 continue
             graded = (name + GRADE, asset, origin, band)
-            grade = told[graded] if when.get(graded) == time else 0.0
-            value = told[key]
-            if grade >= Quality.BAD:
+            marked = when.get(graded, 0)
+            value, grade = told[key], told[graded] if marked == time else 0.0
+            if marked > time or grade >= Quality.BAD:  # what came after it is bad, or it is
                 found = self._before(key, start, time)
                 if found is None:
                     continue

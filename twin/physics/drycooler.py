@@ -17,6 +17,11 @@ def air_frac(leaving_c: Numbers, dry_bulb_c: Numbers, range_k: Numbers, design_a
     return np.asarray(np.minimum((design_approach_k + np.asarray(range_k)) / head, 1.0))
 
 
+def approach_k(air_share_frac: Numbers, range_k: Numbers, design_approach_k: Numbers) -> Floats:
+    """How far above the air the water leaves [K] with a share of design air; the inverse of ``air_frac``."""
+    return np.asarray((design_approach_k + np.asarray(range_k)) / air_share_frac - range_k)
+
+
 def entering_c(dry_bulb_c: Numbers, wet_bulb_c: Numbers, pad_frac: Numbers, assisted_frac: Numbers) -> Floats:
     """Air into the coil [°C] behind wetted pads: dry bulb less ``assisted_frac`` · ``pad_frac`` of the wet-bulb depression.
 

@@ -46,13 +46,19 @@ def approach_k(wet_bulb_c: Numbers, range_k: Numbers, liquid_gas_ratio: Numbers)
 def air_frac(wanted_approach_k: Numbers, wet_bulb_c: Numbers, range_k: Numbers) -> Floats:
     """Share of design air (0.25-1) with which a cell at design water flow leaves its water at ``wanted_approach_k``.
 
-    The inverse of ``approach_k``, a root of its quadratic. 1 where even all the air is not enough, 0.25 where less would do.
+    1 where even all the air is not enough, 0.25 where less would do.
+    """
+    return np.asarray(1 / np.clip(liquid_gas_ratio(wanted_approach_k, wet_bulb_c, range_k), 1.0, 1 / _LEAST_AIR_FRAC))
+
+
+def liquid_gas_ratio(wanted_approach_k: Numbers, wet_bulb_c: Numbers, range_k: Numbers) -> Floats:
+    """Water over air, each as a share of design, at which water leaves at ``wanted_approach_k``: the inverse of ``approach_k``,
+    a root of its quadratic. Negative where no air is enough.
     """
     a, b, c = _polynomial(wet_bulb_c, range_k)
     a = a - wanted_approach_k
     inside = np.maximum(b * b - 4 * a * c, 0.0)  # at 0 the quadratic has its top: as far as less air can go
-    ratio = -2 * a / (b + np.sqrt(inside))  # the root that stays finite as c goes through 0
-    return np.asarray(1 / np.clip(ratio, 1.0, 1 / _LEAST_AIR_FRAC))
+    return np.asarray(-2 * a / (b + np.sqrt(inside)))  # the root that stays finite as c goes through 0
 
 
 def fan_power_w(air_share_frac: Numbers, rated_w: Numbers, exponent: Numbers) -> Floats:

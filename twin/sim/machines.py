@@ -133,21 +133,21 @@ class Machines:
         free_w = w * np.maximum(warm - record.free_c[:, i], 0.0)
         span = np.clip(np.divide(free_w + chilled, w, out=np.full(len(w), p.range_k), where=w > 0), 1.1111, 22.2222)
         wanted = record.free_c[:, i] - p.exchanger_k
-        towers, alive = plant.towers[i] > 0, float(setting.alive["chiller"][i])
+        towers, alive, most = plant.towers[i] > 0, float(setting.alive["chiller"][i]), float(setting.fan_limit_frac[i])
         if towers:
             cells = float(setting.alive["tower"][i]) * float(c.loop_wpk[c.plant_loop[i]])  # water that the cells are made for
             crowded = np.maximum(w / cells, 1.0) if cells > 0 else np.ones(len(w))
             needed = tower.air_frac(wanted - air.wet_bulb_c, air.wet_bulb_c, span)
             air_frac = np.minimum(crowded * needed, 1.0)
-            condenser = air.wet_bulb_c + tower.approach_k(air.wet_bulb_c, span, 1.0) + span
+            condenser = air.wet_bulb_c + tower.approach_k(air.wet_bulb_c, span, 1.0 / most) + span
             assumed, there = p.tower_fan_frac, "tower"
         else:
             assisted = np.where(air.dry_bulb_c > q.pad_above_c, 1.0, 0.0)
             entering = drycooler.entering_c(air.dry_bulb_c, air.wet_bulb_c, q.pad_frac, assisted)
             air_frac = drycooler.air_frac(wanted, entering, span, p.dry_approach_k)
-            condenser = entering + p.dry_approach_k + span
+            condenser = entering + drycooler.approach_k(most, span, p.dry_approach_k) + span
             assumed, there = p.dry_fan_frac, "drycooler"
-        air_frac = np.where(chilled > 0, 1.0, air_frac)
+        air_frac = np.minimum(np.where(chilled > 0, 1.0, air_frac), most)
         units = plant.chillers[i] * alive
         cop = cop_ratio(float(setting.goal_c[i]), condenser, p.carnot_frac)
         unit_w = plant.capacity_w["chiller"][i] / max(plant.chillers[i], 1)

@@ -92,11 +92,12 @@ class Plant:
         self.cold: list[list[float]] = cold_coefficients(air.wet_bulb_c).tolist() if any(self.towers) else []
         self.alive: dict[str, list[float]] = {kind: setting.alive[kind].tolist() for kind in REJECTORS}
         self.goal: list[float] = setting.goal_c.tolist()
+        self.fan_limit: list[float] = setting.fan_limit_frac.tolist()
         self.design_wpk: list[float] = self.c.loop_wpk[self.c.plant_loop].tolist()
         self.exchanger_k = p.exchanger_k
 
     def coldest_c(self, p: int, t: int, w: float, back_c: float) -> float:
-        """How cold plant ``p`` could make ``w`` [W/K] of water that comes back at ``back_c``, with all the air there is [°C].
+        """How cold plant ``p`` could make ``w`` [W/K] of water that comes back at ``back_c``, with all air that may move [°C].
 
         Towers: YorkCalc at the range that it then has, cells staged with the flow (liquid to gas 1, more where cells are
         missing). Dry coolers: the effectiveness of design, less where machines are missing. Both behind a plate exchanger.
@@ -106,7 +107,7 @@ class Plant:
             alive = self.alive["tower"][p]
             if alive <= 0:
                 return back_c
-            ratio = min(max(w / (self.design_wpk[p] * alive), 1.0), 8.0)
+            ratio = min(max(w / (self.design_wpk[p] * alive), 1.0) / self.fan_limit[p], 8.0)
             k = self.cold[t]
             a = k[0] + ratio * (k[3] + ratio * k[6])
             b = k[1] + ratio * (k[4] + ratio * k[7])
@@ -120,7 +121,7 @@ class Plant:
         if alive <= 0:
             return back_c
         whole = float(leaving_c(back_c, self.air_c[t], plant.range_k, plant.dry_approach_k))
-        return back_c - alive * (back_c - whole) + self.exchanger_k
+        return back_c - alive * self.fan_limit[p] * (back_c - whole) + self.exchanger_k
 
     def reject(self, p: int, t: int, w: float, back_c: float, chilled_w: float, h: float) -> tuple[float, float, float, float]:
         """Heat reused [W], temperature behind towers or dry coolers, temperature out [°C], heat that chillers carry [W].

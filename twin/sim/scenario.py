@@ -82,6 +82,7 @@ CHANGES = MappingProxyType(
         "supply_temp_setpoint_c": (("cdu", "loop"), 5.0, 60.0),
         "pump_speed_frac": (("cdu",), 0.0, 1.0),
         "position_frac": (("valve",), 0.0, 1.0),
+        "fan_limit_frac": (("tower", "drycooler"), 0.125, 1.0),
     }
 )
 ECONOMISERS = ("integrated", "switched", "none")

@@ -23,7 +23,7 @@ class Setting:
     """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
     ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
     NaN: free). Facility: ``open`` (what facility water gives at most). Rooms: ``room_frac``. Plants: ``alive`` (kind
-    -> share), ``goal_c``."""
+    -> share), ``goal_c``, ``fan_limit_frac`` (of design air that towers or dry coolers may move at most)."""
 
     branch_wpk: Floats
     branch_frac: Floats
@@ -36,6 +36,7 @@ class Setting:
     room_frac: Floats
     alive: dict[str, Floats]
     goal_c: Floats
+    fan_limit_frac: Floats
 
 
 class Settings:
@@ -99,8 +100,17 @@ class Settings:
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
             self._open(out, faults, time_s, stuck), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
-            goal,
+            goal, self._fan_limits(time_s),
         )  # fmt: skip
+
+    def _fan_limits(self, time_s: float) -> Floats:
+        """float64[plants]: how fast the fans of each may turn at most, all together."""
+        site, circuit = self.site, self.circuit
+        limit = np.ones(len(site.ids))
+        for change in self._changes("fan_limit_frac", time_s):
+            limit[site.position[change.asset] if change.asset in site.position else site.of_kind(change.asset)] = change.value
+        machines = [np.concatenate(both) for both in zip(circuit.machines["tower"], circuit.machines["drycooler"], strict=True)]
+        return np.array([float(limit[at].mean()) if len(at) else 1.0 for at in machines])
 
     def _alive(self, out: Bools, at: Ints) -> float:
         return float(np.mean(~out[at])) if len(at) else 0.0

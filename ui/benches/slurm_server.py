@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from twin.errors import SourceError
@@ -23,16 +24,16 @@ PACKAGES = "munge slurmctld slurmd slurmrestd slurm-client slurm-wlm-basic-plugi
 GPUS = 8
 PORTS = 20  # that a cluster takes at most, one behind the other
 RESTART_S = 6.0  # after a requeue: credentials live for 5 s
-_FOUND_IN = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"))
-_CONF = """ClusterName=twin
+FOUND_IN = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"))
+_CONF = """ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={d}/run/munge.socket,cred_expire=5
+AuthInfo=socket={shared}/run/munge.socket,cred_expire=5
 AuthAltTypes=auth/jwt
-AuthAltParameters=jwt_key={d}/jwt.key
+AuthAltParameters=jwt_key={shared}/jwt.key
 CredType=cred/munge
 StateSaveLocation={d}/state
 SlurmdSpoolDir={d}/spool/%n
@@ -43,7 +44,7 @@ SlurmdLogFile={d}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounts}
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -60,21 +61,21 @@ RequeueExitHold=85
 KillWait=1
 MinJobAge=3600
 MaxJobCount=20000
-NodeName=gpu[01-{nodes:02d}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 Sockets=2 \\
+NodeName={node}[01-{nodes:02d}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 Sockets=2 \\
 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:8 Feature=liquid,h100 State=UNKNOWN
 PartitionName=batch Nodes={batch} Default=YES MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
-PartitionName=night Nodes=gpu02 MaxTime=7-0 DefMemPerCPU=100 State=DOWN
+PartitionName=night Nodes={node}02 MaxTime=7-0 DefMemPerCPU=100 State=DOWN
 """
 _APART = """PartitionName=west Nodes={west} MaxTime=7-0 DefaultTime=60 DefMemPerCPU=100 State=UP
 PartitionName=brief Nodes={west} MaxTime=1 DefMemPerCPU=100 State=UP
 """
 
 
-def lacking() -> str:
+def lacking(programs: Sequence[str] = PROGRAMS, packages: str = PACKAGES) -> str:
     """What this machine lacks to run it, in one clause; empty where nothing."""
-    missing = [name for name in PROGRAMS if not shutil.which(name, path=_FOUND_IN)]
+    missing = [name for name in programs if not shutil.which(name, path=FOUND_IN)]
     if missing:
-        return f"{', '.join(missing)} (Debian: apt-get install {PACKAGES})"
+        return f"{', '.join(missing)} (Debian: apt-get install {packages})"
     return "" if os.geteuid() == 0 else "root: its parts change who they run as"
 
 
@@ -90,17 +91,71 @@ def free_ports(count: int = PORTS) -> int:
     raise SourceError(f"there are no {count} free ports one behind the other from 20000 to 30000")
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A cluster of several: its name, what its nodes' names begin with, the folder with munge's socket and the keys, and
+    slurm.conf's lines of accounting."""
+
+    name: str
+    node: str
+    shared: Path
+    accounts: str = "AccountingStorageType=accounting_storage/none"
+
+
+class Parts:
+    """Processes that belong together, by name; each is ended by its own pid."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = dict(env)
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._lines: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._started
+
+    def spawn(self, name: str, *words: str, **more: str) -> None:
+        """Start one; ``more``: of its environment."""
+        self._lines[name] = words, more
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._started[name] = subprocess.Popen(words, env={**self.env, **more}, **quiet)  # type: ignore[call-overload]  # noqa: S603
+
+    def again(self, name: str) -> None:
+        """Start one that was ended, as it was started before."""
+        words, more = self._lines[name]
+        self.spawn(name, *words, **more)
+
+    def pid(self, name: str) -> int:
+        """Process id of one."""
+        return self._started[name].pid
+
+    def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End one in this way; the others go on."""
+        process = self._started.pop(name)
+        process.send_signal(how)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def end_all(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End all of them in this way, the last first."""
+        for name in reversed(list(self._started)):
+            self.end(name, how)
+
+
 class SlurmServer:
     """One cluster of ``nodes`` nodes, all of them in partition ``batch``, or the last ``apart`` of them in ``west`` (and in
     ``brief``, where jobs may run for a minute); ports ``port`` to ``port + nodes + 1`` are its own."""
 
-    def __init__(self, folder: Path, port: int, nodes: int, apart: int = 0) -> None:
+    def __init__(self, folder: Path, port: int, nodes: int, apart: int = 0, member: Member | None = None) -> None:
         self.folder, self.port, self.nodes, self._apart = folder, port, nodes, apart
+        self._alone = member is None
+        self._member = member or Member("twin", "gpu", folder)
         self.conf = folder / "slurm.conf"
         self.token = ""
-        self._env = {"PATH": _FOUND_IN, "SLURM_CONF": str(self.conf)}
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._lines: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {}
+        self._parts = Parts({"PATH": FOUND_IN, "SLURM_CONF": str(self.conf)})
 
     @property
     def url(self) -> str:
@@ -117,71 +172,78 @@ class SlurmServer:
 
     def run(self, *words: str) -> str:
         """What a command of Slurm prints."""
-        done = subprocess.run(words, env=self._env, check=True, capture_output=True, text=True, timeout=30)  # noqa: S603
+        done = subprocess.run(words, env=self._parts.env, check=True, capture_output=True, text=True, timeout=30)  # noqa: S603
         return done.stdout.strip()
 
-    def start(self) -> None:
-        """Come up; ``SourceError`` where it does not."""
-        d = self.folder
+    def prepare(self) -> None:
+        """Its folder, keys and configuration."""
+        d, node = self.folder, self._member.node
         for name in ("state", "spool", "run", "dev", "rest"):
             (d / name).mkdir(parents=True)
         (d / "rest").chmod(0o777)
-        for folder in (d, *d.parents):  # slurmrestd, who is nobody, and munged's clients come through all of them
-            if not folder.stat().st_mode & 0o001:
-                folder.chmod(folder.stat().st_mode | 0o055)
-        for name, size in (("munge.key", 1024), ("jwt.key", 32)):
-            (d / name).write_bytes(os.urandom(size))
-            (d / name).chmod(0o600)
+        if self._alone:
+            make_keys(d)
         host = self.run("hostname", "-s")
         ends = {"first": self.port + 1, "last": self.port + self.nodes}
         here = self.nodes - self._apart
-        batch, west = f"gpu[01-{here:02d}]", f"gpu[{here + 1:02d}-{self.nodes:02d}]"
-        conf = _CONF.format(d=d, host=host, port=self.port, nodes=self.nodes, batch=batch, **ends)
+        batch, west = f"{node}[01-{here:02d}]", f"{node}[{here + 1:02d}-{self.nodes:02d}]"
+        of = {"name": self._member.name, "node": node, "shared": self._member.shared, "accounts": self._member.accounts}
+        conf = _CONF.format(d=d, host=host, port=self.port, nodes=self.nodes, batch=batch, **of, **ends)
         self.conf.write_text(conf + (_APART.format(west=west) if self._apart else ""))
         for i in range(GPUS):
             (d / "dev" / f"nvidia{i}").symlink_to("/dev/null")
-        (d / "gres.conf").write_text(f"NodeName=gpu[01-{self.nodes:02d}] Name=gpu Type=h100 File={d}/dev/nvidia[0-7]\n")
+        (d / "gres.conf").write_text(f"NodeName={node}[01-{self.nodes:02d}] Name=gpu Type=h100 File={d}/dev/nvidia[0-7]\n")
         (d / "cgroup.conf").write_text("CgroupAutomount=no\n")
-        munge = (f"--key-file={d}/munge.key", f"--socket={d}/run/munge.socket", f"--pid-file={d}/run/munged.pid")
-        seed = (f"--log-file={d}/munged.log", f"--seed-file={d}/run/seed")
-        self._spawn("munged", "munged", "--foreground", "--force", *munge, *seed)
-        self.wait_for((d / "run" / "munge.socket").exists)
+
+    def start(self) -> None:
+        """Come up; ``SourceError`` where it does not."""
+        self.prepare()
+        self.begin()
+        self.wait_up()
+
+    def begin(self) -> None:
+        """Start all of it."""
+        d, node = self.folder, self._member.node
+        if self._alone:
+            self._parts.spawn("munged", *munged(d))
+            self.wait_for((d / "run" / "munge.socket").exists)
         self.start_controller()
         for i in range(1, self.nodes + 1):
-            (d / "spool" / f"gpu{i:02d}").mkdir()
-            self._spawn(f"slurmd{i}", "slurmd", "-D", "-f", str(self.conf), "-N", f"gpu{i:02d}")
+            (d / "spool" / f"{node}{i:02d}").mkdir()
+            self._parts.spawn(f"slurmd{i}", "slurmd", "-D", "-f", str(self.conf), "-N", f"{node}{i:02d}")
         nobody = ("slurmrestd", "-u", "nobody", "-g", "nogroup", "-s", "openapi/v0.0.36,openapi/v0.0.37,openapi/v0.0.38")
-        self._spawn("rest", *nobody, "-a", "rest_auth/jwt", self.url.removeprefix("http://"), SLURM_JWT="daemon")
-        self._spawn("socket", *nobody, "-a", "rest_auth/local", f"unix:{d}/rest/socket")
-        for name, count in (("batch", here), ("west", self._apart)):
+        self._parts.spawn("rest", *nobody, "-a", "rest_auth/jwt", self.url.removeprefix("http://"), SLURM_JWT="daemon")
+        self._parts.spawn("socket", *nobody, "-a", "rest_auth/local", f"unix:{d}/rest/socket")
+
+    def wait_up(self) -> None:
+        """Until it takes jobs; ``SourceError`` where that does not come."""
+        for name, count in (("batch", self.nodes - self._apart), ("west", self._apart)):
             self.wait_for(lambda name=name, count=count: not count or self._shown(name) == f"idle {count}")  # type: ignore[misc]
-        self.wait_for((d / "rest" / "socket").exists)
+        self.wait_for((self.folder / "rest" / "socket").exists)
         self.token = self.run("scontrol", "token", "username=root", "lifespan=86400").partition("=")[2]
 
     def _shown(self, partition: str) -> str:
-        return self.run("sinfo", "-h", "-p", partition, "-o", "%T %D")
+        return self.run("sinfo", "--local", "-h", "-p", partition, "-o", "%T %D")
 
     def start_controller(self) -> None:
         """Start slurmctld; what it had written down is there again."""
-        self._spawn("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
+        self._parts.spawn("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
 
     def stop_controller(self) -> None:
         """End slurmctld; the nodes and what runs on them go on."""
-        self._end("slurmctld")
+        self._parts.end("slurmctld")
 
     def end_part(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End one of its parts (``slurmctld``, ``rest``) in this way; the others go on."""
-        self._started[name].send_signal(how)
-        self._end(name)
+        self._parts.end(name, how)
 
     def start_part(self, name: str) -> None:
         """Start a part that was ended, as it was started before."""
-        words, more = self._lines[name]
-        self._spawn(name, *words, **more)
+        self._parts.again(name)
 
     def pid(self, name: str = "slurmctld") -> int:
         """Process id of one of its parts."""
-        return self._started[name].pid
+        return self._parts.pid(name)
 
     def wait_for(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
         """Until ``ready``; ``SourceError`` where that does not come."""
@@ -197,26 +259,29 @@ class SlurmServer:
 
     def stop(self) -> None:
         """End all of it."""
-        if "slurmctld" in self._started:
+        if "slurmctld" in self._parts:
             with suppress(subprocess.SubprocessError, SourceError):  # a step would outlive its slurmd
                 self.run("scancel", "--user=root")
-                self.wait_for(lambda: not self.run("squeue", "-h", "-t", "running,completing"), 15.0)
-        for name in reversed(list(self._started)):
-            self._end(name)
+                self.wait_for(lambda: not self.run("squeue", "--local", "-h", "-t", "running,completing"), 15.0)
+        self._parts.end_all()
 
-    def _spawn(self, name: str, *words: str, **more: str) -> None:
-        self._lines[name] = words, more
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._started[name] = subprocess.Popen(words, env={**self._env, **more}, **quiet)  # type: ignore[call-overload]  # noqa: S603
 
-    def _end(self, name: str) -> None:
-        process = self._started.pop(name)
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def make_keys(folder: Path) -> None:
+    """Keys of munge and of JSON web tokens, in a folder that their readers may enter."""
+    (folder / "run").mkdir(parents=True, exist_ok=True)
+    for parent in (folder, *folder.parents):  # slurmrestd, who is nobody, and munged's clients come through all of them
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    for name, size in (("munge.key", 1024), ("jwt.key", 32)):
+        (folder / name).write_bytes(os.urandom(size))
+        (folder / name).chmod(0o600)
+
+
+def munged(folder: Path) -> Sequence[str]:
+    """The line that starts munged with the keys of ``make_keys``."""
+    d = folder
+    munge = (f"--key-file={d}/munge.key", f"--socket={d}/run/munge.socket", f"--pid-file={d}/run/munged.pid")
+    return ("munged", "--foreground", "--force", *munge, f"--log-file={d}/munged.log", f"--seed-file={d}/run/seed")
 
 
 @contextmanager

@@ -84,16 +84,18 @@ def copy(options: argparse.Namespace) -> int:
         raise ConfigError([Problem(str(options.to), f"its store is {other.store.place}, the one to copy from; name another")])
     site = site_of(config, TASK_NAMES)
     source, target = open_kept(config.store, site, readonly=True), open_kept(other.store, site)
-    samples = 0
+    samples = means = left_out = 0
     try:
         end = options.until or RealClock().now()
+        # a server's own rollups are its own, for dashboards
+        days = config.store.hour_days if config.store.type == "embedded" else config.store.raw_days
         start = options.since or span_of(
-            source, site, ("site", "gpu", "node", "meter"), _midnight(end - timedelta(days=config.store.raw_days)), end
+            source, site, ("site", "gpu", "node", "meter"), _midnight(end - timedelta(days=days)), end
         )
         other.store.path.mkdir(parents=True, exist_ok=True)
         progress = other.store.path / "copy.json"
         for step in copied(source, target, site, start, end, progress):
-            samples += step.samples
+            samples, means, left_out = samples + step.samples, means + step.means, left_out + step.left_out
             tell(f"{step.until:%Y-%m-%d %H:%M} UTC  {samples:,} values")
         for k in range(100):
             target.maintain(end + timedelta(minutes=15, seconds=k))
@@ -102,9 +104,14 @@ def copy(options: argparse.Namespace) -> int:
         source.close()
         target.close()
     if options.json:
-        say(json.dumps({"since": start.isoformat(), "until": end.isoformat(), "samples": samples}))
+        said = {"since": start.isoformat(), "until": end.isoformat(), "samples": samples, "means": means, "left_out": left_out}
+        say(json.dumps(said))
     else:
-        say(f"{samples:,} values from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC are in {other.store.place}")
+        say(f"{samples - left_out:,} values from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC are in {other.store.place}")
+        if means:
+            say(f"{means:,} of them are means of minutes or hours: that is what is left of their time")
+        if left_out:
+            say(f"{left_out:,} values are not: that store does not take them")
     return 0
 
 

@@ -53,7 +53,7 @@ def add_places(server: FastAPI, pulse: Pulse) -> None:
             PlaceRow(
                 name=one.place.name,
                 queue=one.place.queue,
-                partitions=list(one.place.partitions),
+                partitions=list(one.place.says),
                 grid=one.place.grid,
                 metric=live.signal,
                 signal=one.signal if np.isfinite(one.signal) else None,

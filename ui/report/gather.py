@@ -9,6 +9,7 @@ import numpy as np
 
 from analytics.detect.outcomes import TOPIC as OUTCOMES
 from energy.account.book import Account, By, Given, account_of, accounts
+from energy.account.grids import on_grids
 from energy.account.meters import Meters, read_meters
 from energy.account.part import part_account, part_splits, scaled
 from energy.account.runs import Runs, read_runs
@@ -97,7 +98,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given,
     has no such part."""
     start, end, whole = span.start, span.end, scope.whole
     step_s = _step(store, start, end)
-    meters = read_meters(store, start, end, step_s)
+    meters = on_grids(store, read_meters(store, start, end, step_s), given.supply)
     runs = read_runs(records, start, end)
     part = part_of(scope, site, runs, given)
     splits, mine = _splits(site, store, meters, runs, part, span, given)
@@ -142,8 +143,13 @@ def _splits(
     if part.scope.whole:
         return accounts(store, span.start, span.end, given, runs, ways, gpus, meters.step_s), meters
     whole, _ = account_of(meters, span.start, span.end, given)
-    piece = part.piece(store, meters)
-    return part_splits(store, meters, whole, given, runs, ways, piece, gpus), scaled(meters, piece.share)
+    piece, here = part.piece(store, meters), _here(store, meters, part, given)
+    return part_splits(store, here, whole, given, runs, ways, piece, gpus), scaled(here, piece.share)
+
+
+def _here(store: Store, meters: Meters, part: Part, given: Given) -> Meters:
+    """A hall has the intensity and the price of its own grid; whoever uses GPUs, wherever they stand, those of the centre."""
+    return on_grids(store, meters, given.supply, part.site.row(part.scope.name)) if part.scope.kind == "hall" else meters
 
 
 def _told(
@@ -180,14 +186,14 @@ def _ways(given: Given) -> tuple[By, ...]:
 
 
 def _other(site: Site, store: Store, records: Records, span: Span, given: Given, step_s: float, scope: Scope) -> Account | None:
-    meters = read_meters(store, span.start, span.end, step_s)
+    meters = on_grids(store, read_meters(store, span.start, span.end, step_s), given.supply)
     made, _ = account_of(meters, span.start, span.end, given)
     if not (made.coverage_frac or made.it_read_frac) > 0:
         return None
     if scope.whole:
         return made
     part = part_of(scope, site, read_runs(records, span.start, span.end), given)
-    return part_account(made, meters, part.piece(store, meters).share, given)
+    return part_account(made, _here(store, meters, part, given), part.piece(store, meters).share, given)
 
 
 def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -> tuple[Use, dict[str, float]]:

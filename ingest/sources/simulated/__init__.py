@@ -101,7 +101,7 @@ def build(name: str, options: BaseModel, site: Site) -> Opened:
     generators = plant.sensors.spawn(len(ids))
     sources = [parts.Part(id_, part, plant, rng) for id_, part, rng in zip(ids, parts.EVERY_S, generators, strict=True)]
     actuator = parts.SetpointActuator(name, plant)
-    settable = [*site.ids_of("cdu"), fleet.id_of("loop", fleet.plant_loop)]
+    settable = [*site.ids_of("cdu"), *site.ids_of("tower"), fleet.id_of("loop", fleet.plant_loop)]
     queue = SimulatedQueue(site.ids_of("queue")[0], plant)
 
     def history(end: datetime) -> Iterator[Sequence[Frame]]:

@@ -237,15 +237,15 @@ class Instruments:
 
     def towers(self) -> list[Frame]:
         """Cooling towers."""
-        plant = self._plant
-        loops = plant.loops
+        loops = self._plant.loops
         n = len(loops.tower_w)
         warm_c = loops.tower_c + (loops.free_w + loops.chilled_w + float(loops.chiller_w.sum())) / loops.tower_rate_w_per_k
         values = {
             "power_w": np.round(loops.tower_w, -1),
             "supply_temp_c": self._noisy(np.full(n, loops.tower_c), 0.05, 1),
             "return_temp_c": self._noisy(np.full(n, warm_c), 0.05, 1),
-            "fan_speed_frac": np.full(n, round(loops.fan, 3)),
+            "fan_speed_frac": np.round(loops.fan, 3),
+            "fan_limit_frac": loops.fan_limit.copy(),
         }
         return [self._frame("tower", values)]
 

@@ -20,7 +20,8 @@ from twin.frame import Floats
 STEP_S = 300.0  # longest step of the loops; the buffer must hold more than what passes in it
 _BUFFER_S = 450.0  # of design flow: the store of water that carries the halls while chillers start
 CDU_SETPOINT_C, PLANT_SETPOINT_C = 32.0, 25.0
-BOUNDS_C = {"cdu": (24.0, 42.0), "loop": (15.0, 34.0)}  # what the devices let anyone order
+OWN = {"cdu": CDU_SETPOINT_C, "loop": PLANT_SETPOINT_C, "tower": 1.0}  # supply [°C]; most that a fan may turn
+BOUNDS = {"cdu": (24.0, 42.0), "loop": (15.0, 34.0), "tower": (0.3, 1.0)}  # what the devices let anyone order
 RAMP_K_PER_S = 0.5 / 60.0  # how fast a device moves to a new setpoint
 _NTU = 3.4  # of a clean CDU at design flows
 _SPEED_LAG_S, _VALVE_LAG_S, _FAN_LAG_S = 6.0, 110.0, 45.0
@@ -99,7 +100,9 @@ class Loops:
         self.rack_kgps = self._share * self.flow_kgps[fleet.rack_cdu]
         self.rack_heat_w = np.zeros(r)
         self.hall_flow_kgps = np.zeros(loops)
-        self.fan, self.free_w, self.chilled_w, self.tower_c = 0.3, 0.0, 0.0, 18.0
+        self.free_w, self.chilled_w, self.tower_c = 0.0, 0.0, 18.0
+        self.fan = np.full(fleet.count("tower"), 0.3)  # speed of each tower's
+        self.fan_limit = np.ones(fleet.count("tower"))  # that its control may reach at most
         self.chillers_on = 0
         self.limit = fleet.count("chiller")  # how many its sequence may run at once
         self.warm_s, self.called = 0.0, False
@@ -134,6 +137,10 @@ class Loops:
             drop_w = self._secondary(liquid_w, h)
             self._plant(drop_w, room_w, wet_c, h)
         self.age_s += dt_s
+
+    def ordered(self, kind: str) -> Floats:
+        """What CDUs and loops (supply, °C) or towers (limit of the fan, 0-1) are ordered now, by row; may be written to."""
+        return self.fan_limit if kind == "tower" else self.ordered_c[kind]
 
     def _move_setpoints(self, h: float) -> None:
         for kind, ordered in self.ordered_c.items():
@@ -261,8 +268,8 @@ class Loops:
         load = max(self.free_w + self.chilled_w, 0.02 * self.plant_heat_w) / (1.1 * self.plant_heat_w)
         k = _APPROACH_K * load**0.75 * (1.0 + 0.02 * (18.0 - wet_c))
         need = (k / max(goal_c - _FREE_K - wet_c, 0.4)) ** 1.25
-        self.fan += (min(1.0, max(_FAN_MIN, need)) - self.fan) * -float(np.expm1(-h / _FAN_LAG_S))
-        self.tower_c = wet_c + k / self.fan**0.8
+        self.fan += (self._turned(min(1.0, max(_FAN_MIN, need))) - self.fan) * -float(np.expm1(-h / _FAN_LAG_S))
+        self.tower_c = wet_c + k / float(self.fan.mean()) ** 0.8
         back_c = self.plant_return_c
         free_c = min(back_c, max(goal_c, self.tower_c + _FREE_K))
         self.free_w = rate_w_per_k * (back_c - free_c)
@@ -273,6 +280,14 @@ class Loops:
         self._chill(goal_c, most)
         self.tower_w = self._tower_rated_w * (0.02 + 0.98 * self.fan**2.8)
         return free_c - self.chilled_w / rate_w_per_k
+
+    def _turned(self, need: float) -> Floats:
+        """Speeds that fans are told for ``need`` of all air together: those that may turn faster stand in for the others. The
+        plant's own protection heeds no limit."""
+        limit = np.ones(len(self.fan)) if self.called else self.fan_limit
+        reached = np.sort(limit)
+        given = np.minimum(reached[:, None], reached).mean(axis=1)  # all air together with the signal at each limit
+        return np.minimum(limit, float(np.interp(need, [0.0, *given], [0.0, *reached])))
 
     def _may_run(self, h: float) -> int:
         """How many chillers may run: as ordered, and all of them while the plant protects itself."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from ingest.sources.simulated.instruments import Instruments
-from ingest.sources.simulated.loops import BOUNDS_C
+from ingest.sources.simulated.loops import BOUNDS
 from ingest.sources.simulated.plant import Plant
 from twin.errors import SourceError
 from twin.frame import Frame, Origin, frame_of
@@ -21,7 +21,7 @@ HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often 
 DISKS_S = 60.0  # health of disks: read as smartctl_exporter reads it by default
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
 HOURLY_S = 3600.0
-SETPOINT, LIMIT = "supply_temp_setpoint_c", "chillers_limit_count"
+SETPOINT, LIMIT, FAN_LIMIT = "supply_temp_setpoint_c", "chillers_limit_count", "fan_limit_frac"
 
 
 class Part:
@@ -76,8 +76,9 @@ class Part:
 
 
 class SetpointActuator:
-    """Orders ``supply_temp_setpoint_c`` of CDUs and of the plant loop, and how many chillers may run at once
-    (``chillers_limit_count`` of the latter), as a building controller would take it.
+    """Orders ``supply_temp_setpoint_c`` of CDUs and of the plant loop, how many chillers may run at once
+    (``chillers_limit_count`` of the latter) and how fast the fans of towers may turn at most (``fan_limit_frac``), as a
+    building controller would take it.
 
     Outside the device's own bounds: ``SourceError``. Within them it moves at most the metric's step from what is ordered now,
     ramps there, goes back to its own setpoint when the action's time is over, and counts the same key once.
@@ -93,10 +94,11 @@ class SetpointActuator:
         kind = site.kind(action.asset)
         row = site.row(action.asset)
         staging = action.metric == LIMIT and kind == "loop" and row == plant.fleet.plant_loop
-        if action.metric != SETPOINT and not staging:
-            raise SourceError(f"{action.asset}: {action.metric} cannot be set here; only {SETPOINT} can")
-        low, high = (0.0, float(plant.fleet.count("chiller"))) if staging else BOUNDS_C[kind]
-        unit = metric(kind, action.metric).unit or "chillers"
+        can = FAN_LIMIT if kind == "tower" else SETPOINT
+        if action.metric != can and not staging:
+            raise SourceError(f"{action.asset}: {action.metric} cannot be set here; only {can} can")
+        low, high = (0.0, float(plant.fleet.count("chiller"))) if staging else BOUNDS[kind]
+        unit = "chillers" if staging else metric(kind, action.metric).unit or "of full speed"
         if not low <= action.value <= high or (staging and action.value != round(action.value)):
             raise SourceError(f"{action.asset}: refuses {action.value:g} {unit}; it takes {low:g} to {high:g} {unit}")
         if action.until <= now:
@@ -104,7 +106,7 @@ class SetpointActuator:
                 f"{action.asset}: the order for {action.value:g} {unit} had ended at {action.until}; send one that lies ahead"
             )
         step = metric(kind, action.metric).step or 0.0
-        ordered = float(plant.loops.limit if staging else plant.loops.ordered_c[kind][row])
+        ordered = float(plant.loops.limit if staging else plant.loops.ordered(kind)[row])
         value = min(max(action.value, ordered - step), ordered + step)
         until_s = action.until.timestamp()
         if staging:

@@ -11,7 +11,7 @@ from ingest.sources.simulated.compute import Compute
 from ingest.sources.simulated.effects import healthy
 from ingest.sources.simulated.faults import Faults, Planned
 from ingest.sources.simulated.fleet import Fleet, summed
-from ingest.sources.simulated.loops import CDU_SETPOINT_C, PLANT_SETPOINT_C, STAGE_FRAC, Loops
+from ingest.sources.simulated.loops import OWN, STAGE_FRAC, Loops
 from ingest.sources.simulated.outside import Outside
 from ingest.sources.simulated.power import PowerChain
 from ingest.sources.simulated.workload import CYCLE_S, Workload
@@ -93,12 +93,13 @@ class Plant:
         if dt_s > 0:
             self._step(now, min(dt_s, LEAP_S))
 
-    def order(self, kind: str, row: int, value_c: float, until_s: float, key: str) -> float:
-        """Order a supply temperature [°C] of a CDU or loop until ``until_s``; what is then ordered. A key counts once."""
-        ordered = self.loops.ordered_c[kind]
+    def order(self, kind: str, row: int, value: float, until_s: float, key: str) -> float:
+        """Order a supply temperature [°C] of a CDU or loop, or how fast a tower's fan may turn at most, until ``until_s``; what
+        is then ordered. A key counts once."""
+        ordered = self.loops.ordered(kind)
         known = self._orders.get((kind, row))
         if known is None or known.key != key:
-            ordered[row] = value_c
+            ordered[row] = value
         self._orders[kind, row] = _Order(until_s, key)
         return float(ordered[row])
 
@@ -176,7 +177,7 @@ class Plant:
                 if (kind, row) == _LIMIT:
                     self.loops.limit = self.fleet.count("chiller")
                 else:
-                    self.loops.ordered_c[kind][row] = CDU_SETPOINT_C if kind == "cdu" else PLANT_SETPOINT_C
+                    self.loops.ordered(kind)[row] = OWN[kind]
                 del self._orders[kind, row]
 
 

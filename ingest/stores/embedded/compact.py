@@ -55,14 +55,14 @@ class Compaction:
         """Do it, portion by portion. Raises ``StoreError`` where the disk says no; nothing of the run then counts."""
         try:
             yield from self._tidy()
-            floor = self._index.floor(RAW.name)
-            groups: dict[Group, list[Item]] = defaultdict(list)
+            floor, oldest = self._index.floor(RAW.name), self._index.floor(HOURS.name)
+            groups: dict[tuple[Group, bool], list[Item]] = defaultdict(list)
             for item in self._items:
-                if item.time >= floor:
-                    groups[item.group].append(item)
-            for group, items in groups.items():
+                if item.time >= oldest:  # else nothing keeps it, as ``append`` has said
+                    groups[item.group, item.time < floor].append(item)
+            for (group, late), items in groups.items():
                 for some in _slices(items):
-                    yield from self._slice(group, some)
+                    yield from (self._late if late else self._slice)(group, some)
             yield from self._roll_hours()
             for tier, path, group in sorted(self._written):
                 with told(path):
@@ -137,15 +137,33 @@ class Compaction:
         self._loader.forget()
         self._written |= {(RAW, path, group), (MINUTES, minutes, group)}
 
+    def _late(self, group: Group, items: Sequence[Item]) -> Iterator[int]:
+        """What comes when the raw values of its time are gone: minutes of it, where none are known. Those that are were made
+        of raw values that nobody has any more, so they stay: these rank below all others."""
+        path = data_path(self._folder, MINUTES, items[0].time)
+        with told(path):
+            roll = PartWriter(self._con(path), self._codec, self._names, MINUTES, group, -self.run, self.run)
+            batch = Batch(self._names, self._loader, items)
+            for metric in batch.metrics:
+                blocks = batch.blocks(metric)
+                places = decimals(block.planes["value"] for block in blocks)
+                self._note_newest(group, metric, blocks)
+                roll.add(metric, self._minutes(None, group, metric, blocks, places), places)
+                yield sum(block.planes["value"].size for block in blocks)
+            roll.finish()
+        self._loader.forget()
+        self._written.add((MINUTES, path, group))
+
     def _minutes(
-        self, reader: PartReader, group: Group, metric: str, blocks: Sequence[Block], places: int | None
+        self, reader: PartReader | None, group: Group, metric: str, blocks: Sequence[Block], places: int | None
     ) -> list[Block]:
+        """Of ``blocks`` and of what ``reader`` has of the same minutes."""
         starts = np.unique(np.concatenate([np.unique(block.times // MINUTE) for block in blocks])) * MINUTE
         self._hours[group].update((np.unique(starts // HOUR) * HOUR).tolist())
         rowsets = list(dict.fromkeys(rowset for block in blocks for rowset in block.rowsets.tolist()))
         _, where = where_of(self._names, rowsets)
         newer = [piece for block in blocks if (piece := piece_of(block, where, self._names))]
-        older = self._older(reader, group, metric, where, starts)
+        older = self._older(reader, group, metric, where, starts) if reader else []
         plain = not older and all(piece.quality is None for piece in newer)
         asked = None if plain else newer
         if older:
@@ -189,15 +207,16 @@ class Compaction:
                     groups = PartReader(self._con(path), self._codec, self._names, MINUTES, self.run).groups()
                 for group in groups:
                     self._hours[group].add(unfinished)
+        floor = self._index.floor(MINUTES.name)  # before it, minutes of an hour may be gone that the hour was made of
         for group, hours in sorted(self._hours.items()):
             together = max(1, min(24, HOUR_CELLS // (60 * len(self._names.codes_of(group.kind)))))
-            batches: dict[tuple[int, int], list[int]] = defaultdict(list)
+            batches: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
             for hour in sorted(hours - {open_hour}):
-                batches[hour // DAY, hour % DAY // HOUR // together].append(hour)
-            for batch in batches.values():
-                yield from self._some_hours(group, np.array(batch))
+                batches[hour // DAY, hour % DAY // HOUR // together, hour < floor].append(hour)
+            for (*_, late), batch in batches.items():
+                yield from self._some_hours(group, np.array(batch), -self.run if late else self.run)
 
-    def _some_hours(self, group: Group, hours: Times) -> Iterator[int]:
+    def _some_hours(self, group: Group, hours: Times, rank: int) -> Iterator[int]:
         """Hours of one day as one part."""
         path, target = data_path(self._folder, MINUTES, int(hours[0])), data_path(self._folder, HOURS, int(hours[0]))
         with told(target):
@@ -205,7 +224,7 @@ class Compaction:
             parts = reader.parts(group, edges_of(hours, HOUR))
             if not parts:
                 return
-            writer = PartWriter(self._con(target), self._codec, self._names, HOURS, group, self.run, self.run)
+            writer = PartWriter(self._con(target), self._codec, self._names, HOURS, group, rank, self.run)
             for metric in sorted({name for part in parts for name in reader.metrics(part)}):
                 blocks = self._hours_of(reader, parts, metric, hours)
                 writer.add(metric, blocks)

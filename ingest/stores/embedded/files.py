@@ -5,7 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from ingest.stores.errors import StoreError
 from twin.errors import ConfigError, Problem
+from twin.times import micros, moment
 
 SCHEMA = 1  # of the files; a store of a later one is refused
 MICRO = 1_000_000  # times are int64 microseconds since 1970 UTC inside a store: exact where float seconds are not
 MINUTE, HOUR, DAY = 60 * MICRO, 3600 * MICRO, 86_400 * MICRO
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BESIDE = ("-wal", "-shm")
 _WAIT_S = 30.0  # for another process that holds a file for a moment
 
@@ -40,16 +40,6 @@ RAW = Tier("raw", 0, DAY, ("value",))
 MINUTES = Tier("minute", MINUTE, DAY, STATS)
 HOURS = Tier("hour", HOUR, 28 * DAY, STATS)
 TIERS = {tier.name: tier for tier in (RAW, MINUTES, HOURS)}
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970 UTC."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(time_us: int) -> datetime:
-    """Undo ``micros``."""
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def data_path(folder: Path, tier: Tier, time_us: int) -> Path:

@@ -20,6 +20,7 @@ SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS run(run INTEGER PRIMARY KEY, seq INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS touched(name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS floor(tier TEXT PRIMARY KEY, time INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS clock(id INTEGER PRIMARY KEY CHECK(id = 0), seen INTEGER NOT NULL, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS newest(kind TEXT, origin TEXT, band TEXT, metric TEXT, data BLOB NOT NULL,
   PRIMARY KEY(kind, origin, band, metric));
 """
@@ -140,6 +141,15 @@ class Index:
         """Say so before it is dropped."""
         if time > self.floor(tier):
             self.con.execute("INSERT OR REPLACE INTO floor(tier, time) VALUES (?, ?)", (tier, time))
+
+    def clock(self) -> tuple[int, int] | None:
+        """What the clock showed when it was last noted, and since when it had not leapt."""
+        row = self.con.execute("SELECT seen, since FROM clock").fetchone()
+        return None if row is None else (int(row[0]), int(row[1]))
+
+    def note_clock(self, seen: int, since: int) -> None:
+        """Remember it."""
+        self.con.execute("INSERT OR REPLACE INTO clock(id, seen, since) VALUES (0, ?, ?)", (seen, since))
 
     def close(self) -> None:
         """Let go of the file."""

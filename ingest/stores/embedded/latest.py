@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.stores.embedded.files import moment
 from ingest.stores.embedded.index import Newest
 from ingest.stores.embedded.journal import Item, Loader
 from ingest.stores.embedded.names import Group, Names
 from twin.frame import Frame, Ints, Origin, Quality
 from twin.kinds import KINDS
 from twin.site import Site
+from twin.times import moment
 
 
 def with_waiting(

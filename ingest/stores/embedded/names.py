@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.stores.embedded.files import micros
 from twin.frame import Bytes, Floats, Frame, Ints
 from twin.metrics import metric
 from twin.site import Site
+from twin.times import micros
 
 MAX_ELEMENTS = 4_000_000  # codes in all rowsets; past it, new subsets are cut along fixed blocks of BLOCK rows
 SET_ELEMENTS = 64  # codes that a rowset costs by itself: some 800 bytes of Python's beside three copies of its own

@@ -21,19 +21,20 @@ import numpy as np
 from ingest.stores.embedded import files, latest
 from ingest.stores.embedded.codec import Codec
 from ingest.stores.embedded.compact import WAIT, WINDOW, Compaction
-from ingest.stores.embedded.files import HOUR, MICRO, MINUTE, RAW, Vanished, journal_path, micros, told
+from ingest.stores.embedded.files import HOUR, HOURS, MICRO, MINUTE, RAW, Vanished, journal_path, told
 from ingest.stores.embedded.hot import LEAST_ROWS, Hot
 from ingest.stores.embedded.index import Index, Newest, nothing
 from ingest.stores.embedded.journal import Item, Journal, Loader, Ring, Taken, is_taken
 from ingest.stores.embedded.names import Group, Names
 from ingest.stores.embedded.query import Query, Question, Snapshot, hot_answer
-from ingest.stores.embedded.retention import Retention, enforce
-from ingest.stores.errors import StoreError
+from ingest.stores.embedded.retention import USUAL, Retention, enforce
+from ingest.stores.errors import LeftOut, StoreError
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame, Ints, Origin
 from twin.metrics import metric
 from twin.ports import How, Series
 from twin.site import Site
+from twin.times import micros, moment
 
 __all__ = ["Retention", "SegmentStore", "open_store"]
 
@@ -71,7 +72,7 @@ class SegmentStore:
             self._names = Names(self._names_index.con, site)
             self._run, self._runs = 0, list[Taken]()
             self._pending: dict[Group, list[Item]] = {}
-            self._floor = self._seq = 0
+            self._floor = self._oldest = self._seq = 0
             if not readonly:
                 self._reload()  # a reader does so when it is asked
             if not readonly:
@@ -84,7 +85,8 @@ class SegmentStore:
 
     def append(self, frames: Sequence[Frame]) -> None:
         """See ``twin.ports.Store``. Raises ``StoreError`` where the disk says no: nothing of ``frames`` is kept then, and a
-        later append works as soon as there is room; ``KeyError`` and ``ValueError`` for a metric or row that does not exist."""
+        later append works as soon as there is room; ``LeftOut`` for values older than all that is kept; ``KeyError`` and
+        ``ValueError`` for a metric or row that does not exist."""
         journal = self._writing()
         with self._appending:
             with told(self._index.path):
@@ -97,6 +99,14 @@ class SegmentStore:
                     self._pending.setdefault(item.group, []).append(item)
                 self._ring.add(items)
             self._hot.touch((item.group, item.time) for item in items)
+        if lost := sum(item.size * len(item.metrics) for item in items if item.time < self._oldest):
+            raise LeftOut(f"store {self._folder}: {lost} values are older than [store] hour_days and not kept", lost)
+
+    @property
+    def raw_from(self) -> datetime | None:
+        """See ``ingest.stores.kept.Kept``."""
+        self._current()
+        return moment(self._floor) if self._floor > 0 else None
 
     def series(
         self,
@@ -199,6 +209,7 @@ class SegmentStore:
             with told(self._folder):
                 enforce(self._folder, self._index, self._retention, now)
                 floor, self._floor = self._floor, self._index.floor(RAW.name)
+                self._oldest = self._index.floor(HOURS.name)
             if self._floor != floor:
                 self._hot.clear()
             self._dropped = now // MINUTE
@@ -207,7 +218,8 @@ class SegmentStore:
         """Start a run if one is due and there is something for it."""
         low = (now - GRACE) // WINDOW * WINDOW
         before = self._runs[-1] if self._runs else None
-        if low <= max(self._looked, before.low if before else low - 1):
+        # what was done under a clock that ran ahead does not hold up what is done by the right one
+        if any(low <= one <= now for one in (self._looked, *([before.low] if before else ()))):
             return
         with self._appending:
             journal = self._writing()
@@ -295,7 +307,7 @@ class SegmentStore:
         self._hot.clear()
         with told(self._index.path):
             self._run, self._runs = self._index.runs()
-            self._floor = self._index.floor(RAW.name)
+            self._floor, self._oldest = self._index.floor(RAW.name), self._index.floor(HOURS.name)
         self._pending = {}
         self._seq = 0
         self._load_journals()
@@ -334,4 +346,4 @@ def open_store(
         raise ConfigError([Problem(str(path), "no store here to read; start the process that writes it first")])
     with told(path):
         path.mkdir(parents=True, exist_ok=True)
-        return SegmentStore(path, site, readonly, retention or Retention(), hot_bytes)
+        return SegmentStore(path, site, readonly, retention or USUAL, hot_bytes)

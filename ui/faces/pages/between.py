@@ -29,6 +29,6 @@ def table(placed: Sequence[Placed], signal: str, words: Words) -> Table:
 
 def _row(one: Placed, unit: str, words: Words) -> Cell:
     ways = ", ".join(f"{name} {latency_class(away_s)}" for name, away_s in one.ways)
-    cells: list[str | Cell] = [one.place.name, ", ".join(one.place.partitions), plain(words, one.signal, unit)]
+    cells: list[str | Cell] = [one.place.name, ", ".join(one.place.says), plain(words, one.signal, unit)]
     cells += [plain(words, one.facility_ratio, "ratio"), plain(words, one.waiting, "count"), plain(words, one.running, "count")]
     return row("", [*cells, ways])

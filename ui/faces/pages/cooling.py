@@ -21,8 +21,8 @@ METRICS = {
     ),
     "loop": (*_WATER, "flow_kgps", "diff_pressure_pa", "heat_w"),
     "chiller": (*_WATER, "power_w"),
-    "tower": (*_WATER, "fan_speed_frac", "power_w"),
-    "drycooler": (*_WATER, "fan_speed_frac", "power_w"),
+    "tower": (*_WATER, "fan_speed_frac", "fan_limit_frac", "power_w"),
+    "drycooler": (*_WATER, "fan_speed_frac", "fan_limit_frac", "power_w"),
     "pump": ("pump_speed_frac", "flow_kgps", "diff_pressure_pa", "power_w"),
     "rack": ("leak_flag", "dew_point_margin_k", "return_temp_c", "supply_temp_c"),
     "crah": ("supply_air_temp_c", "return_air_temp_c", "fan_speed_frac", "power_w"),
@@ -142,10 +142,11 @@ def _cdu(cdu: dict[str, Columns], ids: list[str], i: int, words: Words) -> Cell:
     return row("critical" if wet or tight else "warning" if off else "", [ids[i], *cells])
 
 
+_REJECTOR = (("supply", "supply_temp_c"), ("fan", "fan_speed_frac"), ("fan at most", "fan_limit_frac"), ("power", "power_w"))
 # kind -> what its box says: label, metric
 _BOXES = {
-    "tower": (("supply", "supply_temp_c"), ("fan", "fan_speed_frac"), ("power", "power_w")),
-    "drycooler": (("supply", "supply_temp_c"), ("fan", "fan_speed_frac"), ("power", "power_w")),
+    "tower": _REJECTOR,
+    "drycooler": _REJECTOR,
     "chiller": (("supply", "supply_temp_c"), ("return", "return_temp_c"), ("power", "power_w")),
     "loop": (("supply", "supply_temp_c"), ("return", "return_temp_c"), ("flow", "flow_kgps"), ("heat", "heat_w")),
     "cdu": (("supply", "supply_temp_c"), ("return", "return_temp_c"), ("flow", "flow_kgps"), ("pump", "pump_speed_frac")),
@@ -158,8 +159,10 @@ def _devices(seen: Look, kind: str, words: Words, order: Floats | None = None) -
     ranks = range(len(ids)) if order is None else np.argsort(-np.nan_to_num(order, nan=-1e9), kind="stable").tolist()
     made = []
     for i in ranks:
-        cells = [(words(label), cell(words, of[name].at(i))) for label, name in _BOXES[kind]]
-        silent = all(told["f"] == "none" for _, told in cells)
+        # not every plant has a limit for its fans, and a box has no place for what is never told
+        told = [(label, of[name].at(i)) for label, name in _BOXES[kind]]
+        cells = [(words(label), cell(words, one)) for label, one in told if one.known or label != "fan at most"]
+        silent = all(one["f"] == "none" for _, one in cells)
         leak = kind == "cdu" and of["leak_flag"].value[i] > 0
         made.append(Device(ids[i], names[i] or ids[i], cells, "silent" if silent else "critical" if leak else ""))
     return made
