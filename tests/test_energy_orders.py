@@ -275,7 +275,7 @@ async def test_only_auto_orders_by_itself_and_a_yes_carries_a_name(mode):
         assert [r["who"] for _, _, _, r in records.all if r["stage"] == "begun"] == ["li"]
         other = replace(begin("1", key="p9"))
         await d.decide(other, Verdict("p9", ()), mode, State(SITE), NOW)
-        assert d.reject("p9", "li", NOW).stage is Stage.REFUSED
+        assert d.reject("p9", "li", NOW).stage is Stage.REJECTED
         assert d.waiting == ()
 
 
