@@ -65,7 +65,7 @@ def plan_file(jobs_path: Path, signal_path: Path, out: Path, terms: Terms) -> di
         "without_room": int(schedule.unplaced.sum()),
         "left_alone": trusted,
         "filled_steps": filled,
-        **_waiting(names, waits(work, schedule, nominal, owner) * step_s / 3600),
+        **_waiting(names.tolist(), waits(work, schedule, nominal, owner) * step_s / 3600),
     }
 
 
