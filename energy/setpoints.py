@@ -156,7 +156,7 @@ class Setpoints:
             notes += [self._note(Stage.LEFT, one, now, why=over) for one in before]
             older += before
             begun.append(Open(plan.key, action, base, action.value, now, stands=(action.value, current)))
-            notes.append(self._note(Stage.BEGUN, begun[-1], now, **{"from": current}, **about))
+            notes.append(self._note(Stage.BEGUN, begun[-1], now, None, **{"from": current, **about}))
         self._write(notes)
         for one in older:
             del self._memory.open[one.action.key]

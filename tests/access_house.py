@@ -50,7 +50,7 @@ class House:
         self.access.users.add(name, PASSWORD, role, self.clock.now())
 
     def token(self, name: str, role: Role, *scopes: Scope, days: float = 30, kiosk: bool = False) -> str:
-        owner = Identity(name, name, self.access.users.role(name))
+        owner = Identity(name, name, self.access.users.role(name, self.clock.now()))
         return self.access.tokens.make(owner, "t", role, scopes or Scope, days, self.clock.now(), kiosk=kiosk)[1]
 
     def audited(self) -> list[dict[str, Any]]:

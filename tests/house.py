@@ -379,6 +379,14 @@ def _pinned(asked: Requirement, pins: list[Requirement]) -> bool:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
+def shared_records(tree: Path) -> Found:
+    """A command opens the records that all processes of a centre share: ``ui.shared.records_of`` knows where they are."""
+    files = _python(tree, "ui/commands")
+    wrong = [path for path in files if "open_records" in path.read_text(encoding="utf-8")]
+    why = "open_records passes by [cluster] postgres; use records_of"
+    return Found(len(files), [f"{path.relative_to(tree).as_posix()}: {why}" for path in wrong])
+
+
 def rules_have_runbooks(tree: Path) -> Found:
     """Each alert rule that ships says what a person does about it."""
     files = sorted((tree / "analytics").rglob("*.toml"))

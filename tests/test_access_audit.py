@@ -212,3 +212,80 @@ async def test_what_the_audit_cannot_keep_is_said(tmp_path: Path) -> None:
         )  # fmt: skip
         assert isinstance(made.access.views, Table)
         assert len(made.access.views.rows()) == 1
+
+
+async def test_what_acts_is_booked_under_whoever_asked_with_before_and_after(tmp_path: Path) -> None:
+    """Whatever name the body gives: a token speaks for its owner, whatever the token is called."""
+    made = house(tmp_path)
+    made.live.folder = tmp_path
+    made.user("op", Role.ENGINEER)
+    now = made.clock.now()
+    wanted = {"by": "the director", "start": now.isoformat(), "end": (now + timedelta(hours=1)).isoformat(), "limit_kw": 50}
+    async with made.program(made.token("op", Role.ENGINEER)) as program:
+        assert (await program.put("/api/v1/requests/x1", json=wanted)).json()["by"] == "op"
+        assert (await program.put("/api/v1/requests/x1", json=wanted | {"limit_kw": 40})).status_code == 202
+        assert (await program.delete("/api/v1/requests/x1")).status_code == 202
+        for what in ("stop", "go"):
+            assert (await program.post(f"/api/v1/{what}", json={"by": "the director", "why": "leak"})).json()["by"] == "op"
+        assert (await program.post("/api/v1/plans/p1/reject", json={"by": "the director"})).status_code == 202
+    asked, again, back, stop, go, no = made.audited()
+    assert {record["who"] for record in made.audited()} == {"op"}
+    assert (asked["what"], asked["about"], asked["before"]) == ("request of the grid", "x1", None)
+    assert (asked["after"]["by"], asked["after"]["limit_kw"]) == ("op", 50)
+    assert (again["before"]["limit_kw"], again["after"]["limit_kw"]) == (50, 40)
+    assert (back["before"]["limit_kw"], back["after"]) == (40, None)
+    assert (stop["what"], stop["before"], stop["after"]) == ("stop", {"stopped": None}, {"by": "op", "why": "leak"})
+    assert (go["what"], go["before"]["stopped"]["who"], go["after"]["by"]) == ("go", "op", "op")
+    assert (no["what"], no["about"], no["after"]["by"]) == ("plan: reject", "p1", "op")
+
+
+def test_what_acts_at_the_command_line_is_in_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
+    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    for words in (
+        ("stop", "--who", "li", "--why", "leak"),
+        ("go", "--who", "li"),
+        ("approve", "p1", "--who", "li", "--no"),
+        ("request", "evening", "--cut-kw", "250"),
+        ("request", "evening", "--withdraw"),
+    ):
+        assert main([*words, "--config", str(tmp_path / "site.toml")]) == 0, words
+    records = Audited(open_records(tmp_path / "store" / "records.db"))
+    stop, go, no, asked, back = (record for _, _, record in records.read("access-audit"))
+    assert verify(records, "access-audit").links == 5
+    records.close()
+    assert (stop["what"], stop["name"], stop["from"], stop["after"]["why"]) == ("stop", "li", "command line", "leak")
+    assert go["before"]["stopped"]["why"] == "leak"
+    assert (no["what"], no["about"]) == ("plan: reject", "p1")
+    assert (asked["about"], asked["after"][0]["cut_w"]) == ("command/evening", "250000.0")
+    assert back["what"] == "request of the grid taken back"
+
+
+ODD = (
+    "/api/v1/series?kind=gpu&metric=power_w&end=0001-01-01T00:00:00Z",
+    "/api/v1/series?kind=gpu&metric=power_w&start=9999-12-31T23:59:59-12:00",
+    "/api/v1/series?kind=gpu&metric=power_w&step_s=inf",
+    "/api/v1/series?kind=gpu&metric=power_w&step_s=nan",
+    "/api/v1/explore?kind=gpu&metric=power_w&end=0001-01-01T00:00:00Z",
+    "/api/v1/explore/asset?asset=site&metric=it_power_w&step_s=nan",
+    "/api/v1/explore/asset?asset=site&metric=it_power_w&step_s=1e308",
+    "/api/v1/explore/asset?asset=site&metric=it_power_w&start=0001-01-01T00:00:00Z",
+    "/api/v1/energy?end=0001-01-01T00:00:00Z",
+    "/api/v1/energy?start=9999-12-31T23:59:59-12:00",
+    "/api/v1/scene/frame?time=0001-01-01T00:00:00Z",
+    "/api/v1/events?start=9999-12-31T23:59:59-12:00",
+)
+
+
+async def test_no_time_and_no_step_is_too_odd_for_an_answer(tmp_path: Path) -> None:
+    made = house(tmp_path, {"mode": "single"})
+    async with made.browser("127.0.0.1") as browser:
+        for path in ODD:
+            answer = await browser.get(path, headers={"host": "127.0.0.1", "origin": "http://127.0.0.1"})
+            assert answer.status_code in (404, 422), f"{path}: {answer.text[:200]}"
+            assert "detail" in answer.json()
+    signs = house(tmp_path)
+    async with signs.browser() as browser:
+        cookie = {"cookie": b"icctwin-device=abc.\xe9"}
+        said = {"name": "li", "password": "none of ours"}
+        assert (await browser.post("/api/v1/access/sign-in", json=said, headers=cookie)).status_code == 401

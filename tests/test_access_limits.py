@@ -1,29 +1,37 @@
 """What guards the address itself: how often one may ask, TLS without a proxy, and secrets that no face ever shows."""
 
 import asyncio
+import contextlib
+import errno
 import logging
+import socket
 import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import trustme
-from access_house import house
+from access_house import PASSWORD, house, sign_in
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 from whole_centre import alive, token_of, write_centre
 
+import ui.listen as listening
 from twin.errors import ConfigError, SourceError
+from ui.access.guesses import FREE
 from ui.access.rates import BURST_S, MAX_KEPT, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
 from ui.access.routes import ROUTES, Does
+from ui.access.signin import AT_ONCE
 from ui.alive import ask
 from ui.benches.demo import free_port
 from ui.config import WallSection, load_config
 from ui.faces.server import build_server
-from ui.listen import faces, listen
+from ui.listen import SHARE, faces, listen
 
 LOCAL, GUEST = Identity("local", "local", Role.ADMIN), Identity("guest", "guest", Role.VIEWER)
 
@@ -49,6 +57,46 @@ async def test_who_asks_without_end_is_told_to_wait_and_nobody_else_is(tmp_path:
         told = [(await stranger.get("/sign-in")).status_code for _ in range(int(2 * BURST_S) + 1)]
         assert told[-2:] == [200, 429]
         assert (await neighbour.get("/sign-in")).status_code == 200
+
+
+async def test_whoever_shows_a_wrong_token_is_paced_as_anybody(tmp_path: Path) -> None:
+    made = house(tmp_path, {"requests_per_s": 2})
+    made.user("li", Role.VIEWER)
+    good = {"authorization": f"Bearer {made.token('li', Role.VIEWER)}"}
+    wrong = {"authorization": "Bearer a-guess"}
+    asked = (("GET", "/api/v1/site", wrong), ("GET", "/?kiosk=a-guess", {}), ("POST", "/write?p=a-guess", {}))
+    for i, (method, path, shown) in enumerate(asked):
+        async with made.browser(f"198.51.100.{20 + i}") as guesser:
+            told = [(await guesser.request(method, path, headers=shown)).status_code for _ in range(int(2 * BURST_S) + 2)]
+            assert told[-2:] == [429, 429], path
+            assert 429 not in told[:-2], path
+            assert (await guesser.get("/api/v1/site", headers=good)).status_code == 200, "who has a token is not kept out"
+
+
+async def test_guesses_at_ones_own_password_wait_and_are_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = house(tmp_path)
+    made.user("li", Role.VIEWER)
+    real, lock, inside, most = made.access.users.check, threading.Lock(), [0], [0]
+
+    def check(*args: Any) -> bool:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        with lock:
+            inside[0] -= 1
+        return real(*args)
+
+    async with made.browser() as browser:
+        await sign_in(browser, "li")
+        monkeypatch.setattr(made.access.users, "check", check)
+        path, said = "/api/v1/access/password", {"old": "a guess", "new": "five red valves turn"}
+        answers = await asyncio.gather(*(browser.post(path, json=said) for _ in range(9)))
+        codes = sorted(answer.status_code for answer in answers)
+        assert codes == [403] * FREE + [429] * (9 - FREE)
+        assert most[0] <= AT_ONCE
+        made.clock.skip(60)
+        assert (await browser.post(path, json=said | {"old": PASSWORD})).status_code == 204
 
 
 @given(gaps_s=st.lists(st.floats(0, 3), max_size=200), per_s=st.floats(1, 20))
@@ -109,6 +157,79 @@ def test_the_wall_speaks_tls_by_itself(tmp_path: Path) -> None:
         listener.close()
 
 
+def test_whoever_opens_connections_and_says_nothing_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three networks: one that opens idle connections, one that drips, one that asks."""
+    monkeypatch.setattr(listening, "HEAD_S", 0.4)
+    wall = WallSection(host="0.0.0.0", port=free_port())
+    centre = house(tmp_path, {"mode": "single"})
+    with listen(wall) as listener:
+        listener._most = 40
+        server = faces(centre.live, wall)
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+
+        def opened(last: int) -> socket.socket:
+            return socket.create_connection(("127.0.0.1", wall.port), 10, (f"127.0.0.{last}", 0))
+
+        def over(one: socket.socket) -> bool:
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(1000):
+                    pass
+            return True
+
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            idle = [opened(2) for _ in range(60)]
+            for one in idle[40 // SHARE :]:
+                assert over(one), "one network has its share and no more"
+            assert listener._open == {"127.0.0.2": 40 // SHARE}
+            with opened(3) as other:
+                other.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+                assert other.recv(100).startswith(b"HTTP/1.1 200")
+                other.sendall(b"GET /healthz HTTP/1.1\r\nhost: ")  # half of the next one
+                assert over(other), "also of a connection that asked before"
+            drips = opened(4)
+            with contextlib.suppress(OSError):
+                while True:
+                    drips.sendall(b"G")
+                    time.sleep(0.02)
+            assert all(over(one) for one in idle), "and in time they are closed"
+            with connect(f"ws://127.0.0.1:{wall.port}/live?page=overview") as pushed:
+                end_s = time.monotonic() + 1.0
+                while time.monotonic() < end_s:
+                    assert pushed.recv(10), "a socket of the wall is no late request"
+                assert listener._open.total() == 1
+            for one in (*idle, drips):
+                one.close()
+        finally:
+            server.should_exit = True
+            thread.join()
+        assert listener._open.total() == 0
+
+
+def test_without_a_file_for_it_no_connection_is_taken_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def accept(_: socket.socket) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with listen(WallSection(port=free_port())) as listener:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        with pytest.raises(OSError, match="Too many open files"):
+            listener.accept()
+        for _ in range(1000):
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+    assert [record.getMessage() for record in caplog.records] == ["no file is left for another connection; raise LimitNOFILE"]
+
+
+def test_no_more_connections_than_half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (400, 4096))
+    with listen(WallSection(port=free_port())) as listener:
+        assert listener._most == 200
+
+
 def test_a_certificate_that_is_none_is_told_before_the_start(tmp_path: Path) -> None:
     (tmp_path / "x.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"are no certificate with its key .*name PEM files"):
@@ -156,6 +277,29 @@ def test_a_secret_that_was_written_where_none_belongs_is_not_repeated(tmp_path: 
         load_config(tmp_path / "site.toml")
     assert CANARY not in str(error.value)
     assert "shown" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[cluster]\nbroker = "mqtt://icctwin:{CANARY}@broker:1883"\n',
+        f'[cluster]\npostgres = "host=db password={CANARY} dbname=x"\n',
+        f'[cluster]\npostgres = "postgresql://icctwin:{CANARY}@db/x"\n',
+        f'[store]\ntype = "influxdb"\nurl = "http://admin:{CANARY}@influx:8086"\n',
+        f'[store]\ntype = "victoriametrics"\nurl = "vm"\nuser = "{CANARY}"\n',
+        f'[[source]]\nname = "g"\ntype = "grid"\napi_key = "{CANARY}"\n',
+        f'[[source]]\nname = "g"\ntype = "weather"\nurl = "ftp://me:{CANARY}/x@host/"\n',
+        f'[[source]]\nname = "s"\ntype = "snmp"\ncommunity = "{CANARY}"\n',
+        f'[wall]\ntls_cert = "{CANARY}.pem"\n[[source]]\nname = "p"\ntype = "push"\nunknown = "{CANARY}"\n',
+        f'[access]\nurl = "https://x"\n[access.oidc]\nissuer = "https://me:{CANARY}@idp"\nclient_id = "x"\n',
+    ],
+)
+def test_no_error_repeats_what_may_be_a_secret(tmp_path: Path, text: str) -> None:
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
+    (tmp_path / "site.toml").write_text(f'[site]\nname = "x"\n{text}')
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "site.toml")
+    assert CANARY not in str(error.value)
 
 
 def test_no_face_no_log_and_no_error_shows_a_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from access_house import House, house
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
-from ui.access.role import Role, Scope, Sort
+from ui.access.role import NOBODY, Role, Scope, Sort
 from ui.access.routes import ROUTES, UNUSED, Does, Table
 from ui.access.routes import Route as Row
 from ui.faces.guard import Guard
+from ui.faces.pages import PAGES
+from ui.faces.push import BAR
 
 TABLE = Table()
 
@@ -83,7 +85,7 @@ LET_IN = 299
 PLAIN = [row for row in ROUTES if row.does is not Does.FEED]
 
 
-async def verdict(centre: House, row: Row, token: str) -> int:
+async def verdict(centre: House, row: Row, token: str, query: str = "") -> int:
     """What the guard answers to a program with this token: 401, 403, or ``LET_IN`` from what stands in the routes' place."""
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
@@ -106,7 +108,7 @@ async def verdict(centre: House, row: Row, token: str) -> int:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"{}", "more_body": False}
 
-    scope = {**kind, "path": sample(row.path), "query_string": b"", "headers": raw, "client": ("198.51.100.8", 1)}
+    scope = {**kind, "path": sample(row.path), "query_string": query.encode(), "headers": raw, "client": ("198.51.100.8", 1)}
     await guard(scope, receive, send)  # type: ignore[arg-type]
     if row.method == "WS":
         return LET_IN if said[0]["type"] == "websocket.accept" else 403
@@ -120,6 +122,45 @@ async def test_each_route_lets_in_who_may_and_nobody_else(centre: House, role: R
     for row in PLAIN:
         wanted = LET_IN if role >= row.needs else 401 if role is Role.NOBODY and row.method != "WS" else 403
         assert await verdict(centre, row, token) == wanted, f"{row.method} {row.path} as {role.word}"
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role], ids=lambda role: role.word)
+async def test_what_is_pushed_to_a_page_is_for_whom_the_page_is(centre: House, role: Role) -> None:
+    live, pulse = TABLE.find("WS", "/live"), centre.app.state.pulse
+    assert live is not None
+    pages = {page.name: page for page in PAGES}
+    assert {name for name in pulse.feeds if name not in pages} == {BAR}, "of what is no page nobody says who may see it"
+    for scopes in (tuple(Scope), (Scope.LOOK,)):
+        token = centre.token(role.word, role, *scopes)
+        for name in pulse.feeds:
+            page = pages.get(name, PAGES[0])
+            row = TABLE.find("GET", page.path)
+            assert row is not None
+            wanted = await verdict(centre, row, token)
+            assert await verdict(centre, live, token, f"page={name}") == wanted, f"{name} as {role.word}"
+            assert await verdict(centre, live, token, f"page={name}&page=overview") == wanted, f"{name} hidden behind another"
+
+
+async def test_the_record_of_who_did_what_is_not_for_whoever_may_look(centre: House) -> None:
+    for path in ("/audit", "/api/v1/audit", "/api/v1/acting/audit", "/api/v1/oncall/audit"):
+        row = TABLE.find("GET", path)
+        assert row is not None
+        assert row.needs is Role.OPERATOR, path
+
+    class Socket:
+        """One that no door has looked at."""
+
+        scope: ClassVar[dict[str, Any]] = {"identity": NOBODY}
+        said: ClassVar[list[int]] = []
+
+        async def accept(self) -> None:
+            pass
+
+        async def close(self, code: int, reason: str) -> None:
+            self.said.append(code)
+
+    await centre.app.state.pulse.serve(Socket(), "en", "audit")
+    assert Socket.said == [1008]
 
 
 @pytest.mark.parametrize("scope", list(Scope))

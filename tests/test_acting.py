@@ -20,7 +20,7 @@ from twin.state import State
 from ui.acting import Acting
 from ui.cli import main
 from ui.faces.server import build_server
-from ui.switch import STOP_FILE, Wish, last_sign, signature, signing_key, wish
+from ui.switch import KEPT_WISHES, STOP_FILE, WISHES, Wish, last_sign, redeem, signature, signing_key, stopped, wish
 from ui.view import Live
 from ui.watchdog import Watch, look
 
@@ -110,6 +110,30 @@ async def test_stop_lets_go_of_everything_and_nothing_is_begun_until_go(house, t
     (tmp_path / STOP_FILE).unlink()
     await house.act()
     assert set(house.slurm.begin) == {"0", "1"}
+
+
+async def test_no_number_of_other_wishes_makes_a_stop_or_a_used_link_forgotten(house, tmp_path):
+    now = house.clock.now()
+    until = (now + timedelta(hours=11)).replace(microsecond=0)
+    link = (house.records, tmp_path, "p1", "li", until, signature(signing_key(tmp_path), "p1", "li", until), now)
+    assert redeem(*link) == ""
+    wish(house.records, Wish("stop", "li", why="leak"), now)
+    many = [(now, {"what": "reject", "who": "op", "plan": f"p{i}", "why": ""}) for i in range(KEPT_WISHES + 1)]
+    house.records.append_all(WISHES, many)
+    wish(house.records, Wish("reject", "op", "p2"), now)
+    assert stopped(house.records, tmp_path)["why"] == "leak"
+    assert redeem(*link) == "This link was used already."
+    wish(house.records, Wish("go", "li"), now)
+    assert stopped(house.records, tmp_path) is None
+
+
+async def test_a_stop_from_before_it_had_a_topic_of_its_own_stays(house, tmp_path):
+    now = house.clock.now()
+    house.records.append(WISHES, now, {"what": "stop", "who": "li", "plan": "", "why": "leak", "nonce": ""})
+    assert stopped(house.records, tmp_path)["who"] == "li"
+    house.new()  # the desk of the new release starts
+    house.records.append_all(WISHES, [(now, {"what": "reject", "who": "op"})] * KEPT_WISHES)
+    assert stopped(house.records, tmp_path)["who"] == "li"
 
 
 async def test_a_clean_stop_leaves_what_releases_itself(house):

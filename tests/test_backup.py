@@ -13,9 +13,11 @@ from small import small_site
 from store_model import MEMORY
 from test_store_crash import START, at, expected, frames
 
-from ingest.stores import open_store
+from ingest.stores import open_records, open_store
 from ingest.stores.embedded import segments
 from twin.errors import ConfigError
+from ui.access.desk import SEALS, Access
+from ui.access.role import Role
 from ui.backup import backup, restore
 from ui.cli import main
 from ui.demo import write_demo
@@ -99,6 +101,25 @@ def test_a_backup_comes_back_by_command_without_secrets(
     again.close()
     assert main(["backup", "--config", str(centre), "--out", str(out)]) == 2
     assert "is already there" in capsys.readouterr().err
+
+
+def test_a_backup_is_for_its_owner_alone_and_holds_no_seal(centre: Path, tmp_path: Path) -> None:
+    records, now = open_records(centre.parent / "store" / "records.db"), at(0)
+    access = Access(records)
+    access.users.add("li", "three green pumps hum", Role.VIEWER, now)
+    access.seal("device li 1", now)
+    (seal,) = [record["row"]["value"] for _, _, record in records.read(SEALS)]
+    records.close()
+    out = tmp_path / "centre.tar.zst"
+    backup(centre, out, now, "1")
+    assert out.stat().st_mode & 0o777 == 0o600
+    restore(out, tmp_path / "back")
+    found = next((tmp_path / "back").rglob("records.db"))
+    assert seal.encode() not in found.read_bytes(), "nor in a page that is free"
+    back = open_records(found)
+    assert back.read(SEALS) == []
+    assert [record["key"] for _, _, record in back.read("access-user")] == ["li"]
+    back.close()
 
 
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.97])

@@ -15,11 +15,12 @@ from ingest.sources import simulated
 from ingest.sources.simulated.layout import demo_rows
 from ingest.stores import open_records, open_store
 from tests.hall import START, polled
-from twin.adopt import fitted_ranges
+from twin.adopt import fitted_ranges, save_adoptions
+from twin.errors import SourceError
 from twin.simulate import Trajectory
 from twin.tables import write_table
 from ui.app import TASK_NAMES, Centre
-from ui.calibrating import TOPIC, told_beyond
+from ui.calibrating import TOPIC, adoption_file, told_beyond
 from ui.cli import main
 from ui.config import load_config, site_of
 from ui.faces.server import build_server
@@ -65,7 +66,7 @@ def test_the_command_proposes_adopts_and_takes_back(lived: Path, tmp_path: Path,
     shutil.copytree(lived, tmp_path, dirs_exist_ok=True)
     path = _folder(tmp_path)
     asked = ["calibrate", "--config", str(path), "--hours", str(HOURS), "--end", END.isoformat()]
-    kept = tmp_path / "calibration.json"
+    kept = tmp_path / "store" / "calibration.json"
     assert main([*asked, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in record["summary"]}
@@ -134,7 +135,7 @@ def test_the_task_proposes_and_adopts_only_where_the_operator_said_so(lived: Pat
         ((_, _, record),) = centre.records.read(TOPIC)
         assert record["adopted"] is adopts
         assert bool(centre.live.fitted.params.learned.columns) is adopts
-        assert (tmp_path / "calibration.json").exists() is adopts
+        assert (tmp_path / "store" / "calibration.json").exists() is adopts
     finally:
         centre.close()
     again = Centre(load_config(path), VirtualClock(END))
@@ -198,3 +199,16 @@ async def test_before_the_first_run_both_say_so() -> None:
         assert (await client.get("/api/v1/calibration")).json() == []
         assert "Nothing was calibrated yet" in (await client.get("/calibration")).text
         assert (await client.get("/calibration?lang=xx")).text.startswith('<!DOCTYPE html><html lang="en"')
+
+
+def test_what_was_adopted_lies_with_the_store_but_for_what_an_earlier_version_left(tmp_path: Path) -> None:
+    assets, store = tmp_path / "config" / "assets.csv", tmp_path / "store"
+    assets.parent.mkdir()
+    store.mkdir()
+    assert adoption_file(assets, store) == store / "calibration.json"
+    (assets.parent / "calibration.json").touch()
+    assert adoption_file(assets, store) == assets.parent / "calibration.json"
+    (store / "calibration.json").touch()
+    assert adoption_file(assets, store) == store / "calibration.json"
+    with pytest.raises(SourceError, match="nothing was adopted"):
+        save_adoptions(tmp_path / "nowhere" / "calibration.json", [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twin.errors import ConfigError
-from ui.config import line_of, load_config, site_of
+from ui.config import WallSection, line_of, load_config, site_of
 
 GOOD = """
 [site]
@@ -47,6 +47,8 @@ def test_a_good_configuration_gives_a_site_with_our_own_assets(tmp_path: Path) -
         (GOOD + "[[source]]\nname='here'\ntype='host'\nnode='n1'\n", 6, "two sources are named 'here'"),
         (GOOD + "[[source]]\nname='b'\ntype='host'\nnode='n1'\nspeed=3\n", 14, "speed"),
         (GOOD + "[energy]\nmodes={warp='auto'}\n", 11, "no lever 'warp'"),
+        (GOOD + "[[source]]\nname='b'\ntype=['host']\n", 12, "no type ['host']"),
+        ("source = [1]\n[site]\nname = 'x'\n", 1, "a source is a table"),
         ("[site\n", 1, "is not a TOML file"),
     ],
 )
@@ -85,3 +87,8 @@ def test_lines_are_found_in_sections_and_lists() -> None:
     assert line_of(lines, ("b", 0, "x")) == 4
     assert line_of(lines, ("b", 1, "x")) == 7
     assert line_of(lines, ("b", 1, "missing")) == 5
+
+
+def test_a_wall_on_an_ipv6_address_is_told_as_browsers_take_it() -> None:
+    assert WallSection(host="::1").address(8050) == "http://[::1]:8050"
+    assert WallSection(host="127.0.0.1").address(8050) == "http://127.0.0.1:8050"

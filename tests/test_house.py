@@ -123,6 +123,7 @@ CHECKS: list[tuple[Callable[[Path], house.Found], int, list[tuple[Plant, str]]]]
             (("requirements-setup.txt", "uv==0.0.1 \\\n"), "requirements-setup.txt: uv"),
         ],
     ),
+    (house.shared_records, 20, [(("ui/commands/planted.py", "from x import open_records\n"), "use records_of")]),
     (
         house.rules_have_runbooks,
         10,

@@ -13,7 +13,7 @@ from servers import needs
 from small import small_site
 
 from ui.benches.skew import Clock
-from ui.tasks import Alarm, Health, RealClock, Task, VirtualClock, run_virtual
+from ui.tasks import MAX_THREADS, Alarm, Health, RealClock, Task, VirtualClock, run_virtual
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -81,6 +81,48 @@ def test_the_real_alarm_never_runs_a_task_twice_at_once_and_counts_what_it_leave
     assert _reading(health, "runs_count")[0] >= 1
 
 
+def test_whatever_tasks_wait_for_the_others_go_on() -> None:
+    """More that wait on the loop, and more that compute, than there are threads for long work."""
+    many, ticks = MAX_THREADS + 2, threading.Semaphore(0)
+    loop, begun = asyncio.new_event_loop(), threading.Semaphore(0)
+    release, released = threading.Event(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def waits(now: datetime) -> None:
+        begun.release()
+        await released.wait()
+
+    def computes(now: datetime) -> None:
+        begun.release()
+        release.wait(30)
+
+    async def ticks_on_the_loop(now: datetime) -> None:
+        ticks.release()
+
+    tasks = [
+        *(Task(f"waits-{i}", waits, 60) for i in range(many)),
+        *(Task(f"computes-{i}", computes, 60, heavy=True) for i in range(many)),
+        Task("collect", ticks_on_the_loop, 0.25, first_s=0.2),
+        Task("alerts", lambda now: ticks.release(), 0.25, first_s=0.2),
+    ]
+    alarm = Alarm(tasks, RealClock(), _health(*tasks), loop, 1.0)
+    alarm.start()
+    try:
+        assert all(begun.acquire(timeout=20) for _ in range(many + MAX_THREADS))
+        while ticks.acquire(blocking=False):
+            pass
+        assert all(ticks.acquire(timeout=20) for _ in range(6))
+        assert not begun.acquire(blocking=False), "long work waits for its like"
+    finally:
+        release.set()
+        loop.call_soon_threadsafe(released.set)
+        alarm.stop()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 def test_a_faster_clock_keeps_its_speed() -> None:
     clock = RealClock(speed=3600)
     first = clock.now()
@@ -91,7 +133,7 @@ def test_a_faster_clock_keeps_its_speed() -> None:
 _TICKS = """
 import asyncio, sys
 from tests.small import small_site
-from ui.tasks import Alarm, Health, RealClock, Task
+from ui.tasks import MAX_THREADS, Alarm, Health, RealClock, Task
 
 tasks = [Task("tick", lambda now: print(now.isoformat(), flush=True), 0.1)]
 health = Health(small_site("id=task/tick kind=task"), tasks)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -152,3 +152,7 @@ def test_the_command_draws_and_lists(tmp_path, capsys):
     assert main(["trial", "none", *config]) == 2
     assert main(["trial", "job_start", "--block-hours", "5", *config]) == 2
     assert main(["trial", "job_start", "--start", "2020-01-01", *config]) == 1
+    day = datetime.now(UTC).date() + timedelta(days=2)  # where the site is, it begins eight hours before UTC's day does
+    capsys.readouterr()
+    assert main(["trial", "job_start", "--start", f"{day}T00:00+08:00", *config]) == 0
+    assert json.loads(capsys.readouterr().out)["start"] == str(day - timedelta(days=1))

@@ -53,6 +53,6 @@ def token_of(centre: Centre, name: str, role: Role, *scopes: Scope) -> str:
     """A token of ``name``, who is made where they are not."""
     access, now = centre.live.access, centre.clock.now()
     assert access is not None
-    if access.users.role(name) is Role.NOBODY:
+    if access.users.role(name, now) is Role.NOBODY:
         access.users.add(name, "three green pumps hum", role, now)
     return access.tokens.make(Identity(name, name, role), "test", role, scopes or tuple(Scope), 30, now)[1]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from twin.calibrate import CURVE, one_stage
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, SourceError
 from twin.fit import Fit
 from twin.frame import Floats
 from twin.learned import LEARNABLE, Learned
@@ -110,11 +110,14 @@ def load_adoptions(path: Path) -> list[Entry]:
 
 
 def save_adoptions(path: Path, entries: Sequence[Entry]) -> None:
-    """Write them, whole or not at all; beyond ``MOST_ADOPTIONS`` the oldest go."""
+    """Write them, whole or not at all; beyond ``MOST_ADOPTIONS`` the oldest go. ``SourceError`` where the disk says no."""
     text = json.dumps({"format": FORMAT, "adoptions": list(entries)[-MOST_ADOPTIONS:]}, ensure_ascii=False, allow_nan=False)
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written ({error.strerror}): nothing was adopted") from error
 
 
 def undo(entries: Sequence[Entry], now: datetime) -> tuple[list[Entry], Entry | None]:

@@ -9,14 +9,17 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
+from analytics.rule import Rules
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.runs import TOPIC as RUNS
 from energy.account.runs import RunLog
+from energy.guard import Limits
+from energy.place.atlas import Atlas
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -32,7 +35,7 @@ from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
 from ui.acting import Acting
-from ui.calibrating import adoption_file, fitted_of
+from ui.calibrating import Fitted, adoption_file, fitted_of
 from ui.config import Config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
@@ -43,10 +46,11 @@ from ui.gate import PushGate
 from ui.given import given_by
 from ui.limits import limits_of
 from ui.oncall.book import Book
+from ui.oncall.file import OnCallFile
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
 from ui.places import atlas_of
-from ui.reporting import Reporting, library_of
+from ui.reporting import Reporting, check_recipients, library_of
 from ui.roles import Part
 from ui.shared import Shared, check_part, remembered
 from ui.signals import SignalLog
@@ -70,6 +74,34 @@ KEEPING = frozenset({"flush", "store"})  # tasks without whose end the store is 
 GIVE_BACK_S, CLOSE_S = 6.0, 1.0  # at an end: for setpoints, and for each of those that talk to the outside
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a centre is made of which can be wrong in its configuration, read and checked; nothing of it is open."""
+
+    site: Site
+    rules: Rules
+    told: OnCallFile
+    atlas: Atlas
+    limits: Limits
+    fitted: Fitted
+    opened: Sequence[Opened]
+
+
+def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened] = ()) -> Ready:
+    """What ``config`` asks for; ``ConfigError`` for all that can be known to be wrong before a running centre makes room.
+    ``opened``: its sources, where they are there already."""
+    check_part(config, part)
+    site = site_of(config, TASK_NAMES)
+    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+    told = read_oncall(config.alerts.oncall, site.timezone, environment())
+    told.calendars(now)
+    check_recipients(config.report, told)
+    fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
+    atlas = atlas_of(config.energy, site)
+    limits = limits_of(config.energy.limits, site, atlas)
+    return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
+
+
 class Centre:
     """Everything of one configuration, wired and ready; ``start`` brings it to life, ``stop`` ends it with nothing lost.
 
@@ -89,32 +121,43 @@ class Centre:
         part: Part = WHOLE,
         opened: Sequence[Opened] = (),
     ) -> None:
-        check_part(config, part)
         self.config, self.clock, self._wait, self.part = config, clock, wait, part
-        self.site = site_of(config, TASK_NAMES)
-        rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-        told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
-        atlas = atlas_of(config.energy, self.site)
-        limits = limits_of(config.energy.limits, self.site, atlas)
-        opened = opened or open_sources(config, self.site)
-        now = clock.now()
+        ready = prepared(config, part, clock.now(), opened)
+        self.site, self.opened = ready.site, ready.opened
         self._lock = threading.Lock()
         self.state = State(self.site)
-        kept = config.store
+        self._alarm: Alarm | None = None
+        with ExitStack() as undo:  # where one of them breaks, what was opened before it is let go: another centre may need it
+            self._open(undo)
+            self._wire(ready, live, pace_s)
+            undo.pop_all()
+
+    def _open(self, undo: ExitStack) -> None:
+        """What is on disk or on a server; ``undo`` lets go of it."""
+        config, kept, part, now = self.config, self.config.store, self.part, self.clock.now()
         self.store = open_kept(kept, self.site, readonly=not part.writes)
+        undo.callback(self.store.close)
         self.shared = Shared(config, self.site, part, self.hear)
+        undo.callback(self.shared.close)
         self.records = self.shared.records
         for frame in remembered(self.store, now - REMEMBERED):
             self.state.absorb(frame, now)
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
+        undo.callback(self.spool.close)
+        self.book = Book(kept.path / "oncall.db")
+        undo.callback(self.book.close)
+
+    def _wire(self, ready: Ready, live: Live | None, pace_s: float) -> None:
+        """Everyone to everyone else; nobody does anything yet."""
+        config, clock, part, kept, now = self.config, self.clock, self.part, self.config.store, self.clock.now()
+        opened, atlas, told = self.opened, ready.atlas, ready.told
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
         fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
         fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
-        self.opened: Sequence[Opened] = opened
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
@@ -125,24 +168,22 @@ class Centre:
         self.live.gate = self.gate if inlets else None
         actuators = {asset: actuator for one in opened for asset, actuator in one.actuators.items()}
         queues, askers = [queue for one in opened for queue in one.queues], [asker for one in opened for asker in one.askers]
-        self.book = Book(kept.path / "oncall.db")
         oncall = OnCall(self.site, self.book, self.records, told, now)
         self.live.oncall, self.live.reports = oncall, library_of(config, self.records, told)
-        self.live.fitted = fitted_of(adoption_file(config.site.assets), self.site)
+        self.live.fitted = ready.fitted
 
         def anew() -> Duties:
             oncall.recall()
             acting = Acting(
-                self.live, self.publish, queues, actuators, kept.path, config.energy.signal, limits, askers=askers,
+                self.live, self.publish, queues, actuators, kept.path, config.energy.signal, ready.limits, askers=askers,
                 plant=config.energy.plant.params,
             )  # fmt: skip
-            return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
+            return Duties(self.live, self.publish, ready.rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
         self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
-        self._alarm: Alarm | None = None
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Into the live state at once, into the store at the next flush. The state's one writer, whoever calls."""
@@ -176,18 +217,18 @@ class Centre:
             ("tasks", Task("jobs", led(Duties.jobs), 5, 0.45)),
             ("all", Task("self", self._self, 5, 0.50)),
             ("keep", Task("store", self.store.maintain, 2, 5)),
-            ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6)),
+            ("tasks", Task("findings", led(lambda _, now: findings.step(now)), 10, 5.6, heavy=True)),
             ("tasks", Task("acts", led(Duties.acts), 5, 2.5)),
             ("tasks", Task("responds", led(Duties.responds), 15, 4)),
-            ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7)),
-            ("tasks", Task("outside", led(Duties.outside), 60, 50)),
-            ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45)),
+            ("tasks", Task("placed", led(lambda _, now: placed.step(now)), 15, 7, heavy=True)),
+            ("tasks", Task("outside", led(Duties.outside), 60, 50, heavy=True)),
+            ("tasks", Task("reports", led(Reporting(self.live).step), 20, 45, heavy=True)),
             ("tasks", Task("reverts", led(Duties.reverts), 60, 30)),
             ("tasks", Task("plans", led(Duties.plans), 300, 60)),
-            ("tasks", Task("forecasts", led(Duties.forecasts), 300, 5)),
-            ("tasks", Task("ledger", led(Duties.ledger), 900, 120)),
+            ("tasks", Task("forecasts", led(Duties.forecasts), 300, 5, heavy=True)),
+            ("tasks", Task("ledger", led(Duties.ledger), 900, 120, heavy=True)),
             ("tasks", Task("save-alerts", led(Duties.save_alerts), 60, 60)),
-            ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S)),
+            ("tasks", Task("calibrate", led(self._calibrate), DAY_S, CALIBRATE_AT_S, heavy=True)),
             ("tasks", Task("reread", led(self._reread), 5, 3)),
         )
         return some_of(table, self.part.roles)
@@ -219,7 +260,9 @@ class Centre:
 
     def _calibrate(self, duties: Duties, now: datetime) -> None:
         """Propose what the last day tells; adopt it only where the configuration says so."""
-        duties.calibrate(now, adoption_file(self.config.site.assets) if self.config.twin.adopt else None)
+        duties.calibrate(
+            now, adoption_file(self.config.site.assets, self.config.store.path) if self.config.twin.adopt else None
+        )
 
     def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
         """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose
@@ -252,6 +295,7 @@ class Centre:
         """Run the tasks on the real clock; coroutines run on ``loop``."""
         self.gate.open(loop)
         self.shared.start(loop)
+        self.live.judged = self.clock.now()  # from now on they are looked for
         self._alarm = Alarm(self.tasks, self.clock, self.health, loop, speed)
         self._alarm.start()
 

@@ -3,7 +3,9 @@
 The order of copying is what makes a copy of a living store sound. It is that of a writer that was killed, read backwards: first
 what waits in the spool, then the journals, then the index, then the data files. A window that is compacted meanwhile is in its
 data file already and still in the copied journal, as after a kill between the two, and the next start settles it.
-Secrets are never copied: the files that ``…_file`` options name are listed instead.
+Secrets are never copied: the files that ``…_file`` options name are listed instead, and the seal by which browsers are known
+again is left out of the records, for a restored centre makes its own. What passwords are checked by (argon2id) is copied with
+the users, so that a backup is for its owner's eyes alone.
 """
 
 import hashlib
@@ -25,6 +27,7 @@ from pydantic import BaseModel
 
 from ingest.stores.embedded.files import SCHEMA, Vanished, connect_reading
 from twin.errors import ConfigError, Problem, SourceError
+from ui.access.desk import SEALS
 from ui.calibrating import adoption_file
 from ui.config import Config, load_config
 
@@ -32,7 +35,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 STORE = "store"  # the store's folder inside the archive; the configuration's folder is "site"
 ORDER = ("spool*/*", "journal-*.db", "store.db", "raw-*.db", "minute-*.db", "hour-*.db", "records.db", "oncall.db",
-         "reports/[!.]*/*")  # fmt: skip
+         "calibration.json", "reports/[!.]*/*")  # fmt: skip
 VERSIONED = ("store.db", "records.db")
 MAX_MANIFEST_BYTES = 64 * 2**20
 
@@ -66,7 +69,7 @@ def backup(path: Path, out: Path, now: datetime, release: str) -> Taken:
 @contextmanager
 def _packing(path: Path) -> Iterator[tarfile.TarFile]:
     packer = zstandard.ZstdCompressor(level=3, write_checksum=True)
-    with path.open("wb") as file:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         with packer.stream_writer(file, closefd=False) as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
             yield archive
         file.flush()
@@ -113,6 +116,10 @@ def _copied(source: Path, copy: Path) -> bool:
         with closing(connect_reading(source)) as con, closing(sqlite3.connect(copy)) as to:
             con.backup(to)
             to.execute("PRAGMA journal_mode = DELETE")
+            if source.name == "records.db":
+                to.execute("PRAGMA secure_delete = ON")  # else it would still stand in a page that is free
+                to.execute("DELETE FROM record WHERE topic = ?", (SEALS,))
+                to.commit()
         return True
     except (Vanished, FileNotFoundError):
         return False
@@ -134,7 +141,7 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     """(files of the configuration's folder by their names in it, what is left out and why)."""
     folder = path.parent.resolve()
     named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
-    named.append(adoption_file(config.site.assets))
+    named.append(adoption_file(config.site.assets, config.store.path))
     secrets = secret_paths(config)
     named += [value for name, value in _named(config) if not name.endswith("_file")]
     inside: dict[str, Path] = {}

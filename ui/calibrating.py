@@ -48,9 +48,11 @@ class Fitted:
     ranges: Ranges = field(default_factory=dict)
 
 
-def adoption_file(assets: Path) -> Path:
-    """Where adopted parameters are kept: beside the site's table of ``assets``."""
-    return assets.parent / FILE
+def adoption_file(assets: Path, kept: Path) -> Path:
+    """Where adopted parameters are kept: in the store's folder ``kept``, for a configuration may be on a file system that is
+    read alone; beside the table of ``assets`` where an earlier version has left them there."""
+    here, before = kept / FILE, assets.parent / FILE
+    return before if before.exists() and not here.exists() else here
 
 
 def fitted_of(path: Path, site: Site) -> Fitted:

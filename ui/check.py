@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.oncall.schedule import Schedule
-from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.tariff import Tariff
 from energy.place.atlas import Place
 from ingest.registry import Inlet
@@ -17,13 +16,10 @@ from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
-from ui.app import TASK_NAMES, environment, open_sources
-from ui.config import Config, StoreSection, site_of
+from ui.app import WHOLE, prepared
+from ui.config import Config, StoreSection
 from ui.given import given_of
-from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
-from ui.oncall.wiring import read_oncall
-from ui.places import atlas_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
@@ -37,12 +33,8 @@ Row = dict[str, object]
 async def reach(config: Config, now: datetime) -> list[Row]:
     """A row (what, name, ok, says) for site, rules, each source, each queue and the store. ``ConfigError`` where the
     configuration itself is wrong."""
-    site = site_of(config, TASK_NAMES)
-    opened = open_sources(config, site)
-    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-    told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    atlas = atlas_of(config.energy, site)
-    limits_of(config.energy.limits, site, atlas)
+    ready = prepared(config, WHOLE, now)
+    site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
     tariff = given_of(config.energy, site, timedelta(days=1)).tariff
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]

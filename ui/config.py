@@ -1,5 +1,6 @@
 """The configuration of a centre (``site.toml``): read, checked against the registries, every problem at once with its line."""
 
+import re
 import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ class WallSection(_Section):
 
     def address(self, port: int) -> str:
         """Where it is opened, once it listens on ``port``."""
-        return f"http{'s' if self.tls_cert else ''}://{self.host}:{port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls_cert else ''}://{host}:{port}"
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "WallSection":
@@ -142,8 +144,8 @@ class EnergySection(_Section):
     contract: Sequence[ContractSection] = ()
     place: Sequence[PlaceSection] = Field((), max_length=100)
     route: Sequence[RouteSection] = Field((), max_length=1000)
-    limits: LimitsSection = LimitsSection()
-    plant: PlantSection = PlantSection()
+    limits: LimitsSection = LimitsSection.model_validate({})
+    plant: PlantSection = PlantSection.model_validate({})
 
     @field_validator("modes")
     @classmethod
@@ -234,7 +236,9 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "report": ReportSection,
 }
 MAX_SOURCES = 10_000
-_SECRETS = ("secret", "password", "token", "bearer", "credential")  # whoever wrote one here sees it in no log
+# whoever wrote a secret where none belongs sees it in no log
+_SECRETS = ("secret", "password", "passphrase", "token", "bearer", "credential", "key", "auth", "community")
+_USERINFO = re.compile(r"(://)\S*@")
 
 
 def load_config(path: Path) -> Config:
@@ -305,13 +309,16 @@ class _Reader:
         here = self._path.parent
         return _with_paths(section, here)
 
-    def _source(self, i: int, entry: dict[str, Any]) -> SourceSection | None:
+    def _source(self, i: int, entry: Any) -> SourceSection | None:
+        if not isinstance(entry, dict):
+            self._problem(("source", i), "a source is a table; write [[source]] with two brackets, its keys below")
+            return None
         options = dict(entry)
         name, kind = options.pop("name", None), options.pop("type", None)
         if not isinstance(name, str) or not name:
             self._problem(("source", i), 'a source without a name; write name = "…"')
             return None
-        if kind not in SOURCES:
+        if not isinstance(kind, str) or kind not in SOURCES:
             self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")
             return None
         try:
@@ -329,12 +336,23 @@ class _Reader:
         for one in error.errors():
             where = (*place, *one["loc"])
             key = ".".join(str(part) for part in one["loc"]) or "it"
-            secret = not key.endswith("_file") and any(word in key.lower() for word in _SECRETS)
-            got = "a secret, not shown; secrets stand in files of their own" if secret else repr(str(one.get("input"))[:80])
-            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')} (got {got})")
+            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')}{_got(key, one)}")
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
-        self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+        self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", _USERINFO.sub(r"\1…@", what)))
+
+
+def _got(key: str, error: Mapping[str, Any]) -> str:
+    """What stands there, in brackets; not where that may be a secret: by the name of its key, by what the refusal speaks of, by
+    what it looks like, or under a key that nobody here knows. Of a whole table nothing is shown."""
+    value, said = error.get("input"), str(error["msg"]).lower()
+    if isinstance(value, Mapping | list | tuple):
+        return ""
+    named = not key.endswith("_file") and any(word in key.lower() for word in _SECRETS)
+    looks = _USERINFO.search(str(value)) or any(word in str(value).lower() for word in ("password", "secret", "token"))
+    if named or looks or "secret" in said or "password" in said:
+        return " (got a secret, not shown; secrets stand in files of their own)"
+    return "" if error["type"] == "extra_forbidden" else f" (got {str(value)[:80]!r})"
 
 
 def _with_paths(section: BaseModel, here: Path) -> BaseModel:

@@ -70,10 +70,12 @@ class Duties:
         """Fit the twin to the last day and write the report down; put what is sound in force only with ``adopt_into``."""
         live = self._live
         report = calibrating.calibrate(live.site, live.store, live.fitted.params, now, CALIBRATE_OVER, "task calibrate")
-        if adopt_into is not None and any(one.sound for one in report.fits):
-            report = calibrating.adopt(adopt_into, report, now)
-            live.fitted = calibrating.fitted_of(adopt_into, live.site)
-        calibrating.note(live.records, report, now)
+        try:
+            if adopt_into is not None and any(one.sound for one in report.fits):
+                report = calibrating.adopt(adopt_into, report, now)
+                live.fitted = calibrating.fitted_of(adopt_into, live.site)
+        finally:  # what was found is kept, whether or not it could be adopted
+            calibrating.note(live.records, report, now)
 
     # alerts
 
@@ -82,7 +84,7 @@ class Duties:
         live = self._live
         table = alerting.step(self.rules, live.site, live.state, self._table, now, live.forecasts)
         self._table = self.oncall.step(table, now)
-        live.alerts = self._table.alerts()
+        live.alerts, live.judged = self._table.alerts(), now
 
     def use_rules(self, rules: Rules) -> None:
         """Judge by ``rules`` from the next step on; what still has a rule goes on as it stands."""
@@ -95,6 +97,7 @@ class Duties:
     def recall(self) -> None:
         """Show the alerts that the process which leads has kept."""
         self._live.alerts = self._remembered(self.rules).alerts()
+        self._live.judged = self._live.clock.now()
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live

@@ -49,7 +49,7 @@ class LimitsSection(BaseModel):
     ) -> Mapping[str, Mapping[str, tuple[float, float]]]:
         for kind, metrics in value.items():
             for name, (low, high) in metrics.items():
-                row = METRICS.get(kind, {}).get(name)
+                row = METRICS[kind].get(name) if kind in METRICS else None
                 if row is None or row.step is None:
                     able = ", ".join(
                         f"{k}.{m}" for k, rows in METRICS.items() for m, one in rows.items() if one.step is not None

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from analytics.rules import DEFAULT_RULES, load_rules
 from twin.errors import ConfigError, SourceError
 from twin.message import Message
-from ui.app import TASK_NAMES, WHOLE, Centre, environment, open_sources
-from ui.config import Config, load_config, site_of
+from ui.app import WHOLE, Centre, prepared
+from ui.config import Config, load_config
 from ui.ending import Ending
 from ui.listen import faces, handled, listen
 from ui.memory import TIDY_S, Tidy
-from ui.oncall.wiring import read_oncall
 from ui.roles import Part
+from ui.shared import records_of
 from ui.tasks import RealClock
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 5.0  # where neither the new configuration starts nor the one before
 TASKS_S = 5.0  # for tasks under way, when the process ends
 
 
@@ -38,6 +38,7 @@ class _Run:
     ) -> None:
         self.centre, self.live, self._ended, self.broke = centre, centre.live, ended, False
         self._loop, self._speed, self._path = loop, speed, path
+        self._lives = True  # not while a reload finds no configuration that starts
         self._wanted, self._over = SimpleQueue[None](), threading.Event()
         self._thread = threading.Thread(target=self._life, name="centre", daemon=True)
 
@@ -62,7 +63,8 @@ class _Run:
             log.exception("the centre broke; icctwin ends")
             self.broke = True
         try:
-            self.broke |= not self.centre.stop(self._loop, within_s=TASKS_S)
+            if self._lives:
+                self.broke |= not self.centre.stop(self._loop, within_s=TASKS_S)
         except Exception:
             log.exception("the centre did not end in good order")
             self.broke = True
@@ -95,23 +97,60 @@ class _Run:
         old = self.centre
         try:
             config = load_config(self._path)
-            open_sources(config, site_of(config, TASK_NAMES))
-            load_rules(config.alerts.rules or DEFAULT_RULES)
-            read_oncall(config.alerts.oncall, config.site.timezone, environment()).calendars(old.clock.now())
-        except ConfigError as error:
-            log.error("the new configuration is refused, the old one goes on:\n%s", error)
-            why = Message("The new configuration is refused, the old one goes on: {why}", {"why": str(error.problems[0])})
-            self.live.notices = (why,)
+            prepared(config, old.part, old.clock.now())
+            records_of(config).close()  # nobody lets go of a database that answers for one that does not
+        except (ConfigError, SourceError) as error:
+            self._refused(error)
             return
-        old.stop(self._loop)
+        except Exception as error:
+            log.exception("the new configuration cannot be looked at")
+            self._refused(error)
+            return
+        try:
+            self._lives = False
+            old.stop(self._loop)
+        except Exception:
+            log.exception("the old centre did not end in good order")
+        self._begin_anew(config, old)
+
+    def _refused(self, error: Exception) -> None:
+        log.error("the new configuration is refused, the old one goes on:\n%s", error)
+        said = str(error.problems[0] if isinstance(error, ConfigError) else error)
+        self.live.notices = (Message("The new configuration is refused, the old one goes on: {why}", {"why": said}),)
+
+    def _begin_anew(self, config: Config, old: Centre) -> None:
+        """``config`` in the place of ``old``, which has stopped; where it does not start that of ``old``; where that does not
+        either (a database went away just now) the same again, for as long as it takes: nobody is helped by a process that is
+        gone."""
+        why = ""
+        while not self._over.is_set():
+            for one in (config, old.config):
+                if refused := self._taken(one, old):
+                    log.error("the configuration of %s does not start: %s", "now" if one is config else "before", refused)
+                    why = why or refused
+                    continue
+                self.centre.start(self._loop, self._speed)
+                self._lives = True
+                self._tell(config, old.config, why if one is not config else "")
+                return
+            self._over.wait(AGAIN_S)
+
+    def _taken(self, config: Config, old: Centre) -> str:
+        """Make the centre of ``config``; why it cannot be, "" where it is there."""
         try:
             self.centre = Centre(config, old.clock, live=self.live, part=old.part)
         except (ConfigError, SourceError) as error:
-            log.error("the new configuration does not start, the old one goes on: %s", error)
-            self.centre = Centre(old.config, old.clock, live=self.live, part=old.part)
-            self.live.notices = (Message("The new configuration does not start: {why}", {"why": str(error)}),)
-        self.centre.start(self._loop, self._speed)
-        if config.wall != old.config.wall:
+            return str(error)
+        except Exception as error:
+            log.exception("a centre breaks before it lives")
+            return repr(error)
+        return ""
+
+    def _tell(self, config: Config, before: Config, why: str) -> None:
+        if why:
+            self.live.notices = (Message("The new configuration does not start: {why}", {"why": why}),)
+            return
+        if config.wall != before.wall:
             self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
         log.warning("the configuration was read again")
 
@@ -127,7 +166,7 @@ def serve(
 ) -> int:
     """Run ``part`` of a centre, and its faces where that is the wall, until SIGTERM or SIGINT (or for ``seconds``); SIGHUP
     reads ``path`` again. Gives the exit status: 1 where the centre itself broke."""
-    listener = listen(config.wall) if "wall" in part.roles else None
+    listener = listen(config.wall, config.access.proxies) if "wall" in part.roles else None
     centre = Centre(config, RealClock(speed), part=part)
     centre.live.demo, centre.live.speed = demo, speed
     loop = asyncio.new_event_loop()

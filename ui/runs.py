@@ -51,7 +51,7 @@ def prepare(options: argparse.Namespace) -> Prepared:
         known = "; ".join(f"{name}: {what}" for name, (_, what) in TRACES.items())
         raise ConfigError([Problem("--format", f"no format {options.format!r}; formats are {known}")])
     config = load_config(options.config)
-    site, adopted = site_of(config, ()), adoption_file(config.site.assets)
+    site, adopted = site_of(config, ()), adoption_file(config.site.assets, config.store.path)
     fitted = fitted_of(adopted, site)
     params = fitted.params
     written = _with_policy(read_scenario(options.scenario, params), options.policy)

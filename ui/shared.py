@@ -36,13 +36,13 @@ class Shared:
         """``hear`` takes what other processes tell."""
         cluster = config.cluster
         self._leader: Leader | None = None
-        self.records = records_of(config)
         if cluster.postgres and "tasks" in part.roles:
             self._leader = Leader(Session(cluster.postgres, cluster.postgres_password_file), site.name)
         address = cluster.address if part.name else None
         self._broker = Broker(address, site, part.name, hear) if address else None
         self.leading = self._leader is None and "tasks" in part.roles
         self._asked: datetime | None = None
+        self.records = records_of(config)  # the last, for it alone opens something at once
 
     def leads(self, now: datetime) -> bool:
         """Whether this process leads; asked anew at most every second."""

@@ -21,8 +21,10 @@ from twin.ports import Records
 
 log = logging.getLogger(__name__)
 WISHES, ALIVE = "wishes", "alive"
+STOPS, USED = "stop-switch", "used-links"  # of their own: no number of other wishes makes them forgotten
 STOP_FILE, KEY_FILE = "STOP", "approve.key"
-KEPT_WISHES = 1000
+KEPT_WISHES = KEPT_STOPS = 1000
+KEPT_USED = 10_000  # links that were used; each was signed here, so that nobody but who signs could fill it within 12 h
 BEAT = timedelta(seconds=30)
 LINK_FOR = timedelta(hours=12)  # the longest that a signed link is good for
 
@@ -37,9 +39,12 @@ class Wish:
     why: str = ""
 
 
-def wish(records: Records, said: Wish, now: datetime, nonce: str = "") -> None:
-    """Say it to the desk, which acts on it within seconds."""
-    record = {"what": said.what, "who": said.who, "plan": said.plan, "why": said.why, "nonce": nonce}
+def wish(records: Records, said: Wish, now: datetime) -> None:
+    """Say it to the desk, which acts on it within seconds. ``SourceError`` where it cannot be kept."""
+    record = {"what": said.what, "who": said.who, "plan": said.plan, "why": said.why}
+    if said.what in ("stop", "go"):
+        records.append(STOPS, now, record)
+        records.trim(STOPS, KEPT_STOPS)
     records.append(WISHES, now, record)
     records.trim(WISHES, KEPT_WISHES)
 
@@ -48,8 +53,14 @@ def stopped(records: Records, folder: Path) -> Mapping[str, Any] | None:
     """Who stopped everything and why; None where nobody has."""
     if (folder / STOP_FILE).exists():
         return {"who": "the file", "why": str(folder / STOP_FILE)}
-    told = [record for _, _, record in records.read(WISHES, limit=KEPT_WISHES, newest=True) if record["what"] in ("stop", "go")]
+    told = [record for _, _, record in records.read(STOPS, limit=1, newest=True)] or _of_before(records)
     return told[-1] if told and told[-1]["what"] == "stop" else None
+
+
+def _of_before(records: Records) -> list[dict[str, Any]]:
+    """Stop and go as they were kept before, among all other wishes."""
+    told = (record for _, _, record in records.read(WISHES, limit=KEPT_WISHES, newest=True))
+    return [record for record in told if record["what"] in ("stop", "go")]
 
 
 class Switch:
@@ -60,6 +71,8 @@ class Switch:
         known = records.read(WISHES, limit=1, newest=True)
         self._seen = known[-1][0] if known else 0  # what was said before is over; stop and go are states
         self._beat: datetime | None = None
+        if not records.read(STOPS, limit=1) and (before := _of_before(records)):
+            records.append(STOPS, known[-1][1], before[-1])
 
     def news(self) -> Sequence[Wish]:
         """What was said since this was last asked, the oldest first."""
@@ -125,7 +138,9 @@ def redeem(records: Records, folder: Path, plan: str, who: str, until: datetime,
         return "This link was not signed here, or was changed."
     if not now < until:
         return f"This link was good until {until.isoformat(timespec='minutes')}."
-    if any(record.get("nonce") == sign for _, _, record in records.read(WISHES, limit=KEPT_WISHES, newest=True)):
+    if any(record["nonce"] == sign for _, _, record in records.read(USED, now - LINK_FOR, limit=KEPT_USED, newest=True)):
         return "This link was used already."
-    wish(records, Wish("approve", who, plan, "by link"), now, nonce=sign)
+    records.append(USED, now, {"nonce": sign})
+    records.trim(USED, KEPT_USED)
+    wish(records, Wish("approve", who, plan, "by link"), now)
     return ""

@@ -26,19 +26,21 @@ from twin.site import Site
 
 log = logging.getLogger(__name__)
 
-MAX_THREADS = 4
+MAX_THREADS = 4  # for tasks that compute for long; they share these, and no other task waits for them
 MIN_EVERY_S = 0.25  # of real time, however fast the clock runs
 LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """``run(now)`` every ``every_s`` seconds of the centre's clock, first after ``first_s``; coroutines on the ingest loop."""
+    """``run(now)`` every ``every_s`` seconds of the centre's clock, first after ``first_s``; coroutines on the ingest loop.
+    ``heavy``: it computes for long and may wait for its like; every other task has a thread to itself."""
 
     name: str
     run: Callable[[datetime], Awaitable[None] | None]
     every_s: float
     first_s: float = 0.0
+    heavy: bool = False
 
 
 class RealClock:
@@ -145,7 +147,10 @@ class Alarm:
     ) -> None:
         every_s = {task.name: max(task.every_s / speed, MIN_EVERY_S) for task in tasks}
         latest_s = {task.name: max(every_s[task.name], task.first_s / speed) for task in tasks}
-        self._scheduler = _Steady(latest_s, executors={"default": ThreadPoolExecutor(MAX_THREADS)}, timezone=UTC)
+        light = sum(not task.heavy for task in tasks)
+        # a task runs once at a time, so that whatever one of them waits for, the next finds a thread
+        pools = {"default": ThreadPoolExecutor(max(light, 1)), "heavy": ThreadPoolExecutor(MAX_THREADS)}
+        self._scheduler = _Steady(latest_s, executors=pools, timezone=UTC)
         self._health = health
         self._under_way: set[str] = set()
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what it would say is counted here, and shown
@@ -163,6 +168,7 @@ class Alarm:
                 "interval",
                 seconds=every_s[task.name],
                 id=task.name,
+                executor="heavy" if task.heavy else "default",
                 next_run_time=datetime.now(UTC) + timedelta(seconds=task.first_s / speed),
                 max_instances=1,
                 coalesce=True,

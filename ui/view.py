@@ -18,7 +18,7 @@ from analytics.many import Foreseen
 from energy.account.book import Given
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Gain, Mode, Plan, Verdict
-from twin.frame import Origin
+from twin.frame import Origin, Quality
 from twin.job import Jobs, no_jobs
 from twin.message import Message
 from twin.ports import Clock, Records, Store
@@ -35,6 +35,7 @@ from ui.report.library import Library
 from ui.work import Gpus, JobRow, MachineRow, Queues, Racks, gpus, job_rows, machines, queues, racks
 
 MAX_ALERTS, MAX_PLANS, MAX_NOTICES = 50, 10, 10  # the newest; the API has the rest
+JUDGED_S = 30.0  # after so long without a look for alerts their counts are old, and icctwin is not ready
 PEAK_WITHIN_S = 24 * 3600.0
 _SIDES = (Origin.MEASURED, Origin.MODELLED)
 
@@ -69,6 +70,7 @@ class Live:
     atlas: Atlas = NOWHERE  # places that jobs may move between
     signal: str = "carbon_gco2_per_kwh"  # the grid's metric that work is moved by
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
+    judged: datetime | None = None  # when alerts were last looked for, which goes on once the centre lives
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
 
 
@@ -198,7 +200,7 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         timezone=live.site.timezone,
         demo=live.demo,
         speed=live.speed,
-        centre=_centre(state, causes, past, now),
+        centre=_centre(live, causes, past, now),
         gpus=gpus(
             state,
             live.jobs,
@@ -228,11 +230,21 @@ def plan_rows(live: Live, now: datetime) -> tuple[PlanRow, ...]:
     return tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans)
 
 
-def _centre(state: State, firing: Sequence[Alert], past: Past | None, now: datetime) -> Centre:
+def unjudged_s(live: Live, now: datetime) -> float:
+    """For how long nobody has looked for alerts, of the machine's time; 0 before the centre lives."""
+    return (now - live.judged).total_seconds() / max(live.speed, 1.0) if live.judged else 0.0
+
+
+def _counted(count: int, age_s: float) -> Reading:
+    return Reading(float(count), "count", age_s, age_s <= JUDGED_S, Origin.MEASURED, Quality.GOOD)
+
+
+def _centre(live: Live, firing: Sequence[Alert], past: Past | None, now: datetime) -> Centre:
+    state, age_s = live.state, unjudged_s(live, now)
     facility = best(state, "site", "facility_power_w", now)
     carbon = best(state, "grid", "carbon_gco2_per_kwh", now)
     price = best(state, "grid", "price_per_mwh", now)
-    count = {severity: fact(sum(a.severity is severity for a in firing)) for severity in Severity}
+    count = {severity: _counted(sum(a.severity is severity for a in firing), age_s) for severity in Severity}
     return Centre(
         it_power=best(state, "site", "it_power_w", now),
         facility_power=facility,

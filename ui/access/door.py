@@ -25,6 +25,7 @@ from ui.access.desk import Access
 from ui.access.role import NOBODY, Identity, Role, Scope, Sort
 from ui.access.routes import Does, Route, Table
 from ui.access.section import is_loopback
+from ui.faces.pages import may_see
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,14 @@ def note(request: Request, what: str, *, about: str = "", before: Any = None, af
     request.scope["noted"] = {"what": what, "about": about, "before": before, "after": after}
 
 
+def speaker(request: Request, live: Live, said: str) -> str:
+    """In whose name a request counts. Whoever signed in speaks in their own and a token in its owner's, whatever it says; where
+    nobody signs in, and for the shared token of the on-call file, as it is ``said``."""
+    access, who = access_of(live), identity_of(request)
+    row = access.users.table.get(who.user) if access.accounts else None
+    return str(row["name"]) if row else said
+
+
 class Refused(Exception):
     """Not let in: the status and one sentence."""
 
@@ -87,9 +96,12 @@ class Door:
             path = scope["path"][:200]
             return JSONResponse({"detail": f"There is nothing at {path}; /openapi.json lists what there is."}, 404)
         scope["row"] = route
-        if route.does is Does.FEED:
-            return await self._feed(scope)
         try:
+            if route.does is Does.FEED:
+                refused = await self._feed(scope)
+                if refused is not None:
+                    self._pace(scope, NOBODY)  # whoever shows a wrong token is anybody
+                return refused
             await self._refresh()
             if (entered := self._kiosk(scope, route)) is not None:
                 return entered
@@ -108,7 +120,7 @@ class Door:
         except Refused:
             return False
         row: Route = scope["row"]
-        return who.role >= row.needs and row.scope in who.scopes
+        return who.role >= row.needs and row.scope in who.scopes and _sees(scope, who)
 
     async def wrote(self, scope: Asgi, status: int) -> None:
         """Write down what a request changed. ``SourceError`` where that cannot be kept."""
@@ -135,7 +147,7 @@ class Door:
         access, now = access_of(self._live), self._live.clock.now()
         scheme, _, said = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self._bearer(access, said.strip())
+            return self._bearer(scope, access, said.strip())
         if not access.accounts:
             return _local(scope, headers)
         cookies = Cookies(access.section, HTTPConnection(scope).cookies)
@@ -149,10 +161,11 @@ class Door:
         kiosk = access.tokens.whose(cookies.get(KIOSK), now)
         return kiosk if kiosk is not None and kiosk.sort is Sort.KIOSK else NOBODY
 
-    def _bearer(self, access: Access, said: str) -> Identity:
+    def _bearer(self, scope: Asgi, access: Access, said: str) -> Identity:
         found = access.tokens.whose(said, self._live.clock.now()) if access.accounts else None
         if found is not None and found.sort is Sort.TOKEN:
             return found
+        self._pace(scope, NOBODY)  # before the word that people chose is looked at, so that nobody tries many
         token = self._live.oncall.file.token if self._live.oncall else ""
         if token and hmac.compare_digest(said.encode(), token.encode()):
             scopes = frozenset({Scope.ONCALL, Scope.LOOK})
@@ -170,6 +183,7 @@ class Door:
         access, now = access_of(self._live), self._live.clock.now()
         found = access.tokens.whose(said, now) if access.accounts else None
         if found is None or found.sort is not Sort.KIOSK:
+            self._pace(scope, NOBODY)
             raise Refused(401, "This kiosk token is not known, over or taken back; an admin makes another.")
         rest = urlencode([(key, value) for key, value in query if key != "kiosk"])
         answer = RedirectResponse(quote(scope["path"]) + (f"?{rest}" if rest else ""), 303)
@@ -201,6 +215,8 @@ class Door:
             raise Refused(403, f"{_named(who)} may not do this: it needs the scope {route.scope.value!r}.")
         if who.role < route.needs:
             raise Refused(403, f"{_named(who)} may not do this: it needs the role {route.needs.word!r}.")
+        if not _sees(scope, who):
+            raise Refused(403, f"{_named(who)} may not see this page.")
 
     def _from_our_page(self, route: Route, who: Identity, headers: Headers) -> None:
         if self.foreign(headers):
@@ -229,6 +245,13 @@ class Door:
         if refusal.wait_s:
             headers_["retry-after"] = str(ceil(refusal.wait_s))
         return JSONResponse({"detail": str(refusal)}, refusal.status, headers_)
+
+
+def _sees(scope: Asgi, who: Identity) -> bool:
+    """Whether every page that a socket asks for is for ``who``."""
+    if scope["type"] != "websocket":
+        return True
+    return all(may_see(page, who.role, who.scopes) for page in HTTPConnection(scope).query_params.getlist("page"))
 
 
 def _named(who: Identity) -> str:

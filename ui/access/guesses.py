@@ -63,7 +63,7 @@ def _buckets(name: str, device: str, address: str) -> list[tuple[tuple[str, ...]
     """(what is counted, failures without a wait, longest wait in s)."""
     if device:
         return [(("device", name, device), FREE, LONGEST_S)]
-    network = _network(address)
+    network = network_of(address)
     return [
         (("name", name, network), FREE, LONGEST_S),
         (("network", network), FREE_NETWORK, LONGEST_S),
@@ -71,7 +71,7 @@ def _buckets(name: str, device: str, address: str) -> list[tuple[tuple[str, ...]
     ]
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """Of IPv6 the /64 that one customer usually has."""
     try:
         ip = ipaddress.ip_address(address)

@@ -66,7 +66,7 @@ class Oidc:
     def back(self, access: Access, caller: Caller, home: str, query: Mapping[str, str], now: datetime) -> Response:
         """The browser comes back with a code: the session, or ``NotIn``."""
         kept = self._kept(access, caller, now)
-        if not secrets.compare_digest(query.get("state", ""), kept["state"]):
+        if not secrets.compare_digest(query.get("state", "").encode(), kept["state"].encode()):
             raise NotIn(403, "This sign-in was not begun in this browser; begin again at /sign-in.")
         if query.get("iss", self.section.issuer) != self.section.issuer:  # RFC 9207
             raise NotIn(403, "Another identity provider answered than was asked; begin again at /sign-in.")
@@ -83,7 +83,7 @@ class Oidc:
 
     def _kept(self, access: Access, caller: Caller, now: datetime) -> dict[str, Any]:
         text, _, seal = caller.cookies.get(SIGNING).partition(".")
-        if not text or not secrets.compare_digest(seal, access.seal("signing " + text, now)):
+        if not text or not secrets.compare_digest(seal.encode(), access.seal("signing " + text, now).encode()):
             raise NotIn(403, "This sign-in was not begun in this browser; begin again at /sign-in.")
         kept: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
         if now.timestamp() > kept["end_s"]:

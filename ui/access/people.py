@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ MAX_USERS, MAX_SESSIONS, MAX_TOKENS = 2000, 10_000, 5000
 SESSIONS_EACH, TOKENS_EACH = 20, 50
 SEEN_EVERY_S = 60.0  # how often it is written down that a session is used
 LONGEST_TOKEN_S = 400 * 86400.0
+VOUCHED_FOR_S = 30 * 86400.0
 TOKEN = re.compile(r"icctwin_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
@@ -25,56 +26,68 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 class Users:
     """Local accounts, and those whom an identity provider vouches for (their key begins with ``oidc:``)."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, vouched_for_s: float = VOUCHED_FOR_S) -> None:
+        """``vouched_for_s``: how long the word of an identity provider counts; each sign-in renews it."""
         self.table = Table(records, "access-user", MAX_USERS)
+        self._vouched_for_s = vouched_for_s
 
     def add(self, name: str, password: str, role: Role, now: datetime) -> Row:
         """A local account; ``ValueError`` with one sentence where it cannot be."""
         if not _NAME.fullmatch(name):
             raise ValueError("a user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit")
-        if self.table.get(name) is not None:
-            raise ValueError(f"there is a user {name!r} already")
-        row = {"name": name, "role": role.word, "hash": hashed(password, name), "active": True, "made": now.isoformat()}
-        self.table.put(name, row, now)
-        return row
+        kept = hashed(password, name)
+
+        def begin(old: Row | None) -> Row:
+            if old is not None:
+                raise ValueError(f"there is a user {name!r} already")
+            return {"name": name, "role": role.word, "hash": kept, "active": True, "made": now.isoformat()}
+
+        return self.table.edit(name, begin, now) or {}
 
     def vouched(self, issuer: str, subject: str, name: str, role: Role, now: datetime) -> str:
         """Somebody whom an identity provider vouches for, with the role that it gives now; gives their key. Who was made
         inactive here stays so."""
         key = "oidc:" + sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
-        old = self.table.get(key) or {"made": now.isoformat(), "active": True}
-        row = old | {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
-        if row != old:
-            self.table.put(key, row, now)
+        row: Row = {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
+        row["vouched_s"] = now.timestamp()
+        self.table.edit(key, lambda old: (old or {"made": now.isoformat(), "active": True}) | row, now)
         return key
 
     def change(self, key: str, now: datetime, **what: Any) -> tuple[Row, Row]:
         """Set ``role``, ``active`` or ``password`` of a user; gives the row before and after. ``KeyError`` where there is
         none."""
-        old = self.table.get(key)
-        if old is None:
-            raise KeyError(f"there is no user {key!r}")
-        new = dict(old)
-        if "password" in what:
-            if key.startswith("oidc:"):
-                raise ValueError("the identity provider keeps this user's password")
-            new["hash"] = hashed(what["password"], old["name"])
-        if "role" in what:
-            new["role"] = role_of(what["role"]).word
-        if "active" in what:
-            new["active"] = bool(what["active"])
-        self._not_the_last(key, new)
-        self.table.put(key, new, now)
-        return old, new
+        known = self._known(key)
+        if "password" in what and key.startswith("oidc:"):
+            raise ValueError("the identity provider keeps this user's password")
+        more: Row = {"hash": hashed(what["password"], known["name"])} if "password" in what else {}
+        more |= {"role": role_of(what["role"]).word} if "role" in what else {}
+        more |= {"active": bool(what["active"])} if "active" in what else {}
+        before: list[Row] = []
+
+        def changed(old: Row | None) -> Row:
+            before[:] = [self._known(key)]
+            self._not_the_last(key, before[0] | more)
+            return before[0] | more
+
+        after = self.table.edit(key, changed, now) or {}
+        return before[0], after
 
     def remove(self, key: str, now: datetime) -> Row:
         """Take a user out; ``KeyError`` where there is none, ``ValueError`` for the last who administers."""
-        old = self.table.get(key)
-        if old is None:
+        before: list[Row] = []
+
+        def gone(old: Row | None) -> None:
+            before[:] = [self._known(key)]
+            self._not_the_last(key, {"active": False, "role": ""})
+
+        self.table.edit(key, gone, now)
+        return before[0]
+
+    def _known(self, key: str) -> Row:
+        row = self.table.get(key)
+        if row is None:
             raise KeyError(f"there is no user {key!r}")
-        self._not_the_last(key, {"active": False, "role": ""})
-        self.table.drop(key, now)
-        return old
+        return row
 
     def _not_the_last(self, key: str, new: Mapping[str, Any]) -> None:
         def administers(row: Mapping[str, Any]) -> bool:
@@ -92,13 +105,20 @@ class Users:
         if not fits(kept, password) or row is None or not row["active"]:
             return False
         if outdated(kept):
-            self.table.put(name, row | {"hash": hashed(password, name)}, now)
+            anew = hashed(password, name)
+            self.table.edit(name, lambda now_: now_ and (now_ | {"hash": anew} if now_["hash"] == kept else now_), now)
         return True
 
-    def role(self, key: str) -> Role:
-        """What a user may do now; ``NOBODY`` for one who is gone or inactive."""
+    def role(self, key: str, now: datetime, since: datetime | None = None) -> Role:
+        """What a user may do now; ``NOBODY`` for one who is gone or inactive, or whom the identity provider has not vouched
+        for of late. ``since``: when what speaks for them was made; somebody else had their name where that was before they
+        came."""
         row = self.table.get(key)
-        return role_of(row["role"]) if row and row["active"] else Role.NOBODY
+        if row is None or not row["active"] or (since is not None and since < datetime.fromisoformat(row["made"])):
+            return Role.NOBODY
+        if key.startswith("oidc:") and now.timestamp() - row.get("vouched_s", 0.0) > self._vouched_for_s:
+            return Role.NOBODY
+        return role_of(row["role"])
 
 
 class Sessions:
@@ -126,13 +146,16 @@ class Sessions:
         counts as a use of it."""
         key = _hash(secret)
         row, now_s = self.table.get(key), now.timestamp()
-        role = self._users.role(row["user"]) if row else Role.NOBODY
+        role = self._users.role(row["user"], now, datetime.fromtimestamp(row["made_s"], UTC)) if row else Role.NOBODY
         if row is None or role is Role.NOBODY or not self._alive(key, row, now_s):
             return None
         if used:
             self._seen_s[key] = now_s
+            seen: Row | None = row
             if now_s - row["seen_s"] > SEEN_EVERY_S:
-                self.table.put(key, row | {"seen_s": now_s}, now)
+                seen = self.table.edit(key, lambda now_: now_ and now_ | {"seen_s": now_s}, now)
+            if seen is None:
+                return None  # it was ended elsewhere a moment ago
         user = self._users.table.get(row["user"]) or {}
         return Identity(row["user"], str(user.get("name", "")), role, ALL_SCOPES, Sort.SESSION, key)
 
@@ -203,7 +226,7 @@ class Tokens:
         row = self.table.get(parts["id"]) if parts else None
         if parts is None or row is None or not hmac.compare_digest(row["hash"], _hash(parts["secret"])):
             return None
-        role = min(role_of(row["role"]), self._users.role(row["owner"]))
+        role = min(role_of(row["role"]), self._users.role(row["owner"], now, datetime.fromisoformat(row["made"])))
         if role is Role.NOBODY or now.timestamp() >= row["end_s"]:
             return None
         self.used_s[parts["id"]] = now.timestamp()

@@ -50,8 +50,8 @@ ROUTES: tuple[Route, ...] = (
     *_look(_N, "/static/{path:path}", "/api/v1/access/me"),
     Route("POST", "/api/v1/access/sign-in", _N, Does.ENTER, Scope.ACCESS),
     Route("POST", "/api/v1/access/sign-out", _N, Does.ENTER, Scope.ACCESS),
-    # pages: all of them are for whoever may look
-    *_look(_V, *(page.path for page in PAGES)),
+    # pages; what is pushed to them by /live is for whom the page is, see ``Door``
+    *(Route("GET", page.path, page.role, scope=page.scope) for page in PAGES),
     *_look(_V, "/wall", "/account", "/asset/{asset:path}", "/dig/plotly.js", "/runbooks/{area}"),
     Route("WS", "/live", _V),
     Route("WS", "/live/scene", _V),
@@ -86,7 +86,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/v1/explore/export",
         "/api/v1/annotations",
     ),
-    *_look(_O, "/api/v1/oncall/audit"),
+    *_look(_O, "/api/v1/oncall/audit", "/api/v1/acting/audit"),
     # the offline twin
     Route("POST", "/api/v1/simulate", _V, Does.ASK, Scope.TWIN),
     Route("POST", "/api/v1/replay", _V, Does.ASK, Scope.TWIN),
@@ -99,7 +99,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v2/alerts", _O, Does.ASK, Scope.ONCALL),
     Route("POST", "/api/v1/oncall/webhook", _O, Does.ASK, Scope.ONCALL),
     # plans and what is in force; a signed link carries its own right
-    *_look(_V, "/api/v1/acting", "/api/v1/acting/audit", "/api/v1/places", "/api/v1/requests"),
+    *_look(_V, "/api/v1/acting", "/api/v1/places", "/api/v1/requests"),
     Route("PUT", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     Route("DELETE", "/api/v1/requests/{key}", _O, Does.CHANGE, Scope.ACT),
     *_look(_N, "/approve", "/approve/page.js"),

@@ -23,7 +23,8 @@ class Mode(StrEnum):
 
 class OidcSection(BaseModel):
     """``[access.oidc]``: an OpenID Connect provider. ``roles``: value of the claim ``role_claim`` -> role, the highest counts;
-    ``default_role`` "": who has none of them is refused."""
+    ``default_role`` "": who has none of them is refused. ``vouched_days``: after so long without a sign-in by the provider who
+    somebody is counts no more, nor do their tokens; the next sign-in renews it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     issuer: str = Field(pattern=r"^https?://[^\s?#]+$")
@@ -34,11 +35,14 @@ class OidcSection(BaseModel):
     role_claim: str = "groups"
     roles: Mapping[str, str] = {}
     default_role: str = ""
+    vouched_days: float = Field(30.0, ge=1, le=400)
 
     @field_validator("issuer")
     @classmethod
     def _is_safe(cls, value: str) -> str:
         at = urlsplit(value)
+        if "@" in value:
+            raise ValueError("holds a password, a secret that must not stand here; use client_secret_file")
         if at.scheme != "https" and not is_loopback(at.hostname or ""):
             raise ValueError("an issuer is reached by https (http only on this machine)")
         return value

@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ParamSpec, TypeVar
 
 from starlette.responses import Response
 
@@ -15,6 +17,8 @@ DEVICE_S = 400 * 86400.0  # browsers keep no cookie longer (RFC 6265bis)
 AT_ONCE = 2  # passwords that are looked at together: each takes 64 MiB and some 50 ms of a core
 IN_LINE = 20  # and that wait for it; more are told to come again
 _LONGEST_NAME = 100
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NotIn(Exception):
@@ -46,26 +50,39 @@ class SignIn:
     ) -> Identity:
         """With name and password; ``NotIn`` where that fails. The session is put into ``answer``."""
         name = name.strip()[:_LONGEST_NAME]
-        device = known_device(access, caller, name, now)
-        wait_s = access.guesses.wait_s(name, device, caller.address, now.timestamp())
-        if wait_s > 0:
-            raise NotIn(429, f"Too many wrong passwords; try again in {max(round(wait_s), 1)} s.", wait_s)
-        if self._in_line >= IN_LINE:
-            raise NotIn(503, "Too many people sign in at once; try again in a few seconds.", 5.0)
-        # counted as a failure until it is none: those who ask in parallel must not each get a free try
-        access.guesses.failed(name, device, caller.address, now.timestamp())
-        self._in_line += 1
-        try:
-            async with self._at_once:
-                right = await asyncio.to_thread(access.users.check, name, password, now)
-        finally:
-            self._in_line -= 1
-        if not right:
+        device = await asyncio.to_thread(known_device, access, caller, name, now)
+        if not await self.right(access, name, device, caller.address, password, now):
             who = Identity("", name, Role.NOBODY, frozenset(), Sort.NOBODY)
             await asyncio.to_thread(lambda: access.records.note(who, caller.address, "sign-in refused", now, about=name))
             raise NotIn(401, "Name or password is wrong.")
-        access.guesses.passed(name, device, caller.address)
         return await asyncio.to_thread(lambda: enter(access, caller, name, answer, now, "password"))
+
+    async def right(self, access: Access, name: str, device: str, address: str, password: str, now: datetime) -> bool:
+        """Whether that is the password of ``name``, for whoever tries it; ``NotIn`` where they must wait."""
+        wait_s = access.guesses.wait_s(name, device, address, now.timestamp())
+        if wait_s > 0:
+            raise NotIn(429, f"Too many wrong passwords; try again in {max(round(wait_s), 1)} s.", wait_s)
+        self._room()
+        # counted as a failure until it is none: those who ask in parallel must not each get a free try
+        access.guesses.failed(name, device, address, now.timestamp())
+        right = await self.hashing(access.users.check, name, password, now)
+        if right:
+            access.guesses.passed(name, device, address)
+        return right
+
+    async def hashing(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """What ``work`` gives, which hashes a password: ``AT_ONCE`` at a time. ``NotIn`` where too many wait."""
+        self._room()
+        self._in_line += 1
+        try:
+            async with self._at_once:
+                return await asyncio.to_thread(work, *args, **options)
+        finally:
+            self._in_line -= 1
+
+    def _room(self) -> None:
+        if self._in_line >= IN_LINE:
+            raise NotIn(503, "Too many people sign in at once; try again in a few seconds.", 5.0)
 
 
 def enter(access: Access, caller: Caller, user: str, answer: Response, now: datetime, by: str) -> Identity:
@@ -97,4 +114,4 @@ def leave(access: Access, caller: Caller, answer: Response, now: datetime) -> No
 def known_device(access: Access, caller: Caller, user: str, now: datetime) -> str:
     """The mark of a browser from which ``user`` signed in before; "" for any other."""
     mark, _, seal = caller.cookies.get(DEVICE).partition(".")
-    return mark if mark and secrets.compare_digest(seal, access.seal(f"device {user} {mark}", now)) else ""
+    return mark if mark and secrets.compare_digest(seal.encode(), access.seal(f"device {user} {mark}", now).encode()) else ""

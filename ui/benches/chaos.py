@@ -20,10 +20,11 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -268,6 +269,14 @@ def _samples(world: World) -> Result:
     return {**found, "written_again_samples_count": kept("&reduce_mem_usage=1").again}
 
 
+def _listed(slurm: SlurmServer) -> Sequence[Mapping[str, Any]] | None:
+    """Jobs as the controller has them, None where it does not answer."""
+    with suppress(subprocess.SubprocessError):
+        jobs: Sequence[Mapping[str, Any]] = json.loads(slurm.run("squeue", "--json"))["jobs"]
+        return jobs
+    return None
+
+
 def _orders(world: World) -> Result:
     """What Slurm saw against what was agreed and written down; then all must be let go once somebody says so."""
     slurm, owners = world.slurm, world.owners
@@ -275,16 +284,16 @@ def _orders(world: World) -> Result:
         return {}
     records = PostgresRecords(Session(world.said["database"], None))
     try:
+        eventually(lambda: _listed(slurm) is not None, TAKEN_BACK_S)  # what was taken away last may not be back yet
         wish(records, Wish("stop", "chaos", why="the end of the bench"), RealClock().now())
         left: list[str] = []
 
         def let_go() -> bool:
             nonlocal left
-            with suppress(subprocess.SubprocessError):
-                queue = json.loads(slurm.run("squeue", "--json"))["jobs"]
-                left = held(owners.jobs, queue, RealClock().now().timestamp())
-                return not left
-            return False
+            if (queue := _listed(slurm)) is None:
+                return False
+            left = held(owners.jobs, queue, RealClock().now().timestamp())
+            return not left
 
         eventually(let_go, TAKEN_BACK_S)
         audit = [record for _, _, record in records.read(TOPIC, limit=MAX_AUDIT, newest=True)]

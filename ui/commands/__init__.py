@@ -5,9 +5,16 @@ the work. It imports heavy libraries inside those functions only: ``icctwin --he
 """
 
 import argparse
+import os
+import pwd
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ui.access.audit import Audited
 
 GROUPS = (
     "ui.commands.centre",
@@ -78,3 +85,14 @@ def say(line: str) -> None:
 def tell(line: str) -> None:
     """A line on stderr: how it goes."""
     sys.stderr.write(line + "\n")
+
+
+def noted(
+    records: "Audited", name: str, what: str, now: datetime, *, about: str = "", before: Any = None, after: Any = None
+) -> None:
+    """Write into the audit what was changed at the command line: by the account of this machine, in ``name`` of whom."""
+    from ui.access.role import Identity, Role
+
+    account = pwd.getpwuid(os.getuid()).pw_name
+    who = Identity(f"cli:{account}", name or account, Role.ADMIN)
+    records.note(who, "command line", what, now, about=about, before=before, after=after)

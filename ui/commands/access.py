@@ -3,13 +3,11 @@
 import argparse
 import getpass
 import json
-import os
-import pwd
 import sys
 from typing import Any
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, config_option, json_option, noted, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,11 +83,7 @@ def _now() -> Any:
 
 
 def _note(access: Any, what: str, about: str, before: Any = None, after: Any = None) -> None:
-    from ui.access.role import Identity, Role
-
-    name = pwd.getpwuid(os.getuid()).pw_name
-    who = Identity(f"cli:{name}", name, Role.ADMIN)
-    access.records.note(who, "command line", what, _now(), about=about, before=before, after=after)
+    noted(access.records, "", what, _now(), about=about, before=before, after=after)
 
 
 def _password() -> str:
@@ -137,8 +131,7 @@ def _role(access: Any, options: argparse.Namespace) -> Any:
 
 
 def _remove(access: Any, options: argparse.Namespace) -> Any:
-    row = access.users.remove(options.name, _now())
-    access.sessions.end_all(options.name, _now())
+    row = access.remove(options.name, _now())
     _note(access, "user removed", options.name, before=_row(options.name, row))
     return _row(options.name, row)
 
@@ -146,7 +139,7 @@ def _remove(access: Any, options: argparse.Namespace) -> Any:
 def _token(access: Any, options: argparse.Namespace) -> Any:
     from ui.access.role import Identity, Role, Scope, role_of
 
-    own = access.users.role(options.name)
+    own = access.users.role(options.name, _now())
     if own is Role.NOBODY:
         raise KeyError(f"there is no active user {options.name!r}")
     if unknown := [scope for scope in options.scope if scope not in list(Scope)]:

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,12 +74,12 @@ def account(options: argparse.Namespace) -> int:
 
 
 def _made(options: argparse.Namespace) -> "Account":
-    from ingest.stores.records import open_records
     from ingest.stores.registry import open_kept
     from ui.accounting import MAX_SPAN, make_account
     from ui.app import TASK_NAMES
     from ui.config import load_config, site_of
     from ui.given import given_of
+    from ui.shared import records_of
     from ui.tasks import RealClock
 
     config = load_config(options.config)
@@ -101,17 +102,13 @@ def _made(options: argparse.Namespace) -> "Account":
     given = given_of(config.energy.model_copy(update=changed), site, end - start)
     more = {"water_kg": options.water_m3 and 1e3 * options.water_m3, "reused_kwh": options.reused_kwh}
     given = replace(given, **{name: value for name, value in more.items() if value is not None})
-    store = open_kept(config.store, site, readonly=True)
-    records = open_records(config.store.path / "records.db")
-    try:
+    with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         if sys.stderr.isatty():
             tell("adding up …")
-        return make_account(site, store, records, start, end, given, options.by, options.step)
-    except ValueError as error:
-        raise SourceError(f"the account of {start} to {end} does not add up: {error}") from error
-    finally:
-        records.close()
-        store.close()
+        try:
+            return make_account(site, store, records, start, end, given, options.by, options.step)
+        except ValueError as error:
+            raise SourceError(f"the account of {start} to {end} does not add up: {error}") from error
 
 
 def _print(said: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, config_option, json_option, noted, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -86,7 +86,11 @@ def _wish(options: argparse.Namespace, what: str, said: str) -> int:
 
     config, records = _records(options)
     try:
-        wish(records, Wish(what, _name(options), why=options.why), RealClock().now())
+        was = stopped(records, config.store.path)
+        now = RealClock().now()
+        wish(records, Wish(what, _name(options), why=options.why), now)
+        said_ = {"by": _name(options), "why": options.why}
+        noted(records, _name(options), what, now, before={"stopped": was and dict(was)}, after=said_)
         halted = stopped(records, config.store.path)
     finally:
         records.close()
@@ -113,7 +117,9 @@ def approve(options: argparse.Namespace) -> int:
             link = f"{options.link.rstrip('/')}/approve?{query}"
             say(json.dumps({"link": link, "until": until.isoformat()}) if options.json else link)
             return 0
-        wish(records, Wish("reject" if options.no else "approve", who, options.plan), now)
+        what = "reject" if options.no else "approve"
+        wish(records, Wish(what, who, options.plan), now)
+        noted(records, who, f"plan: {what}", now, about=options.plan, after={"by": who})
     finally:
         records.close()
     said = "no" if options.no else "yes"

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,20 +39,18 @@ def calibrate(options: argparse.Namespace) -> int:
     if not 0 < options.hours <= 24 * 400:
         raise ConfigError([Problem("--hours", f"{options.hours:g} is not above 0 and at most 9600")])
     config, now = load_config(options.config), RealClock().now()
-    path = adoption_file(config.site.assets)
+    path = adoption_file(config.site.assets, config.store.path)
     if options.undo:
         undone = take_back(path, now)
         said = f"the adoption of {undone['time']} is taken back; {_soon()}" if undone else f"{path}: no adoption is in force"
         say(json.dumps({"undone": undone}) if options.json else said)
         return 0 if undone else 1
-    from ingest.stores.records import open_records
     from ingest.stores.registry import open_kept
     from ui.app import TASK_NAMES
+    from ui.shared import records_of
 
     site = site_of(config, TASK_NAMES)
-    store = open_kept(config.store, site, readonly=True)
-    records = open_records(config.store.path / "records.db")
-    try:
+    with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         end = _end(options.end, store.latest(now - timedelta(days=400)), now)
         span = timedelta(hours=options.hours)
         report = run(
@@ -61,9 +60,6 @@ def calibrate(options: argparse.Namespace) -> int:
         if options.adopt and sound:
             report = adopt(path, report, now)
         record = note(records, report, now)
-    finally:
-        records.close()
-        store.close()
     if options.json:
         say(json.dumps(record))
     else:

@@ -134,12 +134,12 @@ def _demo(options: argparse.Namespace) -> int:
 def _outcome(said: str, config: Path) -> int:
     """Write an outcome down; the running centre learns from it within minutes."""
     from analytics.detect.outcomes import note
-    from ingest.stores.records import open_records
     from ui.config import load_config
+    from ui.shared import records_of
     from ui.tasks import RealClock
 
     key, _, verdict = said.rpartition("=")
-    records = open_records(load_config(config).store.path / "records.db")
+    records = records_of(load_config(config))
     try:
         note(records, key, verdict, RealClock().now())
     finally:

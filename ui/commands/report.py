@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -40,7 +41,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def report(options: argparse.Namespace) -> int:
     """The files on disk; exit 1 where the span has no energy that anybody read."""
-    from ingest.stores.records import open_records
     from ingest.stores.registry import open_kept
     from ui.app import TASK_NAMES
     from ui.config import load_config, site_of
@@ -49,6 +49,7 @@ def report(options: argparse.Namespace) -> int:
     from ui.report.scope import scope_of
     from ui.report.span import last_over, span_of
     from ui.report.write import write
+    from ui.shared import records_of
     from ui.tasks import RealClock
 
     formats, languages = _some("--format", options.format, FORMATS), _some("--lang", options.lang, LANGUAGES)
@@ -60,14 +61,9 @@ def report(options: argparse.Namespace) -> int:
     if options.week and span.kind != "week":
         raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
     scope, section = scope_of(options.scope), config.report
-    store = open_kept(config.store, site, readonly=True)
-    records = open_records(config.store.path / "records.db")
-    try:
+    with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
         made = make(From(site, store, records, given_by(config.energy, site), section.limits(options.pue_limit)), span, scope)
-    finally:
-        records.close()
-        store.close()
     done = made.files(languages, formats)
     written = write(options.out, done.files)
     if options.json:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say
+from ui.commands import add_command, config_option, json_option, noted, say
 
 if TYPE_CHECKING:
     from twin.curtail import Request
@@ -47,6 +47,8 @@ def request(options: argparse.Namespace) -> int:
         if options.key:
             who = f"command/{options.key}"
             news = note(records, Asked(who, () if wanted is None else (wanted,)), now)
+            what = "request of the grid" if wanted else "request of the grid taken back"
+            noted(records, "", what, now, about=who, after=wanted and _plain(wanted))
             said = "taken back" if wanted is None else "asked"
             say(json.dumps({"request": options.key, "said": said, "news": news}) if options.json else f"{options.key}: {said}")
             return 0 if news or wanted is not None else 1
@@ -81,6 +83,11 @@ def _wanted(options: argparse.Namespace, now: datetime) -> "Request":
         return Request(options.key, now.timestamp(), (part,), options.best_effort)
     except ValueError as error:
         raise ConfigError([Problem(f"request {options.key}", str(error))]) from None
+
+
+def _plain(wanted: "Request") -> list[dict[str, str]]:
+    """What is asked, for the audit; what is not asked (NaN) as words, too."""
+    return [{name: str(getattr(part, name)) for name in ("begin_s", "end_s", "limit_w", "cut_w")} for part in wanted.intervals]
 
 
 def _stamp(at_s: float) -> str | None:

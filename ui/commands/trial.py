@@ -49,7 +49,8 @@ def trial(options: argparse.Namespace) -> int:
             return 0
         try:
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-            first = datetime.fromisoformat(options.start).replace(tzinfo=UTC) if options.start else midnight
+            first = datetime.fromisoformat(options.start) if options.start else midnight
+            first = first if first.tzinfo else first.replace(tzinfo=UTC)
             who = options.who or getpass.getuser()
             made = Trial(options.lever, options.seed, first.timestamp(), options.days, 3600 * options.block_hours, who)
         except ValueError as error:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from analytics.alerts import Alert, Phase, Severity
 from analytics.forecast import Forecast
@@ -19,7 +19,11 @@ def _text(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_text)]  # in a body: a number could be s or ms since who knows when
+# A moment that is asked for: nothing was or will be measured outside of it, and no arithmetic with it leaves the calendar.
+When = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))]
+Moment = Annotated[When, BeforeValidator(_text)]  # in a body: a number could be s or ms since who knows when
+Foreign = Annotated[AwareDatetime, BeforeValidator(_text)]  # as others say it: Alertmanager's "never" is the year 1
+STEP_S = 10 * 366 * 86400.0  # the longest step of a series
 
 
 class Failure(BaseModel):

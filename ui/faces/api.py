@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import TypeAdapter
 
 from analytics.alerts import Phase
 from twin.errors import SourceError
@@ -18,6 +18,7 @@ from twin.kinds import KINDS, NUMBER_ATTRIBUTES
 from twin.metrics import METRICS, metric, suffix
 from twin.ports import How
 from ui.faces.answers import (
+    STEP_S,
     AlertOut,
     Asset,
     AssetPage,
@@ -31,6 +32,7 @@ from ui.faces.answers import (
     SeriesOut,
     StateColumn,
     StatePage,
+    When,
 )
 from ui.faces.push import Pulse
 from ui.own import MAX_SOURCES, SourceRow, source_rows
@@ -174,9 +176,9 @@ def _add_values(router: APIRouter, pulse: Pulse) -> None:
         kind: str,
         metrics: names,
         asset: Annotated[list[str], Query(description="ids, repeated or separated by commas; none: all of the kind")] = [],  # noqa: B006
-        start: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: an hour before end")] = None,
-        end: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: now")] = None,
-        step_s: Annotated[float | None, Query(ge=1, description="none: about 500 steps")] = None,
+        start: Annotated[When | None, Query(description="ISO 8601 with zone; none: an hour before end")] = None,
+        end: Annotated[When | None, Query(description="ISO 8601 with zone; none: now")] = None,
+        step_s: Annotated[float | None, Query(ge=1, le=STEP_S, description="none: about 500 steps")] = None,
         how: How = How.MEAN,
         origin: Origin = Origin.MEASURED,
         band: Annotated[str, Query(pattern="^(p10|p90|told)?$")] = "",

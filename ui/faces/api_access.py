@@ -1,12 +1,13 @@
 """``/api/v1/access/…``: sign in and out, who I am, my tokens and sessions, and the users for whoever administers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from ui.access.cookies import Cookies
 from ui.access.desk import Access
@@ -18,6 +19,8 @@ from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.view import Live
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _NAME = Field(min_length=1, max_length=100)
 _SECRET = Field(min_length=1, max_length=1000)
 
@@ -119,11 +122,12 @@ class SessionOut(BaseModel):
 def add_access(server: FastAPI, pulse: Pulse) -> None:
     """Serve it on ``server``."""
     router = APIRouter(prefix="/api/v1/access", responses={key: {"model": Failure} for key in (401, 403, 404, 422)})
-    _add_signing(router, pulse.live)
-    _add_password(router, pulse.live)
+    signing = SignIn()  # every password of this process is hashed by it
+    _add_signing(router, pulse.live, signing)
+    _add_password(router, pulse.live, signing)
     _add_tokens(router, pulse.live)
     _add_sessions(router, pulse.live)
-    _add_users(router, pulse.live)
+    _add_users(router, pulse.live, signing)
     server.include_router(router)
 
 
@@ -145,9 +149,22 @@ def _said(error: Exception) -> HTTPException:
     return HTTPException(404 if isinstance(error, KeyError) else 422, f"{sentence[0].upper()}{sentence[1:]}.")
 
 
-def _add_signing(router: APIRouter, live: Live) -> None:
-    signing = SignIn()
+def _not_in(refusal: NotIn) -> HTTPException:
+    wait = {"retry-after": str(max(round(refusal.wait_s), 1))} if refusal.wait_s else {}
+    return HTTPException(refusal.status, str(refusal), wait)
 
+
+async def _hashed(signing: SignIn, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """What ``work`` gives, which hashes a new password; the answer that says why not."""
+    try:
+        return await signing.hashing(work, *args, **options)
+    except NotIn as refusal:
+        raise _not_in(refusal) from None
+    except (KeyError, ValueError) as error:
+        raise _said(error) from None
+
+
+def _add_signing(router: APIRouter, live: Live, signing: SignIn) -> None:
     @router.get("/me")
     def me(request: Request) -> Me:
         """Who asks, and how one signs in here."""
@@ -165,8 +182,7 @@ def _add_signing(router: APIRouter, live: Live) -> None:
         try:
             await signing.local(access, caller_of(request, access), said.name, said.password, answer, live.clock.now())
         except NotIn as refusal:
-            wait = {"retry-after": str(max(round(refusal.wait_s), 1))} if refusal.wait_s else {}
-            raise HTTPException(refusal.status, str(refusal), wait) from None
+            raise _not_in(refusal) from None
         return answer
 
     @router.post("/sign-out", status_code=204)
@@ -177,24 +193,22 @@ def _add_signing(router: APIRouter, live: Live) -> None:
         return answer
 
 
-def _add_password(router: APIRouter, live: Live) -> None:
-    @router.post("/password", status_code=204)
-    def password(request: Request, said: PasswordIn) -> Response:
+def _add_password(router: APIRouter, live: Live, signing: SignIn) -> None:
+    @router.post("/password", status_code=204, responses={429: {"model": Failure}, 503: {"model": Failure}})
+    async def password(request: Request, said: PasswordIn) -> Response:
         """Change one's own password; all other sessions end."""
         access, who, now = _accounts(live), identity_of(request), live.clock.now()
         if who.sort is not Sort.SESSION:
             raise HTTPException(403, "A password is changed by whoever has signed in with it.")
         source = source_of(request)
-        if access.guesses.wait_s(who.user, who.ref, source, now.timestamp()) > 0:
-            raise HTTPException(429, "Too many wrong passwords; try again later.")
-        if not access.users.check(who.user, said.old, now):
-            access.guesses.failed(who.user, who.ref, source, now.timestamp())
-            raise HTTPException(403, "The old password is wrong.")
         try:
-            access.users.change(who.user, now, password=said.new)
-        except (KeyError, ValueError) as error:
-            raise _said(error) from None
-        access.sessions.end_all(who.user, now, but=who.ref)
+            right = await signing.right(access, who.user, who.ref, source, said.old, now)
+        except NotIn as refusal:
+            raise _not_in(refusal) from None
+        if not right:
+            raise HTTPException(403, "The old password is wrong.")
+        await _hashed(signing, access.users.change, who.user, now, password=said.new)
+        await run_in_threadpool(access.sessions.end_all, who.user, now, but=who.ref)
         note(request, "password changed", about=who.user)
         return Response(status_code=204)
 
@@ -253,48 +267,42 @@ def _add_sessions(router: APIRouter, live: Live) -> None:
         return Response(status_code=204)
 
 
-def _add_users(router: APIRouter, live: Live) -> None:
+def _add_users(router: APIRouter, live: Live, signing: SignIn) -> None:
     @router.get("/users")
     def users() -> list[UserOut]:
         """Everybody who may sign in."""
         return [_user(key, row) for key, row in _accounts(live).users.table.rows().items()]
 
-    @router.post("/users", status_code=201)
-    def add_user(request: Request, said: UserIn) -> UserOut:
+    @router.post("/users", status_code=201, responses={503: {"model": Failure}})
+    async def add_user(request: Request, said: UserIn) -> UserOut:
         """A new local account."""
         access, role = _accounts(live), _role(said.role)
-        try:
-            made = _user(said.name, access.users.add(said.name, said.password, role, live.clock.now()))
-        except ValueError as error:
-            raise _said(error) from None
+        row = await _hashed(signing, access.users.add, said.name, said.password, role, live.clock.now())
+        made = _user(said.name, row)
         note(request, "user added", about=said.name, after=made.model_dump())
         return made
 
-    @router.patch("/users/{user}")
-    def change_user(request: Request, user: str, said: UserChange) -> UserOut:
+    @router.patch("/users/{user}", responses={503: {"model": Failure}})
+    async def change_user(request: Request, user: str, said: UserChange) -> UserOut:
         """Another role or password, or whether they may sign in at all; with a new password their sessions end."""
         access, now = _accounts(live), live.clock.now()
         if said.role is not None:
             _role(said.role)
-        try:
-            before, after = access.users.change(user, now, **said.model_dump(exclude_none=True))
-        except (KeyError, ValueError) as error:
-            raise _said(error) from None
+        before, after = await _hashed(signing, access.users.change, user, now, **said.model_dump(exclude_none=True))
         if said.password is not None or said.active is False:
-            access.sessions.end_all(user, now)
+            await run_in_threadpool(access.sessions.end_all, user, now)
         made = _user(user, after)
         note(request, "user changed", about=user, before=_user(user, before).model_dump(), after=made.model_dump())
         return made
 
     @router.delete("/users/{user}", status_code=204)
     def remove_user(request: Request, user: str) -> Response:
-        """Take a user out: sessions and tokens end with them."""
+        """Take a user out: sessions, tokens and saved views end with them."""
         access, now = _accounts(live), live.clock.now()
         try:
-            row = access.users.remove(user, now)
+            row = access.remove(user, now)
         except (KeyError, ValueError) as error:
             raise _said(error) from None
-        access.sessions.end_all(user, now)
         note(request, "user removed", about=user, before=_user(user, row).model_dump())
         return Response(status_code=204)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,7 +18,8 @@ from analytics.oncall.labels import OURS
 from analytics.oncall.others import WEBHOOK, names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity
-from ui.faces.answers import Failure, Moment
+from ui.access.door import note, speaker
+from ui.faces.answers import Failure, Foreign, Moment
 from ui.faces.push import Pulse
 from ui.oncall.picture import series_picture
 from ui.oncall.service import ALERT_LOG, AUDIT, INCIDENTS, OnCall
@@ -57,8 +58,8 @@ class ForeignAlert(BaseModel):
     status: str = Field("", max_length=20)
     labels: dict[str, str] = Field(max_length=100)
     annotations: dict[str, str] = Field(default_factory=dict, max_length=100)
-    startsAt: Moment | None = None
-    endsAt: Moment | None = None
+    startsAt: Foreign | None = None
+    endsAt: Foreign | None = None
     generatorURL: str = Field("", max_length=2000)
 
 
@@ -210,27 +211,34 @@ def _report(live: Live, days: float, lang: str) -> dict[str, Any]:
 
 def _add_saying(router: APIRouter, live: Live) -> None:
     @router.post("/api/v1/oncall/incidents/{incident:path}/acknowledge")
-    def acknowledge(incident: str, said: AckIn) -> dict[str, str]:
+    def acknowledge(incident: str, said: AckIn, request: Request) -> dict[str, str]:
         """Take an incident: repeats and escalation end."""
-        if not _oncall(live).acknowledge(incident, said.by, said.note, live.clock.now()):
+        by = speaker(request, live, said.by)
+        if not _oncall(live).acknowledge(incident, by, said.note, live.clock.now()):
             raise HTTPException(404, "No incident of that name is open; /api/v1/oncall lists them.")
-        return {"incident": incident, "by": said.by}
+        note(request, "incident acknowledged", about=incident, after={"by": by, "note": said.note})
+        return {"incident": incident, "by": by}
 
     @router.post("/api/v1/oncall/silences", status_code=201)
-    def silence(said: SilenceIn) -> dict[str, Any]:
+    def silence(said: SilenceIn, request: Request) -> dict[str, Any]:
         """Keep something quiet, with who, why and until when."""
-        now = live.clock.now()
+        now, by = live.clock.now(), speaker(request, live, said.author)
         start = max(said.start or now, now - timedelta(minutes=5))
         try:
-            return _oncall(live).silence(said.matchers, said.author, said.reason, start, said.end, now).as_json()
+            made = _oncall(live).silence(said.matchers, by, said.reason, start, said.end, now).as_json()
         except ValueError as error:
             raise HTTPException(422, f"{error}.") from None
+        note(request, "silence made", about=str(made.get("id", "")), after=made)
+        return made
 
     @router.delete("/api/v1/oncall/silences/{name}")
-    def end_silence(name: str, by: Annotated[str, Query(min_length=1, max_length=100)]) -> dict[str, str]:
+    def end_silence(name: str, by: Annotated[str, Query(min_length=1, max_length=100)], request: Request) -> dict[str, str]:
         """End a silence now."""
+        by, known = speaker(request, live, by), _oncall(live).desk.silences
+        before = next((one.as_json() for one in known if one.id == name), None)
         if not _oncall(live).end_silence(name, by, live.clock.now()):
             raise HTTPException(404, "There is no silence of that name; /api/v1/oncall/silences lists them.")
+        note(request, "silence ended", about=name, before=before, after={"by": by})
         return {"id": name, "by": by}
 
 

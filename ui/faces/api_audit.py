@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from ui.access.audit import ACCESS, TOPICS, Audited, Head, verify
 from ui.access.door import access_of
-from ui.faces.answers import Failure
+from ui.faces.answers import Failure, When
 from ui.faces.push import Pulse
 
 MAX_PAGE = 5000
@@ -55,8 +55,8 @@ def add_audit(server: FastAPI, pulse: Pulse) -> None:
 
     @router.get("")
     def entries(
-        start: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: as far back as there is")] = None,
-        end: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: now")] = None,
+        start: Annotated[When | None, Query(description="ISO 8601 with zone; none: as far back as there is")] = None,
+        end: Annotated[When | None, Query(description="ISO 8601 with zone; none: now")] = None,
         topic: Annotated[str | None, Query(description=f"one of {', '.join(TOPICS)}; none: all")] = None,
         who: Annotated[str, Query(max_length=100, description="of this user alone")] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="at most so many")] = 200,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from analytics.finding import record_of
@@ -23,7 +23,7 @@ from ui.dig.explore import MAX_EXPORT, STEPS, Question, Unanswerable, explore, n
 from ui.dig.export import KINDS as FORMS
 from ui.dig.export import file_name, written
 from ui.dig.placed import ran_on
-from ui.faces.answers import AlertOut, Failure
+from ui.faces.answers import STEP_S, AlertOut, Failure, When
 from ui.faces.api_events import EventOut
 from ui.faces.api_findings import FindingOut
 from ui.faces.api_views import AnnotationOut, annotations_on
@@ -96,8 +96,9 @@ class BandOut(BaseModel):
     band_high: list[Number]
 
 
-Start = Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: a day before end")]
-End = Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: now")]
+Start = Annotated[When | None, Query(description="ISO 8601 with zone; none: a day before end")]
+Step = Annotated[float | None, Query(ge=0, le=STEP_S, description="none: about as many steps as a page is wide")]
+End = Annotated[When | None, Query(description="ISO 8601 with zone; none: now")]
 
 
 def add_dig(server: FastAPI, pulse: Pulse) -> None:
@@ -184,7 +185,7 @@ def _jobs(live: Live, made: Card, now: datetime) -> list[PastJob]:
 
 def _add_band(router: APIRouter, live: Live) -> None:
     @router.get("/explore/asset")
-    async def band(asset: str, metric: str, start: Start = None, end: End = None, step_s: float | None = None) -> BandOut:
+    async def band(asset: str, metric: str, start: Start = None, end: End = None, step_s: Step = None) -> BandOut:
         """One metric of one asset: measured against modelled, with the band outside which a reading is wrong."""
         since, until = span(live, start, end)
         return await run_in_threadpool(_band, live, known(live, asset), metric, since, until, step_s)

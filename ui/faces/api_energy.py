@@ -4,13 +4,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query
-from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 
 from energy.account.factors import FACTORS
 from energy.account.tariff import SHIPPED, load_tariff
 from twin.errors import ConfigError
 from ui.accounting import MAX_SPAN, make_account, plain
+from ui.faces.answers import When
 from ui.faces.push import Pulse
 
 MAX_ROWS, MAX_STEPS_GPUS = 5_000, 250_000_000
@@ -32,8 +32,8 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
 
     @server.get("/api/v1/energy")
     async def energy(
-        start: AwareDatetime | None = None,
-        end: AwareDatetime | None = None,
+        start: When | None = None,
+        end: When | None = None,
         by: Whose | None = None,
         step_s: Step = 300.0,
         limit: Most = 100,

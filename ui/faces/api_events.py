@@ -6,6 +6,7 @@ from fastapi import FastAPI, Query
 from pydantic import AwareDatetime, BaseModel
 
 from twin.event import TOPIC, Severity, event_of
+from ui.faces.answers import When
 from ui.faces.push import Pulse
 
 MAX_READ = 20_000  # events looked through for one answer
@@ -29,8 +30,8 @@ def add_events(server: FastAPI, pulse: Pulse) -> None:
 
     @server.get("/api/v1/events")
     def events(
-        start: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: as far back as is kept")] = None,
-        end: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: now")] = None,
+        start: Annotated[When | None, Query(description="ISO 8601 with zone; none: as far back as is kept")] = None,
+        end: Annotated[When | None, Query(description="ISO 8601 with zone; none: now")] = None,
         asset: Annotated[str | None, Query(description="of this asset alone")] = None,
         code: Annotated[str | None, Query(description="of this code, or of this family where it has no /")] = None,
         severity: Severity | None = None,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from energy.levers import LEVERS
 from energy.notes import TOPIC
 from energy.plan import Mode
-from ui.access.door import access_of, identity_of
+from ui.access.door import access_of, identity_of, note, source_of, speaker
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.switch import Wish, last_sign, redeem, stopped, wish
@@ -95,13 +95,20 @@ def _add_reading(router: APIRouter, live: Live) -> None:
 
 def _add_saying(router: APIRouter, live: Live) -> None:
     def to_plan(what: str, key: str, said: Said, request: Request) -> dict[str, str]:
-        who = identity_of(request)
-        by = who.name if access_of(live).accounts and who.name else said.by  # whoever signed in speaks in their own name
+        by = speaker(request, live, said.by)
         known = [plan for plan, _ in live.plans if plan.key == key]
         if live.plans and not known:
             raise HTTPException(404, "No plan of that key is on the desk; /api/v1/plans lists them.")
         wish(live.records, Wish(what, by, key, said.why), live.clock.now())
+        note(request, f"plan: {what}", about=key, after={"by": by, "why": said.why})
         return {"plan": key, "said": what, "by": by}
+
+    def to_all(what: str, said: Said, request: Request) -> dict[str, str]:
+        by = speaker(request, live, said.by)
+        before = stopped(live.records, live.folder) if live.folder else None
+        wish(live.records, Wish(what, by, why=said.why), live.clock.now())
+        note(request, what, before={"stopped": before and dict(before)}, after={"by": by, "why": said.why})
+        return {"said": what, "by": by}
 
     @router.post("/api/v1/plans/{key}/approve", status_code=202)
     def approve(key: str, said: Said, request: Request) -> dict[str, str]:
@@ -114,16 +121,14 @@ def _add_saying(router: APIRouter, live: Live) -> None:
         return to_plan("reject", key, said, request)
 
     @router.post("/api/v1/stop", status_code=202)
-    def stop(said: Said) -> dict[str, str]:
+    def stop(said: Said, request: Request) -> dict[str, str]:
         """Begin nothing more, and let go of everything: of orders within seconds, of setpoints a step every five seconds."""
-        wish(live.records, Wish("stop", said.by, why=said.why), live.clock.now())
-        return {"said": "stop", "by": said.by}
+        return to_all("stop", said, request)
 
     @router.post("/api/v1/go", status_code=202)
-    def go(said: Said) -> dict[str, str]:
+    def go(said: Said, request: Request) -> dict[str, str]:
         """Let icctwin act again, as far as its modes allow."""
-        wish(live.records, Wish("go", said.by, why=said.why), live.clock.now())
-        return {"said": "go", "by": said.by}
+        return to_all("go", said, request)
 
 
 _SCRIPT = """const b=document.querySelector("button"),s=document.querySelector("output");
@@ -167,7 +172,11 @@ def _add_links(router: APIRouter, live: Live) -> None:
             until = datetime.fromtimestamp(link.until, UTC)
         except (OverflowError, ValueError, OSError):
             raise HTTPException(422, "until is no time.") from None
-        why = redeem(live.records, live.folder, link.plan, link.who, until, link.sign, live.clock.now())
+        now = live.clock.now()
+        why = redeem(live.records, live.folder, link.plan, link.who, until, link.sign, now)
         if why:
             raise HTTPException(409, why)
+        said = {"by": link.who, "until": until.isoformat()}
+        asks = identity_of(request)
+        access_of(live).records.note(asks, source_of(request), "plan: approve by link", now, about=link.plan, after=said)
         return {"plan": link.plan, "said": "approve", "by": link.who}

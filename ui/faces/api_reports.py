@@ -150,6 +150,8 @@ def _ask(live: Live, said: Asked, by: str) -> Entry:
         return library.ask(span, scope, by, now)
     except ConfigError as error:
         raise HTTPException(422, error.problems[0].what) from error
+    except OverflowError:
+        raise HTTPException(422, f"{said.span} begins or ends where no calendar reaches.") from None
     except Full as error:
         raise HTTPException(429, str(error)) from error
 

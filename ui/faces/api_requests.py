@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException
+from fastapi import Request as HttpRequest
 from pydantic import BaseModel, Field, model_validator
 
-from energy.respond.inbox import note, standing
+from energy.respond.inbox import note as keep
+from energy.respond.inbox import standing
 from twin.curtail import Asked, Interval, Request
 from twin.errors import SourceError
+from ui.access.door import note, speaker
 from ui.faces.answers import Failure, Moment
 from ui.faces.push import Pulse
 from ui.responding import PROVEN_WITHIN_S, TOPIC
@@ -75,26 +78,33 @@ def add_requests(server: FastAPI, pulse: Pulse) -> None:
         return RequestsPage(requests=found, responses=told)
 
     @server.put("/api/v1/requests/{key}", status_code=202, responses=refusals)
-    def ask(key: Key, wanted: Wanted) -> dict[str, str]:
+    def ask(key: Key, wanted: Wanted, request: HttpRequest) -> dict[str, str]:
         """Say what the grid asks; said again under the same key, it replaces what was said."""
         begin_s, end_s = wanted.start.timestamp(), wanted.end.timestamp()
         if not end_s > live.clock.now().timestamp():
             raise HTTPException(422, "The request is over already.")
         asked_w = {"limit_w": wanted.limit_kw, "cut_w": wanted.cut_kw}
         part = Interval(begin_s, end_s, **{name: 1e3 * kw for name, kw in asked_w.items() if kw is not None})
-        request = Request(key, live.clock.now().timestamp(), (part,), wanted.best_effort)
-        _note(Asked(f"api/{key}", (request,)))
-        return {"request": key, "by": wanted.by}
+        by, before = speaker(request, live, wanted.by), _before(key)
+        _keep(Asked(f"api/{key}", (Request(key, live.clock.now().timestamp(), (part,), wanted.best_effort),)))
+        note(request, "request of the grid", about=key, before=before, after=wanted.model_dump(mode="json") | {"by": by})
+        return {"request": key, "by": by}
 
     @server.delete("/api/v1/requests/{key}", status_code=202, responses=refusals)
-    def take_back(key: Key) -> dict[str, str]:
+    def take_back(key: Key, request: HttpRequest) -> dict[str, str]:
         """Take back what was said under ``key``: what was done for it is undone."""
-        _note(Asked(f"api/{key}"))
+        before = _before(key)
+        _keep(Asked(f"api/{key}"))
+        note(request, "request of the grid taken back", about=key, before=before)
         return {"request": key}
 
-    def _note(asked: Asked) -> None:
+    def _before(key: str) -> dict[str, Any] | None:
+        found = [one for who, one in standing(live.records, live.clock.now()) if who == f"api/{key}"]
+        return _shown(f"api/{key}", found[0]).model_dump(mode="json") if found else None
+
+    def _keep(asked: Asked) -> None:
         try:
-            note(live.records, asked, live.clock.now())
+            keep(live.records, asked, live.clock.now())
         except SourceError as error:
             raise HTTPException(409, f"{error}.") from None
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError
 from ui.apart import apart
-from ui.faces.answers import Failure
+from ui.faces.answers import Failure, When
 from ui.faces.api_twin import Busy, LimitOut, Runner
 from ui.faces.push import Pulse
 from ui.faces.scene_push import SceneFeed
@@ -131,7 +131,7 @@ def _add_scene(router: APIRouter, studio: Studio) -> None:
     async def frame(
         colour: str = "power_w",
         origin: Whose = "best",
-        time: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: now")] = None,
+        time: Annotated[When | None, Query(description="ISO 8601 with zone; none: now")] = None,
         lead_h: Annotated[int, Query(ge=1, le=HOURS_AHEAD)] = 1,
         run: Annotated[str, Query(max_length=40, description="a run of /scene/runs")] = "",
         against: Annotated[bool, Query(description="the run's difference from the plain one")] = False,

@@ -12,7 +12,7 @@ from twin.site import Site
 from ui.access.door import access_of, identity_of, note
 from ui.access.keep import Full
 from ui.access.role import Identity, Role
-from ui.faces.answers import Failure, Moment
+from ui.faces.answers import Failure, Moment, When
 from ui.faces.push import Pulse
 from ui.view import Live
 
@@ -117,8 +117,8 @@ def _add_annotations(router: APIRouter, live: Live) -> None:
     def annotations(
         request: Request,
         asset: Annotated[str | None, Query(description="on this asset, what holds it, and the site; none: all")] = None,
-        start: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: as far back as there is")] = None,
-        end: Annotated[AwareDatetime | None, Query(description="ISO 8601 with zone; none: without end")] = None,
+        start: Annotated[When | None, Query(description="ISO 8601 with zone; none: as far back as there is")] = None,
+        end: Annotated[When | None, Query(description="ISO 8601 with zone; none: without end")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="at most so many")] = 500,
     ) -> list[AnnotationOut]:
         """What people noted that touches ``[start, end)``, the newest first."""

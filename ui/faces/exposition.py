@@ -3,8 +3,10 @@
 A stale reading is left out, which is how Prometheus says "not known"; its age stays and can be alerted on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -12,29 +14,61 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from twin.state import State
 from ui.own import SourceRow
 from ui.reading import Reading
+from ui.reading import reading as reading_of
 from ui.view import View
 
 # Our unit suffixes -> the base units in which Prometheus names end.
 _UNITS = {"w": "watts", "c": "celsius", "frac": "ratio", "ratio": "ratio", "count": "count", "s": "seconds", "bytes": "bytes"}
 
 
+# What each process says of itself beside what ProcessCollector reads: metric -> name and what it is.
+_PROCESS = {
+    "store_bytes": ("icctwin_store_bytes", "What the store takes on disk"),
+    "spool_waiting_count": ("icctwin_spool_waiting_values", "Values that wait for the store"),
+    "spool_dropped_count": ("icctwin_spool_dropped_values", "Values that the spool had no room for, since start"),
+    "pages_waiting_count": ("icctwin_pages_waiting", "Pages that wait for their receiver"),
+    "pages_waiting_s": ("icctwin_pages_waiting_seconds", "How long the oldest of them waits"),
+    "pages_dead_count": ("icctwin_pages_dead", "Pages that no receiver took"),
+}
+Cells = Sequence[tuple[str, Reading]]
+
+
+def process_cells(state: State, now: datetime) -> dict[str, Cells]:
+    """By metric what each process of the centre last said of itself."""
+    ids = state.site.ids_of("process")
+    return {name: [(one, reading_of(state, "process", name, now, i)) for i, one in enumerate(ids)] for name in _PROCESS}
+
+
 def exposition(
-    view: View, sources: Sequence[SourceRow], own: Sequence[tuple[str, str, float]], version: str, accept: str | None
+    view: View,
+    sources: Sequence[SourceRow],
+    own: Sequence[tuple[str, str, float]],
+    version: str,
+    accept: str | None,
+    processes: Mapping[str, Cells] = MappingProxyType({}),
 ) -> tuple[bytes, str]:
     """The page and its content type. ``sources``: all of them, so that a series stands while others fail; ``own``: (name, what
-    it is, value) of what the process knows of itself."""
+    it is, value) of what the process knows of itself; ``processes``: as ``process_cells`` gives them."""
     registry = CollectorRegistry()
-    registry.register(_Page(view, sources, own, version))
+    registry.register(_Page(view, sources, own, version, processes))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept or "")
     return encode(registry), content_type
 
 
 class _Page(Collector):
-    def __init__(self, view: View, sources: Sequence[SourceRow], own: Sequence[tuple[str, str, float]], version: str) -> None:
-        self.view, self.sources, self.own, self.version = view, sources, own, version
+    def __init__(
+        self,
+        view: View,
+        sources: Sequence[SourceRow],
+        own: Sequence[tuple[str, str, float]],
+        version: str,
+        processes: Mapping[str, Cells],
+    ) -> None:
+        self.view, self.sources, self.own, self.version, self.processes = view, sources, own, version, processes
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -84,6 +118,8 @@ class _Page(Collector):
     def _own(self) -> Iterator[Metric]:
         for name, doc, value in self.own:
             yield GaugeMetricFamily(name, doc, value=value)
+        for metric, cells in self.processes.items():
+            yield _gauge(*_PROCESS[metric], "process", cells)
 
 
 def _readings(group: Any, prefix: str) -> Iterator[tuple[str, Reading]]:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twin.errors import SourceError
 from ui.access.door import STILL_S, Door
 
+BODY_S = 60.0  # for a whole body: a drip holds nothing for longer
 BODY_BYTES = 1 << 20  # nothing that a face is sent is larger
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -92,7 +93,13 @@ class Guard:
             await refusal(scope, receive, dressed)
             return
         limit = self.large.get(scope["path"], BODY_BYTES)
-        body = await _body(Headers(scope=scope), receive, limit)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _body(Headers(scope=scope), receive, limit)
+        except TimeoutError:
+            refusal = JSONResponse({"detail": f"The body did not come within {BODY_S:g} s; send it faster."}, 408)
+            await refusal(scope, receive, dressed)
+            return
         if body is None:
             refusal = JSONResponse({"detail": f"The body is larger than {limit} bytes; send less."}, 413)
             await refusal(scope, receive, dressed)

@@ -19,6 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from twin.frame import Origin
 from twin.site import Site
+from ui.access.door import identity_of
+from ui.faces.pages import may_see
 from ui.faces.pages.shell import shell_labels
 from ui.faces.pages.texts import shell_table
 from ui.faces.shelf import Shelf
@@ -109,8 +111,9 @@ class Pulse:
     async def serve(self, socket: WebSocket, language: str, page: str) -> None:
         """Feed one page until it leaves. The page never speaks: one that does is shown the door (1008)."""
         await socket.accept()
-        if page not in self.feeds:
-            await socket.close(1008, "no page of that name is pushed to")
+        who = identity_of(socket)
+        if page not in self.feeds or not may_see(page, who.role, who.scopes):
+            await socket.close(1008, "no page of that name is pushed to you")
             return
         if self.clients >= MAX_CLIENTS:
             await socket.close(1013, f"{MAX_CLIENTS} walls are open already")

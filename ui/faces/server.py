@@ -37,7 +37,7 @@ from ui.faces.api_search import add_search
 from ui.faces.api_twin import add_twin
 from ui.faces.api_views import add_views
 from ui.faces.described import describe
-from ui.faces.exposition import exposition
+from ui.faces.exposition import exposition, process_cells
 from ui.faces.guard import Guard
 from ui.faces.oncall import add_oncall
 from ui.faces.pages.dashed import csp_hashes
@@ -47,7 +47,7 @@ from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
 from ui.own import newest_word_age_s, source_rows
-from ui.view import Live
+from ui.view import JUDGED_S, Live, unjudged_s
 
 SOCKET = "/live"
 READY_AGE_S = 30.0  # the maximum age of a source's own health in the metric table
@@ -124,7 +124,7 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
 
     @server.get("/readyz", response_model=Ready, responses={503: {"model": Ready}})
     async def readyz() -> JSONResponse:
-        """The store answers and a source has reported lately; 503 with the reasons where not."""
+        """The store answers, a source has reported and alerts were looked for lately; 503 with the reasons where not."""
         reasons = []
         try:
             await run_in_threadpool(live.store.size_bytes)
@@ -133,6 +133,8 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
         age_s = newest_word_age_s(live.state, live.clock.now())
         if age_s > READY_AGE_S:
             reasons.append("no source has reported yet" if age_s == float("inf") else f"no source reported for {age_s:.0f} s")
+        if (age_s := unjudged_s(live, live.clock.now())) > JUDGED_S:
+            reasons.append(f"nobody has looked for alerts for {age_s:.0f} s: the task alerts hangs or fails, see /metrics")
         return JSONResponse(Ready(ready=not reasons, reasons=reasons).model_dump(), 503 if reasons else 200)
 
     @server.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -142,7 +144,8 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
             ("icctwin_wall_clients", "Pages of the wall that are open", float(pulse.clients)),
             ("icctwin_start_time_seconds", "When this icctwin started, since 1970", live.started.timestamp()),
         ]
+        processes = process_cells(live.state, live.clock.now())
         seen = await pulse.view()
         rows = await asyncio.to_thread(source_rows, live.state, seen.time, None)
-        page, kind = exposition(seen, rows, own, server.version, request.headers.get("accept"))
+        page, kind = exposition(seen, rows, own, server.version, request.headers.get("accept"), processes)
         return Response(page, media_type=kind)

@@ -6,11 +6,14 @@ where the page is ``live``, gives the pulse what it pushes: ``pulse.add(name, Fe
 
 from dataclasses import dataclass
 
+from ui.access.role import Role, Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """``title`` and ``group`` are English keys of translations. ``live``: filled by the push, its language changes in place;
-    ``fixed``: as high as the screen, for the wall (else it scrolls)."""
+    ``fixed``: as high as the screen, for the wall (else it scrolls). ``role`` and ``scope``: who may see it, of the document as
+    of what is pushed to it."""
 
     name: str
     path: str
@@ -18,6 +21,8 @@ class Page:
     group: str
     live: bool = True
     fixed: bool = True
+    role: Role = Role.VIEWER
+    scope: Scope = Scope.LOOK
 
 
 PAGES: tuple[Page, ...] = (
@@ -40,7 +45,7 @@ PAGES: tuple[Page, ...] = (
     Page("alerts", "/alerts", "Alerts", "Trouble"),
     Page("oncall", "/oncall", "On call", "Trouble", live=False, fixed=False),
     Page("sources", "/sources", "Sources", "Ourselves"),
-    Page("audit", "/audit", "Audit", "Ourselves"),
+    Page("audit", "/audit", "Audit", "Ourselves", role=Role.OPERATOR, scope=Scope.ACCESS),
     Page("calibration", "/calibration", "Calibration", "Ourselves", live=False, fixed=False),
 )
 
@@ -48,3 +53,10 @@ PAGES: tuple[Page, ...] = (
 def page_of(name: str) -> Page:
     """The page called ``name``; ``KeyError`` where there is none."""
     return {page.name: page for page in PAGES}[name]
+
+
+def may_see(name: str, role: Role, scopes: frozenset[Scope]) -> bool:
+    """Whether what is pushed to the page of that name is for one who has ``role`` and ``scopes``. What is no page (the bar of
+    plain pages) is for whoever may look."""
+    found = [page for page in PAGES if page.name == name]
+    return all(role >= page.role and page.scope in scopes for page in found)

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from fastapi import Request
 
+from ui.access.role import Role
 from ui.faces.pages import PAGES, Page
 from ui.faces.pages.markup import labels_in, text
 from ui.faces.statics import static
@@ -150,11 +151,16 @@ def _language(code: str, name: str, full: str, words: Words) -> str:
 _CURRENT = ' aria-current="page"'
 
 
+def _needs(page: Page) -> str:
+    """For the script that takes links out which whoever looks may not follow."""
+    return f' data-needs="{page.role.word}"' if page.role > Role.VIEWER else ""
+
+
 def _navigation(here: Page, words: Words) -> str:
     parts = []
     for group, pages in groupby(PAGES, key=lambda page: page.group):
         links = "".join(
-            f'<a href="{page.path}" data-t="{escape(page.title)}"{_CURRENT if page.name == here.name else ""}>'
+            f'<a href="{page.path}" data-t="{escape(page.title)}"{_CURRENT if page.name == here.name else ""}{_needs(page)}>'
             f"{escape(words(page.title))}</a>"
             for page in pages
         )

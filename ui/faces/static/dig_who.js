@@ -1,9 +1,12 @@
-// In the bar: who is signed in, with a way out, where people sign in at all; and what they chose to see it in, in any browser.
+// In the bar: no links to pages that are not for whoever looks; who is signed in, with a way out, where people sign in at all; and what they chose to see it in, in any browser.
 import { choose, say } from "./shell.js";
 
 const box = document.getElementById("who");
 const answer = await fetch("/api/v1/access/me").catch(() => null);
 const me = answer?.ok ? await answer.json() : null;
+const ROLES = ["nobody", "viewer", "operator", "engineer", "admin"];
+if (me) for (const link of document.querySelectorAll("nav [data-needs]"))
+  if (ROLES.indexOf(me.role) < ROLES.indexOf(link.dataset.needs)) link.remove();
 if (box && me?.mode === "accounts" && me.sort === "session") {
   const out = document.createElement("button");
   out.type = "button";
