@@ -1,5 +1,5 @@
 """KPIs of an AI computing centre, each with the field's definition and its source; energy's own (PUE, carbon) are
-``energy.kpi``.
+``energy.account``.
 
 Pure functions of columns. A figure that was not measured is NaN and says over how much it was taken; nothing is extrapolated.
 ``DEFINITIONS`` says in a sentence what each figure is and who defined it, for faces to show beside the number.

@@ -8,7 +8,8 @@ from energy_house import MemoryStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.kpi import Category, held, kpis, pue_name
+from energy.account.book import Account, Given, account
+from energy.kpi import Category, held, pue_name
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = START + timedelta(days=1)
@@ -21,26 +22,31 @@ def filled(facility_w: np.ndarray, it_w: np.ndarray, step_s: float = 60.0) -> Me
     return store
 
 
+def kpis(store: MemoryStore, start: datetime, end: datetime, step_s: float = 60.0) -> Account:
+    return account(store, start, end, Given(), step_s=step_s)
+
+
 def test_a_day_by_hand() -> None:
     """1.2 MW for 24 h on 1 MW of IT; 500 g/kWh for half the day, 600 for the rest; 400 a MWh."""
     store = filled(np.full(1440, 1.2e6), np.full(1440, 1e6))
     store.put("grid", "carbon_gco2_per_kwh", START, 3600, np.repeat([500.0, 600.0], 12))
     store.put("grid", "price_per_mwh", START, 3600, np.full(24, 400.0))
     k = kpis(store, START, DAY)
-    assert k.facility_energy_kwh == pytest.approx(28_800)
-    assert k.it_energy_kwh == pytest.approx(24_000)
-    assert k.pue_ratio == pytest.approx(1.2)
+    assert k.facility_kwh == pytest.approx(28_800)
+    assert k.it_kwh == pytest.approx(24_000)
+    assert k.indicators.pue_ratio == pytest.approx(1.2)
     assert k.pue_name == "iPUE1 (24 h)"
-    assert k.carbon_kg == pytest.approx(28_800 * 0.55)
-    assert k.cost == pytest.approx(28.8 * 400)
-    assert (k.coverage_frac, k.carbon_coverage_frac, k.price_coverage_frac) == pytest.approx((1, 1, 1))
+    assert k.carbon.location_kg == pytest.approx(28_800 * 0.55)
+    assert k.bill is not None
+    assert k.bill.cost == pytest.approx(28.8 * 400)
+    assert (k.coverage_frac, k.carbon.coverage_frac, k.bill.coverage_frac) == pytest.approx((1, 1, 1))
 
 
 def test_the_ratio_is_one_of_energies_not_a_mean_of_ratios() -> None:
     k = kpis(filled(np.repeat([3e6, 1.1e6], 720), np.repeat([1e6, 1e6], 720)), START, DAY)
-    assert k.pue_ratio == pytest.approx(2.05)
+    assert k.indicators.pue_ratio == pytest.approx(2.05)
     light = kpis(filled(np.repeat([3e5, 1.1e6], 720), np.repeat([1e5, 1e6], 720)), START, DAY)
-    assert light.pue_ratio == pytest.approx(1.4e6 / 1.1e6)
+    assert light.indicators.pue_ratio == pytest.approx(1.4e6 / 1.1e6)
 
 
 def test_a_gap_in_one_counts_in_neither() -> None:
@@ -49,14 +55,15 @@ def test_a_gap_in_one_counts_in_neither() -> None:
     it_w[400:700] = np.nan
     k = kpis(filled(facility_w, it_w), START, DAY)
     assert k.coverage_frac == pytest.approx(840 / 1440)
-    assert k.it_energy_kwh == pytest.approx(1000 * 14)
-    assert k.pue_ratio == pytest.approx(1.3)
+    assert k.it_kwh == pytest.approx(1000 * 14)
+    assert k.indicators.pue_ratio == pytest.approx(1.3)
 
 
 def test_nothing_known_is_nan_and_never_zero() -> None:
     k = kpis(MemoryStore(), START, DAY)
     assert k.coverage_frac == 0
-    assert all(np.isnan([k.facility_energy_kwh, k.it_energy_kwh, k.pue_ratio, k.carbon_kg, k.cost]))
+    assert all(np.isnan([k.facility_kwh, k.it_kwh, k.indicators.pue_ratio, k.carbon.location_kg]))
+    assert k.bill is None
     with pytest.raises(ValueError, match="use a longer step"):
         kpis(MemoryStore(), START, DAY, step_s=0.01)
     with pytest.raises(ValueError, match="empty"):
@@ -76,18 +83,18 @@ def test_energy_is_conserved_where_an_interval_is_cut(watts: list[float], gaps: 
     whole, left, right = (kpis(store, a, b) for a, b in ((START, DAY), (START, cut), (cut, DAY)))
     # a minute that the cut goes through is read from the samples on either side of it
     grain_kwh = 2 * max(watts) / 6e4
-    parts_kwh = np.nansum([left.it_energy_kwh, right.it_energy_kwh])
-    assert parts_kwh == pytest.approx(np.nan_to_num(whole.it_energy_kwh), abs=grain_kwh)
-    if not np.isnan(whole.pue_ratio):
-        assert whole.pue_ratio == pytest.approx(1.25)
+    parts_kwh = np.nansum([left.it_kwh, right.it_kwh])
+    assert parts_kwh == pytest.approx(np.nan_to_num(whole.it_kwh), abs=grain_kwh)
+    if not np.isnan(whole.indicators.pue_ratio):
+        assert whole.indicators.pue_ratio == pytest.approx(1.25)
 
 
 def test_a_grid_signal_that_is_too_old_prices_nothing() -> None:
     store = filled(np.full(1440, 1e6), np.full(1440, 9e5))
     store.put("grid", "carbon_gco2_per_kwh", START - timedelta(hours=1), 3600, np.array([300.0, 400.0]))
     k = kpis(store, START, DAY)
-    assert k.carbon_coverage_frac == pytest.approx(121 / 1440)  # two hours of validity, the edge included
-    assert k.carbon_kg == pytest.approx(1000 / 60 * 121 * 0.4)
+    assert k.carbon.coverage_frac == pytest.approx(121 / 1440)  # two hours of validity, the edge included
+    assert k.carbon.location_kg == pytest.approx(1000 / 60 * 121 * 0.4)
     time_s = START.timestamp() + np.array([-7201.0, 0.0, 7200.0, 7201.0])
     seen = held(store, "grid", "carbon_gco2_per_kwh", time_s, START, DAY)
     np.testing.assert_array_equal(seen, [np.nan, 400.0, 400.0, np.nan])
@@ -103,5 +110,5 @@ def test_only_the_part_of_a_step_inside_the_interval_counts() -> None:
     """1 MW over 3,525 s, cut from the middle of a minute to the quarter of another, read each 15 s."""
     store = filled(np.full(5760, 1.2e6), np.full(5760, 1e6), step_s=15)
     k = kpis(store, START + timedelta(seconds=30), START + timedelta(seconds=3555))
-    assert k.it_energy_kwh == pytest.approx(1000 * 3525 / 3600)
+    assert k.it_kwh == pytest.approx(1000 * 3525 / 3600)
     assert k.coverage_frac == pytest.approx(1.0)
