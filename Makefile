@@ -17,7 +17,7 @@ AT_ONCE ?= 4
 BIN := .venv/bin
 PACKAGES := twin ingest analytics energy ui
 # Extras of the container image: all but scene, whose VTK draws nothing where there is no X11 and takes 0.8 GB.
-IMAGE := cluster field oidc oncall pv report
+IMAGE := cluster field oidc oncall pv
 # A first start writes bytecode beside the libraries, and a second one is quick because of it.
 unexport PYTHONDONTWRITEBYTECODE
 

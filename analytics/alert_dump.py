@@ -21,9 +21,10 @@ _MOVING = ("value", "since_s", "fired_s", "resolved_s", "held_s")
 
 def dumped(rules: Rules, site: Site, tracks: tuple[Track, ...], now: datetime) -> str:
     """JSON from which ``undumped`` makes the tracks again. It grows with the alerts, with the assets that have a counter under
-    a rule (some 10 bytes each), and by up to ``MOST_PAST`` values of gauges for each rule on a change."""
+    a rule or were never heard by one on absence (some 10 bytes each), and by up to ``MOST_PAST`` values of gauges for each rule
+    on a change."""
     pairs = list(zip(rules.rules, tracks, strict=True))
-    counted = {rule.kind for rule, track in pairs if track.memory is not None or rule.armed}
+    counted = {rule.kind for rule, track in pairs if track.memory is not None or _waits(rule)}
     ids = {kind: site.ids_of(kind) for kind in sorted({rule.kind for rule in rules.rules})}
     table = {
         "version": VERSION,
@@ -82,9 +83,14 @@ def _dumped(rule: Rule, track: Track, ids: list[str]) -> dict[str, Any]:
     elif isinstance(track.memory, Past) and track.memory.value.size <= MOST_PAST:
         past = {str(int(part)): _listed(value) for part, value in zip(track.memory.part, track.memory.value, strict=True)}
         table |= {"window_s": rule.window_s, "past": past}
-    if rule.armed:
+    if _waits(rule) and (track.armed.any() or not rule.absent_s):
         table["waiting"] = np.flatnonzero(~track.armed).tolist()
     return table
+
+
+def _waits(rule: Rule) -> bool:
+    """Whether it matters to the rule what has been seen of an asset before."""
+    return rule.armed or rule.absent_s > 0
 
 
 def _listed(column: Floats) -> list[float | None]:
@@ -110,7 +116,7 @@ def _undumped(
         columns["memory"] = _recounted(rule, kept, rows, ids.get(rule.kind, []))
     elif isinstance(track.memory, Past) and kept.get("window_s") == rule.window_s:
         columns["memory"] = _remembered(kept, rows, ids.get(rule.kind, []))
-    if rule.armed and "waiting" in kept:
+    if _waits(rule) and "waiting" in kept:
         columns["armed"] = _armed(track, kept["waiting"], rows, ids.get(rule.kind, []))
     return replace(track, **columns), _firing_keys(rule.name, kept, {kept["assets"][i] for i, _ in take})
 

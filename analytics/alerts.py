@@ -28,6 +28,8 @@ from twin.state import State
 __all__ = ["MAX_ALERTS", "RESOLVED_KEPT_S", "Alert", "AlertTable", "Phase", "Severity", "begin", "restore", "step"]
 
 MAX_ALERTS = 10_000  # that a table gives as objects at once; the rest is counted in ``overflow``
+MAX_TOLD = 50_000  # that people were told of; of more the worst are still followed
+MIN_NEWS = 1000  # that may be told in one step, however much has been told before
 COMPOSITE_CREDIT_S = 90.0  # the longest time between two steps that is evidence for a composite rule
 
 
@@ -47,7 +49,8 @@ _SEVERITIES = tuple(Severity)
 class Alert:
     """One rule's condition on one asset. ``value`` is the newest reading judged, NaN for an absence.
 
-    ``cause``: key of the alert that explains this one, "" where none does; ``folded``: how many this one explains.
+    ``cause``: key of the alert that explains this one, "" where none does; ``folded``: how many this one explains;
+    ``raised``: the worst severity of those, where that is worse than its own.
     """
 
     rule: str
@@ -67,6 +70,12 @@ class Alert:
     page: str = ""
     cause: str = ""
     folded: int = 0
+    raised: Severity | None = None
+
+    @property
+    def urgency(self) -> Severity:
+        """Its own severity, or the worst of what it explains where that is worse."""
+        return self.raised or self.severity
 
     @property
     def key(self) -> str:
@@ -81,6 +90,7 @@ class AlertTable:
     ``lost``: keys of alerts that fired under other rules or on another site and that nothing here speaks of any more;
     whoever was told of them must be told that they are over. ``causes``: key of the alert that explains the one of a rule
     (its number) on an asset (its row); filled in by ``analytics.oncall.folding``, with those of others under the number -1.
+    ``raised``: key of a firing alert -> severity, where it explains one that is worse than itself.
     """
 
     rules: Rules
@@ -91,39 +101,48 @@ class AlertTable:
     lost: tuple[str, ...] = ()
     restored: bool = False  # no step has been made since ``restore``
     causes: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    raised: Mapping[str, Severity] = field(default_factory=dict)
+    watched_s: float = np.nan  # since when, without a restart between, in s since 1970; NaN before the first step
 
     def alerts(self) -> tuple[Alert, ...]:
         """Pending, firing and lately resolved alerts, at most ``MAX_ALERTS``: those that no other explains before those that
         one does, then by severity, then firing before pending before resolved, then the oldest first."""
         return self._alerts
 
-    def spoken(self, told: Collection[str]) -> tuple[Alert, ...]:
-        """Of ``alerts`` those that fire or have lately ended and that no other explains, or whose key is in ``told``: of the
-        others a storm has thousands, and they are never made."""
+    def spoken(self, told: Collection[str], bare: Collection[str] = ()) -> tuple[Alert, ...]:
+        """Of ``alerts`` those that fire or have lately ended and that no other explains, or one whose key is in ``bare`` does,
+        or whose own key is in ``told``: of the others a storm has thousands, and they are never made.
+
+        What is ``told`` is there whatever else there is: what were left out would count as ended. Of the rest there are at most
+        ``MAX_ALERTS`` less what is told, yet always ``MIN_NEWS``, the worst first, so that a storm hides no news."""
         hidden: dict[int, list[int]] = defaultdict(list)
-        for number, row in self.causes:
-            hidden[number].append(row)
+        for (number, row), cause in self.causes.items():
+            if cause not in bare:
+                hidden[number].append(row)
         wanted: dict[str, list[str]] = defaultdict(list)
-        for key in told if hidden else ():
+        for key in told:
             name, _, asset = key.partition(":")
             wanted[name].append(asset)
-        found = []
+        known, found = [], []
         for i, (rule, track) in enumerate(zip(self.rules.rules, self.tracks, strict=True)):
             if not track.phase.any():
-                found.append(np.empty(0, dtype=np.intp))
+                known.append(np.empty(0, dtype=np.intp))
+                found.append(known[-1])
                 continue
             loud = (track.phase == FIRING) | (track.phase == RESOLVED)
-            if i in hidden:
-                known = [
-                    self.site.row(asset)
-                    for asset in wanted[rule.name]
-                    if asset in self.site.position and self.site.kind(asset) == rule.kind
-                ]
-                still = loud[known]
-                loud[hidden[i]] = False
-                loud[known] = still
+            rows = self._rows(rule, wanted.get(rule.name, ()))
+            known.append(rows[loud[rows]])
+            loud[hidden.get(i, [])] = False
+            loud[rows] = False
             found.append(np.flatnonzero(loud))
-        return self._objects(found)
+        first = self._objects(known, most=MAX_TOLD)
+        return (*first, *self._objects(found, most=max(MIN_NEWS, MAX_ALERTS - len(first))))
+
+    def _rows(self, rule: Rule, assets: Collection[str]) -> NDArray[np.intp]:
+        """Rows of those of ``assets`` that are of the rule's kind."""
+        site = self.site
+        there = [site.row(asset) for asset in assets if asset in site.position and site.kind(asset) == rule.kind]
+        return np.array(there, dtype=np.intp)
 
     @property
     def overflow(self) -> int:
@@ -171,7 +190,7 @@ class AlertTable:
     def _folded(self) -> Counter[str]:
         return Counter(self.causes.values())
 
-    def _objects(self, rows: list[NDArray[np.intp]]) -> tuple[Alert, ...]:
+    def _objects(self, rows: list[NDArray[np.intp]], most: int | None = None) -> tuple[Alert, ...]:
         """Alert objects of these rows of each rule, sorted and cut; none of a quiet rule."""
         rows = [row[:0] if rule.quiet else row for rule, row in zip(self.rules.rules, rows, strict=True)]
         if not any(len(r) for r in rows):
@@ -184,7 +203,7 @@ class AlertTable:
         explained = np.zeros(len(row), dtype=np.bool_)
         if self.causes:
             explained[:] = [pair in self.causes for pair in zip(rule.tolist(), row.tolist(), strict=True)]
-        order = np.lexsort((row, rule, since_s, phase, severity, explained))[:MAX_ALERTS]
+        order = np.lexsort((row, rule, since_s, phase, severity, explained))[: MAX_ALERTS if most is None else most]
         ids = {kind: self.site.of_kind(kind) for kind in {r.kind for r in self.rules.rules}}
         units = {i: self.rules.rules[i].unit for i in np.unique(rule[order]).tolist()}
         pairs = list(zip(rule[order].tolist(), row[order].tolist(), strict=True))
@@ -217,6 +236,7 @@ class AlertTable:
             rule.page,
             self.causes.get((index, row), "") if self.causes else "",
             self._folded[f"{rule.name}:{asset}"] if self.causes else 0,
+            self.raised.get(f"{rule.name}:{asset}") if self.raised else None,
         )
 
 
@@ -251,13 +271,14 @@ def step(
         was = restore(rules, site, was.dump())
     since_step_s = max(0.0, (now - was.now).total_seconds())
     look = Look(site, state, now, outlooks)
+    watched_s = was.watched_s if was.watched_s <= look.now_s else look.now_s
     tracks = [
-        track if rule.join else _advanced(rule, track, look, since_step_s)
+        track if rule.join else _advanced(rule, track, look, since_step_s, watched_s)
         for rule, track in zip(rules.rules, was.tracks, strict=True)
     ]
     _join(rules, tracks, look, since_step_s)
     lost = was.lost if was.restored else ()
-    return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost)
+    return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost, watched_s=watched_s)
 
 
 def _join(rules: Rules, tracks: list[Track], look: Look, since_step_s: float) -> None:
@@ -269,23 +290,27 @@ def _join(rules: Rules, tracks: list[Track], look: Look, since_step_s: float) ->
             tracks[i] = _lived(rule, tracks[i], look, judged, min(since_step_s, COMPOSITE_CREDIT_S))
 
 
-def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float) -> Track:
+def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float, watched_s: float) -> Track:
     """One rule's track after one look at the state."""
     if rule.absent_s:
-        return _missed(rule, track, look, min(since_step_s, rule.absent_s))
+        return _missed(rule, track, look, min(since_step_s, rule.absent_s), watched_s)
     judged, memory = look.judged(rule, track.memory)
     if memory is not track.memory:
         track = replace(track, memory=memory)
     return _lived(rule, track, look, judged, min(since_step_s, metric(rule.kind, rule.metric).max_age_s))
 
 
-def _missed(rule: Rule, track: Track, look: Look, credit_s: float) -> Track:
-    """The track of a rule on absence."""
+def _missed(rule: Rule, track: Track, look: Look, credit_s: float, watched_s: float) -> Track:
+    """The track of a rule on absence. What was heard before a restart and is not remembered has been silent for as long as we
+    watch, at least; what never spoke has not fallen silent."""
     age_s = look.age_s(rule)
+    heard = np.isfinite(age_s)
+    if (heard & ~track.armed).any():
+        track = replace(track, armed=track.armed | heard)
+    age_s = np.where(track.armed & ~heard, look.now_s - watched_s, age_s)
     if look.bounds(age_s)[1] <= rule.absent_s and not track.phase.any():
         return track
-    heard = np.isfinite(age_s)  # what never spoke has not fallen silent
-    met, well = track.meant & heard & (age_s > rule.absent_s), age_s <= rule.absent_s
+    met, well = track.meant & track.armed & (age_s > rule.absent_s), heard & (age_s <= rule.absent_s)
     met |= (track.phase != INACTIVE) & (track.phase != RESOLVED) & ~heard
     if not rule.during.holds(look.now, look.site.timezone):
         met, well = np.zeros_like(met), np.ones_like(well)

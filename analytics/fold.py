@@ -10,7 +10,8 @@ An alert whose rule ``breaks`` something says that its asset no longer passes it
 - *telemetry* of an asset is gone where the source that reads it is.
 
 An alert is explained by what is missing where it is, if its rule suffers from that and it did not begin well before. The
-explanation is the alert furthest upstream. One that is only pending explains too: whoever pages waits for what becomes of it.
+explanation is the alert furthest upstream. One that is only pending explains too: whoever pages waits for what becomes of it,
+yet not for one whose readings have stopped, which stays pending for as long as they do (``UNDECIDED_S``).
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from twin.site import Bools, Site
 SLACK_S = 180.0  # an alert that began so long before another is not explained by it: holds and polls differ by less
 SOON_S = 900.0  # for so long after a partial loss of feeds is what begins downstream explained by it
 AFTERMATH_S = 300.0  # what a resolved cause has explained stays explained for so long
+UNDECIDED_S = 60.0  # beyond its hold time an alert that is still pending explains nothing
 MAX_DEPTH = 64  # of a chain of links
 DOMAINS = tuple(Domain)
 _KIND = {kind: code for code, kind in enumerate(KINDS)}
@@ -163,7 +165,9 @@ def conditions_of(table: AlertTable) -> tuple[Conditions, Ints, Ints]:
         if rule.quiet or not track.phase.any():
             continue
         ended = (track.phase == RESOLVED) & (now_s - track.resolved_s <= AFTERMATH_S)
-        rows = np.flatnonzero((track.phase == FIRING) | (track.phase == PENDING) | (ended & (rule.breaks is not None)))
+        waited_s = rule.hold_s + UNDECIDED_S
+        pending = (track.phase == PENDING) & ((rule.breaks is None) | (now_s - track.since_s <= waited_s))
+        rows = np.flatnonzero((track.phase == FIRING) | pending | (ended & (rule.breaks is not None)))
         parts.append((i, rows, table.site.of_kind(rule.kind)[rows], track.since_s[rows], track.phase[rows]))
     severities = list(Severity)
     rules = [table.rules.rules[i] for i, *_ in parts]

@@ -34,7 +34,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
         "mtti_h": "wall time of a job per interruption, with the exact Poisson interval (Garwood 1936)",
         "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
-        " weighted by the GPU-hours asked for",
+        " weighted by the GPU-hours asked for (of a job without a limit: as long as the others ask for on average)",
         "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023)",
         "tokens_per_s": "tokens over the window's seconds",
         "tokens_per_j": "tokens over the energy of the GPUs that made them; times IT over facility energy for the centre",
@@ -109,19 +109,6 @@ def ettr_frac(productive_s: Floats, available_s: Floats, gpus: Ints) -> float:
     return float((gpus[known] * productive_s[known]).sum() / weight.sum())
 
 
-def expected_ettr_frac(
-    interruptions_per_s: float, restart_s: float, checkpoint_s: float, every_s: float | None = None
-) -> float:
-    """What the ratio can be: 1 - c/D - lambda (u + D/2), checkpoints of ``checkpoint_s`` each ``every_s`` (None: the best,
-    after J. W. Young, CACM 17 (1974) 530: D = sqrt(2 c / lambda)). First order: meant for lambda D well below 1; never below
-    0."""
-    if interruptions_per_s <= 0:
-        return 1.0 if every_s is None else max(0.0, 1 - checkpoint_s / every_s)
-    interval_s = float(np.sqrt(2 * checkpoint_s / interruptions_per_s)) if every_s is None else every_s
-    lost = (checkpoint_s / interval_s if interval_s > 0 else 0.0) + interruptions_per_s * (restart_s + interval_s / 2)
-    return max(0.0, 1 - lost)
-
-
 def goodput_frac(scheduling_frac: float, runtime_frac: float, program_frac: float) -> float:
     """ML productivity goodput: GPUs allocated over GPUs there are, productive over allocated time, MFU over its ideal."""
     return scheduling_frac * runtime_frac * program_frac
@@ -168,7 +155,9 @@ def _wait(jobs: Jobs, wait_s: Floats, take: "np.ndarray", least: int, most: int)
     mine = wait_s[take]
     if not len(mine):
         return Wait(least, most, 0, NOTHING, NOTHING, NOTHING)
-    asked = np.where(np.isfinite(jobs.limit_s[take]) & (jobs.limit_s[take] > 0), jobs.limit_s[take], 1.0) * jobs.gpus[take]
+    limit_s, told = jobs.limit_s[take], np.isfinite(jobs.limit_s[take]) & (jobs.limit_s[take] > 0)
+    usual_s = float(limit_s[told].mean()) if told.any() else 1.0
+    asked = np.where(told, limit_s, usual_s) * jobs.gpus[take]
     p50, p95 = np.percentile(mine, [50, 95])
     return Wait(least, most, len(mine), float(p50), float(p95), float((mine * asked).sum() / asked.sum()))
 

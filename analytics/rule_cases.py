@@ -42,7 +42,8 @@ _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """One series of a case. ``value``: float64[t], NaN: nothing is read; ``asset``: "" for all of the kind."""
+    """One series of a case. ``value``: float64[t], NaN: nothing is read; ``asset``: "" for all of the kind, else an id or a
+    number; ``where``: file and line."""
 
     kind: str
     asset: str
@@ -50,6 +51,7 @@ class Fed:
     origin: Origin
     value: Floats
     spread: float = 0.0
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,13 @@ def _take(case: Case, here: str, words: str) -> None:
     """One line of a case."""
     head, _, rest = words.partition(" ")
     if head == "every":
-        case.every_s = span_s(rest)
+        every_s = span_s(rest)
+        if not every_s > 0:
+            raise ValueError(f"every {rest} makes no step; write it as in every 10s")
+        case.every_s = every_s
     elif head == "start":
-        case.start = datetime.fromisoformat(rest).replace(tzinfo=UTC)
+        start = datetime.fromisoformat(rest.strip())
+        case.start = start.astimezone(UTC) if start.tzinfo else start.replace(tzinfo=UTC)
     elif head == "never":
         case.expected.append(Expected(here, rest.strip(), False, float("nan")))
     elif head == "at":
@@ -126,10 +132,10 @@ def _take(case: Case, here: str, words: str) -> None:
             raise ValueError(f'{words!r} says no expectation; write: at 2m30s gpu_hot fires "86", or silent')
         case.expected.append(Expected(here, found[2], found[3] == "fires", span_s(found[1]), found[4] or ""))
     else:
-        case.series.append(_series(words))
+        case.series.append(_series(here, words))
 
 
-def _series(words: str) -> Fed:
+def _series(here: str, words: str) -> Fed:
     found = _SERIES.fullmatch(words)
     if not found:
         raise ValueError(f"{words[:60]!r} is neither a series nor at, never, every or start; write: gpu temp_c: 60x3 86")
@@ -140,7 +146,7 @@ def _series(words: str) -> Fed:
         raise ValueError(f"no metric {metric!r} of kind {kind!r}; known: {', '.join(METRICS[kind])}")
     if origin.strip() and origin.strip() not in tuple(Origin):
         raise ValueError(f"no origin {origin.strip()!r}; origins are {', '.join(Origin)}")
-    return Fed(kind, asset or "", metric, Origin(origin.strip() or "measured"), shorthand(values), float(spread or 0.0))
+    return Fed(kind, asset or "", metric, Origin(origin.strip() or "measured"), shorthand(values), float(spread or 0.0), here)
 
 
 def shorthand(text: str) -> Floats:
@@ -183,6 +189,7 @@ class Outcome:
 def run_case(case: Case, rules: Rules, site: Site) -> Outcome:
     """Feed the case's series to the rules on ``site``, a step at a time."""
     unknown = [Problem(one.where, f"there is no rule {one.rule!r}") for one in case.expected if rules.named(one.rule) is None]
+    unknown += [problem for fed in case.series if (problem := _misplaced(fed, site))]
     if unknown:
         return Outcome(case, tuple(unknown))
     wanted = {one.rule for one in case.expected}
@@ -212,11 +219,24 @@ def _stepped(case: Case, rules: Rules, site: Site, steps: int) -> Iterator[tuple
         yield i, said
 
 
+def _misplaced(fed: Fed, site: Site) -> Problem | None:
+    """What is wrong with the asset that a series names."""
+    n = site.count(fed.kind)
+    if not fed.asset or (fed.asset.isdigit() and int(fed.asset) < n):
+        return None
+    if fed.asset.isdigit():
+        return Problem(fed.where, f"there is no {fed.kind} number {fed.asset}; the site has {n}, numbered from 0")
+    if fed.asset in site.position and site.kind(fed.asset) == fed.kind:
+        return None
+    return Problem(fed.where, f"the site has no {fed.kind} {fed.asset!r}; name one that it has, or a number as in {fed.kind}@0")
+
+
+def _row(fed: Fed, site: Site) -> int:
+    return int(fed.asset or 0) if not fed.asset or fed.asset.isdigit() else site.row(fed.asset)
+
+
 def _frame(fed: Fed, site: Site, now: datetime, value: float) -> Frame:
-    rows = site.all_rows(fed.kind)
-    if fed.asset:
-        row = int(fed.asset) if fed.asset.isdigit() else site.row(fed.asset)
-        rows = np.array([row], dtype=np.int32)
+    rows = np.array([_row(fed, site)], dtype=np.int32) if fed.asset else site.all_rows(fed.kind)
     return Frame(fed.kind, now, rows, {fed.metric: np.full(len(rows), value)}, fed.origin)
 
 
@@ -235,7 +255,7 @@ class _Outlook:
 
 
 def _outlook(fed: Fed, site: Site, start: datetime) -> _Outlook:
-    row = int(fed.asset) if fed.asset.isdigit() else site.row(fed.asset) if fed.asset else 0
+    row = _row(fed, site)
     time_s = start.timestamp() + 3600.0 * np.arange(len(fed.value), dtype=np.float64)
     return _Outlook(fed.kind, row, fed.metric, start, time_s, fed.value - fed.spread, fed.value, fed.value + fed.spread)
 

@@ -39,7 +39,7 @@ class Track:
     has not happened; ``held_s``: how long the evidence for the next phase has lasted, NaN where there is none; ``limit``,
     ``clear``: in the metric's unit, NaN for an asset that the rule does not mean. All but the phase are float64[n].
     ``edge``: the limit that is reached first, NaN where there is none. ``armed``: bool[n], which assets have been seen well,
-    of a rule that waits for that.
+    of a rule that waits for that; of a rule on absence, which have ever been heard.
     """
 
     meant: Bools
@@ -102,7 +102,10 @@ class Fresh:
         return limit * scale, clear * scale
 
     def _armed(self, rule: Rule, n: int) -> Bools:
-        """All, but of a rule that waits only those that are linked to something: what is plugged in should be up."""
+        """All, but of a rule that waits only those that are linked to something: what is plugged in should be up. None of a
+        rule on absence: what never spoke has not fallen silent."""
+        if rule.absent_s:
+            return np.broadcast_to(np.False_, n)
         if not rule.armed:
             return np.broadcast_to(np.True_, n)
         links = self._site.links["connects"]

@@ -74,11 +74,14 @@ class Desk:
 
     async def decide(self, plan: Plan, verdict: Verdict, mode: Mode, state: State, now: datetime) -> Outcome:
         """What ``mode`` allows of ``plan``. A plan that was carried out before (by its key, also before a restart) is
-        not carried out again; a stage that did not change is not recorded again."""
+        not carried out again, one that a person said no to is not put before anybody again; a stage that did not change is
+        not recorded again."""
         if verdict.plan != plan.key:
             raise ValueError(f"the verdict is on plan {verdict.plan}, not on {plan.key}")
         known = self._memory.stage.get(plan.key)
-        again = {None, Stage.REFUSED, Stage.ADVISED, Stage.WAITING}
+        if known is Stage.REJECTED:
+            return Outcome(known, Message("A person said no to this plan"))
+        again = {None, Stage.REFUSED, Stage.ADVISED, Stage.WAITING, Stage.EXPIRED}
         if not plan.actions:  # orders are idempotent: what a crash cut off half-way is begun anew
             again |= {Stage.BEGUN, Stage.DONE, Stage.FAILED}
         if known not in again:
@@ -96,17 +99,22 @@ class Desk:
             return self._noted(Stage.WAITING, plan, verdict, mode, now, None)
         return await self._carry_out(plan, verdict, mode, "icctwin", state, now)
 
-    async def approve(self, key: str, who: str, verdict: Verdict, state: State, now: datetime) -> Outcome:
+    async def approve(
+        self, key: str, who: str, verdict: Verdict, state: State, now: datetime, fits: Plan | None = None
+    ) -> Outcome:
         """Carry out the plan that waits under ``key`` in the name of ``who``. ``verdict`` must be a new one: what was
-        allowed when the plan was made may not be any more."""
+        allowed when the plan was made may not be any more; ``fits``: what of the plan still is (all of it, where not given)."""
         plan = self._waiting.get(key)
         if plan is None:
-            return Outcome(Stage.REFUSED, Message("No plan {key} waits for approval", {"key": key}))
+            late = self.stage(key) is Stage.EXPIRED
+            said = "Plan {key} expired before anybody said yes" if late else "No plan {key} waits for approval"
+            return Outcome(Stage.REFUSED, Message(said, {"key": key}))
         if not who.strip():
             return Outcome(Stage.REFUSED, Message("An approval needs the name of who gives it"))
         if verdict.plan != key:
             raise ValueError(f"the verdict is on plan {verdict.plan}, not on {key}")
         del self._waiting[key]
+        plan = fits or plan
         if not now < plan.expires:
             why = Message("The plan expired at {time}", {"time": plan.expires.isoformat()})
             return self._noted(Stage.REFUSED, plan, verdict, Mode.APPROVE, now, why, who)
@@ -116,31 +124,44 @@ class Desk:
         return await self._carry_out(plan, verdict, Mode.APPROVE, who, state, now)
 
     def reject(self, key: str, who: str, now: datetime) -> Outcome:
-        """Take the plan that waits under ``key`` from the desk in the name of ``who``."""
+        """Take the plan that waits under ``key`` from the desk in the name of ``who``, for good."""
         plan = self._waiting.pop(key, None)
         if plan is None:
             return Outcome(Stage.REFUSED, Message("No plan {key} waits for approval", {"key": key}))
         why = Message("{who} said no", {"who": who})
-        return self._noted(Stage.REFUSED, plan, Verdict(key, ()), Mode.APPROVE, now, why, who)
+        return self._noted(Stage.REJECTED, plan, Verdict(key, ()), Mode.APPROVE, now, why, who)
 
-    async def revert_due(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
-        """Undo what has reached its end (``all_now``: everything in force); a setpoint by at most the metric's step a call.
+    def tidy(self, now: datetime) -> None:
+        """Take from the desk what waited for a person past its time."""
+        for key, plan in [one for one in self._waiting.items() if not now < one[1].expires]:
+            del self._waiting[key]
+            self._noted(Stage.EXPIRED, plan, Verdict(key, ()), Mode.APPROVE, now, Message("Nobody said yes in time"))
+
+    async def revert_due(
+        self, state: State, now: datetime, all_now: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
+        """Undo what has reached its end (``all_now``: everything in force, for the reason ``why``); a setpoint by at most the
+        metric's step a call.
 
         Call it every minute or so, also when all modes are back at advise: what was begun must end."""
-        return [*await self.revert_setpoints(state, now, all_now), *await self.revert_orders(now, all_now)]
+        return [*await self.revert_setpoints(state, now, all_now, why), *await self.revert_orders(now, all_now, why=why)]
 
-    async def revert_setpoints(self, state: State, now: datetime, all_now: bool = False) -> Sequence[Outcome]:
-        """The same, of setpoints."""
-        return await self._setpoints.revert_due(state, now, all_now)
+    async def revert_setpoints(
+        self, state: State, now: datetime, all_now: bool = False, why: Message | None = None, but_stuck: bool = False
+    ) -> Sequence[Outcome]:
+        """The same, of setpoints; ``but_stuck``: but for those whose device did not follow before."""
+        return await self._setpoints.revert_due(state, now, all_now, why, but_stuck)
 
-    async def revert_orders(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
+    async def revert_orders(
+        self, now: datetime, all_now: bool = False, but_begins: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
         """The same, of orders to schedulers; ``but_begins``: begin times stay, which release themselves."""
-        return await self._ordering.revert_due(now, all_now, but_begins)
+        return await self._ordering.revert_due(now, all_now, but_begins, why)
 
     async def end(self, plan: str, state: State, now: datetime, why: Message) -> Sequence[Outcome]:
         """Undo, before its time, all that plans with keys that begin with ``plan`` brought in force."""
         await self._ordering.end(plan, now, why)
-        self._setpoints.end(plan)
+        self._setpoints.end(plan, why)
         return await self.revert_setpoints(state, now)
 
     def stage(self, key: str) -> Stage | None:

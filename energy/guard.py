@@ -4,20 +4,22 @@ Each rule that says no is named in the verdict, with all rules asked: a person s
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
 from energy.guard_moves import MOVE_RULES
-from energy.guard_orders import ORDER_RULES, VERBS
-from energy.levers import QueueNow, believed
+from energy.guard_orders import MAX_SAID, ORDER_RULES, VERBS
+from energy.levers import QueueNow, Readings, believed
 from energy.levers.tune_chain import LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
-from energy.plan import Done, Plan, Refusal, Verdict
-from energy.reach import cooled_share, inside, neighbours
+from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
+from energy.reach import above, cooled_share, neighbours
 from twin.message import Message
 from twin.metrics import METRICS
 from twin.ports import Action
@@ -52,7 +54,7 @@ class Limits:
     longest_wait_s: float = 86_400.0
     request_dwell_s: float = 30.0
     chiller_dwell_s: float = 5400.0
-    request_actions_per_hour: int = 20_000
+    request_actions_per_hour: int = 60_000  # each of 10,000 GPUs six times
     atlas: Atlas = NOWHERE
 
 
@@ -61,7 +63,6 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "supply_temp_setpoint_c": ("supply_temp_c",),
     LIMIT: ("supply_temp_c", "supply_temp_setpoint_c"),
 }
-_ANSWERS = ("power_cap_w", "power_setpoint_w")
 _COOLING = ("supply_temp_setpoint_c", "pump_speed_frac", "fan_speed_frac", "position_frac", LIMIT)
 CHILLER_ROOM = 1.25  # chillers that may run, over what the present ones are loaded by their power
 _SAME = 1e-6
@@ -77,12 +78,12 @@ class _Case:
     now: datetime
     limits: Limits
     history: Sequence[Done]
-    queues: Sequence[QueueNow] = ()
+    queues: Sequence[QueueNow]
+    readings: Readings
 
     def current(self, action: Action) -> float:
         """What the asset says its setpoint is; NaN where that is not fresh."""
-        kind = self.site.kind(action.asset)
-        return float(believed(self.state, kind, action.metric, self.now)[self.site.row(action.asset)])
+        return self.readings.of(action.asset, action.metric)
 
     def settable(self) -> Iterator[Action]:
         """Actions whose asset and metric exist and can be set: the others are refused by name already."""
@@ -103,12 +104,32 @@ def guard(
     history: Sequence[Done],
     queues: Sequence[QueueNow] = (),
 ) -> Verdict:
-    """What stands against ``plan`` now. ``history``: actions begun in the last hour at least, in any order; ``queues``: the
-    schedulers as last read, where the plan orders something of them."""
-    case = _Case(plan, site, state, alerts, now, limits, history, queues)
+    """What stands against ``plan`` now, ``MAX_SAID`` words of each rule at most. ``history``: actions begun in the last hour at
+    least, in any order; ``queues``: the schedulers as last read, where the plan orders something of them."""
+    case = _Case(plan, site, state, alerts, now, limits, history, queues, Readings(site, state, now))
     rules = {**RULES, **ORDER_RULES, **MOVE_RULES} if plan.orders else RULES
-    refusals = [Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in rule(case)]
+    refusals = [
+        Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in islice(rule(case), MAX_SAID)
+    ]
     return Verdict(plan.key, tuple(refusals))
+
+
+def fitting(
+    plan: Plan,
+    site: Site,
+    state: State,
+    alerts: Sequence[Alert],
+    now: datetime,
+    limits: Limits,
+    history: Sequence[Done],
+) -> Plan:
+    """An answer to the grid without those of its actions that a rule of ``EACH`` refuses: each stands for itself, and one
+    device that rests, is silent or has an alert must not keep the others from answering. Any other plan as it is."""
+    if not plan.request or not plan.actions:
+        return plan
+    case = _Case(plan, site, state, alerts, now, limits, history, (), Readings(site, state, now))
+    refused = {params["asset"] for name in EACH for params in RULES[name][0](case)}
+    return replace(plan, actions=tuple(action for action in plan.actions if action.asset not in refused))
 
 
 Found = Iterator[dict[str, float | int | str]]
@@ -153,8 +174,8 @@ def _not_settable(case: _Case) -> Found:
 
 
 def _twice(case: _Case) -> Found:
-    targets = [(action.asset, action.metric) for action in case.plan.actions]
-    for asset, name in sorted({target for target in targets if targets.count(target) > 1}):
+    targets = Counter((action.asset, action.metric) for action in case.plan.actions)
+    for asset, name in sorted(target for target, count in targets.items() if count > 1):
         yield {"asset": asset, "metric": name}
 
 
@@ -231,7 +252,7 @@ def _rate(case: _Case) -> Found:
     answers = bool(case.plan.request)  # what answers requests has a limit of its own, and does not use up the others'
     limit = case.limits.request_actions_per_hour if answers else case.limits.actions_per_hour
     recent = sum(
-        done.metric not in VERBS and (done.metric in _ANSWERS) == answers and case.now - done.time < hour
+        done.metric not in VERBS and (done.metric in ANSWERS) == answers and case.now - done.time < hour
         for done in case.history
     )
     if case.plan.actions and recent + len(case.plan.actions) > limit:
@@ -247,9 +268,8 @@ def _end(case: _Case) -> Found:
 
 def _stale(case: _Case) -> Found:
     for action in case.settable():
-        kind, row = case.site.kind(action.asset), case.site.row(action.asset)
         for name in (action.metric, *_NEEDS.get(action.metric, ())):
-            if math.isnan(believed(case.state, kind, name, case.now)[row]):
+            if math.isnan(case.readings.of(action.asset, name)):
                 yield {"asset": action.asset, "metric": name}
         if action.metric in _COOLING:
             cooled = cooled_share(case.site, case.site.position[action.asset]) > 0
@@ -262,16 +282,19 @@ def _alert(case: _Case) -> Found:
     """Warnings and worse on the asset or one ``cools`` link away; critical ones also on what stands in those, and on the
     site. One that is still pending counts: it may be the very thing that the change would make worse."""
     open_ = [a for a in case.alerts if a.phase is not Phase.RESOLVED and a.severity is not Severity.INFO]
-    for action in case.settable():
+    first: dict[int, int] = {}  # asset's position -> the first alert that speaks of it, or of what stands in it
+    everywhere = len(open_)
+    for n, alert in enumerate(open_):
+        at, critical = case.site.position.get(alert.asset, -1), alert.severity is Severity.CRITICAL
+        everywhere = min(everywhere, n) if critical and alert.kind == "site" else everywhere
+        for i in () if at < 0 else above(case.site, at) if critical else (at,):
+            first.setdefault(i, n)
+    for action in case.settable() if open_ else ():
         near = neighbours(case.site, case.site.position[action.asset])
-        close = {case.site.ids[i] for i in near}
-        held = inside(case.site, near)
-        for alert in open_:
-            position = case.site.position.get(alert.asset, -1)
-            critical = alert.severity is Severity.CRITICAL and (alert.kind == "site" or (position >= 0 and held[position]))
-            if alert.asset in close or critical:
-                yield {"asset": action.asset, "rule": alert.rule, "where": alert.asset}
-                break  # one is enough to say no for this asset
+        n = min((first[i] for i in near.tolist() if i in first), default=everywhere)
+        if min(n, everywhere) < len(open_):
+            alert = open_[min(n, everywhere)]
+            yield {"asset": action.asset, "rule": alert.rule, "where": alert.asset}
 
 
 # rule -> (what it finds, what it says of it). In the order in which a person wants to read them.
@@ -301,3 +324,4 @@ RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
     "stale": (_stale, "{metric} at {asset} is not known or not fresh; a stale value is never acted on"),
     "alert": (_alert, "Alert {rule} is open on {where}: {asset} is left alone"),
 }
+EACH = ("unknown_asset", "not_settable", "locked", "bounds", "step", "dwell", "end", "stale", "alert")  # speak of one asset

@@ -181,9 +181,13 @@ def _in_time(case: Case) -> Found:
                     yield {"job": table.targets[i], "late_s": end_s - float(jobs.deadline_s[row])}
 
 
+def ordered_lately(history: Sequence[Done], now: datetime) -> int:
+    """Orders to schedulers in the last hour."""
+    return sum(done.metric in VERBS and now - done.time < timedelta(hours=1) for done in history)
+
+
 def _rate(case: Case) -> Found:
-    hour = timedelta(hours=1)
-    recent = sum(done.metric in VERBS and case.now - done.time < hour for done in case.history)
+    recent = ordered_lately(case.history, case.now)
     if _holds_back(case) and recent + case.plan.count > case.limits.orders_per_hour:
         yield {"recent": recent, "count": case.plan.count, "limit": case.limits.orders_per_hour}
 

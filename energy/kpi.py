@@ -102,11 +102,12 @@ def pue_name(category: Category, period: timedelta) -> str:
     return f"iPUE{category.value} ({hours:g} h)" if hours >= 1 else f"iPUE{category.value} (momentary)"
 
 
-def held(store: Store, kind: str, name: str, time_s: Floats, start: datetime, end: datetime) -> Floats:
-    """float64[t]: a slow signal of the first asset of ``kind`` at ``time_s``: its newest sample then, NaN where that is
-    older than the metric's maximum age. Samples from before ``start`` count."""
+def held(store: Store, kind: str, name: str, time_s: Floats, start: datetime, end: datetime, row: int | None = None) -> Floats:
+    """float64[t]: a slow signal of the asset of ``kind`` in ``row`` (None: of the first that there is) at ``time_s``: its
+    newest sample then, NaN where that is older than the metric's maximum age. Samples from before ``start`` count."""
     max_age_s = metric(kind, name).max_age_s
-    series = store.series(kind, (name,), start - timedelta(seconds=max_age_s), end)
+    rows = None if row is None else np.array([row], dtype=np.int32)
+    series = store.series(kind, (name,), start - timedelta(seconds=max_age_s), end, rows=rows)
     column = series.values[name]
     if not column.size:
         return np.full(len(time_s), np.nan)

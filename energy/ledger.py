@@ -7,7 +7,7 @@ the baseline would count it as load and praise every warmer setpoint.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,17 +17,17 @@ import numpy as np
 from energy.act import TOPIC as AUDIT
 from energy.act import Stage
 from energy.kpi import held
+from energy.notes import every
 from twin.frame import Floats
 from twin.ports import Records, Store
 
-TOPIC = "ledger"
+TOPIC = "ledger"  # of plans and trials; what moving did to each job is `ledger_jobs.TOPIC`
 Z80 = 1.2816  # half-width of a normal's 80 % interval in standard deviations
 STEP_S = 900.0
 MIN_SAMPLES = 96  # a day of quarters: with less there is no baseline
 MIN_WINDOW_S = 900.0  # shorter windows are not judged: water and racks need minutes to settle
 BASELINE_DAYS = 7
 SHIFT_ERROR_FRAC = 0.5  # 80 % half-width of the expected leakage, over itself
-MAX_RECORDS = 20_000  # of one reading; the newest count
 
 Interval = tuple[datetime, datetime]
 
@@ -130,10 +130,8 @@ def book(records: Records, store: Store, now: datetime) -> Sequence[Mapping[str,
     """Bring the ledger up to the audit: an entry with what was expected for each plan that was decided on, and a
     ``measured`` one when its window is over. Gives the entries written; calling it again writes nothing twice."""
     since = now - timedelta(days=BASELINE_DAYS)
-    audit = [(time, record) for _, time, record in records.read(AUDIT, since, None, MAX_RECORDS, newest=True)]
-    written = [record for _, _, record in records.read(TOPIC, since, None, MAX_RECORDS, newest=True)]
-    have = {(record["entry"], record["plan"]) for record in written if record["entry"] != "job"}
-    plans = _plans(audit)
+    have = {(record["entry"], record["plan"]) for _, record in every(records, TOPIC, since)}
+    plans = _plans(every(records, AUDIT, since))
     entries: list[Mapping[str, Any]] = []
     for key, plan in plans.items():
         # a plan first refused or advised and later carried out gets a further entry
@@ -143,8 +141,7 @@ def book(records: Records, store: Store, now: datetime) -> Sequence[Mapping[str,
         window = _window(plan, plans.values(), now)
         if window is not None and ("measured", key) not in have:
             entries.append(_measured_entry(store, key, plan, window, plans.values(), now))
-    for entry in entries:
-        records.append(TOPIC, now, entry)
+    records.append_all(TOPIC, [(now, entry) for entry in entries])
     return entries
 
 
@@ -163,7 +160,7 @@ class _Plan:
     total_ratio: float = 1.0
 
 
-def _plans(audit: Sequence[tuple[datetime, Mapping[str, Any]]]) -> dict[str, _Plan]:
+def _plans(audit: Iterable[tuple[datetime, Mapping[str, Any]]]) -> dict[str, _Plan]:
     plans: dict[str, _Plan] = {}
     for time, record in audit:
         if "targets" in record or record.get("orders"):
@@ -256,7 +253,9 @@ class Summary:
 
 def summary(records: Records, start: datetime, end: datetime) -> Summary:
     """The ledger over ``[start, end)``. Errors of different windows are taken as independent (added in quadrature)."""
-    entries = [record for _, _, record in records.read(TOPIC, start, end, MAX_RECORDS, newest=True)]
+    # an entry of a sort and a plan there is once; a ledger that an older release wrote may hold it more often
+    found = {(record["entry"], record["plan"]): record for time, record in every(records, TOPIC, start) if time < end}
+    entries = list(found.values())
     carried = {record["plan"] for record in entries if record["entry"] == "expected"}
     judged = [record for record in entries if record["entry"] == "measured" and "change_kwh" in record]
     change_kwh = sum(record["change_kwh"] for record in judged)

@@ -11,15 +11,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from energy.ahead import Z80
-from energy.ledger import TOPIC
+from energy.ledger import TOPIC as PLANS
 from energy.levers.jobs_ahead import GPU_W
 from energy.memory import TIMED
 from energy.notes import TOPIC as AUDIT
+from energy.notes import every
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
 from twin.order import Result
@@ -27,10 +29,10 @@ from twin.ports import Records
 from twin.sim.schedule import Policy, schedule
 from twin.sim.trace import trace_of
 
+TOPIC = "ledger-jobs"
 RAN = "ran"  # topic: jobs that have ended
 KEPT_RAN = 20_000
 DAYS = 2  # that are replayed: what ended before has no more part in today's queue
-MAX_RECORDS = 20_000
 SETTLED = timedelta(minutes=10)  # after its end a job is booked: then its neighbours are known too
 
 
@@ -87,11 +89,6 @@ class Grounds:
         if not self.j_per_byte.size:
             return np.zeros(len(ran))
         return ran.data_bytes * np.where(ran.home == ran.place, 0.0, self.j_per_byte[ran.home, ran.place]) / 3.6e6
-
-
-def one_ground(gpus: int, time_s: Floats, values: Floats) -> Grounds:
-    """All work in one place."""
-    return Grounds({}, np.array([gpus], dtype=np.int32), time_s, values[None])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,17 +214,18 @@ def book_jobs(records: Records, queue: str, signal: str, ground: Grounds, now: d
     """Bring the ledger of one queue up to what ended until ``SETTLED`` ago: an entry for each job that we moved or that started
     at another time because of it. Gives the entries written; calling it again writes nothing twice."""
     since = now - timedelta(days=DAYS)
-    rows = [r for _, _, r in records.read(RAN, since, None, MAX_RECORDS, newest=True) if r["queue"] == queue]
-    written = [r for _, _, r in records.read(TOPIC, since, None, MAX_RECORDS, newest=True) if r["entry"] == "job"]
-    have = {(r["queue"], r["job"], r["start_s"]) for r in written}
-    due = [r for r in rows if r["end_s"] <= (now - SETTLED).timestamp() and (queue, r["job"], r["start_s"]) not in have]
+    rows = [r for _, _, r in records.read(RAN, since, None, KEPT_RAN, newest=True) if r["queue"] == queue]
+    have = _booked(records, queue, since)
+    settled_s = (now - SETTLED).timestamp()
+    due = [i for i, r in enumerate(rows) if r["end_s"] <= settled_s and (r["job"], r["start_s"]) not in have]
     begins = _begins(records, queue, since)
     if not due or not any(r["job"] in begins for r in rows):
         return []
     found = account(_ran(rows, begins, ground), ground)
     entries = []
-    for i, row in enumerate(rows):
-        if row not in due or not (found.change[i] or row["job"] in begins):
+    for i in due:
+        row = rows[i]
+        if not (found.change[i] or row["job"] in begins):
             continue
         last = begins.get(row["job"], _NEVER)
         plan, begin_s = last.plan, last.begin_s
@@ -240,9 +238,14 @@ def book_jobs(records: Records, queue: str, signal: str, ground: Grounds, now: d
             **moved, "counterfactual": "the queue replayed without our begin times and moves",
             "note": "saved" if high < 0 else "lost" if low > 0 else "cannot be told from noise",
         })  # fmt: skip
-    for entry in entries:
-        records.append(TOPIC, now, entry)
+    records.append_all(TOPIC, [(now, entry) for entry in entries])
     return entries
+
+
+def _booked(records: Records, queue: str, since: datetime) -> set[tuple[str, float]]:
+    """(job, start) of what is in the ledger; in a release before this one it stood among the plans."""
+    both = chain(every(records, TOPIC, since), every(records, PLANS, since))
+    return {(r["job"], r["start_s"]) for _, r in both if r["entry"] == "job" and r["queue"] == queue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,7 @@ def _begins(records: Records, queue: str, since: datetime) -> dict[str, _Last]:
     """Job -> the last begin time or move of ours."""
     wanted: dict[tuple[str, str], _Last] = {}
     found: dict[str, _Last] = {}
-    for _, _, record in records.read(AUDIT, since, None, MAX_RECORDS, newest=True):
+    for _, record in every(records, AUDIT, since):
         if record.get("queue") != queue or record.get("verb") not in TIMED or "targets" not in record:
             continue
         for i, job in enumerate(record["targets"]):

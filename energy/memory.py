@@ -1,18 +1,18 @@
 """What the records say after a restart: newest stage of each plan, what is in force, what was begun lately."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from energy.notes import MAX_RECORDS, MEMORY, TOPIC, Stage
-from energy.plan import Done
+from energy.notes import MEMORY, TOPIC, Stage, every
+from energy.plan import ANSWERS, Done
+from twin.message import Message
 from twin.order import Result, Verb, Where
 from twin.ports import Action, Records
 
-log = logging.getLogger(__name__)
 MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
+ANSWERED = timedelta(hours=1)  # of what answers the grid, which follows the meter, so long is asked
 _FINAL = {Stage.REVERTED, Stage.LEFT}
 TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release themselves
 
@@ -21,7 +21,9 @@ TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release th
 class Open:
     """An action in force: ``before`` is the value to go back to, ``value`` what was last ordered, ``sent`` when.
 
-    ``failed``: it is to be undone now, not at its end; ``stuck``: that was tried and the device did not follow.
+    ``early``: it is to be undone now, not at its end, for the reason ``why``; ``stuck``: that was tried and the device did not
+    follow. ``stands``: where the device may stand by our orders alone: what it was told last, what it stood at before, what it
+    answered (None: not known, for the record is of an older release); ``sure``: what it was told last was read back.
     """
 
     plan: str
@@ -29,8 +31,11 @@ class Open:
     before: float
     value: float
     sent: datetime
-    failed: bool = False
+    early: bool = False
     stuck: bool = False
+    why: Message | None = None
+    stands: tuple[float, ...] | None = None
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +88,15 @@ class Memory:
             del self.stage[next(iter(self.stage))]
 
     def forget(self, now: datetime) -> None:
-        """What is older than the records that are read back."""
-        self.done = [done for done in self.done if now - done.time < MEMORY]
+        """What is older than the records that are read back, or than the guard asks of what answered the grid."""
+        self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
 
 
 def remembered(records: Records, now: datetime) -> Memory:
-    """What the last two days' records say. Of more than ``MAX_RECORDS`` the oldest are not seen, which is logged."""
+    """What the last two days' records say: all of them, for a cap that is forgotten is never given back."""
     memory = Memory()
-    found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
-    if len(found) == MAX_RECORDS:
-        log.error("the audit of two days has over %d records; actions begun before %s are not watched", len(found), found[0][1])
-    for _, time, record in found:
+    for time, record in every(records, TOPIC, now - MEMORY):
         stage = Stage(record["stage"])
         if "targets" in record:
             take(memory, stage, time, record)
@@ -104,7 +106,7 @@ def remembered(records: Records, now: datetime) -> Memory:
             _take_action(memory, stage, time, record)
     for key, entry in memory.open.items():
         if memory.stage.get(entry.plan) is Stage.FAILED:
-            memory.open[key] = replace(entry, failed=True)
+            memory.open[key] = replace(entry, early=True, why=entry.why or Message("Another action of its plan failed"))
     return memory
 
 
@@ -128,8 +130,15 @@ def moved(before: float, value: float) -> bool:
 def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
     until = datetime.fromisoformat(record["until"])
     action = Action(record["asset"], record["metric"], record["ordered"], until, record["action"])
-    stuck = stage is Stage.REVERT_FAILED
-    return Open(record["plan"], action, record["before"], record["value"], time, stuck or stage is Stage.FAILED, stuck)
+    stuck, early = stage is Stage.REVERT_FAILED, stage is Stage.REVERTING and until > time
+    said = record.get("because" if stuck else "why")
+    why = Message(said["text"], said["params"]) if said else None
+    early |= stuck or stage is Stage.FAILED
+    sure, stands = stage is Stage.DONE, record.get("stands", [record["value"]] if stage is Stage.DONE else None)
+    return Open(
+        record["plan"], action, record["before"], record["value"], time, early, stuck, why,
+        None if stands is None else tuple(stands), sure,
+    )  # fmt: skip
 
 
 def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]) -> None:

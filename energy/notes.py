@@ -5,19 +5,21 @@ One record is one step: of a plan (``plan``), of an action on a setpoint (``acti
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from energy.plan import Effect, Mode, Plan, Verdict
 from twin.frame import Frame
 from twin.message import Message
+from twin.ports import Records
 
 TOPIC = "audit"
 MEMORY = timedelta(days=2)  # how far back records are read at a start; longer than any action may last
-MAX_RECORDS = 20_000  # read at a start; more cannot be when the guard limits the rate
+MAX_ACTIONS = 100  # of a plan that a decision on it names; each that is begun has a record of its own
+PAGE = 10_000  # records of one reading
 
 
 class Stage(StrEnum):
@@ -27,6 +29,8 @@ class Stage(StrEnum):
     ADVISED = "advised"  # the mode is advise: nothing was done
     WAITING = "waiting"  # for a person
     APPROVED = "approved"  # by a person
+    REJECTED = "rejected"  # by a person, who is not asked again for the same plan
+    EXPIRED = "expired"  # before a person said anything
     BEGUN = "begun"  # an action is about to be sent
     DONE = "done"  # an action was read back as ordered
     FAILED = "failed"  # an action was not read back as ordered
@@ -43,6 +47,18 @@ class Outcome:
     stage: Stage
     why: Message | None = None
     frames: tuple[Frame, ...] = ()
+
+
+def every(records: Records, topic: str, since: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
+    """(time, record) of all that ``topic`` holds from ``since`` on, the oldest first, read a page at a time. What is appended
+    meanwhile is read too, so the guard's limits on the rate are what bounds it."""
+    last, full = 0, True
+    while full:
+        page = records.read(topic, since, limit=PAGE, after=last)
+        full = len(page) == PAGE
+        for number, time, record in page:
+            last = number
+            yield time, record
 
 
 def plain(value: Any) -> Any:
@@ -90,7 +106,8 @@ def decision(stage: Stage, plan: Plan, verdict: Verdict, mode: Mode, why: Messag
         "who": who,
         "reason": message(plan.reason),
         "why": message(why),
-        "actions": [{"asset": a.asset, "metric": a.metric, "value": a.value} for a in plan.actions],
+        "actions": [{"asset": a.asset, "metric": a.metric, "value": a.value} for a in plan.actions[:MAX_ACTIONS]],
+        "count": plan.count,
         "verdict": refusals(verdict),
         "expires": plan.expires.isoformat(),
         **promised(plan),

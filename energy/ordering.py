@@ -83,12 +83,15 @@ class Ordering:
         said = Message("{done} of {total} orders are in force", {"done": done, "total": total}) if done < total else None
         return Outcome(stage, said)
 
-    async def revert_due(self, now: datetime, all_now: bool = False, but_begins: bool = False) -> Sequence[Outcome]:
-        """Take back what has reached its end (``all_now``: everything; ``but_begins``: without begin times)."""
+    async def revert_due(
+        self, now: datetime, all_now: bool = False, but_begins: bool = False, why: Message | None = None
+    ) -> Sequence[Outcome]:
+        """Take back what has reached its end (``all_now``: everything, for the reason ``why``; ``but_begins``: without begin
+        times)."""
         due = [entry for entry in self._memory.ordered.values() if all_now or entry.stuck or entry.until <= now]
         stays = {name for name, queue in self._queues.items() if but_begins and queue.releases_itself}
         due = [one for one in due if not (one.verb in TIMED and one.queue in stays)]
-        return await self._back(due, now, None)
+        return await self._back(due, now, why if all_now else None)
 
     async def end(self, plan: str, now: datetime, why: Message) -> None:
         """Take back all that plans with keys that begin with ``plan`` ordered."""

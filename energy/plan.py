@@ -93,6 +93,9 @@ class Verdict:
         return not self.refusals
 
 
+ANSWERS = ("power_cap_w", "power_setpoint_w")  # metrics by which requests of the grid are answered
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """An action that was begun, by whichever plan. ``moved``: it set another value than there was, and did not renew one."""

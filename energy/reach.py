@@ -1,12 +1,12 @@
 """What an asset cools: the ``cools`` links followed to the GPUs at their end, and the neighbours on either side."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.frame import Floats, Ints
 from twin.site import Site
 
 MAX_HOPS = 16  # links between a plant and a rack; a longer chain is cut, and what lies behind it counts as not cooled
+LOADED_FRAC = 0.5  # of its rating: below it, what a GPU shows says too little of full load
 MAX_LEVELS = 8  # containers above a GPU: site, hall, row, rack, node and some to spare
 
 
@@ -41,13 +41,21 @@ def neighbours(site: Site, position: int) -> Ints:
     return np.unique(np.concatenate(found)).astype(np.int32)
 
 
-def inside(site: Site, containers: Ints) -> NDArray[np.bool_]:
-    """bool[N]: which assets stand in one of ``containers`` (global positions), those themselves included."""
-    held = np.zeros(len(site.ids), dtype=np.bool_)
-    held[containers] = True
-    for _ in range(MAX_LEVELS):
-        below = held | ((site.parent >= 0) & held[site.parent])
-        if np.array_equal(below, held):
-            break
-        held = below
-    return held
+def above(site: Site, position: int) -> list[int]:
+    """An asset and what it stands in, the innermost first, as global positions."""
+    found = [position]
+    while len(found) <= MAX_LEVELS and site.parent[found[-1]] >= 0:
+        found.append(int(site.parent[found[-1]]))
+    return found
+
+
+def rise_at_load_k(rise_k: Floats, power_w: Floats, rated_w: Floats) -> float:
+    """Largest rise over their water [K] that GPUs come to at their rated power, from what they show now: float64[n] each.
+
+    It goes with power, and can be told of those at ``LOADED_FRAC`` of their rating or more: what idles is taken to be no worse
+    than those beside it. Infinity where under half of them are loaded, or one has no rating: then nobody knows.
+    """
+    loaded = power_w >= LOADED_FRAC * rated_w  # not where it is NaN
+    if np.isnan(rated_w).any() or loaded.sum() < 0.5 * len(loaded) or not len(loaded):
+        return float("inf")
+    return float((rise_k * np.maximum(rated_w / np.maximum(power_w, 1.0), 1.0))[loaded].max())

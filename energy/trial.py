@@ -20,16 +20,16 @@ import numpy as np
 
 from energy.kpi import held
 from energy.ledger import TOPIC as LEDGER
-from energy.notes import plain
+from energy.notes import every, plain
 from twin.errors import SourceError
 from twin.frame import Floats
 from twin.ports import Records, Store
 from twin.site import Bools
 
-TOPIC = "trials"
+TOPIC, BOOKED = "trials", "trials-booked"  # as they were drawn; which are in the ledger
 DAY_S, STEP_S = 86_400.0, 900.0
 WASH_S = 1800.0  # water and racks need minutes to settle, and setpoints move by steps
-MAX_DAYS, MAX_TRIALS = 92, 1000
+MAX_DAYS, MAX_TRIALS, MAX_BOOKED = 92, 1000, 10_000
 LEAST_BLOCKS = 12  # of each sort, that an estimate rests on
 LEAST_READ_FRAC = 0.75  # of a block's steps
 CONFIDENCE_FRAC = 0.8
@@ -135,10 +135,13 @@ def rests(records: Records, lever: str, now: datetime) -> Trial | None:
 
 def book(records: Records, store: Store, now: datetime) -> Sequence[Mapping[str, Any]]:
     """Enter what trials that are over have shown into the ledger, each once."""
-    have = {record["plan"] for _, _, record in records.read(LEDGER, limit=20_000, newest=True) if record["entry"] == "trial"}
+    have = {record["plan"] for _, _, record in records.read(BOOKED, limit=MAX_BOOKED, newest=True)}
     made = []
     for trial in registered(records):
         if trial.key in have or trial.end_s + STEP_S > now.timestamp():
+            continue
+        if _in_ledger(records, trial):  # and was not marked: we ended between the two, or an older release wrote it
+            records.append(BOOKED, now, {"plan": trial.key})
             continue
         found = judged(trial, store)
         head = {"entry": "trial", "plan": trial.key, "lever": trial.lever, "seed": trial.seed, "days": trial.days}
@@ -148,8 +151,14 @@ def book(records: Records, store: Store, now: datetime) -> Sequence[Mapping[str,
             note = "saved" if found.high_w < 0 else "lost" if found.low_w > 0 else "cannot be told from noise"
             entry = {**head, **asdict(found), "note": note}
         records.append(LEDGER, now, plain(entry))
+        records.append(BOOKED, now, {"plan": trial.key})
         made.append(entry)
     return made
+
+
+def _in_ledger(records: Records, trial: Trial) -> bool:
+    since = datetime.fromtimestamp(trial.end_s, UTC)
+    return any((record["entry"], record["plan"]) == ("trial", trial.key) for _, record in every(records, LEDGER, since))
 
 
 def judged(trial: Trial, store: Store) -> Estimate | None:

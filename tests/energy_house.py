@@ -137,12 +137,18 @@ class MemoryRecords:
             self.append(topic, time, record)
 
     def read(
-        self, topic: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000, newest: bool = False
+        self,
+        topic: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+        after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         found = [
             (n, time, record)
             for n, t, time, record in self.all
-            if t == topic and (start is None or time >= start) and (end is None or time < end)
+            if n > after and t == topic and (start is None or time >= start) and (end is None or time < end)
         ]
         return found[-limit:] if newest else found[:limit]
 

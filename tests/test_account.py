@@ -1,7 +1,7 @@
 """Accounts: bills and ratios worked out by hand, parts that sum to the meter, and average never mixed with marginal."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +95,9 @@ def test_ratios_by_hand() -> None:
     assert one.erf_frac == pytest.approx(0.2)
     assert one.ref_frac == pytest.approx(0.25)
     assert np.isnan(indicators(12e6, 10e6).wue_kg_per_kwh)
-    with pytest.raises(ValueError, match="it energy of 13 kWh is more than the 12 kWh"):
-        indicators(12.0, 13.0)
+    assert indicators(12.0, 12.024).pue_ratio == pytest.approx(1 / 1.002), "the ratio stands as it was read"
+    with pytest.raises(ValueError, match="reused energy of 13 kWh is more than the 12 kWh"):
+        indicators(12.0, 10.0, reused_kwh=13.0)
 
 
 def test_software_carbon_intensity_by_hand() -> None:
@@ -129,6 +130,21 @@ def test_a_day_in_guangdong_by_hand() -> None:
     assert made.cost == pytest.approx(8000 * 0.38 + 4000 * 1.7 + 3000 * 2.125 + 9000)
     winter = bill(tariff, at - 181 * 86400, np.full(96, 1e6), 900.0)
     assert winter.energy_kwh == pytest.approx({"valley": 8000, "peak": 7000, "flat": 9000})
+
+
+def test_a_tariff_prices_nothing_after_its_last_day() -> None:
+    """1 MW at 1 a kWh from noon of the last day of February, as its zone counts it, to the noon of March 2."""
+    tariff = Tariff(name="t", source="s", dated=date(2025, 1, 1), until=date(2026, 2, 28), per_kwh={"flat": 1.0},
+                    demand=Demand(per_kw_month=30.0))  # fmt: skip
+    at = datetime(2026, 2, 28, 4, tzinfo=UTC).timestamp() + 900.0 * np.arange(4 * 48)
+    made = bill(tariff, at, np.full(4 * 48, 1e6), 900.0)
+    assert made.energy_kwh == {"flat": pytest.approx(48e3)}
+    assert made.energy_cost == {"flat": pytest.approx(12e3)}
+    assert made.coverage_frac == pytest.approx(12 / 48)
+    assert [month.month for month in made.months] == ["2026-02"]
+    assert made.ended == date(2026, 2, 28)
+    assert bill(tariff, at[:48], np.full(48, 1e6), 900.0).ended is None
+    assert np.isnan(bill(tariff, at[48:], np.full(144, 1e6), 900.0).cost), "nothing priced is no cost of nothing"
 
 
 def test_every_tariff_that_ships_keeps_the_national_spreads() -> None:
@@ -292,6 +308,26 @@ def queue(now: datetime, *rows: tuple[str, JobState, float, float, list[int]]) -
     state = np.array([row[1] for row in rows], dtype=np.uint8)
     return Jobs(ids, ids, ids, ids, state, np.ones(len(rows), "i4"), begin, begin, end, nan, nan, flags, gpu, of,
                 projects=[f"p-{one}" for one in ids])  # fmt: skip
+
+
+def test_a_run_of_months_is_in_every_account_of_them() -> None:
+    """Training for 100 days on four GPUs, looked at each day; icctwin starts again on day 50 and is away from day 60 to 70."""
+    records, log = MemoryRecords(), RunLog()
+    go, done, nan = JobState.RUNNING, JobState.COMPLETED, float("nan")
+    for hour in range(0, 24 * 100, 24):
+        if hour == 24 * 50:
+            log = RunLog()
+        if not 24 * 60 <= hour < 24 * 70:
+            now = START + timedelta(hours=hour)
+            log.note(records, {"q": queue(now, ("j1", go, 0, nan, [0, 1, 2, 3]))}, now)
+    assert len(records.all) < 20, "about one note a week"
+    over = START + timedelta(days=100)
+    log.note(records, {"q": queue(over, ("j1", done, 0, 2400.0, []))}, over)
+    for day in (0, 34, 36, 65, 99):
+        found = read_runs(records, START + timedelta(days=day), START + timedelta(days=day + 1))
+        assert (found.ids, found.gpu.tolist(), found.start_s.tolist()) == (["j1"], [0, 1, 2, 3], [S0]), day
+        assert found.end_s.tolist() == [S0 + 3600 * 2400.0]
+    assert read_runs(records, over, over + timedelta(days=1)).ids == []
 
 
 def test_runs_are_noted_once_and_survive_a_restart() -> None:

@@ -65,7 +65,7 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
     log.note(records, {"q": queue(START, ("j1", JobState.COMPLETED, 0, 1, []))}, START + hour)
     asked = {"start": START.isoformat(), "end": (START + 2 * hour).isoformat()}
 
-    live = Live(site, State(site), store, records, Hands(START + 2 * hour), START, given=given_by(config.energy))
+    live = Live(site, State(site), store, records, Hands(START + 2 * hour), START, given=given_by(config.energy, site))
     turned = {"start": asked["end"], "end": asked["start"]}
     odd = [{**asked, "by": "job", "step_s": step_s} for step_s in (61.7, 617.369241114849, 2667.369241114849)]
     answers = asked_of(

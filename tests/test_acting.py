@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from energy_house import NOW
+from energy_house import NOW, Physics, a_plan, hall, read
 from faces_harness import DayStore, Hands
 from test_energy_orders import Scheduler, T, begin
 
-from energy.plan import Mode
+from energy.plan import Mode, Verdict
 from ingest.registry import Opened
 from ingest.stores.records import open_records
+from twin.frame import Origin, frame_of
 from twin.load import Row, build_site
 from twin.message import Message
 from twin.state import State
@@ -73,7 +74,7 @@ def house(tmp_path):
         async def act(self, mode=Mode.AUTO):
             self.live.modes["job_start"] = mode
             await self.pass_by()
-            self.acting._verdict = allowed(self.acting)
+            self.acting._judged = allowed(self.acting)
             await self.acting.plans(self.clock.now())
 
     made = House()
@@ -83,13 +84,13 @@ def house(tmp_path):
 
 def allowed(acting):
     """The guard's word but for what a fake centre cannot know: signal, readings, simulation."""
-    real = acting._verdict
+    real = acting._judged
 
-    async def verdict(plan, now):
-        said = await real(plan, now)
-        return replace(said, refusals=tuple(r for r in said.refusals if r.rule in ("stop", "agreed", "expired")))
+    async def judged(plan, now):
+        plan, said = await real(plan, now)
+        return plan, replace(said, refusals=tuple(r for r in said.refusals if r.rule in ("stop", "agreed", "expired")))
 
-    return verdict
+    return judged
 
 
 async def test_stop_lets_go_of_everything_and_nothing_is_begun_until_go(house, tmp_path):
@@ -208,3 +209,30 @@ async def test_a_lever_takes_back_what_it_has_in_force_within_a_minute(house, tm
     lever.why = Message("no more")
     await house.acting.reverts(house.clock.now())
     assert house.slurm.begin == {}
+
+
+async def test_setpoints_go_back_by_a_step_at_each_look_while_stopped(tmp_path):
+    of, plant = hall(), {"c1": 30.0}
+
+    class Cdu:
+        async def apply(self, action, now):
+            plant[action.asset] = action.value
+            return frame_of("cdu", now, of.row(action.asset), Origin.COMMANDED, **{action.metric: action.value})
+
+    clock, records = Hands(NOW), open_records(tmp_path / "records.db")
+    live = Live(of, State(of), DayStore(), records, clock, NOW, folder=tmp_path)
+    acting = Acting(live, lambda frames: None, [], {"c1": Cdu()}, tmp_path, levers={})
+    for step in range(4):
+        now = clock.now()
+        seen = read(of, Physics(), 24.0, plant["c1"], now)
+        plan = a_plan(("c1", plant["c1"] + 1), now=now, key=f"p{step}")
+        await acting.desk.decide(plan, Verdict(plan.key, ()), Mode.AUTO, seen, now)
+        clock.skip(600)
+    wish(records, Wish("stop", "li"), clock.now())
+    went = []
+    while plant["c1"] > 30.0 and len(went) < 9:
+        await acting.acts(clock.now())
+        went.append(plant["c1"])
+        clock.skip(5)
+    assert went == [33.0, 32.0, 31.0, 30.0]
+    records.close()

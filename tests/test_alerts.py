@@ -106,6 +106,27 @@ def test_what_falls_silent_is_said_and_what_never_spoke_is_not() -> None:
     assert run.at(60) is Phase.RESOLVED
 
 
+def test_what_fell_silent_while_we_were_away_is_said() -> None:
+    """With a state that remembers nothing: of what was heard before the restart, silence counts from the start."""
+    run = Run(SILENT)
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[:4], {"temp_c": np.full(4, 50.0)}), run.now)
+    run.at(None)
+    for steps, silent in ((5, []), (16, ["r1n1g0"])):  # two restarts in a row
+        run.state, run.table = State(SITE), restore(run.rules, SITE, run.table.dump())
+        run.now += timedelta(hours=1)
+        found = []
+        for i in range(steps):
+            if i > 2:  # its source takes half a minute to come back
+                run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:4], {"temp_c": np.full(3, 50.0)}), run.now)
+            run.at(None)
+            found.append([alert.asset for alert in run.table.alerts() if alert.phase is Phase.FIRING])
+        assert found[:10] == [[]] * min(steps, 10)
+        assert found[-1] == silent
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[:4], {"temp_c": np.full(4, 50.0)}), run.now)
+    run.at(None)
+    assert [alert.phase for alert in run.table.alerts()] == [Phase.RESOLVED]
+
+
 def test_a_pause_of_ours_is_no_evidence() -> None:
     run = Run(replace(HOT, hold_s=300.0))
     run.at(90)
@@ -144,6 +165,26 @@ def test_order_bound_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(run.table.changes) == 5
     assert run.table.overflow == N - 1 + 1 - 5
     assert run.table.firing == {Severity.CRITICAL: N - 1, Severity.WARNING: 1, Severity.INFO: 0}
+
+
+def test_what_people_were_told_of_is_there_whatever_storm_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerting, "MAX_ALERTS", 5)
+    monkeypatch.setattr(alerting, "MIN_NEWS", 3)
+    cold = Rule("cold", "gpu", "temp_c", Severity.CRITICAL, "{asset}", "look", 0.0, 45.0, 60.0, rising=False)
+    run = Run(replace(HOT, hold_s=0.0), cold)
+    run.at(90)
+    told = [alert.key for alert in run.table.spoken(())]
+    assert told == ["hot:r1n1g0"]
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:], {"temp_c": np.full(N - 1, 40.0)}), run.now)
+    run.at(None, after_s=1)
+    run.state.absorb(Frame("gpu", run.now, SITE.all_rows("gpu")[1:], {"temp_c": np.full(N - 1, 40.0)}), run.now)
+    run.at(None, after_s=1)
+    spoken = [alert.key for alert in run.table.spoken(told)]
+    assert spoken[0] == "hot:r1n1g0", "it still fires: left out, it would count as ended"
+    assert len(spoken) == 5
+    more = run.table.spoken(spoken)
+    assert [alert.key for alert in more][:5] == [*spoken[1:], spoken[0]], "the worst first"
+    assert len(more) == 5 + 3, "a storm that has been told hides no news"
 
 
 def test_a_rule_judges_the_origin_it_names() -> None:

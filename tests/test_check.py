@@ -60,3 +60,9 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     rows = await rows_of(tmp_path / "next", pushed)
     assert (rows["push"]["ok"], "cannot be read" in str(rows["push"]["says"])) == (False, True)
     assert "s3cret" not in json.dumps(list(rows.values()))
+
+
+async def test_a_tariff_that_has_ended_is_named(tmp_path: Path) -> None:
+    rows = await rows_of(tmp_path, '[energy]\ntariff = "national-2021"\n')
+    (row,) = [row for row in rows.values() if row["what"] == "tariff"]
+    assert (row["ok"], "ended on 2026-02-28" in str(row["says"])) == (False, True)

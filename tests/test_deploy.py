@@ -127,6 +127,8 @@ def test_compose_is_whole_and_shut(given: Path) -> None:
             assert name.startswith(".") or name in text["volumes"]
         assert set(service.get("depends_on", {})) <= set(text["services"])
         assert service.get("healthcheck") or "build" in service, "looked after by its image"
+        if service["image"] == ours["image"]:
+            assert (service["read_only"], service["cap_drop"], service["user"]) == (True, ["ALL"], ours["user"])
     told = text["services"]["influxdb"]["environment"]
     secret = {key: value for key, value in told.items() if "TOKEN" in key or "PASS" in key}
     assert len(secret) == 2
@@ -151,11 +153,12 @@ def test_the_configuration_beside_compose_is_one(given: Path) -> None:
 
 # --- Helm ---------------------------------------------------------------------------------------------------------------
 
+TRAPS = {"ports": [{"port": 1162, "protocol": "UDP"}]}
 CHOICES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("as it comes", {}, {"StatefulSet centre-all", "Service centre", "ConfigMap centre-files", "NetworkPolicy centre"}),
     (
         "split",
-        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"namespaceSelector": {}}]}},
+        {"split": {"shards": 2}, "secretName": "kept", "networkPolicy": {"from": [{"podSelector": {}}], "devices": TRAPS}},
         {"StatefulSet centre-tasks", "StatefulSet centre-ingest-1", "StatefulSet centre-ingest-2", "Service centre",
          "ConfigMap centre-files", "NetworkPolicy centre"},
     ),
@@ -194,19 +197,40 @@ def test_the_chart_gives_sound_objects(helm: Any, given: Path, values: dict[str,
 
 def shut(pod: Mapping[str, Any]) -> None:
     """As the restricted Pod Security Standard asks, and a file system that is read alone."""
-    (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == USER
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
-    inside = container["securityContext"]
-    assert inside == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
-    assert {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}["/etc/icctwin"]
-    from ui.cli import build_parser
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+        assert {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}["/etc/icctwin"]
+        if "command" not in container:
+            assert build_parser().parse_args(container["args"]).run
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            if probe in container:
+                assert build_parser().parse_args(container[probe]["exec"]["command"][1:]).run
 
-    assert build_parser().parse_args(container["args"]).run
+
+def inside(line: str) -> list[str]:
+    """The words of the call of icctwin in a line of a shell."""
+    return line.partition("icctwin ")[2].split()
+
+
+def test_every_deployment_lets_go_when_icctwin_dies_and_is_backed_up(helm: Any, given: Path) -> None:
+    compose = services(given)["services"]
+    with helm.Chart.load(given / "helm" / "icctwin") as chart:
+        split = [
+            one for one in objects(chart.render(values={"split": {"shards": 1}}, name="c")) if one["kind"] == "StatefulSet"
+        ]
+    pods = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"] for one in split}
+    assert [len(pods[name]) for name in ("c-tasks", "c-ingest-1")] == [3, 1], "beside the process that acts, and no other"
+    told = {one["name"]: one for one in pods["c-tasks"]}
+    assert compose["watchdog"]["command"] == told["watchdog"]["args"]
+    for script in (compose["backup"]["command"][0], told["backup"]["args"][0]):
+        (line,) = (line for line in script.splitlines() if "icctwin backup" in line)
+        assert build_parser().parse_args(inside(line.replace("$$", "$").replace("$(date -u +%F-%H%M%S)", "now"))).run
 
 
 def test_helm_has_nothing_to_find_fault_with_and_refuses_wrong_values(helm: Any, given: Path) -> None:

@@ -122,7 +122,7 @@ async def test_auto_acts_once_also_over_a_restart_and_goes_back_at_the_end() -> 
     assert [o.stage for o in await d.revert_due(state(plant, LATE), LATE)] == [Stage.REVERTED] * 2
     assert plant.values == {"c1": 30.0, "c2": 30.0}
     assert await d.revert_due(state(plant, LATE), LATE) == []
-    assert records.stages() == ["begun", "done", "begun", "done", "reverting", "reverted", "reverting", "reverted"]
+    assert records.stages() == ["begun", "done", "begun", "done", "reverting", "reverting", "reverted", "reverted"]
     begun = records.all[0][3]
     assert (begun["who"], begun["before"], begun["ordered"], begun["effect_w"]) == ("icctwin", 30.0, 31.0, -1000.0)
 
@@ -239,3 +239,154 @@ async def test_killed_while_undoing_a_failed_plan_it_goes_on_undoing_at_once() -
     await d.revert_due(state(plant, soon), soon)
     assert plant.values["c1"] == 30.0
     assert d.in_force == ()
+
+
+def reasons(records: MemoryRecords, *stages: Stage) -> list[tuple[str, str]]:
+    """Which asset went back, and why, as the audit has it."""
+    return [(r["asset"], (r["why"] or {}).get("text", "")) for _, _, _, r in records.all if r["stage"] in stages]
+
+
+async def test_the_audit_says_why_a_setpoint_went_back() -> None:
+    """At its end, taken back early, let go with everything, and with the rest of a plan that failed: each by its own reason."""
+    early, all_of_it = Message("Water is not held"), Message("The stop switch is set")
+    soon = NOW + timedelta(minutes=1)
+    for way, why in (("end", "Its time is over"), ("early", early.text), ("all", all_of_it.text)):
+        plant, records = Plant(), MemoryRecords()
+        d = desk(plant, records)
+        await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+        if way == "early":
+            outcomes = await d.end("p", state(plant, soon), soon, early)
+        else:
+            now = soon if way == "all" else LATE
+            outcomes = await d.revert_due(state(plant, now), now, all_now=way == "all", why=all_of_it)
+        assert [outcome.why and outcome.why.text for outcome in outcomes] == [why] * 2
+        assert reasons(records, Stage.REVERTING) == reasons(records, Stage.REVERTED) == [("c1", why), ("c2", why)]
+    plant, records = Plant(deaf={"c2"}), MemoryRecords()
+    await desk(plant, records).decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    said = "{asset} was told {ordered:g} and says {read:g}"
+    assert reasons(records, Stage.REVERTED) == [("c1", said), ("c2", said)]
+
+
+async def test_a_setpoint_that_is_taken_back_in_steps_goes_on_after_a_restart_and_knows_why() -> None:
+    plant, records, why = Plant(), MemoryRecords(), Message("Water is {over_k:.1f} K too warm", {"over_k": 2.0})
+    d = desk(plant, records)
+    await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    then = NOW + timedelta(hours=1)
+    further = a_plan(("c1", 32.0), now=then, key="p2")
+    await d.decide(further, yes(further), Mode.AUTO, state(plant, then), then)
+    await d.end("p2", state(plant, then), then, why)
+    assert plant.values["c1"] == 31.0, "a step of the two"
+    plant.dead.add("c1")
+    now = then + timedelta(minutes=1)  # long before its end
+    d = desk(plant, records, now)
+    await d.revert_due(state(plant, now), now)
+    plant.dead.clear()
+    d = desk(plant, records, now)
+    await d.revert_due(state(plant, now), now)
+    assert plant.values["c1"] == 30.0
+    (last,) = reasons(records, Stage.REVERTED)
+    assert last == ("c1", why.text)
+    (stuck,) = [r for _, _, _, r in records.all if r["stage"] == Stage.REVERT_FAILED]
+    assert (stuck["why"]["params"]["error"], stuck["because"]["params"]) == ("no answer", {"over_k": 2.0})
+
+
+@pytest.mark.parametrize(("fault", "stands_c", "goes_c"), [
+    ("none", 25.0, 25.0),  # withdrawn before its time: what a person has set is the person's
+    ("dead", 25.0, 25.0),  # the way back failed, and a person went there
+    ("dead", 31.0, 30.0),
+    ("killed", 25.0, 25.0),  # the way back was written down and never sent
+    ("killed", 31.0, 30.0),
+])  # fmt: skip
+async def test_what_a_person_has_set_is_left_alone_on_every_way_back(fault: str, stands_c: float, goes_c: float) -> None:
+    plant, records = Plant(), MemoryRecords()
+    d, then, why = desk(plant, records), NOW + timedelta(minutes=20), Message("withdrawn")
+    await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    if fault == "dead":
+        plant.dead = {"c1", "c2"}
+        await d.end("p1", state(plant, then), then, why)
+        plant.dead.clear()
+    if fault == "killed":
+        plant.die_at = 3
+        with pytest.raises(asyncio.CancelledError):
+            await d.end("p1", state(plant, then), then, why)
+        plant.values = {"c1": 31.0, "c2": 31.0}
+        d = desk(plant, records, then)
+    plant.values["c1"] = stands_c
+    later = then + timedelta(minutes=5)
+    await d.end("p1", state(plant, later), later, why)
+    assert plant.values == {"c1": goes_c, "c2": 30.0}
+    assert d.in_force == ()
+
+
+async def test_a_persons_no_holds_and_what_nobody_answers_leaves_the_desk() -> None:
+    plant, records = Plant(), MemoryRecords()
+    d, later = desk(plant, records), NOW + timedelta(minutes=5)
+    await d.decide(GOOD, yes(), Mode.APPROVE, state(plant), NOW)
+    assert d.reject(GOOD.key, "li", NOW).stage is Stage.REJECTED
+    renewed = replace(GOOD, made=later, expires=later + timedelta(minutes=10))
+    for one in (d, desk(plant, records, later)):  # also after a restart, and in any mode
+        for mode in Mode:
+            assert (await one.decide(renewed, yes(), mode, state(plant, later), later)).stage is Stage.REJECTED
+        assert one.waiting == ()
+    other = replace(GOOD, key="p2")
+    await d.decide(other, yes(other), Mode.APPROVE, state(plant), NOW)
+    d.tidy(other.expires - timedelta(seconds=1))
+    assert [plan.key for plan in d.waiting] == ["p2"]
+    d.tidy(other.expires)
+    assert d.waiting == ()
+    assert "expired" in str((await d.approve("p2", "li", yes(other), state(plant), other.expires)).why)
+    assert (await d.decide(replace(renewed, key="p2"), yes(other), Mode.APPROVE, state(plant), later)).stage is Stage.WAITING
+    assert records.stages() == ["waiting", "rejected", "waiting", "expired", "waiting"]
+    assert plant.orders == []
+
+
+class Fleet:
+    """GPUs that take caps, each after a moment; ``most``: how many were spoken to at once."""
+
+    def __init__(self) -> None:
+        self.cap_w: dict[str, float] = {}
+        self.now = self.most = 0
+
+    async def apply(self, action: Action, now: datetime) -> Frame:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        self.cap_w[action.asset] = action.value
+        row = np.array([MANY.row(action.asset)], dtype=np.int32)
+        return Frame("gpu", now, row, {action.metric: np.array([action.value])}, Origin.COMMANDED)
+
+
+class Counted(MemoryRecords):
+    """How often the disk was asked to keep something."""
+
+    writes = 0
+
+    def append_all(self, topic, records) -> None:
+        self.writes += 1
+        super().append_all(topic, records)
+
+
+MANY = hall(gpus=1500)
+
+
+async def test_three_thousand_caps_are_written_in_one_go_remembered_and_given_back_at_once() -> None:
+    fleet, records, gpus = Fleet(), Counted(), MANY.ids_of("gpu")
+    d = Desk(MANY, records, dict.fromkeys(gpus, fleet), NOW)
+    for turn, cap_w in enumerate((600.0, 550.0, 500.0, 450.0)):
+        now = NOW + timedelta(minutes=turn)
+        seen = State(MANY)
+        cap = {"power_cap_w": np.array([fleet.cap_w.get(gpu, 700.0) for gpu in gpus])}
+        seen.absorb(Frame("gpu", now, MANY.all_rows("gpu"), cap), now)
+        ids = gpus if turn == 0 else gpus[:2000]
+        plan = replace(a_plan(*((gpu, cap_w) for gpu in ids), now=now, key=f"r{turn}", metric="power_cap_w"), request="r")
+        assert (await d.decide(plan, yes(plan), Mode.AUTO, seen, now)).why is None
+    assert records.writes == 8  # what is about to be sent, and what came of it
+    assert len(records.all) > 20_000
+    d = Desk(MANY, records, dict.fromkeys(gpus, fleet), now)
+    assert len(d.in_force) == 3000  # what was capped first and not since, too
+    fleet.most, records.writes = 0, 0
+    for minute in (1, 2):
+        await d.revert_due(State(MANY), now + timedelta(minutes=minute), all_now=True)
+    assert (set(fleet.cap_w.values()), d.in_force, fleet.most) == ({700.0}, (), 32)
+    assert records.writes == 4

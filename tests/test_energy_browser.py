@@ -72,7 +72,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         live.access.users.add(name, PASSWORD, role, NOW)
     slurm = Waits()
     acting = Acting(live, lambda frames: None, [slurm], {}, tmp_path, levers={"job_start": Proposes(begin("0", "1"))})
-    acting._verdict = allowed(acting)  # type: ignore[method-assign]
+    acting._judged = allowed(acting)  # type: ignore[method-assign]
     acting.seen("slurm", super(Waits, slurm).jobs(), None)
     made = Desk(live, slurm, acting)
     made.plan()

@@ -138,6 +138,25 @@ def test_the_books_show_wins_and_losses_once_each() -> None:
     assert s.change_kwh > 0
 
 
+def test_however_much_else_is_in_the_ledger_nothing_is_entered_twice() -> None:
+    """A day of 20,000 moved jobs, and four orders to each GPU of a large centre, since the plan was booked."""
+    records, store = MemoryRecords(), centre(np.random.default_rng(5), saved_w=15e3)
+    carried_out(records)
+    later = NOW + timedelta(hours=5)
+    assert len(book(records, store, later)) == 4
+    count = len(records.all)
+    job, cap = {"entry": "job", "queue": "q", "job": "1", "plan": "", "start_s": 0.0}, {"stage": "done", "plan": "cap"}
+    records.all += [(count + k, "ledger", later, job) for k in range(1, 20_002)]
+    records.all += [(count + 20_001 + k, "audit", later, cap) for k in range(1, 20_002)]
+    assert book(records, store, later + timedelta(minutes=15)) == []
+    assert summary(records, NOW, later + timedelta(hours=1)).carried_out == 2
+    # an entry that an older release wrote twice counts once
+    was = summary(records, NOW, later + timedelta(hours=1))
+    again = [one for one in records.all if one[1] == "ledger" and one[3]["entry"] == "measured"]
+    records.all += [(len(records.all) + k, topic, time, one) for k, (_, topic, time, one) in enumerate(again, 1)]
+    assert summary(records, NOW, later + timedelta(hours=1)) == was
+
+
 def test_plans_in_force_together_are_expected_together() -> None:
     records, store = MemoryRecords(), centre(np.random.default_rng(5), saved_w=15e3)
     d = Desk(SITE, records, {"c1": Obeys(), "c2": Obeys()}, NOW)

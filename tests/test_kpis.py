@@ -1,5 +1,7 @@
 """KPIs against published numbers, by hand, and where nothing was measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_known import jobs
@@ -44,10 +46,6 @@ def test_effective_training_time() -> None:
     assert kpis.ettr_frac(np.array([90.0, 50]), np.array([100.0, 100]), gpus) == pytest.approx((8 * 90 + 16 * 50) / 2400)
     with pytest.raises(ValueError, match="productive for longer"):
         kpis.ettr_frac(np.array([101.0]), np.array([100.0]), gpus[:1])
-    best = kpis.expected_ettr_frac(1 / 10_000, 0.0, 50.0)  # Young: D = 1000 s, 5 % + 5 % lost
-    assert best == pytest.approx(0.9)
-    others = [kpis.expected_ettr_frac(1 / 10_000, 0.0, 50.0, every) for every in (500.0, 2000.0)]
-    assert max(others) < best
 
 
 def test_waits_by_size_class_count_only_who_started() -> None:
@@ -58,6 +56,14 @@ def test_waits_by_size_class_count_only_who_started() -> None:
     assert found[64, 511].p95_s == 36_000
     assert found[512, 4095].jobs == 0
     assert found[1, 0].gpu_weighted_mean_s == pytest.approx(3600 * (1 * 2 + 3 * 4 + 10 * 64) / 70)
+
+
+def test_a_job_without_a_limit_weighs_as_one_of_the_usual_length() -> None:
+    """8 GPUs that waited an hour, 1,024 without a limit that waited ten: the mean is near ten, whoever has a limit."""
+    table = jobs((JobState.RUNNING, 8, 0, 1, 24), (JobState.RUNNING, 1024, 0, 10, 24))
+    for told in ([86400.0, NAN], [NAN, NAN], [86400.0, 86400.0]):
+        one = kpis.queue_waits(replace(table, limit_s=np.array(told)))[-1]
+        assert one.gpu_weighted_mean_s == pytest.approx(3600 * (8 * 1 + 1024 * 10) / 1032)
 
 
 def test_fragmentation_by_hand() -> None:

@@ -232,6 +232,28 @@ def test_a_pump_that_is_slow_enough_or_does_not_pay_is_left_alone() -> None:
         assert open_lever("coolant_flow").propose(site, other, no_jobs(), no_outlook(), later) is None, name
 
 
+@pytest.mark.parametrize(("power_w", "rated", "speeds"), [
+    (100.0, True, False),  # a hall that idles says nothing of full load
+    (560.0, False, False),  # nor does one whose GPUs have no rating
+    (560.0, True, True),
+])  # fmt: skip
+def test_nothing_gets_warmer_where_full_load_cannot_be_told(power_w: float, rated: bool, speeds: bool) -> None:
+    site = SITES[True] if rated else unrated(SITES[True])
+    state = read(site, Physics(), 18.0, 26.0)
+    later, g = NOW + timedelta(seconds=1), site.count("gpu")
+    gpus = {"power_w": np.full(g, power_w), "temp_c": np.full(g, 26.0 + 0.03 * power_w)}
+    state.absorb(Frame("gpu", later, site.all_rows("gpu"), gpus), later)
+    plans = {name: open_lever(name).propose(site, state, no_jobs(), no_outlook(), later) for name in ("coolant_flow",)}
+    assert (plans["coolant_flow"] is not None) is speeds
+    warmer = open_lever("supply_temperature").propose(site, state, no_jobs(), no_outlook(), later)
+    touched = {action.asset for action in warmer.actions if action.value > 26.0} if warmer else set()
+    assert speeds or not touched
+
+
+def unrated(site: Site) -> Site:
+    return replace(site, numbers={**site.numbers, "rated_w": np.full(len(site.ids), np.nan)})
+
+
 # what is special to the supply temperature
 
 

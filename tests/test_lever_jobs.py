@@ -221,3 +221,24 @@ def test_partitions_that_share_nodes_share_their_room():
         shared, cluster=replace(shared.cluster, partition_nodes=np.array([[0, 0], [0, 1], [1, 2], [1, 3]], np.int32))
     )
     assert pools(apart)[0].tolist() == [16.0, 16.0]
+
+
+def test_more_jobs_than_one_plan_looks_at_all_have_their_turn(monkeypatch):
+    monkeypatch.setattr("energy.levers.jobs_ahead.MAX_JOBS", 3)
+    table = jobs(*[(1, 4, 40, 1)] * 7)
+    moved = set()
+    for turn in range(3):
+        plan = proposed(table, now=NOW + timedelta(seconds=300 * turn))
+        targets = set(plan.orders[0][1].targets)
+        assert len(targets) <= 3
+        moved |= targets
+    assert moved == set(table.ids)
+
+
+@pytest.mark.parametrize(("left", "moved"), [(9, 4), (4, 4), (3, 3), (0, 0), (-2, 0)])
+def test_a_plan_orders_no_more_than_the_hour_has_left(left, moved):
+    table = jobs(*[(1, 4, 40, 1)] * 4)
+    plan = open_lever("job_start").propose(SITE, State(SITE), table, replace(outlook(table), orders_left=left), NOW)
+    assert (0 if plan is None else plan.count) == moved
+    if plan is not None:
+        assert "order_rate" not in refused(plan, table, Limits(orders_per_hour=max(left, 0)))

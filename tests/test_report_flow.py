@@ -1,11 +1,13 @@
 """Reports come by themselves on Monday morning: once, made up for after a time away, kept bounded, told by mail and webhook."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
@@ -182,6 +184,31 @@ def test_what_was_missed_is_made_up_for_and_a_failure_is_tried_again_later(run: 
     assert stages == {"2026-W45": "made", "2026-W46": "made", "2026-W47": "empty", "2026-W48": "empty"}
 
 
+@pytest.mark.parametrize("fault", [ValueError("it does not add up"), KeyError("a fault of ours")])
+def test_a_report_that_cannot_be_made_keeps_no_other_from_being_made(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    from ui.report.make import make
+
+    def trips(about: Any, span: Any, scope: Any) -> Any:
+        if span.label == "2026-W45":
+            raise fault
+        return make(about, span, scope)
+
+    monkeypatch.setattr("ui.reporting.make", trips)
+    reports = run.centre.live.reports
+    assert reports is not None
+    for span in ("2026-W45", "2026-11-10/2026-11-12"):
+        reports.ask(span_of(span, ZoneInfo("Asia/Shanghai")), CENTRE, "li", run.clock.time)
+    for _ in range(2):
+        with contextlib.suppress(KeyError):  # that fails the task, which is told
+            run.steps(1)
+    run.steps(1)
+    assert run.made == ["2026-11-10--2026-11-12"]
+    failed = reports.entries()["2026-W45"]
+    assert (failed.stage, failed.tries, bool(failed.why)) == (Stage.FAILED, 1, True)
+
+
 def _away(*_: Any, **__: Any) -> Any:
     from twin.errors import SourceError
 
@@ -191,8 +218,6 @@ def _away(*_: Any, **__: Any) -> Any:
 def test_only_the_newest_are_kept_and_a_part_of_a_week_is_made_anew_when_it_is_over(run: Run) -> None:
     reports, zone = run.centre.live.reports, run.centre.site.timezone
     assert reports is not None
-    from zoneinfo import ZoneInfo
-
     for day in range(9, 13):
         reports.ask(span_of(f"2026-11-0{day - 8}/2026-11-{day:02d}", ZoneInfo(zone)), CENTRE, "li", run.clock.time)
     reports.ask(span_of("2026-W46", ZoneInfo(zone)), CENTRE, "li", run.clock.time)

@@ -15,6 +15,7 @@ from energy.account.part import covered, part_account
 from energy.account.runs import TOPIC, RunLog, Runs, read_runs
 from energy.account.share import holds_of
 from energy.account.tariff import Demand, load_tariff
+from energy.place.atlas import Atlas, Place
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.errors import ConfigError
@@ -24,6 +25,7 @@ from twin.job import Jobs, JobState
 from twin.load import Row, build_site
 from twin.ports import Records, Store
 from twin.site import Site
+from ui.given import supply_of
 from ui.report.compose import compose
 from ui.report.document import Report, Table
 from ui.report.gather import gather
@@ -155,6 +157,36 @@ def test_a_halls_report_is_of_its_own_gpus_and_its_runs_parts_sum_to_it(house: H
     cooling = sum(float(row[3]) for row in halls.values())
     assert float(halls["h2"][4]) > float(halls["h1"][4]), "the CDU that stands in it counts as its own"
     assert cooling == pytest.approx(float(table(whole, "halls").total[3]), rel=1e-12)
+
+
+def test_halls_on_two_grids_have_each_its_own_and_the_centre_their_mix(tmp_path: Path) -> None:
+    """A megawatt on 50 and three on 700 g/kWh; for two hours nobody says what the second grid emits."""
+    lines = [{"id": f"h{k}", "kind": "hall"} for k in (1, 2)] + [{"id": name, "kind": "grid"} for name in ("hydro", "coal")]
+    lines += [{"id": f"r{k}", "kind": "rack", "parent": f"h{k}"} for k in (1, 2)]
+    site = build_site("grids", str(ZONE), [Row(f"t:{i}", line) for i, line in enumerate(lines)])
+    store, records = open_store(tmp_path / "store", site), open_records(tmp_path / "records.db")
+    span = span_of("2026-11-03/2026-11-04", ZONE)
+    for k in range(4 * 24):
+        at = span.start + timedelta(minutes=15 * k)
+        carbon = np.array([50.0, 700.0 if not 48 <= k < 64 else np.nan])
+        store.append([
+            Frame("site", at, site.all_rows("site"), {"facility_power_w": np.array([4.4e6]), "it_power_w": np.array([4e6])}),
+            Frame("rack", at, site.all_rows("rack"), {"power_w": np.array([1e6, 3e6])}),
+            Frame("grid", at, site.all_rows("grid"), {"carbon_gco2_per_kwh": carbon, "price_per_mwh": np.array([20.0, 60.0])}),
+        ])  # fmt: skip
+    places = tuple(Place(hall, "q", (hall,), grid, hall) for hall, grid in (("h1", "hydro"), ("h2", "coal")))
+    given = Given(supply=supply_of(Atlas(places), site), currency="CNY")
+    centre, hydro, coal = (
+        gather(site, store, records, span, given, scope_of(name)).account for name in ("centre", "hall:h1", "hall:h2")
+    )
+    read_h = 24 * centre.carbon.coverage_frac
+    assert 20 <= read_h < 24, "a step in which one of the two is not known is in no sum"
+    assert centre.carbon.location_kg == pytest.approx(read_h * 1.1 * (1000 * 50 + 3000 * 700) * 1e-3)
+    assert hydro.carbon.location_kg == pytest.approx(24 * 1.1 * 1000 * 50e-3)
+    assert coal.carbon.location_kg == pytest.approx(read_h * 1.1 * 3000 * 700e-3)
+    costs = [one.bill.cost for one in (centre, hydro, coal) if one.bill]
+    assert costs == [pytest.approx(24 * 1.1 * mwh) for mwh in (20 + 3 * 60, 20, 3 * 60)]
+    assert supply_of(Atlas((Place("a", "q", ("p",), "hydro", "h2"),)), site) is None, "all on the first: nothing to mix"
 
 
 def test_waits_by_partition_and_size_and_what_ended_runs(house: House) -> None:

@@ -171,7 +171,7 @@ def test_the_hottest_hour_is_drawn_the_same_each_time(report: Report, place: Pat
         store.close()
     picture = next(one for one in report.sections[0].blocks if one.key == "hottest")
     assert picture == again
-    made = dict(files(report, ("en",), FORMATS, WEEK.end, "CNY"))
+    made = dict(files(report, ("en",), FORMATS, WEEK.end, "CNY").files)
     alt = 'alt="The twin at 2026-11-11 02:00: return temperature of each rack, from 20 (dark) to 60\u202f°C (bright)"'
     assert alt.encode() in made["2026-W46.html"]
     assert made["2026-W46.pdf"].startswith(b"%PDF-")

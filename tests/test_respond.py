@@ -14,7 +14,7 @@ from energy.respond import Curve, Loads
 from energy.respond.bench import carry_out, recorded_loads, recorded_meter
 from energy.respond.divide import divide, uniform_cap
 from energy.respond.plan import Battery, Connection, actions, eased, plan_of, respond
-from energy.respond.proof import before, days_alike, prove
+from energy.respond.proof import before, prove
 from energy.respond.track import LOOKS, Trim
 from ingest.curtail import read_request
 from twin.curtail import Interval, Request
@@ -220,24 +220,6 @@ def test_a_proof_by_hand() -> None:
     assert prove(time_s, gone, target, base, ordered, "before").coverage_frac == pytest.approx(50 / 60)
     with pytest.raises(ValueError, match="never read"):
         prove(time_s, np.full(len(time_s), np.nan), target, base, ordered, "before")
-
-
-def test_days_alike_leave_weekends_and_events_out_and_follow_the_morning() -> None:
-    """Workdays at 100 kW, weekends at 20 kW; today's morning is a tenth above: so is the baseline."""
-    day0 = datetime(2026, 6, 1, tzinfo=UTC).timestamp()  # a Monday
-    time_s = day0 + 900.0 * np.arange(96 * 19)
-    day = (time_s - day0) // 86400
-    power = np.where(day % 7 < 5, 100e3, 20e3)
-    today = day == 18
-    power[today] *= 1.1
-    power[day == 17] = 500e3
-    begin = day0 + 18 * 86400 + 15 * 3600
-    made = days_alike(time_s, power, begin, begin + 3600, left_out=day == 17)
-    assert made == pytest.approx(np.full(4, 110e3))
-    power[today] *= 3
-    assert days_alike(time_s, power, begin, begin + 3600, left_out=day == 17) == pytest.approx(
-        np.full(4, 120e3)
-    )  # at most a fifth
 
 
 # --- the measured event -----------------------------------------------------------------------------------------------

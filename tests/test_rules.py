@@ -172,6 +172,29 @@ def test_a_case_says_what_was_not_met_and_where() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["gpu@nosuch temp_c: 60", "never hot"], "f:2: the site has no gpu 'nosuch'"),
+        (["gpu@r1 temp_c: 60", "never hot"], "f:2: the site has no gpu 'r1'"),
+        (["gpu@16 temp_c: 60", "never hot"], "f:2: there is no gpu number 16; the site has 1, numbered from 0"),
+        (["every 0s", "gpu temp_c: 60", "never hot"], "f:2: every 0s makes no step"),
+        (["start noon", "never hot"], "f:2: "),
+    ],
+)
+def test_a_case_that_cannot_run_is_a_problem_with_its_line(lines: list[str], says: str) -> None:
+    problems: list[Problem] = []
+    (case,) = parse_cases("\n".join(["case a", *lines]), "f", problems)
+    found = problems or run_case(case, parse_rules(GOOD, Path("r.toml")), SITE).faults
+    assert [str(one).startswith(says) for one in found] == [True], found
+
+
+def test_a_case_starts_when_it_says_in_its_zone() -> None:
+    for text, hour in (("2026-01-05T00:00+08:00", 16), ("2026-01-05T16:00", 16), ("2026-01-05T16:00Z", 16)):
+        (case,) = parse_cases(f"case a\nstart {text}\n", "f", [])
+        assert (case.start.hour, case.start.utcoffset()) == (hour, timedelta(0))
+
+
 def test_replay_counts_what_would_have_fired(tmp_path: Path) -> None:
     """Three hot hours in a day of history, read back from a real store."""
     site = small_site()

@@ -1,5 +1,8 @@
 """What a plan owes beside its slots: the peak, power limits, and tenants who wait alike."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,9 @@ from hypothesis import strategies as st
 from energy.shift import Work
 from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
-from energy.shift.peak import FAIR_RATIO, Peak, solve_fair, solve_peak, waiting_at_most
+from energy.shift.offline import Terms, plan_file
+from energy.shift.peak import FAIR_RATIO, Peak, solve_fair, solve_peak, waiting_at_most, waits
+from twin.errors import ConfigError
 
 
 @settings(max_examples=15, deadline=None)
@@ -70,11 +75,36 @@ def test_nobody_waits_much_more_than_the_others() -> None:
     price = np.where((np.arange(96) % 24) >= 17, 900.0, 300.0)
     work = Work(np.ones(n), np.full(n, 700.0), length, nominal, nominal + 40, np.zeros(n, np.bool_))
     plain = decompose(work, price, np.full(96, 20.0))
-    made, waits = solve_fair(work, price, np.full(96, 20.0), nominal, owner)
+    made = solve_fair(work, price, np.full(96, 20.0), nominal, owner)
+    each = waits(work, made, nominal, owner)
     before = np.array([(plain.end - nominal - length)[owner == k].mean() for k in (0, 1)])
     assert before.max() > FAIR_RATIO * before.mean()
-    assert waits.max() <= max(FAIR_RATIO * waits.mean(), 1.0)
+    assert each.max() <= max(FAIR_RATIO * each.mean(), 1.0)
     assert not made.late.any()
+
+
+def test_the_command_plans_fairly_and_with_a_longest_wait(tmp_path: Path) -> None:
+    """Four days: acme's jobs all want the dear evening, bee's the cheap night."""
+    at = [datetime(2026, 11, 2, tzinfo=UTC) + timedelta(hours=h) for h in range(96)]
+    dear = [900 if h % 24 >= 17 else 300 for h in range(96)]
+    (tmp_path / "signal.csv").write_text(
+        "time,value\n" + "".join(f"{t.isoformat()},{v}\n" for t, v in zip(at, dear, strict=True))
+    )
+    rows = [f"{who}{k},{at[first + k % 4].isoformat()},{at[first + 44].isoformat()},2,{who}\n"
+            for who, first in (("acme", 18), ("bee", 26)) for k in range(12)]  # fmt: skip
+    (tmp_path / "jobs.csv").write_text("id,earliest,deadline,duration_h,tenant\n" + "".join(rows))
+
+    def waiting(**terms: float) -> dict[str, float]:
+        said = plan_file(tmp_path / "jobs.csv", tmp_path / "signal.csv", tmp_path / "plan.csv", Terms(20.0, **terms))
+        assert said["late"] == 0
+        return dict(said["wait_h"])
+
+    plain, fair = waiting(), waiting(fair=True)
+    assert plain["acme"] > FAIR_RATIO * sum(plain.values()) / 2
+    assert fair["acme"] <= max(FAIR_RATIO * sum(fair.values()) / 2, 1.0)
+    assert max(waiting(longest_wait_s=3 * 3600.0).values()) <= 3
+    with pytest.raises(ConfigError, match="leave --causal out"):
+        waiting(fair=True, causal=True)
 
 
 def test_added_waiting_has_a_bound() -> None:

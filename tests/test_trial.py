@@ -12,7 +12,7 @@ from test_requests import Kept
 
 from energy.ledger import TOPIC as LEDGER
 from energy.plan import Mode
-from energy.trial import STEP_S, Trial, book, estimate, register, registered, rests
+from energy.trial import BOOKED, STEP_S, Trial, book, estimate, register, registered, rests
 from twin.errors import SourceError
 from ui.cli import main
 
@@ -113,7 +113,13 @@ def test_what_a_trial_has_shown_is_booked_once():
     assert (entry["note"], entry["plan"]) == ("saved", one.key)
     assert entry["energy_kwh"] == pytest.approx(-8 * 14 * 12, rel=0.1)
     assert book(records, Store(), later) == []
-    assert [record["entry"] for _, topic, _, record in records.all if topic == LEDGER] == ["trial"]
+    count = len(records.all)
+    records.all += [(count + k, LEDGER, later, {"entry": "advised", "plan": f"p{k}"}) for k in range(1, 20_002)]
+    assert book(records, Store(), later + timedelta(days=1)) == []
+    records.all = [one for one in records.all if one[1] != BOOKED]  # as a release before this one left it
+    assert book(records, Store(), later + timedelta(days=1)) == []
+    assert [record["entry"] for _, topic, _, record in records.all if topic == LEDGER].count("trial") == 1
+    assert [record["plan"] for _, topic, _, record in records.all if topic == BOOKED] == [one.key], "and is marked then"
 
 
 async def test_a_lever_keeps_to_the_draw_and_lets_go_where_it_rests(house):  # noqa: F811

@@ -89,7 +89,8 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("battery pv", "power_w", -5e8, 5e8, 90, "", "electrical power into the device; negative while it delivers"),
     ("gpu node rack pdu ups meter", "energy_j", 0, _INF, 300, "counter", "energy into the asset since its counter began"),
     ("battery", "power_setpoint_w", -5e8, 5e8, 300, "step=5e7", "power that it is told to take; negative: to deliver"),
-    ("gpu node", "power_cap_w", 0, 5e4, 300, "step=200", "upper limit that the device holds its own power to"),
+    ("gpu", "power_cap_w", 0, 5e4, 300, "step=200", "upper limit that the device holds its own power to"),
+    ("node", "power_cap_w", 0, 5e4, 300, "step=5000", "upper limit that the device holds its own power to"),
     # accelerators
     ("gpu", "util_frac", 0, 1, 90, "", "share of time with at least one kernel resident"),
     ("gpu", "sm_active_frac", 0, 1, 90, "", "share of SM cycles with at least one warp"),

@@ -13,10 +13,12 @@ import numpy as np
 from analytics.forecast import Forecast
 from energy.act import Desk, Outcome
 from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
-from energy.guard import Limits, guard
+from energy.guard import Limits, fitting, guard
+from energy.guard_orders import ordered_lately
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
+from energy.response import Params
 from energy.trial import book as book_trials
 from energy.trial import rests
 from twin.curtail import Asker
@@ -39,6 +41,9 @@ from ui.view import Live
 log = logging.getLogger(__name__)
 MOVE_WORK = ("job_move", "job_shift", "job_start")
 KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
+STOPPED = Message("The stop switch is set")
+ENDS = Message("icctwin ends: nobody would look after it any more")
+DEAD = Message("The watchdog lets go: icctwin gives no sign of life")
 GIVE_BACK_STEPS = 20  # at a stop; a setpoint moves by its metric's step in each
 
 Publish = Callable[[Sequence[Frame]], None]
@@ -70,17 +75,19 @@ class Acting:
         slots: Slots | None = None,
         levers: Mapping[str, Lever] | None = None,
         askers: Sequence[Asker] = (),
+        plant: Params | None = None,
     ) -> None:
         """``folder``: where a file called STOP stops everything; ``signal``: the grid's metric that work is shifted by, cut
-        into ``slots``; ``levers``: all of ``LEVERS`` where not given; ``askers``: who brings requests of the grid."""
+        into ``slots``; ``levers``: all of ``LEVERS`` where not given; ``askers``: who brings requests of the grid; ``plant``:
+        what the operator says of his."""
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
         self.switch = Switch(live.records, folder)
         self._slots = slots or Slots()
-        opened = levers or {name: open_lever(name) for name in LEVERS}
+        opened = levers or {name: open_lever(name, plant) for name in LEVERS}
         self._levers = {name: lever for name, lever in opened.items() if name not in responding.LEVERS}
-        self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish)
+        self._responding = Responding(live, self.desk, askers, frozenset(actuators), opened, publish, self._limits)
         self._made: tuple[tuple[Plan, Verdict], ...] = ()
         self._queues: dict[str, QueueNow] = {}
         self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
@@ -91,7 +98,7 @@ class Acting:
 
     def seen(self, queue: str, jobs: Jobs, cluster: Cluster | None) -> None:
         """What a queue just said."""
-        self._queues[queue] = QueueNow(queue, jobs, cluster)
+        self._queues[queue] = QueueNow(queue, jobs, cluster, longest_wait_s=self._limits.longest_wait_s)
         if queue in self._steered:
             self._watcher.see(queue, jobs, self._live.clock.now())
 
@@ -135,7 +142,7 @@ class Acting:
             if plan is None:
                 continue
             async with self._busy:
-                verdict = await self._verdict(plan, now)
+                plan, verdict = await self._judged(plan, now)
                 mode = live.modes.get(name, Mode.ADVISE) if not resting else Mode.ADVISE
                 outcome = await self.desk.decide(plan, verdict, mode, live.state, now)
             self._publish(outcome.frames)
@@ -161,17 +168,24 @@ class Acting:
                     for queue in self._queues.values()
                     if queue.name in self._steered
                 )
-                await self._responding.look(queues, self._verdict, now)
+                await self._responding.look(queues, self._judged, now)
         self._responding.prove(now)
         self._live.plans = (*self._responding.plans, *self._made)
 
-    async def _verdict(self, plan: Plan, now: datetime) -> Verdict:
+    async def _judged(self, plan: Plan, now: datetime) -> tuple[Plan, Verdict]:
+        """What of a plan the guard may let pass (all of it, or none, but for answers to the grid), and what it says of that."""
         live, limits = self._live, self._limits
         if self._stopped or self.switch.stopped() is not None:
             limits = _stopped(limits)
-        history = self.desk.history(now)
+        seen = (live.site, live.state, live.alerts, now, limits, self.desk.history(now))
         queues = tuple(replace(queue, homes=self._homes(queue.name)) for queue in self._queues.values())
-        return await asyncio.to_thread(guard, plan, live.site, live.state, live.alerts, now, limits, history, queues)
+
+        def judge() -> tuple[Plan, Verdict]:
+            fits = fitting(plan, *seen)
+            judged = fits if fits.count else plan  # where nothing fits, it is said why
+            return judged, guard(judged, *seen, queues)
+
+        return await asyncio.to_thread(judge)
 
     async def _outlook(self, now: datetime) -> Outlook:
         base = outlook_of(self._live.forecasts)
@@ -179,6 +193,8 @@ class Acting:
         queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
         queues = tuple(queue for queue in queues if queue.name in self._steered)
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
+        limits, left = self._limits, self._limits.orders_per_hour - ordered_lately(self.desk.history(now), now)
+        base = replace(base, locked=limits.locked, bounds=limits.bounds, orders_left=left)
         atlas, grids = self._limits.atlas, dict[str, SignalAhead]()
         for grid in sorted({one.grid for one in atlas.places}) if queues else ():
             found = await asyncio.to_thread(self._foreseen, now, self._live.site.row(grid))
@@ -236,10 +252,15 @@ class Acting:
         self.switch.beat(now)
         async with self._busy:
             await self._heard(now)
+            self.desk.tidy(now)
             halted = self.switch.stopped()
             if halted is not None and not self._stopped:
                 log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
-                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True))
+                why = Message("Stopped by {who}: {why}", {"who": str(halted["who"]), "why": str(halted["why"])})
+                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True, why=why))
+            elif halted is not None and self.desk.in_force:  # a step each look; what does not follow is tried each minute
+                back = self.desk.revert_setpoints(self._live.state, now, all_now=True, why=STOPPED, but_stuck=True)
+                self._tell(await back)
             was, self._stopped = self._stopped, halted is not None
             for queue in self._queues.values():
                 if queue.name in self._steered:
@@ -247,7 +268,7 @@ class Acting:
                     await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
                     if self._stopped and was:  # by a list that was not read before all was let go
                         await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
-            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped)
+            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
 
     async def _heard(self, now: datetime) -> None:
         for said in self.switch.news():
@@ -255,8 +276,8 @@ class Acting:
                 self.desk.reject(said.plan, said.who, now)
             elif said.what == "approve":
                 plan = next((plan for plan in self.desk.waiting if plan.key == said.plan), None)
-                verdict = await self._verdict(plan, now) if plan else Verdict(said.plan, ())
-                outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now)
+                fits, verdict = await self._judged(plan, now) if plan else (None, Verdict(said.plan, ()))
+                outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now, fits)
                 log.warning("plan %s, approved by %s: %s %s", said.plan, said.who, outcome.stage, outcome.why or "")
                 self._publish(outcome.frames)
 
@@ -268,24 +289,23 @@ class Acting:
                 if why is not None:
                     log.warning("%s lets go: %s", name, why)
                     self._tell(await self.desk.end(f"{name}:", self._live.state, now, why))
-            self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped))
+            self._tell(await self.desk.revert_due(self._live.state, now, all_now=self._stopped, why=STOPPED))
         self._publish([self.desk.health(now)])
 
     async def give_back(self, now: datetime) -> None:
         """Undo what would not end by itself, a step at a time: nobody would watch it any more. Begin times stay, they release
         themselves. What a device refuses stays in the records, and the next start goes on with it."""
         async with self._busy:
-            await self.desk.revert_orders(now, all_now=True, but_begins=True)
+            await self.desk.revert_orders(now, all_now=True, but_begins=True, why=ENDS)
             for _ in range(GIVE_BACK_STEPS):
                 if not self.desk.in_force:
                     return
-                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True))
+                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True, why=ENDS))
         if left := self.desk.in_force:
             log.error("%d setpoints could not be given back; the next start tries again", len(left))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            self._publish(outcome.frames)
+        self._publish([frame for outcome in outcomes for frame in outcome.frames])
 
 
 async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now: datetime) -> int:
@@ -299,10 +319,10 @@ async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now
             continue
         await desk.follow(name, jobs, now)
         await desk.release_strays(name, jobs, now)
-    await desk.revert_orders(now, all_now=True)
+    await desk.revert_orders(now, all_now=True, why=DEAD)
     for _ in range(GIVE_BACK_STEPS):
         if desk.in_force:
-            await desk.revert_setpoints(state, now, all_now=True)
+            await desk.revert_setpoints(state, now, all_now=True, why=DEAD)
     return len(desk.ordered) + len(desk.in_force)
 
 

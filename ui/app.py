@@ -17,7 +17,6 @@ from typing import Any
 from analytics.rules import DEFAULT_RULES, load_rules
 from energy.account.runs import TOPIC as RUNS
 from energy.account.runs import RunLog
-from energy.guard import Limits
 from ingest.collect import Collector
 from ingest.events import Detector
 from ingest.registry import Opened, set_twice, source_module
@@ -41,6 +40,7 @@ from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
 from ui.given import given_by
+from ui.limits import limits_of
 from ui.oncall.book import Book
 from ui.oncall.service import OnCall
 from ui.oncall.wiring import Delivery, read_oncall
@@ -94,6 +94,7 @@ class Centre:
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
         told = read_oncall(config.alerts.oncall, self.site.timezone, environment())
         atlas = atlas_of(config.energy, self.site)
+        limits = limits_of(config.energy.limits, self.site, atlas)
         opened = opened or open_sources(config, self.site)
         now = clock.now()
         self._lock = threading.Lock()
@@ -107,7 +108,8 @@ class Centre:
         waits = open_log(kept.path / f"spool{part.name and '-' + part.name}", self.site) if part.writes else None
         self.spool = Spool(self.store.append, threading.Lock(), disk=waits, max_bytes=kept.spool_bytes)
         fresh = Live(self.site, self.state, self.store, self.records, clock, now, modes=dict(config.energy.modes))
-        fresh.given, fresh.folder, fresh.access = given_by(config.energy), kept.path, Access(self.records, config.access)
+        fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
+        fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
@@ -129,8 +131,10 @@ class Centre:
 
         def anew() -> Duties:
             oncall.recall()
-            limits = Limits(atlas=atlas)
-            acting = Acting(self.live, self.publish, queues, actuators, kept.path, config.energy.signal, limits, askers=askers)
+            acting = Acting(
+                self.live, self.publish, queues, actuators, kept.path, config.energy.signal, limits, askers=askers,
+                plant=config.energy.plant.params,
+            )  # fmt: skip
             return Duties(self.live, self.publish, rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)

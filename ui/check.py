@@ -8,6 +8,7 @@ import numpy as np
 
 from analytics.oncall.schedule import Schedule
 from analytics.rules import DEFAULT_RULES, load_rules
+from energy.account.tariff import Tariff
 from energy.place.atlas import Place
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
@@ -18,6 +19,8 @@ from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import TASK_NAMES, environment, open_sources
 from ui.config import Config, StoreSection, site_of
+from ui.given import given_of
+from ui.limits import limits_of
 from ui.oncall.file import OnCallFile
 from ui.oncall.wiring import read_oncall
 from ui.places import atlas_of
@@ -39,13 +42,19 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     rules = load_rules(config.alerts.rules or DEFAULT_RULES)
     told = read_oncall(config.alerts.oncall, site.timezone, environment())
     atlas = atlas_of(config.energy, site)
+    limits_of(config.energy.limits, site, atlas)
+    tariff = given_of(config.energy, site, timedelta(days=1)).tariff
     schedules, _ = told.calendars(now)
+    odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
     rows = [
         _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
+        *odd,
     ]
+    if tariff is not None:
+        rows.append(_tariff(tariff, now))
     tellers = _Tellers(site)
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}
@@ -59,6 +68,13 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         for source in one.sources:  # a queue may have opened its source's connection again
             await source.close()
     return [*rows, *tellers.rows(), _store(config, site)]
+
+
+def _tariff(tariff: Tariff, now: datetime) -> Row:
+    if tariff.holds(np.array([now.timestamp()]))[0]:
+        return _row("tariff", tariff.name, f"holds until {tariff.until or 'another is named'}")
+    says = f"ended on {tariff.until}: what was taken since has no price; name the one that holds in [energy]"
+    return _row("tariff", tariff.name, says, ok=False)
 
 
 def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:

@@ -22,6 +22,7 @@ from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
 from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
+from ui.limits import LimitsSection, PlantSection
 from ui.lines import line_of
 from ui.report.section import REPORTS, ReportSection
 from ui.roles import part_names
@@ -119,7 +120,8 @@ class EnergySection(_Section):
     is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
     place; ``currency`` of that series, such as ``CNY``; ``region``: whose emission factor counts where no intensity is
     read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates; ``place`` and
-    ``route``: between which halls and centres jobs may move."""
+    ``route``: between which halls and centres jobs may move; ``limits``: what the guard lets pass; ``plant``: what the levers
+    on water must know."""
 
     modes: Mapping[str, Mode] = {}
     signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
@@ -132,6 +134,8 @@ class EnergySection(_Section):
     contract: Sequence[ContractSection] = ()
     place: Sequence[PlaceSection] = Field((), max_length=100)
     route: Sequence[RouteSection] = Field((), max_length=1000)
+    limits: LimitsSection = LimitsSection()
+    plant: PlantSection = PlantSection()
 
     @field_validator("modes")
     @classmethod

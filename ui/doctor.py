@@ -26,6 +26,7 @@ from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
 from ui.backup import secret_paths
 from ui.config import Config, load_config
+from ui.report.typeset import no_font
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 2_000_000_000
@@ -38,7 +39,6 @@ LEAST_SQLITE = (3, 35, 0)
 EXTRAS = {
     "field": "Modbus, SNMP, MQTT, gNMI, BACnet",
     "cluster": "PostgreSQL",
-    "report": "reports as PDF",
     "oncall": "further ways to reach people",
 }
 
@@ -63,6 +63,7 @@ def examine(path: Path | None) -> Iterator[Row]:
     """A row for each thing looked at; those of a configuration only where ``path`` names one that can be read."""
     yield _python()
     yield from _libraries()
+    yield _fonts()
     yield _sqlite()
     yield _memory()
     if path is None:
@@ -111,6 +112,11 @@ def _unmet(wanted: Sequence[Requirement]) -> list[str]:
         except PackageNotFoundError:
             wrong.append(f"{one.name} is missing")
     return wrong
+
+
+def _fonts() -> Row:
+    wrong = [why for language in ("en", "zh") if (why := no_font(language))]
+    return Row(Health.NOTE, "fonts", "; ".join(wrong)) if wrong else Row(Health.OK, "fonts", "reports as PDF have theirs")
 
 
 def _sqlite() -> Row:

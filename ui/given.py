@@ -5,24 +5,30 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from energy.account.book import Given
 from energy.account.carbon import Contract
 from energy.account.factors import factor_of
+from energy.account.grids import Supply
 from energy.account.tariff import Tariff, load_tariff
+from energy.place.atlas import Atlas
 from twin.errors import ConfigError, Problem
+from twin.site import Site
 from ui.config import EnergySection
+from ui.places import atlas_of
 
 MAX_TENANTS = 100_000
 YEAR_S = 365 * 86400.0
 
 
-def given_by(section: EnergySection) -> Callable[[timedelta], Given]:
+def given_by(section: EnergySection, site: Site) -> Callable[[timedelta], Given]:
     """What ``[energy]`` gives, as a function of how long an account is."""
-    return lambda span: given_of(section, span)
+    return lambda span: given_of(section, site, span)
 
 
-def given_of(section: EnergySection, span: timedelta) -> Given:
-    """What ``[energy]`` gives for an account over ``span``; ``ConfigError`` with every problem."""
+def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
+    """What ``[energy]`` gives for an account of ``site`` over ``span``; ``ConfigError`` with every problem."""
     problems: list[Problem] = []
     factor = None
     if section.region:
@@ -32,10 +38,12 @@ def given_of(section: EnergySection, span: timedelta) -> Given:
             problems.append(Problem("[energy] region", str(error.args[0])))
     tariff: Tariff | None = None
     tenants: Mapping[str, str] = {}
+    supply: Supply | None = None
     try:
         if section.tariff or section.tariff_file:
             tariff = load_tariff(section.tariff_file or section.tariff)
         tenants = _tenants(section.tenants) if section.tenants else {}
+        supply = supply_of(atlas_of(section, site), site)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -52,7 +60,18 @@ def given_of(section: EnergySection, span: timedelta) -> Given:
         spot=section.spot,
         currency=section.currency or (tariff.currency if tariff else ""),
         tenants=tenants,
+        supply=supply,
     )
+
+
+def supply_of(atlas: Atlas, site: Site) -> Supply | None:
+    """Which hall hangs on which grid, by the places that name a hall; the others hang on the site's first grid. None where all
+    do."""
+    grids = np.zeros(site.count("hall"), dtype=np.int32)
+    for place in atlas.places:
+        if place.hall:
+            grids[site.row(place.hall)] = site.row(place.grid)
+    return Supply(grids, {kind: site.within(kind, "hall") for kind in ("rack", "gpu")}) if grids.any() else None
 
 
 def _tenants(path: Path) -> Mapping[str, str]:

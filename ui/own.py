@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from twin.frame import Origin
+from twin.metrics import metric
 from twin.state import State
 from ui.reading import Number, Reading, at
 
@@ -29,6 +30,20 @@ class SourceRow:
     unmapped: Reading
     suspect: Reading
     silent_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """Over all sources, however few rows are shown: how many are how, and what they took since their start."""
+
+    total: int
+    up: int
+    down: int
+    silent: int
+    waiting: int
+    samples: Number
+    unmapped: Number
+    suspect: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +82,24 @@ _TASK = {
 }
 
 
-def source_rows(state: State, now: datetime) -> tuple[SourceRow, ...]:
-    """At most ``MAX_SOURCES``, those that are not well first."""
+def source_counts(state: State, now: datetime) -> SourceCounts:
+    """What ``SourceCounts`` says, without a row for each."""
+    up = state.newest("source", "up_flag")
+    known = np.isfinite(up.value)
+    silent = known & (now.timestamp() - up.time_s > metric("source", "up_flag").max_age_s)
+    well = known & ~silent & (up.value > 0)
+    how = (well, known & ~silent & ~well, silent, ~known)
+    took = [state.newest("source", _SOURCE[key]).value for key in ("samples", "unmapped", "suspect")]
+    sums = [float(np.nansum(value)) if np.isfinite(value).any() else np.nan for value in took]
+    return SourceCounts(len(known), *(int(np.count_nonzero(mask)) for mask in how), *sums)
+
+
+def source_rows(state: State, now: datetime, most: int | None = MAX_SOURCES) -> tuple[SourceRow, ...]:
+    """At most ``most`` (None: all), those that are not well first."""
     ids = state.site.ids_of("source")
     up = state.newest("source", "up_flag")
     rank = [_ORDER.index(_status(at(up, "source", "up_flag", now, row))) for row in range(len(ids))]
-    shown = sorted(range(len(ids)), key=lambda row: rank[row])[:MAX_SOURCES]
+    shown = sorted(range(len(ids)), key=lambda row: rank[row])[:most]
     table = _table(state, "source", _SOURCE, now, len(ids)) if ids else []
     made = []
     for row in shown:

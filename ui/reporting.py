@@ -23,7 +23,6 @@ from twin.ports import Records
 from ui.config import Config
 from ui.oncall.file import OnCallFile
 from ui.report.document import Report
-from ui.report.energy import Limits
 from ui.report.library import Entry, Library, Stage, id_of, scope_in, sums_of
 from ui.report.make import From, Made, make
 from ui.report.scope import Scope, scopes_of
@@ -112,26 +111,35 @@ class Reporting:
         return self._parts[span.label]
 
     def _make(self, library: Library, span: Span, scope: Scope, by: str, now: datetime, tries: int) -> None:
+        """Make it and note what became of it. Whatever stops it, a fault of ours too, is noted as its failure: the next step
+        goes on with the next report."""
+        why = "icctwin could not make it; its log says where it failed"
+        try:
+            self._write(library, span, scope, by, now)
+            why = ""
+        except (SourceError, ConfigError, ValueError) as error:
+            why = str(error.problems[0]) if isinstance(error, ConfigError) else str(error) or repr(error)
+            log.error("the report of %s (%s) cannot be made: %s", span.label, scope, why)
+        finally:
+            if why:
+                library.note(span, scope, Stage.FAILED, by, now, why=why[:500], tries=tries + 1)
+
+    def _write(self, library: Library, span: Span, scope: Scope, by: str, now: datetime) -> None:
         live, section = self._live, library.section
         outside = live.oncall.file.delivery.outside if live.oncall else ""
-        limits = Limits(section.pue_limit, section.gpu_peak_flops)
-        about = From(live.site, live.store, live.records, live.given, limits, outside, section.picture)
-        try:
-            made = make(about, span, scope)
-            if made.coverage_frac <= 0:
-                library.note(span, scope, Stage.EMPTY, by, now)
-                return
-            written = made.files(section.languages, section.formats)
-            sizes = library.keep(id_of(span, scope), written)
-        except (SourceError, ConfigError) as error:
-            why = str(error.problems[0]) if isinstance(error, ConfigError) else str(error)
-            log.error("the report of %s (%s) cannot be made: %s", span.label, scope, why)
-            library.note(span, scope, Stage.FAILED, by, now, why=why[:500], tries=tries + 1)
+        about = From(live.site, live.store, live.records, live.given, section.limits(), outside, section.picture)
+        made = make(about, span, scope)
+        if made.coverage_frac <= 0:
+            library.note(span, scope, Stage.EMPTY, by, now)
             return
-        about_it = {"files": sizes, "sha256": sums_of(written), "head": _head(made), "said": _said(made.report)}
-        about_it["shown"] = _shown(made)
+        written = made.files(section.languages, section.formats)
+        sizes = library.keep(id_of(span, scope), written.files)
+        about_it = {"files": sizes, "sha256": sums_of(written.files), "head": _head(made), "said": _said(made.report)}
+        about_it |= {"shown": _shown(made), "why": "; ".join(written.left_out)[:500]}
         library.note(span, scope, Stage.MADE, by, now, coverage_frac=made.coverage_frac, **about_it)
-        log.warning("the report of %s (%s) is made: %d files", span.label, scope, len(written))
+        log.warning("the report of %s (%s) is made: %d files", span.label, scope, len(written.files))
+        for why in written.left_out:
+            log.warning("left out of the report of %s: %s", span.label, why)
 
     def _tell(self, library: Library, now: datetime) -> None:
         """Pages about what was made by itself and was not told; together with the mark that it was."""

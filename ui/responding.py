@@ -6,7 +6,7 @@ plans. In approve mode a person says yes to a request once, and what follows the
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from energy.act import Desk, Stage
+from energy.guard import Limits
 from energy.levers import Call, Lever, Outlook, QueueNow, believed, no_outlook, site_power_w
 from energy.notes import plain
-from energy.plan import Mode, Plan, Verdict
+from energy.plan import ANSWERS, Mode, Plan, Verdict
 from energy.respond.inbox import note, standing, together
 from energy.respond.live import STEP_S, aimed_w, answer
 from energy.respond.plan import SETTLE_S, targets
@@ -32,13 +33,16 @@ log = logging.getLogger(__name__)
 LEVERS = ("demand_response", "job_respond")
 TOPIC = "responses"
 LEAD_S = SETTLE_S + STEP_S  # before its begin that a request is answered
-LONGEST = timedelta(hours=12)  # that one without an end is looked ahead
+WINDOW_S = 86_400.0  # of a request so much is looked back on, and less than the longest order ahead: it may last for days
+SPARE_S = 3600.0  # by which the window ends before the longest order would, for the ramp back up
 KEPT = 2000
 PROVEN_WITHIN_S = 2 * 86_400.0  # what could not be proven for so long is said to be unproven
 
 YES = (Stage.APPROVED, Stage.BEGUN, Stage.DONE, Stage.FAILED)
 
-Judge = Callable[[Plan, datetime], Any]
+RESTS = frozenset({"dwell"})
+
+Judge = Callable[[Plan, datetime], Awaitable[tuple[Plan, Verdict]]]  # the part of a plan that fits, and what is said of it
 
 
 @dataclass
@@ -51,7 +55,6 @@ class _Going:
     trim: Trim = field(default_factory=Trim)
     aimed_w: float = float("nan")
     looked_s: float = 0.0
-    turns: dict[str, int] = field(default_factory=dict)
     charge_frac: dict[str, float] = field(default_factory=dict)
 
 
@@ -66,9 +69,11 @@ class Responding:
         settable: frozenset[str],
         levers: Mapping[str, Lever],
         publish: Callable[[Sequence[Frame]], None],
+        limits: Limits,
     ) -> None:
         """``settable``: assets that something can set; ``levers``: those of ``LEVERS`` among them are used."""
-        self._live, self._desk, self._askers, self._settable = live, desk, askers, settable
+        self._live, self._desk, self._askers, self._limits = live, desk, askers, limits
+        self._settable = settable - limits.locked
         self._levers = {name: levers[name] for name in LEVERS if name in levers}
         self._publish = publish
         self._reference: Floats = np.full(live.site.count("gpu"), np.nan)
@@ -106,9 +111,11 @@ class Responding:
         if going is None:
             return
         call = self._call(going, asked, now)
+        if call is None:
+            return  # between two parts of a long request
         self._learn(going, call, queues, now)
         call = replace(call, trim_w=going.trim.trim_w)
-        outlook = replace(no_outlook(), queues=queues, call=call)
+        outlook = replace(no_outlook(), queues=queues, call=call, bounds=self._limits.bounds)
         made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
         if new := tuple(one for one in made if one is not None):
             self.plans = new
@@ -138,17 +145,16 @@ class Responding:
         first = f"{name}:{going.key}"
         stage = self._desk.stage(first)
         if stage in YES and mode is not Mode.ADVISE and call is not None:
-            going.turns[name] = going.turns.get(name, 0) + 1
             mode = Mode.AUTO  # within the yes to the request
             call = replace(call, turn=f"/{now.timestamp():.0f}")
-        elif mode is Mode.APPROVE and stage is Stage.REFUSED and name in going.turns:
+        elif stage is Stage.REJECTED:
             return None  # a person said no
         plan = lever.propose(live.site, live.state, live.jobs, replace(outlook, call=call), now)
         if plan is None:
             return None
-        verdict: Verdict = await judge(plan, now)
-        if mode is Mode.APPROVE and verdict.allowed:
-            going.turns.setdefault(name, 0)  # it was put before a person
+        plan, verdict = await judge(plan, now)
+        if {refusal.rule for refusal in verdict.refusals} == RESTS:
+            return None  # all that is to change was changed just now
         outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
         self._publish(outcome.frames)
         return plan, verdict
@@ -173,13 +179,22 @@ class Responding:
         self._note(begun, now)
         return going
 
-    def _call(self, going: _Going, asked: Sequence[Request], now: datetime) -> Call:
-        most_s = (now + LONGEST).timestamp()
-        bounded = [one if np.isfinite(one.end_s) else _until(one, most_s) for one in asked]
-        whole = together(bounded, going.baseline_w)
+    def _call(self, going: _Going, asked: Sequence[Request], now: datetime) -> Call | None:
+        seen = _window(asked, now.timestamp(), self._limits.longest_s - SPARE_S)
+        if not seen:
+            return None
+        lasts = min(one.begin_s for one in seen) > now.timestamp() - WINDOW_S
         return Call(
-            going.key, whole, now, going.baseline_w, self._settable, self._reference, going.trim.trim_w,
-            charge_frac=going.charge_frac,
+            going.key,
+            together(seen, going.baseline_w),
+            now,
+            going.baseline_w,
+            self._settable,
+            self._reference,
+            going.trim.trim_w,
+            charge_frac=going.charge_frac if lasts else {},  # what was in it days ago says nothing of what is left
+            until_s={one.action.asset: one.action.until.timestamp() for one in self._desk.in_force
+                     if one.action.metric in ANSWERS},
         )  # fmt: skip
 
     def _learn(self, going: _Going, call: Call, queues: Sequence[QueueNow], now: datetime) -> None:
@@ -270,7 +285,16 @@ class Responding:
             self._reference = drew if len(drew) == len(self._reference) else self._reference
 
 
-def _until(request: Request, most_s: float) -> Request:
-    """The same with an end."""
-    last = request.intervals[-1]
-    return replace(request, intervals=(*request.intervals[:-1], replace(last, end_s=max(most_s, last.begin_s + STEP_S))))
+def _window(asked: Sequence[Request], now_s: float, ahead_s: float) -> list[Request]:
+    """What of requests lies within the window around now, whose edges move by the hour: what is ordered until its end is not
+    ordered anew at each look."""
+    begin_s, end_s = np.floor((now_s - WINDOW_S) / 3600) * 3600, np.floor((now_s + ahead_s) / 3600) * 3600
+    seen: list[Request] = []
+    for one in asked:
+        parts = tuple(
+            replace(part, begin_s=max(part.begin_s, begin_s), end_s=min(part.end_s, end_s))
+            for part in one.intervals
+            if part.end_s > begin_s and part.begin_s < end_s
+        )
+        seen += [replace(one, intervals=parts)] if parts else []
+    return seen

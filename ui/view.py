@@ -28,7 +28,7 @@ from twin.state import State
 from ui.access.desk import Access
 from ui.calibrating import Fitted
 from ui.oncall.service import OnCall
-from ui.own import SourceRow, TaskRow, source_rows, task_rows
+from ui.own import SourceCounts, SourceRow, TaskRow, source_counts, source_rows, task_rows
 from ui.past import Past
 from ui.reading import Number, Reading, Spoken, best, better, derived, fact, nothing, reading, total
 from ui.report.library import Library
@@ -170,6 +170,7 @@ class View:
     jobs: tuple[JobRow, ...]
     alerts: tuple[AlertRow, ...]
     sources: tuple[SourceRow, ...]
+    source_counts: SourceCounts
     tasks: tuple[TaskRow, ...]
     plans: tuple[PlanRow, ...]
     notices: tuple[Spoken, ...]
@@ -214,11 +215,17 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         jobs=job_rows(live.jobs, waiting.jobs_running, now),
         alerts=tuple(_alert(alert, now) for alert in sorted(causes, key=_newest_first)[:MAX_ALERTS]),
         sources=sources,
+        source_counts=source_counts(state, now),
         tasks=tasks,
-        plans=tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans[:MAX_PLANS]),
+        plans=plan_rows(live, now)[:MAX_PLANS],
         notices=live.notices[:MAX_NOTICES],
         complaints=tuple(_complaints(sources, tasks, live.notices)),
     )
+
+
+def plan_rows(live: Live, now: datetime) -> tuple[PlanRow, ...]:
+    """Everything on the desk."""
+    return tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans)
 
 
 def _centre(state: State, firing: Sequence[Alert], past: Past | None, now: datetime) -> Centre:

@@ -10,18 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-import numpy as np
-
+from analytics.oncall.flaps import flaps
 from analytics.oncall.labels import Signal
-from analytics.oncall.policy import Policy, Route, inhibited
-from analytics.oncall.silence import Silence, silenced
+from analytics.oncall.policy import Level, Policy, Route
+from analytics.oncall.quiet import RANK, Hush, told_of
+from analytics.oncall.silence import Silence
 from analytics.rule import Severity
 
 MAX_GROUPS = 5000  # open at one time; of more the most severe and oldest are kept and the rest is told when there is room
 MAX_TOLD = 10_000  # alerts remembered of one group
 MAX_IN_PAGE = 50  # signals in one page; the rest is counted
-MAX_FLAPS = 20_000  # alerts whose beginnings are remembered
-_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+LATE_S = 15.0  # an escalation so late keeps its times; later, the next level is counted from now
 
 
 class Event(StrEnum):
@@ -64,8 +63,8 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Group:
     """An open group. ``told``: keys of the alerts that receivers believe to fire, with their severity; ``shown``: the first
-    of them as they were last told; ``channels``: who was told; ``level``: the next of the escalation; ``told_s``: NaN before
-    the first page; times in s since 1970."""
+    of them as they were last told; ``channels``: who was told; ``level``: the next of the escalation; ``climb_s``: since when
+    that is waited for, NaN: since it opened; ``told_s``: NaN before the first page; times in s since 1970."""
 
     key: str
     route: str
@@ -76,6 +75,7 @@ class Group:
     told: Mapping[str, str] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     level: int = 0
+    climb_s: float = float("nan")
     number: int = 0
     acked_s: float = float("nan")
     acked_by: str = ""
@@ -144,7 +144,7 @@ class _Now:
     now_s: float
     signals: Mapping[str, Signal]
     firing: frozenset[str]  # flapping ones included
-    quiet: frozenset[str]  # silenced, inhibited, explained, or explained by what is still pending
+    quiet: frozenset[str]  # see ``analytics.oncall.quiet``
     flapping: frozenset[str]
     duty: Mapping[str, tuple[str, ...]]
     pages: list[Page] = field(default_factory=list)
@@ -163,18 +163,17 @@ def step(
     holds: frozenset[str] | None = None,
 ) -> Told:
     """The desk at ``now_s`` and what is to be told. ``signals``: everything that fires, and what has lately ended; ``windows``:
-    maintenance; ``duty``: schedule -> who has it; ``holds``: names of the routes that are there now (None: all)."""
+    maintenance; ``duty``: schedule -> who is called; ``holds``: names of the routes that are there now (None: all)."""
     if now_s < was.at_s:
         was = _set_back(was, now_s)
     table = {signal.key: signal for signal in signals}
-    begun, seen, flapping = _flaps(policy, was, table, now_s)
+    begun, seen, flapping = flaps(policy, was.begun, was.seen, was.at_s, table, now_s)
     fires = frozenset(key for key, signal in table.items() if signal.fires)
     silences = tuple(one for one in was.silences if one.end_s > now_s)
-    everything = [*silences, *windows]
-    quiet = {key for key, signal in table.items() if signal.cause or silenced(everything, signal.labels, now_s)}
-    quiet |= inhibited(policy.inhibitions, signals)
+    told = told_of(group.told for group in was.groups.values())
+    quiet = Hush(policy, signals, [*silences, *windows], holds, told, now_s).keys()
     firing = fires | {key for key in flapping if key in seen}
-    work = _Now(policy, now_s, table, firing, frozenset(quiet), flapping, duty if duty is not None else was.duty)
+    work = _Now(policy, now_s, table, firing, quiet, flapping, duty if duty is not None else was.duty)
     groups = _acknowledged(dict(was.groups), acks, work)
     for key, (route, members) in _grouped(work, holds).items():
         if key not in groups and len(groups) < MAX_GROUPS:
@@ -200,6 +199,7 @@ def _set_back(was: Desk, now_s: float) -> Desk:
             opened_s=group.opened_s - (0 if group.number else by_s),
             due_s=group.due_s - by_s,
             told_s=group.told_s - by_s,
+            climb_s=(group.climb_s if group.climb_s == group.climb_s else group.opened_s) - by_s,
             acked_s=group.acked_s - by_s,
         )
         for key, group in was.groups.items()
@@ -209,38 +209,11 @@ def _set_back(was: Desk, now_s: float) -> Desk:
     return replace(was, groups=groups, begun=begun, seen=seen, at_s=now_s)
 
 
-def _flaps(
-    policy: Policy, was: Desk, table: Mapping[str, Signal], now_s: float
-) -> tuple[dict[str, tuple[float, ...]], dict[str, float], frozenset[str]]:
-    """When each alert lately began to fire, when each was last seen to, and which of them flap."""
-    first_s = now_s - policy.flap_window_s
-    begun = {
-        key: times if times[0] >= first_s else tuple(at_s for at_s in times if at_s >= first_s)
-        for key, times in was.begun.items()
-        if times[-1] >= first_s
-    }
-    seen = dict(was.seen)
-    for key, signal in table.items():
-        if not signal.fires:
-            continue
-        if (key not in seen or seen[key] < was.at_s) and (key in begun or len(begun) < MAX_FLAPS):
-            begun[key] = (*begun.get(key, ()), now_s)[-policy.flap_count * 4 :]
-        seen[key] = now_s
-    flaps = set()
-    for key in list(seen):
-        flaps |= {key} if len(begun.get(key, ())) >= policy.flap_count else set()
-        fires = key in table and table[key].fires
-        if not fires and not (key in flaps and now_s - seen[key] < policy.flap_quiet_s):
-            # an end counts at once; what flaps is held until it has been quiet
-            del seen[key]
-    return begun, seen, frozenset(flaps)
-
-
 def _grouped(work: _Now, holds: frozenset[str] | None) -> dict[str, tuple[Route, list[str]]]:
     """Group key -> its route and the keys of what fires in it and may be told, the most severe and oldest first."""
     there = frozenset(route.name for route in work.policy.routes) if holds is None else holds
     loud = [signal for key, signal in work.signals.items() if signal.fires and key not in work.quiet]
-    loud.sort(key=lambda signal: (_RANK[signal.severity], signal.since_s, signal.key))
+    loud.sort(key=lambda signal: (RANK[signal.severity], signal.since_s, signal.key))
     groups: dict[str, tuple[Route, list[str]]] = {}
     for signal in loud:
         for route in work.policy.routes_of(signal.labels, there):
@@ -251,24 +224,47 @@ def _grouped(work: _Now, holds: frozenset[str] | None) -> dict[str, tuple[Route,
 
 def _tell(groups: dict[str, Group], key: str, route: Route, members: Sequence[str], work: _Now) -> None:
     """News, repeats and escalation of one group."""
-    group, now_s = groups[key], work.now_s
+    group, now_s = _lapsed(groups[key], work), work.now_s
     if now_s >= group.due_s and group.told:  # what has ended and comes back after the interval is news
         group = replace(group, told={name: rank for name, rank in group.told.items() if name in work.firing})
-    news = [name for name in members if name not in group.told]
+    news = [name for name in members if _is_news(group, work.signals[name])]
     worst = work.signals[members[0]].severity
-    if news and now_s >= group.due_s:
-        worse = group.number > 0 and _RANK[worst] < _RANK[group.severity]
-        if worse and group.acked:  # whoever took the lesser trouble has not taken this one
-            group = replace(group, acked_s=float("nan"), acked_by="", level=0)
+    worse = group.number > 0 and _worse(worst, group.severity)
+    if news and (now_s >= group.due_s or worse):  # what is worse does not wait for the interval
+        channels = route.channels or _climbed(group, route, work) or group.channels
+        if group.acked and (worse or not channels):  # whoever took the lesser trouble has not taken this one
+            group = _untaken(group, now_s)
         group = replace(group, severity=worst, summary=str(work.signals[members[0]].summary))
         event = Event.TRIGGER if group.number == 0 else Event.UPDATE
         if not group.told and group.number == 0:
             work.happened.append(Happened("opened", group, now_s))
         told = _remembered(group, members, work)
-        group = _send(replace(group, told=told, due_s=now_s + route.interval_s), route.channels, event, members, work)
+        group = _send(replace(group, told=told, due_s=now_s + route.interval_s), channels, event, members, work)
     elif group.number and not group.acked and now_s - group.told_s >= route.repeat_s:
-        group = _send(group, group.channels, Event.REPEAT, members, work)
+        channels = (*route.channels, *_climbed(group, route, work)) or group.channels
+        group = _send(group, channels, Event.REPEAT, members, work)
     groups[key] = _escalated(group, route, members, work)
+
+
+def _is_news(group: Group, signal: Signal) -> bool:
+    """Whether receivers do not know of it, or not that it is so bad; of a group that is full, only what is worse than it."""
+    unknown = signal.key not in group.told and len(group.told) < MAX_TOLD
+    return unknown or _worse(signal.severity, group.told.get(signal.key, group.severity))
+
+
+def _worse(severity: Severity, than: str) -> bool:
+    return RANK[severity] < RANK[Severity(than)]
+
+
+def _untaken(group: Group, now_s: float) -> Group:
+    """Nobody has it: the escalation begins anew."""
+    return replace(group, acked_s=float("nan"), acked_by="", level=0, climb_s=now_s)
+
+
+def _lapsed(group: Group, work: _Now) -> Group:
+    """What was taken and is still there after so long has been forgotten."""
+    lasts_s = work.policy.ack_lasts_s or float("inf")
+    return _untaken(group, work.now_s) if group.acked and work.now_s - group.acked_s >= lasts_s else group
 
 
 def _remembered(group: Group, members: Sequence[str], work: _Now) -> dict[str, str]:
@@ -277,23 +273,41 @@ def _remembered(group: Group, members: Sequence[str], work: _Now) -> dict[str, s
 
 
 def _escalated(group: Group, route: Route, members: Sequence[str], work: _Now) -> Group:
+    """At most the next level, when it has been waited for since the one before for as long as the two lie apart: whatever time
+    went by without us or in quiet, levels never come closer together than they are written down."""
     policy = work.policy.escalations.get(route.escalation)
-    while policy and group.number + bool(group.told) and not group.acked:
-        due = policy.level(group.level)
-        since_s = float(np.fmin(group.opened_s, group.told_s))  # not of before the clock was set back
-        if due is None or work.now_s - since_s < max(due[0], route.wait_s):
-            break
-        level = due[1]
-        people = work.duty.get(level.schedule, ())[:1] if level.schedule else ()
-        reached = [(channel, "") for channel in level.channels]
-        reached += [(channel, person) for person in people for channel in work.policy.people.get(person, ())]
-        if level.schedule and not people and not level.channels and work.policy.fallback:
-            reached = [(work.policy.fallback, "")]  # nobody has duty: somebody must hear of it all the same
-        group = replace(group, level=group.level + 1)
-        event = Event.TRIGGER if group.number == 0 else Event.ESCALATE
-        for channel, person in reached:
+    due = policy.level(group.level) if policy and group.told and not group.acked else None
+    if policy is None or due is None:
+        return group
+    before = policy.level(group.level - 1) if group.level else None
+    since_s = group.climb_s if group.climb_s == group.climb_s else group.opened_s
+    at_s = since_s + due[0] - (before[0] if before else 0.0)
+    if work.now_s < at_s:
+        return group
+    group = replace(group, level=group.level + 1, climb_s=at_s if work.now_s - at_s <= LATE_S else work.now_s)
+    event = Event.TRIGGER if group.number == 0 else Event.ESCALATE
+    just = {page.channel for page in work.pages if page.incident == group.incident}
+    for channel, person in _reached(due[1], work):
+        if channel not in just:
             group = _send(group, (channel,), event, members, work, person)
     return group
+
+
+def _reached(level: Level, work: _Now) -> list[tuple[str, str]]:
+    """Channels that a level tells now, and the person whose they are."""
+    people = work.duty.get(level.schedule, ()) if level.schedule else ()
+    reached = [(channel, "") for channel in level.channels]
+    reached += [(channel, person) for person in people for channel in work.policy.people.get(person, ())]
+    if level.schedule and not people and not level.channels and work.policy.fallback:
+        return [(work.policy.fallback, "")]  # nobody has duty: somebody must hear of it all the same
+    return reached
+
+
+def _climbed(group: Group, route: Route, work: _Now) -> tuple[str, ...]:
+    """Channels of the levels that have been told, as of whoever has duty now."""
+    policy = work.policy.escalations.get(route.escalation)
+    levels = policy.levels[: group.level] if policy else ()
+    return tuple(channel for level in levels for channel, _ in _reached(level, work))
 
 
 def _send(
@@ -368,12 +382,12 @@ def _hand_over(was: Desk, groups: Mapping[str, Group], work: _Now) -> None:
     """Whoever takes over duty is told what is open."""
     for schedule, people in work.duty.items():
         before = was.duty.get(schedule)
-        new = [person for person in people[:1] if before is not None and person not in before[:1]]
-        mine = [group for group in groups.values() if group.number and _on(schedule, group, work.policy)]
+        new = [person for person in people if before is not None and person not in before]
+        mine = [group for group in groups.values() if group.told and _on(schedule, group, work.policy)]
         for person in new:
             for channel in work.policy.people.get(person, ()) if mine else ():
                 names = [name for group in mine for name in group.told if name in work.signals][:MAX_IN_PAGE]
-                worst = min((group.severity for group in mine), key=lambda severity: _RANK[severity])
+                worst = min((group.severity for group in mine), key=lambda severity: RANK[severity])
                 head = Group(f"handover:{schedule}", "", {"schedule": schedule}, work.now_s, work.now_s, severity=worst)
                 _send(head, (channel,), Event.HANDOVER, names, work, person, f"{len(mine)}")
 

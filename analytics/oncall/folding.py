@@ -2,25 +2,30 @@
 findings are ``analytics.cause``)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from analytics.alerts import AlertTable
 from analytics.fold import Conditions, conditions_of, explained
 from analytics.oncall.others import Others, other_conditions
-from analytics.tracks import PENDING
+from analytics.rule import Severity
+from analytics.tracks import FIRING, PENDING
 from twin.frame import Ints
+
+_SEVERITIES = tuple(Severity)
+_RANK = {severity: rank for rank, severity in enumerate(_SEVERITIES)}
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
     """``table`` with its ``causes``; ``others``: key of another's alert -> key of what explains it; ``pending``: keys of the
-    explanations that only may become some."""
+    explanations that only may become some; ``worst``: explanation -> the worst severity of what fires and it explains."""
 
     table: AlertTable
     others: Mapping[str, str]
     pending: frozenset[str]
+    worst: Mapping[str, Severity] = field(default_factory=dict)
 
 
 def fold(table: AlertTable, others: Others, read_by: Ints | None = None) -> Folded:
@@ -44,7 +49,18 @@ def fold(table: AlertTable, others: Others, read_by: Ints | None = None) -> Fold
     outer = {keys[at - n]: names[int(cause[at])] for at in hit[hit >= n].tolist()}
     causes |= {(-1, i): name for i, name in enumerate(outer.values())}  # of no rule of ours, but counted with them
     pending = frozenset(name for at, name in names.items() if both.phase[at] == PENDING)
-    return Folded(replace(table, causes=causes), outer, pending)
+    worst = _worst(both, cause, names)
+    ranks = {names[at]: int(both.rank[at]) for at in names if both.phase[at] == FIRING}
+    raised = {name: severity for name, severity in worst.items() if _RANK[severity] < ranks.get(name, -1)}
+    return Folded(replace(table, causes=causes, raised=raised), outer, pending, worst)
+
+
+def _worst(alerts: Conditions, cause: Ints, names: Mapping[int, str]) -> dict[str, Severity]:
+    """Name of an explanation -> the worst severity of what fires and is explained by it."""
+    hit = np.flatnonzero((cause >= 0) & (alerts.phase == FIRING))
+    rank = np.full(len(cause), len(_SEVERITIES), dtype=np.int16)
+    np.minimum.at(rank, cause[hit], alerts.rank[hit])
+    return {names[at]: _SEVERITIES[rank[at]] for at in np.unique(cause[hit]).tolist()}
 
 
 def _key(table: AlertTable, number: int, row: int) -> str:

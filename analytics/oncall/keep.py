@@ -9,7 +9,7 @@ from typing import Any
 
 from analytics.oncall.desk import Desk, Event, Group, Page
 from analytics.oncall.labels import Signal
-from analytics.oncall.others import Other, Others
+from analytics.oncall.others import TIMEOUT_S, Other, Others
 from analytics.oncall.silence import from_json
 from analytics.rule import Domain, Severity
 from twin.errors import SourceError
@@ -103,11 +103,13 @@ def others_of(text: str) -> Others:
 def _other(kept: dict[str, Any]) -> Other:
     ended_s = math.nan if kept["ended_s"] is None else kept["ended_s"]
     breaks = Domain(kept["breaks"]) if kept["breaks"] else None
-    return Other(**kept | {"ended_s": ended_s, "severity": Severity(kept["severity"]), "breaks": breaks})
+    until_s = kept["heard_s"] + TIMEOUT_S if kept.get("until_s") is None else kept["until_s"]
+    more = {"ended_s": ended_s, "until_s": until_s, "severity": Severity(kept["severity"]), "breaks": breaks}
+    return Other(**kept | more)
 
 
 def _group(kept: dict[str, Any]) -> Group:
-    numbers = {name: math.nan if kept[name] is None else kept[name] for name in ("told_s", "acked_s")}
+    numbers = {name: math.nan if kept.get(name) is None else kept[name] for name in ("told_s", "acked_s", "climb_s")}
     shown = {key: _signal(one) for key, one in kept["shown"].items()}
     severity = Severity(kept["severity"])
     return Group(**kept | numbers | {"channels": tuple(kept["channels"]), "severity": severity, "shown": shown})

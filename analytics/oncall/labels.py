@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from analytics.alerts import Alert, Phase
+from analytics.oncall.pattern import Pattern
 from analytics.rule import Severity
 from twin.message import Message
 from twin.metrics import METRICS
@@ -64,16 +65,17 @@ def labels_of(site: Site, name: str, kind: str, asset: str, severity: str, **mor
 
 
 def signal_of(site: Site, alert: Alert, pending: frozenset[str] = frozenset()) -> Signal:
-    """A firing or resolved alert of ours. ``pending``: keys of alerts that only may become causes."""
+    """A firing or resolved alert of ours, as urgent as the worst of what it explains. ``pending``: keys of alerts that only
+    may become causes."""
     more = {"metric": alert.metric, "owner": alert.owner, "origin": OURS}
-    labels = labels_of(site, alert.rule, alert.kind, alert.asset, alert.severity, **more)
+    labels = labels_of(site, alert.rule, alert.kind, alert.asset, alert.urgency, **more)
     ended_s = alert.resolved.timestamp() if alert.phase is Phase.RESOLVED and alert.resolved else float("nan")
     fired = alert.fired or alert.since
     unit = str(alert.summary.params.get("unit", "")) or (METRICS[alert.kind][alert.metric].unit if alert.metric else "")
     return Signal(
         alert.key,
         labels,
-        alert.severity,
+        alert.urgency,
         alert.summary,
         fired.timestamp(),
         ended_s,
@@ -90,22 +92,21 @@ def signal_of(site: Site, alert: Alert, pending: frozenset[str] = frozenset()) -
 
 @dataclass(frozen=True)
 class Matcher:
-    """``label`` against ``value``, as Alertmanager writes it: ``=``, ``!=``, ``=~`` (a regular expression that must fit the
-    whole value) or ``!~``. A label that is not there is empty."""
+    """``label`` against ``value``, as Alertmanager writes it: ``=``, ``!=``, ``=~`` (a regular expression, RE2's, that must fit
+    the whole value) or ``!~``. A label that is not there is empty."""
 
     label: str
     sign: str
     value: str
-    _cache: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self.value)
+    def _pattern(self) -> Pattern:
+        return Pattern(self.value)
 
     def fits(self, labels: Mapping[str, str]) -> bool:
         """Whether it picks what has these labels."""
         text = labels.get(self.label, "")
-        hit = text == self.value if self.sign in ("=", "!=") else self._pattern.fullmatch(text[:MAX_MATCHER_CHARS]) is not None
+        hit = text == self.value if self.sign in ("=", "!=") else self._pattern.fits(text[:MAX_MATCHER_CHARS])
         return hit == (not self.sign.startswith("!"))
 
     def __str__(self) -> str:
@@ -113,8 +114,6 @@ class Matcher:
 
 
 _MATCHER = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*\"?(.*?)\"?\s*", re.DOTALL)
-# A quantifier on a group that has one itself can take time that grows without bound with the text.
-_NESTED = re.compile(r"\([^)]*[+*{][^)]*\)\s*[+*{]")
 
 
 def parse_matcher(text: str) -> Matcher:
@@ -125,11 +124,9 @@ def parse_matcher(text: str) -> Matcher:
     label, sign, value = found.groups()
     if "~" in sign:
         try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression ({error}); mend it") from None
-        if _NESTED.search(value):
-            raise ValueError(f"{value!r} repeats a group that repeats itself, which can take for ever; write it without")
+            Pattern(value).fits("")
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no regular expression as Alertmanager takes it ({error}); mend it") from None
     return Matcher(label, sign, value)
 
 

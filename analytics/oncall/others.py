@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from twin.site import Site
 
 MAX_OTHERS = 10_000
 TIMEOUT_S = 300.0  # of an alert that says no end and is not said again (Alertmanager: resolve_timeout 5 min)
+# A webhook says when an alert is over, and says it again after its repeat_interval (4 h unless set): at the latest when
+# Alertmanager has forgotten that it told it (--data.retention, 120 h), and an hour beyond.
+WEBHOOK_S = 121 * 3600.0
 KEPT_S = 900.0  # after its end
+WEBHOOK = "webhook:"  # begins the origin of what came by one
 MAX_LABELS, MAX_CHARS = 50, 1000
 NAMING = (
     "asset",
@@ -40,7 +44,7 @@ _SEVERITIES = {
 @dataclass(frozen=True, slots=True)
 class Other:
     """An alert of somebody else. ``asset``: the id of ours that it is about, "" where it names none; times in s since 1970,
-    ``ended_s`` NaN while it fires; ``heard_s``: when it was last said."""
+    ``ended_s`` NaN while it fires; ``heard_s``: when it was last said; ``until_s``: when it ends unless it is said again."""
 
     key: str
     origin: str
@@ -54,6 +58,7 @@ class Other:
     ended_s: float
     heard_s: float
     breaks: Domain | None = None
+    until_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +68,26 @@ class Others:
     known: Mapping[str, Other] = field(default_factory=dict)
 
     def heard(self, said: Sequence[Other], now_s: float) -> "Others":
-        """With ``said`` in it, and without what ended a while ago. Of more than ``MAX_OTHERS`` the newest are kept."""
+        """With ``said`` in it, and without what ended a while ago; what still fires began when it was first said. Of more
+        than ``MAX_OTHERS`` the newest are kept."""
         known = dict(self.known)
         for one in said:
-            known[one.key] = one
+            old = known.get(one.key)
+            still = old is not None and old.ended_s != old.ended_s
+            known[one.key] = replace(one, since_s=min(one.since_s, old.since_s)) if old and still else one
         return Others(_bounded({key: one for key, one in known.items() if not _gone(one, now_s)}))
 
     def at(self, now_s: float) -> "Others":
         """What is not said again has ended."""
-        due = [one for one in self.known.values() if one.ended_s != one.ended_s and now_s - one.heard_s > TIMEOUT_S]
+        due = [one for one in self.known.values() if one.ended_s != one.ended_s and now_s > one.until_s]
         if not due and not any(_gone(one, now_s) for one in self.known.values()):
             return self
-        ended = {one.key: _with_end(one, now_s) for one in due}
+        ended = {one.key: replace(one, ended_s=now_s) for one in due}
         return Others({key: one for key, one in ({**self.known, **ended}).items() if not _gone(one, now_s)})
 
 
 def _gone(one: Other, now_s: float) -> bool:
     return one.ended_s == one.ended_s and now_s - one.ended_s > KEPT_S
-
-
-def _with_end(one: Other, now_s: float) -> Other:
-    return Other(**{name: getattr(one, name) for name in Other.__slots__} | {"ended_s": now_s})
 
 
 def _bounded(known: dict[str, Other]) -> dict[str, Other]:
@@ -104,8 +108,9 @@ def other_of(
     now_s: float,
     link: str = "",
 ) -> Other:
-    """An alert in Alertmanager's terms as one of ours, ``names`` as ``names_of`` gives them; ``ended_s`` NaN or later than
-    ``now_s``: it fires."""
+    """An alert in Alertmanager's terms as one of ours, ``names`` as ``names_of`` gives them; ``ended_s`` NaN: it fires until it
+    is said to have ended or is not said again for long (``WEBHOOK_S`` of a webhook, else ``TIMEOUT_S``); later than ``now_s``:
+    until then, unless it is said again."""
     cut = {key[:100]: str(text)[:MAX_CHARS] for key, text in list(labels.items())[:MAX_LABELS]}
     name = cut.get("alertname", "alert")
     mark = hashlib.sha256("\0".join(f"{key}\1{cut[key]}" for key in sorted(cut)).encode()).hexdigest()[:16]
@@ -125,7 +130,14 @@ def other_of(
         ends,
         now_s,
         Domain(breaks) if breaks in tuple(Domain) else None,
+        _until_s(origin, ended_s, now_s),
     )
+
+
+def _until_s(origin: str, ended_s: float, now_s: float) -> float:
+    if origin.startswith(WEBHOOK):
+        return now_s + WEBHOOK_S
+    return ended_s if ended_s > now_s else now_s + TIMEOUT_S
 
 
 def asset_of(site: Site, names: Mapping[str, str], labels: Mapping[str, str]) -> str:
@@ -156,18 +168,26 @@ def names_of(site: Site) -> dict[str, str]:
     return names
 
 
-def other_signals(site: Site, others: Others, causes: Mapping[str, str], pending: frozenset[str]) -> list[Signal]:
-    """All of ``others`` as signals, in our labels with theirs beside; ``causes``: key -> what explains it."""
+def other_signals(
+    site: Site,
+    others: Others,
+    causes: Mapping[str, str],
+    pending: frozenset[str],
+    raised: Mapping[str, Severity] | None = None,
+) -> list[Signal]:
+    """All of ``others`` as signals, in our labels with theirs beside; ``causes``: key -> what explains it; ``raised``: key ->
+    the worst severity of what it explains, where that is worse than its own."""
     found = []
     for one in others.known.values():
         kind = site.kind(one.asset) if one.asset else ""
-        ours = labels_of(site, one.name, kind, one.asset, one.severity, origin=one.origin)
+        severity = (raised or {}).get(one.key, one.severity)
+        ours = labels_of(site, one.name, kind, one.asset, severity, origin=one.origin)
         cause = causes.get(one.key, "")
         found.append(
             Signal(
                 one.key,
                 {**one.labels, **{key: text for key, text in ours.items() if text}},
-                one.severity,
+                severity,
                 Message("{text}", {"text": one.text}),
                 one.since_s,
                 one.ended_s,

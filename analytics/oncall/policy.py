@@ -29,6 +29,11 @@ class Route:
     further: bool = False
     during: Week = ALWAYS
 
+    @property
+    def reaches(self) -> bool:
+        """It tells somebody; a route without channels is there to let alerts fall."""
+        return bool(self.channels or self.escalation)
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -59,19 +64,30 @@ class Escalation:
 
 @dataclass(frozen=True, slots=True)
 class Inhibition:
-    """While what ``source`` picks fires, what ``target`` picks and has the same ``equal`` labels is not told."""
+    """While what ``source`` picks fires, what ``target`` picks and has the same ``equal`` labels is not told, where both began
+    within ``within_s`` of each other."""
 
     source: tuple[Matcher, ...]
     target: tuple[Matcher, ...]
     equal: tuple[str, ...]
+    within_s: float = float("inf")
+
+
+SAME_MOMENT_S = 600.0  # a device's trap and a rule on its readings, polls and holds between them
+_EVENT, _RULE = "origin=event", f"origin={OURS}"
 
 
 # A rule of higher severity on the same metric of the same asset says all that the lower one does.
 WORSE_OF_THE_SAME = (
     Inhibition(parse_matchers(["severity=critical"]), parse_matchers(["severity=~warning|info"]), ("asset", "metric")),
     Inhibition(parse_matchers(["severity=warning"]), parse_matchers(["severity=info"]), ("asset", "metric")),
-    # what a device tells as an event, a rule on its readings mostly says as well, and until it is over
-    Inhibition(parse_matchers([f"origin={OURS}"]), parse_matchers(["origin=event"]), ("asset",)),
+    # What a device tells as an event, a rule on its readings mostly says as well, and until it is over. Nothing says whether
+    # both speak of one thing: so the rule must be as severe, and of what is critical it must have begun at the same time.
+    Inhibition(
+        parse_matchers([_RULE, "severity=critical"]), parse_matchers([_EVENT, "severity=critical"]), ("asset",), SAME_MOMENT_S
+    ),
+    Inhibition(parse_matchers([_RULE, "severity=~critical|warning"]), parse_matchers([_EVENT, "severity=warning"]), ("asset",)),
+    Inhibition(parse_matchers([_RULE]), parse_matchers([_EVENT, "severity=info"]), ("asset",)),
 )
 
 
@@ -79,7 +95,7 @@ WORSE_OF_THE_SAME = (
 class Policy:
     """All of it. ``people``: name -> channels by which that person is reached; ``fallback``: the channel for what another
     could not deliver, "" for none; ``flap_count`` times begun within ``flap_window_s`` is flapping, until quiet for
-    ``flap_quiet_s``."""
+    ``flap_quiet_s``; an acknowledgement lapses after ``ack_lasts_s``, never where that is 0."""
 
     routes: tuple[Route, ...] = ()
     escalations: Mapping[str, Escalation] = field(default_factory=dict)
@@ -89,6 +105,7 @@ class Policy:
     flap_count: int = 4
     flap_window_s: float = 3600.0
     flap_quiet_s: float = 1800.0
+    ack_lasts_s: float = 43200.0
     timezone: str = "UTC"
 
     def routes_of(self, labels: Mapping[str, str], holds: frozenset[str]) -> list[Route]:
@@ -102,18 +119,24 @@ class Policy:
         return found
 
 
-def inhibited(inhibitions: Sequence[Inhibition], signals: Sequence[Signal]) -> frozenset[str]:
-    """Keys of the firing signals that another keeps quiet."""
+def inhibited(
+    inhibitions: Sequence[Inhibition], signals: Sequence[Signal], hushed: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """Keys of the firing signals that another keeps quiet; none of those in ``hushed`` does, for nobody is told of them."""
     found: set[str] = set()
     for one in inhibitions:
-        sources: dict[tuple[str, ...], str] = {}
-        for signal in signals:
-            if signal.fires and all_fit(one.source, signal.labels):
-                sources.setdefault(tuple(signal.labels.get(label, "") for label in one.equal), signal.key)
-        if not sources:
-            continue
-        for signal in signals:
+        targets = [signal for signal in signals if all_fit(one.target, signal.labels)]
+        sources: dict[tuple[str, ...], list[Signal]] = {}
+        for signal in signals if targets else ():
+            if signal.fires and signal.key not in hushed and all_fit(one.source, signal.labels):
+                sources.setdefault(tuple(signal.labels.get(label, "") for label in one.equal), []).append(signal)
+        for signal in targets if sources else ():
             values = tuple(signal.labels.get(label, "") for label in one.equal)
-            if any(values) and sources.get(values, signal.key) != signal.key and all_fit(one.target, signal.labels):
+            if any(values) and _beside(one, signal, sources.get(values, ())):
                 found.add(signal.key)
     return frozenset(found)
+
+
+def _beside(one: Inhibition, signal: Signal, sources: Sequence[Signal]) -> bool:
+    """Whether one of ``sources`` is another signal that began when this one did."""
+    return any(by.key != signal.key and abs(by.since_s - signal.since_s) <= one.within_s for by in sources)

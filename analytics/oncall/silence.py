@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import icalendar
 import recurring_ical_events
 
-from analytics.oncall.labels import Matcher, all_fit, parse_matchers
+from analytics.oncall.labels import MAX_MATCHERS, Matcher, all_fit, parse_matcher, parse_matchers
 
 MAX_SILENCES = 1000
 LONGEST_S = 31 * 86400.0
@@ -80,18 +80,42 @@ def from_json(kept: Mapping[str, Any]) -> Silence:
 
 
 def silenced(silences: Iterable[Silence], labels: Mapping[str, str], now_s: float) -> Silence | None:
-    """The first silence that keeps quiet what has these labels."""
-    return next((one for one in silences if one.active(now_s) and all_fit(one.matchers, labels)), None)
+    """The first silence that keeps quiet what has these labels; one without matchers picks nothing."""
+    return next((one for one in silences if one.active(now_s) and one.matchers and all_fit(one.matchers, labels)), None)
 
 
-def events_of(text: bytes, now: datetime, timezone: str) -> list[tuple[float, float, str]]:
-    """(start, end, summary) of the calendar's events that touch the time from a day ago to ``AHEAD``, repeats worked out, at
-    most ``MAX_EVENTS``; times in s since 1970. ``ValueError`` where ``text`` is no iCalendar."""
+class Event(NamedTuple):
+    """One event of a calendar, in s since 1970. ``once``: it stands by itself, as a swap does, and is no turn of a rota that
+    repeats; ``sequence`` and ``changed_s``: which version it is and when it was last changed, 0 where it does not say."""
+
+    start_s: float
+    end_s: float
+    summary: str
+    once: bool
+    sequence: int
+    changed_s: float
+
+
+def events_of(text: bytes, now: datetime, timezone: str) -> list[Event]:
+    """The calendar's events that touch the time from a day ago to ``AHEAD``, repeats worked out, by time, at most
+    ``MAX_EVENTS``; what is cancelled is none (RFC 5545, 3.8.1.11). ``ValueError`` where ``text`` is no iCalendar."""
     calendar = icalendar.Calendar.from_ical(text)
     found = recurring_ical_events.of(calendar).between(now - timedelta(days=1), now + AHEAD)
+    repeats = {str(event.get("UID")) for event in calendar.walk("VEVENT") if "RRULE" in event or "RDATE" in event}
     zone = ZoneInfo(timezone)
-    return sorted(
-        (_moment(event.start, zone), _moment(event.end, zone), str(event.get("SUMMARY", ""))) for event in found[:MAX_EVENTS]
+    taken = [event for event in found if str(event.get("STATUS", "")).upper() != "CANCELLED"]
+    return sorted(_event(event, zone, str(event.get("UID")) not in repeats) for event in taken[:MAX_EVENTS])
+
+
+def _event(event: Any, zone: ZoneInfo, once: bool) -> Event:
+    changed = event.get("LAST-MODIFIED")
+    return Event(
+        _moment(event.start, zone),
+        _moment(event.end, zone),
+        str(event.get("SUMMARY", "")),
+        once,
+        int(event.get("SEQUENCE", 0)),
+        _moment(changed.dt, zone) if changed else 0.0,
     )
 
 
@@ -101,14 +125,38 @@ def _moment(when: datetime | date, zone: ZoneInfo) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
 
 
-def calendar_windows(name: str, matchers: Sequence[str], text: bytes, now: datetime, timezone: str) -> list[Silence]:
+def calendar_windows(
+    name: str, matchers: Sequence[str], text: bytes, now: datetime, timezone: str, left_out: list[str] | None = None
+) -> list[Silence]:
     """Maintenance windows from a calendar: each of its events keeps quiet what the matchers pick. An event may name its own,
-    separated by blanks, in its summary (``rack=r01 rack=~r1.*``); then those count."""
-    windows = []
-    for start_s, end_s, summary in events_of(text, now, timezone):
-        own = [word for word in summary.split() if "=" in word] or list(matchers)
-        windows.append(Silence(f"{name}:{start_s:.0f}", parse_matchers(own), name, summary, start_s, end_s, Quiet.MAINTENANCE))
+    separated by blanks, in its summary (``rack=r01 rack=~r1.*``); then those count, and words that are no matchers are words.
+
+    An event that names nothing, where ``matchers`` do not either, is no window: it would keep everything quiet. It is named in
+    ``left_out``."""
+    windows, given = [], parse_matchers(matchers)
+    for event in events_of(text, now, timezone):
+        picked = _named(event.summary) or given
+        if picked:
+            about = (name, event.summary, event.start_s, event.end_s, Quiet.MAINTENANCE)
+            windows.append(Silence(f"{name}:{event.start_s:.0f}", picked, *about))
+        elif left_out is not None:
+            at = datetime.fromtimestamp(event.start_s, ZoneInfo(timezone))
+            left_out.append(
+                f"the event {event.summary[:80]!r} of {at:%Y-%m-%d %H:%M} says not what is to be quiet and is left out; "
+                "write rack=r01 into its title, or give the [[maintenance]] a match"
+            )
     return windows
+
+
+def _named(summary: str) -> tuple[Matcher, ...]:
+    """The matchers among the words of an event's title."""
+    found: list[Matcher] = []
+    for word in summary.split():
+        try:
+            found.append(parse_matcher(word))
+        except ValueError:  # a word like any other
+            continue
+    return tuple(found[:MAX_MATCHERS])
 
 
 def reservation_windows(queue: str, reservations: Iterable[Mapping[str, Any]], names: Sequence[str] = ()) -> list[Silence]:
@@ -130,4 +178,4 @@ def reservation_windows(queue: str, reservations: Iterable[Mapping[str, Any]], n
 
 
 def _quoted(text: str) -> str:
-    return "".join(char if char.isalnum() or char in "_/:" else f"\\{char}" for char in text)
+    return "".join(char if char.isalnum() or char in "_/:" or not char.isascii() else f"\\{char}" for char in text)

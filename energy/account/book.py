@@ -2,23 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
 
 from energy.account.carbon import Carbon, Contract, carbon, nothing_known
+from energy.account.grids import Supply, on_grids
 from energy.account.indicators import Indicators, indicators
 from energy.account.meters import Meters, Whose, peak_of, read_meters
+from energy.account.power import CHUNK_VALUES, gpu_w
 from energy.account.runs import Runs
 from energy.account.share import Shares, begin_shares
 from energy.account.tariff import Bill, Tariff, bill
 from energy.kpi import Category, pue_name
-from twin.frame import Floats, Origin
+from twin.frame import Floats
 from twin.ports import Store
 from twin.site import Bools
 
-CHUNK_VALUES = 2_000_000  # of GPU power in memory at once
 BY = ("job", "user", "project", "tenant", "partition")
 By = Literal["job", "user", "project", "tenant", "partition"]
 IDLE, UNSEEN = "(idle)", "(unseen)"
@@ -44,6 +45,7 @@ class Given:
     currency: str = ""
     tenants: Mapping[str, str] = field(default_factory=dict)  # project -> tenant
     category: Category = Category.UPS_OUTPUT
+    supply: Supply | None = None  # which hall hangs on which grid, where there are several
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +92,12 @@ class Account:
     bill: Bill | None
     split: Split | None
 
+    @property
+    def meters_apart_frac(self) -> float:
+        """By which part the meters of IT read more than the one that holds them; 0 where they do not. Counted is what was
+        read."""
+        return max(self.it_kwh / self.facility_kwh - 1, 0.0) if self.facility_kwh > 0 else 0.0
+
 
 def account(
     store: Store,
@@ -133,7 +141,7 @@ def _whole(
     store: Store, start: datetime, end: datetime, given: Given, step_s: float, whose: Whose
 ) -> tuple[Account, Meters, Floats]:
     """The account without a split, the meters that it rests on, and float64[t, q]: ``QUANTITIES`` of each step."""
-    meters = read_meters(store, start, end, step_s, whose)
+    meters = on_grids(store, read_meters(store, start, end, step_s, whose), given.supply)
     made, values = account_of(meters, start, end, given)
     return made, meters, values
 
@@ -232,23 +240,6 @@ def read_shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Flo
             power[:, ~inside] = np.nan
         shares.add(float(at_s[0]), step_s, power, values[first : first + size])
     return shares
-
-
-def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> Floats:
-    """float64[t, g]: mean power of each GPU (or asset of ``kind``) in each step, NaN where not read; the twin's word where
-    none was."""
-    start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
-    for origin in (Origin.MEASURED, Origin.MODELLED):
-        series = store.series(kind, ("power_w",), start, end, step_s, origin=origin)
-        found = series.values.get("power_w")
-        if found is None or not found.size or not np.isfinite(found).any():
-            continue
-        power = np.full((len(at_s), gpus), np.nan)
-        place = np.rint((series.time_s - at_s[0]) / step_s).astype(np.int64)
-        fits = (place >= 0) & (place < len(at_s))  # the store rounds steps to microseconds, and may cut one more at the end
-        power[np.ix_(place[fits], series.rows)] = found[fits]
-        return power
-    return np.full((len(at_s), gpus), np.nan)
 
 
 def grouped(shares: Shares, runs: Runs, by: By, values: Floats, given: Given) -> Split:

@@ -40,10 +40,10 @@ def indicators(
     """All of them, from energies of one period. ``reused_kwh``: heat handed to a user outside, at the boundary;
     ``renewable_kwh``: with certificates cancelled for it or made on site and used (30134-3), at most all.
 
-    ``ValueError`` where a part is larger than the whole that holds it."""
-    for name, value, most in (("it", it_kwh, facility_kwh), ("reused", reused_kwh, facility_kwh)):
-        if value > most * (1 + 1e-9):
-            raise ValueError(f"{name} energy of {value:g} kWh is more than the {most:g} kWh that the centre took in")
+    Meters have errors, so IT energy may read more than all energy: the PUE is then below 1, as it was read, and whoever shows
+    it says that the meters disagree. ``ValueError`` where more heat was reused than energy came in."""
+    if reused_kwh > facility_kwh * (1 + 1e-9):
+        raise ValueError(f"reused energy of {reused_kwh:g} kWh is more than the {facility_kwh:g} kWh that the centre took in")
     return Indicators(
         pue_ratio=_over(facility_kwh, it_kwh),
         ppue_ratio=_over(it_kwh + cooling_kwh, it_kwh),

@@ -5,30 +5,19 @@ energy of the GPUs that its runs held then. All else (processors, network, cooli
 demand charge and what is bought by contract follow energy over the whole interval.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from energy.account.book import CHUNK_VALUES, Account, By, Given, account_of, gpu_w, grouped, read_shares
+from energy.account.book import Account, By, Given, account_of, grouped, read_shares
 from energy.account.meters import Meters
+from energy.account.power import power_of
 from energy.account.runs import Runs
 from energy.account.share import Holds, holds_of
-from twin.frame import Floats, Ints
+from twin.frame import Floats
 from twin.ports import Store
 from twin.site import Bools
-
-
-def shares_of_groups(store: Store, kind: str, meters: Meters, group: Ints, count: int) -> Floats:
-    """float64[count, t]: part of each step's power of ``kind`` that each group took; 0 where nothing was read. ``group``:
-    int32[n], whose each asset is (-1: nobody's, which stays out of every part). Measured, else modelled."""
-    out: Floats = np.zeros((count, len(meters.time_s)))
-    for at, power in _power(store, kind, meters, len(group)):
-        total = power.sum(axis=1)
-        lit = np.where(total > 0, total, 1.0)
-        for k in range(count):
-            out[k, at] = power[:, group == k].sum(axis=1) / lit
-    return out
 
 
 def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: int) -> Floats:
@@ -38,7 +27,7 @@ def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: 
     holds = holds_of(runs, begin_s, begin_s + step_s * len(out))
     kept = mine[holds.run]
     holds = Holds(*(getattr(holds, name)[kept] for name in ("gpu", "run", "begin_s", "end_s", "share")))
-    for at, power in _power(store, "gpu", meters, gpus):
+    for at, power in power_of(store, "gpu", meters, gpus):
         total = power.sum(axis=1)
         cover = covered(holds, float(meters.time_s[at.start]), step_s, *power.shape)
         out[at] = (power * cover).sum(axis=1) / np.where(total > 0, total, 1.0)
@@ -101,12 +90,3 @@ def part_splits(
         shares = read_shares(store, meters, runs.only(piece.mine, piece.inside), gpus, parts, piece.inside)
     own = runs.only(piece.mine)
     return {by: replace(made, split=grouped(shares, own, by, parts.sum(axis=0), given)) for by in ways}
-
-
-def _power(store: Store, kind: str, meters: Meters, count: int) -> Iterator[tuple[slice, Floats]]:
-    """(steps, float64[steps, n] of power [W], 0 where not read) in portions; the twin's word where no asset was read."""
-    size = max(1, CHUNK_VALUES // max(count, 1))
-    for first in range(0, len(meters.time_s), size):
-        at_s = meters.time_s[first : first + size]
-        power = gpu_w(store, at_s, meters.step_s, count, kind)
-        yield slice(first, first + len(at_s)), np.maximum(np.nan_to_num(power), 0.0)

@@ -2,7 +2,8 @@
 
 A queue forgets its jobs soon after they end, so each run is noted twice in the records: when it is first seen to run, and when
 it is over. A run that vanishes between two looks is over at the second, and marked so. When it was submitted is noted with its
-beginning; of a run that an icctwin before that noted, by a note of its own at the first look.
+beginning; of a run that an icctwin before that noted, by a note of its own at the first look. A run that goes on is noted again
+each week, as it was: so whoever reads a few weeks of notes finds it, however long ago it began.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,8 @@ from twin.ports import Records
 from twin.site import Bools
 
 TOPIC = "run"
-LONGEST = timedelta(days=35)  # a run that began before that is not looked for
+RENEWED = timedelta(days=7)
+LONGEST = timedelta(days=35)  # of notes before an interval that are read; more than ``RENEWED``, for queues are away at times
 PAGE, MAX_PAGES = 100_000, 50  # of records in one reading; what lies beyond is an error, never left out
 _GOING = (JobState.RUNNING, JobState.SUSPENDED)
 _HOW = {state: state.name.lower() for state in JobState}
@@ -96,12 +98,14 @@ class RunLog:
     """Notes what the queues' jobs show. ``note`` is called after each look; the first call remembers what was open before."""
 
     _open: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _noted: dict[str, datetime] = field(default_factory=dict)  # when each of them was, last
     _known: bool = False
 
     def note(self, records: Records, queues: Mapping[str, Jobs], now: datetime) -> int:
         """Write what began and what ended since the last look; gives how many records that were."""
         if not self._known:
-            self._open, self._known = _open_in(records, now), True
+            self._open, self._noted = _open_in(records, now)
+            self._known = True
         made = self.news(queues, now)
         if made:
             records.append_all(TOPIC, [(now, record) for record in made])
@@ -117,8 +121,9 @@ class RunLog:
             ended |= {key: (end_s, how) for key, end_s, how in _ends(queue, jobs) if key in ended and end_s == end_s}
         made: list[dict[str, Any]] = []
         for key, run in going.items():
-            if key not in self._open:
+            if key not in self._open or now - self._noted[key] >= RENEWED:
                 made.append({"entry": "begun", **run})
+                self._noted[key] = now
             elif run["submit_s"] is not None and "submit_s" not in self._open[key]:  # noted by an icctwin that did not ask
                 made.append({"entry": "submitted", "key": key, "submit_s": run["submit_s"]})
         for key, (end_s, how) in ended.items():
@@ -126,6 +131,7 @@ class RunLog:
             made.append({"entry": "ended", "key": key, "end_s": end_s, "end_told": seen, "how": how})
         kept = {key: run for key, run in self._open.items() if key not in ended and key not in going}
         self._open = kept | going
+        self._noted = {key: self._noted[key] for key in self._open}
         return made
 
 
@@ -175,26 +181,29 @@ def _ranges(rows: Iterable[int]) -> list[list[int]]:
     return made
 
 
-def _open_in(records: Records, now: datetime) -> dict[str, dict[str, Any]]:
+def _open_in(records: Records, now: datetime) -> tuple[dict[str, dict[str, Any]], dict[str, datetime]]:
+    """Runs that go on, and when each was noted last."""
     begun: dict[str, dict[str, Any]] = {}
-    for record in _noted(records, now - LONGEST):
+    noted: dict[str, datetime] = {}
+    for time, record in _noted(records, now - LONGEST):
         if record["entry"] == "begun":
             begun[record["key"]] = {name: value for name, value in record.items() if name != "entry"}
+            noted[record["key"]] = time
         elif record["entry"] == "submitted":
             begun.get(record["key"], {})["submit_s"] = record["submit_s"]
         else:
             begun.pop(record["key"], None)
-    return begun
+    return begun, noted
 
 
-def _noted(records: Records, since: datetime) -> Iterable[dict[str, Any]]:
-    """All notes from ``since`` on, a page at a time. ``ValueError`` where they are over ``MAX_PAGES``."""
+def _noted(records: Records, since: datetime) -> Iterable[tuple[datetime, dict[str, Any]]]:
+    """(time, record) of all notes from ``since`` on, a page at a time. ``ValueError`` where they are over ``MAX_PAGES``."""
     seen = -1
     for _ in range(MAX_PAGES):
         page = records.read(TOPIC, since, None, PAGE)
-        for number, _, record in page:
+        for number, time, record in page:
             if number > seen:
-                yield record
+                yield time, record
         if len(page) < PAGE or page[-1][0] <= seen:
             return
         seen, since = page[-1][0], page[-1][1]
@@ -206,10 +215,11 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
     begun: dict[str, dict[str, Any]] = {}
     ends: dict[str, float] = {}
     hows: dict[str, str] = {}
-    for record in _noted(records, start - LONGEST):
+    for _, record in _noted(records, start - LONGEST):
         key = record["key"]
         if record["entry"] == "begun":
-            begun[key] = record
+            begun.setdefault(key, record)  # as it was noted first
+            ends.pop(key, None)  # it had only been out of sight
         elif record["entry"] == "submitted":
             begun.get(key, {})["submit_s"] = record["submit_s"]
         else:

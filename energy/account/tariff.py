@@ -7,7 +7,7 @@ who trades in the market directly has no periods set by government (发改能源
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats, Ints
+from twin.site import Bools
 
 PERIODS = ("sharp", "peak", "flat", "valley", "deep")
 Period = Literal["sharp", "peak", "flat", "valley", "deep"]
@@ -58,7 +59,8 @@ class Demand(_Part):
 
 class Tariff(_Part):
     """A tariff as its file says it. ``per_kwh``: price of each period in the site's currency; the first rule that fits a moment
-    counts, else it is ``otherwise``. ``dated`` and ``source`` say whose it is and since when; ``until``: last day."""
+    counts, else it is ``otherwise``. ``dated`` and ``source`` say whose it is and since when; ``until``: its last day, after
+    which it prices nothing."""
 
     name: str
     source: str
@@ -94,11 +96,18 @@ class Tariff(_Part):
             found[hit] = PERIODS.index(rule.period)
         return found
 
+    def holds(self, time_s: Floats) -> Bools:
+        """bool[t]: whether it has not ended at each time."""
+        if self.until is None:
+            return np.ones(len(time_s), dtype=np.bool_)
+        over = datetime.combine(self.until + timedelta(days=1), time(), ZoneInfo(self.timezone))
+        return np.asarray(time_s) < over.timestamp()
+
     def price_per_mwh(self, time_s: Floats) -> Floats:
-        """float64[t]: price at each time."""
+        """float64[t]: price at each time, NaN after its last day."""
         known: Mapping[str, float] = {str(name): price for name, price in self.per_kwh.items()}
         prices = np.array([1e3 * known.get(period, float("nan")) for period in PERIODS])
-        return np.asarray(prices[self.periods(time_s)])
+        return np.where(self.holds(time_s), prices[self.periods(time_s)], np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +150,14 @@ class Month:
 @dataclass(frozen=True, slots=True)
 class Bill:
     """``energy_kwh`` and ``energy_cost`` by period, and ``months`` of demand. ``coverage_frac``: part of the energy that was
-    priced; the rest is not in it."""
+    priced; the rest is not in it. ``ended``: the tariff's last day where energy was taken after it."""
 
     currency: str
     energy_kwh: Mapping[str, float]
     energy_cost: Mapping[str, float]
     months: Sequence[Month] = field(default=())
     coverage_frac: float = 1.0
+    ended: date | None = None
 
     @property
     def demand_cost(self) -> float:
@@ -156,7 +166,9 @@ class Bill:
 
     @property
     def cost(self) -> float:
-        """Energy and demand."""
+        """Energy and demand; NaN where nothing was priced."""
+        if self.coverage_frac == 0:
+            return float("nan")
         return sum(self.energy_cost.values()) + self.demand_cost
 
 
@@ -172,8 +184,9 @@ def bill(tariff: Tariff, time_s: Floats, power_w: Floats, step_s: float, spot_pe
     cost = {name: float((kwh * np.where(priced, price, 0.0))[period == PERIODS.index(name)].sum() * 1e-3) for name in names}
     total = float(kwh.sum())
     coverage = float(kwh[priced].sum()) / total if total else 1.0
-    months = () if tariff.demand is None else _months(tariff, tariff.demand, time_s, power_w, step_s)
-    return Bill(tariff.currency, energy, cost, months, coverage)
+    holds = tariff.holds(time_s)
+    months = () if tariff.demand is None else _months(tariff, tariff.demand, time_s, np.where(holds, power_w, np.nan), step_s)
+    return Bill(tariff.currency, energy, cost, months, coverage, None if kwh[~holds].sum() == 0 else tariff.until)
 
 
 def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, step_s: float) -> tuple[Month, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from energy.ahead import SignalAhead
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Plan
+from energy.response import Params
 from twin.curtail import Request
 from twin.frame import Floats, Origin, Quality
 from twin.job import Cluster, Jobs
@@ -28,13 +29,14 @@ from twin.state import State
 class QueueNow:
     """One scheduler as last read: its jobs, and what it can give out (None: it does not say). ``homes``: partition that each
     job was submitted to that we have moved; ``signal``: by which its jobs are shifted in time, where they stand on a grid of
-    their own (None: the site's)."""
+    their own (None: the site's); ``longest_wait_s``: after its submission, that the operator lets a job be held back."""
 
     name: str
     jobs: Jobs
     cluster: Cluster | None = None
     homes: Mapping[str, str] = field(default_factory=dict)
     signal: SignalAhead | None = None
+    longest_wait_s: float = np.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ class Call:
     """What the grid asks of the centre. ``key`` names it as long as something is asked, ``turn`` the look at it (empty: the
     first); ``baseline_w``: what the meter would show without it; ``trim_w``: by what its budget is moved; ``settable``: assets
     that can be set at all; ``reference_w``: float64[g], what each GPU draws without a cap of ours; ``charge_frac``: of each
-    battery when it began."""
+    battery when it began; ``until_s``: when orders in force end, by their asset [s since 1970]."""
 
     key: str
     request: Request
@@ -53,6 +55,7 @@ class Call:
     trim_w: float = 0.0
     turn: str = ""
     charge_frac: Mapping[str, float] = field(default_factory=dict)
+    until_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def now_s(self) -> float:
@@ -66,7 +69,9 @@ class Outlook:
     empty outlook where nothing is. ``signal``: the grid's signal that work is shifted by, as far as it is foreseen;
     ``queues``: the schedulers that work is shifted in; ``call``: what the grid asks, where it asks for something;
     ``limit_w``: the power that is contracted; ``own_w``: what own generation surely gives (empty: none); ``atlas``: places that
-    work may move between; ``grids``: the signal of each grid that one of them is on, by its asset."""
+    work may move between; ``grids``: the signal of each grid that one of them is on, by its asset; ``locked``: assets that the
+    operator keeps for himself; ``bounds``: (kind, metric) -> lowest and highest value that he allows; ``orders_left``: to
+    schedulers, within the hour's limit."""
 
     time_s: Floats
     facility_power_w: Floats
@@ -79,6 +84,13 @@ class Outlook:
     own_w: Floats = field(default_factory=lambda: np.empty(0))
     atlas: Atlas = NOWHERE
     grids: Mapping[str, SignalAhead] = field(default_factory=dict)
+    locked: frozenset[str] = frozenset()
+    bounds: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    orders_left: float = np.inf
+
+    def bound(self, kind: str, metric: str) -> tuple[float, float]:
+        """Lowest and highest value that the operator allows; infinite where he says nothing."""
+        return self.bounds.get((kind, metric), (-np.inf, np.inf))
 
     @property
     def drawn_w(self) -> Floats:
@@ -135,9 +147,13 @@ LEVERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def open_lever(name: str) -> Lever:
-    """The lever called ``name`` in ``LEVERS`` with its documented parameters."""
-    lever: Lever = importlib.import_module(LEVERS[name]).build()
+ON_PLANT = ("coolant_flow", "supply_temperature", "tune")  # levers that rest on ``energy.response.Params``
+
+
+def open_lever(name: str, plant: Params | None = None) -> Lever:
+    """The lever called ``name`` in ``LEVERS`` with its documented parameters; ``plant``: what the operator says of his."""
+    module = importlib.import_module(LEVERS[name])
+    lever: Lever = module.build(plant) if name in ON_PLANT else module.build()
     return lever
 
 
@@ -145,6 +161,28 @@ def believed(state: State, kind: str, metric: str, now: datetime, origin: Origin
     """float64[n]: values good enough to act on: NaN where stale, never read, or judged suspect."""
     quality = state.newest(kind, metric, origin).quality
     return np.where(quality == Quality.GOOD, state.column(kind, metric, now, origin), np.nan)
+
+
+class Readings:
+    """What is good enough to act on at one moment: each column is worked out once, for whoever asks for a thousand assets."""
+
+    def __init__(self, site: Site, state: State, now: datetime) -> None:
+        self._site, self._state, self._now = site, state, now
+        self._columns: dict[tuple[str, str], Floats] = {}
+
+    def column(self, kind: str, metric: str) -> Floats:
+        """float64[n]: as ``believed``."""
+        if (kind, metric) not in self._columns:
+            self._columns[kind, metric] = believed(self._state, kind, metric, self._now)
+        return self._columns[kind, metric]
+
+    def of(self, asset: str, metric: str) -> float:
+        """The value of one asset of the site; NaN where it is not believed."""
+        return float(self.column(self._site.kind(asset), metric)[self._site.row(asset)])
+
+    def time_s(self, asset: str, metric: str) -> float:
+        """When the newest value of one asset was read [s since 1970]; -inf where there never was one."""
+        return float(self._state.newest(self._site.kind(asset), metric).time_s[self._site.row(asset)])
 
 
 def site_power_w(state: State, metric: str, now: datetime) -> float:

@@ -2,7 +2,8 @@
 
 A large machine was found to run at 2.9 times the flow that is thermally safe (Frontier, arXiv 2603.01198). Slower pumps let
 coolant and chips get warmer: what then leaks is paid for, and return, chip and rotation have bounds, judged at full load since
-load comes back faster than pumps are ordered. Only ever slower: a CDU that needs more flow is an alert's affair.
+load comes back faster than pumps are ordered: where that cannot be told, as in a hall that idles, it abstains. Only ever
+slower: a CDU that needs more flow is an alert's affair.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import numpy as np
 
 from energy.levers import Outlook, believed, site_power_w
 from energy.plan import Effect, Plan
-from energy.reach import cooled_share
+from energy.reach import cooled_share, rise_at_load_k
 from energy.response import Params, Spread
 from energy.tune.knobs import Knob
 from twin.job import Jobs
@@ -85,7 +86,7 @@ class CoolantFlow:
             return None
         found = []
         for one in _pumped(site, state, now):
-            aim = self._aim(one)
+            aim = None if one.asset in outlook.locked else self._aim(one, outlook.bound("cdu", SPEED)[0])
             if aim is not None:
                 made = self._effect([(one, aim)], facility_w / it_w)
                 if made.high_w < 0:
@@ -98,13 +99,14 @@ class CoolantFlow:
             return None
         return _plan(best, effect, now)
 
-    def _aim(self, one: _Pumped) -> float | None:
-        """The lowest speed within a step at which nothing comes too near its bound at full load, None where there is none."""
+    def _aim(self, one: _Pumped, least_frac: float) -> float | None:
+        """The lowest speed within a step, and not below ``least_frac``, at which nothing comes too near its bound at full load;
+        None where there is none."""
         f, p = self.flow, self.params
-        step = metric("cdu", SPEED).step or 0.0
-        if not f.least_frac < one.speed <= 1.0:
+        step, least_frac = metric("cdu", SPEED).step or 0.0, max(f.least_frac, least_frac)
+        if not least_frac < one.speed <= 1.0:
             return None
-        knob = Knob(SPEED, max(f.least_frac, one.speed - step), one.speed, min(f.step_frac, step), step, one.speed)
+        knob = Knob(SPEED, max(least_frac, one.speed - step), one.speed, min(f.step_frac, step), step, one.speed)
         slower = np.ceil(knob.values * 100 - 1e-6) / 100  # in hundredths, towards the present speed
         ratio = one.speed / slower
         # the whole way from supply to chip is taken to grow with the coolant's rise: on the safe side
@@ -153,15 +155,13 @@ def _pumped(site: Site, state: State, now: datetime) -> list[_Pumped]:
         heard = mine & np.isfinite(power_w) & np.isfinite(temp_c)
         if not mine.any() or heard.sum() < FRESH_FRAC * mine.sum() or not math.isfinite(speed + pump_w + supply_c + return_c):
             continue
-        full = np.maximum(np.nan_to_num(rated_w, nan=0.0) / np.maximum(power_w, 1.0), 1.0)[heard]
-        loaded = power_w[heard] >= 0.5 * np.nan_to_num(rated_w, nan=0.0)[heard]
-        chip_k = ((temp_c[heard] - supply_c) * np.where(loaded, full, 1.0)).max()
+        chip_k = rise_at_load_k(temp_c[heard] - supply_c, power_w[heard], rated_w[heard])
         gpu_w = float((power_w * share)[heard].sum() * mine.sum() / heard.sum())
-        most = float((np.maximum(np.nan_to_num(rated_w), power_w) * share)[heard].sum() * mine.sum() / heard.sum())
+        most = float((np.maximum(rated_w, power_w) * share)[heard].sum() * mine.sum() / heard.sum())
         rise_k = return_c - supply_c
-        if rise_k > 0 and gpu_w > 0 and pump_w > 0:
+        if rise_k > 0 and gpu_w > 0 and pump_w > 0 and math.isfinite(chip_k):
             back_k = rise_k * most / gpu_w
-            made.append(_Pumped(site.ids[int(position)], speed, pump_w, rise_k, gpu_w, back_k, float(chip_k), supply_c))
+            made.append(_Pumped(site.ids[int(position)], speed, pump_w, rise_k, gpu_w, back_k, chip_k, supply_c))
     return made
 
 
@@ -190,6 +190,6 @@ SLOWER = (
 )
 
 
-def build() -> CoolantFlow:
-    """The lever with its documented parameters."""
-    return CoolantFlow()
+def build(params: Params | None = None) -> CoolantFlow:
+    """The lever with its documented parameters, or the plant's own."""
+    return CoolantFlow(params or Params())

@@ -12,7 +12,7 @@ import numpy as np
 
 from energy.levers import Call, Outlook, believed
 from energy.plan import Effect, Plan
-from energy.respond.live import Answer, answer, batteries, caps
+from energy.respond.live import STEP_S, Answer, answer, batteries, caps
 from twin.job import Jobs
 from twin.message import Message
 from twin.metrics import metric
@@ -21,7 +21,8 @@ from twin.site import Site
 from twin.state import State
 
 NAME = "demand_response"
-SMALL_W, SMALL_FRAC = 5.0, 0.02  # of a cap: a smaller change is not ordered
+SMALL_W, SMALL_FRAC = 5.0, 0.02  # of a cap: who is nearer than this to what is wanted stays there
+RENEW_S = 3600.0  # before an order ends that is still wanted, it is given again
 EXPIRES = timedelta(seconds=240)
 WANTS = "The grid asks for {limit_kw:.0f} kW at most until {end}: {count} setpoints take {cut_kw:.0f} kW off the jobs"
 
@@ -41,7 +42,7 @@ class DemandResponse:
         if found is None:
             return None
         call = found.call
-        actions = [*_caps(found, call, site, state), *_battery(found, call, site, state)]
+        actions = [*_caps(found, outlook, site, state), *_battery(found, call, site, state)]
         if not actions:
             return None
         loads = found.able.loads
@@ -60,19 +61,28 @@ class DemandResponse:
         return Plan(key, NAME, tuple(actions), Message(WANTS, said), effect, now, now + EXPIRES, request=call.key)
 
 
-def _caps(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
-    made = []
+def _caps(found: Answer, outlook: Outlook, site: Site, state: State) -> list[Action]:
+    made, call = [], found.call
     current = {kind: believed(state, kind, "power_cap_w", call.now) for kind in ("gpu", "node")}
     for asset, (wanted_w, end_s) in caps(found, call, site, state).items():
         kind = site.kind(asset)
         here_w = float(current[kind][site.row(asset)])
         if not np.isfinite(here_w):
             continue  # what is not known is not changed
+        wanted_w = float(np.clip(wanted_w, *outlook.bound(kind, "power_cap_w")))
         step_w = metric(kind, "power_cap_w").step or 0.0
-        value = round(float(np.clip(wanted_w, here_w - step_w, here_w + step_w)))
-        if abs(value - here_w) > max(SMALL_W, SMALL_FRAC * here_w):
+        if abs(wanted_w - here_w) > max(SMALL_W, SMALL_FRAC * here_w):
+            value = round(float(np.clip(wanted_w, here_w - step_w, here_w + step_w)))
             made.append(_action(asset, "power_cap_w", float(value), end_s, call))
+        elif _runs_out(call, asset, end_s):
+            made.append(_action(asset, "power_cap_w", here_w, end_s, call))
     return made
+
+
+def _runs_out(call: Call, asset: str, end_s: float) -> bool:
+    """Whether an order in force ends soon, and what it is for does not."""
+    until_s = call.until_s.get(asset, np.inf)
+    return until_s - call.now_s < RENEW_S and end_s > until_s + STEP_S
 
 
 def _battery(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
@@ -83,7 +93,10 @@ def _battery(found: Answer, call: Call, site: Site, state: State) -> list[Action
     made = []
     for (i, asset), share in zip(mine, rated_w / max(float(np.nansum(rated_w)), 1.0), strict=True):
         value = -float(np.round(found.battery_w * share))
-        if np.isfinite(here_w[i]) and np.isfinite(share) and abs(value - here_w[i]) > SMALL_FRAC * max(abs(value), 1.0):
+        if not (np.isfinite(here_w[i]) and np.isfinite(share)):
+            continue
+        changes = abs(value - here_w[i]) > SMALL_FRAC * max(abs(value), 1.0)
+        if changes or (value and _runs_out(call, asset, call.request.end_s)):
             made.append(_action(asset, "power_setpoint_w", value, call.request.end_s, call))
     return made
 

@@ -15,7 +15,7 @@ import numpy as np
 from energy.ahead import SignalAhead
 from energy.levers import Outlook, QueueNow, believed
 from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, in_turn
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room, waits_with_consent
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable, room, waits_with_consent
 from energy.plan import Plan
 from energy.shift.peak import Peak, solve_peak
 from twin.frame import Floats, Ints
@@ -54,7 +54,7 @@ class JobPeak:
             found = _of_queue(queue, slots, base_w, limit_w, now, self.longest_wait_s)
             if found is None:
                 continue
-            table, over_w, at = found
+            table, over_w, at, base_w = found  # the next queue sees what this one has moved
             tables.append((queue.name, table))
             if over_w > worst_w:
                 worst_w, when_s = over_w, slots.begin_s + at * slots.step_s
@@ -93,14 +93,15 @@ def _slots(outlook: Outlook, now: datetime) -> tuple[SignalAhead, Floats] | None
 
 def _of_queue(
     queue: QueueNow, slots: SignalAhead, base_w: Floats, limit_w: float, now: datetime, wait_s: float
-) -> tuple[Orders, float, int] | None:
-    """The orders of one queue, how far the limit would be exceeded without them, and in which slot."""
+) -> tuple[Orders, float, int, Floats] | None:
+    """The orders of one queue, how far the limit would be exceeded without them, in which slot, and what the meter will show
+    with them."""
     jobs, now_s = queue.jobs, now.timestamp()
     terms = jobs.terms
     waits = waits_with_consent(jobs)
     waits &= (terms.held == 0) | (terms.noted == 1)
     waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + GRACE_S)
-    rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)
+    rows = in_turns(waits, now_s)
     free = movable(queue, rows, jobs.lasts_s[rows], slots, now_s, wait_s)
     if not len(free.rows):
         return None
@@ -124,7 +125,10 @@ def _of_queue(
     moved = [(k, slot) for k, slot in begins if running[k, over_w > 0].any()]
     if not moved:
         return None
-    return _orders(jobs, free, moved, slots), float(over_w[worst]), worst
+    rows, starts = (np.array(column, dtype=np.int32) for column in zip(*moved, strict=True))
+    then = _running(free.work.length[rows], starts, len(base_w))
+    moved_w = free.work.power_w[rows] @ (then - running[rows])
+    return _orders(jobs, free, moved, slots), float(over_w[worst]), worst, base_w + moved_w
 
 
 def _usual(free: Movable, left: Sequence[Floats]) -> Ints:

@@ -20,7 +20,7 @@ import numpy as np
 
 from energy.ahead import SignalAhead, slot_time
 from energy.levers import Outlook, QueueNow
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, MAX_JOBS, Movable, movable, room, waits_with_consent
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable, room, waits_with_consent
 from energy.plan import Effect, Gain, Plan
 from energy.shift import Work
 from energy.shift.decompose import cheapest, decompose
@@ -77,7 +77,12 @@ class JobStart:
         signal = outlook.signal
         if signal is None:
             return None
-        found = [(queue.name, self._of_queue(queue, queue.signal or signal, now)) for queue in outlook.queues]
+        found: list[tuple[str, Moved]] = []
+        left = outlook.orders_left
+        for queue in outlook.queues:
+            moved = self._of_queue(queue, queue.signal or signal, now, left)
+            found.append((queue.name, moved))
+            left -= len(moved.ids)
         tables = tuple(
             (name, orders(Verb.BEGIN, moved.ids, moved.begin_s, moved.said, expected=moved.was_s))
             for name, moved in found
@@ -85,14 +90,14 @@ class JobStart:
         )
         return plan_of(NAME, signal, [moved for _, moved in found], tables, (MOVES, FREES), now)
 
-    def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime) -> Moved:
+    def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime, most: float) -> Moved:
         jobs, now_s = queue.jobs, now.timestamp()
         terms = jobs.terms
         waits = waits_with_consent(jobs)
         waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
         # a begin time that its owner has set further ahead is the owner's
         waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + self.grace_s)
-        rows = np.flatnonzero(waits)[:MAX_JOBS].astype(np.int32)
+        rows = in_turns(waits, now_s)
         free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
@@ -106,6 +111,9 @@ class JobStart:
             stands |= not ours[row] and bool(terms.begin_s[row] >= _time_s(signal, slot))  # its owner wants it later still
             if (slot > 0 and not stands) or (slot == 0 and ours[row]):
                 picked.append((row, slot, k))
+        if most < len(picked):  # those that are let go come first: nobody who may start waits for the limit on orders
+            freed = sum(slot == 0 for _, slot, _ in picked)
+            picked = sorted(picked, key=lambda one: one[1] > 0)[: int(max(most, freed))]
         return _moved(jobs, picked, free, usual, signal, ours)
 
     def _stands(self, queue: QueueNow, free: Movable, signal: SignalAhead, now_s: float) -> Ints:

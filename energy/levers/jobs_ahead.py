@@ -17,7 +17,8 @@ from twin.site import Bools
 GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling; assumed, as in energy.shift.tables
 LONGEST_WAIT_S = 86_400.0  # beyond its submission, however far its deadline lies: no job starves
 RESERVE = 2  # slots before its deadline that a job is planned to be done
-MAX_JOBS = 5_000  # that one plan moves; the others wait for the next one
+MAX_JOBS = 5_000  # that one plan moves
+TURN_S = 300.0  # between two plans: where more wait, each plan looks at the next ones, so that all have their turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +37,22 @@ def waits_with_consent(jobs: Jobs) -> Bools:
     return np.asarray((jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
 
 
+def in_turns(waits: Bools, now_s: float) -> Ints:
+    """int32[m]: rows of those of ``waits`` (bool[n]) that are looked at now: all, or ``MAX_JOBS`` of them, others each turn."""
+    rows = np.flatnonzero(waits).astype(np.int32)
+    if len(rows) <= MAX_JOBS:
+        return rows
+    first = int(now_s // TURN_S) * MAX_JOBS % len(rows)
+    return np.sort(np.roll(rows, -first)[:MAX_JOBS])
+
+
 def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, now_s: float, wait_s: float) -> Movable:
     """``rows`` of ``queue`` with ``left_s`` still to run, those left out that have no window."""
     jobs = queue.jobs
     span = signal.step_s
     length = np.maximum(np.ceil(left_s / span - 1e-9), 1)
     submit_s = np.where(np.isnan(jobs.submit_s[rows]), now_s, jobs.submit_s[rows])
-    due_s = np.fmin(jobs.deadline_s[rows], submit_s + wait_s + left_s)
+    due_s = np.fmin(jobs.deadline_s[rows], submit_s + min(wait_s, queue.longest_wait_s) + left_s)
     # a job that starts within a slot ends within one: a slot is lost at the end
     due = np.floor((due_s - signal.begin_s) / span + 1e-9) - 1
     # by its whole window, not by what is left of it: else the reserve would be planned away as the deadline comes near

@@ -10,6 +10,7 @@ GPUs feel. They are moved apart (the plant up towards its CDUs, CDUs down toward
 import hashlib
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 
 from energy.levers import Outlook, believed, site_power_w
 from energy.plan import Plan
-from energy.reach import cooled_share
+from energy.reach import cooled_share, rise_at_load_k
 from energy.response import WATER_CLASS_C, Change, Params, Plant, dew_point_c, effect, terms_w
 from twin.frame import Floats
 from twin.job import Jobs
@@ -82,28 +83,28 @@ class SupplyTemperature:
         plant = _plant(site, state, outlook, now)
         if plant is None:
             return None
-        spots = _spots(site, state, now)
+        spots = _spots(site, state, now, outlook.locked)
         plans = [
-            self._plan(site, plant, moves, sign, now)
+            self._plan(site, plant, moves, sign, outlook, now)
             for moves in (_alone(spots, plant, self.params), _together(spots, plant))
             for sign in (1.0, -1.0)
         ]
         return min((plan for plan in plans if plan), key=lambda plan: plan.effect.facility_power_w, default=None)
 
-    def _room_k(self, plant: Plant, move: _Move, sign: float, step_k: float) -> float:
-        """How far a move may go in the direction of ``sign`` [K, not negative], in whole tenths.
+    def _room_k(self, plant: Plant, move: _Move, sign: float, most_k: float) -> float:
+        """How far a move may go in the direction of ``sign`` [K, not negative], in whole tenths: ``most_k``, or less.
 
         Towards cold only where humidity is known (the air outside stands for the air inside, which is drier), and never so
         far that towers which carry heat alone would need chillers.
         """
         p, lowest_c, highest_c = self.params, min(move.setpoints_c), max(move.setpoints_c)
         if sign > 0:
-            rooms = [step_k, min(p.highest_c, WATER_CLASS_C[p.water_class]) - highest_c]
+            rooms = [most_k, min(p.highest_c, WATER_CLASS_C[p.water_class]) - highest_c]
             if move.gpus:
                 rooms.append(p.throttle_c - p.throttle_margin_k - move.hottest_c)
         else:
             dew_c = plant.dew_c + p.dew_margin_k if math.isfinite(plant.dew_c) else math.inf
-            rooms = [step_k, lowest_c - max(p.lowest_c, dew_c)]
+            rooms = [most_k, lowest_c - max(p.lowest_c, dew_c)]
             if move.plant and plant.mechanical_frac(p.chiller_cop_ratio.p50) < 1:
                 rooms.append(move.water_c - plant.wet_peak_c - p.approach_k)
         if move.plant is not move.gpus and (sign > 0) is move.plant:
@@ -111,9 +112,10 @@ class SupplyTemperature:
         room_k = math.floor(max(min(rooms), 0.0) * 10 + 1e-6) / 10
         return room_k if room_k >= SMALLEST_K else 0.0
 
-    def _plan(self, site: Site, plant: Plant, moves: Sequence[_Move], sign: float, now: datetime) -> Plan | None:
-        steps = [min(metric(site.kind(site.ids[i]), SETPOINT).step or 0.0 for i in move.positions) for move in moves]
-        rooms = [sign * self._room_k(plant, move, sign, step_k) for move, step_k in zip(moves, steps, strict=True)]
+    def _plan(
+        self, site: Site, plant: Plant, moves: Sequence[_Move], sign: float, outlook: Outlook, now: datetime
+    ) -> Plan | None:
+        rooms = [sign * self._room_k(plant, move, sign, _allowed_k(site, move, sign, outlook)) for move in moves]
         able = [(move, room_k) for move, room_k in zip(moves, rooms, strict=True) if room_k]
         if not able:
             return None
@@ -149,6 +151,16 @@ class SupplyTemperature:
         return Plan(key, NAME, actions, reason, expected, now, now + timedelta(seconds=EXPIRES_S))
 
 
+def _allowed_k(site: Site, move: _Move, sign: float, outlook: Outlook) -> float:
+    """How far a move may go at once [K]: by the metrics' steps, and to the operator's bounds."""
+    rooms: list[float] = []
+    for position, setpoint_c in zip(move.positions, move.setpoints_c, strict=True):
+        kind = site.kind(site.ids[position])
+        low_c, high_c = outlook.bound(kind, SETPOINT)
+        rooms += [metric(kind, SETPOINT).step or 0.0, high_c - setpoint_c if sign > 0 else setpoint_c - low_c]
+    return min(rooms)
+
+
 WARMER = (
     "Raise {count} supply temperatures by up to {step_k:.1f} K: saves {saving_kw:.1f} kW ({low_kw:.1f} to {high_kw:.1f}); "
     "cooling plant {plant_kw:+.1f} kW, GPU leakage {leak_kw:+.1f} kW"
@@ -179,10 +191,11 @@ def _plant(site: Site, state: State, outlook: Outlook, now: datetime) -> Plant |
     return Plant(facility_w, it_w, chiller_w, sum(fans_w), pump_w, float(wet.mean()), float(wet.max()), dew_c, scale)
 
 
-def _spots(site: Site, state: State, now: datetime) -> dict[int, _Spot]:
+def _spots(site: Site, state: State, now: datetime, locked: AbstractSet[str] = frozenset()) -> dict[int, _Spot]:
     """Live setpoints by global position: of assets at their setpoint whose GPUs are heard.
 
-    A chain in which one setpoint is stale, unsettled or deaf is left out whole: moving its other ends would rest on it.
+    A chain in which one setpoint is stale, unsettled, deaf or ``locked`` is left out whole: moving its other ends would rest on
+    it.
     """
     power_w, temp_c = (believed(state, "gpu", name, now) for name in ("power_w", "temp_c"))
     gpus = (power_w, temp_c, site.number("gpu", "rated_w"))
@@ -197,7 +210,8 @@ def _spots(site: Site, state: State, now: datetime) -> dict[int, _Spot]:
             below[position] = tuple(int(site.of_kind(k)[i]) for k, share in reached for i in rows[k] if share[i] > 0)
             setpoint_c, supply_c, heat_w = (float(column[row]) for column in columns)
             behind = _behind(cooled_share(site, position), supply_c, *gpus)
-            if behind and abs(setpoint_c - supply_c) <= SETTLED_K:  # not where one of them is NaN
+            free = site.ids[position] not in locked
+            if behind and free and abs(setpoint_c - supply_c) <= SETTLED_K:  # not where one of them is NaN
                 spots[position] = _Spot(position, setpoint_c, heat_w, *behind, below[position])
     doubtful = below.keys() - spots.keys()
     while doubtful:  # spreads along a chain, both ways
@@ -207,21 +221,21 @@ def _spots(site: Site, state: State, now: datetime) -> dict[int, _Spot]:
 
 
 def hottest_room_k(site: Site, state: State, params: Params, now: datetime) -> float:
-    """How far the hottest GPU behind any live setpoint is from its bound at full load [K]; NaN where none is heard."""
-    hottest = [spot.hottest_c for spot in _spots(site, state, now).values()]
+    """How far the hottest GPU behind any live setpoint is from its bound at full load [K]; NaN where that can be told of
+    none."""
+    hottest = [spot.hottest_c for spot in _spots(site, state, now).values() if math.isfinite(spot.hottest_c)]
     return params.throttle_c - params.throttle_margin_k - max(hottest) if hottest else math.nan
 
 
 def _behind(share: Floats, supply_c: float, power_w: Floats, temp_c: Floats, rated_w: Floats) -> tuple[float, float] | None:
     """Power [W] of the GPUs that a loop cools by ``share`` and their hottest temperature [°C]; None where too few of them
-    are heard. A GPU at half load or more is judged at its rated power: load comes back faster than water cools."""
+    are heard. Judged at their rated power, since load comes back faster than water cools; infinity where that cannot be told,
+    as in a hall that idles: then nothing gets warmer."""
     mine = share > 0
     heard = mine & ~np.isnan(temp_c) & ~np.isnan(power_w)
     if not mine.any() or heard.sum() < FRESH_FRAC * mine.sum():
         return None
-    loaded = power_w >= 0.5 * rated_w
-    factor = np.where(loaded, np.maximum(rated_w / np.maximum(power_w, 1.0), 1.0), 1.0)
-    hottest_c = float((supply_c + (temp_c - supply_c) * factor)[heard].max())
+    hottest_c = supply_c + rise_at_load_k(temp_c[heard] - supply_c, power_w[heard], rated_w[heard])
     return float((power_w * share)[heard].sum() * (mine.sum() / heard.sum())), hottest_c
 
 
@@ -281,6 +295,6 @@ def _first(column: Floats) -> float:
     return float(column[0]) if len(column) else math.nan
 
 
-def build() -> SupplyTemperature:
-    """The lever with its documented parameters."""
-    return SupplyTemperature()
+def build(params: Params | None = None) -> SupplyTemperature:
+    """The lever with its documented parameters, or the plant's own."""
+    return SupplyTemperature(params or Params())

@@ -291,6 +291,6 @@ def _of(reading: Reading, waters: int, bank: Bank | None) -> Reading:
     return reading._replace(settings=settings)
 
 
-def build() -> Tune:
-    """The lever with its documented parameters."""
-    return Tune()
+def build(params: Params | None = None) -> Tune:
+    """The lever with its documented parameters, or the plant's own."""
+    return Tune(params=params or Params())

@@ -147,13 +147,14 @@ def back_s(call: Call, share: float) -> float:
 
 
 def battery_of(call: Call, site: Site, state: State) -> Battery | None:
-    """All batteries that can be set as one; what is in them is counted from when the request began."""
+    """All batteries that can be set as one; what is in them is counted from when the request began. One that has only its
+    reserve left gives no more."""
     power_w = energy_j = 0.0
     charge = believed(state, "battery", "charge_frac", call.now)
     for i, asset in batteries(call, site):
         rated_w, rated_kwh = float(site.number("battery", "rated_w")[i]), float(site.number("battery", "rated_kwh")[i])
         left = call.charge_frac.get(asset, float(charge[i])) - RESERVE_FRAC
-        if np.isfinite(rated_w) and np.isfinite(rated_kwh) and left > 0:
+        if np.isfinite(rated_w) and np.isfinite(rated_kwh) and left > 0 and not charge[i] <= RESERVE_FRAC:
             power_w += rated_w
             energy_j += left * rated_kwh * 3.6e6
     return Battery(power_w, energy_j) if power_w else None

@@ -1,8 +1,6 @@
 """Proof of delivery: what the meter showed beside a stated baseline, minute by minute.
 
-Two baselines of practice. *Before*: the mean of the hour before the first order ("meter before / meter after", NAESB
-WEQ-015). *Days alike*: the mean of the last ten days of the same sort at the same time of day, moved by what the hours before
-showed, at most by a fifth (CAISO tariff, 10-in-10 with a same-day adjustment bounded to 0.8-1.2).
+The baseline is the mean of the hour before the first order ("meter before / meter after", NAESB WEQ-015).
 """
 
 from dataclasses import dataclass
@@ -10,14 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from twin.frame import Floats
-from twin.site import Bools
 
 SHORT_FRAC = 0.01
-DAYS, ADJUST_MOST = 10, 0.2
 QUARTER_S = 900.0
 AFTER_S = 3600.0  # of what is looked at for a rebound
 RESTORED_FRAC = 0.95
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +41,6 @@ def before(time_s: Floats, power_w: Floats, ordered_s: float, over_s: float = 36
     """Mean power [W] over ``over_s`` before ``ordered_s``, NaN where nothing was read."""
     mine = (time_s >= ordered_s - over_s) & (time_s < ordered_s) & np.isfinite(power_w)
     return float(power_w[mine].mean()) if mine.any() else float("nan")
-
-
-def days_alike(time_s: Floats, power_w: Floats, begin_s: float, end_s: float, left_out: Bools | None = None) -> Floats:
-    """float64[k]: baseline of the steps of ``[begin_s, end_s)``: mean of the last ``DAYS`` days alike (workdays or not in
-    UTC), with the adjustment of the four hours that end one hour before. ``left_out``: bool[t], steps of earlier events, which
-    are no baseline. NaN where fewer than three days are known."""
-    step_s = float(np.median(np.diff(time_s)))
-    known = np.isfinite(power_w) & (np.ones(len(time_s), dtype=np.bool_) if left_out is None else ~left_out)
-    workday = _workday(begin_s)
-    days = [d for d in range(1, 60) if _workday(begin_s - d * DAY_S) == workday][:DAYS]
-
-    def mean_of(at_s: Floats) -> Floats:
-        rows = np.full((len(days), len(at_s)), np.nan)
-        for i, day in enumerate(days):
-            place = np.searchsorted(time_s, at_s - day * DAY_S - step_s / 2)
-            inside = place < len(time_s)
-            place = np.where(inside, place, 0)
-            right = inside & (np.abs(time_s[place] - (at_s - day * DAY_S)) < step_s / 2) & known[place]
-            rows[i] = np.where(right, power_w[place], np.nan)
-        count = np.isfinite(rows).sum(axis=0)
-        return np.where(count >= 3, np.nansum(rows, axis=0) / np.maximum(count, 1), np.nan)
-
-    event = time_s[(time_s >= begin_s) & (time_s < end_s)]
-    hours = (time_s >= begin_s - 5 * 3600) & (time_s < begin_s - 3600) & known
-    usual, today = mean_of(time_s[hours]), power_w[hours]
-    both = np.isfinite(usual)
-    ratio = float(today[both].sum() / usual[both].sum()) if both.any() and usual[both].sum() > 0 else 1.0
-    return np.asarray(mean_of(event) * np.clip(ratio, 1 - ADJUST_MOST, 1 + ADJUST_MOST))
-
-
-def _workday(at_s: float) -> bool:
-    return (int(at_s // DAY_S) + 3) % 7 < 5  # 1970-01-01 was a Thursday
 
 
 def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats | float, ordered_s: float, says: str) -> Proof:

@@ -94,21 +94,19 @@ def waiting_at_most(work: Work, nominal: Ints, most_slots: int) -> Work:
     return replace(work, due=np.minimum(work.due, bound).astype(np.int32))
 
 
-def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner: Ints) -> tuple[Schedule, Floats]:
+def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner: Ints) -> Schedule:
     """The cheapest schedule found in which no owner (int32[n], from 0) waits over ``FAIR_RATIO`` times the mean for each
-    GPU-slot of its work, as far as ``ROUNDS`` of shorter deadlines for those who do can bring it; with the waiting of each
-    owner, in slots."""
+    GPU-slot of its work, as far as ``ROUNDS`` of shorter deadlines for those who do can bring it."""
     most = np.maximum(work.due - work.length - nominal, 0).astype(np.float64)
     now, best, least = work, None, np.inf
-    waits = np.zeros(0)
     for _ in range(ROUNDS):
         found = decompose(now, price, capacity)
         made = finished(work, price, found.running, found.bound if now is work else float("nan"), exact=False)
-        each = _waits(work, made, nominal, owner)
+        each = waits(work, made, nominal, owner)
         bearable = max(FAIR_RATIO * float(each.mean()), 1.0) if len(each) else 1.0
         excess = float(np.maximum(each - bearable, 0.0).sum())
         if best is None or (excess < least and made.rank[:2] <= best.rank[:2]):
-            best, least, waits = made, excess, each
+            best, least = made, excess
         if not excess:
             break
         over = each > bearable
@@ -119,10 +117,10 @@ def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner
         now = replace(work, due=np.minimum(work.due, ends).astype(np.int32))
     if best is None:
         raise AssertionError("ROUNDS is below 1")
-    return best, waits
+    return best
 
 
-def _waits(work: Work, made: Schedule, nominal: Ints, owner: Ints) -> Floats:
+def waits(work: Work, made: Schedule, nominal: Ints, owner: Ints) -> Floats:
     """float64[k]: slots that each owner's work ends later than without shifting, mean by GPU-slots."""
     late = np.maximum(made.end - (nominal + work.length), 0) * ~made.unplaced
     size = work.gpus * work.length

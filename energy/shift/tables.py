@@ -22,7 +22,8 @@ GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling, where 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobFile:
-    """Jobs as a file has them. Times in s since 1970 UTC; ``nominal_s``: when each would start without shifting."""
+    """Jobs as a file has them. Times in s since 1970 UTC; ``nominal_s``: when each would start without shifting; ``tenants``:
+    whose each is, "" where nobody says."""
 
     ids: Sequence[str]
     earliest_s: Floats
@@ -32,6 +33,7 @@ class JobFile:
     gpus: Floats
     power_w: Floats
     interruptible: Bools
+    tenants: Sequence[str]
 
     def work(self, start_s: float, step_s: float) -> Work:
         """In slots of ``step_s`` from ``start_s`` on: a job begins with a slot, and a slot begun is a slot taken."""
@@ -49,7 +51,7 @@ class JobFile:
 def read_jobs(path: Path) -> JobFile:
     """Jobs of a CSV file with the columns ``id``, ``earliest``, ``deadline`` (ISO 8601 with zone, or s since 1970), one of
     ``duration_s``, ``duration_min``, ``duration_h``, and where wanted ``gpus`` (1), ``power_w`` (GPUs times ``GPU_W``),
-    ``interruptible`` (0) and ``nominal`` (when it would start without shifting: ``earliest``).
+    ``interruptible`` (0), ``nominal`` (when it would start without shifting: ``earliest``) and ``tenant`` (whose it is).
     ``ConfigError`` with every problem."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -66,10 +68,11 @@ def read_jobs(path: Path) -> JobFile:
         raise ConfigError([Problem(str(path), f"is not a UTF-8 CSV file ({error})")]) from None
     columns = [np.array([row[i] for row in rows], dtype=np.float64) for i in range(1, 8)]
     earliest_s, nominal_s, deadline_s, duration_s, gpus, power_w, pauses = columns
-    return JobFile([row[0] for row in rows], earliest_s, nominal_s, deadline_s, duration_s, gpus, power_w, pauses > 0)
+    whose = [row[8] for row in rows]
+    return JobFile([row[0] for row in rows], earliest_s, nominal_s, deadline_s, duration_s, gpus, power_w, pauses > 0, whose)
 
 
-_Row = tuple[str, float, float, float, float, float, float, float]
+_Row = tuple[str, float, float, float, float, float, float, float, str]
 
 
 def _rows(path: Path, reader: "csv.DictReader[str]", length: str) -> list[_Row]:
@@ -115,7 +118,8 @@ def _row(cells: Mapping[str, str | None], length: str) -> _Row:
         raise ValueError("nominal is before earliest")
     power_w = said("power_w", _above_0, gpus * GPU_W)
     return (
-        said("id", _name), earliest_s, nominal_s, deadline_s, duration_s, gpus, power_w, said("interruptible", _flag, 0.0)
+        said("id", _name), earliest_s, nominal_s, deadline_s, duration_s, gpus, power_w, said("interruptible", _flag, 0.0),
+        (cells.get("tenant") or "").strip(),
     )  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from analytics.alerts import Phase, begin, step
 from analytics.oncall.desk import Desk, Event
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import fold
-from analytics.oncall.labels import signal_of
 from analytics.oncall.others import Others
 from analytics.oncall.policy import Policy, Route
+from analytics.oncall.quiet import signals_of
 from analytics.oncall.silence import Quiet, Silence, make_silence
 from analytics.rule import Rule, Rules, Severity
 from analytics.rules import load_rules
@@ -249,9 +249,9 @@ class _Ours:
         """A minute."""
         seen = fold(step(self.rules, self.site, self.state, self.table, now), Others(), self.read_by)
         self.table = seen.table
-        told = {key for group in self.desk.groups.values() for key in group.told}
-        signals = [signal_of(self.site, alert, seen.pending) for alert in seen.table.spoken(told)]
-        result = desk_step(self.policy, self.desk, signals, now.timestamp(), windows=_work(now))
+        groups, work = [group.told for group in self.desk.groups.values()], _work(now)
+        signals = signals_of(seen, Others(), self.policy, groups, work)
+        result = desk_step(self.policy, self.desk, signals, now.timestamp(), windows=work)
         self.desk = result.desk
         for page in result.pages:
             if page.event in (Event.TRIGGER, Event.UPDATE):

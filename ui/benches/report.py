@@ -51,7 +51,7 @@ def bench(tell: Callable[[str], None], gpus: int, runs: int, seed: int) -> dict[
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         span = span_of(WEEK, ZoneInfo(ZONE))
         inputs = gather(site, store, records, span, Given(average_gco2_per_kwh=550.0))
-        made = list(files(compose(inputs, Limits(1.25)), ("en", "zh"), FORMATS, span.end, "CNY"))
+        made = list(files(compose(inputs, Limits(1.25)), ("en", "zh"), FORMATS, span.end, "CNY").files)
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         records.close()

@@ -97,10 +97,10 @@ def _made(options: argparse.Namespace) -> "Account":
     if options.tariff:
         named = "/" not in options.tariff and not options.tariff.endswith(".toml")
         changed |= {"tariff": options.tariff if named else "", "tariff_file": None if named else Path(options.tariff)}
-    given = given_of(config.energy.model_copy(update=changed), end - start)
+    site = site_of(config, TASK_NAMES)
+    given = given_of(config.energy.model_copy(update=changed), site, end - start)
     more = {"water_kg": options.water_m3 and 1e3 * options.water_m3, "reused_kwh": options.reused_kwh}
     given = replace(given, **{name: value for name, value in more.items() if value is not None})
-    site = site_of(config, TASK_NAMES)
     store = open_kept(config.store, site, readonly=True)
     records = open_records(config.store.path / "records.db")
     try:
@@ -121,6 +121,8 @@ def _print(said: dict[str, Any]) -> None:
     if said["it_read_frac"] > said["coverage_frac"]:
         say(f"  {'IT alone':<22}{_short(said['it_read_kwh']):>14} kWh   in {_short(said['it_read_frac'])} of it")
     say(f"  {said['pue_name']:<22}{_short(said['indicators']['pue_ratio']):>14}")
+    if said["meters_apart_frac"] > 0:
+        say(f"  meters disagree: those of IT read {said['meters_apart_frac']:.2%} more than the facility's; check both")
     say(f"  {'from the grid':<22}{_short(said['grid_kwh']):>14} kWh   own {_short(said['own_kwh'])} kWh")
     say(f"  {'highest quarter-hour':<22}{_short(said['peak_w'] and said['peak_w'] / 1e3):>14} kW")
     for name, unit in (
@@ -133,12 +135,19 @@ def _print(said: dict[str, Any]) -> None:
         if value is not None and name != "pue_ratio":
             say(f"  {name:<22}{_short(value):>14}")
     if said["bill"]:
-        bill = said["bill"]
-        say(f"  {'cost':<22}{_short(bill['cost']):>14} {bill['currency']}   of it demand {_short(bill['demand_cost'])}")
-        for row in bill["periods"]:
-            say(f"    {row['period']:<20}{_short(row['energy_kwh']):>14} kWh   {_short(row['cost'])}")
+        _bill(said["bill"])
     if said["split"]:
         _rows(said["split"])
+
+
+def _bill(bill: dict[str, Any]) -> None:
+    say(f"  {'cost':<22}{_short(bill['cost']):>14} {bill['currency']}   of it demand {_short(bill['demand_cost'])}")
+    for row in bill["periods"]:
+        say(f"    {row['period']:<20}{_short(row['energy_kwh']):>14} kWh   {_short(row['cost'])}")
+    if bill["ended"]:
+        say(f"  the tariff ended on {bill['ended']}: nothing after it is in the cost; name its successor with --tariff")
+    if bill["coverage_frac"] < 1 - 1e-9:
+        say(f"  {1 - bill['coverage_frac']:.1%} of the energy has no price and is not in the cost")
 
 
 def _rows(split: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from ui.commands import add_command, config_option, json_option, say, tell
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """``stop``, ``go``, ``approve``, ``acting`` and ``watchdog``."""
     for name, run, says in (
-        ("stop", stop, "let go of everything that icctwin changed, and let it change nothing more"),
+        ("stop", stop, "let go of everything that icctwin changed, setpoints step by step, and let it change nothing more"),
         ("go", go, "let icctwin act again, as far as its modes allow"),
     ):
         parser = add_command(commands, name, run, says, f'icctwin {name} --config site.toml --why "work on the chillers"')
@@ -24,7 +24,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
     parser = add_command(commands, "approve", approve, "say yes or no to a plan that waits", "icctwin approve job_start:3f2a9c")
     parser.add_argument("plan", help="key of the plan, as icctwin acting and the wall show it")
-    parser.add_argument("--no", action="store_true", help="say no: the plan is taken off the desk")
+    parser.add_argument("--no", action="store_true", help="say no: the plan is taken off the desk and not put there again")
     parser.add_argument(
         "--link", metavar="URL", help="print a link below URL that says yes once, in the name of --who, instead"
     )
@@ -72,7 +72,7 @@ def _name(options: argparse.Namespace) -> str:
 
 def stop(options: argparse.Namespace) -> int:
     """Set the stop switch; a running icctwin lets go within seconds."""
-    return _wish(options, "stop", "icctwin lets go of everything; icctwin go lets it act again")
+    return _wish(options, "stop", "icctwin lets go of everything, setpoints a step every 5 s; icctwin go lets it act again")
 
 
 def go(options: argparse.Namespace) -> int:

@@ -45,7 +45,6 @@ def report(options: argparse.Namespace) -> int:
     from ui.app import TASK_NAMES
     from ui.config import load_config, site_of
     from ui.given import given_by
-    from ui.report.energy import Limits
     from ui.report.make import From, make
     from ui.report.scope import scope_of
     from ui.report.span import last_over, span_of
@@ -61,24 +60,25 @@ def report(options: argparse.Namespace) -> int:
     if options.week and span.kind != "week":
         raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
     scope, section = scope_of(options.scope), config.report
-    limit = options.pue_limit if options.pue_limit is not None else section.pue_limit
     store = open_kept(config.store, site, readonly=True)
     records = open_records(config.store.path / "records.db")
     try:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
-        limits = Limits(limit, section.gpu_peak_flops)
-        made = make(From(site, store, records, given_by(config.energy), limits), span, scope)
+        made = make(From(site, store, records, given_by(config.energy, site), section.limits(options.pue_limit)), span, scope)
     finally:
         records.close()
         store.close()
-    written = write(options.out, made.files(languages, formats))
+    done = made.files(languages, formats)
+    written = write(options.out, done.files)
     if options.json:
         said: dict[str, object] = {"span": span.label, "scope": str(scope), "files": [str(path) for path in written]}
-        said["coverage_frac"] = made.coverage_frac
+        said |= {"coverage_frac": made.coverage_frac, "left_out": list(done.left_out)}
         say(json.dumps(said))
     else:
         for path in written:
             say(str(path))
+    for why in done.left_out:
+        tell(f"left out: {why}")
     if made.coverage_frac <= 0:
         tell(f"nothing was read in {span.label}: the report says so and has no sums")
         return 1

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from ui.commands import add_command, between, json_option, say
 
 _JOBS = (
     "CSV: id, earliest, deadline (ISO 8601 with zone, or s since 1970), one of duration_s, duration_min, duration_h; and where"
-    " wanted gpus, power_w, interruptible (0 or 1), nominal (when it would start without shifting)"
+    " wanted gpus, power_w, interruptible (0 or 1), nominal (when it would start without shifting), tenant"
 )
 
 
@@ -33,13 +34,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--delay", type=between(0, 1000), default=0, help="with --causal: steps after which a value is known (default: 0)"
     )
+    parser.add_argument(
+        "--longest-wait", type=between(0, 10_000), metavar="H", help="hours that no job ends later than without shifting"
+    )
+    parser.add_argument("--fair", action="store_true", help="no tenant waits over 1.5 times the mean for its GPU hours")
     json_option(parser)
 
 
 def plan(options: argparse.Namespace) -> int:
     """Jobs and a signal in, runs out; what it saves against running at once."""
-    from energy.shift.offline import plan_file
+    from energy.shift.offline import Terms, plan_file
 
-    said = plan_file(options.jobs, options.signal, options.out, options.capacity, options.causal, options.delay)
+    wait_s = math.inf if options.longest_wait is None else 3600.0 * options.longest_wait
+    terms = Terms(options.capacity, options.causal, options.delay, wait_s, options.fair)
+    said = plan_file(options.jobs, options.signal, options.out, terms)
     say(json.dumps(said) if options.json else "\n".join(f"{name:<20} {value}" for name, value in said.items()))
     return 0

@@ -33,8 +33,8 @@ from ui.faces.answers import (
     StatePage,
 )
 from ui.faces.push import Pulse
-from ui.own import SourceRow
-from ui.view import PlanRow, View
+from ui.own import MAX_SOURCES, SourceRow, source_rows
+from ui.view import PlanRow, View, plan_rows
 
 MAX_PAGE = 10_000
 MAX_POINTS = 200_000  # values in one answer of /series
@@ -222,21 +222,24 @@ def _json(body: bytes) -> Response:
 
 
 def _add_view(router: APIRouter, pulse: Pulse) -> None:
-    # Responses are made here from the shared view; the models stand for the description alone.
+    # Responses are made here, as the view has them; the models stand for the description alone.
+    live = pulse.live
+
     @router.get("/view", response_model=View)
     async def the_view() -> Any:
         """What the wall shows, all of it: every number with its unit, age, freshness, origin and quality."""
         return _json(_VIEW.dump_json(await pulse.view()))
 
     @router.get("/sources", response_model=tuple[SourceRow, ...])
-    async def sources() -> Any:
-        """How what icctwin reads is doing: at most 200, those that are not well first."""
-        return _json(_SOURCES.dump_json((await pulse.view()).sources))
+    def sources(limit: Limit = MAX_SOURCES, offset: Offset = 0) -> Any:
+        """How what icctwin reads is doing, those that are not well first."""
+        rows = source_rows(live.state, live.clock.now(), offset + limit)
+        return _json(_SOURCES.dump_json(rows[offset:]))
 
     @router.get("/plans", response_model=tuple[PlanRow, ...])
-    async def plans() -> Any:
+    def plans(limit: Limit = 1000, offset: Offset = 0) -> Any:
         """What is proposed, why, with which effect, and what the guard says."""
-        return _json(_PLANS.dump_json((await pulse.view()).plans))
+        return _json(_PLANS.dump_json(plan_rows(live, live.clock.now())[offset : offset + limit]))
 
 
 def _add_lists(router: APIRouter, pulse: Pulse) -> None:

@@ -9,13 +9,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from analytics.oncall.keep import plain
 from analytics.oncall.labels import OURS
-from analytics.oncall.others import names_of, other_of
+from analytics.oncall.others import WEBHOOK, names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity
 from ui.faces.answers import Failure, Moment
@@ -30,6 +30,7 @@ MAX_PAGE = 10_000
 MAX_LOG = 50_000  # records looked at for a report
 MAX_IN = 1000  # alerts of one request
 MAX_SPAN_DAYS = 92
+MAX_ODD = 100  # problems of calendars that are shown
 _ORDER = list(Severity)
 
 
@@ -53,6 +54,7 @@ class SilenceIn(BaseModel):
 class ForeignAlert(BaseModel):
     """An alert as Alertmanager's API v2 takes it, and as its webhook gives it."""
 
+    status: str = Field("", max_length=20)
     labels: dict[str, str] = Field(max_length=100)
     annotations: dict[str, str] = Field(default_factory=dict, max_length=100)
     startsAt: Moment | None = None
@@ -91,8 +93,8 @@ def _oncall(live: Live) -> OnCall:
 def _add_reading(router: APIRouter, live: Live) -> None:
     @router.get("/api/v1/oncall")
     def desk(lang: str = "en") -> dict[str, Any]:
-        """What is open: groups of alerts by severity, who was told, who took it; who has duty; how delivery does. ``text`` says
-        what a group is about in ``lang``."""
+        """What is open: groups of alerts by severity, who was told, who took it; who has duty; how delivery does; what is wrong
+        with the calendars. ``text`` says what a group is about in ``lang``."""
         said = words(lang if lang in LANGUAGES else "en")
         oncall, now_s = _oncall(live), live.clock.now().timestamp()
         groups = [
@@ -118,7 +120,8 @@ def _add_reading(router: APIRouter, live: Live) -> None:
         duty = {
             name: {"people": list(people), "until": _time(until_s)} for name, (people, until_s) in oncall.duty(now_s).items()
         }
-        return {"time": _time(now_s), "groups": groups, "duty": duty, "delivery": oncall.health(now_s)}
+        odd = [str(problem) for problem in oncall.odd[:MAX_ODD]]
+        return {"time": _time(now_s), "groups": groups, "duty": duty, "delivery": oncall.health(now_s), "problems": odd}
 
     @router.get("/api/v1/oncall/silences")
     def silences() -> list[dict[str, Any]]:
@@ -233,14 +236,15 @@ def _add_saying(router: APIRouter, live: Live) -> None:
 
 def _add_hearing(router: APIRouter, live: Live) -> None:
     @router.post("/api/v2/alerts")
-    def alerts(given: Annotated[list[ForeignAlert], Field(max_length=MAX_IN)], request: Request) -> dict[str, int]:
-        """Alerts as Prometheus sends them to an Alertmanager."""
-        return _heard(live, given, f"alertmanager:{request.client.host if request.client else '?'}")
+    def alerts(given: Annotated[list[ForeignAlert], Field(max_length=MAX_IN)]) -> dict[str, int]:
+        """Alerts as Prometheus sends them to an Alertmanager. Those with the same labels are one, whoever sends them: of two
+        replicas each tells every alert."""
+        return _heard(live, given, "alertmanager")
 
     @router.post("/api/v1/oncall/webhook")
     def webhook(given: ForeignPage) -> dict[str, int]:
         """Alerts as an Alertmanager's or Grafana's webhook sends them."""
-        return _heard(live, given.alerts, f"webhook:{given.receiver}")
+        return _heard(live, given.alerts, f"{WEBHOOK}{given.receiver}")
 
 
 def _heard(live: Live, given: list[ForeignAlert], origin: str) -> dict[str, int]:
@@ -248,7 +252,7 @@ def _heard(live: Live, given: list[ForeignAlert], origin: str) -> dict[str, int]
     names, now_s = names_of(live.site), now.timestamp()
     said = [
         other_of(
-            live.site, names, origin, one.labels, one.annotations, _seconds(one.startsAt, now_s), _seconds(one.endsAt), now_s,
+            live.site, names, origin, one.labels, one.annotations, _seconds(one.startsAt, now_s), _end_s(one, now_s), now_s,
             one.generatorURL,
         )
         for one in given
@@ -256,6 +260,12 @@ def _heard(live: Live, given: list[ForeignAlert], origin: str) -> dict[str, int]
     ]  # fmt: skip
     oncall.hear(said, now)
     return {"taken": len(said), "unknown": sum(not one.asset for one in said)}
+
+
+def _end_s(one: ForeignAlert, now_s: float) -> float:
+    """When it ended, or is to end; what is resolved is over, whatever the sender's clock says."""
+    end_s = _seconds(one.endsAt)
+    return min(end_s if end_s == end_s else now_s, now_s) if one.status == "resolved" else end_s
 
 
 def _seconds(when: datetime | None, missing: float = float("nan")) -> float:

@@ -110,12 +110,12 @@ def _add_saying(router: APIRouter, live: Live) -> None:
 
     @router.post("/api/v1/plans/{key}/reject", status_code=202)
     def reject(key: str, said: Said, request: Request) -> dict[str, str]:
-        """Say no: the plan is taken off the desk."""
+        """Say no: the plan is taken off the desk, and the same one is not put there again."""
         return to_plan("reject", key, said, request)
 
     @router.post("/api/v1/stop", status_code=202)
     def stop(said: Said) -> dict[str, str]:
-        """Let go of everything, within seconds, and begin nothing more."""
+        """Begin nothing more, and let go of everything: of orders within seconds, of setpoints a step every five seconds."""
         wish(live.records, Wish("stop", said.by, why=said.why), live.clock.now())
         return {"said": "stop", "by": said.by}
 

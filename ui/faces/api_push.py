@@ -41,7 +41,10 @@ def first_look(live: Live) -> Callable[[Scope], Awaitable[Response | None]]:
     return look
 
 
-_NOTHING = PushAnswer(404, "Nothing is pushed here; write a [[source]] of type push.")
+_NOTHING = PushAnswer(
+    404,
+    "Nothing is pushed here; write a [[source]] of type push, and of several processes push to one with --role ingest,wall.",
+)
 
 
 def add_push(server: FastAPI, pulse: Pulse) -> None:

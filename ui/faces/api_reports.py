@@ -41,7 +41,7 @@ class Shown(BaseModel):
 
 class ReportOut(BaseModel):
     """``stage``: asked, made, empty (nothing was read in the span), failed or dropped; ``files``: name -> bytes; ``head``: the
-    figures of its first page, null where not known; ``why``: of a failure."""
+    figures of its first page, null where not known; ``why``: of a failure, or what was left out."""
 
     id: str
     kind: str

@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ui.own import SourceRow
 from ui.reading import Reading
 from ui.view import View
 
@@ -19,18 +20,21 @@ from ui.view import View
 _UNITS = {"w": "watts", "c": "celsius", "frac": "ratio", "ratio": "ratio", "count": "count", "s": "seconds", "bytes": "bytes"}
 
 
-def exposition(view: View, own: Sequence[tuple[str, str, float]], version: str, accept: str | None) -> tuple[bytes, str]:
-    """The page and its content type. ``own``: (name, what it is, value) of what the process knows of itself."""
+def exposition(
+    view: View, sources: Sequence[SourceRow], own: Sequence[tuple[str, str, float]], version: str, accept: str | None
+) -> tuple[bytes, str]:
+    """The page and its content type. ``sources``: all of them, so that a series stands while others fail; ``own``: (name, what
+    it is, value) of what the process knows of itself."""
     registry = CollectorRegistry()
-    registry.register(_Page(view, own, version))
+    registry.register(_Page(view, sources, own, version))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept or "")
     return encode(registry), content_type
 
 
 class _Page(Collector):
-    def __init__(self, view: View, own: Sequence[tuple[str, str, float]], version: str) -> None:
-        self.view, self.own, self.version = view, own, version
+    def __init__(self, view: View, sources: Sequence[SourceRow], own: Sequence[tuple[str, str, float]], version: str) -> None:
+        self.view, self.sources, self.own, self.version = view, sources, own, version
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -57,7 +61,7 @@ class _Page(Collector):
         yield ages
 
     def _sources(self) -> Iterator[Metric]:
-        rows = self.view.sources
+        rows = self.sources
         up = GaugeMetricFamily("icctwin_source_up", "1: the last poll succeeded and is not stale", labels=["source"])
         for row in rows:
             up.add_metric([row.id], float(row.status == "up"))

@@ -4,6 +4,7 @@
 somebody looks at it.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -45,7 +46,7 @@ from ui.faces.pages.scene import add_scene_page
 from ui.faces.push import Pulse
 from ui.faces.statics import add_static
 from ui.faces.twin_page import add_twin_page
-from ui.own import newest_word_age_s
+from ui.own import newest_word_age_s, source_rows
 from ui.view import Live
 
 SOCKET = "/live"
@@ -141,5 +142,7 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
             ("icctwin_wall_clients", "Pages of the wall that are open", float(pulse.clients)),
             ("icctwin_start_time_seconds", "When this icctwin started, since 1970", live.started.timestamp()),
         ]
-        page, kind = exposition(await pulse.view(), own, server.version, request.headers.get("accept"))
+        seen = await pulse.view()
+        rows = await asyncio.to_thread(source_rows, live.state, seen.time, None)
+        page, kind = exposition(seen, rows, own, server.version, request.headers.get("accept"))
         return Response(page, media_type=kind)

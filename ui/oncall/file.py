@@ -15,18 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from analytics.oncall.labels import parse_matchers
 from analytics.oncall.policy import WORSE_OF_THE_SAME, Escalation, Inhibition, Level, Policy, Route
-from analytics.oncall.schedule import Schedule, read_schedule
-from analytics.oncall.silence import Silence, calendar_windows
+from analytics.oncall.schedule import Schedule
+from analytics.oncall.silence import Silence
 from analytics.week import ALWAYS, parse_week
 from twin.errors import ConfigError, Problem
 from ui.faces.notify import CHANNELS, ChannelOptions, channel_module
 from ui.faces.notify.post import Post
 from ui.lines import line_of
+from ui.oncall.calendars import Calendars, read_calendars
 from ui.oncall.courier import Line
 from ui.words import LANGUAGES
 
 MAX_ENTRIES = 500  # of each list
-MAX_CALENDAR_BYTES = 2_000_000
 MAX_SECRET_BYTES = 10_000
 WEEK_S = 7 * 86400.0
 
@@ -39,8 +39,8 @@ class Delivery(_Entry):
     """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
     URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
     programs and people must show to acknowledge and silence from other machines; ``maintenance_reservations``: globs of names
-    of a queue's reservations that are maintenance; flapping as in
-    ``analytics.oncall.policy.Policy``."""
+    of a queue's reservations that are maintenance; flapping and how long
+    an acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
 
     allow: tuple[str, ...] = ()
     outside: str = ""
@@ -50,6 +50,7 @@ class Delivery(_Entry):
     flap_count: int = Field(default=4, ge=2, le=100)
     flap_window_s: float = Field(default=3600.0, gt=0, le=86400)
     flap_quiet_s: float = Field(default=1800.0, gt=0, le=86400)
+    ack_lasts_s: float = Field(default=43200.0, ge=0, le=WEEK_S)
 
 
 class PersonEntry(_Entry):
@@ -159,29 +160,14 @@ class OnCallFile:
 
     def calendars(self, now: datetime) -> tuple[list[Schedule], list[Silence]]:
         """Turns of duty and maintenance windows of the days around ``now``; ``ConfigError`` with every problem."""
-        schedules, windows, problems = [], [], []
-        zone = self.policy.timezone
-        for one in self.schedules:
-            try:
-                schedules.append(read_schedule(one.name, calendar_text(one.calendar), self.policy.people, now, zone))
-            except (ValueError, OSError) as error:
-                problems.append(Problem(str(one.calendar), f"{error}; write an iCalendar file"))
-        for window in self.maintenance:
-            try:
-                text = calendar_text(window.calendar)
-                windows += calendar_windows(window.name, window.match, text, now, zone)
-            except (ValueError, OSError) as error:
-                problems.append(Problem(str(window.calendar), f"{error}; write an iCalendar file"))
-        if problems:
-            raise ConfigError(problems)
-        return schedules, windows
+        found = self.read_calendars(now)
+        if found.wrong:
+            raise ConfigError(found.wrong)
+        return list(found.schedules.values()), [one for windows in found.windows.values() for one in windows]
 
-
-def calendar_text(path: Path) -> bytes:
-    """The calendar in ``path``; ``ValueError`` where it is too large."""
-    if path.stat().st_size > MAX_CALENDAR_BYTES:
-        raise ValueError(f"the calendar has {path.stat().st_size} bytes, at most {MAX_CALENDAR_BYTES} are read")
-    return path.read_bytes()
+    def read_calendars(self, now: datetime) -> Calendars:
+        """What can be read of the calendars of the days around ``now``, and what is wrong with the rest."""
+        return read_calendars(self.schedules, self.maintenance, self.policy, now)
 
 
 def no_oncall(timezone: str) -> OnCallFile:
@@ -357,6 +343,7 @@ class _Reader:
             delivery.flap_count,
             delivery.flap_window_s,
             delivery.flap_quiet_s,
+            delivery.ack_lasts_s,
             self._timezone,
         )
 

@@ -17,16 +17,18 @@ from analytics.oncall.desk import Ack, Desk, Happened, Told
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import Folded, fold
 from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
-from analytics.oncall.labels import Signal, signal_of
-from analytics.oncall.others import Other, Others, other_signals
+from analytics.oncall.labels import Signal
+from analytics.oncall.others import Other, Others
+from analytics.oncall.quiet import signals_of
 from analytics.oncall.schedule import FRESH_S, Schedule
 from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence, reservation_windows
 from analytics.rule import Rule
-from twin.errors import ConfigError, SourceError
+from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.ports import Records
 from twin.site import Site
 from ui.oncall.book import Book
+from ui.oncall.calendars import Calendars
 from ui.oncall.file import OnCallFile
 from ui.oncall.spoken import kept, lead
 
@@ -48,8 +50,9 @@ class OnCall:
         self._acks: list[Ack] = []
         self._dirty = False
         self._read_by: Ints = np.full(len(site.ids), -1, dtype=np.int32)
-        self._schedules: list[Schedule] = []
-        self._windows: list[Silence] = []
+        self._schedules: dict[str, Schedule] = {}
+        self._works: dict[str, Sequence[Silence]] = {}
+        self.odd: tuple[Problem, ...] = ()
         self._calendars_s = -np.inf
         self._reservations: dict[str, list[Silence]] = {}
         self.others = Others()
@@ -75,10 +78,22 @@ class OnCall:
 
     def use(self, file: OnCallFile, now: datetime) -> None:
         """From now on go by ``file``; ``ConfigError`` where its calendars cannot be read, and the old one stays."""
-        schedules, windows = file.calendars(now)
+        found = file.read_calendars(now)
+        if found.wrong:
+            raise ConfigError(found.wrong)
         with self._lock:
-            self.file, self._schedules, self._windows = file, schedules, windows
-            self._calendars_s = now.timestamp()
+            self.file, self._schedules, self._works = file, {}, {}
+            self._take(found, now)
+
+    def _take(self, found: Calendars, now: datetime) -> None:
+        """Go by the calendars that could be read; of the others what is known goes on. ``odd`` says what is wrong with them."""
+        self._calendars_s = now.timestamp()
+        self._schedules |= found.schedules
+        self._works |= found.windows
+        odd = (*found.wrong, *found.left_out)
+        if odd and odd != self.odd:
+            log.error("calendars of the on-call file:\n%s", "\n".join(map(str, odd)))
+        self.odd = odd
 
     # one step
 
@@ -89,8 +104,7 @@ class OnCall:
             self._freshen(now)
             self.others, self.rules = self.others.at(now_s), table.rules.rules
             seen = fold(table, self.others, self._read_by)
-            self.signals = tuple(self._signals(seen))
-            told = self._decide(now, now_s)
+            told = self._decide(seen, now)
             changes = seen.table.changes
             if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
                 states = {DESK: desk_text(told.desk)}
@@ -113,28 +127,24 @@ class OnCall:
     def _differs(self, desk: Desk) -> bool:
         return desk.groups.keys() != self.desk.groups.keys() or desk.duty != self.desk.duty or desk.begun != self.desk.begun
 
-    def _decide(self, now: datetime, now_s: float) -> Told:
-        duty = {one.name: one.on_duty(now_s) for one in self._schedules}
-        policy = self.file.policy
+    def _decide(self, seen: Folded, now: datetime) -> Told:
+        now_s, policy = now.timestamp(), self.file.policy
+        duty = {one.name: one.called(now_s) for one in self._schedules.values()}
         holds = frozenset(route.name for route in policy.routes if route.during.holds(now, policy.timezone))
-        acks, self._acks = self._acks, []
         windows = [one for one in (*self._windows, *self._reserved()) if one.active(now_s)]
+        groups = [group.told for group in self.desk.groups.values()]
+        self.signals = tuple(signals_of(seen, self.others, policy, groups, [*self.desk.silences, *windows], holds))
+        acks, self._acks = self._acks, []
         return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
-
-    def _signals(self, seen: Folded) -> Iterable[Signal]:
-        told = {key for group in self.desk.groups.values() for key in group.told}
-        for alert in seen.table.spoken(told):
-            yield signal_of(self.site, alert, seen.pending)
-        yield from other_signals(self.site, self.others, seen.others, seen.pending)
 
     def _freshen(self, now: datetime) -> None:
         """Calendars say what comes for two weeks only."""
         if now.timestamp() - self._calendars_s > FRESH_S:
-            self._calendars_s = now.timestamp()
-            try:
-                self._schedules, self._windows = self.file.calendars(now)
-            except ConfigError as error:
-                log.error("the calendars cannot be read again, the turns known go on: %s", error)
+            self._take(self.file.read_calendars(now), now)
+
+    @property
+    def _windows(self) -> list[Silence]:
+        return [one for windows in self._works.values() for one in windows]
 
     def _write(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
         """History. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its like: a storm
@@ -232,7 +242,7 @@ class OnCall:
     def duty(self, now_s: float) -> Mapping[str, tuple[tuple[str, ...], float]]:
         """Schedule -> who has duty and when that changes next."""
         with self._lock:
-            return {one.name: (one.on_duty(now_s), one.next_change(now_s)) for one in self._schedules}
+            return {one.name: (one.on_duty(now_s), one.next_change(now_s)) for one in self._schedules.values()}
 
     def audit(self, what: str, by: str, now: datetime, **about: object) -> None:
         """Write down who did what."""

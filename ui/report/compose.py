@@ -63,8 +63,11 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         yield Message("The highest quarter of an hour drew {peak:,.0f} kW.", {"peak": made.peak_w / 1e3})
     if held is not None:
         idle = found.get("idle_held_frac")
-        text = "{held:.0%} of the GPU hours were allocated; of these {idle:.0%} did nothing."
-        yield Message(text, {"held": held.value, "idle": idle.value if idle else 0.0})
+        if idle is None:
+            yield Message("{held:.0%} of the GPU hours were allocated; nobody read how busy they were.", {"held": held.value})
+        else:
+            text = "{held:.0%} of the GPU hours were allocated; of these {idle:.0%} did nothing."
+            yield Message(text, {"held": held.value, "idle": idle.value})
     if inputs.scope.whole and not inputs.incidents:
         yield Message("Nobody had to be told of anything: there was no incident.")
     if inputs.saving is not None and inputs.saving.verdict is Verdict.SHOWN:

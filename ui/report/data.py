@@ -11,6 +11,8 @@ import numpy as np
 from ui.report.document import Block, Cell, Chart, Figure, Picture, Report, Table
 
 MAX_SHEET = 1_048_000  # rows of a worksheet
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a text begins with that a spreadsheet runs
+_TEXTS = {"strings_to_formulas": False, "strings_to_urls": False}
 
 
 def as_json(report: Report) -> str:
@@ -47,11 +49,12 @@ def _clean(value: Any) -> Any:
 
 
 def as_csv(table: Table) -> str:
-    """All rows of a table, bare numbers, the unit in each head."""
+    """All rows of a table, bare numbers, the unit in each head. A name that a spreadsheet would run as a formula begins with an
+    apostrophe (OWASP, CSV injection): users and projects choose their own."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([f"{label} [{unit}]" if unit else label for label, unit in table.heads])
-    writer.writerows([_bare(row) for row in table.rows])
+    writer.writerows([[_inert(cell) for cell in _bare(row)] for row in table.rows])
     return out.getvalue()
 
 
@@ -59,12 +62,16 @@ def _bare(row: "tuple[Cell, ...] | list[Cell] | Any") -> list[Cell]:
     return ["" if isinstance(cell, float) and not np.isfinite(cell) else cell for cell in row]
 
 
+def _inert(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
+
+
 def as_xlsx(report: Report, made: datetime) -> bytes:
     """A workbook: figures on the first sheet, a sheet for each table. ``made``: what it says of when it was created."""
     import xlsxwriter
 
     out = io.BytesIO()
-    book = xlsxwriter.Workbook(out, {"in_memory": True, "nan_inf_to_errors": False})
+    book = xlsxwriter.Workbook(out, {**_TEXTS, "in_memory": True, "nan_inf_to_errors": False})
     book.set_properties({"title": f"{report.site} {report.span}", "created": made.replace(tzinfo=None)})
     head = book.add_format({"bold": True, "bottom": 1})
     sheet = book.add_worksheet("figures")

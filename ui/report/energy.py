@@ -1,11 +1,13 @@
 """The energy section: what the centre took in, what became of it, what it cost and emitted, and what plans saved."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from energy.account.book import Account
+from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
 from energy.baseline import Verdict
 from twin.frame import Floats
 from twin.message import Message
@@ -16,6 +18,7 @@ from ui.report.gather import Inputs, daily
 FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came from outside
 BULB_STEP_K = 2.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
+SCI = "ISO/IEC 21031:2024: location-based carbon, and the share of what making the GPUs emitted, by time over life"
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
@@ -33,10 +36,13 @@ POINTERS = {
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a report is held against. ``pue_ratio``: the PUE that policy allows, None: there is none; ``gpu_peak_flops``: peak
-    of one GPU for effective computing power, 0: not shown."""
+    of one GPU for effective computing power, 0: not shown; ``embodied_kg_per_gpu``: of making one with its share of server and
+    hall, 0: no SCI is shown, over ``gpu_life_s``."""
 
     pue_ratio: float | None = None
     gpu_peak_flops: float = 0.0
+    embodied_kg_per_gpu: float = 0.0
+    gpu_life_s: float = math.inf
 
 
 def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
@@ -63,14 +69,17 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, unit, of) for other in (inputs.before, inputs.year_ago))
         made.append(Figure(key, label, now, unit, was, year, good, query=query(inputs, POINTERS[key])))
-    held = float(inputs.use.held.sum())
+    held = float(inputs.use.held.sum()) * inputs.account.coverage_frac  # energy is of the time that was read
     if held > 0:
         per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", inputs.account.facility_kwh, "kwh"),
                ("kg_per_gpu_h", "Carbon of a GPU hour allocated", inputs.account.carbon.location_kg, "kg"))  # fmt: skip
         made += [
             Figure(key, label, total / held, unit, good=-1, query=query(inputs, "", "job")) for key, label, total, unit in per
         ]
-    made += _of_tokens(inputs)
+        sci = _sci(limits, inputs.account, inputs.account.facility_kwh, 3600 * held, held)
+        made.append(Figure("sci_kg_per_gpu_h", "SCI of a GPU hour allocated", sci, "kg", good=-1, note=SCI,
+                           query=query(inputs, "", "job")))  # fmt: skip
+    made += _of_tokens(inputs, limits)
     if limits.pue_ratio is not None and inputs.scope.whole:
         made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio", limits.pue_ratio,
                               query=query(inputs, "")))  # fmt: skip
@@ -84,7 +93,16 @@ def _it_alone(made: Account) -> float:
     return made.it_read_kwh if made.it_read_frac > made.coverage_frac + SAME_COVERAGE_FRAC else NOTHING
 
 
-def _of_tokens(inputs: Inputs) -> Iterator[Figure]:
+def _sci(limits: Limits, made: Account, kwh: float, gpu_s: float, units: float) -> float:
+    """Software carbon intensity of ``units`` that took ``kwh`` and held GPUs for ``gpu_s``; NaN where what making a GPU emitted
+    is not given."""
+    if limits.embodied_kg_per_gpu <= 0 or not made.facility_kwh > 0:
+        return NOTHING
+    per_kwh = made.carbon.location_kg / made.facility_kwh
+    return sci_kg_per_unit(kwh, per_kwh, embodied_share_kg(limits.embodied_kg_per_gpu, gpu_s, limits.gpu_life_s), units)
+
+
+def _of_tokens(inputs: Inputs, limits: Limits) -> Iterator[Figure]:
     """Energy and carbon of what inference servers generated: their nodes', with its share of cooling and losses."""
     tokens, made = inputs.tokens, inputs.account
     if tokens is None or not made.it_kwh > 0:
@@ -99,6 +117,8 @@ def _of_tokens(inputs: Inputs) -> Iterator[Figure]:
                  query=asked)  # fmt: skip
     yield Figure("kg_per_mtoken", "Carbon of a million tokens", tokens.node_kwh * pue * per_kwh / million, "kg", good=-1,
                  note=note, query=asked)  # fmt: skip
+    sci = _sci(limits, made, tokens.node_kwh * pue, 3600 * tokens.gpu_h, million)
+    yield Figure("sci_kg_per_mtoken", "SCI of a million tokens", sci, "kg", good=-1, note=SCI, query=asked)
 
 
 def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Account], float]) -> float:
@@ -136,6 +156,13 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         "the ISO/IEC 30134-2 category and how long was measured."
     )
     yield Message(boundary)
+    if made.meters_apart_frac > 0:
+        text = (
+            "Meters disagree: those of IT read {apart:.2%} more than the facility's over the same time, so the PUE stands "
+            "below 1. Check what each of them holds, its factor and its clock."
+        )
+        yield Message(text, {"apart": made.meters_apart_frac})
+    yield from _unpriced(made)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
@@ -160,6 +187,15 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     else:
         yield Message("No plan was carried out: {advised} were advised, {refused} refused by the guard.", {
             "advised": book.advised, "refused": book.refused})  # fmt: skip
+
+
+def _unpriced(made: Account) -> Iterator[Message]:
+    """What the cost does not hold."""
+    if made.bill is not None and made.bill.ended is not None:
+        text = "The tariff ended on {day}: nothing after it is in the cost. Name the one that holds since in [energy]."
+        yield Message(text, {"day": made.bill.ended.isoformat()})
+    if made.bill is not None and made.bill.coverage_frac < 1 - 1e-9:
+        yield Message("{share:.1%} of the energy has no price and is not in the cost.", {"share": 1 - made.bill.coverage_frac})
 
 
 def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:

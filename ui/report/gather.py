@@ -9,6 +9,7 @@ import numpy as np
 
 from analytics.detect.outcomes import TOPIC as OUTCOMES
 from energy.account.book import Account, By, Given, account_of, accounts
+from energy.account.grids import on_grids
 from energy.account.meters import Meters, read_meters
 from energy.account.part import part_account, part_splits, scaled
 from energy.account.runs import Runs, read_runs
@@ -37,13 +38,15 @@ GPU_METRICS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
     """GPU hours of the site over the span by the hour: float64[h] each. ``heard``: GPUs that gave a reading; ``held``: of them
-    held by a run; ``idle_held``: held, and busy less than ``IDLE_FRAC`` of the hour; means over GPUs heard, NaN where none.
+    held by a run; ``told``: of those held, whose utilisation was read; ``idle_held``: of these, busy less than ``IDLE_FRAC`` of
+    the hour; means over GPUs heard, NaN where none.
     ``gpus``: how many there are; ``run_h``, ``run_busy``: float64[n], hours of each run's GPUs that gave a reading, and how
     busy they were on average."""
 
     time_s: Floats
     heard: Floats
     held: Floats
+    told: Floats
     idle_held: Floats
     means: Mapping[str, Floats]
     gpus: int
@@ -95,7 +98,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given,
     has no such part."""
     start, end, whole = span.start, span.end, scope.whole
     step_s = _step(store, start, end)
-    meters = read_meters(store, start, end, step_s)
+    meters = on_grids(store, read_meters(store, start, end, step_s), given.supply)
     runs = read_runs(records, start, end)
     part = part_of(scope, site, runs, given)
     splits, mine = _splits(site, store, meters, runs, part, span, given)
@@ -140,8 +143,13 @@ def _splits(
     if part.scope.whole:
         return accounts(store, span.start, span.end, given, runs, ways, gpus, meters.step_s), meters
     whole, _ = account_of(meters, span.start, span.end, given)
-    piece = part.piece(store, meters)
-    return part_splits(store, meters, whole, given, runs, ways, piece, gpus), scaled(meters, piece.share)
+    piece, here = part.piece(store, meters), _here(store, meters, part, given)
+    return part_splits(store, here, whole, given, runs, ways, piece, gpus), scaled(here, piece.share)
+
+
+def _here(store: Store, meters: Meters, part: Part, given: Given) -> Meters:
+    """A hall has the intensity and the price of its own grid; whoever uses GPUs, wherever they stand, those of the centre."""
+    return on_grids(store, meters, given.supply, part.site.row(part.scope.name)) if part.scope.kind == "hall" else meters
 
 
 def _told(
@@ -178,14 +186,14 @@ def _ways(given: Given) -> tuple[By, ...]:
 
 
 def _other(site: Site, store: Store, records: Records, span: Span, given: Given, step_s: float, scope: Scope) -> Account | None:
-    meters = read_meters(store, span.start, span.end, step_s)
+    meters = on_grids(store, read_meters(store, span.start, span.end, step_s), given.supply)
     made, _ = account_of(meters, span.start, span.end, given)
     if not (made.coverage_frac or made.it_read_frac) > 0:
         return None
     if scope.whole:
         return made
     part = part_of(scope, site, read_runs(records, span.start, span.end), given)
-    return part_account(made, meters, part.piece(store, meters).share, given)
+    return part_account(made, _here(store, meters, part, given), part.piece(store, meters).share, given)
 
 
 def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -> tuple[Use, dict[str, float]]:
@@ -195,7 +203,7 @@ def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -
     hours = int(np.ceil((end - start).total_seconds() / HOUR_S))
     time_s: Floats = start.timestamp() + HOUR_S * np.arange(float(hours))
     columns = {name: np.full(hours, np.nan) for name in GPU_METRICS}
-    heard, held, idle = np.zeros(hours), np.zeros(hours), np.zeros(hours)
+    heard, held, told, idle = (np.zeros(hours) for _ in range(4))
     sums, held_known = _RunSums(len(runs)), len(runs) > 0
     portion = max(1, PORTION_VALUES // max(gpus, 1))
     for first in range(0, hours, portion):
@@ -210,6 +218,7 @@ def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -
             mine = table["allocated_flag"] > 0.5
             held_known |= bool(np.isfinite(table["allocated_flag"]).any())
         held[first:last] = mine.sum(axis=1)
+        told[first:last] = (mine & np.isfinite(table["util_frac"])).sum(axis=1)
         lazy = mine & (table["util_frac"] < IDLE_FRAC)
         idle[first:last] = lazy.sum(axis=1)
         sums.add(owner, lazy, table["util_frac"])
@@ -218,10 +227,10 @@ def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -
             count = np.isfinite(values).sum(axis=1)
             columns[name][first:last] = np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
     if not held_known and not uses:
-        held[:], idle[:] = np.nan, np.nan
+        held[:], told[:], idle[:] = np.nan, np.nan, np.nan
     busy = np.divide(sums.busy_h, sums.heard_h, out=np.full(len(runs), np.nan), where=sums.heard_h > 0)
     there = gpus if uses else int(part.gpus.sum())
-    return Use(time_s, heard, held, idle, columns, there, sums.heard_h, busy), _by_user(runs, sums.idle_h)
+    return Use(time_s, heard, held, told, idle, columns, there, sums.heard_h, busy), _by_user(runs, sums.idle_h)
 
 
 class _RunSums:

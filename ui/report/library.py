@@ -35,7 +35,8 @@ class Stage(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A report. ``files``: name -> bytes; ``head``: its first figures; ``tries``: how often making it has failed, ``why``: the
-    last time; ``said``: its sentences; ``shown``: (label, text in English, in Chinese) of its first figures."""
+    last time, or what was left out of one that is made; ``said``: its sentences; ``shown``: (label, text in English, in
+    Chinese) of its first figures."""
 
     id: str
     kind: str

@@ -14,7 +14,7 @@ from ui.report.gather import gather
 from ui.report.scene import drawer
 from ui.report.scope import Scope
 from ui.report.span import Span
-from ui.report.write import files
+from ui.report.write import Written, files
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Made:
     currency: str
     span: Span
 
-    def files(self, languages: Sequence[str], formats: Sequence[str]) -> list[tuple[str, bytes]]:
-        """(name, bytes) of each file; the same report gives the same bytes."""
-        return list(files(self.report, languages, formats, self.span.end, self.currency))
+    def files(self, languages: Sequence[str], formats: Sequence[str]) -> Written:
+        """Every file that can be made; the same report gives the same bytes. ``SourceError`` where none can."""
+        return files(self.report, languages, formats, self.span.end, self.currency)
 
 
 def make(about: From, span: Span, scope: Scope) -> Made:

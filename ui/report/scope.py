@@ -10,7 +10,8 @@ import numpy as np
 
 from energy.account.book import Given, keys_of
 from energy.account.meters import Meters
-from energy.account.part import Piece, shares_of_groups, shares_of_runs
+from energy.account.part import Piece, shares_of_runs
+from energy.account.power import shares_of_groups
 from energy.account.runs import Runs
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats

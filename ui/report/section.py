@@ -1,10 +1,13 @@
 """``[report]`` of a configuration: which reports come by themselves, what they hold, who is told."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from twin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ui.report.energy import Limits
 
 Every = Literal["week", "month", "quarter"]
 Format = Literal["html", "pdf", "json", "csv", "xlsx"]
@@ -12,13 +15,17 @@ Language = Literal["en", "zh"]
 MAX_SCOPES = 200
 
 
+YEAR_S = 365.25 * 86400.0
+
+
 class ReportSection(BaseModel):
     """``[report]``: ``every``: spans whose report is made by itself when they are over, at ``hour`` of the site's day (weeks on
     Monday; none: no report by itself); ``scopes``: centre, hall:NAME, tenant:NAME, project:NAME, or halls, tenants, projects
     for all of a kind; ``recipients``: channels of the on-call file that are told, by e-mail with the files of the formats
     ``attach``; ``keep``: so many reports stay, the newest; ``pue_limit``: the PUE that policy allows; ``gpu_peak_flops``: peak
-    FLOP/s of one GPU, dense, at the precision that effective computing power is counted in (0: not shown); ``picture``: of
-    the hottest hour in 3D, where the extra ``scene`` is installed."""
+    FLOP/s of one GPU, dense, at the precision that effective computing power is counted in (0: not shown);
+    ``embodied_kg_per_gpu``: CO2 of making a GPU with its share of server and hall, as makers' footprints have it (0: the SCI
+    is not shown), over ``gpu_life_years``; ``picture``: of the hottest hour in 3D, where the extra ``scene`` is installed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     every: tuple[Every, ...] = ("week",)
@@ -32,6 +39,15 @@ class ReportSection(BaseModel):
     pue_limit: float | None = Field(None, ge=1, le=10)
     picture: bool = True
     gpu_peak_flops: float = Field(0.0, ge=0, le=1e18)
+    embodied_kg_per_gpu: float = Field(0.0, ge=0, le=1e6)
+    gpu_life_years: float = Field(5.0, gt=0, le=50)
+
+    def limits(self, pue_limit: float | None = None) -> "Limits":
+        """What a report is held against, with another PUE limit where one is given."""
+        from ui.report.energy import Limits  # as above
+
+        pue = self.pue_limit if pue_limit is None else pue_limit
+        return Limits(pue, self.gpu_peak_flops, self.embodied_kg_per_gpu, self.gpu_life_years * YEAR_S)
 
     @field_validator("scopes")
     @classmethod

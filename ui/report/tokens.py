@@ -15,22 +15,27 @@ PORTION_VALUES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """``count`` tokens generated; ``node_kwh``: taken in meanwhile by the nodes that generated them."""
+    """``count`` tokens generated; ``node_kwh``: taken in meanwhile by the nodes that generated them, ``gpu_h``: hours of their
+    GPUs."""
 
     count: float
     node_kwh: float
+    gpu_h: float
 
 
 def tokens_of(site: Site, store: Store, start: datetime, end: datetime) -> Tokens | None:
     """By the hour; None where no node told of any. A node counts in the hours in which its tokens and its power are known."""
-    nodes, count, energy_kwh = site.count("node"), 0.0, 0.0
+    nodes, count, energy_kwh, gpu_h = site.count("node"), 0.0, 0.0, 0.0
+    node = site.within("gpu", "node")
+    gpus = np.bincount(node[node >= 0], minlength=nodes)
     for low, high in _portions(start, end, nodes) if nodes else ():
         found = store.series("node", ("tokens_per_s", "power_w"), low, high, HOUR_S).values
         rate, power_w = found["tokens_per_s"], found["power_w"]
         known = np.isfinite(rate) & np.isfinite(power_w)
         count += float(rate[known].sum()) * HOUR_S
         energy_kwh += float(power_w[known].sum()) / 1e3
-    return Tokens(count, energy_kwh) if count > 0 else None
+        gpu_h += float((known * gpus).sum())
+    return Tokens(count, energy_kwh, gpu_h) if count > 0 else None
 
 
 def _portions(start: datetime, end: datetime, nodes: int) -> Iterator[tuple[datetime, datetime]]:

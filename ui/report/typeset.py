@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,14 +13,15 @@ from ui.report.page import FIGURE_HEADS, shown_rows
 from ui.report.show import Show
 
 TEMPLATE = Path(__file__).with_name("report.typ")
+CHINESE = frozenset({"Noto Sans CJK SC", "Noto Serif CJK SC", "Droid Sans Fallback"})  # of those that the template asks for
 
 
 def pdf(report: Report, show: Show, made: datetime) -> bytes:
-    """``made``: the date that stands in its metadata. ``SourceError`` where Typst is not installed."""
-    try:
-        import typst
-    except ImportError as error:
-        raise SourceError("a PDF needs the library typst; install it with: make field") from error
+    """``made``: the date that stands in its metadata. ``SourceError`` where no font has its letters."""
+    import typst
+
+    if why := no_font(show.words.language):
+        raise SourceError(why)
     body = json.dumps(_body(report, show, made), ensure_ascii=False)
     try:
         made_pdf = typst.compile(str(TEMPLATE), sys_inputs={"report": body}, format="pdf", timestamp=int(made.timestamp()),
@@ -27,6 +29,16 @@ def pdf(report: Report, show: Show, made: datetime) -> bytes:
     except typst.TypstError as error:
         raise SourceError(f"the PDF cannot be set: {error}") from error
     return bytes(made_pdf)
+
+
+@cache
+def no_font(language: str) -> str:
+    """Why no PDF can be set in ``language``; empty where one can."""
+    import typst
+
+    if language != "zh" or not CHINESE.isdisjoint(typst.Fonts().families()):
+        return ""
+    return "a PDF in Chinese needs a font with its characters; install one (Debian: apt-get install fonts-noto-cjk)"
 
 
 def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:

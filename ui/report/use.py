@@ -33,7 +33,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     account = query(inputs, "", "job")
     hours = len(use.time_s)
     there_h = float(gpus * hours)
-    heard_h, held_h, idle_h = (float(column.sum()) for column in (use.heard, use.held, use.idle_held))
+    heard_h, held_h, told_h, idle_h = (float(column.sum()) for column in (use.heard, use.held, use.told, use.idle_held))
     busy, active, tensor = (_mean(use.means[name], use.heard) for name in ("util_frac", "sm_active_frac", "tensor_active_frac"))
     held_frac = held_h / there_h if there_h else NOTHING
     run_s = inputs.runs.end_s - inputs.runs.start_s
@@ -46,7 +46,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                query=asked["sm_active_frac"]),
         Figure("tensor_frac", "Tensor cores active (MFU at most)", tensor, "frac", good=1,
                note=DEFINITIONS["tensor_mfu_frac"], query=asked["tensor_active_frac"]),
-        Figure("idle_held_frac", "Allocated but idle", idle_h / held_h if held_h else NOTHING, "frac", good=-1,
+        Figure("idle_held_frac", "Allocated but idle", idle_h / told_h if told_h else NOTHING, "frac", good=-1,
                query=asked["util_frac"]),
     ]  # fmt: skip
     if not uses:

@@ -1,10 +1,11 @@
 """Writes a report where it is wanted: a folder with the page, the PDF and the data; the same report gives the same bytes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, SourceError
 from ui.report.data import as_csv, as_json, as_xlsx
 from ui.report.document import Report
 from ui.report.page import page
@@ -15,10 +16,27 @@ from ui.words import words
 FORMATS = ("html", "pdf", "json", "csv", "xlsx")
 
 
-def files(
-    report: Report, languages: Sequence[str], formats: Sequence[str], made: datetime, money: str
+@dataclass(frozen=True, slots=True)
+class Written:
+    """``files``: (name, bytes) of each; ``left_out``: why others that were asked for are not among them."""
+
+    files: Sequence[tuple[str, bytes]]
+    left_out: Sequence[str] = ()
+
+
+def files(report: Report, languages: Sequence[str], formats: Sequence[str], made: datetime, money: str) -> Written:
+    """Every file that can be made. ``made``: the moment that stands in their metadata, the end of the span: never now.
+    ``SourceError`` where none of them can."""
+    left_out: list[str] = []
+    written = list(_each(report, languages, formats, made, money, left_out))
+    if not written:
+        raise SourceError("; ".join(left_out))
+    return Written(written, left_out)
+
+
+def _each(
+    report: Report, languages: Sequence[str], formats: Sequence[str], made: datetime, money: str, left_out: list[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each file. ``made``: the moment that stands in their metadata, the end of the span: never now."""
     name = report.name
     for language in languages:
         show = Show(words(language), money)
@@ -26,7 +44,10 @@ def files(
         if "html" in formats:
             yield f"{ending}.html", page(report, show).encode()
         if "pdf" in formats:
-            yield f"{ending}.pdf", pdf(report, show, made)
+            try:
+                yield f"{ending}.pdf", pdf(report, show, made)
+            except SourceError as error:
+                left_out.append(f"{ending}.pdf: {error}")
     if "json" in formats:
         yield f"{name}.json", as_json(report).encode()
     if "xlsx" in formats:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from energy.ledger import TOPIC as LEDGER
+from energy.ledger_jobs import TOPIC as JOBS
 from energy.notes import TOPIC as AUDIT
 from energy.notes import Stage
 from energy.respond.inbox import standing
@@ -145,7 +146,12 @@ def _brought(live: Live, now: datetime) -> list[Brought]:
     (added in quadrature). A job that started otherwise because others moved counts under no plan's name."""
     rows: list[Brought] = []
     jobs: dict[tuple[str, str], list[tuple[datetime, Mapping[str, Any]]]] = {}
-    for _, time, record in live.records.read(LEDGER, now - timedelta(days=DAYS), None, RECORDS, newest=True):
+    topics = (LEDGER, JOBS)  # where plans stand, and jobs; those of a release before this one stand among the plans
+    for time, record in (
+        (t, r)
+        for topic in topics
+        for _, t, r in live.records.read(topic, now - timedelta(days=DAYS), None, RECORDS, newest=True)
+    ):
         if record.get("entry") == "measured":
             expected, change, low, high = (_value(record, f"{name}kwh") for name in ("expected_", "change_", "low_", "high_"))
             rows.append(Brought(time, str(record["lever"]), "kwh", expected, change, low, high, str(record["note"])))

@@ -87,8 +87,8 @@ def _on(record: dict[str, Any]) -> str:
     """What it was done to: an asset and its setting, a plan's actions, an incident, a silence."""
     actions = record.get("actions")
     if actions:
-        first = actions[0]
-        more = f" … ({len(actions)})" if len(actions) > 1 else ""
+        first, count = actions[0], record.get("count", len(actions))
+        more = f" … ({count})" if count > 1 else ""
         return f"{first['asset']} {first['metric']} = {first['value']:g}{more}"
     if "asset" in record and "metric" in record:
         value = record.get("ordered", record.get("value"))

@@ -6,26 +6,40 @@ from datetime import datetime
 
 import numpy as np
 
-from twin.frame import Floats, Ints, Origin, Quality
+from twin.frame import Bytes, Floats, Ints, Origin, Quality
 from twin.metrics import metric, suffix
-from twin.site import Site
+from twin.site import Bools, Site
 from twin.state import State
 from ui.reading import Reading, nothing
 from ui.view import Live, View
 
 Figure = Callable[[Floats], float]
+GAP_S = 120.0  # between two looks, from which a counter's growth belongs to no minute
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """One metric over all assets of a kind: ``value`` float64[n], measured where fresh, else modelled, NaN where neither is;
-    ``age_s`` of the newest reading of any (infinite: never read); ``origin`` of most of what is fresh."""
+    ``time_s`` float64[n] [s since 1970, -inf: never] and ``quality`` uint8[n] of each; ``modelled`` bool[n], where it stands in
+    for a meter (None: nowhere); ``now_s``: when it was looked at."""
 
     kind: str
     name: str
     value: Floats
-    age_s: float
-    origin: Origin
+    time_s: Floats
+    quality: Bytes
+    modelled: Bools | None
+    now_s: float
+
+    @property
+    def age_s(self) -> float:
+        """Of the newest reading of any [s] (infinite: never read)."""
+        return self.now_s - float(self.time_s.max()) if len(self.time_s) else np.inf
+
+    @property
+    def origin(self) -> Origin:
+        """Of what is shown of all of it: modelled where a part is."""
+        return Origin.MEASURED if self.modelled is None else Origin.MODELLED
 
     @property
     def fresh(self) -> bool:
@@ -38,34 +52,39 @@ class Columns:
         return metric(self.kind, self.name).max_age_s
 
     def figure(self, how: Figure = np.mean) -> Reading:
-        """One number over what is fresh; where nothing is, none, with the age of the last."""
-        seen = self.value[np.isfinite(self.value)]
-        if not len(seen):
+        """One number over what is fresh: as old as the oldest of it, modelled and doubtful where one is; where nothing is
+        fresh, none."""
+        known = np.isfinite(self.value)
+        if not known.any():
             return nothing(suffix(self.name), self.origin)
-        return Reading(float(how(seen)), suffix(self.name), max(self.age_s, 0.0), True, self.origin, Quality.GOOD)
+        age_s = self.now_s - float(self.time_s[known].min())
+        quality = Quality(int(self.quality[known].max()))
+        return Reading(float(how(self.value[known])), suffix(self.name), max(age_s, 0.0), True, self.origin, quality)
 
     def at(self, row: int) -> Reading:
         """The value of one asset."""
         value = float(self.value[row])
+        origin = Origin.MEASURED if self.modelled is None or not self.modelled[row] else Origin.MODELLED
         if not np.isfinite(value):
-            return nothing(suffix(self.name), self.origin)
-        return Reading(value, suffix(self.name), max(self.age_s, 0.0), True, self.origin, Quality.GOOD)
+            return nothing(suffix(self.name), origin)
+        age_s = self.now_s - float(self.time_s[row])
+        return Reading(value, suffix(self.name), max(age_s, 0.0), True, origin, Quality(int(self.quality[row])))
 
 
 def column(state: State, kind: str, name: str, now: datetime) -> Columns:
     """``name`` of all assets of ``kind``, measured before modelled."""
-    measured = state.column(kind, name, now)
-    value, origin = measured, Origin.MEASURED
-    gap = np.isnan(measured)
+    value, (_, time_s, quality) = state.column(kind, name, now), state.newest(kind, name)
+    modelled: Bools | None = None
+    gap = np.isnan(value)
     if gap.any():
-        modelled = state.column(kind, name, now, Origin.MODELLED)
-        filled = gap & ~np.isnan(modelled)
+        other = state.column(kind, name, now, Origin.MODELLED)
+        filled = gap & ~np.isnan(other)
         if filled.any():
-            value = np.where(gap, modelled, measured)
-            origin = Origin.MODELLED if filled.sum() > (~gap).sum() else origin
-    newest = state.newest(kind, name, origin).time_s
-    age_s = now.timestamp() - float(newest.max()) if len(newest) else np.inf
-    return Columns(kind, name, value, age_s, origin)
+            _, other_s, grade = state.newest(kind, name, Origin.MODELLED)
+            pairs = ((value, other), (time_s, other_s), (quality, grade))
+            value, time_s, quality = (np.where(filled, theirs, ours) for ours, theirs in pairs)
+            modelled = filled
+    return Columns(kind, name, value, time_s, quality, modelled, now.timestamp())
 
 
 def columns(state: State, kind: str, names: Sequence[str], now: datetime) -> dict[str, Columns]:
@@ -118,30 +137,34 @@ def mean_by(values: Floats, group: Ints, n: int) -> Floats:
 class Rates:
     """What counters grew between beats: the sum over assets in each of the last ``minutes``, and for each asset.
 
-    A counter that falls was reset and counts from nothing. It remembers only while somebody looks, and says since when.
+    A counter that falls was reset and counts from nothing; one that is seen for the first time, or again after silence or a
+    gap of ``GAP_S`` between looks, says nothing of what it grew before. It remembers only while somebody looks, and says since
+    when.
     """
 
     def __init__(self, minutes: int = 60) -> None:
         self.minutes = minutes
         self._last: dict[tuple[str, str], Floats] = {}
+        self._seen_s: dict[tuple[str, str], float] = {}
         self._sums: dict[tuple[str, str], dict[int, float]] = {}
         self._grown: dict[tuple[str, str], Floats] = {}
         self.since: datetime | None = None
 
     def see(self, state: State, kind: str, name: str, now: datetime) -> None:
         """Take in the newest counts."""
-        self.since = self.since or now
-        key, minute = (kind, name), int(now.timestamp() // 60)
+        key, now_s = (kind, name), now.timestamp()
         value = state.column(kind, name, now)
         last = self._last.get(key)
-        if last is None or len(last) != len(value):
+        if last is None or len(last) != len(value) or now_s - self._seen_s[key] > GAP_S:
+            self.since, self._seen_s[key] = now, now_s
             self._last[key], self._sums[key], self._grown[key] = value, {}, np.zeros(len(value))
             return
+        self._seen_s[key] = now_s
         grown = np.where(value >= last, value - last, value)
-        grown = np.where(np.isfinite(grown), grown, 0.0)
-        self._last[key] = np.where(np.isfinite(value), value, last)
+        grown = np.where(np.isfinite(value) & np.isfinite(last), grown, 0.0)
+        self._last[key] = value
         self._grown[key] += grown
-        sums = self._sums[key]
+        minute, sums = int(now_s // 60), self._sums[key]
         sums[minute] = sums.get(minute, 0.0) + float(grown.sum())
         for old in [m for m in sums if m <= minute - self.minutes]:
             del sums[old]

@@ -120,7 +120,7 @@ def overview_text(view: View, words: Words) -> Table:
         for job in view.jobs[:ROWS_JOBS]
     ]
     said["l.sources"] = [source_row(one, words) for one in view.sources[:ROWS_SOURCES]]
-    said["m.sources"] = max(len(view.sources) - ROWS_SOURCES, 0)
+    said["m.sources"] = max(view.source_counts.total - ROWS_SOURCES, 0)
     said["l.machines"] = [_machine(one, words) for one in view.machines]
     said["l.plans"] = [plan_row(one, words) for one in view.plans[:ROWS_PLANS]]
     said["map"] = map_of_racks(view)

@@ -91,7 +91,7 @@ def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], word
         "n.cost": _in(currency, cell(words, view.centre.cost_rate)),
         "n.cost_today": _money(cost, currency, words),
         "n.cost_known": plain(words, share, "frac"),
-        "t.period": _period(int(tariff.periods(np.array([view.time.timestamp()]))[0]), words) if tariff else words("market"),
+        "t.period": _rate(tariff, view.time, words) if tariff else words("market"),
         "l.next": [upcoming or {"k": "", "c": [DASH]}],
     }
 
@@ -119,6 +119,11 @@ def _by_tariff(tariff: Tariff, view: View, words: Words) -> tuple[Cell, Cell | N
     i = int(change[0])
     then = [_period(int(period[i]), words), when(float(time_s[i])), {**plain(words, float(price[i]), "per_mwh"), "u": ""}]
     return now, {"k": "", "c": then}
+
+
+def _rate(tariff: Tariff, now: datetime, words: Words) -> str:
+    at_s = np.array([now.timestamp()])
+    return _period(int(tariff.periods(at_s)[0]), words) if tariff.holds(at_s)[0] else words("the tariff has ended")
 
 
 def _period(position: int, words: Words) -> str:

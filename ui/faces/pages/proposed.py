@@ -32,6 +32,7 @@ _STAGES = {
     Stage.REFUSED: "refused", Stage.APPROVED: "said yes", Stage.BEGUN: "being carried out", Stage.DONE: "done",
     Stage.FAILED: "failed", Stage.REVERTING: "being undone", Stage.REVERTED: "undone",
     Stage.REVERT_FAILED: "could not be undone", Stage.LEFT: "changed by a person",
+    Stage.REJECTED: "said no", Stage.EXPIRED: "expired",
 }  # fmt: skip
 
 

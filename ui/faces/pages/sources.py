@@ -95,19 +95,17 @@ def body() -> str:
 
 def told(seen: Seen, view: View, words: Words) -> Table:
     """The page's table."""
-    sources, tasks = view.sources, view.tasks
-    up = sum(one.status == "up" for one in sources)
-    silent = sum(one.status == "silent" for one in sources)
+    sources, tasks, count = view.sources, view.tasks, view.source_counts
     failing = sum(one.failing.value > 0 for one in tasks)
     own = seen.own
     lost = own["spool_dropped_count"].figure(np.sum)
     return {
-        "n.up": plain(words, up, "count", "warning" if up < len(sources) else ""),
-        "n.total": plain(words, len(sources), "count"),
-        "n.silent": plain(words, silent, "count", "warning" if silent else ""),
-        "n.samples": _large(_sum([one.samples for one in sources]), words),
-        "n.suspect": plain(words, _sum([one.suspect for one in sources]), "count"),
-        "n.unmapped": plain(words, _sum([one.unmapped for one in sources]), "count"),
+        "n.up": plain(words, count.up, "count", "warning" if count.up < count.total else ""),
+        "n.total": plain(words, count.total, "count"),
+        "n.silent": plain(words, count.silent, "count", "warning" if count.silent else ""),
+        "n.samples": _large(count.samples, words),
+        "n.suspect": plain(words, count.suspect, "count"),
+        "n.unmapped": plain(words, count.unmapped, "count"),
         "n.failing": plain(words, failing if tasks else np.nan, "count", "critical" if failing else ""),
         "n.missed": plain(words, _sum([one.missed for one in tasks]), "count"),
         "n.overlaps": plain(words, _sum([one.overlaps for one in tasks]), "count"),
@@ -120,7 +118,7 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "n.pages": cell(words, own["pages_waiting_count"].figure(np.sum)),
         "n.dead": cell(words, own["pages_dead_count"].figure(np.sum)),
         "l.sources": [_source(one, seen, words) for one in sources[:ROWS_SOURCES]],
-        "m.sources": max(len(sources) - ROWS_SOURCES, 0),
+        "m.sources": max(count.total - ROWS_SOURCES, 0),
         "l.tasks": [_task(one, words) for one in tasks[:ROWS_TASKS]],
         "m.tasks": max(len(tasks) - ROWS_TASKS, 0),
         **_ages(seen, words),

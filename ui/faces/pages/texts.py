@@ -143,7 +143,7 @@ def _badge(view: View, words: Words) -> str:
 
 
 def _health(view: View, words: Words) -> Cell:
-    total, up = len(view.sources), sum(one.status == "up" for one in view.sources)
+    total, up = view.source_counts.total, view.source_counts.up
     failing = sum(task.failing.value > 0 for task in view.tasks)
     if failing:
         text = Message("{n} tasks fail", {"n": failing})

@@ -32,7 +32,7 @@ function scopeText(scope) {
 }
 
 function stateOf(one) {
-  if (one.stage === "made") return say("made");
+  if (one.stage === "made") return one.why ? `${say("made")}; ${one.why}` : say("made");
   if (one.stage === "empty") return say("nothing was read in that span");
   return one.why ? `${say(one.stage)}: ${one.why}` : say(one.stage);
 }

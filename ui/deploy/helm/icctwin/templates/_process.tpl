@@ -4,6 +4,19 @@ app.kubernetes.io/name: icctwin
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "icctwin.shut" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: files, mountPath: /etc/icctwin, readOnly: true}
+  - {name: kept, mountPath: /var/lib/icctwin}
+  {{- if .Values.secretName }}
+  - {name: secrets, mountPath: /run/secrets, readOnly: true}
+  {{- end }}
+{{- end }}
+
 {{- define "icctwin.process" -}}
 {{- $root := .root -}}
 apiVersion: apps/v1
@@ -51,33 +64,50 @@ spec:
           image: "{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: {{- toYaml .args | nindent 12 }}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {drop: [ALL]}
+          {{- include "icctwin.shut" $root | nindent 10 }}
           {{- if .wall }}
+          # asked where [wall] has it, with its certificate; ready as long as it answers: what the field does is on the wall
           ports:
-            - {name: wall, containerPort: 8050}
+            - {name: wall, containerPort: {{ $root.Values.wallPort }}}
           startupProbe:
-            httpGet: {path: /healthz, port: wall}
+            exec: {command: &alive [icctwin, alive, --config, /etc/icctwin/site.toml]}
             periodSeconds: 5
+            timeoutSeconds: 5
             failureThreshold: 60
           livenessProbe:
-            httpGet: {path: /healthz, port: wall}
-            periodSeconds: 15
+            exec: {command: *alive}
+            periodSeconds: 30
             timeoutSeconds: 5
           readinessProbe:
-            httpGet: {path: /readyz, port: wall}
-            periodSeconds: 15
+            exec: {command: *alive}
+            periodSeconds: 30
             timeoutSeconds: 5
           {{- end }}
           resources: {{- toYaml $root.Values.resources | nindent 12 }}
-          volumeMounts:
-            - {name: files, mountPath: /etc/icctwin, readOnly: true}
-            - {name: kept, mountPath: /var/lib/icctwin}
-            {{- if $root.Values.secretName }}
-            - {name: secrets, mountPath: /run/secrets, readOnly: true}
-            {{- end }}
+        {{- if .wall }}
+        # it lets go of everything when the process beside it has stopped saying that it lives
+        - name: watchdog
+          image: "{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args: [watchdog, --config, /etc/icctwin/site.toml]
+          {{- include "icctwin.shut" $root | nindent 10 }}
+          resources: {requests: {cpu: 20m, memory: 200Mi}, limits: {memory: 512Mi}}
+        {{- if $root.Values.backup.keep }}
+        - name: backup
+          image: "{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          command: [/bin/sh, -c]
+          args:
+            - |
+              cd /var/lib/icctwin && mkdir -p backups
+              while sleep 86400; do
+                icctwin backup --config /etc/icctwin/site.toml --out "backups/backup-$(date -u +%F-%H%M%S).tar.zst"
+                ls -1t backups/backup-*.tar.zst | tail -n +{{ add $root.Values.backup.keep 1 }} | xargs -r rm -f --
+              done
+          {{- include "icctwin.shut" $root | nindent 10 }}
+          resources: {requests: {cpu: 20m, memory: 100Mi}, limits: {memory: 1Gi}}
+        {{- end }}
+        {{- end }}
       volumes:
         - name: files
           configMap: {name: {{ $root.Values.existingConfigMap | default (printf "%s-files" $root.Release.Name) }}}

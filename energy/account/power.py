@@ -1,0 +1,50 @@
+"""Power of GPUs, racks and what else is many, on the meters' own steps and in portions; and what groups of them took of it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+
+from energy.account.meters import Meters
+from twin.frame import Floats, Ints, Origin
+from twin.ports import Store
+
+CHUNK_VALUES = 2_000_000  # in memory at once
+
+
+def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> Floats:
+    """float64[t, g]: mean power of each GPU (or asset of ``kind``) in each step, NaN where not read; the twin's word where
+    none was."""
+    start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
+    for origin in (Origin.MEASURED, Origin.MODELLED):
+        series = store.series(kind, ("power_w",), start, end, step_s, origin=origin)
+        found = series.values.get("power_w")
+        if found is None or not found.size or not np.isfinite(found).any():
+            continue
+        power = np.full((len(at_s), gpus), np.nan)
+        place = np.rint((series.time_s - at_s[0]) / step_s).astype(np.int64)
+        fits = (place >= 0) & (place < len(at_s))  # the store rounds steps to microseconds, and may cut one more at the end
+        power[np.ix_(place[fits], series.rows)] = found[fits]
+        return power
+    return np.full((len(at_s), gpus), np.nan)
+
+
+def shares_of_groups(store: Store, kind: str, meters: Meters, group: Ints, count: int) -> Floats:
+    """float64[count, t]: part of each step's power of ``kind`` that each group took; 0 where nothing was read. ``group``:
+    int32[n], whose each asset is (-1: nobody's, which stays out of every part). Measured, else modelled."""
+    out: Floats = np.zeros((count, len(meters.time_s)))
+    for at, power in power_of(store, kind, meters, len(group)):
+        total = power.sum(axis=1)
+        lit = np.where(total > 0, total, 1.0)
+        for k in range(count):
+            out[k, at] = power[:, group == k].sum(axis=1) / lit
+    return out
+
+
+def power_of(store: Store, kind: str, meters: Meters, count: int) -> Iterator[tuple[slice, Floats]]:
+    """(steps, float64[steps, n] of power [W], 0 where not read) in portions; the twin's word where no asset was read."""
+    size = max(1, CHUNK_VALUES // max(count, 1))
+    for first in range(0, len(meters.time_s), size):
+        at_s = meters.time_s[first : first + size]
+        power = gpu_w(store, at_s, meters.step_s, count, kind)
+        yield slice(first, first + len(at_s)), np.maximum(np.nan_to_num(power), 0.0)

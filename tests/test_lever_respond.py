@@ -1,0 +1,141 @@
+"""Caps that answer the grid: in place before the event, also on nodes of the largest class and while some devices cannot
+follow, for as long as the request lasts, and written down whatever their number.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from energy_house import NOW, a_plan, hall
+from small import rows
+
+from analytics.alerts import Alert, Phase, Severity
+from energy.guard import Limits, fitting, guard
+from energy.levers import Call, QueueNow, no_outlook
+from energy.levers.demand_response import build
+from energy.notes import Stage, decision
+from energy.plan import Done, Mode, Plan
+from energy.respond.inbox import together
+from ingest.stores.records import MAX_BYTES
+from twin.curtail import Interval, Request
+from twin.frame import Frame
+from twin.job import Jobs, JobState
+from twin.load import build_site
+from twin.message import Message
+from twin.order import Terms
+from twin.state import State
+from ui.responding import SPARE_S, _window
+
+GPUS, GPU_W, REST_W, BESIDE_W = 8, 1000.0, 2000.0, 1000.0
+BASE_W = GPUS * GPU_W + REST_W + BESIDE_W
+SITE = build_site(
+    "s", "UTC",
+    rows("id=h kind=hall", "id=r kind=rack parent=h", "id=n0 kind=node parent=r",
+         *(f"id=g{i} kind=gpu parent=n0 rated_w=1000 index={i}" for i in range(GPUS))),
+    rows(),
+)  # fmt: skip
+DAY_S = 86_400.0
+
+
+def running(now_s: float) -> Jobs:
+    """One job on all GPUs whose owner agreed."""
+    none, nan = np.zeros(1, np.uint8), np.full(1, np.nan)
+    began = np.array([now_s - 7200])
+    return Jobs(
+        ["0"], ["j"], ["u"], ["b"], np.array([JobState.RUNNING], np.uint8), np.array([GPUS], np.int32), began, began, nan,
+        np.array([400 * 3600.0]), nan, np.ones(1, np.uint8), np.arange(GPUS, dtype=np.int32), np.zeros(GPUS, np.int32),
+        Terms(nan, none, none, none, nan),
+    )  # fmt: skip
+
+
+def seen(cap_w: float, now: datetime) -> tuple[State, float]:
+    """What is read while the node holds itself to ``cap_w``, and the meter."""
+    gpu_w = min(GPU_W, (min(cap_w, GPUS * GPU_W + REST_W) - REST_W) / GPUS)
+    node_w = GPUS * gpu_w + REST_W
+    state = State(SITE)
+    state.absorb(Frame("gpu", now, SITE.all_rows("gpu"), {"power_w": np.full(GPUS, gpu_w)}), now)
+    node = {"power_w": np.array([node_w]), "power_cap_w": np.array([cap_w])}
+    state.absorb(Frame("node", now, SITE.all_rows("node"), node), now)
+    site = {"facility_power_w": np.array([node_w + BESIDE_W]), "it_power_w": np.array([node_w])}
+    state.absorb(Frame("site", now, np.zeros(1, np.int32), site), now)
+    return state, node_w + BESIDE_W
+
+
+def asked(state: State, request: Request, now: datetime, until_s: Mapping[str, float] | None = None) -> Plan | None:
+    call = Call("r", request, now, BASE_W, frozenset({"n0"}), np.full(GPUS, GPU_W), turn=f"/{now}", until_s=until_s or {})
+    jobs = running(now.timestamp())
+    return build().propose(SITE, state, jobs, replace(no_outlook(), queues=(QueueNow("slurm", jobs),), call=call), now)
+
+
+@pytest.mark.parametrize("rated_w", [9_900.0, 10_200.0, 14_300.0])  # DGX H100 and B200: 10.2 and 14.3 kW
+def test_a_node_of_any_class_is_capped_before_the_event_begins(rated_w: float) -> None:
+    begin_s = NOW.timestamp() + 300
+    request = Request("r", NOW.timestamp(), (Interval(begin_s, begin_s + 3600, cut_w=0.35 * BASE_W),))
+    cap_w, history = rated_w, list[Done]()
+    for look in range(21):  # every 15 s until the event
+        now = NOW + timedelta(seconds=15 * look)
+        state, meter_w = seen(cap_w, now)
+        plan = asked(state, request, now)
+        if plan is None:
+            continue
+        fits = fitting(plan, SITE, state, (), now, Limits(), history)
+        for action in fits.actions:
+            assert guard(fits, SITE, state, (), now, Limits(), history).allowed
+            cap_w = action.value
+            history.append(Done(action.asset, action.metric, now))
+    assert meter_w <= 0.65 * BASE_W * 1.001
+
+
+def many(count: int, rested: int, now: datetime = NOW) -> tuple[Plan, State, Sequence[Done]]:
+    """Caps for all GPUs of a hall, of which all but ``rested`` were changed at the last look."""
+    site = hall(gpus=count // 2)
+    gpus = site.ids_of("gpu")
+    state = State(site)
+    state.absorb(Frame("gpu", now, site.all_rows("gpu"), {"power_cap_w": np.full(count, 700.0)}), now)
+    plan = replace(a_plan(*((gpu, 550.0) for gpu in gpus), metric="power_cap_w"), request="r")
+    return plan, state, [Done(gpu, "power_cap_w", now - timedelta(seconds=15)) for gpu in gpus[rested:]]
+
+
+def test_one_device_that_cannot_follow_keeps_no_other_from_answering() -> None:
+    plan, state, history = many(20, 12)
+    ids = state.site.ids_of("gpu")
+    hot = Alert("hot", "gpu", ids[3], "temp_c", Severity.WARNING, Phase.FIRING, 90.0, 85.0, Message("hot"), "", NOW, NOW, None)
+    limits = Limits(locked=frozenset({ids[5]}))
+    fits = fitting(plan, state.site, state, (hot,), NOW, limits, history)
+    assert [action.asset for action in fits.actions] == [one for i, one in enumerate(ids[:12]) if i not in (3, 5)]
+    assert guard(fits, state.site, state, (hot,), NOW, limits, history).allowed
+    own = replace(plan, request="")
+    assert fitting(own, state.site, state, (hot,), NOW, limits, history) is own  # any other plan is all or nothing
+
+
+def test_what_is_said_of_ten_thousand_caps_is_short() -> None:
+    plan, state, history = many(10_000, 0)
+    verdict = guard(plan, state.site, state, (), NOW, Limits(), history)
+    assert [refusal.rule for refusal in verdict.refusals] == ["dwell"] * 5
+    record = decision(Stage.REFUSED, plan, verdict, Mode.AUTO, verdict.refusals[0].why, "icctwin")
+    assert record["count"] == 10_000
+    assert len(json.dumps(record)) < MAX_BYTES / 20
+
+
+def test_a_request_of_four_days_is_answered_from_its_first_to_its_last_hour() -> None:
+    begin_s = NOW.timestamp() + 300
+    end_s = begin_s + 4 * DAY_S
+    whole = Request("r", NOW.timestamp(), (Interval(begin_s, end_s, cut_w=0.2 * BASE_W),))
+    for hour in (0, 23, 24, 47, 48, 71, 95):
+        now = NOW + timedelta(hours=hour, minutes=6)
+        (part,) = _window([whole], now.timestamp(), Limits().longest_s - SPARE_S)
+        request = together([part], BASE_W)
+        state, _ = seen(14_300.0, now)
+        plan = asked(state, request, now)
+        assert plan is not None
+        assert guard(plan, SITE, state, (), now, Limits(), ()).allowed  # an order may last a day
+        (action,) = plan.actions
+        held, _ = seen(BASE_W - BESIDE_W - 0.2 * BASE_W, now)
+        assert asked(held, request, now) is None
+        soon = {"n0": (now + timedelta(minutes=59)).timestamp()}
+        renewed = asked(held, request, now, soon)
+        assert (renewed is not None) == (action.until.timestamp() > soon["n0"] + 60)
+    assert _window([whole], end_s + 2 * DAY_S, DAY_S) == []
