@@ -92,7 +92,7 @@ class ElectricityMaps(_Base):
         """What is foreseen, and when that was said."""
         url = (self.url / "v3/carbon-intensity/forecast").with_query(zone=self.zone)
         told = await self.asking.json(url, head)
-        steps = [
+        steps: Steps = [
             (moment(shown(url), row.get("datetime")), {_CARBON: self.number(url, row.get("carbonIntensity"))})
             for row in self.rows(url, told, "forecast")
         ]
