@@ -19,7 +19,7 @@ from twin.errors import SourceError
 from twin.frame import Frame, Origin
 from twin.message import Message
 from twin.metrics import metric
-from twin.ports import Action, Actuator, Records
+from twin.ports import Action, Actuator, Records, Relinquishing
 from twin.site import Site
 from twin.state import State
 
@@ -187,6 +187,9 @@ class Setpoints:
         read = _value(frame, self._site, action)
         if abs(read - action.value) <= _tolerance(self._site, action):  # False for NaN: not read back at all
             return frame, None
+        actuator = self._actuators[action.asset]
+        if read == read and isinstance(actuator, Relinquishing) and actuator.relinquished(action):
+            return frame, None  # where others have it now
         params: dict[str, float | int | str] = {"asset": action.asset, "ordered": action.value, "read": read}
         return frame, Message("{asset} was told {ordered:g} and says {read:g}", params)
 
@@ -214,7 +217,11 @@ class Setpoints:
         moving = replace(entry, value=aim, sent=now, stuck=False, stands=(aim, here, entry.value), sure=False)
         # an order of its own, with time of its own: a device refuses one whose time is over
         until = max(action.until, now + BACK_FOR)
-        return entry, moving, replace(action, value=aim, until=until, key=f"{action.key}/back/{aim:g}")
+        return (
+            entry,
+            moving,
+            replace(action, value=aim, until=until, key=f"{action.key}/back/{aim:g}", last=aim == entry.before),
+        )
 
     async def _sent_back(self, going: Sequence[tuple[Open, Open, Action]], now: datetime) -> Sequence[Outcome]:
         """Send steps back, all written down before and what came of them after."""
@@ -231,7 +238,8 @@ class Setpoints:
                 notes += self._stuck(entry, back.value, frame, wrong, now)
                 outcomes.append(Outcome(Stage.REVERT_FAILED, wrong, frames))
             elif moving.value == entry.before:
-                notes.append(self._note(Stage.REVERTED, moving, now, why=entry.why, readback=moving.value))
+                stands = moving.value if frame is None else _value(frame, self._site, back)
+                notes.append(self._note(Stage.REVERTED, moving, now, why=entry.why, readback=stands))
                 self._memory.open.pop(entry.action.key, None)
                 outcomes.append(Outcome(Stage.REVERTED, entry.why, frames))
             else:

@@ -207,6 +207,25 @@ async def test_a_value_that_a_person_changed_is_left_alone() -> None:
     assert plant.values == {"c1": 27.0, "c2": 30.0}
 
 
+async def test_a_device_that_keeps_our_orders_beside_others_goes_back_to_theirs() -> None:
+    class Arrayed(Plant):
+        """Its own schedule says 28.5 by now."""
+
+        def relinquished(self, action: Action) -> bool:
+            return action.last
+
+        async def apply(self, action: Action, now: datetime) -> Frame:
+            return await super().apply(replace(action, value=28.5) if action.last else action, now)
+
+    plant, records = Arrayed(), MemoryRecords()
+    d = desk(plant, records)
+    await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    assert plant.values == {"c1": 31.0, "c2": 31.0}
+    assert [o.stage for o in await d.revert_due(state(plant, LATE), LATE)] == [Stage.REVERTED] * 2
+    assert plant.values == {"c1": 28.5, "c2": 28.5}
+    assert [one[3]["readback"] for one in records.all if one[3]["stage"] == "reverted"] == [28.5] * 2
+
+
 async def test_it_goes_back_also_when_telemetry_is_gone_and_on_demand() -> None:
     plant, records = Plant(), MemoryRecords()
     d = desk(plant, records)

@@ -1,6 +1,7 @@
 """BACnet/IP against bacpypes3's own device on loopback: objects, faults, orders with priority, sick peers."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from bacpypes3.app import Application
@@ -87,14 +88,47 @@ async def test_orders_take_their_place_in_the_priority_array_and_are_read_back()
         peer.close()
 
 
+async def test_an_order_is_given_back_to_whatever_else_commands_the_object():
+    """Null at our priority: a former value, written there, would block the building's own schedule for ever."""
+    at = port()
+    peer = handler(at)
+    here = centre(at)
+    actuator = here.actuators["ahu"]
+    try:
+        await actuator.apply(action("ahu", "fan_speed_frac", 0.6), NOW)
+        output = next(o for o in peer.objectIdentifier.values() if o.objectName == "analog-output 1")
+        real = type(output.priorityArray[9])
+        assert output.priorityArray[9].real == pytest.approx(60)
+        output.priorityArray[15] = real(real=58.0)  # the schedule, meanwhile
+        back = replace(action("ahu", "fan_speed_frac", 0.55), last=True)
+        assert not actuator.relinquished(back)
+        frame = await actuator.apply(back, NOW)
+        assert output.priorityArray[9].real is None
+        assert columns(frame) == {"fan_speed_frac": [pytest.approx(0.58)]}
+        assert actuator.relinquished(back)
+        # a value without such an array gets its former one
+        await actuator.apply(action("ahu", "supply_air_setpoint_c", 22.5), NOW)
+        plain = replace(action("ahu", "supply_air_setpoint_c", 22.0), last=True)
+        assert columns(await actuator.apply(plain, NOW)) == {"supply_air_setpoint_c": [22]}
+        assert not actuator.relinquished(plain)
+    finally:
+        await here.sources[0].close()
+        peer.close()
+
+
 async def test_an_old_device_is_asked_for_one_property_at_a_time(tmp_path):
-    text = 'device = "crah"\nmultiple = false\n[[object]]\nname = "t"\nobject = "analog-input,1"\n'
-    (tmp_path / "m.toml").write_text(text + '[[metric]]\nkind = "crah"\nmetric = "supply_air_temp_c"\nseries = "t"\n')
+    text = 'device = "crah"\nmultiple = false\n'
+    for i, metric in ((1, "supply_air_temp_c"), (3, "humidity_frac")):
+        text += f'[[object]]\nname = "o{i}"\nobject = "analog-input,{i}"\n'
+        text += f'[[metric]]\nkind = "crah"\nmetric = "{metric}"\nseries = "o{i}"\n'
+    (tmp_path / "m.toml").write_text(text)
     at = port()
     peer = handler(at)
     here = centre(at, str(tmp_path / "m.toml"))
     try:
-        assert columns((await poll(here.sources[0]))["crah"]) == {"supply_air_temp_c": [21.5]}
+        crah = columns((await poll(here.sources[0]))["crah"])
+        assert crah["supply_air_temp_c"] == [21.5]
+        assert crah["humidity_frac"] == pytest.approx([float("nan")], nan_ok=True), "its sensor is faulty"
     finally:
         await here.sources[0].close()
         peer.close()

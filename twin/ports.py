@@ -192,13 +192,15 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to change: set ``metric`` of ``asset`` to ``value``, at the latest undone at ``until``."""
+    """One thing to change: set ``metric`` of ``asset`` to ``value``, at the latest undone at ``until``. ``last``: it ends what
+    we ordered there, so a device that keeps orders beside those of others may take ours back instead of writing ``value``."""
 
     asset: str
     metric: str
     value: float
     until: datetime
     key: str  # the same key is the same action, however often it is sent
+    last: bool = False
 
 
 class Actuator(Protocol):
@@ -206,6 +208,15 @@ class Actuator(Protocol):
 
     async def apply(self, action: Action, now: datetime) -> Frame:
         """Do it and read it back: a ``commanded`` frame of what the device now says. ``SourceError`` where it cannot."""
+        ...
+
+
+@runtime_checkable
+class Relinquishing(Protocol):
+    """An actuator of a device that keeps our orders beside those of others (BACnet's priority array)."""
+
+    def relinquished(self, action: Action) -> bool:
+        """Whether ``action``, which was applied, took our order back: the device then stands where others have it."""
         ...
 
 

@@ -13,7 +13,9 @@ What a mapping (``ingest.mappings.device``) says beside its ``[[metric]]``s::
     priority = 9                  # another than the table's
 
 Binary values are 0 (inactive) and 1 (active), multi-state values their number. An object that reports a fault, or is out
-of service, has no value. An order of ours stays in the object's priority array until it is written anew.
+of service, has no value. An order of ours stays in the object's priority array until it is given back: then Null is written at
+our priority, and whatever else commands the object (the building's schedule) has it again. An object without such an array is
+written its former value.
 """
 
 import socket
@@ -167,6 +169,25 @@ class BacnetReach:
 
     async def write(self, series: Series, value: float) -> None:
         """Write the object's property, with its priority."""
+        one = self._ordered(series)
+        said: Any = value
+        kind = one.object.partition(",")[0]
+        if kind.startswith("binary"):
+            said = "active" if value >= 0.5 else "inactive"
+        elif not kind.startswith(("analog", "large-analog")):
+            said = round(value)
+        await self._write(one, said)
+
+    async def relinquish(self, series: Series) -> bool:
+        """Write Null at our priority, where the object has a priority array."""
+        one = self._ordered(series)
+        if await self._if_any(one, "priority-array") is None:
+            return False
+        await self._write(one, self._own.lib["primitivedata"].Null(()))
+        return True
+
+    def _ordered(self, series: Series) -> Object:
+        """The object that is meant by ``series``, which must be a number."""
         one = next((o for o in self._table.object if (o.name, o.labels) == (series[0], series[1])), None)
         one = one or next((o for o in self._table.object if o.name == series[0]), None)
         if one is None:
@@ -174,11 +195,9 @@ class BacnetReach:
         kind = one.object.partition(",")[0]
         if not kind.startswith(("analog", "binary", "multi-state", "integer", "large-analog", "positive-integer")):
             raise SourceError(f"{self._target}: {one.object} is no number and is not written")
-        said: Any = value
-        if kind.startswith("binary"):
-            said = "active" if value >= 0.5 else "inactive"
-        elif not kind.startswith(("analog", "large-analog")):
-            said = round(value)
+        return one
+
+    async def _write(self, one: Object, said: Any) -> None:
         priority = one.priority or self._table.priority
         app, address = self._reached()
         await self._said(
@@ -216,7 +235,22 @@ class BacnetReach:
     async def _one(self, one: Object) -> list[Value]:
         app, address = self._reached()
         value = await self._said(app.read_property(address, self._id(one), one.property), one.object)
-        return [_number(value)]
+        if one.property != "present-value":
+            return [_number(value)]
+        flags = await self._if_any(one, "status-flags")
+        return [None if flags is not None and _bad(flags) else _number(value)]
+
+    async def _if_any(self, one: Object, name: str) -> Any:
+        """A property that not every object has; None of one that has it not."""
+        app, address = self._reached()
+        apdu = self._own.lib["apdu"]
+        try:
+            said = await app.read_property(address, self._id(one), name)
+        except (apdu.ErrorPDU, apdu.RejectPDU):
+            return None
+        except (apdu.ErrorRejectAbortNack, OSError) as error:
+            raise SourceError(f"{self._target}: does not answer of {one.object} ({' '.join(str(error).split())})") from None
+        return None if isinstance(said, (apdu.ErrorPDU, apdu.RejectPDU)) else said
 
     def _reached(self) -> tuple[Any, Any]:
         if self._app is None:

@@ -148,6 +148,15 @@ class Listening(Protocol):
         ...
 
 
+@runtime_checkable
+class Arrayed(Protocol):
+    """A ``Reach`` whose device keeps our orders beside those of others."""
+
+    async def relinquish(self, series: Series) -> bool:
+        """Take back what we ordered at ``series``; False where the device keeps no orders there, and nothing was done."""
+        ...
+
+
 class DeviceSource:
     """Polls one target. See ``twin.ports.Source``."""
 
@@ -224,6 +233,7 @@ class DeviceActuator:
     def __init__(self, source: DeviceSource, reach: Reach, bound: Bound, site: Site, settings: Mapping[str, Setting]) -> None:
         self._source, self._reach, self._bound, self._site = source, reach, bound, site
         self._settings = settings
+        self._relinquished: set[tuple[str, str]] = set()  # asset and metric that are others' again
         self._busy = asyncio.Lock()
 
     async def apply(self, action: Action, now: datetime) -> Frame:
@@ -239,6 +249,10 @@ class DeviceActuator:
             raise SourceError(f"{action.asset}: the order for {action.metric} had ended at {action.until}; send a new one")
         async with self._busy:
             return await self._order(action, setting, now)
+
+    def relinquished(self, action: Action) -> bool:
+        """See ``twin.ports.Relinquishing``."""
+        return action.last and (action.asset, action.metric) in self._relinquished
 
     async def _order(self, action: Action, setting: Setting, now: datetime) -> Frame:
         entry, row = self._bound.table.entry(setting.kind, setting.metric), self._site.row(action.asset)
@@ -261,7 +275,11 @@ class DeviceActuator:
         limit_s = 2 * self._source.every_s + 10
         try:
             async with asyncio.timeout(limit_s):
-                await self._reach.write(target, (action.value - offset) / scale)
+                self._relinquished.discard((action.asset, action.metric))
+                if action.last and isinstance(self._reach, Arrayed) and await self._reach.relinquish(target):
+                    self._relinquished.add((action.asset, action.metric))
+                else:
+                    await self._reach.write(target, (action.value - offset) / scale)
         except TimeoutError:
             raise SourceError(f"{action.asset}: the order was not taken within {limit_s:g} s; read what stands there") from None
         held, _ = await reported()
