@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -23,13 +22,13 @@ from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Bytes, Floats, Frame, Origin
 from twin.site import Site
+from twin.times import micros, moment
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 64  # batches, to be sent or to be looked at
 MAX_BATCH_BYTES = 64 * 2**20  # after unpacking
 AGAIN_S, CLOSE_S = 1.0, 0.5
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,11 @@ class Codec:
         """``frames`` as one message."""
         heads, columns = [], []
         for one in frames:
-            issued = None if one.issued is None else _micros(one.issued)
+            issued = None if one.issued is None else micros(one.issued)
             grades = [name for name in one.quality if name in one.values]
             head = [
                 one.kind,
-                _micros(one.time),
+                micros(one.time),
                 len(one.rows),
                 list(one.values),
                 grades,
@@ -95,8 +94,8 @@ class Codec:
                 for name in grades:
                     quality[name] = np.frombuffer(data, dtype=np.uint8, count=n, offset=at)
                     at += n
-                made = None if issued is None else _moment(issued)
-                frames.append(Frame(kind, _moment(time), rows, values, Origin(origin), source, band, quality, made))
+                made = None if issued is None else moment(issued)
+                frames.append(Frame(kind, moment(time), rows, values, Origin(origin), source, band, quality, made))
         except (zstandard.ZstdError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise SourceError(f"a message on the broker is no batch of frames ({error})") from None
         return frames
@@ -235,11 +234,3 @@ class Broker:
             return
         self.heard += 1
         self._take(frames)
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_us)

@@ -26,8 +26,12 @@ class Readings:
 
     def before(self, slots: Slots, time_s: float) -> tuple[Floats, Floats]:
         """float64[n] values and times of the last readings before ``time_s``, NaN where none is known."""
-        last_s, last, before_s, before = self._table[:, slots]
-        newer, older = last_s < time_s, before_s < time_s  # of NaN neither holds
+        last_s, last = self._table[_LAST, slots]
+        newer = last_s < time_s  # not so of NaN
+        if newer.all():  # as it mostly is
+            return last, last_s
+        before_s, before = self._table[_BEFORE, slots]
+        older = before_s < time_s
         return (
             np.where(newer, last, np.where(older, before, np.nan)),
             np.where(newer, last_s, np.where(older, before_s, np.nan)),
@@ -40,9 +44,15 @@ class Readings:
 
     def note(self, slots: Slots, time_s: float, values: Floats) -> None:
         """float64[n] ``values``, read at ``time_s``; each slot once. Of one time the later counts."""
-        last_s, before_s = self._table[0, slots], self._table[2, slots]
+        last = self._table[_LAST, slots]
+        last_s = last[0]
+        if (last_s < time_s).all():  # as it mostly is
+            self._table[_BEFORE, slots] = last
+            self._table[0, slots], self._table[1, slots] = time_s, values
+            return
+        before_s = self._table[2, slots]
         new = ~(last_s >= time_s)
-        self._table[_BEFORE, slots[new]] = self._table[_LAST, slots[new]]
+        self._table[_BEFORE, slots[new]] = last[:, new]
         self._put(_LAST, slots, new | (last_s == time_s), time_s, values)
         self._put(_BEFORE, slots, (last_s > time_s) & ~(before_s > time_s), time_s, values)
 

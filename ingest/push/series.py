@@ -273,7 +273,9 @@ class Pushed:
         if time_s == sender.newest_s:
             self._join(sender, moment)
         if time_s >= sender.newest_s:
-            sender.newest_s, sender.usual = time_s, frozenset(moment)
+            sender.newest_s = time_s
+            if moment.keys() != sender.usual:
+                sender.usual = frozenset(moment)
         made: list[Frame] = []
         by_reader: dict[int, list[Hashable]] = {}
         for key in moment:
