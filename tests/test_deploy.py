@@ -218,19 +218,27 @@ def inside(line: str) -> list[str]:
     return line.partition("icctwin ")[2].split()
 
 
-def test_every_deployment_lets_go_when_icctwin_dies_and_is_backed_up(helm: Any, given: Path) -> None:
+def backs_up(script: str) -> bool:
+    (line,) = (line for line in script.splitlines() if "icctwin backup" in line)
+    words = inside(line.replace("$$", "$").replace("$(date -u +%F-%H%M%S)", "now"))
+    return bool(build_parser().parse_args(words).run)
+
+
+def test_compose_lets_go_when_icctwin_dies_and_backs_up(given: Path) -> None:
     compose = services(given)["services"]
+    assert build_parser().parse_args(compose["watchdog"]["command"]).run
+    assert backs_up(compose["backup"]["command"][0])
+
+
+def test_the_chart_lets_go_when_icctwin_dies_and_backs_up(helm: Any, given: Path) -> None:
     with helm.Chart.load(given / "helm" / "icctwin") as chart:
-        split = [
-            one for one in objects(chart.render(values={"split": {"shards": 1}}, name="c")) if one["kind"] == "StatefulSet"
-        ]
-    pods = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"] for one in split}
+        split = list(objects(chart.render(values={"split": {"shards": 1}}, name="c")))
+    sets = [one for one in split if one["kind"] == "StatefulSet"]
+    pods = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"] for one in sets}
     assert [len(pods[name]) for name in ("c-tasks", "c-ingest-1")] == [3, 1], "beside the process that acts, and no other"
     told = {one["name"]: one for one in pods["c-tasks"]}
-    assert compose["watchdog"]["command"] == told["watchdog"]["args"]
-    for script in (compose["backup"]["command"][0], told["backup"]["args"][0]):
-        (line,) = (line for line in script.splitlines() if "icctwin backup" in line)
-        assert build_parser().parse_args(inside(line.replace("$$", "$").replace("$(date -u +%F-%H%M%S)", "now"))).run
+    assert told["watchdog"]["args"] == services(given)["services"]["watchdog"]["command"]
+    assert backs_up(told["backup"]["args"][0])
 
 
 def test_helm_has_nothing_to_find_fault_with_and_refuses_wrong_values(helm: Any, given: Path) -> None:

@@ -125,7 +125,7 @@ def test_no_takes_a_plan_off_the_desk_and_who_may_only_look_is_told(desk: Desk, 
         row.get_by_role("button", name=re.compile("^no")).click()
         expect(page.locator("#said")).to_have_text("said no: the plan leaves the desk")
         desk.step()
-        expect(row).to_contain_text("refused")
+        expect(row).to_contain_text("said no · li.na")
         assert desk.slurm.begin == {}
 
 

@@ -62,9 +62,9 @@ def test_the_demo_draws_what_was_found_and_what_was_missed(tmp_path: Path, capsy
     """An exchanger that clogged while it was learnt is found when it clogs again."""
     assert main(["detect", "--demo", str(tmp_path), "--json"]) == 0
     told = {one["case"]: one for one in json.loads(capsys.readouterr().out)}
-    assert list(told) == ["disk", "pump", "battery", "again", "missed"]
+    assert list(told) == ["disk", "pump", "battery", "again", "beside", "missed"]
     assert {name for name, one in told.items() if one["found_after_s"] is None} == {"missed"}
     assert told["again"]["found_after_s"] < 1800
-    assert min(told[name]["before_harm_s"] for name in ("disk", "pump")) > 600
+    assert min(told[name]["before_harm_s"] for name in ("disk", "pump", "beside")) > 600
     for name in told:
         assert ElementTree.parse(tmp_path / f"finding-{name}.svg").getroot().tag == f"{SVG}svg"

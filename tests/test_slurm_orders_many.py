@@ -23,6 +23,8 @@ MARK = "icctwin:deadline=2036-12-01T06:00Z"
 class Cluster:
     """Jobs by number, as slurmrestd 0.0.38 tells of them; it counts what it is asked, and ``broken`` lists fail."""
 
+    alone, settle_s = True, 0.0
+
     def __init__(self, count):
         self.table = {str(i): self.waiting(i) for i in range(1, count + 1)}
         self.listed = count
