@@ -243,6 +243,19 @@ def test_the_mean_of_a_day_needs_an_hour_and_weighs_by_energy() -> None:
     assert not Past(NOW, time_s[1:], it[1:], facility[1:], Origin.MEASURED).pue(NOW).known
 
 
+def test_energy_of_a_day_is_the_same_however_often_it_was_read() -> None:
+    """A meter read each minute, one read each quarter of an hour, and one that was silent for two hours of four."""
+
+    def kwh(*ago_min: float) -> float:
+        time_s = NOW.timestamp() - 60.0 * np.array(ago_min)
+        power_w = np.full(len(time_s), 60_000.0)
+        return Past(NOW, time_s, power_w, power_w, Origin.MEASURED).kwh(power_w)
+
+    assert kwh(*range(240, 0, -1)) == pytest.approx(240)
+    assert kwh(*range(240, 15, -15), 15, 1) == pytest.approx(240)
+    assert kwh(*range(240, 180, -1), *range(60, 0, -1)) == pytest.approx(60 + 14 + 60), "silence is not filled"
+
+
 @given(st.floats(min_value=1, max_value=9e14), st.sampled_from(["en", "zh"]))
 def test_a_printed_power_is_within_half_a_percent_of_it(value: float, language: str) -> None:
     text = words(language).quantity(value, "w")

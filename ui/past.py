@@ -15,6 +15,7 @@ DAY = timedelta(hours=24)
 CARBON_AGE = timedelta(hours=2)  # for so long an intensity counts, as in the metric table
 STEP_S = 60.0
 MAX_EVENTS = 10_000  # as many as a start reads back
+HOLD_S = 900.0  # for so long a step stands at most where the next is further away: demand is metered over it
 MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would mislead
 
 
@@ -35,16 +36,26 @@ class Past:
         """Nothing was known."""
         return not np.isfinite(self.it_power_w).any()
 
+    @property
+    def length_s(self) -> Floats:
+        """float64[t]: for how long each step stands: until the next, ``HOLD_S`` at most."""
+        return np.minimum(np.diff(self.time_s, append=self.time_s[-1:] + STEP_S), HOLD_S)
+
+    def kwh(self, power_w: Floats) -> float:
+        """Energy of ``power_w`` (float64[t]) over the steps that are known, NaN where none is."""
+        known = np.isfinite(power_w)
+        return float((power_w * self.length_s)[known].sum()) / 3.6e6 if known.any() else float("nan")
+
     def pue(self, now: datetime) -> Reading:
         """PUE of the day: facility energy over IT energy of the steps in which both are known (the ratio of ISO/IEC
         30134-2 over a day instead of a year); nothing before an hour of them has come in."""
         both = np.isfinite(self.it_power_w) & np.isfinite(self.facility_power_w)
-        it = float(self.it_power_w[both].sum())
-        if it <= 0 or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
+        it, facility = (self.kwh(np.where(both, power, np.nan)) for power in (self.it_power_w, self.facility_power_w))
+        if not it > 0 or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
             return nothing("ratio", self.origin)
         age_s = (now - self.read).total_seconds()
-        part = Reading(it, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
-        return derived(float(self.facility_power_w[both].sum()) / it, "ratio", [part])
+        part = Reading(it, "kwh", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
+        return derived(facility / it, "ratio", [part])
 
     def carbon_t(self, now: datetime) -> Reading:
         """Tonnes of CO2 that the centre's energy of the day stands for (location-based, GHG Protocol Scope 2): over the steps
@@ -54,7 +65,7 @@ class Past:
         both = np.isfinite(self.facility_power_w) & np.isfinite(self.carbon_gco2_per_kwh)
         if not both.any() or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
             return nothing("tco2", self.origin)
-        kwh = self.facility_power_w[both] / 1e3 * STEP_S / 3600.0
+        kwh = (self.facility_power_w * self.length_s)[both] / 3.6e6
         age_s = (now - self.read).total_seconds()
         part = Reading(1.0, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
         return derived(float(kwh @ self.carbon_gco2_per_kwh[both]) / 1e6, "tco2", [part])

@@ -184,7 +184,7 @@ def _energy_kwh(past: Past | None) -> tuple[float, float]:
     """Facility and IT energy of the day's steps that are known [kWh]."""
     if past is None or past.empty:
         return np.nan, np.nan
-    return float(np.nansum(past.facility_power_w)) / 6e4, float(np.nansum(past.it_power_w)) / 6e4
+    return past.kwh(past.facility_power_w), past.kwh(past.it_power_w)
 
 
 def _charts(seen: Seen, words: Words) -> Table:
