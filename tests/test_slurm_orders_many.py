@@ -2,7 +2,7 @@
 in memory behind the calls of ``SlurmRest``; the real one is in ``test_slurm_orders`` and the bench."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -75,6 +75,15 @@ async def test_each_of_many_orders_costs_one_call_and_two_looks_at_the_list_for_
     again = await slurm.order(orders(Verb.BEGIN, ids, LATER_S, "waits"), NOW)
     assert again.count(Result.SAME) == 1000
     assert cluster.calls == {"list": 2 + 1000 // TOGETHER, "one": 0, "write": 1000}
+
+
+async def test_a_job_that_is_let_go_starts_at_once_though_our_clock_is_an_hour_ahead():
+    cluster, slurm = made(3)
+    for job in cluster.table.values():
+        job |= {"submit_time": int(NOW.timestamp()) - 60, "eligible_time": LATER_S}
+    got = await slurm.order(orders(Verb.BEGIN, list(cluster.table), 0.0, "", undo=True), NOW + timedelta(hours=1))
+    assert got.count(Result.DONE) == 3
+    assert all(job["eligible_time"] <= NOW.timestamp() for job in cluster.table.values())
 
 
 async def test_a_few_orders_in_a_long_queue_are_asked_for_one_by_one():

@@ -52,8 +52,11 @@ class Ask:
     where: Where = ("", "")
 
     def begin_s(self, job: Told) -> float:
-        """The time to write: "as soon as it can" is a moment that is over."""
-        return max(self.value if self.value > 0 else math.floor(self.now_s) - 1, math.ceil(job.soonest_s))
+        """The time to write: "as soon as it can" is a moment that is over by Slurm's clock, whatever ours says: that of the
+        job's submission. Slurm makes its own now of it."""
+        over_s = math.floor(self.now_s) - 1
+        at_once_s = min(over_s, number(job.raw.get("submit_time")) or over_s)
+        return max(self.value if self.value > 0 else at_once_s, math.ceil(job.soonest_s))
 
 
 @dataclass(frozen=True, slots=True)
