@@ -247,8 +247,8 @@ def test_energy_of_a_day_is_the_same_however_often_it_was_read() -> None:
     """A meter read each minute, one read each quarter of an hour, and one that was silent for two hours of four."""
 
     def kwh(*ago_min: float) -> float:
-        time_s = NOW.timestamp() - 60.0 * np.array(ago_min)
-        power_w = np.full(len(time_s), 60_000.0)
+        time_s = NOW.timestamp() - 60.0 * np.arange(240.0, 0.0, -1)  # a store gives every step, unknown ones too
+        power_w = np.where(np.isin(np.arange(240, 0, -1), ago_min), 60_000.0, np.nan)
         return Past(NOW, time_s, power_w, power_w, Origin.MEASURED).kwh(power_w)
 
     assert kwh(*range(240, 0, -1)) == pytest.approx(240)

@@ -36,15 +36,15 @@ class Past:
         """Nothing was known."""
         return not np.isfinite(self.it_power_w).any()
 
-    @property
-    def length_s(self) -> Floats:
-        """float64[t]: for how long each step stands: until the next, ``HOLD_S`` at most."""
-        return np.minimum(np.diff(self.time_s, append=self.time_s[-1:] + STEP_S), HOLD_S)
-
     def kwh(self, power_w: Floats) -> float:
-        """Energy of ``power_w`` (float64[t]) over the steps that are known, NaN where none is."""
+        """Energy of ``power_w`` (float64[t]): each step that is known stands until the next, ``HOLD_S`` at most. NaN where none
+        is known."""
         known = np.isfinite(power_w)
-        return float((power_w * self.length_s)[known].sum()) / 3.6e6 if known.any() else float("nan")
+        if not known.any():
+            return float("nan")
+        at_s = self.time_s[known]
+        lasts_s = np.minimum(np.diff(at_s, append=at_s[-1] + STEP_S), HOLD_S)
+        return float(power_w[known] @ lasts_s) / 3.6e6
 
     def pue(self, now: datetime) -> Reading:
         """PUE of the day: facility energy over IT energy of the steps in which both are known (the ratio of ISO/IEC
@@ -65,10 +65,10 @@ class Past:
         both = np.isfinite(self.facility_power_w) & np.isfinite(self.carbon_gco2_per_kwh)
         if not both.any() or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
             return nothing("tco2", self.origin)
-        kwh = (self.facility_power_w * self.length_s)[both] / 3.6e6
+        grams = self.kwh(self.facility_power_w * self.carbon_gco2_per_kwh)  # NaN where either is not known
         age_s = (now - self.read).total_seconds()
         part = Reading(1.0, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
-        return derived(float(kwh @ self.carbon_gco2_per_kwh[both]) / 1e6, "tco2", [part])
+        return derived(grams / 1e6, "tco2", [part])
 
 
 def read_past(store: Store, now: datetime, records: Records | None = None) -> Past:
