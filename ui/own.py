@@ -1,12 +1,13 @@
 """How icctwin itself is: its sources and its tasks, a row each. Silence of a source is told from its failing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 
-from twin.frame import Origin
+from twin.frame import Ints, Origin
 from twin.metrics import metric
 from twin.state import State
 from ui.reading import Number, Reading, at
@@ -59,9 +60,9 @@ class TaskRow:
     overlaps: Reading
 
 
-def _table(state: State, kind: str, names: dict[str, str], now: datetime, n: int) -> list[dict[str, Reading]]:
+def _table(state: State, kind: str, names: dict[str, str], now: datetime, rows: Sequence[int]) -> list[dict[str, Reading]]:
     columns = {key: (name, state.newest(kind, name)) for key, name in names.items()}
-    return [{key: at(column, kind, name, now, row) for key, (name, column) in columns.items()} for row in range(n)]
+    return [{key: at(column, kind, name, now, row) for key, (name, column) in columns.items()} for row in rows]
 
 
 _SOURCE = {
@@ -84,43 +85,37 @@ _TASK = {
 
 def source_counts(state: State, now: datetime) -> SourceCounts:
     """What ``SourceCounts`` says, without a row for each."""
-    up = state.newest("source", "up_flag")
-    known = np.isfinite(up.value)
-    silent = known & (now.timestamp() - up.time_s > metric("source", "up_flag").max_age_s)
-    well = known & ~silent & (up.value > 0)
-    how = (well, known & ~silent & ~well, silent, ~known)
+    how = np.bincount(_how(state, now), minlength=len(_ORDER)).tolist()
     took = [state.newest("source", _SOURCE[key]).value for key in ("samples", "unmapped", "suspect")]
     sums = [float(np.nansum(value)) if np.isfinite(value).any() else np.nan for value in took]
-    return SourceCounts(len(known), *(int(np.count_nonzero(mask)) for mask in how), *sums)
+    down, silent, waiting, up = how
+    return SourceCounts(sum(how), up, down, silent, waiting, *sums)
 
 
 def source_rows(state: State, now: datetime, most: int | None = MAX_SOURCES) -> tuple[SourceRow, ...]:
     """At most ``most`` (None: all), those that are not well first."""
-    ids = state.site.ids_of("source")
-    up = state.newest("source", "up_flag")
-    rank = [_ORDER.index(_status(at(up, "source", "up_flag", now, row))) for row in range(len(ids))]
-    shown = sorted(range(len(ids)), key=lambda row: rank[row])[:most]
-    table = _table(state, "source", _SOURCE, now, len(ids)) if ids else []
+    ids, how, up = state.site.ids_of("source"), _how(state, now), state.newest("source", "up_flag")
+    shown = np.argsort(how, kind="stable")[:most].tolist()
     made = []
-    for row in shown:
-        status = _status(table[row]["up"])
+    for row, cells in zip(shown, _table(state, "source", _SOURCE, now, shown), strict=True):
+        status = _ORDER[how[row]]
         since = datetime.fromtimestamp(float(up.time_s[row]), UTC) if status == "silent" else None
-        made.append(SourceRow(id=ids[row], status=status, silent_since=since, **table[row]))
+        made.append(SourceRow(id=ids[row], status=status, silent_since=since, **cells))
     return tuple(made)
 
 
-def _status(up: Reading) -> Status:
-    if not up.known:
-        return "waiting"
-    if not up.fresh:
-        return "silent"
-    return "up" if up.value > 0 else "down"
+def _how(state: State, now: datetime) -> Ints:
+    """int[n]: of each source the position of its status in ``_ORDER``."""
+    up = state.newest("source", "up_flag")
+    silent = now.timestamp() - up.time_s > metric("source", "up_flag").max_age_s
+    waits, works = np.isnan(up.value), up.value > 0
+    return np.asarray(np.select([waits, silent, works], [_ORDER.index(one) for one in ("waiting", "silent", "up")], 0))
 
 
 def task_rows(state: State, now: datetime) -> tuple[TaskRow, ...]:
     """At most ``MAX_TASKS``, failing ones first."""
     ids = state.site.ids_of("task")
-    table = _table(state, "task", _TASK, now, len(ids))
+    table = _table(state, "task", _TASK, now, range(len(ids)))
     rows = [TaskRow(id=asset, **cells) for asset, cells in zip(ids, table, strict=True)]
     return tuple(sorted(rows, key=lambda row: not row.failing.value > 0)[:MAX_TASKS])
 
