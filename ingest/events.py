@@ -6,7 +6,7 @@ an event too, for it happened while nobody looked, unless the last start's event
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,8 @@ import numpy as np
 from twin.event import Event, Severity
 from twin.frame import Floats, Frame, Origin, Quality
 from twin.site import Bools, Site
+from twin.state import SET_BACK_S
 
-SET_BACK = timedelta(seconds=5)  # what stands so far beyond now was seen before our own clock was set back
 _XIDS = Path(__file__).with_name("xids.csv")
 
 
@@ -147,7 +147,7 @@ class Detector:
         for name, column in frame.values.items():
             watch = _WATCHED.get((frame.kind, name))
             if watch is not None:
-                for row, said in self._look(frame, name, column, watch, (now + SET_BACK).timestamp()):
+                for row, said in self._look(frame, name, column, watch, now.timestamp() + SET_BACK_S):
                     found.setdefault((row, said.family), said)
         return list(found.values())
 

@@ -16,6 +16,7 @@ from ingest.judge_limits import HEAT, JUMPS, PARTS, STUCK_S
 from twin.frame import Bytes, Floats, Frame, Ints, Origin, Quality
 from twin.metrics import METRICS, metric
 from twin.site import Bools, Site
+from twin.state import SET_BACK_S
 
 SKEW_LIMIT = timedelta(seconds=5)  # what NTP keeps even on a bad day
 TOGETHER_S = 30.0  # readings of one balance lie no further apart
@@ -93,7 +94,7 @@ class Judge:
             memory = self._memory[frame.kind] = _Memory(frame.kind, self._site.count(frame.kind))
         at = limits.columns[:, None], frame.rows
         was, was_s = memory.value[at], memory.time_s[at]
-        beyond = was_s > (now + SKEW_LIMIT).timestamp()
+        beyond = was_s > now.timestamp() + SET_BACK_S
         if beyond.any():
             was, was_s = np.where(beyond, np.nan, was), np.where(beyond, -np.inf, was_s)
         gone_s = time_s - was_s

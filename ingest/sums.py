@@ -5,7 +5,7 @@ Every other metric of an asset is for one source to tell; ``icctwin check`` name
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from ingest.gather import Gathered
 from twin.frame import Floats, Origin
 from twin.metrics import metric
 from twin.site import Bools, Site
+from twin.state import SET_BACK_S
 
 ADDED: Mapping[str, tuple[str, ...]] = {"node": ("tokens_per_s",)}
-_SET_BACK = timedelta(seconds=5)  # what stands so far beyond now was told before our own clock was set back
 
 
 class _Column:
@@ -49,7 +49,7 @@ class Sums:
         if not work:
             return some
         told = list(some)
-        latest_s = (now + _SET_BACK).timestamp()
+        latest_s = now.timestamp() + SET_BACK_S
         fresh: dict[tuple[str, str, int], Bools] = {}  # what of each source came now: a source of many targets tells many parts
         new = [self._first(some[at], name) for at, name in work]
         for at, name in work:
