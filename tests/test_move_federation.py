@@ -6,32 +6,23 @@ import re
 import signal
 import subprocess
 import tempfile
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from devices import opened
-from test_move_live import DAY, FAR, METRIC, SLOT_S, Clock, Grids
+from moving_centre import FAR, SLOT_S, Grids, centre_of, read_anew
 
-from energy.guard import Limits
-from energy.levers.job_move import JobMove
 from energy.notes import TOPIC
 from energy.place.atlas import Atlas, Place, Route
-from energy.plan import Mode
 from ingest.queues.mark import owners_words
-from ingest.stores.records import open_records
-from twin.frame import frame_of
 from twin.job import JobState, NodeState
 from twin.load import Row, build_site
 from twin.order import FEDERATED_ORDERS, Result, Verb, orders
-from twin.state import State
-from ui.acting import Acting, Slots
 from ui.benches.slurm_federation import NAMES, NODES, PORTS, SlurmFederation, federation_lacking, slurm_federation
 from ui.benches.slurm_server import GPUS, free_ports
 from ui.switch import Wish, wish
-from ui.view import Live
 
 pytestmark = pytest.mark.server
 HOME, AWAY = ("east/batch", "west/batch"), ("west/batch", "east/batch")
@@ -103,14 +94,8 @@ async def clear(both):
     await until(busy, ["", ""])
 
 
-async def fresh(queue):
-    queue._scheduler._read = None
-    now = datetime.now(UTC)
-    return await queue.jobs(now), await queue.cluster(now)
-
-
 async def seen(queue, job):
-    jobs, _ = await fresh(queue)
+    jobs, _ = await read_anew(queue)
     at = list(jobs.ids).index(job)
     return jobs.partitions[at], JobState(jobs.state[at])
 
@@ -123,7 +108,7 @@ async def test_a_job_of_the_federation_is_read_once_and_sent_once(both, queue):
         for comment, words in ((FAR, ()), ("icctwin:runs=60s", ()), (FAR, ("--cluster-constraint=east",)))
     )
     await until(lambda: shown(both, job, "%T", at="west"), "PENDING")
-    jobs, cluster = await fresh(queue)
+    jobs, cluster = await read_anew(queue)
     assert sorted(jobs.ids) == sorted([job, near, bound])
     assert set(jobs.partitions) == {"east/batch"}
     assert set(cluster.partitions) == {f"{name}/{partition}" for name in NAMES for partition in ("batch", "night")}
@@ -142,7 +127,7 @@ async def test_a_job_of_the_federation_is_read_once_and_sent_once(both, queue):
     run(both, "scontrol", "update", f"JobId={job}", "ClusterFeatures=west")  # a person sends it, and it is theirs
     got = await queue.order(orders(Verb.MOVE, [job], own_s, note, where=[AWAY]), now)
     assert list(got.results) == [Result.REFUSED]
-    assert list((await fresh(queue))[0].terms.reach_s > 0) == [False] * 3
+    assert list((await read_anew(queue))[0].terms.reach_s > 0) == [False] * 3
 
 
 async def test_no_more_is_changed_at_a_time_than_a_federation_passes_on(both, queue):
@@ -165,10 +150,10 @@ async def test_a_cluster_that_dies_takes_no_more_jobs_and_gives_back_those_that_
     await until(lambda: [shown(both, job, "%T", at="west") for job in (away, home)], ["PENDING"] * 2)
     got = await queue.order(orders(Verb.MOVE, [away], own_s, "runs there", where=[HOME]), datetime.now(UTC))
     assert list(got.results) == [Result.DONE]
-    await fresh(queue)
+    await read_anew(queue)
     both.end_controller("west", signal.SIGKILL)
     try:
-        jobs, cluster = await fresh(queue)
+        jobs, cluster = await read_anew(queue)
         at = {job: name for job, name in zip(jobs.ids, jobs.partitions, strict=True) if job in (away, home)}
         assert at == {away: "west/batch", home: "east/batch"}
         down = [name[0] for name, state in zip(cluster.nodes, cluster.state, strict=True) if state == NodeState.DOWN]
@@ -185,46 +170,6 @@ async def test_a_cluster_that_dies_takes_no_more_jobs_and_gives_back_those_that_
         assert shown(both, away, "%T %k") == f"PENDING {FAR}"
     finally:
         both.start_controller("west")
-
-
-@asynccontextmanager
-async def centre_of(both, folder, store):
-    centre = Centre(both, folder, store)
-    try:
-        yield centre
-    finally:
-        await centre.opened.sources[0].close()
-        centre.records.close()
-
-
-class Centre:
-    """The desk over one federation, as one process has it."""
-
-    def __init__(self, both, folder, store):
-        self.site, self.clock, self.store = site(), Clock(), store
-        self.opened = opened("slurm", self.site, queue="slurm", every_s=1.0, timeout_s=20, **both.options)
-        (self.queue,) = self.opened.queues
-        self.records = open_records(folder / "records.db")
-        self.state, now = State(self.site), self.clock.now()
-        self.live = Live(self.site, self.state, store, self.records, self.clock, now, modes={"job_move": Mode.AUTO})
-        slots, levers = Slots(SLOT_S, DAY, 30 * DAY, DAY * SLOT_S), {"job_move": JobMove(longest_wait_s=DAY * SLOT_S)}
-        limits = Limits(atlas=ATLAS, order_dwell_s=0.0)
-        self.acting = Acting(
-            self.live, lambda frames: None, [self.queue], {}, folder, METRIC, limits, slots, levers
-        )  # fmt: skip
-
-    async def look(self, plans=True):
-        """Read, act and plan once, as the tasks do."""
-        now = self.clock.now()
-        jobs, cluster = await fresh(self.queue)
-        self.acting.seen("slurm", jobs, cluster)
-        self.state.absorb(frame_of("queue", now, 0, waiting_count=float(len(jobs))), now)
-        for row in range(2):
-            value = float(self.store.at(np.array([now.timestamp()]), row)[0])
-            self.state.absorb(frame_of("grid", now, row, carbon_gco2_per_kwh=value), now)
-        await self.acting.acts(now)
-        if plans:
-            await self.acting.plans(self.clock.now())
 
 
 @pytest.fixture
@@ -250,12 +195,13 @@ async def day(both):
 
 async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(both, day, tmp_path):
     store = Grids(datetime.now(UTC).timestamp() // SLOT_S * SLOT_S)
-    async with centre_of(both, tmp_path, store) as centre:
+    async with centre_of(site(), ATLAS, both.options, tmp_path, store) as centre:
         cut = asyncio.ensure_future(centre.look())  # which dies as soon as it has written
         await until(lambda: [shown(both, day[kind], "%T") for kind in ("goes", "later")], ["REVOKED"] * 2)
         cut.cancel()
         await asyncio.gather(cut, return_exceptions=True)
-    async with centre_of(both, tmp_path, store) as again:  # the next process knows by the audit where they are at home
+    async with centre_of(site(), ATLAS, both.options, tmp_path, store) as again:
+        # the next process knows by the audit where they are at home
         await moved(both, day, again)
         both.end_controller("west")
         both.start_controller("west")

@@ -3,29 +3,22 @@ else's is touched, each move is explained, and a stop brings home what has not b
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import numpy as np
 import pytest
 from devices import opened
+from moving_centre import FAR, METRIC, SLOT_S, Clock, Grids, centre_of
 from servers import running_slurm
 
-from energy.guard import Limits
 from energy.ledger_jobs import TOPIC as LEDGER
-from energy.levers.job_move import JobMove
 from energy.notes import TOPIC
 from energy.place.atlas import Atlas, Place, Route
-from energy.plan import Mode
 from ingest.queues.mark import owners_words
-from ingest.stores.records import open_records
 from twin.frame import frame_of
 from twin.load import Row, build_site
 from twin.order import Result, Verb, orders
-from twin.ports import Series
-from twin.state import State
-from ui.acting import Acting, Slots
 from ui.app import Centre as App
 from ui.check import reach
 from ui.config import load_config
@@ -33,14 +26,10 @@ from ui.faces.pages.between import table
 from ui.faces.server import build_server
 from ui.placing import placed
 from ui.switch import Wish, wish
-from ui.view import Live
 from ui.words import words
 
 pytestmark = pytest.mark.server
 NODES, APART, GPUS = 4, 2, 8
-SLOT_S, DAY = 60.0, 24
-METRIC = "carbon_gco2_per_kwh"
-FAR = "icctwin:runs=60s;latency=20ms"
 ATLAS = Atlas(
     (Place("east", "slurm", ("batch",), "grid-east"), Place("west", "slurm", ("west",), "grid-west")),
     (Route(("east", "west"), 12e-3),),
@@ -56,68 +45,6 @@ def site():
         rows.append({"id": f"gpu{i:02d}", "kind": "node", "parent": f"rack-{'east' if i <= NODES - APART else 'west'}"})
         rows += [{"id": f"gpu{i:02d}/{g}", "kind": "gpu", "parent": f"gpu{i:02d}", "index": str(g)} for g in range(GPUS)]
     return build_site("two-halls", "UTC", [Row("test", row) for row in rows])
-
-
-class Grids:
-    """A store that knows both grids: the same day of 24 slots, cleanest as the test begins, the west at 150 g/kWh below."""
-
-    def __init__(self, begin_s):
-        self.begin_s = begin_s
-
-    def at(self, time_s, row):
-        return (300.0, 150.0)[row] + 100 * ((time_s - self.begin_s) / SLOT_S % DAY) / DAY
-
-    def series(self, kind, metrics, start, end, step_s=None, how=None, rows=None, origin=None, band=""):
-        time_s = np.arange(start.timestamp(), end.timestamp() - 1e-6, SLOT_S)
-        return Series(time_s, rows, {METRIC: np.array([self.at(time_s, row) for row in rows]).T})
-
-
-class Clock:
-    def now(self):
-        return datetime.now(UTC)
-
-
-class Centre:
-    """The desk over one real queue, as one process has it."""
-
-    def __init__(self, slurm, folder, store):
-        self.site, self.clock, self.store = site(), Clock(), store
-        self.opened = opened("slurm", self.site, queue="slurm", every_s=1.0, timeout_s=20, **slurm.options)
-        (self.queue,) = self.opened.queues
-        self.records = open_records(folder / "records.db")
-        self.state, now = State(self.site), self.clock.now()
-        self.live = Live(self.site, self.state, store, self.records, self.clock, now, modes={"job_move": Mode.AUTO})
-        limits = Limits(atlas=ATLAS, order_dwell_s=0.0)
-        slots, levers = Slots(SLOT_S, DAY, 30 * DAY, DAY * SLOT_S), {"job_move": JobMove(longest_wait_s=DAY * SLOT_S)}
-        self.acting = Acting(
-            self.live, lambda frames: None, [self.queue], {}, folder, METRIC, limits, slots, levers
-        )  # fmt: skip
-
-    async def look(self):
-        """Read, act and plan once, as the tasks do."""
-        now = self.clock.now()
-        self.queue._scheduler._read = None  # the next reading is a new one
-        jobs, cluster = await self.queue.jobs(now), await self.queue.cluster(now)
-        self.acting.seen("slurm", jobs, cluster)
-        self.state.absorb(frame_of("queue", now, 0, waiting_count=float(len(jobs))), now)
-        for row in range(2):
-            value = float(self.store.at(np.array([now.timestamp()]), row)[0])
-            self.state.absorb(frame_of("grid", now, row, carbon_gco2_per_kwh=value), now)
-        await self.acting.acts(now)
-        await self.acting.plans(self.clock.now())
-
-    async def close(self):
-        await self.opened.sources[0].close()
-        self.records.close()
-
-
-@asynccontextmanager
-async def centre_of(slurm, folder, store):
-    centre = Centre(slurm, folder, store)
-    try:
-        yield centre
-    finally:
-        await centre.close()
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +206,10 @@ async def day(slurm, tmp_path):
 async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(slurm, day, tmp_path):
     now_s = datetime.now(UTC).timestamp()
     store = Grids(now_s // SLOT_S * SLOT_S)
-    async with centre_of(slurm, tmp_path, store) as centre:
+    async with centre_of(site(), ATLAS, slurm.options, tmp_path, store) as centre:
         await moves(slurm, day, centre)
-    async with centre_of(slurm, tmp_path, store) as again:  # the next process knows by the audit where they are at home
+    async with centre_of(site(), ATLAS, slurm.options, tmp_path, store) as again:
+        # the next process knows by the audit where they are at home
         await stops(slurm, day, again)
 
 
