@@ -219,15 +219,15 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         sources=sources,
         source_counts=source_counts(state, now),
         tasks=tasks,
-        plans=plan_rows(live, now)[:MAX_PLANS],
+        plans=plan_rows(live, now, MAX_PLANS),
         notices=live.notices[:MAX_NOTICES],
         complaints=tuple(_complaints(sources, tasks, live.notices)),
     )
 
 
-def plan_rows(live: Live, now: datetime) -> tuple[PlanRow, ...]:
-    """Everything on the desk."""
-    return tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans)
+def plan_rows(live: Live, now: datetime, most: int) -> tuple[PlanRow, ...]:
+    """What is on the desk, the first ``most``."""
+    return tuple(_plan(plan, verdict, live.modes, now) for plan, verdict in live.plans[:most])
 
 
 def unjudged_s(live: Live, now: datetime) -> float:

@@ -241,7 +241,7 @@ def _add_view(router: APIRouter, pulse: Pulse) -> None:
     @router.get("/plans", response_model=tuple[PlanRow, ...])
     def plans(limit: Limit = 1000, offset: Offset = 0) -> Any:
         """What is proposed, why, with which effect, and what the guard says."""
-        return _json(_PLANS.dump_json(plan_rows(live, live.clock.now())[offset : offset + limit]))
+        return _json(_PLANS.dump_json(plan_rows(live, live.clock.now(), offset + limit)[offset:]))
 
 
 def _add_lists(router: APIRouter, pulse: Pulse) -> None:
