@@ -6,13 +6,14 @@ beginning; of a run that an icctwin before that noted, by a note of its own at t
 each week, as it was: so whoever reads a few weeks of notes finds it, however long ago it began.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from energy.notes import every
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
 from twin.ports import Records
@@ -21,7 +22,7 @@ from twin.site import Bools
 TOPIC = "run"
 RENEWED = timedelta(days=7)
 LONGEST = timedelta(days=35)  # of notes before an interval that are read; more than ``RENEWED``, for queues are away at times
-PAGE, MAX_PAGES = 100_000, 50  # of records in one reading; what lies beyond is an error, never left out
+MAX_NOTES = 5_000_000  # in one reading; what lies beyond is an error, never left out
 _GOING = (JobState.RUNNING, JobState.SUSPENDED)
 _HOW = {state: state.name.lower() for state in JobState}
 
@@ -196,18 +197,12 @@ def _open_in(records: Records, now: datetime) -> tuple[dict[str, dict[str, Any]]
     return begun, noted
 
 
-def _noted(records: Records, since: datetime) -> Iterable[tuple[datetime, dict[str, Any]]]:
-    """(time, record) of all notes from ``since`` on, a page at a time. ``ValueError`` where they are over ``MAX_PAGES``."""
-    seen = -1
-    for _ in range(MAX_PAGES):
-        page = records.read(TOPIC, since, None, PAGE)
-        for number, time, record in page:
-            if number > seen:
-                yield time, record
-        if len(page) < PAGE or page[-1][0] <= seen:
-            return
-        seen, since = page[-1][0], page[-1][1]
-    raise ValueError(f"over {MAX_PAGES * PAGE} notes of runs since {since}; ask for a shorter interval")
+def _noted(records: Records, since: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
+    """(time, record) of all notes from ``since`` on. ``ValueError`` where they are over ``MAX_NOTES``."""
+    for number, noted in enumerate(every(records, TOPIC, since)):
+        if number == MAX_NOTES:
+            raise ValueError(f"over {MAX_NOTES} notes of runs since {since}; ask for a shorter interval")
+        yield noted
 
 
 def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
