@@ -31,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_NO
+    except OSError as error:  # of a place that was named and cannot be used
+        if error.filename is None:
+            raise
+        logging.getLogger(__name__).debug("from here", exc_info=True)
+        sys.stderr.write(f"{error.filename}: {error.strerror or error}; name another place, or let icctwin use it\n")
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_NO
 
