@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,15 @@ def test_an_account_with_a_number_and_no_name_may_stop_everything(
     assert main(["stop", "--why", "fire", "--config", str(site / "site.toml")]) == 0
     assert main(["acting", "--config", str(site / "site.toml")]) == 0
     assert f"stopped by uid:{os.getuid()}: fire" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    with subprocess.Popen([sys.executable, "-m", "ui", "reference"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as told:
+        assert told.stdout is not None
+        assert told.stderr is not None
+        assert told.stdout.readline()
+        told.stdout.close()
+        assert (told.stderr.read(), told.wait(60)) == (b"", 0)
 
 
 def test_roles_and_the_site_of_netbox_can_be_said(fixtures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
