@@ -20,7 +20,7 @@ DCGM_FI_DEV_GPU_TEMP{gpu="9"} 1
 
 async def rows_of(folder: Path, sources: str) -> dict[str, Row]:
     (folder / "assets.csv").write_text("id,kind,parent,index\nhall,hall,,\nrack,rack,hall,\nnode,node,rack,\ng0,gpu,node,0\n")
-    (folder / "token").write_text("s3cret")
+    (folder / "token").write_text("s3cret-of-senders-0123456789")
     path = folder / "site.toml"
     path.write_text(f'[site]\nname = "x"\n[store]\npath = "store"\n{sources}')
     return {str(row["name"]): row for row in await reach(load_config(path), NOW)}
@@ -59,7 +59,7 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     pushed = '[[source]]\nname = "push"\ntype = "push"\ntoken_file = "nowhere"\n'
     rows = await rows_of(tmp_path / "next", pushed)
     assert (rows["push"]["ok"], "cannot be read" in str(rows["push"]["says"])) == (False, True)
-    assert "s3cret" not in json.dumps(list(rows.values()))
+    assert "s3cret-of-senders-0123456789" not in json.dumps(list(rows.values()))
 
 
 async def test_a_tariff_that_has_ended_is_named(tmp_path: Path) -> None:
