@@ -17,6 +17,7 @@ from twin.frame import Frame, Ints, Origin
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import WHOLE, prepared
+from ui.certificate import stands
 from ui.config import Config, StoreSection
 from ui.given import given_of
 from ui.oncall.file import OnCallFile
@@ -47,6 +48,9 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     ]
     if tariff is not None:
         rows.append(_tariff(tariff, now))
+    if config.wall.tls_cert and config.wall.tls_key:
+        good, says = stands(config.wall.tls_cert, config.wall.tls_key, now)
+        rows.append(_row("certificate", str(config.wall.tls_cert), says, ok=good))
     tellers = _Tellers(site)
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}

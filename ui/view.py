@@ -72,6 +72,7 @@ class Live:
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     judged: datetime | None = None  # when alerts were last looked for, which goes on once the centre lives
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
+    certificate: Message | None = None  # what is wrong with that of the wall
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
     causes = tuple(alert for alert in firing if not alert.cause)
     sources, tasks = source_rows(state, now), task_rows(state, now)
     waiting = queues(state, now)
+    notices = live.notices if live.certificate is None else (live.certificate, *live.notices)
     return View(
         time=now,
         site=live.site.name,
@@ -220,8 +222,8 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         source_counts=source_counts(state, now),
         tasks=tasks,
         plans=plan_rows(live, now, MAX_PLANS),
-        notices=live.notices[:MAX_NOTICES],
-        complaints=tuple(_complaints(sources, tasks, live.notices)),
+        notices=notices[:MAX_NOTICES],
+        complaints=tuple(_complaints(sources, tasks, notices)),
     )
 
 
