@@ -162,7 +162,8 @@ class Centre:
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         detector = Detector(self.site, self.events.past())
-        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        ranks = {source.name: of.precedence for of, one in zip(config.sources, opened, strict=True) for source in one.sources}
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector, ranks)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None

@@ -1,7 +1,7 @@
 """``icctwin check``: reaches everything that a configuration names, and says of each how it went."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from analytics.oncall.schedule import Schedule
 from energy.account.tariff import Tariff
 from energy.place.atlas import Place
+from ingest.precedence import FIRST
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
 from ingest.sums import ADDED
@@ -51,7 +52,8 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     if config.wall.tls_cert and config.wall.tls_key:
         good, says = stands(config.wall.tls_cert, config.wall.tls_key, now)
         rows.append(_row("certificate", str(config.wall.tls_cert), says, ok=good))
-    tellers = _Tellers(site)
+    sections = zip(config.sources, opened, strict=True)
+    tellers = _Tellers(site, {source.name: said.precedence for said, one in sections for source in one.sources})
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}
         rows += [_inlet(inlet) for inlet in one.inlets]
@@ -102,10 +104,11 @@ def _inlet(inlet: Inlet) -> Row:
 
 
 class _Tellers:
-    """Which source tells each metric of each asset, and which two tell the same one: nobody adds them or picks the better."""
+    """Which source tells each metric of each asset, and which two tell the same one: nobody adds them, and only ``precedence``
+    (of each source) picks the better."""
 
-    def __init__(self, site: Site) -> None:
-        self._site, self._names = site, list[str]()
+    def __init__(self, site: Site, precedence: Mapping[str, int]) -> None:
+        self._site, self._precedence, self._names = site, precedence, list[str]()
         self._who: dict[tuple[str, str], Ints] = {}  # of each asset its source, -1 where there is none
         self._twice: dict[tuple[str, str, int, int], list[int]] = {}
 
@@ -130,9 +133,18 @@ class _Tellers:
         made = []
         for (kind, name, one, other), at in list(self._twice.items())[:MAX_TROUBLES]:
             more = f" and {len(set(at)) - 1} more" if len(set(at)) > 1 else ""
+            asset = f"{self._site.ids_of(kind)[at[0]]}{more}"
+            first, second = sorted((self._names[one], self._names[other]), key=self._number)
+            if self._number(first) < self._number(second):
+                says = f"{name} is told by {first}, which counts, and by {second}, which counts where {first} is stale"
+                made.append(_row("twice", asset, says))
+                continue
             what = f"{name} is told by {self._names[one]} and by {self._names[other]}; both are kept and the newest is shown"
-            made.append(_row("twice", f"{self._site.ids_of(kind)[at[0]]}{more}", f"{what}: take it out of one mapping"))
+            made.append(_row("twice", asset, f"{what}: give one precedence = 2, or take it out of one mapping"))
         return made
+
+    def _number(self, source: str) -> int:
+        return self._precedence.get(source, FIRST)
 
 
 async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:
