@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from analytics.oncall.schedule import Schedule
+from energy.account.grids import Supply
 from energy.account.tariff import Tariff
 from energy.place.atlas import Place
 from ingest.precedence import FIRST
@@ -37,7 +38,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     configuration itself is wrong."""
     ready = prepared(config, WHOLE, now)
     site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
-    tariff = given_of(config.energy, site, timedelta(days=1)).tariff
+    given = given_of(config.energy, site, timedelta(days=1))
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
@@ -47,11 +48,13 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
         *odd,
     ]
-    if tariff is not None:
-        rows.append(_tariff(tariff, now))
+    if given.tariff is not None:
+        rows.append(_tariff(given.tariff, now))
     if config.wall.tls_cert and config.wall.tls_key:
         good, says = stands(config.wall.tls_cert, config.wall.tls_key, now)
         rows.append(_row("certificate", str(config.wall.tls_cert), says, ok=good))
+    if site.count("grid") > 1:
+        rows.append(_grids(site, given.supply))
     sections = zip(config.sources, opened, strict=True)
     tellers = _Tellers(site, {source.name: said.precedence for said, one in sections for source in one.sources})
     for one in opened:
@@ -73,6 +76,19 @@ def _tariff(tariff: Tariff, now: datetime) -> Row:
         return _row("tariff", tariff.name, f"holds until {tariff.until or 'another is named'}")
     says = f"ended on {tariff.until}: what was taken since has no price; name the one that holds in [energy]"
     return _row("tariff", tariff.name, says, ok=False)
+
+
+def _grids(site: Site, supply: Supply | None) -> Row:
+    """Which hall hangs on which grid."""
+    ids, halls = site.ids_of("grid"), site.ids_of("hall")
+    if supply is not None and not supply.said:
+        says = "nothing says which hall hangs on which, so the centre has no carbon intensity and no grid price; link"
+        says = f"{says} grid and hall by feeds, or name both in [[energy.place]]"
+        return _row("grids", ", ".join(ids[:MAX_NAMES]), says, ok=False)
+    on = supply.grids if supply is not None else np.zeros(len(halls), dtype=np.int32)
+    fed = {id_: [halls[i] for i in np.flatnonzero(on == row)[:MAX_NAMES]] for row, id_ in enumerate(ids[:MAX_NAMES])}
+    says = "; ".join(f"{id_}: {', '.join(names) or 'no hall'}" for id_, names in fed.items())
+    return _row("grids", ", ".join(ids[:MAX_NAMES]), says)
 
 
 def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:
