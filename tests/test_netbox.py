@@ -14,6 +14,7 @@ from twin.netbox import Import, read_netbox
 from twin.site import Site
 from twin.starter import Machine, starter_files, starter_rows
 from twin.tables import table_text, write_table
+from ui.machine import timezone_of
 
 
 @pytest.fixture
@@ -172,9 +173,21 @@ def test_what_would_not_be_read_back_is_not_written() -> None:
 
 MACHINES = [
     Machine("gpu-01", [("GPU-1a", "NVIDIA H100"), ("GPU-2b", "NVIDIA H100")], ["eth0", "ib0"], ["/", "/data", "/var/lib/x"]),
-    Machine("bare"),
+    Machine("bare", timezone="Europe/Berlin"),
     Machine('od"d\\host', [], ["root", "data", "gpu0"], ["/", "/data/", "/data", "/a/b", "/a-b", "/mnt/#x"]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("named", "zone"), [("Europe/Berlin", "Europe/Berlin"), ("Etc/UTC", "UTC"), ("Factory/Odd", "UTC"), ("", "UTC")]
+)
+def test_the_starting_sites_time_zone_is_the_machines(named: str, zone: str, tmp_path: Path) -> None:
+    local = tmp_path / "localtime"
+    if named:
+        (tmp_path / "zoneinfo" / named).parent.mkdir(parents=True)
+        (tmp_path / "zoneinfo" / named).touch()
+        local.symlink_to(tmp_path / "zoneinfo" / named)
+    assert timezone_of(local) == zone
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.hostname)
@@ -183,6 +196,7 @@ def test_the_starting_site_loads_as_it_is(machine: Machine, tmp_path: Path) -> N
         (tmp_path / name).write_text(text, encoding="utf-8")
     config = tomllib.loads((tmp_path / "site.toml").read_text(encoding="utf-8"))
     site = load_site(config["site"]["name"], config["site"]["timezone"], tmp_path / "assets.csv", tmp_path / "links.csv")
+    assert site.timezone == machine.timezone
     assert site.count("gpu") == len(machine.gpus)
     assert site.count("port") == len(machine.interfaces)
     assert site.count("storage") == len(machine.mounts)

@@ -141,7 +141,7 @@ def init(options: argparse.Namespace) -> int:
     from ui.machine import machine_facts
 
     folder: Path = options.folder
-    files = starter_files(machine_facts())
+    files = starter_files(machine_facts(), folder.resolve().name or "my-centre")
     taken = [str(folder / name) for name in files if (folder / name).exists()]
     if taken:
         raise ConfigError([Problem(name, "is already there and stays as it is; name another folder") for name in taken])
