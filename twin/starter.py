@@ -76,14 +76,12 @@ port = 8050
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Facts of one machine: GPUs as (uuid, model) in the driver's order, names of network interfaces, mount points, IANA name
-    of its time zone."""
+    """Facts of one machine: GPUs as (uuid, model) in the driver's order, names of network interfaces, mount points."""
 
     hostname: str
     gpus: Sequence[tuple[str, str]] = ()
     interfaces: Sequence[str] = ()
     mounts: Sequence[str] = ()
-    timezone: str = "UTC"
 
 
 def starter_rows(machine: Machine, hall: str = "hall-1", rack: str = "rack-1") -> list[Row]:
@@ -111,11 +109,11 @@ def starter_rows(machine: Machine, hall: str = "hall-1", rack: str = "rack-1") -
     return [Row("(this machine)", row) for row in tidy]
 
 
-def starter_files(machine: Machine, name: str = "my-centre") -> Mapping[str, str]:
+def starter_files(machine: Machine, name: str = "my-centre", timezone: str = "UTC") -> Mapping[str, str]:
     """Name -> text of ``site.toml``, ``assets.csv`` and ``links.csv``, which load as they are."""
     columns = ("id", "kind", "parent", "hostname", "index", "uuid", "model", "device")
     # a JSON string is a TOML basic string
-    said = {"name": json.dumps(name), "timezone": json.dumps(machine.timezone), "node": json.dumps(_clean(machine.hostname))}
+    said = {"name": json.dumps(name), "timezone": json.dumps(timezone), "node": json.dumps(_clean(machine.hostname))}
     return {
         "site.toml": _TOML.format(**said),
         "assets.csv": table_text(starter_rows(machine), _ASSET_NOTES, columns),

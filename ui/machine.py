@@ -1,10 +1,9 @@
 """What this machine is, for the site that ``icctwin init`` writes and for the demo's own corner."""
 
 import socket
-from pathlib import Path
-from zoneinfo import available_timezones
 
 import psutil
+import tzlocal
 
 from twin.starter import Machine
 
@@ -15,14 +14,15 @@ def machine_facts() -> Machine:
         name for name in psutil.net_if_stats() if name != "lo" and not name.startswith(("veth", "docker", "br-"))
     )
     mounts = sorted({part.mountpoint for part in psutil.disk_partitions(all=False)})
-    return Machine(socket.gethostname(), _gpus(), interfaces, mounts, timezone_of(Path("/etc/localtime")))
+    return Machine(socket.gethostname(), _gpus(), interfaces, mounts)
 
 
-def timezone_of(local: Path) -> str:
-    """IANA name of the time zone that ``local`` (``/etc/localtime``) links to; UTC where it does not say."""
-    named = str(local.resolve()).partition("zoneinfo/")[2].removeprefix("posix/")
-    named = "UTC" if named in ("Etc/UTC", "Etc/UCT", "UCT") else named
-    return named if named in available_timezones() else "UTC"
+def zone_name() -> str:
+    """The time zone that this machine is set to, by its IANA name; UTC where it has none."""
+    try:
+        return tzlocal.get_localzone_name() or "UTC"
+    except LookupError:
+        return "UTC"
 
 
 def _gpus() -> list[tuple[str, str]]:
