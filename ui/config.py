@@ -339,7 +339,7 @@ class _Reader:
                 self._problem(("source", i, "name"), f"two sources are named {name!r}; every name is an asset of its own")
 
     def _refused(self, place: tuple[str | int, ...], error: ValidationError, model: type[BaseModel]) -> None:
-        head = f"[[source]] {place[1] + 1}" if isinstance(place[-1], int) else f"[{place[0]}]"
+        head = f"[[source]] {int(place[1]) + 1}" if len(place) > 1 else f"[{place[0]}]"
         for inside, said, one in refusals(error, model):
             key = ".".join(str(part) for part in inside)
             self._problem((*place, *inside), f"{head} {said}{_got(key, one)}")

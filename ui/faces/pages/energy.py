@@ -225,7 +225,10 @@ def _outlook(seen: Seen, values: Floats | None, name: str, words: Words) -> Tabl
             {"t": ahead["ft"], "y": ahead["p50"], "stroke": "var(--forecast)", "dash": "5 4", "name": words("our forecast")}
         )
         bands.append({"t": ahead["ft"], "low": ahead["p10"], "high": ahead["p90"], "name": words("80% interval")})
-    return {"unit": "per_mwh" if name == "price_per_mwh" else "gco2_per_kwh", "lines": lines, "bands": bands}
+    if name != "price_per_mwh":
+        return {"unit": "gco2_per_kwh", "lines": lines, "bands": bands}
+    money = "" if books.cost.tariff else books.cost.currency  # of the series; a tariff has its own
+    return {"unit": "per_mwh", "money": money, "lines": lines, "bands": bands}
 
 
 def _lists(seen: Seen, words: Words) -> Table:
