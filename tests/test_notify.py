@@ -33,7 +33,7 @@ from ui.faces.notify.picture import picture
 from ui.faces.notify.post import Post, Undelivered, listed, public
 from ui.faces.notify.said import cut, say
 from ui.faces.notify.signed import key_of, verified
-from ui.faces.notify.v4 import fingerprint
+from ui.faces.notify.v4 import annotations, fingerprint
 from ui.words import words
 
 SIGNING = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -55,6 +55,17 @@ def page(event: Event = Event.TRIGGER, *signals: Signal, **more: Any) -> Page:
 
 PNG = picture("A1-feed", NOW_S + np.arange(60.0), np.sin(np.arange(60.0) / 9) + 20, 20.5, NOW_S + 30, "c", words("en"), "UTC")
 assert PNG is not None
+
+
+def annotated(outside: str, page_of_rule: str) -> dict[str, str]:
+    return annotations(signal(page=page_of_rule), words("en"), outside)
+
+
+def test_a_runbooks_address_is_one_that_opens_or_is_left_out() -> None:
+    assert annotated("https://noc.example.org/", "gpu#gpu_hot")["runbook_url"] == "https://noc.example.org/runbooks/gpu#gpu_hot"
+    assert annotated("", "https://wiki.example.org/hot")["runbook_url"] == "https://wiki.example.org/hot"
+    assert "runbook_url" not in annotated("", "gpu#gpu_hot")
+    assert "runbook_url" not in annotated("https://noc.example.org", "")
 
 
 def parcel(*pages: Page, language: str = "zh", outside: str = "https://noc.example.org") -> Parcel:

@@ -297,7 +297,7 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
     ("was", "becomes", "says"),
     [
         ('type = "webhook"', 'type = "pigeon"', "oncall.toml:10: channel 'hook': no type 'pigeon'"),
-        ('url = "http://127.0.0.1/hook"', "", "url: Field required"),
+        ('url = "http://127.0.0.1/hook"', "", "url is missing; write url = …"),
         ('url = "http://127.0.0.1/hook"', 'url = "http://10.0.0.1/x"', "write https, or name it in allow"),
         ('channels = ["hook"]', 'channels = ["gone"]', "oncall.toml:20: there is no channel 'gone'"),
         ('fallback = "second"', 'fallback = "third"', "there is no channel 'third'"),
@@ -305,6 +305,11 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
         ('token = "file:token"', 'token = "env:NOBODY"', "the environment has no NOBODY"),
         ('token = "file:token"', 'token = "s3cret"', "token: String should match"),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nmatch = ["severity"]', "is no matcher"),
+        (
+            'group_by = ["alertname"]',
+            'group_by = ["alertname"]\nmatch = ["severity==critical"]',
+            "'severity==critical' has a sign too many; write severity=critical",
+        ),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nduring = "noon"', "no time of the week"),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nescalation = "x"', "there is no escalation 'x'"),
         ('[[route]]', '[[rota]]\nname = "x"\n[[route]]', "no section 'rota'"),

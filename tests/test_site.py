@@ -46,6 +46,11 @@ ONE_WRONG = [
     ("", "u1,r9,feeds,\n", "links.csv:4: link to 'r9', which is no asset"),
     ("", "u1,r2,feed,\n", "links.csv:4: no relation 'feed'; relations are feeds, cools, connects"),
     ("", "u1,u1,feeds,\n", "links.csv:4: 'u1' feeds itself"),
+    (
+        "c1,cdu,h1,\n",
+        "r1,c1,cools,\n",
+        "links.csv:4: 'r1' is a rack, which cools nothing; what cools stands in from: c1,r1,cools",
+    ),
     ("", "u1,r1,feeds,\n", "links.csv:4: 'u1' feeds 'r1' stands twice (first at links.csv:2)"),
     ("", "u1,r2,feeds,1.5\n", "links.csv:4: share is '1.5'; write a fraction from 0 to 1"),
     ("", "u2,r2,feeds,half\n", "links.csv:4: share is 'half'"),

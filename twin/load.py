@@ -18,7 +18,9 @@ MAX_ASSETS = 2_000_000
 MAX_PROBLEMS = 200  # of one load; the rest is counted
 _MAX_CYCLES = 10  # told of one relation
 _LINK_COLUMNS = ("from", "to", "relation", "share")
+_KIND_NAMES = tuple(KINDS)
 _KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
+_COOLED = ("row", "rack", "node", "gpu", "switch", "port", "storage", "disk")  # what makes heat and takes none away
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def build_site(
     for row in assets if "coolant" in texts else ():
         if (name := row.cells.get("coolant", "")) and not is_coolant(name):
             report.add(row.where, f"no coolant {name!r}; write {COOLANTS}")
-    made = _links(links, position, refused, report)
+    made = _links(links, codes, position, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
     for code in range(len(KINDS)):
@@ -222,7 +224,9 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
     return {name: columns[name] for name in NUMBER_ATTRIBUTES if name in given}
 
 
-def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], report: _Report) -> dict[str, Links]:
+def _links(
+    rows: Sequence[Row], codes: np.ndarray, position: dict[str, int], refused: set[str], report: _Report
+) -> dict[str, Links]:
     _check_link_columns(rows, report)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
@@ -235,8 +239,8 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
         if missing:
             _report_missing([end for end in missing if end not in refused], row, report)
             continue
-        if source == target:
-            report.add(row.where, f"{source!r} {relation} itself; leave the line out")
+        if why := _odd(source, target, relation, _KIND_NAMES[codes[position[source]]]):
+            report.add(row.where, why)
             continue
         if (first := seen.setdefault((source, target, relation), row.where)) != row.where:
             report.add(row.where, f"{source!r} {relation} {target!r} stands twice (first at {first}); keep one line")
@@ -249,6 +253,15 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
                 _check_acyclic(relation, entries, position, report)
             links[relation] = _shared_links(relation, entries, report)
     return links
+
+
+def _odd(source: str, target: str, relation: str, kind: str) -> str:
+    """What is wrong with a link from ``source``, of ``kind``; "" where nothing is."""
+    if source == target:
+        return f"{source!r} {relation} itself; leave the line out"
+    if relation == "cools" and kind in _COOLED:
+        return f"{source!r} is a {kind}, which cools nothing; what cools stands in from: {target},{source},cools"
+    return ""
 
 
 def _check_link_columns(rows: Sequence[Row], report: _Report) -> None:

@@ -26,7 +26,7 @@ _TOML = """\
 
 [site]
 name = {name}
-timezone = {timezone}
+timezone = {timezone}  # whose days, weeks and hours of a tariff count; an IANA name
 assets = "assets.csv"
 links = "links.csv"
 

@@ -43,8 +43,9 @@ from ui.ending import waited
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
-from ui.given import given_by, supply_of, zones_of
+from ui.given import given_by, given_of, supply_of, zones_of
 from ui.limits import limits_of
+from ui.lines import located
 from ui.oncall.book import Book
 from ui.oncall.file import OnCallFile
 from ui.oncall.service import OnCall
@@ -90,16 +91,18 @@ class Ready:
 def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened] = ()) -> Ready:
     """What ``config`` asks for; ``ConfigError`` for all that can be known to be wrong before a running centre makes room.
     ``opened``: its sources, where they are there already."""
-    check_part(config, part)
-    site = site_of(config, TASK_NAMES)
-    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-    told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    told.calendars(now)
-    check_recipients(config.report, told)
-    fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
-    atlas = atlas_of(config.energy, site)
-    limits = limits_of(config.energy.limits, site, atlas)
-    return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
+    with located(config.written):
+        check_part(config, part)
+        site = site_of(config, TASK_NAMES)
+        rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        told = read_oncall(config.alerts.oncall, site.timezone, environment())
+        told.calendars(now)
+        check_recipients(config.report, told)
+        fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
+        atlas = atlas_of(config.energy, site)
+        limits = limits_of(config.energy.limits, site, atlas)
+        given_of(config.energy, site, timedelta(days=1))  # a tariff that is none, tenants that cannot be read
+        return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
 
 
 class Centre:

@@ -27,6 +27,7 @@ from ui.oncall.file import OnCallFile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
 WAIT_S = 10  # for each answer
+OURS = ("source", "task", "process")  # kinds that icctwin adds for itself
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
 
@@ -42,8 +43,9 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
+    ours = sum(site.count(kind) for kind in OURS)
     rows = [
-        _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
+        _row("site", site.name, f"{len(site.ids) - ours} assets ({site.count('gpu')} GPUs), {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
         *odd,

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from twin.errors import ConfigError, SourceError
 from ui.commands import GROUPS
+from ui.sparing import Sparing
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE = 0, 1, 2
 
@@ -20,8 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 - read by a library, not by us
     parser = build_parser()
     options = parser.parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Sparing())
     logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=options.log_level.upper(), handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         status = int(options.run(options))

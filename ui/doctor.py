@@ -101,7 +101,8 @@ def _libraries() -> Iterator[Row]:
     for extra, use in EXTRAS.items():
         mine = [one for one in wanted if one not in plain and one.marker and one.marker.evaluate({"extra": extra})]
         if wrong := _unmet(mine):
-            yield Row(Health.NOTE, f"extra {extra}", f"not installed ({use}); where you need it: make field")
+            todo = f"where you need it: make field, or pip install 'icctwin[{extra}]'"
+            yield Row(Health.NOTE, f"extra {extra}", f"not installed ({use}); {todo}")
         elif mine:
             yield Row(Health.OK, f"extra {extra}", use)
 

@@ -9,7 +9,7 @@ from energy.account.book import Given
 from energy.account.carbon import Contract
 from energy.account.factors import factor_of
 from energy.account.grids import Supply, supplied
-from energy.account.tariff import Tariff, load_tariff
+from energy.account.tariff import SHIPPED, Tariff, load_tariff
 from energy.place.atlas import Atlas
 from twin.errors import ConfigError, Problem
 from twin.site import Site
@@ -39,7 +39,7 @@ def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
     supply: Supply | None = None
     try:
         if section.tariff or section.tariff_file:
-            tariff = load_tariff(section.tariff_file or section.tariff)
+            tariff = _tariff(section)
         tenants = _tenants(section.tenants) if section.tenants else {}
         supply = supply_of(atlas_of(section, site), site)
     except ConfigError as error:
@@ -60,6 +60,14 @@ def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
         tenants=tenants,
         supply=supply,
     )
+
+
+def _tariff(section: EnergySection) -> Tariff:
+    ships = sorted(path.stem for path in SHIPPED.glob("*.toml"))
+    if not section.tariff_file and section.tariff not in ships and not Path(section.tariff).is_file():
+        what = f"none that ships is called {section.tariff!r}; there are {', '.join(ships)}; one of your own is tariff_file = …"
+        raise ConfigError([Problem("[energy] tariff", what)])
+    return load_tariff(section.tariff_file or section.tariff)
 
 
 def supply_of(atlas: Atlas, site: Site) -> Supply | None:

@@ -149,7 +149,7 @@ def init(options: argparse.Namespace) -> int:
     from ui.machine import machine_facts, zone_name
 
     folder: Path = options.folder
-    files = starter_files(machine_facts(), timezone=zone_name())
+    files = starter_files(machine_facts(), folder.resolve().name or "my-centre", zone_name())
     taken = [str(folder / name) for name in files if (folder / name).exists()]
     if taken:
         raise ConfigError([Problem(name, "is already there and stays as it is; name another folder") for name in taken])

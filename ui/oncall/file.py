@@ -25,6 +25,7 @@ from ui.faces.notify.post import Post
 from ui.lines import line_of
 from ui.oncall.calendars import Calendars, read_calendars
 from ui.oncall.courier import Line
+from ui.refusing import refusals, toml_refusal
 from ui.words import LANGUAGES
 
 MAX_ENTRIES = 500  # of each list
@@ -195,7 +196,8 @@ def load_oncall(path: Path, timezone: str, environment: Mapping[str, str]) -> On
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name an existing on-call file")]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from error
+        line, what = toml_refusal(error)
+        raise ConfigError([Problem(f"{path}:{line}" if line else str(path), what)]) from error
     return _Reader(path, text, timezone, environment).read(raw)
 
 
@@ -252,7 +254,7 @@ class _Reader:
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            self._refused(place, error)
+            self._refused(place, error, model)
             return None
 
     def _channel(self, i: int, entry: dict[str, Any], post: Post) -> tuple[str, Line] | None:
@@ -268,7 +270,7 @@ class _Reader:
         try:
             checked = module.Options.model_validate(options)
         except ValidationError as error:
-            self._refused(place, error)
+            self._refused(place, error, module.Options)
             return None
         if checked.language not in LANGUAGES:
             self._problem((*place, "language"), f"no language {checked.language!r}; languages are {', '.join(LANGUAGES)}")
@@ -370,10 +372,9 @@ class _Reader:
                 known = ", ".join(sorted(there[kind])) or "none"
                 self._problem(place, f"there is no {kind} {name!r}; there are: {known}")
 
-    def _refused(self, place: tuple[str | int, ...], error: ValidationError) -> None:
-        for one in error.errors(include_input=False):
-            key = ".".join(str(part) for part in one["loc"]) or "it"
-            self._problem((*place, *one["loc"]), f"{key}: {one['msg'].removeprefix('Value error, ')}")
+    def _refused(self, place: tuple[str | int, ...], error: ValidationError, model: type[BaseModel]) -> None:
+        for inside, said, _ in refusals(error, model):
+            self._problem((*place, *inside), said)
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))

@@ -232,7 +232,10 @@ def _outlook(seen: Seen, name: str, words: Words) -> Table | None:
             drawn = [{**one, "name": f"{several[row]}: {one['name']}", "stroke": STROKES[row]} for one in drawn]
         lines += drawn
         bands += band_of if not several else []
-    return {"unit": "per_mwh" if name == PRICE else "gco2_per_kwh", "lines": lines, "bands": bands}
+    if name != PRICE:
+        return {"unit": "gco2_per_kwh", "lines": lines, "bands": bands}
+    money = "" if books.cost.tariff else books.cost.currency  # of the series; a tariff has its own
+    return {"unit": "per_mwh", "money": money, "lines": lines, "bands": bands}
 
 
 def _lines(

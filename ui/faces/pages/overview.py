@@ -179,6 +179,7 @@ def _sources(view: View, words: Words) -> dict[str, Cell]:
         "p.carbon": source(words, [centre.carbon_rate]),
         "p.peak": source(words, [view.peak.p50]),
         "p.hall": source(words, [gpus.hottest]),
+        "p.alerts": source(words, [centre.alerts_critical]),  # where nobody looks for them, none that fires is no news
         "p.flow": source(words, stages),
         "p.chart": source(words, [centre.it_power, view.peak.p50]),
         "p.racks": source(words, [one for top in view.racks.top for one in (top.gpu_temp, top.power)]),

@@ -144,7 +144,9 @@ function showRows(element, rows) {
       return made;
     }),
   );
-  element.closest(".list")?.classList.toggle("is-empty", rows.length === 0);
+  const list = element.closest(".list");
+  list?.classList.remove("is-unheard");
+  list?.classList.toggle("is-empty", rows.length === 0);
 }
 
 function showSource(element, source) {
