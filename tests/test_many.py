@@ -150,6 +150,8 @@ def test_racks_sum_to_their_hall_and_the_unsure_move_most() -> None:
     assert (after.p90 >= after.p50).all()
     unmetered = summing_to(before, of, {0: whole_of(values[:, :3].sum(axis=1) * 1.1)})
     assert np.array_equal(unmetered.p50, before.p50)  # a tenth of the hall stands in no rack: nothing is moved
+    assert "parts of 1 wholes did not add up" in str(unmetered.notes[-1])
+    assert not after.notes
 
 
 def test_nobody_is_pushed_below_the_bottom() -> None:
