@@ -1,6 +1,7 @@
 """The centre's forecasts as they come: accuracy by hand, drift and refit, off and on again, memory over a restart, the API."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,22 @@ def test_what_jobs_hold_is_written_down_as_it_was_known(live: Live) -> None:
     assert len(published(live)[0]._committed) == 1
 
 
+def note_full_day(live: Live) -> None:
+    """Jobs of an hour on all 16 GPUs, one after the other, from a day and a half ago on; the queue lists the one that runs."""
+    log, now = RunLog(), live.clock.now()
+    for hour in range(-36, 1):
+        begun = now + timedelta(hours=hour)
+        live.jobs = replace(
+            jobs((JobState.RUNNING, 16, hour - 0.5, hour, 1)),
+            ids=[str(hour)],
+            submit_s=np.array([begun.timestamp() - 1800]),
+            start_s=np.array([begun.timestamp()]),
+            rows=np.arange(16, dtype=np.int32),
+            job_of=np.zeros(16, dtype=np.int32),
+        )
+        log.note(live.records, {"q": live.jobs}, begun)
+
+
 @pytest.fixture
 def ask(live: Live) -> httpx.AsyncClient:
     foresight, _ = published(live)
@@ -193,7 +210,7 @@ def ask(live: Live) -> httpx.AsyncClient:
         foresight.run(live.clock.now())
         live.clock.skip(12 * HOUR_S)  # type: ignore[attr-defined]
     foresight.run(live.clock.now())
-    live.jobs = jobs((JobState.RUNNING, 8, 0, 0, 1e6))
+    note_full_day(live)
     return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin")
 
 
@@ -222,4 +239,6 @@ async def test_the_api_says_how_far_to_believe_and_when_peaks_come(ask: httpx.As
         assert found["availability_frac"]["value"] == 1
         assert "NVML" in found["gpu_util_frac"]["definition"]
         assert "sm_active_frac" not in found  # nobody measured it
-        assert used["waits"][-1]["jobs"] == 1
+        busy = found["utilisation_frac"]  # the queue lists the job that runs, the day was full
+        assert (busy["value"], busy["known_frac"]) == (pytest.approx(1.0), 1.0)
+        assert (used["waits"][-1]["jobs"], used["waits"][-1]["p50_s"]) == (24, 1800)
