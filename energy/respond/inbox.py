@@ -38,9 +38,17 @@ def note(records: Records, asked: Asked, now: datetime) -> bool:
 
 
 def all_asked(records: Records, now: datetime) -> Mapping[str, Asked]:
-    """What each asker asks, by who it is."""
+    """What each asker asks, by who it is. A record that cannot be read asks for nothing: it silences neither the others nor
+    what takes it back."""
     found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
-    return {record["who"]: Asked(record["who"], tuple(map(_request, record["requests"]))) for _, _, record in found}
+    return {record["who"]: _asked(record) for _, _, record in found}
+
+
+def _asked(record: Mapping[str, Any]) -> Asked:
+    try:
+        return Asked(record["who"], tuple(map(_request, record["requests"])))
+    except (KeyError, TypeError, ValueError):
+        return Asked(record["who"])
 
 
 def standing(records: Records, now: datetime, after_s: float = 0.0) -> Sequence[tuple[str, Request]]:
