@@ -78,6 +78,24 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "altitude_m": "height above the sea [m]",
     }
 )
+_RANGES = MappingProxyType(  # where an attribute may lie, by its name or the end of it
+    {
+        "latitude_deg": (-90.0, 90.0),
+        "longitude_deg": (-180.0, 180.0),
+        "altitude_m": (-500.0, 9000.0),
+        "_deg": (0.0, 360.0),
+        "_frac": (0.0, 1.0),
+        "_m": (-1e6, 1e6),
+    }
+)
+
+
+def attribute_range(name: str) -> tuple[float, float]:
+    """Lowest and highest value that a number attribute may have: shares lie within 0 and 1, places either side of nothing,
+    what else is counted or rated is not below 0."""
+    return next((limits for end, limits in _RANGES.items() if name.endswith(end)), (0.0, 1e12))
+
+
 TEXT_ATTRIBUTES = MappingProxyType(
     {
         "name": "what people call it",

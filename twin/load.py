@@ -11,7 +11,7 @@ import numpy as np
 
 from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
-from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES
+from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
@@ -114,8 +114,8 @@ def build_site(
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
     for row in assets if "coolant" in texts else ():
-        if (name := row.cells.get("coolant", "")) and not is_coolant(name):
-            report.add(row.where, f"no coolant {name!r}; write {COOLANTS}")
+        if (coolant := row.cells.get("coolant", "")) and not is_coolant(coolant):
+            report.add(row.where, f"no coolant {coolant!r}; write {COOLANTS}")
     made = _links(links, position, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
@@ -213,9 +213,10 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
                 value = float(cell)
             except ValueError:
                 value = math.nan
-            low = -1e6 if name in ("x_m", "y_m", "z_m") else 0.0
-            if not (math.isfinite(value) and low <= value <= 1e12):
-                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only")
+            low, high = attribute_range(name)
+            if not low <= value <= high:
+                within = f", from {low:g} to {high:g}" if high < 1e6 else ""
+                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only{within}")
                 continue
             columns[name][i] = value
             given.add(name)
