@@ -261,6 +261,23 @@ def test_what_acts_at_the_command_line_is_in_the_audit(tmp_path: Path, capsys: p
     assert back["what"] == "request of the grid taken back"
 
 
+def test_an_account_without_a_name_stops_everything_and_is_in_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container that runs under any user: its number is not in this machine's table of accounts."""
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
+    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    monkeypatch.setattr("os.getuid", lambda: 3_999_999_999)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["stop", "--config", str(tmp_path / "site.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": True, "who": "uid:3999999999"}
+    records = Audited(open_records(tmp_path / "store" / "records.db"))
+    ((_, _, noted),) = records.read("access-audit")
+    records.close()
+    assert (noted["what"], noted["name"]) == ("stop", "uid:3999999999")
+
+
 ODD = (
     "/api/v1/series?kind=gpu&metric=power_w&end=0001-01-01T00:00:00Z",
     "/api/v1/series?kind=gpu&metric=power_w&start=9999-12-31T23:59:59-12:00",

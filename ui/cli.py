@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_NO
+    except OSError as error:
+        if error.filename is None:  # no file of the operator: ours to mend
+            raise
+        sys.stderr.write(f"{error.filename}: {error.strerror}; name a place that can be read and written\n")
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_NO
 

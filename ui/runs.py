@@ -1,6 +1,7 @@
 """Runs of the offline twin for commands, benches and the API: what they are given, read and joined."""
 
 import argparse
+import csv
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from ui.progress import Bar
 from ui.scenario import Written, read_scenario
 from ui.tasks import RealClock
 from ui.trajectory import ParquetSink
+
+_END_OF_DATES_S = 250e9  # the year 9892: beyond a run of ten years there are no dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ def _lines(path: Path) -> dict[str, Line]:
         return read_lines(path)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name a CSV file with --outlook")]) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([Problem(str(path), f"is not a UTF-8 CSV file ({error})")]) from error
 
 
 def _with_policy(written: Written, policy: str | None) -> Written:
@@ -90,7 +95,7 @@ def _start_s(text: str | None, work: Trace | Telemetry | None) -> float:
     """The beginning: as asked, of the trace, or this hour."""
     if text is not None:
         start_s = seconds(text)
-        if math.isnan(start_s):
+        if not 0 <= start_s < _END_OF_DATES_S:
             raise ConfigError([Problem("--start", f"{text!r} is no time; write ISO 8601, as in 2026-11-01T00:00:00Z")])
         return start_s
     if isinstance(work, Telemetry):

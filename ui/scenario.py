@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from twin.bounds import bounds_of
 from twin.errors import ConfigError, Problem
 from twin.params import Params
 from twin.sim.scenario import MAX_ENTRIES, Change, Fault, Scenario
@@ -102,8 +103,9 @@ class ScenarioIn(_Part):
                 problems.append(
                     Problem(f"{where} {one.name}", "is no number of twin/params.py; write group.name, as in plant.supply_c")
                 )
-            elif not np.isfinite(one.value):
-                problems.append(Problem(f"{where} {one.name}", f"is {one.value}; write a number"))
+            elif not (limits := bounds_of(name))[0] <= one.value <= limits[1]:
+                what = f"is {one.value:g}; write a number from {limits[0]:g} to {limits[1]:g}"
+                problems.append(Problem(f"{where} {one.name}", what))
             else:
                 params = replace(params, **{group: replace(table, **{name: one.value})})
         if problems:

@@ -77,6 +77,11 @@ def between(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
+def seed(text: str) -> int:
+    """A seed of a generator, as an argument's ``type``."""
+    return between(0, 2**63 - 1)(text)
+
+
 def say(line: str) -> None:
     """A line on stdout: what the command was asked for."""
     sys.stdout.write(line + "\n")
@@ -87,12 +92,20 @@ def tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def account() -> str:
+    """Who runs this: the account's name, or its number where this machine has no name for it (a container that runs under any
+    user)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid:{os.getuid()}"
+
+
 def noted(
     records: "Audited", name: str, what: str, now: datetime, *, about: str = "", before: Any = None, after: Any = None
 ) -> None:
     """Write into the audit what was changed at the command line: by the account of this machine, in ``name`` of whom."""
     from ui.access.role import Identity, Role
 
-    account = pwd.getpwuid(os.getuid()).pw_name
-    who = Identity(f"cli:{account}", name or account, Role.ADMIN)
+    who = Identity(f"cli:{account()}", name or account(), Role.ADMIN)
     records.note(who, "command line", what, now, about=about, before=before, after=after)

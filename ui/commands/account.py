@@ -50,6 +50,8 @@ def _time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-01 or 2026-11-01T08:00Z") from error
+    if not 1971 <= time.year <= 9998:
+        raise argparse.ArgumentTypeError(f"{text!r}: nothing is known of that year; write one from 1971 to 9998")
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import getpass
 import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, noted, say, tell
+from twin.errors import ConfigError, Problem, SourceError
+from ui.commands import account, add_command, config_option, json_option, noted, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -67,7 +66,7 @@ def _records(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _name(options: argparse.Namespace) -> str:
-    return str(options.who or getpass.getuser())
+    return str(options.who or account())
 
 
 def stop(options: argparse.Namespace) -> int:
@@ -101,7 +100,9 @@ def _wish(options: argparse.Namespace, what: str, said: str) -> int:
 
 
 def approve(options: argparse.Namespace) -> int:
-    """Say yes or no, or make a link that says yes."""
+    """Say yes or no, or make a link that says yes. Exit 1 where no plan of that key waits for a yes."""
+    from energy.memory import remembered
+    from energy.notes import Stage
     from ui.switch import LINK_FOR, Wish, signature, signing_key, wish
     from ui.tasks import RealClock
 
@@ -118,6 +119,10 @@ def approve(options: argparse.Namespace) -> int:
             say(json.dumps({"link": link, "until": until.isoformat()}) if options.json else link)
             return 0
         what = "reject" if options.no else "approve"
+        stage = remembered(records, now).stage.get(options.plan)
+        if not options.no and stage is not Stage.WAITING:
+            known = f"it is {stage}" if stage else "nothing is known of it"
+            raise SourceError(f"no plan {options.plan} waits for a yes: {known}; icctwin acting lists the newest")
         wish(records, Wish(what, who, options.plan), now)
         noted(records, who, f"plan: {what}", now, about=options.plan, after={"by": who})
     finally:

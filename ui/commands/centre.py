@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, between, config_option, json_option, say, tell
+from ui.commands import add_command, between, config_option, json_option, say, seed, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--speed", type=float, default=1.0, help="how many times faster than real the centre's clock runs (default: 1)"
     )
     parser.add_argument("--port", type=between(1, 65_535), default=8050, help="port of the wall on 127.0.0.1 (default: 8050)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same centre and faults (default: 1)")
+    parser.add_argument("--seed", type=seed, default=1, help="same seed, same centre and faults (default: 1)")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep configuration and store in DIR (default: a temporary folder)"
     )
