@@ -121,7 +121,7 @@ def _by_liquid(site: Site) -> Bools:
 
 def _cdu_pumps_w(site: Site, state: State, params: Params, now: datetime, design_heat_w: Floats) -> Floats:
     rated = site.number("cdu", "rated_w")
-    rated = np.where(np.isnan(rated), design_heat_w * params.plant.cdu_pump_frac, rated)
+    rated = np.where(np.isnan(rated), design_heat_w * params.plant.cdu_rated_frac, rated)
     read = state.column("cdu", "pump_speed_frac", now)
     speed = np.where(np.isnan(read), params.plant.cdu_speed_frac, read)
     base, cubic = (params.learned.column(site, f"cdu:pump_{name}_frac", np.nan) for name in ("base", "cubic"))

@@ -37,6 +37,7 @@ class Plant:
             [len(circuit.machines[kind][p]) for p in plants] for kind in ("tower", "drycooler", "chiller")
         )
         self.open = [any(len(circuit.machines[kind][p]) for kind in REJECTORS) for p in plants]
+        self.free_only = [p for p in plants if self.towers[p] + self.dry[p] and not self.chillers[p]]
         self.capacity_w = {kind: [self._capacity_w(site, kind, p) for p in plants] for kind in REJECTORS}
         at = np.full(len(site.ids), -1, dtype=np.int32)
         for kind in ("switch", "storage", "node"):
@@ -137,7 +138,7 @@ class Plant:
         warm = back_c - reused / w
         outside = self.towers[p] + self.dry[p] > 0
         free = warm
-        if outside and self.economiser != "none":
+        if outside and (self.economiser != "none" or not self.chillers[p]):  # who has no chillers has nothing else
             cold = self.coldest_c(p, t, w, back_c)
             free = min(warm, max(goal, cold))
             if self.economiser == "switched" and self.chillers[p] and cold > goal:

@@ -42,7 +42,7 @@ class Scenario:
     """One run. ``gpu_cap_frac``: every GPU's power limit over its rating; ``clock_frac``: its clock; ``it_cap_w``: jobs wait
     that would bring IT above; ``grid_cap_w``: the battery keeps what the grid gives below; ``added``: (rack to copy, how
     many). ``economiser``: ``integrated`` (towers pre-cool, chillers trim), ``switched`` (either or), ``none`` (chillers
-    always)."""
+    always, where a plant has some)."""
 
     name: str = "base"
     policy: Policy = Policy.EASY
