@@ -11,6 +11,7 @@ from twin.adopt import in_force
 from twin.frame import frame_of
 from twin.load import build_site
 from twin.params import Params
+from twin.physics.cdu import needed_cold_c
 from twin.sim.outlook import Line, Outlook, outlook_of
 from twin.sim.telemetry import Telemetry
 from twin.simulate import Trajectory, simulate
@@ -78,3 +79,22 @@ def test_the_curves_of_fans_and_pumps_are_those_that_were_adopted_and_what_is_no
     exchanger = offline(adopted("exchanger", "cdu", conductance_wpk=1e4, conductance_exponent=0.3))
     assert any("calibrated conductance_wpk are in force in the live twin only" in note for note in exchanger.notes)
     assert not any("calibrated" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize(("pads", "entering_c"), [("", 35.0), (" pad_frac=0.8", 35.0 - 0.8 * 17.0)])
+def test_a_dry_cooler_is_wet_where_its_site_says_so_offline_as_live(pads: str, entering_c: float) -> None:
+    """Live and offline take the same air into its coil: dry where nothing is said of pads."""
+    lines = [line.replace("id=ct kind=tower", "id=ct kind=drycooler") + (pads if "id=ct" in line else "") for line in ASSETS]
+    site = build_site("x", "UTC", rows(*lines), rows(*(f"from={a} relation={r} to={b}" for a, r, b in LINKS)))
+    time_s = np.array([0.0, 1e6])
+    air = {"wet_bulb_c": Line(time_s, np.full(2, 18.0)), "dry_bulb_c": Line(time_s, np.full(2, 35.0))}
+    made = simulate(site, Telemetry(time_s, ("r",), np.full((2, 1), RACK_W)), Params(), outlook_of(air), 3600.0, 60.0)
+    assert (made.series["water_kgps"][-1] > 0) == bool(pads)
+    assert made.series["plant_supply_c"][-1] > entering_c
+    state = State(site)
+    state.absorb(frame_of("weather", NOW, 0, wet_bulb_c=18.0, dry_bulb_c=35.0), NOW)
+    state.absorb(frame_of("rack", NOW, 0, power_w=RACK_W), NOW)
+    p, live = Params().plant, solve(site, state, Params(), NOW).cooling.plant
+    wanted_c = float(needed_cold_c(p.supply_c, p.range_k * RACK_W / 200_000, p.cdu_ntu))
+    coldest_c = entering_c + p.dry_approach_k + p.exchanger_k
+    assert float(live.short_k) == pytest.approx(max(coldest_c - wanted_c, 0.0), abs=1.5)

@@ -245,13 +245,13 @@ def test_reuse_takes_heat_before_the_tower() -> None:
 
 
 def test_a_dry_cooler_with_pads_supplies_colder_water_and_drinks() -> None:
-    dry = plant("ch", "t", more=("id=d kind=drycooler",), links=("from=d to=w",))
+    dry, wet = (
+        plant("ch", "t", more=(f"id=d kind=drycooler{pads}",), links=("from=d to=w",)) for pads in ("", " pad_frac=0.8")
+    )
     hot = outlook_of(
         {"wet_bulb_c": Line(np.array([0.0, 1e6]), np.full(2, 20.0)), "dry_bulb_c": Line(np.array([0.0, 1e6]), np.full(2, 34.0))}
     )
-    soaked = simulate(dry, load(1e5, 5e4), PARAMS, hot, 7200.0, 15.0)
-    parched = replace(PARAMS, loops=replace(PARAMS.loops, pad_above_c=99.0))
-    arid = simulate(dry, load(1e5, 5e4), parched, hot, 7200.0, 15.0)
+    soaked, arid = (simulate(site, load(1e5, 5e4), PARAMS, hot, 7200.0, 15.0) for site in (wet, dry))
     assert soaked.series["plant_supply_c"][-1] < arid.series["plant_supply_c"][-1] - 3
     assert (soaked.summary["water_kg"] or 0) > 0 == arid.summary["water_kg"]
 

@@ -71,6 +71,12 @@ ONE_WRONG = [
     ("", "u1,r9,feeds,\n", "links.csv:4: link to 'r9', which is no asset"),
     ("", "u1,r2,feed,\n", "links.csv:4: no relation 'feed'; relations are feeds, cools, connects"),
     ("", "u1,u1,feeds,\n", "links.csv:4: 'u1' feeds itself"),
+    (
+        "",
+        "r1,u1,cools,\n",
+        "links.csv:4: 'r1' cools 'u1': a rack cools nothing, as the relation carries heat; turn the link round",
+    ),
+    ("h2,hall,,\n", "h2,u1,feeds,\n", "links.csv:4: 'h2' feeds 'u1': a hall feeds nothing, as the relation carries power"),
     ("", "u1,r1,feeds,\n", "links.csv:4: 'u1' feeds 'r1' stands twice (first at links.csv:2)"),
     ("", "u1,r2,feeds,1.5\n", "links.csv:4: share is '1.5'; write a fraction from 0 to 1"),
     ("", "u2,r2,feeds,half\n", "links.csv:4: share is 'half'"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
-from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
+from twin.kinds import KINDS, NO_SOURCES, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
@@ -116,7 +116,7 @@ def build_site(
     for row in assets if "coolant" in texts else ():
         if (coolant := row.cells.get("coolant", "")) and not is_coolant(coolant):
             report.add(row.where, f"no coolant {coolant!r}; write {COOLANTS}")
-    made = _links(links, position, refused, report)
+    made = _links(links, position, codes, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
     for code in range(len(KINDS)):
@@ -223,8 +223,11 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
     return {name: columns[name] for name in NUMBER_ATTRIBUTES if name in given}
 
 
-def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], report: _Report) -> dict[str, Links]:
+def _links(
+    rows: Sequence[Row], position: dict[str, int], codes: np.ndarray, refused: set[str], report: _Report
+) -> dict[str, Links]:
     _check_link_columns(rows, report)
+    kinds = tuple(KINDS)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -236,8 +239,8 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
         if missing:
             _report_missing([end for end in missing if end not in refused], row, report)
             continue
-        if source == target:
-            report.add(row.where, f"{source!r} {relation} itself; leave the line out")
+        if wrong := _link_problem(source, target, relation, kinds[codes[position[source]]]):
+            report.add(row.where, wrong)
             continue
         if (first := seen.setdefault((source, target, relation), row.where)) != row.where:
             report.add(row.where, f"{source!r} {relation} {target!r} stands twice (first at {first}); keep one line")
@@ -250,6 +253,15 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
                 _check_acyclic(relation, entries, position, report)
             links[relation] = _shared_links(relation, entries, report)
     return links
+
+
+def _link_problem(source: str, target: str, relation: str, kind: str) -> str:
+    if source == target:
+        return f"{source!r} {relation} itself; leave the line out"
+    if kind in NO_SOURCES.get(relation, ()):
+        what = f"a {kind} {relation} nothing, as the relation carries {RELATIONS[relation]}"
+        return f"{source!r} {relation} {target!r}: {what}; turn the link round or leave it out"
+    return ""
 
 
 def _check_link_columns(rows: Sequence[Row], report: _Report) -> None:

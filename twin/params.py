@@ -167,7 +167,8 @@ class LoopParams:
     - ``leak_per_k``: of a rack's power with its coolant's temperature; assumed. ``cap_exponent``: measured sweep of eight
       workloads, medians 0.32-0.41 (Emerald AI, May 2025). ``clock_exponent``, ``job_util_frac`` (of a job that says nothing):
       assumed.
-    - ``cycles_ratio``: of concentration. ``pad_frac``, ``pad_above_c`` (pads run above this dry bulb): assumed.
+    - ``cycles_ratio``: of concentration. ``pad_frac``: of dry coolers that say nothing; dry. ``pad_above_c`` (pads run above
+      this dry bulb): assumed.
     - ``battery_s`` (a store at its rating), ``battery_frac`` (of a round trip, lithium cells with inverter): assumed.
     - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating above
       which a breaker opens in the end (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10 min),
@@ -210,7 +211,7 @@ class LoopParams:
     clock_exponent: float = 2.4
     job_util_frac: float = 0.8
     cycles_ratio: float = 5.0
-    pad_frac: float = 0.8
+    pad_frac: float = 0.0
     pad_above_c: float = 20.0
     ups_s: float = 300.0
     peukert_exponent: float = 1.05

@@ -19,7 +19,6 @@ from twin.params import Params
 from twin.sim.chain import Chain, Power
 from twin.sim.circuit import Circuit, circuit_of
 from twin.sim.fleet import Fleet, fleet_of
-from twin.sim.grow import grown
 from twin.sim.machines import Drawn, Machines
 from twin.sim.margins import Margins
 from twin.sim.outlook import Outlook
@@ -99,8 +98,7 @@ def simulate(
     """
     plan = scenario or Scenario()
     steps = _steps(horizon_s, step_s)
-    check_scenario(plan, site)
-    run = _Run(grown(site, plan.added), jobs, params, outlook, plan, spread or Spread(), start_s, step_s, steps)
+    run = _Run(check_scenario(plan, site), jobs, params, outlook, plan, spread or Spread(), start_s, step_s, steps)
     for done in run.chunks(sink):
         if progress:
             progress(done)

@@ -116,13 +116,6 @@ class Chain:
         lost: Floats = np.where((a + b + c > 0) & ~self.dead[rows][:, None], loss_w(out, rated, a, b, c), 0.0)
         return lost
 
-    def root_w(self, power: Power) -> Floats:
-        """float64[t]: what all of it takes in."""
-        root = np.ones(len(self.at), dtype=np.bool_)
-        root[self.target[self.share > 0]] = False
-        total: Floats = power.into[root].sum(0)
-        return total
-
 
 def _positions(site: Site, kinds: tuple[str, ...]) -> Ints:
     return np.concatenate([site.of_kind(kind) for kind in kinds])

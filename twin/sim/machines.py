@@ -166,8 +166,7 @@ class Machines:
             condenser = air.wet_bulb_c + tower.approach_k(air.wet_bulb_c, span, 1.0 / most) + span
             assumed, there = p.tower_fan_frac, "tower"
         else:
-            assisted = np.where(air.dry_bulb_c > q.pad_above_c, 1.0, 0.0)
-            entering = drycooler.entering_c(air.dry_bulb_c, air.wet_bulb_c, q.pad_frac, assisted)
+            entering = plant.entering_c(i, air)
             air_frac = drycooler.air_frac(wanted, entering, span, p.dry_approach_k)
             condenser = entering + drycooler.approach_k(most, span, p.dry_approach_k) + span
             assumed, there = p.dry_fan_frac, "drycooler"
