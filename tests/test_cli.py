@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ui.cli import build_parser, main
+from ui.machine import machine_timezone
 
 
 def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,3 +120,14 @@ def test_what_cannot_be_is_one_sentence(words: tuple[str, ...], says: str, capsy
         status = int(str(left.code))
     assert status == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_first_configuration_has_the_time_zone_of_its_machine(tmp_path: Path) -> None:
+    assert machine_timezone(tmp_path) == "UTC"
+    (tmp_path / "timezone").write_text("Europe/Berlin\n")
+    assert machine_timezone(tmp_path) == "Europe/Berlin"
+    (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/America/Santiago")
+    assert machine_timezone(tmp_path) == "America/Santiago", "the link is what the system's clock goes by"
+    (tmp_path / "timezone").write_text("Middle Earth\n")
+    (tmp_path / "localtime").unlink()
+    assert machine_timezone(tmp_path) == "UTC"

@@ -138,10 +138,10 @@ def check(options: argparse.Namespace) -> int:
 def init(options: argparse.Namespace) -> int:
     """A commented starting configuration for this machine."""
     from twin.starter import starter_files
-    from ui.machine import machine_facts
+    from ui.machine import machine_facts, machine_timezone
 
     folder: Path = options.folder
-    files = starter_files(machine_facts())
+    files = starter_files(machine_facts(), timezone=machine_timezone())
     taken = [str(folder / name) for name in files if (folder / name).exists()]
     if taken:
         raise ConfigError([Problem(name, "is already there and stays as it is; name another folder") for name in taken])
