@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 from access_house import house, sign_in
 
+from energy.notes import TOPIC, Stage
 from ingest.stores.records import FileRecords, open_records
 from ui.access.audit import ACCESS, Audited, Head, verify
 from ui.access.role import Identity, Role
@@ -242,6 +243,10 @@ async def test_what_acts_is_booked_under_whoever_asked_with_before_and_after(tmp
 def test_what_acts_at_the_command_line_is_in_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
     (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    (tmp_path / "store").mkdir()
+    plain = open_records(tmp_path / "store" / "records.db")
+    plain.append(TOPIC, datetime.now(UTC), {"stage": Stage.WAITING, "plan": "p1"})
+    plain.close()
     for words in (
         ("stop", "--who", "li", "--why", "leak"),
         ("go", "--who", "li"),
@@ -259,23 +264,6 @@ def test_what_acts_at_the_command_line_is_in_the_audit(tmp_path: Path, capsys: p
     assert (no["what"], no["about"]) == ("plan: reject", "p1")
     assert (asked["about"], asked["after"][0]["cut_w"]) == ("command/evening", "250000.0")
     assert back["what"] == "request of the grid taken back"
-
-
-def test_an_account_without_a_name_stops_everything_and_is_in_the_audit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A container that runs under any user: its number is not in this machine's table of accounts."""
-    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
-    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
-    monkeypatch.setattr("os.getuid", lambda: 3_999_999_999)
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    assert main(["stop", "--config", str(tmp_path / "site.toml"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"stopped": True, "who": "uid:3999999999"}
-    records = Audited(open_records(tmp_path / "store" / "records.db"))
-    ((_, _, noted),) = records.read("access-audit")
-    records.close()
-    assert (noted["what"], noted["name"]) == ("stop", "uid:3999999999")
 
 
 ODD = (

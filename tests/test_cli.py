@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ui.cli import build_parser, main
-from ui.machine import machine_timezone
 
 
 def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,37 +96,3 @@ def test_every_command_has_an_example_that_it_would_take() -> None:
         program, *words = shlex.split(str(command.epilog).removeprefix("example: "))
         assert program == "icctwin"
         assert parser.parse_args(words).run, name
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("init", "/dev/null/x"), "/dev/null/x: Not a directory; name a place"),
-        (("deploy", "--out", "/dev/null/x"), "/dev/null/x/systemd: Not a directory; name a place"),
-        (("reference", "--out", "/dev/null/x"), "/dev/null/x: Not a directory; name a place"),
-        (("restore", "/dev/null/x", "--into", "/dev/null/y"), "/dev/null/x: is no file; name a backup"),
-        (("simulate", "--seed", "-1"), "--seed: -1 is not between 0 and"),
-        (("what-if", "--seed", "-1"), "--seed: -1 is not between 0 and"),
-        (("trial", "--seed", "-1"), "--seed: -1 is not between 0 and"),
-        (("demo", "--seed", "-1"), "--seed: -1 is not between 0 and"),
-        (("account", "--to", "0001-01-01"), "nothing is known of that year"),
-    ],
-)
-def test_what_cannot_be_is_one_sentence(words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        status = main(list(words))
-    except SystemExit as left:  # of argparse
-        status = int(str(left.code))
-    assert status == 2
-    assert says in capsys.readouterr().err
-
-
-def test_a_first_configuration_has_the_time_zone_of_its_machine(tmp_path: Path) -> None:
-    assert machine_timezone(tmp_path) == "UTC"
-    (tmp_path / "timezone").write_text("Europe/Berlin\n")
-    assert machine_timezone(tmp_path) == "Europe/Berlin"
-    (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/America/Santiago")
-    assert machine_timezone(tmp_path) == "America/Santiago", "the link is what the system's clock goes by"
-    (tmp_path / "timezone").write_text("Middle Earth\n")
-    (tmp_path / "localtime").unlink()
-    assert machine_timezone(tmp_path) == "UTC"

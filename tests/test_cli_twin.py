@@ -1,7 +1,6 @@
 """``simulate``, ``replay`` and ``what-if`` as a person meets them: on the demo site, on this machine's, and with mistakes."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,12 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from twin.bounds import bounds_of
-from twin.errors import ConfigError
-from twin.params import Params
 from ui.cli import main
 from ui.demo import write_demo
-from ui.scenario import ScenarioIn
 
 
 @pytest.fixture(scope="module")
@@ -128,34 +123,3 @@ def test_half_a_file_is_not_left_behind(site: str, tmp_path: Path, monkeypatch: 
 def test_a_replay_needs_a_trace(site: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--config", site]) == 2
     assert "--trace: is missing" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [-1.0, 0.0, 1e300])
-def test_every_number_that_a_scenario_may_change_is_held_where_it_can_be(number: float) -> None:
-    """What divides is never nothing, and each default lies inside of its own bounds."""
-    for group in ("node", "chain", "plant", "loops", "doubt"):
-        table = getattr(Params(), group)
-        for name in (f.name for f in fields(table) if isinstance(getattr(table, f.name), float)):
-            low, high = bounds_of(name)
-            assert low <= getattr(table, name) <= high, name
-            given = ScenarioIn.model_validate({"parameter": [{"name": f"{group}.{name}", "value": number, "source": "test"}]})
-            if low <= number <= high:
-                assert getattr(getattr(given.params(Params()), group), name) == number
-            else:
-                with pytest.raises(ConfigError, match=f"{group}.{name}: is .*; write a number from"):
-                    given.params(Params())
-    for name in ("cdu_speed_frac", "range_k", "buffer_s", "valve_lag_s", "unrated_load_frac"):
-        assert bounds_of(name)[0] > 0
-    assert min(bounds_of(name)[0] for name in ("cycles_ratio", "shutoff_ratio")) > 1
-
-
-def test_times_and_tables_that_are_none_are_one_sentence(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bad = tmp_path / "bad.csv"
-    bad.write_bytes(bytes(range(256)))
-    for words, says in (
-        (["--start", "1e30"], "'1e30' is no time"),
-        (["--start", "inf", "--json"], "'inf' is no time"),
-        (["--outlook", str(bad)], "bad.csv: is not a UTF-8 CSV file"),
-    ):
-        assert main(["simulate", "--config", site, "--hours", "1", *words]) == 2
-        assert says in capsys.readouterr().err

@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from energy.respond import Curve, Loads
 from energy.respond.bench import carry_out, recorded_loads, recorded_meter
 from energy.respond.divide import divide, uniform_cap
-from energy.respond.inbox import TOPIC, note, standing
 from energy.respond.plan import Battery, Connection, actions, eased, plan_of, respond
 from energy.respond.proof import before, prove
 from energy.respond.track import LOOKS, Trim
 from ingest.curtail import read_request
-from ingest.stores.records import open_records
-from twin.curtail import Asked, Interval, Request
+from twin.curtail import Interval, Request
 from twin.errors import SourceError
 from twin.frame import Floats
 from ui.cli import main
@@ -353,28 +351,3 @@ def test_the_command_plans_a_request(tmp_path: Path, capsys: pytest.CaptureFixtu
     err = capsys.readouterr().err
     assert "l.csv:2: workload 'x' has no curve" in err
     assert "l.csv:3: gpus is '-1'" in err
-
-
-@pytest.mark.parametrize("asked", [{"limit_w": math.inf}, {"cut_w": math.inf}, {"begin_s": math.nan, "cut_w": 1.0}])
-def test_what_could_not_be_read_again_is_not_asked(asked: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="a number"):
-        Interval(**{"begin_s": T0, "end_s": math.inf, **asked})
-
-
-def test_a_request_that_cannot_be_read_silences_no_other_and_can_be_taken_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
-    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
-    where = ["--config", str(tmp_path / "site.toml")]
-    assert main(["request", "x", "--limit-kw", "inf", *where]) == 2
-    assert "request x: a limit or a cut is endless" in capsys.readouterr().err
-    records = open_records(tmp_path / "r.db")
-    note(records, Asked("good", (request(cut_w=1e5),)), NOW)
-    endless = {"begin_s": T0, "end_s": T0 + 3600, "limit_w": None, "cut_w": None}  # as an older icctwin kept an endless limit
-    bad = {"key": "x", "received_s": T0, "intervals": [endless], "best_effort": False, "feeds": []}
-    records.append(TOPIC, NOW, {"who": "bad", "requests": [bad]})
-    assert [who for who, _ in standing(records, NOW)] == ["good"]
-    assert note(records, Asked("bad", (request(limit_w=1e5),)), NOW)
-    assert sorted(who for who, _ in standing(records, NOW)) == ["bad", "good"]
-    records.close()

@@ -12,8 +12,7 @@ MAX_INTERVALS = 288  # of one request: a day in steps of five minutes
 @dataclass(frozen=True, slots=True)
 class Interval:
     """From ``begin_s`` to ``end_s`` (s since 1970 UTC; an end of infinity: until replaced) the centre is to draw at most
-    ``limit_w``, or ``cut_w`` less than its baseline; the one that is not asked is NaN. ``ValueError`` for what cannot be asked:
-    what is taken here can be kept as a record and read again."""
+    ``limit_w``, or ``cut_w`` less than its baseline; the one that is not asked is NaN."""
 
     begin_s: float
     end_s: float
@@ -21,16 +20,14 @@ class Interval:
     cut_w: float = math.nan
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.begin_s):
-            raise ValueError("an interval begins at a time that is a number")
         if not self.end_s > self.begin_s:
             raise ValueError(f"an interval from {self.begin_s:.0f} to {self.end_s:.0f} is empty")
         if math.isnan(self.limit_w) == math.isnan(self.cut_w):
             raise ValueError("an interval asks either for a limit or for a cut")
         if self.limit_w < 0 or self.cut_w < 0:
             raise ValueError("a limit or a cut is below 0 W")
-        if math.isinf(self.limit_w) or math.isinf(self.cut_w):
-            raise ValueError("a limit or a cut is endless; write a power that is a number")
+        if math.isinf(self.limit_w) or math.isinf(self.cut_w) or math.isinf(self.begin_s):
+            raise ValueError("a limit, a cut or a begin without end asks for nothing; write a number")
 
     def target_w(self, baseline_w: float) -> float:
         """The most that the centre may draw [W] where it would have drawn ``baseline_w``."""

@@ -26,7 +26,7 @@ _TOML = """\
 
 [site]
 name = {name}
-timezone = {timezone}  # of the centre: days and weeks of reports, tariffs, quiet hours
+timezone = {timezone}
 assets = "assets.csv"
 links = "links.csv"
 

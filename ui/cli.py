@@ -24,17 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return EXIT_USAGE
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_NO
-    except OSError as error:
-        if error.filename is None:  # no file of the operator: ours to mend
+    except OSError as error:  # of a place that was named and cannot be used
+        if error.filename is None:
             raise
-        sys.stderr.write(f"{error.filename}: {error.strerror}; name a place that can be read and written\n")
+        logging.getLogger(__name__).debug("from here", exc_info=True)
+        sys.stderr.write(f"{error.filename}: {error.strerror or error}; name another place, or let icctwin use it\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_NO

@@ -1,11 +1,9 @@
 """What this machine is, for the site that ``icctwin init`` writes and for the demo's own corner."""
 
-import contextlib
 import socket
-import zoneinfo
-from pathlib import Path
 
 import psutil
+import tzlocal
 
 from twin.starter import Machine
 
@@ -19,13 +17,12 @@ def machine_facts() -> Machine:
     return Machine(socket.gethostname(), _gpus(), interfaces, mounts)
 
 
-def machine_timezone(etc: Path = Path("/etc")) -> str:
-    """Name of the time zone that this machine is set to, UTC where it does not say one that is known here."""
-    said = [str((etc / "localtime").resolve()).partition("zoneinfo/")[2]]
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        said.append((etc / "timezone").read_text(encoding="utf-8").strip())
-    known = zoneinfo.available_timezones()
-    return next((name for name in said if name in known), "UTC")
+def zone_name() -> str:
+    """The time zone that this machine is set to, by its IANA name; UTC where it has none."""
+    try:
+        return tzlocal.get_localzone_name() or "UTC"
+    except LookupError:
+        return "UTC"
 
 
 def _gpus() -> list[tuple[str, str]]:
