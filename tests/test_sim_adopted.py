@@ -13,6 +13,7 @@ from twin.load import build_site
 from twin.params import Params
 from twin.physics.cdu import needed_cold_c
 from twin.sim.outlook import Line, Outlook, outlook_of
+from twin.sim.scenario import Scenario
 from twin.sim.telemetry import Telemetry
 from twin.simulate import Trajectory, simulate
 from twin.solution import solve
@@ -98,3 +99,11 @@ def test_a_dry_cooler_is_wet_where_its_site_says_so_offline_as_live(pads: str, e
     wanted_c = float(needed_cold_c(p.supply_c, p.range_k * RACK_W / 200_000, p.cdu_ntu))
     coldest_c = entering_c + p.dry_approach_k + p.exchanger_k
     assert float(live.short_k) == pytest.approx(max(coldest_c - wanted_c, 0.0), abs=1.5)
+
+
+def test_what_was_adopted_of_a_rack_holds_beside_copies_of_it() -> None:
+    params = adopted("liquid share", "r", liquid_frac=0.5)
+    time_s = np.array([0.0, 1e6])
+    work = Telemetry(time_s, ("r",), np.full((2, 1), RACK_W))
+    made = simulate(SITE, work, params, Outlook(), 600.0, 60.0, scenario=Scenario(added=[("r", 2)]))
+    assert made.series["it_power_w"][-1] > RACK_W

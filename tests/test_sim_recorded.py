@@ -1,8 +1,11 @@
 """Recorded power in place of jobs: what cannot be is located, what is missing is held and said."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ingest.traces import read_trace
 from tests.small import small_site
 from twin.errors import ConfigError
 from twin.params import Params
@@ -42,3 +45,11 @@ def test_a_gap_in_recorded_power_is_held_and_said() -> None:
     assert "r1n1 has no reading for 4.0 h of the run (2 columns have gaps); the reading before was held" in made.notes
     whole = run(Telemetry(time_s[:60], ("r1n2",), power_w[:60, 1:]), hours=1.0, step_s=60.0)
     assert not any("no reading" in note for note in whole.notes)
+
+
+def test_a_clock_that_was_set_back_is_located(tmp_path: Path) -> None:
+    """The hour in October that comes twice, written without its zone."""
+    file = tmp_path / "p.csv"
+    file.write_text("time,r1\n2026-10-25T02:59:00,100\n2026-10-25T02:00:00,100\n")
+    with pytest.raises(ConfigError, match=r"p\.csv:3: time '2026-10-25T02:00:00' does not lie after the row before"):
+        read_trace(file, "power-csv")
