@@ -156,7 +156,7 @@ class _Run:
         self.tally = Tally(steps, step_s)
         self.gap_w = 0.0
         gaps = self.work.gaps(start_s, self.end_s) if isinstance(self.work, PowerReplay) else ()
-        self.notes = [*self.circuit.assumed, *gaps]
+        self.notes = [*self.circuit.assumed, *self.storage.assumed, *gaps]
 
     def chunks(self, sink: Sink | None) -> Iterator[float]:
         """Solve chunk by chunk; gives the share that is done after each."""

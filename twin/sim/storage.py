@@ -18,6 +18,11 @@ class Storage:
 
     def __init__(self, site: Site, outlook: Outlook, params: Params, cap_w: float) -> None:
         power_w, held_j = site.number("battery", "rated_w"), 3.6e6 * site.number("battery", "rated_kwh")
+        silent = np.flatnonzero(np.isnan(held_j))
+        self.assumed: list[str] = []
+        if len(silent) and np.isfinite(cap_w):
+            hours, first = params.loops.battery_s / 3600, site.ids_of("battery")[silent[0]]
+            self.assumed = [f"{len(silent)} batteries tell no rated_kwh: {hours:g} h at rated_w are assumed (first: {first})"]
         power_w, held_j = (
             np.where(np.isnan(power_w), held_j / params.loops.battery_s, power_w),
             np.where(np.isnan(held_j), power_w * params.loops.battery_s, held_j),
