@@ -57,6 +57,14 @@ def _zone(zone: str) -> ZoneInfo:
 
 
 @cache
+def has_holidays(country: str) -> bool:
+    """Whether holidays are known of a country (ISO 3166 code): not of "", nor of what a zone at sea or ``Etc/UTC`` lies in."""
+    import holidays
+
+    return country in holidays.list_supported_countries(include_aliases=False)
+
+
+@cache
 def _special(country: str, first: int, last: int) -> Callable[[date], int]:
     """date -> REST, WORK or 0."""
     import holidays  # only who asks for a country's holidays pays

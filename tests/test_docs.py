@@ -39,7 +39,7 @@ def wrong(told: Mapping[str, Any]) -> list[str]:
     """What the program has against an example of its own configuration. Files that it names need not be there."""
     faults = []
     for entry in told.get("source", []):
-        options = {key: value for key, value in entry.items() if key not in ("name", "type")}
+        options = {key: value for key, value in entry.items() if key not in ("name", "type", "precedence")}
         try:
             source_module(entry["type"]).Options.model_validate(options, context={"folder": ROOT})
         except ValidationError as error:

@@ -54,6 +54,8 @@ def test_scores_by_hand() -> None:
     assert coverage(truth, said - 1, said + 1) == pytest.approx(2 / 3)
     assert mean_pinball(truth, [said] * 3) == pytest.approx((1 + 0 + 2) / 3 / 2)  # mean of 0.1, 0.5, 0.9 is half the error
     assert naive_scale(np.array([1.0, 5.0, 2.0, 7.0]), 2) == pytest.approx(1.5)
+    assert naive_scale(np.array([1.0, 5.0, np.nan, 7.0, 9.0, 6.0]), 2) == pytest.approx((2 + 1) / 2)  # a gap counts for nothing
+    assert np.isnan(naive_scale(np.array([1.0, np.nan, np.nan, 7.0]), 2))
     day = np.eye(24)
     assert peak_hit(day[[23, 23, 12, 12]], day[[0, 1, 13, 14]], 24) == 0.5  # round the clock: 23 and 0 are neighbours
 
@@ -93,6 +95,15 @@ def test_a_gap_is_filled_from_its_past() -> None:
     filled = causally_filled(series, 24)
     assert filled[30:40].tolist() == [29, 29, *range(8, 16)]
     assert np.array_equal(causally_filled(series[:35], 24), filled[:35])
+
+
+def test_an_error_is_measured_by_what_was_measured_not_by_what_filled_the_gaps(quick: None) -> None:
+    values = load(30)
+    for start in range(2 * DAY, 27 * DAY, 9 * DAY):
+        values[start : start + 3 * DAY] = np.nan
+    for origin, scale in zip((made := replay(values, DAY, HOUR_S).rolling).origins.tolist(), made.scale, strict=True):
+        apart = np.abs(values[DAY:origin] - values[: origin - DAY])
+        assert scale == pytest.approx(np.nanmean(apart))
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------------

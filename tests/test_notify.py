@@ -88,7 +88,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, str], Callable[[receivers.See
         receivers.anything,
     ),
     "teams": ({}, {"url": "{url}/workflows/x"}, receivers.teams),
-    "webhook": ({"url": "{url}/hook"}, {"token": "t"}, receivers.anything),
+    "webhook": ({"url": "{url}/hook"}, {"token": "a-token-of-receivers-0123"}, receivers.anything),
     "wecom": ({}, {"url": "{url}/cgi-bin/webhook/send?key=k-1"}, receivers.wecom()),
     "apprise": ({}, {"url": "json://{bare}/apprise"}, receivers.anything),
 }

@@ -129,7 +129,7 @@ def centre(tmp_path: Path, receiver: Receiver) -> Iterator[Run]:
     (tmp_path / "links.csv").write_text("from,to,relation\nc1,r,cools\n")
     (tmp_path / "rules.toml").write_text(RULES)
     (tmp_path / "site.toml").write_text(SITE)
-    (tmp_path / "token").write_text("a-token-of-the-test\n")
+    (tmp_path / "token").write_text("a-token-of-the-test-and-of-it-alone\n")
     (tmp_path / "oncall.toml").write_text(ONCALL.replace("{url}", receiver.url))
     run = Run(tmp_path)
     yield run
@@ -188,7 +188,7 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
         await run.at(1, hot=1)
         await run.at(1, hot=1)
         app = build_server(run.centre.live)
-        auth = {"authorization": "Bearer a-token-of-the-test"}
+        auth = {"authorization": "Bearer a-token-of-the-test-and-of-it-alone"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as ask:
             desk = (await ask.get("/api/v1/oncall")).json()
             (group,) = desk["groups"]
@@ -317,7 +317,7 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
     ],
 )  # fmt: skip
 def test_a_wrong_on_call_file_is_refused_with_its_line(tmp_path: Path, was: str, becomes: str, says: str) -> None:
-    (tmp_path / "token").write_text("a-token-of-the-test")
+    (tmp_path / "token").write_text("a-token-of-the-test-and-of-it-alone")
     text = ONCALL.replace("{url}", "http://127.0.0.1")
     assert was in text
     path = tmp_path / "oncall.toml"

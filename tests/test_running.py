@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\nrack,rack,hall\n")
-    (tmp_path / "token").write_text("a token of senders\n")
+    (tmp_path / "token").write_text("a token of many senders\n")
     (tmp_path / "site.toml").write_text(CONFIG)
     return tmp_path / "site.toml"
 

@@ -11,16 +11,14 @@ import numpy as np
 
 from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
-from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES
+from twin.kinds import KINDS, NO_SOURCES, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
 MAX_PROBLEMS = 200  # of one load; the rest is counted
 _MAX_CYCLES = 10  # told of one relation
 _LINK_COLUMNS = ("from", "to", "relation", "share")
-_KIND_NAMES = tuple(KINDS)
 _KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
-_COOLED = ("row", "rack", "node", "gpu", "switch", "port", "storage", "disk")  # what makes heat and takes none away
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +114,9 @@ def build_site(
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
     for row in assets if "coolant" in texts else ():
-        if (name := row.cells.get("coolant", "")) and not is_coolant(name):
-            report.add(row.where, f"no coolant {name!r}; write {COOLANTS}")
-    made = _links(links, codes, position, refused, report)
+        if (coolant := row.cells.get("coolant", "")) and not is_coolant(coolant):
+            report.add(row.where, f"no coolant {coolant!r}; write {COOLANTS}")
+    made = _links(links, position, codes, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
     for code in range(len(KINDS)):
@@ -215,9 +213,10 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
                 value = float(cell)
             except ValueError:
                 value = math.nan
-            low = -1e6 if name in ("x_m", "y_m", "z_m") else 0.0
-            if not (math.isfinite(value) and low <= value <= 1e12):
-                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only")
+            low, high = attribute_range(name)
+            if not low <= value <= high:
+                within = f", from {low:g} to {high:g}" if high < 1e6 else ""
+                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only{within}")
                 continue
             columns[name][i] = value
             given.add(name)
@@ -225,9 +224,10 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
 
 
 def _links(
-    rows: Sequence[Row], codes: np.ndarray, position: dict[str, int], refused: set[str], report: _Report
+    rows: Sequence[Row], position: dict[str, int], codes: np.ndarray, refused: set[str], report: _Report
 ) -> dict[str, Links]:
     _check_link_columns(rows, report)
+    kinds = tuple(KINDS)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -239,8 +239,8 @@ def _links(
         if missing:
             _report_missing([end for end in missing if end not in refused], row, report)
             continue
-        if why := _odd(source, target, relation, _KIND_NAMES[codes[position[source]]]):
-            report.add(row.where, why)
+        if wrong := _link_problem(source, target, relation, kinds[codes[position[source]]]):
+            report.add(row.where, wrong)
             continue
         if (first := seen.setdefault((source, target, relation), row.where)) != row.where:
             report.add(row.where, f"{source!r} {relation} {target!r} stands twice (first at {first}); keep one line")
@@ -255,12 +255,12 @@ def _links(
     return links
 
 
-def _odd(source: str, target: str, relation: str, kind: str) -> str:
-    """What is wrong with a link from ``source``, of ``kind``; "" where nothing is."""
+def _link_problem(source: str, target: str, relation: str, kind: str) -> str:
     if source == target:
         return f"{source!r} {relation} itself; leave the line out"
-    if relation == "cools" and kind in _COOLED:
-        return f"{source!r} is a {kind}, which cools nothing; what cools stands in from: {target},{source},cools"
+    if kind in NO_SOURCES.get(relation, ()):
+        what = f"a {kind} {relation} nothing, as the relation carries {RELATIONS[relation]}"
+        return f"{source!r} {relation} {target!r}: {what}; turn the link round or leave it out"
     return ""
 
 

@@ -43,7 +43,7 @@ from ui.ending import waited
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
-from ui.given import given_by, given_of
+from ui.given import given_by, given_of, supply_of, zones_of
 from ui.limits import limits_of
 from ui.lines import located
 from ui.oncall.book import Book
@@ -159,13 +159,15 @@ class Centre:
         fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
         fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
+        fresh.supply, fresh.zones = supply_of(atlas, self.site), zones_of(config, self.site)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         detector = Detector(self.site, self.events.past())
-        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        ranks = {source.name: of.precedence for of, one in zip(config.sources, opened, strict=True) for source in one.sources}
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector, ranks)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None

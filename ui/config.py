@@ -16,6 +16,7 @@ from energy.levers import LEVERS
 from energy.place import TRANSFER_KWH_PER_GB
 from energy.plan import Mode
 from ingest.broker import Address
+from ingest.precedence import FIRST, LAST
 from ingest.registry import SOURCES, source_module
 from ingest.shard import MAX_SHARDS
 from ingest.stores.registry import StoreOptions
@@ -197,11 +198,13 @@ class TwinSection(_Section):
 
 @dataclass(frozen=True, slots=True)
 class SourceSection:
-    """One ``[[source]]``: its name, its type and the options of that type, checked."""
+    """One ``[[source]]``: its name, its type and the options of that type, checked. ``precedence``: where several tell the same
+    metric of an asset, the lowest number counts, the next where that is stale."""
 
     name: str
     type: str
     options: BaseModel
+    precedence: int = FIRST
 
     @property
     def asset_ids(self) -> Sequence[str]:
@@ -300,6 +303,10 @@ class _Reader:
         if len(entries) > MAX_SOURCES:
             self._problem(("source",), f"{len(entries)} sources; the most is {MAX_SOURCES}")
         self._unique([source.name if source else "" for source in sources])
+        cluster = sections["cluster"]
+        if cluster and cluster.shards > 1 and any(source.precedence != FIRST for source in sources if source):
+            what = "precedence holds among the sources of one process; write shards = 1, or leave precedence out"
+            self._problem(("cluster", "shards"), what)
         if self._problems:
             raise ConfigError(self._problems)
         return Config(**sections, sources=tuple(source for source in sources if source), written=written)
@@ -319,6 +326,7 @@ class _Reader:
             return None
         options = dict(entry)
         name, kind = options.pop("name", None), options.pop("type", None)
+        precedence = self._precedence(i, options.pop("precedence", FIRST))
         if not isinstance(name, str) or not name:
             self._problem(("source", i), 'a source without a name; write name = "…"')
             return None
@@ -328,10 +336,17 @@ class _Reader:
         model = source_module(kind).Options
         try:
             context = {"folder": self._path.parent.resolve()}
-            return SourceSection(name, kind, model.model_validate(options, context=context))
+            return SourceSection(name, kind, model.model_validate(options, context=context), precedence)
         except ValidationError as error:
             self._refused(("source", i), error, model)
             return None
+
+    def _precedence(self, i: int, value: Any) -> int:
+        if type(value) is int and FIRST <= value <= LAST:
+            return value
+        what = f"precedence is a number from {FIRST} (counts before all others) to {LAST}, where several tell the same metric"
+        self._problem(("source", i, "precedence"), what)
+        return FIRST
 
     def _unique(self, names: Sequence[str]) -> None:
         for i, name in enumerate(names):

@@ -16,6 +16,7 @@ from analytics.cards import card
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
+from energy.account.runs import Runs, noted_from, read_runs
 from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
@@ -127,7 +128,7 @@ class KpiOut(BaseModel):
 
 
 class KpisOut(BaseModel):
-    """Of ``[start, end)``; waits are of the jobs that the schedulers still show."""
+    """Of ``[start, end)``; waits are of the runs that started in it."""
 
     start: datetime
     end: datetime
@@ -275,11 +276,12 @@ def _add_kpis(router: APIRouter, live: Live) -> None:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        found = [*_measured(live, start, end), *_placed(live, start, end)]
+        runs = read_runs(live.records, start, end)
+        found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found
         ]
-        waits = [{field: getattr(one, field) for field in one.__slots__} for one in kpis.queue_waits(live.jobs)]
+        waits = [{field: getattr(one, field) for field in one.__slots__} for one in _waits(runs, start)]
         return KpisOut(start=start, end=end, kpis=out, waits=waits)
 
 
@@ -304,8 +306,26 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
     return found
 
 
-def _placed(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
-    """(name, value, share known) of what the schedulers' jobs say."""
+def _allocated(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of what the runs on record held. The schedulers' lists forget a job minutes after its end, so
+    they say nothing of a day; of the time before the first note nothing is known."""
+    noted, gpus = noted_from(live.records), live.site.count("gpu")
+    if noted is None or not gpus or not start < end:
+        return ()
+    known = max(noted, start)
+    value = kpis.utilisation_frac(runs.start_s, runs.end_s, runs.gpus, gpus, known.timestamp(), end.timestamp())
+    return (("utilisation_frac", value, max(0.0, (end - known) / (end - start))),)
+
+
+def _waits(runs: Runs, start: datetime) -> Sequence[kpis.Wait]:
+    """Of the runs that started since ``start``."""
+    limit_s = np.full(len(runs), np.nan) if runs.limit_s is None else runs.limit_s
+    wait_s = np.where(runs.start_s >= start.timestamp(), runs.wait_s, np.nan)
+    return kpis.queue_waits(wait_s, runs.gpus, limit_s)
+
+
+def _placed(live: Live) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of how the schedulers' jobs lie now."""
     jobs, gpus = live.jobs, live.site.count("gpu")
     if not len(jobs) or not gpus:
         return ()
@@ -315,7 +335,4 @@ def _placed(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, f
     _, node = np.unique(parent, return_inverse=True)
     idle = np.bincount(node, weights=~held).astype(np.int32)
     size = int(np.bincount(node).max())
-    return (
-        ("utilisation_frac", kpis.utilisation_frac(jobs, gpus, start.timestamp(), end.timestamp()), 1.0),
-        ("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),
-    )
+    return (("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),)

@@ -19,6 +19,7 @@ from analytics.oncall.schedule import Schedule
 from analytics.oncall.silence import Silence
 from analytics.week import ALWAYS, parse_week
 from twin.errors import ConfigError, Problem
+from twin.token import weak
 from ui.faces.notify import CHANNELS, ChannelOptions, channel_module
 from ui.faces.notify.post import Post
 from ui.lines import line_of
@@ -39,9 +40,9 @@ class _Entry(BaseModel):
 class Delivery(_Entry):
     """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
     URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
-    programs and people must show to acknowledge and silence from other machines; ``maintenance_reservations``: globs of names
-    of a queue's reservations that are maintenance; flapping and how long
-    an acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
+    programs and people must show to acknowledge and silence from other machines, 22 characters or more;
+    ``maintenance_reservations``: globs of names of a queue's reservations that are maintenance; flapping and how long an
+    acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
 
     allow: tuple[str, ...] = ()
     outside: str = ""
@@ -218,6 +219,8 @@ class _Reader:
             filter(None, (self._channel(i, entry, post) for i, entry in enumerate(self._entries("channel", channels))))
         )
         token = self._secret(delivery.token, ("delivery", "token")) if delivery.token else ""
+        if token and (why := weak(token)):
+            self._problem(("delivery", "token"), f"the token of [delivery] {why}")
         policy = self._policy(delivery, lists)
         self._references(delivery, lists, {str(one.get("name")) for one in channels if isinstance(one, dict)})
         if self._problems:
@@ -280,7 +283,7 @@ class _Reader:
                 post.check(url)
             return name, Line(module.build(name, checked, secrets), checked, module.PACE)
         except ValueError as error:
-            self._problem((*place, "url" if "scheme" in str(error) or "allow" in str(error) else "secret"), f"{name}: {error}")
+            self._problem((*place, _at_fault(str(error))), f"{name}: {error}")
         except ConfigError as error:
             self._problem(place, f"{name}: {error.problems[0].what}")
         return None
@@ -375,6 +378,13 @@ class _Reader:
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+
+
+def _at_fault(why: str) -> str:
+    """The key of a channel that a refusal speaks of."""
+    if "scheme" in why or "allow" in why:
+        return "url"
+    return "token" if why.startswith("the token") else "secret"
 
 
 def _is_secret(annotation: Any, metadata: Sequence[Any]) -> bool:

@@ -117,7 +117,7 @@ function showCell(cell) {
   }
   if ("h" in cell) {
     const made = part("cell", "");
-    const link = Object.assign(document.createElement("a"), { href: cell.h, textContent: cell.x });
+    const link = Object.assign(document.createElement("a"), { href: cell.h, textContent: cell.x, title: cell.w || "" });
     made.append(link);
     return made;
   }
