@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from analytics.rules import load_rules
 from ingest.registry import SOURCES, source_module
 from ui.config import SECTIONS, load_config
 from ui.faces.notify import CHANNELS
@@ -55,6 +56,14 @@ def wrong(told: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_example_of_a_configuration_is_one(page: Path) -> None:
     assert [fault for told in tables(page) for fault in wrong(told)] == []
+
+
+def test_every_rule_that_the_documentation_shows_is_one(tmp_path: Path) -> None:
+    shown = [text for page in PAGES for text in blocks(page, "toml") if text.startswith("[[rule]]")]
+    assert shown
+    for i, text in enumerate(shown):
+        (tmp_path / f"{i}.toml").write_text(text, encoding="utf-8")
+    assert len(load_rules(tmp_path).rules) == sum(text.count("[[rule]]") for text in shown)
 
 
 def test_a_wrong_example_is_seen() -> None:
