@@ -9,7 +9,7 @@ import numpy as np
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.reconcile import Sums, error_covariance, reconciled
-from analytics.replay import BLEND, Replay
+from analytics.replay import BLEND
 from twin.frame import Floats, Ints
 from twin.site import Site
 
@@ -29,7 +29,7 @@ def reconciled_forecasts(forecasts: Sequence[Forecast], site: Site) -> list[Fore
     if not whole or not halls or len(halls) != site.count("hall") or not alike or not _added_up(mine):
         return list(forecasts)
     sums = Sums(len(mine), np.zeros(1, dtype=np.int32), (np.arange(1, len(mine), dtype=np.int32),))
-    covariance = error_covariance(_errors([one.made for one in mine if one.made is not None]))
+    covariance = error_covariance(_errors(mine))
     said = np.column_stack([one.p50 for one in mine])
     moved = reconciled(said, sums, covariance) - said
     out = list(forecasts)
@@ -40,26 +40,33 @@ def reconciled_forecasts(forecasts: Sequence[Forecast], site: Site) -> list[Fore
 
 def _added_up(mine: Sequence[Forecast]) -> bool:
     """Whether the first series was the sum of the others in its newest days, in the mean."""
-    tails = [one.made.series[-ADDED_DAYS * round(86400 / one.step_s) :] for one in mine if one.made is not None]
-    n = min(len(tail) for tail in tails)
-    whole, parts = tails[0][-n:], np.sum([tail[-n:] for tail in tails[1:]], axis=0)
+    series, starts = [one.made.series for one in mine if one.made is not None], _starts(mine)
+    end = min(start + len(one) for start, one in zip(starts, series, strict=True))  # the newest hour of one may come late
+    begin = max(*starts, end - ADDED_DAYS * round(86400 / mine[0].step_s))
+    tails = [one[max(0, begin - start) : max(0, end - start)] for start, one in zip(starts, series, strict=True)]
+    whole, parts = tails[0], np.sum(tails[1:], axis=0)
     known = np.isfinite(whole) & np.isfinite(parts)
     if not known.any():
         return False
     return bool(np.abs((whole - parts)[known]).mean() <= MAX_GAP_FRAC * np.abs(whole[known]).mean())
 
 
-def _errors(made: Sequence[Replay]) -> Floats:
-    """float64[k, series]: mean error over the horizon at the newest past moments that all of them have."""
-    columns = []
-    for one in made:
-        error = one.rolling.truth[:-1] - one.bands[BLEND][1][:-1]
+def _starts(mine: Sequence[Forecast]) -> list[int]:
+    """When each series begins, in steps after the first of them."""
+    return [round((one.first_s - mine[0].first_s) / one.step_s) for one in mine]
+
+
+def _errors(mine: Sequence[Forecast]) -> Floats:
+    """float64[k, series]: mean error over the horizon at the past moments that all of them have."""
+    columns: list[dict[int, float]] = []
+    for made, start in zip([one.made for one in mine if one.made is not None], _starts(mine), strict=True):
+        error = made.rolling.truth[:-1] - made.bands[BLEND][1][:-1]
         known = np.isfinite(error)
         count = known.sum(axis=1)
         mean = np.where(count > 0, np.where(known, error, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
-        columns.append(mean)
-    k = min(len(column) for column in columns)
-    return np.column_stack([column[len(column) - k :] for column in columns])
+        columns.append(dict(zip((start + made.rolling.origins[:-1]).tolist(), mean.tolist(), strict=True)))
+    moments = sorted(set.intersection(*map(set, columns)))
+    return np.array([[column[at] for column in columns] for at in moments]).reshape(len(moments), len(columns))
 
 
 def summing_to(parts: Foreseen, whole_of: Ints, wholes: Mapping[int, Forecast], lowest: float = 0.0) -> Foreseen:

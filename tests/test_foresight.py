@@ -1,6 +1,7 @@
 """The centre's forecasts as they come: accuracy by hand, drift and refit, off and on again, memory over a restart, the API."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def test_accuracy_by_hand() -> None:
     assert found.vs_naive_ratio == pytest.approx((1 + 3 + 0) / (2 + 1 + 1))
     scale = np.mean([2, 1, 1])  # of steps a day apart in all that was measured
     assert found.mase == pytest.approx((4 / 3) / scale)
+    gappy = np.where(np.arange(27) == 3, np.nan, values)
+    assert accuracy([word(24, 13.0, 18.0), word(26, 11.0, 9.0)], time_s, gappy).mase == found.mase  # no hour moves up for it
     assert [(one.from_s, one.to_s, one.steps) for one in found.by_lead] == [(0, 3600, 2), (3600, 7200, 1)]
     assert accuracy([], time_s, values).steps == 0
     assert remembered(word(24, 1.0).record()).p90.tolist() == [2.0]
@@ -148,6 +151,14 @@ def test_a_steady_world_drifts_not_and_a_changed_one_is_seen_and_refitted(live: 
     assert live.accuracy["site", 0, "it_power_w"].steps > it.steps
     live.records.append(FORECASTS, clock.now(), {"kind": "site", "said": {"p10": "broken"}})
     assert len(published(live)[0]._targets) == len(again._targets)
+
+
+def test_utc_by_any_of_its_names_has_no_holidays(live: Live) -> None:
+    for zone in ("UTC", "Etc/UTC", "Etc/GMT-8"):
+        live.site = replace(live.site, timezone=zone)
+        assert Foresight(live, lambda frames: None)._place() == (zone, "")
+    live.site = replace(live.site, timezone="Asia/Shanghai")
+    assert Foresight(live, lambda frames: None)._place() == ("Asia/Shanghai", "CN")
 
 
 def test_what_jobs_hold_is_written_down_as_it_was_known(live: Live) -> None:

@@ -15,7 +15,7 @@ from analytics.accuracy import KEPT, Accuracy, Said, accuracy, remembered, said,
 from analytics.cards import plain_score
 from analytics.family import reconciled_forecasts
 from analytics.forecast import Aids, Forecast, forecast_series
-from analytics.known import Driver, committed_gpus, words_driver
+from analytics.known import Driver, committed_gpus, has_holidays, words_driver
 from analytics.replay import BLEND, Memory
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
@@ -193,8 +193,8 @@ class Foresight:
     def _place(self) -> tuple[str, str]:
         """(time zone, country) whose calendar the centre follows; the zone's country."""
         zone = self._live.site.timezone
-        country = get_global("zone_territories").get(zone, "")
-        return (zone, country if country and country != "001" else "")
+        country = get_global("zone_territories").get(zone, "")  # ZZ of Etc/UTC, say
+        return (zone, country if has_holidays(country) else "")
 
     # known futures
 
