@@ -57,7 +57,7 @@ def replay(
         for when, frames in _frames(site, store, columns, at, until, step_s):
             for frame in frames:
                 state.absorb(frame, when)
-            table = step(rules, site, state, table, when)
+            table = step(rules, site, state, table, when, credit_s=step_s)
             for alert in table.changes:
                 if alert.phase is Phase.FIRING:
                     times[alert.rule][alert.asset] += 1

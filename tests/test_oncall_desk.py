@@ -18,7 +18,7 @@ from analytics.oncall.policy import Escalation, Level, Policy, Route
 from analytics.oncall.report import noise, times
 from analytics.oncall.schedule import read_schedule
 from analytics.oncall.silence import calendar_windows, make_silence, reservation_windows
-from analytics.rule import Severity
+from analytics.rule import Rule, Severity
 from analytics.week import parse_week
 from ingest.stores.records import record_text
 from twin.errors import SourceError
@@ -335,10 +335,13 @@ def test_the_noise_report_proposes_what_fits() -> None:
             at = datetime.fromtimestamp(when[i] + more_s, UTC)
             log.append((at, {"rule": "short", "asset": f"r{i}", "key": f"short:r{i}", "phase": phase}))
         log.append((at, {"rule": "ignored", "asset": f"r{i}", "key": f"ignored:r{i}", "phase": "firing"}))
-    found = {one.rule: one for one in noise(log, {"flap": 9}, {"flap": 9, "ignored": 6}, 86400.0)}
+    rule = Rule("short", "rack", "supply_temp_c", Severity.WARNING, "{asset}", "look", hold_s=120.0, limit=45.0, clear=42.0)
+    rules = [replace(rule, keep_firing_s=20.0)]
+    found = {one.rule: one for one in noise(log, {"flap": 9}, {"flap": 9, "ignored": 6}, 86400.0, rules)}
     assert found["flap"].fired == 20
     assert "flaps on r1 (20 times)" in str(found["flap"].proposal)
-    assert "hold_s of 60" in str(found["short"].proposal)
+    assert "hold_s of 160" in str(found["short"].proposal)  # the hold it has, and what it fired for beyond what keeps it firing
+    assert {one.rule: one for one in noise(log, {}, {}, 86400.0)}["short"].proposal is None  # no rule, no hold
     assert "nobody takes it (6 incidents)" in str(found["ignored"].proposal)
 
 
