@@ -196,7 +196,7 @@ def test_confidence_follows_the_outcomes_that_people_write_down(tmp_path: Path) 
     before = outcomes.read(records).confidence("straggler")
     for i in range(20):
         outcomes.note(records, f"straggler:g{i}:sm_clock_hz", "false_alarm", START)
-    outcomes.note(records, "gpu_hazard:g1:xid_code", "replaced", START)
+    outcomes.note(records, "gpu_hazard:g1:xid_code", "drained", START)
     learnt = outcomes.read(records)
     assert learnt.confidence("straggler") < 0.3 < before
     assert learnt.excluded == {"g1": 1}

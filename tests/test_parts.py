@@ -15,6 +15,7 @@ from analytics.detect import disk_health, lives, outcomes, survival
 from analytics.detect.batteries import END_FRAC, PEUKERT, Batteries
 from analytics.detect.resting import worked_on
 from analytics.detect.swapped import Swaps
+from analytics.detect.told import QUESTIONS
 from analytics.finding import record_of
 from analytics.oncall.silence import Quiet, make_silence
 from ingest.stores.records import open_records
@@ -176,6 +177,34 @@ def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(t
     assert abs(learnt.shift[13]) <= outcomes.MOST_SHIFT
     assert len(learnt.replaced) == 35
     assert {(one.asset, one.model, one.age_s) for one in learnt.replaced if one.asset == "d0"} == {("d0", "B", 2e7)}
+
+
+def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path) -> None:
+    records, key = open_records(tmp_path / "records.db"), "gpu_hazard:g1:xid_code"
+    for day, code in ((0, 13), (200, 79)):
+        since = START + timedelta(days=day)
+        params = {"code": code, "age_s": day * DAY_S, "model": "H100"}
+        records.append(
+            "finding", since, {"phase": "began", "key": key, "since": since.isoformat(), "summary": {"params": params}}
+        )
+    outcomes.note(records, key, "replaced", START + timedelta(days=200, hours=2))
+    noted = records.read("outcome")[0][2]
+    records.close()
+    assert (noted["code"], noted["age_s"]) == (79, 200 * DAY_S)
+    assert noted["noted_s"] - noted["began_s"] == 7200
+
+
+def test_what_replaced_a_lemon_is_none_and_a_record_that_cannot_be_read_is_left_out() -> None:
+    verdicts = ("drained", "reset", "replaced", "drained")
+    told = [{"key": "gpu_hazard:g1:xid_code", "verdict": one, "code": "48"} for one in verdicts]
+    assert outcomes.learn(told[:2]).excluded == {"g1": 2}
+    learnt = outcomes.learn(told)
+    assert learnt.excluded == {"g1": 1}
+    assert learnt.shift == {}  # a code that is no number
+
+
+def test_each_question_begins_with_what_its_author_believes() -> None:
+    assert set(outcomes.PRIOR) == set(QUESTIONS)
 
 
 def test_a_question_that_cries_wolf_gets_a_higher_limit_and_never_more_than_double() -> None:

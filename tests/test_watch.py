@@ -87,3 +87,23 @@ def test_a_gpu_that_is_held_back_and_was_replaced_before_says_so() -> None:
     for _ in range(72):
         told.step(3600, gpu={"xid_code": np.zeros(16), "throttle_code": brake})
     assert "held its clock down for 95 % of the last day" in str(told.found["gpu_hazard", "r1n2g2"].summary)
+
+
+def test_a_rack_that_is_switched_off_has_no_stuck_sensor_and_a_meter_dead_at_work_has() -> None:
+    told, rng = Told(small_site()), np.random.default_rng(1)
+    for i in range(160):
+        power = np.array([30e3, 30e3]) + rng.normal(0, 100, 2)
+        nodes = np.full(4, 15e3)
+        if i > 110:
+            power[:], nodes[:2] = 0.0, 0.0  # the first is off, the second one's meter is dead
+        told.step(30, rack={"power_w": power}, node={"power_w": nodes + rng.normal(0, 10, 4) * (nodes > 0)})
+    assert [asset for question, asset in told.found if question == "sensor_stuck"] == ["r2"]
+
+
+def test_a_supply_that_is_well_again_is_named_until_its_finding_is_over() -> None:
+    told = Told(small_site())
+    for code in (1.0, 1.0, 0.0):
+        told.step(60, node={"psu_code": np.array([code, 0, 0, 0])})
+    assert "predicts its failure" in str(told.found["psu", "r1n1"].summary)
+    told.step(60, node={"psu_code": np.zeros(4)})
+    assert told.found == {}

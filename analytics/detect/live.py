@@ -140,9 +140,10 @@ class Watch:
             blamed |= np.nan_to_num(z) > QUESTIONS[name].clear
         rise = self._away("rack_return", np.where(blamed, np.nan, checks.rack_rise_k(state, now)), "rack")
         self._ask("rack_return", np.abs(rise), now)
+        at_work = checks.rack_at_work(site, state, now)  # one that is off reads 0 again and again
         for name in STUCK:
             column = state.newest("rack", name)
-            fresh = column.time_s > self._read_s[name]
+            fresh = (column.time_s > self._read_s[name]) & ((column.value != 0) | at_work)
             self._read_s[name] = column.time_s
             self._ask("sensor_stuck", self._repeats[name].update(column.value, fresh), now, metric=name)
 

@@ -43,7 +43,7 @@ class Parts:
             times, self._partner[name] = self._swaps[name].update(reading, asked)
             ask("sensor_swapped", np.where(np.isfinite(reading), times, np.nan), now, metric=name)
         psu = state.column("node", "psu_code", now)
-        self._psu = _held(psu, self._psu)
+        self._psu = np.where(psu > 0, psu, self._psu)  # for the sentence, until the finding is over
         ask("psu", psu, now)
         self._ups(state, now, ask)
         if self._site.count("disk"):
