@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from twin.frame import Floats, Ints
-from twin.job import Jobs, JobState
 
 NOTHING = float("nan")
 SIZE_CLASSES = (1, 8, 64, 512, 4096)  # GPUs: a device, a node, and each a factor of eight; the last has no upper end
@@ -141,23 +140,22 @@ class Wait:
     gpu_weighted_mean_s: float
 
 
-def queue_waits(jobs: Jobs) -> list[Wait]:
-    """Waits by size class, then of all jobs. Only jobs that started count: those still waiting would bias a mean down, and
-    are ``queue.waiting_count``."""
-    wait_s = jobs.start_s - jobs.submit_s
-    started = np.isfinite(wait_s) & (wait_s >= 0) & (jobs.gpus > 0)
+def queue_waits(wait_s: Floats, gpus: Ints, limit_s: Floats) -> list[Wait]:
+    """Waits by size class, then of all jobs that started: those still waiting would bias a mean down, and are
+    ``queue.waiting_count``. Of n jobs: how long each waited, its GPUs and its time limit; NaN where not known."""
+    started = np.isfinite(wait_s) & (wait_s >= 0) & (gpus > 0)
     ends = [*(low - 1 for low in SIZE_CLASSES[1:]), 0]
     classes = [*zip(SIZE_CLASSES, ends, strict=True), (1, 0)]
-    return [_wait(jobs, wait_s, started & (jobs.gpus >= a) & ((jobs.gpus <= b) | (b == 0)), a, b) for a, b in classes]
+    inside = [started & (gpus >= a) & ((gpus <= b) | (b == 0)) for a, b in classes]
+    return [_wait(wait_s[take], gpus[take], limit_s[take], *one) for one, take in zip(classes, inside, strict=True)]
 
 
-def _wait(jobs: Jobs, wait_s: Floats, take: "np.ndarray", least: int, most: int) -> Wait:
-    mine = wait_s[take]
+def _wait(mine: Floats, gpus: Ints, limit_s: Floats, least: int, most: int) -> Wait:
     if not len(mine):
         return Wait(least, most, 0, NOTHING, NOTHING, NOTHING)
-    limit_s, told = jobs.limit_s[take], np.isfinite(jobs.limit_s[take]) & (jobs.limit_s[take] > 0)
+    told = np.isfinite(limit_s) & (limit_s > 0)
     usual_s = float(limit_s[told].mean()) if told.any() else 1.0
-    asked = np.where(told, limit_s, usual_s) * jobs.gpus[take]
+    asked = np.where(told, limit_s, usual_s) * gpus
     p50, p95 = np.percentile(mine, [50, 95])
     return Wait(least, most, len(mine), float(p50), float(p95), float((mine * asked).sum() / asked.sum()))
 
@@ -186,15 +184,13 @@ def tokens_per_j(tokens: float, gpu_energy_j: float, facility_over_it: float = 1
     return tokens / energy if energy > 0 else NOTHING
 
 
-def utilisation_frac(jobs: Jobs, gpus: int, start_s: float, end_s: float) -> float:
-    """GPU time that jobs held in ``[start_s, end_s)`` over the GPU time there was; jobs still running count up to ``end_s``."""
+def utilisation_frac(begin_s: Floats, until_s: Floats, held: Ints, gpus: int, start_s: float, end_s: float) -> float:
+    """GPU time that runs held in ``[start_s, end_s)`` over the GPU time there was. Of n runs: from when to when (infinity: goes
+    on) each held how many GPUs."""
     if not (gpus > 0 and end_s > start_s):
         return NOTHING
-    began = np.isfinite(jobs.start_s)
-    running = np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))
-    until = np.where(np.isfinite(jobs.end_s) & ~running, jobs.end_s, end_s)
-    held_s = np.clip(np.minimum(until, end_s) - np.maximum(jobs.start_s, start_s), 0, None)
-    return float((held_s[began] * jobs.gpus[began]).sum() / (gpus * (end_s - start_s)))
+    held_s = np.clip(np.minimum(until_s, end_s) - np.maximum(begin_s, start_s), 0, None)
+    return float((held_s * held).sum() / (gpus * (end_s - start_s)))
 
 
 def availability_frac(able: Floats) -> float:

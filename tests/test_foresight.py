@@ -207,4 +207,3 @@ async def test_the_api_says_how_far_to_believe_and_when_peaks_come(ask: httpx.As
         assert found["availability_frac"]["value"] == 1
         assert "NVML" in found["gpu_util_frac"]["definition"]
         assert "sm_active_frac" not in found  # nobody measured it
-        assert used["waits"][-1]["jobs"] == 1

@@ -31,7 +31,8 @@ _HOW = {state: state.name.lower() for state in JobState}
 class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
     int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
-    queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said)."""
+    queue did not say (None: of none), and so ``limit_s``, how long it may run; ``ends``: how each ended (completed, failed,
+    cancelled; "": goes on, or nobody said)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -43,6 +44,7 @@ class Runs:
     run_of: Ints
     submit_s: Floats | None = None
     ends: Sequence[str] = ()
+    limit_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,6 +87,7 @@ class Runs:
             new[self.run_of[held]],
             None if self.submit_s is None else self.submit_s[where],
             some(self.ends),
+            None if self.limit_s is None else self.limit_s[where],
         )
 
 
@@ -160,6 +163,7 @@ def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
             "partition": jobs.partitions[i],
             "start_s": float(jobs.start_s[i]),
             "submit_s": float(jobs.submit_s[i]) if np.isfinite(jobs.submit_s[i]) else None,
+            "limit_s": float(jobs.limit_s[i]) if np.isfinite(jobs.limit_s[i]) else None,
             "gpus": _ranges(held.get(i, [])),
         }
     return found
@@ -205,12 +209,13 @@ def _noted(records: Records, since: datetime) -> Iterator[tuple[datetime, dict[s
         yield noted
 
 
-def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
-    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
+def read_runs(records: Records, start: datetime, end: datetime, back: timedelta = LONGEST) -> Runs:
+    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity. ``back``: how long before ``start``
+    notes are read; over ``RENEWED`` everything is there that a queue showed at least once in the time beyond."""
     begun: dict[str, dict[str, Any]] = {}
     ends: dict[str, float] = {}
     hows: dict[str, str] = {}
-    for _, record in _noted(records, start - LONGEST):
+    for _, record in _noted(records, start - back):
         key = record["key"]
         if record["entry"] == "begun":
             begun.setdefault(key, record)  # as it was noted first
@@ -236,4 +241,5 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
         run_of=np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in gpus]),
         submit_s=np.array([record.get("submit_s") for record in kept], dtype=np.float64),  # None becomes NaN
         ends=[hows.get(record["key"], "") for record in kept],
+        limit_s=np.array([record.get("limit_s") for record in kept], dtype=np.float64),
     )

@@ -16,6 +16,8 @@ from analytics.cards import card
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
+from energy.account.runs import RENEWED, Runs, no_runs, read_runs
+from energy.account.runs import TOPIC as RUNS
 from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
@@ -269,17 +271,36 @@ def _crossing(forecast: Forecast, limit: float) -> CrossingOut:
     return CrossingOut(limit=limit, probability=found.probability, by_step=found.by_step.tolist(), likely_at=at)
 
 
+class _Kept:
+    """Runs of the last day as they are on record: a queue forgets its jobs minutes after they end. Read anew after a step."""
+
+    def __init__(self) -> None:
+        self._at_s, self._runs = -np.inf, no_runs()
+
+    def read(self, live: Live, now: datetime) -> Runs:
+        """Those with a part in the ``KPI_HOURS`` before ``now``."""
+        if not 0 <= now.timestamp() - self._at_s < KPI_STEP_S:
+            self._runs = read_runs(live.records, now - timedelta(hours=KPI_HOURS), now, RENEWED + timedelta(days=1))
+            self._at_s = now.timestamp()
+        return self._runs
+
+
 def _add_kpis(router: APIRouter, live: Live) -> None:
+    kept = _Kept()
+
     @router.get("/kpis")
     def how_it_is_used() -> KpisOut:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        found = [*_measured(live, start, end), *_placed(live, start, end)]
+        runs = kept.read(live, end)
+        found = [*_measured(live, start, end), *_placed(live, runs, start, end)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found
         ]
-        waits = [{field: getattr(one, field) for field in one.__slots__} for one in kpis.queue_waits(live.jobs)]
+        began = np.where(runs.start_s >= start.timestamp(), runs.wait_s, np.nan)
+        limit_s = np.full(len(runs), np.nan) if runs.limit_s is None else runs.limit_s
+        waits = [{field: getattr(one, field) for field in one.__slots__} for one in kpis.queue_waits(began, runs.gpus, limit_s)]
         return KpisOut(start=start, end=end, kpis=out, waits=waits)
 
 
@@ -304,18 +325,21 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
     return found
 
 
-def _placed(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
-    """(name, value, share known) of what the schedulers' jobs say."""
+def _placed(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of what the schedulers' jobs say: now, and as runs were noted since the first of them."""
     jobs, gpus = live.jobs, live.site.count("gpu")
+    found: list[tuple[str, float, float]] = []
+    first = live.records.read(RUNS, limit=1)
+    since = max(start, first[0][1]) if first else end
+    if since < end and gpus and (len(runs.gpu) or not len(runs)):
+        value = kpis.utilisation_frac(runs.start_s, runs.end_s, runs.gpus, gpus, since.timestamp(), end.timestamp())
+        found.append(("utilisation_frac", value, (end - since) / (end - start)))
     if not len(jobs) or not gpus:
-        return ()
+        return found
     held = np.zeros(gpus, dtype=bool)
     held[jobs.rows[np.isin(jobs.state[jobs.job_of], (JobState.RUNNING, JobState.SUSPENDED))]] = True
     parent = live.site.parent[live.site.of_kind("gpu")]
     _, node = np.unique(parent, return_inverse=True)
     idle = np.bincount(node, weights=~held).astype(np.int32)
     size = int(np.bincount(node).max())
-    return (
-        ("utilisation_frac", kpis.utilisation_frac(jobs, gpus, start.timestamp(), end.timestamp()), 1.0),
-        ("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),
-    )
+    return [*found, ("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0))]
