@@ -271,8 +271,8 @@ def step(
     or another site, what still has a rule of that name and an asset of that id is carried over.
 
     Evidence counts for the time between two steps, yet for no longer than a value may be old (``max_age_s`` of the metric,
-    ``absent_s`` of an absence): what nobody watched is not evidence. ``outlooks``: forecasts, for rules on what is foreseen;
-    ``credit_s``: for so long a step is evidence whatever age a value may have, of a replay whose steps stand for all between.
+    ``absent_s`` of an absence): what nobody watched is not evidence. ``outlooks``: forecasts, for rules on what is foreseen.
+    ``credit_s``: for so long a step is evidence all the same, where each value speaks for the whole of it.
     """
     if was.rules is not rules or was.site is not site:
         was = restore(rules, site, was.dump())
@@ -280,16 +280,12 @@ def step(
     look = Look(site, state, now, outlooks)
     watched_s = was.watched_s if was.watched_s <= look.now_s else look.now_s
     tracks = [
-        track if rule.join else _advanced(rule, track, look, min(since_step_s, max(_credit_s(rule), credit_s)), watched_s)
+        track if rule.join else _advanced(rule, track, look, since_step_s, watched_s, credit_s)
         for rule, track in zip(rules.rules, was.tracks, strict=True)
     ]
     _join(rules, tracks, look, min(since_step_s, max(COMPOSITE_CREDIT_S, credit_s)))
     lost = was.lost if was.restored else ()
     return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost, watched_s=watched_s)
-
-
-def _credit_s(rule: Rule) -> float:
-    return rule.absent_s or metric(rule.kind, rule.metric).max_age_s
 
 
 def _join(rules: Rules, tracks: list[Track], look: Look, credit_s: float) -> None:
@@ -301,14 +297,14 @@ def _join(rules: Rules, tracks: list[Track], look: Look, credit_s: float) -> Non
             tracks[i] = _lived(rule, tracks[i], look, judged, credit_s)
 
 
-def _advanced(rule: Rule, track: Track, look: Look, credit_s: float, watched_s: float) -> Track:
+def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float, watched_s: float, credit_s: float) -> Track:
     """One rule's track after one look at the state."""
     if rule.absent_s:
-        return _missed(rule, track, look, credit_s, watched_s)
+        return _missed(rule, track, look, min(since_step_s, max(rule.absent_s, credit_s)), watched_s)
     judged, memory = look.judged(rule, track.memory)
     if memory is not track.memory:
         track = replace(track, memory=memory)
-    return _lived(rule, track, look, judged, credit_s)
+    return _lived(rule, track, look, judged, min(since_step_s, max(metric(rule.kind, rule.metric).max_age_s, credit_s)))
 
 
 def _missed(rule: Rule, track: Track, look: Look, credit_s: float, watched_s: float) -> Track:

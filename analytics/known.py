@@ -51,19 +51,19 @@ def calendar(first_s: float, steps: int, step_s: float, zone: str, country: str)
     return Calendar(kinds, (seconds // step_s).astype(np.int32), weekend)
 
 
-def has_holidays(country: str) -> bool:
-    """Whether ``calendar`` knows the country, ISO 3166: it knows none of those that stand for no place (``ZZ``, ``001``)."""
-    try:
-        return bool(country) and _special(country, 2000, 2000) is not None
-    except ConfigError:
-        return False
-
-
 def _zone(zone: str) -> ZoneInfo:
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError([Problem("zone", f"there is no time zone {zone!r}; write Asia/Shanghai, say")]) from None
+
+
+@cache
+def has_holidays(country: str) -> bool:
+    """Whether holidays are known of a country (ISO 3166 code): not of "", nor of what a zone at sea or ``Etc/UTC`` lies in."""
+    import holidays
+
+    return country in holidays.list_supported_countries(include_aliases=False)
 
 
 @cache

@@ -141,13 +141,14 @@ class Wait:
 
 
 def queue_waits(wait_s: Floats, gpus: Ints, limit_s: Floats) -> list[Wait]:
-    """Waits by size class, then of all jobs that started: those still waiting would bias a mean down, and are
-    ``queue.waiting_count``. Of n jobs: how long each waited, its GPUs and its time limit; NaN where not known."""
+    """Waits by size class, then of all. ``wait_s``: float64[n] from submission to start, NaN of who has not started: those
+    would bias a mean down, and are ``queue.waiting_count``; ``gpus``: int32[n] held; ``limit_s``: float64[n] asked for, NaN or
+    0 where there is no limit."""
     started = np.isfinite(wait_s) & (wait_s >= 0) & (gpus > 0)
     ends = [*(low - 1 for low in SIZE_CLASSES[1:]), 0]
     classes = [*zip(SIZE_CLASSES, ends, strict=True), (1, 0)]
-    inside = [started & (gpus >= a) & ((gpus <= b) | (b == 0)) for a, b in classes]
-    return [_wait(wait_s[take], gpus[take], limit_s[take], *one) for one, take in zip(classes, inside, strict=True)]
+    takes = [started & (gpus >= a) & ((gpus <= b) | (b == 0)) for a, b in classes]
+    return [_wait(wait_s[take], gpus[take], limit_s[take], *sizes) for take, sizes in zip(takes, classes, strict=True)]
 
 
 def _wait(mine: Floats, gpus: Ints, limit_s: Floats, least: int, most: int) -> Wait:
@@ -184,12 +185,12 @@ def tokens_per_j(tokens: float, gpu_energy_j: float, facility_over_it: float = 1
     return tokens / energy if energy > 0 else NOTHING
 
 
-def utilisation_frac(begin_s: Floats, until_s: Floats, held: Ints, gpus: int, start_s: float, end_s: float) -> float:
-    """GPU time that runs held in ``[start_s, end_s)`` over the GPU time there was. Of n runs: from when to when (infinity: goes
-    on) each held how many GPUs."""
+def utilisation_frac(held_from_s: Floats, held_to_s: Floats, held: Ints, gpus: int, start_s: float, end_s: float) -> float:
+    """GPU time that runs held in ``[start_s, end_s)`` over the GPU time there was: run i held ``held`` GPUs (int32[n]) from
+    ``held_from_s`` to ``held_to_s`` (float64[n], infinite while it goes on)."""
     if not (gpus > 0 and end_s > start_s):
         return NOTHING
-    held_s = np.clip(np.minimum(until_s, end_s) - np.maximum(begin_s, start_s), 0, None)
+    held_s = np.clip(np.minimum(held_to_s, end_s) - np.maximum(held_from_s, start_s), 0, None)
     return float((held_s * held).sum() / (gpus * (end_s - start_s)))
 
 

@@ -100,15 +100,14 @@ class Bands:
 
 
 def foreseeable(values: Floats, day: int) -> Bools:
-    """bool[s]: which series (columns of float64[n, s], NaN in gaps) have history enough, not too many gaps in it, and spoke
-    within the last day."""
+    """bool[s]: which series (columns of float64[n, s], NaN in gaps) have history enough, not too many gaps in it, and a value
+    in their last day: of what has been silent for longer nothing is foreseen, as of a single series."""
     recent = values[-HISTORY_DAYS * day :]
     known = np.isfinite(recent)
     first = np.where(known.any(axis=0), known.argmax(axis=0), len(recent))
     span = len(recent) - first
     missing = 1 - known.sum(axis=0) / np.maximum(span, 1)
-    speaks = known[-day:].any(axis=0)
-    return np.asarray(speaks & (span >= LEAST_DAYS * day) & (missing <= MAX_MISSING_FRAC))
+    return np.asarray((span >= LEAST_DAYS * day) & (missing <= MAX_MISSING_FRAC) & known[-day:].any(axis=0))
 
 
 def foresee(values: Floats, horizon: int, day: int, low: float = -np.inf, high: float = np.inf) -> Bands | Message:

@@ -77,10 +77,10 @@ def past_origins(newest: int, first: int, day: int, most: int, base: int = 0) ->
 
 def naive_scale(history: Floats, day: int) -> float:
     """Mean absolute difference between steps a day apart (of neighbours, where the history is no longer than a day): the
-    denominator of MASE (Hyndman & Koehler 2006). Gaps (NaN) stay where they are: filled or cut out they would change it. NaN
-    where it is 0 or there is none."""
+    denominator of MASE (Hyndman & Koehler 2006). ``history``: NaN in gaps, whose steps count for nothing; one that was filled
+    or closed up has other differences. NaN where it is 0 or there is none."""
     season = day if len(history) > day else 1
-    apart = np.abs(history[season:] - history[:-season])
+    apart = np.abs(history[season:] - history[:-season]) if len(history) > season else np.empty(0)
     known = np.isfinite(apart)
     scale = float(apart[known].mean()) if known.any() else 0.0
     return scale if scale > 0 else float("nan")

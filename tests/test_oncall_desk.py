@@ -18,7 +18,8 @@ from analytics.oncall.policy import Escalation, Level, Policy, Route
 from analytics.oncall.report import noise, times
 from analytics.oncall.schedule import read_schedule
 from analytics.oncall.silence import calendar_windows, make_silence, reservation_windows
-from analytics.rule import Rule, Severity
+from analytics.rule import Severity
+from analytics.rules import load_rules
 from analytics.week import parse_week
 from ingest.stores.records import record_text
 from twin.errors import SourceError
@@ -335,14 +336,14 @@ def test_the_noise_report_proposes_what_fits() -> None:
             at = datetime.fromtimestamp(when[i] + more_s, UTC)
             log.append((at, {"rule": "short", "asset": f"r{i}", "key": f"short:r{i}", "phase": phase}))
         log.append((at, {"rule": "ignored", "asset": f"r{i}", "key": f"ignored:r{i}", "phase": "firing"}))
-    rule = Rule("short", "rack", "supply_temp_c", Severity.WARNING, "{asset}", "look", hold_s=120.0, limit=45.0, clear=42.0)
-    rules = [replace(rule, keep_firing_s=20.0)]
-    found = {one.rule: one for one in noise(log, {"flap": 9}, {"flap": 9, "ignored": 6}, 86400.0, rules)}
+    found = {one.rule: one for one in noise(log, {"flap": 9}, {"flap": 9, "ignored": 6}, 86400.0)}
     assert found["flap"].fired == 20
     assert "flaps on r1 (20 times)" in str(found["flap"].proposal)
-    assert "hold_s of 160" in str(found["short"].proposal)  # the hold it has, and what it fired for beyond what keeps it firing
-    assert {one.rule: one for one in noise(log, {}, {}, 86400.0)}["short"].proposal is None  # no rule, no hold
+    assert "hold_s of 60" in str(found["short"].proposal)
     assert "nobody takes it (6 incidents)" in str(found["ignored"].proposal)
+    rule = replace(load_rules().rules[0], name="short", hold_s=120.0, keep_firing_s=20.0)
+    held = next(one for one in noise(log, {}, {}, 86400.0, [rule]) if one.rule == "short")
+    assert "hold_s of 160" in str(held.proposal)  # it fired after 120 s; its condition was met for 40 s more, then it was kept
 
 
 @pytest.mark.parametrize("value", [7.5, math.nan, math.inf])

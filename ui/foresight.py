@@ -63,6 +63,13 @@ class _Target:
     drifting: bool = False
 
 
+def country_of(zone: str) -> str:
+    """The country in which a time zone lies, also by an older name (``PRC``); "" where there is none (``Etc/UTC``), and where
+    no holidays are known of it."""
+    country = get_global("zone_territories").get(get_global("zone_aliases").get(zone, zone), "")
+    return country if has_holidays(country) else ""
+
+
 class Foresight:
     """Foresees what matters over one ``Live``; ``run`` is called by one task at a time."""
 
@@ -193,8 +200,7 @@ class Foresight:
     def _place(self) -> tuple[str, str]:
         """(time zone, country) whose calendar the centre follows; the zone's country."""
         zone = self._live.site.timezone
-        country = get_global("zone_territories").get(zone, "")  # ZZ of Etc/UTC, say
-        return (zone, country if has_holidays(country) else "")
+        return zone, country_of(zone)
 
     # known futures
 

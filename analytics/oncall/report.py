@@ -73,15 +73,12 @@ def _median(values: Sequence[float]) -> float:
 
 
 def noise(
-    log: Sequence[Fired],
-    acked: Mapping[str, int],
-    pages: Mapping[str, int],
-    span_s: float,
-    rules: Sequence[Rule] = (),
+    log: Sequence[Fired], acked: Mapping[str, int], pages: Mapping[str, int], span_s: float, rules: Sequence[Rule] = ()
 ) -> tuple[Noise, ...]:
     """The rules that fire most over ``span_s``, at most ``TOP``, with a proposal where one suggests itself. ``log``: records of
     alerts that began to fire or resolved, in order; ``pages``, ``acked``: by rule, how many incidents it opened and how many of
-    these somebody took; ``rules``: those in force, without which no hold is proposed."""
+    these somebody took; ``rules``: as they are now, of those that are not among them the hold is taken for none."""
+    now = {rule.name: rule for rule in rules}
     by_rule: dict[str, Counter[str]] = defaultdict(Counter)
     since: dict[str, datetime] = {}
     lasting: dict[str, list[float]] = defaultdict(list)
@@ -91,8 +88,7 @@ def noise(
             since[record["key"]] = when
         elif record["key"] in since:
             lasting[record["rule"]].append((when - since.pop(record["key"])).total_seconds())
-    known = {rule.name: rule for rule in rules}
-    found = [_noise(name, assets, lasting[name], acked, pages, span_s, known.get(name)) for name, assets in by_rule.items()]
+    found = [_noise(rule, assets, lasting[rule], acked, pages, span_s, now.get(rule)) for rule, assets in by_rule.items()]
     return tuple(sorted(found, key=lambda one: (-one.fired, one.rule))[:TOP])
 
 
@@ -103,7 +99,7 @@ def _noise(
     acked: Mapping[str, int],
     pages: Mapping[str, int],
     span_s: float,
-    known: Rule | None,
+    now: Rule | None,
 ) -> Noise:
     fired, (worst, most) = assets.total(), assets.most_common(1)[0]
     opened = pages.get(rule, 0)
@@ -113,9 +109,10 @@ def _noise(
     if most / (span_s / 86400.0) >= FLAPS_PER_DAY and most >= FLAPS_PER_DAY:
         said = "flaps on {asset} ({count} times): look at the asset first, then widen the gap between limit and clear"
         proposal = Message(said, {"asset": worst, "count": most})
-    elif known is not None and len(lasting) >= 5 and median < SHORT_S:
-        # an alert fires when its hold is over, and for as long as the rule keeps it firing after its end
-        hold_s = known.hold_s + max(0.0, float(np.quantile(lasting, 0.8)) - known.keep_firing_s)
+    elif len(lasting) >= 5 and median < SHORT_S:
+        # an alert fires when its condition has been met for the hold, and goes on for a while after it has ended
+        held_s, kept_s = (now.hold_s, now.keep_firing_s) if now else (0.0, 0.0)
+        hold_s = held_s + max(0.0, float(np.quantile(lasting, 0.8)) - kept_s)
         said = "half of its alerts end within {median:.0f} s by themselves: a hold_s of {hold:.0f} would leave out four of five"
         proposal = Message(said, {"median": median, "hold": hold_s})
     elif opened >= 5 and never > 0.9:

@@ -31,8 +31,8 @@ _HOW = {state: state.name.lower() for state in JobState}
 class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
     int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
-    queue did not say (None: of none), and so ``limit_s``, how long it may run; ``ends``: how each ended (completed, failed,
-    cancelled; "": goes on, or nobody said)."""
+    queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said);
+    ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -209,13 +209,17 @@ def _noted(records: Records, since: datetime) -> Iterator[tuple[datetime, dict[s
         yield noted
 
 
-def read_runs(records: Records, start: datetime, end: datetime, back: timedelta = LONGEST) -> Runs:
-    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity. ``back``: how long before ``start``
-    notes are read; over ``RENEWED`` everything is there that a queue showed at least once in the time beyond."""
+def noted_from(records: Records) -> datetime | None:
+    """Since when it is known who held GPUs: the first note there is; None where there is none."""
+    return next((time for _, time, _ in records.read(TOPIC, limit=1)), None)
+
+
+def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
+    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
     begun: dict[str, dict[str, Any]] = {}
     ends: dict[str, float] = {}
     hows: dict[str, str] = {}
-    for _, record in _noted(records, start - back):
+    for _, record in _noted(records, start - LONGEST):
         key = record["key"]
         if record["entry"] == "begun":
             begun.setdefault(key, record)  # as it was noted first

@@ -16,8 +16,7 @@ from analytics.cards import card
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
-from energy.account.runs import RENEWED, Runs, no_runs, read_runs
-from energy.account.runs import TOPIC as RUNS
+from energy.account.runs import Runs, noted_from, read_runs
 from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
@@ -129,7 +128,7 @@ class KpiOut(BaseModel):
 
 
 class KpisOut(BaseModel):
-    """Of ``[start, end)``; waits are of the jobs that the schedulers still show."""
+    """Of ``[start, end)``; waits are of the runs that started in it."""
 
     start: datetime
     end: datetime
@@ -271,36 +270,18 @@ def _crossing(forecast: Forecast, limit: float) -> CrossingOut:
     return CrossingOut(limit=limit, probability=found.probability, by_step=found.by_step.tolist(), likely_at=at)
 
 
-class _Kept:
-    """Runs of the last day as they are on record: a queue forgets its jobs minutes after they end. Read anew after a step."""
-
-    def __init__(self) -> None:
-        self._at_s, self._runs = -np.inf, no_runs()
-
-    def read(self, live: Live, now: datetime) -> Runs:
-        """Those with a part in the ``KPI_HOURS`` before ``now``."""
-        if not 0 <= now.timestamp() - self._at_s < KPI_STEP_S:
-            self._runs = read_runs(live.records, now - timedelta(hours=KPI_HOURS), now, RENEWED + timedelta(days=1))
-            self._at_s = now.timestamp()
-        return self._runs
-
-
 def _add_kpis(router: APIRouter, live: Live) -> None:
-    kept = _Kept()
-
     @router.get("/kpis")
     def how_it_is_used() -> KpisOut:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        runs = kept.read(live, end)
-        found = [*_measured(live, start, end), *_placed(live, runs, start, end)]
+        runs = read_runs(live.records, start, end)
+        found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found
         ]
-        began = np.where(runs.start_s >= start.timestamp(), runs.wait_s, np.nan)
-        limit_s = np.full(len(runs), np.nan) if runs.limit_s is None else runs.limit_s
-        waits = [{field: getattr(one, field) for field in one.__slots__} for one in kpis.queue_waits(began, runs.gpus, limit_s)]
+        waits = [{field: getattr(one, field) for field in one.__slots__} for one in _waits(runs, start)]
         return KpisOut(start=start, end=end, kpis=out, waits=waits)
 
 
@@ -325,21 +306,33 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
     return found
 
 
-def _placed(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
-    """(name, value, share known) of what the schedulers' jobs say: now, and as runs were noted since the first of them."""
+def _allocated(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of what the runs on record held. The schedulers' lists forget a job minutes after its end, so
+    they say nothing of a day; of the time before the first note nothing is known."""
+    noted, gpus = noted_from(live.records), live.site.count("gpu")
+    if noted is None or not gpus or not start < end:
+        return ()
+    known = max(noted, start)
+    value = kpis.utilisation_frac(runs.start_s, runs.end_s, runs.gpus, gpus, known.timestamp(), end.timestamp())
+    return (("utilisation_frac", value, max(0.0, (end - known) / (end - start))),)
+
+
+def _waits(runs: Runs, start: datetime) -> Sequence[kpis.Wait]:
+    """Of the runs that started since ``start``."""
+    limit_s = np.full(len(runs), np.nan) if runs.limit_s is None else runs.limit_s
+    wait_s = np.where(runs.start_s >= start.timestamp(), runs.wait_s, np.nan)
+    return kpis.queue_waits(wait_s, runs.gpus, limit_s)
+
+
+def _placed(live: Live) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of how the schedulers' jobs lie now."""
     jobs, gpus = live.jobs, live.site.count("gpu")
-    found: list[tuple[str, float, float]] = []
-    first = live.records.read(RUNS, limit=1)
-    since = max(start, first[0][1]) if first else end
-    if since < end and gpus and (len(runs.gpu) or not len(runs)):
-        value = kpis.utilisation_frac(runs.start_s, runs.end_s, runs.gpus, gpus, since.timestamp(), end.timestamp())
-        found.append(("utilisation_frac", value, (end - since) / (end - start)))
     if not len(jobs) or not gpus:
-        return found
+        return ()
     held = np.zeros(gpus, dtype=bool)
     held[jobs.rows[np.isin(jobs.state[jobs.job_of], (JobState.RUNNING, JobState.SUSPENDED))]] = True
     parent = live.site.parent[live.site.of_kind("gpu")]
     _, node = np.unique(parent, return_inverse=True)
     idle = np.bincount(node, weights=~held).astype(np.int32)
     size = int(np.bincount(node).max())
-    return [*found, ("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0))]
+    return (("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),)
