@@ -118,11 +118,13 @@ def backcast(price: Floats, weekday: Ints, holiday: Bools, told: Floats, first: 
 
 def weighed(own: Floats, told: Floats, price: Floats, first: int) -> Floats:
     """float64[d, s]: own and another's forecast (float64[d, s]) in one, each weighed by the inverse of its mean squared error
-    of the last ``SKILL_D`` days known (Bates & Granger 1969, Oper. Res. Q. 20); the own one alone where the other is silent."""
+    of the last ``SKILL_D`` days known (Bates & Granger 1969, Oper. Res. Q. 20); the own one alone where the other is or was
+    silent."""
     out = own.copy()
     for d in range(first, len(price)):
         past = slice(max(first, d - SKILL_D), d)
-        if np.isnan(told[d]).any():
+        known_before = d == first or np.isfinite(told[past] - price[past]).any()
+        if np.isnan(told[d]).any() or not known_before:
             continue
         errors = [float(np.nanmean((one[past] - price[past]) ** 2)) if d > first else 1.0 for one in (own, told)]
         weights = [1 / max(error, 1e-9) for error in errors]

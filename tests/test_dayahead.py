@@ -103,6 +103,8 @@ def test_two_forecasts_are_weighed_by_their_errors_of_days_that_are_over():
     silent = good.copy()
     silent[50] = np.nan
     np.testing.assert_allclose(weighed(bad, silent, price, 10)[50], bad[50])
+    silent[:70] = np.nan  # it speaks for the first time on day 70: nobody knows yet how good it is
+    np.testing.assert_allclose(weighed(bad, silent, price, 10)[:71], bad[:71])
     other = price.copy()
     other[60:] += 100
     np.testing.assert_allclose(weighed(bad, good, other, 10)[:61], both[:61])

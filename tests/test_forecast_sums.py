@@ -82,6 +82,12 @@ def test_halls_sum_to_the_site_and_keep_their_width() -> None:
     assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3
     assert out[1].p90 - out[1].p10 == pytest.approx(made[1].p90 - made[1].p10)
     assert out[3] is made[3]
+    late = forecast_series(
+        hours[:-1] * 3600, halls[1][:-1], made[0].issued, 24, 3600.0, kind="hall", row=1, metric="it_power_w"
+    )
+    assert isinstance(late, Forecast)
+    out = reconciled_forecasts([*made[:2], late], site)  # the newest hour of a hall is not in the store yet
+    assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3
     assert reconciled_forecasts(made[:2], site) == made[:2]  # a hall is missing: nothing to add up
     assert made[0].made is not None
     unmetered = replace(made[0], made=replace(made[0].made, series=made[0].made.series * 1.05))

@@ -5,7 +5,18 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from analytics.known import REST, WORK, calendar, committed_gpus, maintenance, next_midnight, special_effect, words_driver
+from analytics.known import (
+    REST,
+    WORK,
+    Calendar,
+    calendar,
+    committed_gpus,
+    has_holidays,
+    maintenance,
+    next_midnight,
+    special_effect,
+    words_driver,
+)
 from analytics.models.driven import fit_predict
 from twin.errors import ConfigError
 from twin.job import Jobs, JobState, no_jobs
@@ -35,6 +46,24 @@ def test_hours_that_come_twice_keep_their_place_in_the_week() -> None:
 def test_unknown_places_are_told(zone: str, country: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         calendar(0.0, 24, HOUR_S, zone, country)
+
+
+def test_zones_of_no_country_have_no_holidays() -> None:
+    """``Etc/UTC``, as Debian writes it, is in the country ZZ."""
+    assert [has_holidays(country) for country in ("CN", "DE", "ZZ", "001", "")] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(("country", "zone", "off"), [("SA", "Asia/Riyadh", (4, 5)), ("DE", "Europe/Berlin", (5, 6))])
+def test_a_day_off_is_like_the_weekend_of_its_country(country: str, zone: str, off: tuple[int, int]) -> None:
+    when = calendar(seconds(2026, 5, 4), 8 * 7 * 24, HOUR_S, zone, country)
+    assert when.weekend == off
+    weekday = when.place // 24
+    kind = np.zeros(len(weekday), dtype=np.int8)
+    ahead = np.arange(len(kind)) >= 7 * 7 * 24
+    kind[ahead & (weekday == 1)] = REST
+    history = np.where(np.isin(weekday, off), 40.0, 100.0)[~ahead]
+    effect = special_effect(history, Calendar(kind, when.place, when.weekend), 24)
+    assert effect[kind == REST] == pytest.approx(-60.0)  # a Tuesday off
 
 
 def test_a_day_off_is_taken_for_a_sunday_until_days_off_were_seen() -> None:

@@ -214,8 +214,8 @@ def read_labels(path: Path, time_s: Floats) -> Bools:
         raise ConfigError(problems[:MAX_PROBLEMS])
     if header[0] == "start":
         return np.any([(time_s >= start) & (time_s <= end) for start, end in pairs], axis=0) if pairs else time_s > math.inf
-    at, flag = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    return np.asarray(flag[np.clip(np.searchsorted(at, time_s, side="right") - 1, 0, len(at) - 1)] > 0)
+    at, flag = np.array([p[0] for p in pairs]), np.array([0.0, *(p[1] for p in pairs)])  # before the first there is none
+    return np.asarray(flag[np.searchsorted(at, time_s, side="right")] > 0)
 
 
 def _pair(cells: Sequence[str], columns: tuple[int, int], window: bool) -> tuple[float, float] | None:
