@@ -254,7 +254,7 @@ def test_every_device_and_rack_is_accounted_for() -> None:
 
 
 def test_a_copy_may_break_as_its_original() -> None:
-    made = run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+1", "leak", 60.0, value=0.1)])
+    made = run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+1", "leak", 60.0, value=0.001)])
     assert made.summary["racks_off_count"] == 0
     with pytest.raises(ConfigError, match=r"fault leak of r\+2: is no asset"):
         run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+2", "leak", 60.0, value=0.1)])
