@@ -270,8 +270,7 @@ def _lost_kgps(fault: Fault, site: Site, circuit: Circuit) -> Floats:
     """float64[s]: what each station loses by ``fault``: all of it the CDU itself, those of a rack by their shares of it."""
     at = site.position[fault.asset]
     if site.kind(fault.asset) != "rack":
-        return fault.value * (circuit.station_at == at)
+        return np.where(circuit.station_at == at, fault.value, 0.0)
     share = circuit.share * (site.of_kind("rack")[circuit.rack] == at)
-    return np.bincount(
-        circuit.station, weights=fault.value * share / max(share.sum(), 1e-12), minlength=len(circuit.station_at)
-    )
+    weights = fault.value * share / max(float(share.sum()), 1e-12)
+    return np.bincount(circuit.station, weights=weights, minlength=len(circuit.station_at)).astype(np.float64)
