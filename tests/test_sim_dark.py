@@ -89,6 +89,17 @@ def test_a_standby_pump_takes_over_after_a_breaker_has_opened_in_the_middle_of_a
     assert (np.flatnonzero(flow < 0.5 * flow[0]) * 10.0).tolist() == [trip]
 
 
+def test_leaks_of_one_coolant_unit_empty_it_together() -> None:
+    """Half of a leak at the unit and half at its rack are the whole one; one that is mended before the other is none."""
+    site = site_of(PUMPS, *WATER)
+    dry = []
+    for leaks in ([("c", 60.0, 0.1)], [("c", 60.0, 0.05), ("r", 60.0, 0.05)], [("c", 0.0, 0.05)]):
+        made, kept = run(site, *(Fault(asset, "leak", start_s, value=kgps) for asset, start_s, kgps in leaks), r=FULL_W)
+        dry.append(float(np.flatnonzero(kept.column("cdu", "flow_kgps") < 0.1)[0]) * 10.0)
+        assert made.summary["racks_over_limit_count"] == 1
+    assert dry[0] == dry[1] == pytest.approx(60 + (dry[2]) / 2, abs=10)
+
+
 # --- what the dead leave to others ----------------------------------------------------------------------------------
 
 CHILLED = ["id=ta kind=transformer rated_va=2e6", "id=tb kind=transformer rated_va=2e6", "id=ti kind=transformer rated_va=2e6",

@@ -201,10 +201,10 @@ def test_a_battery_keeps_the_grid_below_its_cap_until_it_is_empty() -> None:
     [("rated_w=4000 rated_kwh=3", 4000.0, 3.0), ("rated_w=4000", 4000.0, 8.0), ("rated_kwh=8", 4000.0, 8.0), ("", 0.0, 0.0)],
 )
 def test_a_battery_holds_what_its_site_says(told: str, power_w: float, held_kwh: float) -> None:
-    site = build_site("b", "UTC", rows(f"id=b kind=battery {told}", "id=none kind=battery rated_w=9000 rated_kwh=0"))
+    site = build_site("x", "UTC", rows(f"id=b kind=battery {told}", "id=none kind=battery rated_w=9000 rated_kwh=0"))
     store = Storage(site, Outlook(), STEADY, 1000.0)
     assert (store.power_w, store.full_j) == (power_w, held_kwh * 3.6e6)
-    assert store.assumed == ([] if "kwh" in told else ["1 batteries tell no rated_kwh: 2 h at rated_w are assumed (first: b)"])
+    assert store.notes() == ([] if "kwh" in told else ["1 batteries tell no rated_kwh: 2 h at rated_w are assumed (first: b)"])
     given = -store.settle(np.full(8, 9000.0), np.arange(8) * 3600.0, 3600.0)["battery_w"].sum() / 1e3
     assert given == pytest.approx(held_kwh)
 
@@ -254,7 +254,7 @@ def test_every_device_and_rack_is_accounted_for() -> None:
 
 
 def test_a_copy_may_break_as_its_original() -> None:
-    made = run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+1", "leak", 60.0, value=0.1)])
+    made = run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+1", "leak", 60.0, value=0.001)])
     assert made.summary["racks_off_count"] == 0
     with pytest.raises(ConfigError, match=r"fault leak of r\+2: is no asset"):
         run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+2", "leak", 60.0, value=0.1)])

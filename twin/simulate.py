@@ -156,7 +156,7 @@ class _Run:
         self.tally = Tally(steps, step_s)
         self.gap_w = 0.0
         gaps = self.work.gaps(start_s, self.end_s) if isinstance(self.work, PowerReplay) else ()
-        self.notes = [*self.circuit.assumed, *self.storage.assumed, *gaps]
+        self.notes = [*self.circuit.assumed, *gaps]
 
     def chunks(self, sink: Sink | None) -> Iterator[float]:
         """Solve chunk by chunk; gives the share that is done after each."""
@@ -376,8 +376,7 @@ class _Run:
             notes.append("economiser 'none' says nothing of a plant without chillers: its towers or dry coolers go on")
         if not self.chain.described:
             notes.append("the site describes no power chain: no losses and no PUE")
-        if self.storage.has_pv and "pv_w" not in self.outlook.lines:
-            notes.append("what the photovoltaics give is not told (pv_w) and counts as nothing")
+        notes += self.storage.notes()
         for name, short_s in self.outlook.short_s(self.start_s, self.end_s).items():
             notes.append(f"{name} does not cover {short_s / 3600:.1f} h of the run; its ends were held")
         notes += [

@@ -18,11 +18,8 @@ class Storage:
 
     def __init__(self, site: Site, outlook: Outlook, params: Params, cap_w: float) -> None:
         power_w, held_j = site.number("battery", "rated_w"), 3.6e6 * site.number("battery", "rated_kwh")
-        silent = np.flatnonzero(np.isnan(held_j))
-        self.assumed: list[str] = []
-        if len(silent) and np.isfinite(cap_w):
-            hours, first = params.loops.battery_s / 3600, site.ids_of("battery")[silent[0]]
-            self.assumed = [f"{len(silent)} batteries tell no rated_kwh: {hours:g} h at rated_w are assumed (first: {first})"]
+        self.guessed = [site.ids_of("battery")[row] for row in np.flatnonzero(np.isnan(held_j)).tolist()]
+        self.exported_j = 0.0
         power_w, held_j = (
             np.where(np.isnan(power_w), held_j / params.loops.battery_s, power_w),
             np.where(np.isnan(held_j), power_w * params.loops.battery_s, held_j),
@@ -44,7 +41,24 @@ class Storage:
             for t, need in enumerate((facility_w - pv - self.cap_w).tolist() if np.isfinite(self.cap_w) else ()):
                 battery[t] = self._step(need, step_s)
                 charge[t] = self.charge_j / self.full_j
-        return {"pv_w": pv, "battery_w": battery, "charge_frac": charge, "grid_power_w": facility_w - pv + battery}
+        grid = facility_w - pv + battery
+        self.exported_j -= float(np.nansum(np.minimum(grid, 0.0))) * step_s
+        return {"pv_w": pv, "battery_w": battery, "charge_frac": charge, "grid_power_w": grid}
+
+    def notes(self) -> list[str]:
+        """What was assumed, and how what goes back to the grid was counted."""
+        found = []
+        if self.has_pv and "pv_w" not in self.outlook.lines:
+            found.append("what the photovoltaics give is not told (pv_w) and counts as nothing")
+        if self.guessed and np.isfinite(self.cap_w):
+            hours, many = self.params.loops.battery_s / 3600, len(self.guessed)
+            found.append(f"{many} batteries tell no rated_kwh: {hours:g} h at rated_w are assumed (first: {self.guessed[0]})")
+        if self.exported_j > 0:
+            found.append(
+                f"{self.exported_j / 3.6e6:.1f} kWh go back to the grid; carbon and cost count them as if the grid took them at"
+                " its own intensity and price"
+            )
+        return found
 
     def _step(self, need_w: float, step_s: float) -> float:
         """Power into the battery [W] when the centre needs ``need_w`` more than the cap; losses count at charging."""
