@@ -144,6 +144,7 @@ def test_what_is_wrong_comes_first_and_is_counted() -> None:
     assert not seen.plans[0].allowed
     said = overview_text(seen, words("zh"))
     assert said["n.alerts_critical"]["s"] == "critical"
+    assert said["p.alerts"]["f"] == "ok", "whether anybody looks for alerts stands beside them"
     assert said["l.racks"][0]["c"][1]["s"] == "warning"
 
 

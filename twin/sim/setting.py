@@ -23,7 +23,8 @@ class Setting:
     """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
     ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
     NaN: free). Facility: ``open`` (what facility water gives at most). Rooms: ``room_frac``. Plants: ``alive`` (kind
-    -> share), ``goal_c``, ``fan_limit_frac`` (of design air that towers or dry coolers may move at most)."""
+    -> share), ``goal_c``, ``fan_limit_frac`` (of design air that towers or dry coolers may move at most). ``out``: bool[N],
+    what does not run by a fault or for want of power."""
 
     branch_wpk: Floats
     branch_frac: Floats
@@ -37,6 +38,7 @@ class Setting:
     alive: dict[str, Floats]
     goal_c: Floats
     fan_limit_frac: Floats
+    out: Bools
 
 
 class Settings:
@@ -100,7 +102,7 @@ class Settings:
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
             self._open(out, faults, time_s, stuck), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
-            goal, self._fan_limits(time_s),
+            goal, self._fan_limits(time_s), out,
         )  # fmt: skip
 
     def _fan_limits(self, time_s: float) -> Floats:

@@ -12,13 +12,23 @@ class Storage:
     """The site's battery (all of kind ``battery`` together) and photovoltaics.
 
     The battery acts only under a ``cap_w`` on what the grid gives: it delivers what is above, as far as power (``rated_w``) and
-    charge reach, and charges from what is left below. It begins full.
+    charge (``rated_kwh``) reach, and charges from what is left below. It begins full. Where a battery tells only one of the two
+    the other is what ``battery_s`` at its rating makes of it.
     """
 
     def __init__(self, site: Site, outlook: Outlook, params: Params, cap_w: float) -> None:
-        rated = site.number("battery", "rated_w")
-        self.power_w = float(np.nansum(rated))
-        self.full_j = self.power_w * params.loops.battery_s
+        power_w, held_j = site.number("battery", "rated_w"), 3.6e6 * site.number("battery", "rated_kwh")
+        silent = np.flatnonzero(np.isnan(held_j))
+        self.assumed: list[str] = []
+        if len(silent) and np.isfinite(cap_w):
+            hours, first = params.loops.battery_s / 3600, site.ids_of("battery")[silent[0]]
+            self.assumed = [f"{len(silent)} batteries tell no rated_kwh: {hours:g} h at rated_w are assumed (first: {first})"]
+        power_w, held_j = (
+            np.where(np.isnan(power_w), held_j / params.loops.battery_s, power_w),
+            np.where(np.isnan(held_j), power_w * params.loops.battery_s, held_j),
+        )
+        holds = held_j > 0
+        self.power_w, self.full_j = float(power_w[holds].sum()), float(held_j[holds].sum())
         self.charge_j = self.full_j
         self.kept_frac = params.loops.battery_frac
         self.cap_w, self.outlook, self.params = cap_w, outlook, params
