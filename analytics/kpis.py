@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from twin.frame import Floats, Ints
+from twin.site import Bools
 
 NOTHING = float("nan")
 SIZE_CLASSES = (1, 8, 64, 512, 4096)  # GPUs: a device, a node, and each a factor of eight; the last has no upper end
@@ -31,10 +32,11 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "goodput_frac": "scheduling x runtime x program goodput (Google Cloud, ML Productivity Goodput, 2024)",
         "speedup_frac": "linear speed-up: throughput on N GPUs over N/N0 times the throughput on N0",
         "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
-        "mtti_h": "wall time of a job per interruption, with the exact Poisson interval (Garwood 1936)",
+        "mtti_gpu_h": "GPU-hours that jobs held per interruption of one, with the exact Poisson interval (Garwood 1936)",
         "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
         " weighted by the GPU-hours asked for (of a job without a limit: as long as the others ask for on average)",
-        "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023)",
+        "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023),"
+        " of nodes that are neither drained nor down",
         "tokens_per_s": "tokens over the window's seconds",
         "tokens_per_j": "tokens over the energy of the GPUs that made them; times IT over facility energy for the centre",
         "straggler_ratio": "step time over the step time with every rank at the peers' median (Lin et al., OSDI 2025)",
@@ -42,7 +44,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         " share that was busy is gpu_util_frac)",
         "rack_fill_frac": "上架率: racks in use over racks built (MIIT 2021, three-year plan for new data centres)",
         "effective_flops": "有效算力: peak FLOP/s of the GPUs in service times availability times MFU, named with whose MFU",
-        "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR)",
+        "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR);"
+        " able: heard of, not called unhealthy by its driver, its node neither drained nor down for the scheduler",
     }
 )
 
@@ -192,6 +195,14 @@ def utilisation_frac(held_from_s: Floats, held_to_s: Floats, held: Ints, gpus: i
         return NOTHING
     held_s = np.clip(np.minimum(held_to_s, end_s) - np.maximum(held_from_s, start_s), 0, None)
     return float((held_s * held).sum() / (gpus * (end_s - start_s)))
+
+
+def able_frac(heard: Bools, unhealthy: Floats, usable: Floats) -> Floats:
+    """float64[t, gpus]: share of each step in which a GPU could work, NaN where it was not heard of. ``heard``: bool[t, gpus];
+    ``unhealthy``: share of the step in which its driver called it so; ``usable``: in which the scheduler gave its node work, by
+    float64[t, gpus] each. Where one of them was not said (NaN) nothing speaks against it."""
+    able = np.minimum(1.0 - np.nan_to_num(unhealthy), np.where(np.isnan(usable), 1.0, usable))
+    return np.where(heard, able, np.nan)
 
 
 def availability_frac(able: Floats) -> float:

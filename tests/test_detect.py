@@ -299,7 +299,9 @@ def test_labels_may_be_windows_or_rows(tmp_path: Path) -> None:
     windows = read_labels(write(tmp_path / "w.csv", "start,end\n1,2\n4,9\n"), time_s)
     rows = read_labels(write(tmp_path / "r.csv", "time;anomaly\n0;0\n1;1\n3;0\n4;1\n"), time_s)
     assert windows.tolist() == rows.tolist() == [False, True, True, False, True]
-    assert read_labels(write(tmp_path / "n.csv", "time,anomaly\n"), time_s).tolist() == [False] * 5
-    assert read_labels(write(tmp_path / "l.csv", "time,anomaly\n3,1\n"), time_s).tolist() == [False] * 3 + [True] * 2
+    late = read_labels(write(tmp_path / "l.csv", "time,anomaly\n2,1\n4,0\n"), time_s)
+    assert late.tolist() == [False, False, True, True, False]  # before the first label nothing was said
+    for header in ("time,anomaly", "start,end"):
+        assert not read_labels(write(tmp_path / "e.csv", f"{header}\n"), time_s).any()
     with pytest.raises(ConfigError, match="start,end or time,anomaly"):
         read_labels(write(tmp_path / "x.csv", "a,b\n1,2\n"), time_s)

@@ -63,9 +63,8 @@ class World(DayStore):
             "it_power_w": it,
             "facility_power_w": it * 1.1 + 2e4 * np.maximum(air - 12, 0),
             "util_frac": np.full(len(time_s), 0.6),
-            "up_flag": np.where(late, np.nan, 1.0),
         }
-        n = 1 if rows is None else len(rows)
+        n = {"gpu": 16, "node": 4}.get(kind, 1) if rows is None else len(rows)
         values = {name: np.repeat(known.get(name, np.full(len(time_s), np.nan))[:, None], n, axis=1) for name in metrics}
         return Series(time_s, np.arange(n, dtype=np.int32) if rows is None else rows, values)
 

@@ -79,6 +79,15 @@ def test_a_day_off_is_taken_for_a_sunday_until_days_off_were_seen() -> None:
     assert (effect[when.kind == 0] == 0).all()
 
 
+def test_where_the_weekend_is_friday_and_saturday_a_day_off_is_a_saturday() -> None:
+    """Saudi Arabia's Founding Day falls on a Sunday, which is a day of work there; none was seen before it."""
+    when = calendar(seconds(2026, 1, 3, 21), 50 * 24, HOUR_S, "Asia/Riyadh", "SA")  # from Sunday 4 January
+    history = np.where(np.isin(when.place // 24, (4, 5)), 40.0, 100.0)[: 49 * 24]
+    effect = special_effect(history, when, 24)
+    assert effect[49 * 24 :].tolist() == [-60.0] * 24
+    assert (effect[: 49 * 24] == 0).all()
+
+
 def jobs(*rows: tuple[JobState, int, float, float, float]) -> Jobs:
     """(state, gpus, submitted, started, limit), times in hours."""
     n = len(rows)

@@ -21,6 +21,7 @@ from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
 from twin.ports import How
+from ui.able import HOUR_S, able_by_hour, by_hour
 from ui.faces.pages.forecast import key_of, options_of, whole_of
 from ui.faces.pages.foreseen import chosen_of, part_of
 from ui.faces.push import Pulse
@@ -277,7 +278,7 @@ def _add_kpis(router: APIRouter, live: Live) -> None:
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
         runs = read_runs(live.records, start, end)
-        found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live)]
+        found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live, end)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found
         ]
@@ -292,7 +293,6 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
         ("gpu_util_frac", "gpu", "util_frac"),
         ("sm_active_frac", "gpu", "sm_active_frac"),
         ("tensor_mfu_frac", "gpu", "tensor_active_frac"),
-        ("availability_frac", "node", "up_flag"),
     ):
         count = live.site.count(kind)
         if not count or end <= start:
@@ -302,8 +302,23 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
         mean, known = kpis.known_mean(values)
         if known == 0:
             continue  # not measured here: no figure, rather than one of silence
-        found.append((kpi, kpis.availability_frac(values) if kpi == "availability_frac" else mean, known))
-    return found
+        found.append((kpi, mean, known))
+    return [*found, *_available(live, start, end)]
+
+
+def _available(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """Of the whole hours within the window, as the report takes it."""
+    first = datetime.fromtimestamp(-(-start.timestamp() // HOUR_S) * HOUR_S, UTC)
+    hours = int((end - first).total_seconds() // HOUR_S)
+    if hours < 1 or not live.site.count("gpu"):
+        return ()
+    power, util = (by_hour(live.site, live.store, "gpu", name, first, hours) for name in ("power_w", "util_frac"))
+    heard = np.isfinite(power) | np.isfinite(util)
+    if not heard.any():
+        return ()  # not measured here, as above
+    usable = by_hour(live.site, live.store, "node", "usable_flag", first, hours)
+    able = able_by_hour(live.site, live.store, heard, usable, first)
+    return (("availability_frac", kpis.availability_frac(able), float(heard.mean())),)
 
 
 def _allocated(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
@@ -324,8 +339,8 @@ def _waits(runs: Runs, start: datetime) -> Sequence[kpis.Wait]:
     return kpis.queue_waits(wait_s, runs.gpus, limit_s)
 
 
-def _placed(live: Live) -> Sequence[tuple[str, float, float]]:
-    """(name, value, share known) of how the schedulers' jobs lie now."""
+def _placed(live: Live, now: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of how the schedulers' jobs lie now, on the nodes that they could lie on."""
     jobs, gpus = live.jobs, live.site.count("gpu")
     if not len(jobs) or not gpus:
         return ()
@@ -333,6 +348,9 @@ def _placed(live: Live) -> Sequence[tuple[str, float, float]]:
     held[jobs.rows[np.isin(jobs.state[jobs.job_of], (JobState.RUNNING, JobState.SUSPENDED))]] = True
     parent = live.site.parent[live.site.of_kind("gpu")]
     _, node = np.unique(parent, return_inverse=True)
-    idle = np.bincount(node, weights=~held).astype(np.int32)
+    usable = live.state.column("node", "usable_flag", now)
+    of = live.site.within("gpu", "node")
+    out = (of >= 0) & (usable[of] == 0) if len(usable) else np.zeros(gpus, dtype=bool)
+    idle = np.bincount(node, weights=~held & ~out).astype(np.int32)
     size = int(np.bincount(node).max())
     return (("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),)
