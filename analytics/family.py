@@ -75,7 +75,7 @@ def _errors(mine: Sequence[Forecast]) -> Floats:
         mean = np.where(count > 0, np.where(known, error, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
         moments = round(one.first_s / one.step_s) + one.made.rolling.origins[:-1]
         columns.append(dict(zip(moments.tolist(), mean.tolist(), strict=True)))
-    every = sorted(set().union(*columns))
+    every = sorted({moment for column in columns for moment in column})
     return np.array([[column.get(moment, np.nan) for column in columns] for moment in every])
 
 

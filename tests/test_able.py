@@ -37,7 +37,8 @@ def test_able_by_hand() -> None:
 
 def test_drained_unhealthy_and_silent_gpus_are_not_available_to_any_face(tmp_path: Path) -> None:
     """A node of four is drained for six hours, one GPU called unhealthy all day, one silent for half of it."""
-    site, frames = small_site(), []
+    site = small_site()
+    frames: list[Frame] = []
     for hour in range(HOURS):
         at = START + timedelta(hours=hour)
         power, unhealthy = np.full(16, 500.0), np.zeros(16)

@@ -66,7 +66,7 @@ class _Target:
 def country_of(zone: str) -> str:
     """The country in which a time zone lies, also by an older name (``PRC``); "" where there is none (``Etc/UTC``), and where
     no holidays are known of it."""
-    country = get_global("zone_territories").get(get_global("zone_aliases").get(zone, zone), "")
+    country: str = get_global("zone_territories").get(get_global("zone_aliases").get(zone, zone), "")
     return country if has_holidays(country) else ""
 
 
