@@ -10,11 +10,12 @@ from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
 from energy.account.book import RULE, By
 from twin.frame import Floats
 from twin.message import Message
+from ui.able import HOUR_S
 from ui.accounting import rows_of
 from ui.report import jobs
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
 from ui.report.energy import Limits, query
-from ui.report.gather import HOUR_S, IDLE_FRAC, Inputs
+from ui.report.gather import IDLE_FRAC, Inputs
 from ui.report.jobs import size_classes, size_label
 
 WAYS: tuple[tuple[By, str], ...] = (
