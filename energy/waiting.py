@@ -61,15 +61,15 @@ def waits_of(
             owner = names.setdefault(owner_of(job.user, job.project, tenants), len(names))
             sums.append((owner, job.gpu_s, told.wait_s if told else 0.0))
     held, waited = np.zeros(len(names)), np.zeros(len(names))
-    for owner, size, wait_s in sums:
-        held[owner] += size
-        waited[owner] += size * wait_s
+    for owner, work, wait_s in sums:
+        held[owner] += work
+        waited[owner] += work * wait_s
     for queue in queues:
         of, size = rows[queue.name], np.where(rows[queue.name].counted, gpu_s(queue.jobs), 0.0)
         held += np.bincount(of.owner, size, len(names))
         waited += np.bincount(of.owner, size * of.asked_s, len(names))
-    wait_s = waited / np.maximum(held, 1e-9)
-    return {name: replace(of, held_gpu_s=held, wait_s=wait_s, least_s=least_s) for name, of in rows.items()}
+    mean_s = waited / np.maximum(held, 1e-9)
+    return {name: replace(of, held_gpu_s=held, wait_s=mean_s, least_s=least_s) for name, of in rows.items()}
 
 
 def _rows(jobs: Jobs, asked: Mapping[str, Asked], names: dict[str, int], tenants: Mapping[str, str], now_s: float) -> Waits:
