@@ -147,8 +147,8 @@ def test_what_the_service_told_last_is_drawn_beside_our_forecast(live: Live) -> 
     word = Word(("grid", 0, "price_per_mwh"), "s", Origin.FORECAST, T - 60, T, valid_s, np.arange(4.0))
     live.records.append("signals", NOW, word.record())
     books = read_books(live, NOW)
-    assert books.told["carbon_gco2_per_kwh"] is None
-    told = books.told["price_per_mwh"]
+    assert list(books.told["carbon_gco2_per_kwh"]) == [None]  # of each grid
+    (told,) = books.told["price_per_mwh"]
     assert told is not None
     np.testing.assert_array_equal(told.values, np.arange(4.0))
 
