@@ -67,7 +67,7 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
 
 async def test_only_what_the_tables_name_is_counted(tmp_path: Path) -> None:
     rows = await rows_of(tmp_path, "")
-    assert rows["x"]["says"] == "5 assets (1 GPUs), 0 links", "with the site itself, without icctwin's own tasks and sources"
+    assert rows["x"]["says"] == "6 assets (1 GPUs), 0 links", "with the site itself, without icctwin's own tasks and sources"
 
 
 async def test_a_tariff_that_has_ended_is_named(tmp_path: Path) -> None:
