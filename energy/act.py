@@ -7,7 +7,7 @@ may say yes, what was said before, also before a restart, and the switch that le
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from energy.memory import Open, Ordered, remembered
+from energy.memory import Asked, Open, Ordered, remembered
 from energy.notes import TOPIC, Outcome, Stage, decision
 from energy.ordering import Ordering
 from energy.plan import Done, Mode, Plan, Verdict
@@ -60,6 +60,10 @@ class Desk:
     def hands_off(self, queue: str) -> frozenset[str]:
         """What of a queue a person has taken over: its owner took it out, or somebody changed what we had ordered."""
         return frozenset(target for name, target in self._memory.left if name == queue)
+
+    def asked(self, queue: str) -> Mapping[str, Asked]:
+        """How long jobs of a queue were told to wait, by our orders of the last two days."""
+        return {target: asked for (name, target), asked in self._memory.asked.items() if name == queue}
 
     def history(self, now: datetime) -> Sequence[Done]:
         """Actions begun in the last two days, for the guard."""

@@ -20,6 +20,7 @@ from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
 from energy.reach import above, cooled_share, first_loops, neighbours
+from energy.shift.fair import LEAST_S
 from twin.message import Message
 from twin.metrics import METRICS
 from twin.ports import Action
@@ -36,10 +37,11 @@ class Limits:
     two changes of one metric of one asset. ``actions_per_hour``: over the whole site. ``longest_s``: how far ahead the
     end of an action may lie. ``fresh_frac``: part of the GPUs behind a cooling asset that must be heard. ``orders_per_hour``
     and ``order_dwell_s``: the same for orders to schedulers, over the site and for one job; ``longest_wait_s``: how long after
-    its submission a job may be made to start. ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request
-    of the grid, which must follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may
-    run, for a compressor's least time of running and of rest; an order that only renews the number is none. ``atlas``:
-    between which places jobs may move.
+    its submission a job may be made to start; ``fair_wait_s``: that a tenant's work may wait whatever others do
+    (``shift.fair``). ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request of the grid, which must
+    follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may run, for a compressor's
+    least time of running and of rest; an order that only renews the number is none. ``atlas``: between which places jobs may
+    move.
     """
 
     stop: bool = False
@@ -52,6 +54,7 @@ class Limits:
     orders_per_hour: int = 5000
     order_dwell_s: float = 600.0
     longest_wait_s: float = 86_400.0
+    fair_wait_s: float = LEAST_S
     request_dwell_s: float = 30.0
     chiller_dwell_s: float = 5400.0
     request_actions_per_hour: int = 60_000  # each of 10,000 GPUs six times

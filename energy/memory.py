@@ -1,5 +1,6 @@
-"""What the records say after a restart: newest stage of each plan, what is in force, what was begun lately."""
+"""What the records say after a restart: newest stage of each plan, what is in force, what was begun and asked lately."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from twin.order import Result, Verb, Where
 from twin.ports import Action, Records
 
 MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
+MAX_ASKED = 100_000  # jobs whose waiting is remembered; what was asked longest ago is forgotten first
 ANSWERED = timedelta(hours=1)  # of what answers the grid, which follows the meter, so long is asked
 _FINAL = {Stage.REVERTED, Stage.LEFT}
 TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release themselves
@@ -44,7 +46,8 @@ class Ordered:
     ``said`` are what to go back to, ``until`` when it is over at the latest. ``sure``: it was read back; an order whose process
     died is not. ``stuck``: it was to be taken back, and the scheduler did not follow; ``older``: what was in force before it,
     and is again where this one was not taken; ``where``: the partition that the job has its home in and the one that it was
-    moved to, whatever else it was told since (empty: it was not moved)."""
+    moved to, whatever else it was told since (empty: it was not moved); ``would_s``: when the job would start without it (NaN:
+    not known)."""
 
     plan: str
     queue: str
@@ -59,6 +62,7 @@ class Ordered:
     stuck: bool = False
     older: "Ordered | None" = None
     where: Where = ("", "")
+    would_s: float = math.nan
 
     @property
     def moved(self) -> bool:
@@ -69,16 +73,33 @@ class Ordered:
 Key = tuple[str, str]  # queue, target
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How long a job was told to wait: ``before_s`` in all that is over, and from ``would_s``, when it would have started, to
+    ``begin_s``; ``told``: when it was told so last."""
+
+    before_s: float
+    would_s: float
+    begin_s: float
+    told: datetime
+
+    @property
+    def wait_s(self) -> float:
+        """All of it together."""
+        return self.before_s + max(self.begin_s - self.would_s, 0.0)
+
+
 @dataclass
 class Memory:
     """See above. ``ordered`` by queue and target: a target is under one order at a time; ``left``: what a person took over,
-    and when that was seen: hands off."""
+    and when that was seen: hands off; ``asked``: what each job was told to wait in the last two days."""
 
     stage: dict[str, Stage] = field(default_factory=dict)
     open: dict[str, Open] = field(default_factory=dict)
     ordered: dict[Key, Ordered] = field(default_factory=dict)
     left: dict[Key, datetime] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
+    asked: dict[Key, Asked] = field(default_factory=dict)
 
     def remember(self, key: str, stage: Stage) -> None:
         """The newest stage of a plan."""
@@ -91,6 +112,28 @@ class Memory:
         """What is older than the records that are read back, or than the guard asks of what answered the grid."""
         self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
+        self.asked = {key: asked for key, asked in self.asked.items() if now - asked.told < MEMORY}
+
+    def ask(self, entry: Ordered) -> None:
+        """A begin time was read back: the job waits until then. One that is not over yet is changed, and not added."""
+        key, sent_s = (entry.queue, entry.target), entry.sent.timestamp()
+        begin_s = entry.value if entry.value > sent_s else sent_s
+        last = self.asked.pop(key, None)
+        if last is not None and last.begin_s > sent_s:
+            self.asked[key] = replace(last, begin_s=begin_s, told=entry.sent)
+        elif begin_s > sent_s:
+            would_s = sent_s if math.isnan(entry.would_s) else entry.would_s
+            self.asked[key] = Asked(last.wait_s if last else 0.0, would_s, begin_s, entry.sent)
+        elif last is not None:
+            self.asked[key] = last
+        while len(self.asked) > MAX_ASKED:
+            del self.asked[next(iter(self.asked))]
+
+    def let_go(self, key: Key, now: datetime) -> None:
+        """A job waits no longer than until ``now``."""
+        last = self.asked.get(key)
+        if last is not None and last.begin_s > now.timestamp():
+            self.asked[key] = replace(last, begin_s=now.timestamp())
 
 
 def remembered(records: Records, now: datetime) -> Memory:
@@ -150,6 +193,7 @@ def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]
             entry = Ordered(
                 record["plan"], queue, target, verb, _number(record["values"][i]), _number(record["before"][i]), "",
                 datetime.fromisoformat(record["until"][i]), time, sure=False,
+                would_s=_number(record["would_s"][i]) if "would_s" in record else math.nan,
             )  # fmt: skip
             older = memory.ordered.get(key)
             if verb is Verb.MOVE:
@@ -162,6 +206,7 @@ def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]
             _settle(memory, key, record, i)
         elif stage in _FINAL:
             memory.ordered.pop(key, None)
+            memory.let_go(key, time)
             if stage is Stage.LEFT:
                 memory.left[key] = time
         elif stage is Stage.REVERT_FAILED and key in memory.ordered:
@@ -186,6 +231,8 @@ def _settle(memory: Memory, key: Key, record: Mapping[str, Any], i: int) -> None
         return
     result = record["results"][i]
     if result in (Result.DONE, Result.SAME):
+        if entry.verb in TIMED:
+            memory.ask(entry)
         memory.ordered[key] = replace(entry, sure=True, said=entry.said or record["said"][i], older=None)
     elif result == Result.FAILED and entry.verb is Verb.MOVE:
         memory.ordered[key] = replace(entry, stuck=True, older=None)  # it may be elsewhere now: it is brought home

@@ -176,13 +176,15 @@ class Ordering:
             expected = np.where(np.isnan(expected), table.expected, expected)
         table = orders(
             table.verb, table.targets, _not_before(table, known, now), table.texts, undo=table.undo, expected=expected,
-            where=table.where,
+            where=table.where, would_s=table.would_s,
         )  # fmt: skip
         head = {"plan": plan, "queue": queue, "verb": table.verb, "targets": list(table.targets), **_places(table.where)}
         values, until = table.values.tolist(), [_until(table, i, now).isoformat() for i in range(len(table))]
         before = [None if math.isnan(value) else value for value in expected.tolist()]
         texts = list(table.texts)
         begun = {"stage": Stage.BEGUN, **head, "values": values, "before": before, "until": until, "texts": texts, **why}
+        if table.would_s is not None:
+            begun["would_s"] = table.would_s.tolist()
         self._write(Stage.BEGUN, begun, now)
         got = await self._asked(queue, table, now)
         self._write(Stage.DONE, {"stage": Stage.DONE, **head, **_came(got)}, now)
@@ -261,7 +263,9 @@ def _parts(table: Orders, rows: list[int]) -> Iterable[Orders]:
         targets, texts = [table.targets[i] for i in at], [table.texts[i] for i in at]
         expected = None if table.expected is None else table.expected[at]
         where = [table.where[i] for i in at] if table.where else ()
-        yield orders(table.verb, targets, table.values[at], texts, undo=table.undo, expected=expected, where=where)
+        would_s = None if table.would_s is None else table.would_s[at]
+        values = table.values[at]
+        yield orders(table.verb, targets, values, texts, undo=table.undo, expected=expected, where=where, would_s=would_s)
 
 
 def _until(table: Orders, i: int, now: datetime) -> datetime:

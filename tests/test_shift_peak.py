@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from energy.shift import Work
 from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
+from energy.shift.fair import FAIR_RATIO, solve_fair, waits
 from energy.shift.offline import Terms, plan_file
-from energy.shift.peak import FAIR_RATIO, Peak, solve_fair, solve_peak, waiting_at_most, waits
+from energy.shift.peak import Peak, solve_peak, waiting_at_most
 from twin.errors import ConfigError
 
 
@@ -99,7 +100,7 @@ def test_the_command_plans_fairly_and_with_a_longest_wait(tmp_path: Path) -> Non
         assert said["late"] == 0
         return dict(said["wait_h"])
 
-    plain, fair = waiting(), waiting(fair=True)
+    plain, fair = waiting(), waiting(fair=True, fair_wait_s=3600.0)
     assert plain["acme"] > FAIR_RATIO * sum(plain.values()) / 2
     assert fair["acme"] <= max(FAIR_RATIO * sum(fair.values()) / 2, 1.0)
     assert max(waiting(longest_wait_s=3 * 3600.0).values()) <= 3

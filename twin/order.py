@@ -62,7 +62,7 @@ class Orders:
     ``values`` (float64[n]) and ``texts`` by ``verb``; ``undo``: it takes back what we ordered, which an owner need not agree
     to; ``expected``: float64[n], what must be there for it to be touched (NaN: anything), so that what a person has changed
     meanwhile is left alone; ``where``: of each that is moved, the partition in which it must be found and the one that it goes
-    to.
+    to; ``would_s``: float64[n], when each would start without it (s since 1970; NaN: not known), for whoever counts waiting.
     """
 
     verb: Verb
@@ -72,12 +72,14 @@ class Orders:
     undo: bool = False
     expected: Floats | None = None
     where: Sequence[Where] = ()
+    would_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __post_init__(self) -> None:
-        lengths = {len(self.values), len(self.texts), len(self.targets if self.expected is None else self.expected)}
+        lengths = {len(self.values), len(self.texts)}
+        lengths |= {len(column) for column in (self.expected, self.would_s) if column is not None}
         if lengths != {len(self.targets)}:
             raise ValueError(f"{len(self.targets)} targets with {sorted(lengths)} values, texts and expectations")
         if len(self.where) != (len(self.targets) if self.verb is Verb.MOVE else 0):
@@ -128,12 +130,13 @@ def orders(
     undo: bool = False,
     expected: Floats | None = None,
     where: Sequence[Where] = (),
+    would_s: Floats | None = None,
 ) -> Orders:
     """A table of orders; a single value or text counts for all targets."""
     n = len(targets)
     said = [texts] * n if isinstance(texts, str) else list(texts)
     numbers = np.broadcast_to(np.asarray(values, np.float64), n).copy()
-    return Orders(verb, list(targets), numbers, said, undo, expected, list(where))
+    return Orders(verb, list(targets), numbers, said, undo, expected, list(where), would_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,11 +16,12 @@ from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
 from energy.guard_orders import ordered_lately
 from energy.ledger_jobs import DAYS, Watcher, book_jobs
-from energy.levers import LEVERS, Lever, Outlook, QueueNow, Wary, no_outlook, open_lever
+from energy.levers import LEVERS, Lever, Outlook, QueueNow, Waits, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
 from energy.response import Params
 from energy.trial import book as book_trials
 from energy.trial import rests
+from energy.waiting import waits_of
 from twin.curtail import Asker
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
@@ -40,6 +41,7 @@ from ui.view import Live
 
 log = logging.getLogger(__name__)
 MOVE_WORK = ("job_move", "job_shift", "job_start")
+DELAY_WORK = (*MOVE_WORK, "job_peak")
 KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
 STOPPED = Message("The stop switch is set")
 ENDS = Message("icctwin ends: nobody would look after it any more")
@@ -207,8 +209,11 @@ class Acting:
 
     def _seen_by(self, lever: str, outlook: Outlook) -> Outlook:
         """What a lever may move: a job that was moved to another place is its mover's alone, and one in a place on a grid of
-        its own is shifted by that grid's signal, or not at all."""
+        its own is shifted by that grid's signal, or not at all. What tenants wait is as the lever before it left it."""
         atlas, queues = outlook.atlas, list[QueueNow]()
+        if lever in DELAY_WORK:
+            waits = self._waits()
+            outlook = replace(outlook, queues=tuple(replace(queue, waits=waits.get(queue.name)) for queue in outlook.queues))
         if not atlas.places:
             return outlook
         for queue in outlook.queues:
@@ -222,6 +227,14 @@ class Acting:
                 if not grid or grid in outlook.grids:
                     queues.append(replace(_without(queue, others | frozenset(homes)), signal=outlook.grids.get(grid)))
         return replace(outlook, queues=tuple(queues))
+
+    def _waits(self) -> Mapping[str, Waits]:
+        """How long the tenants of all schedulers that take orders wait for us."""
+        queues = [queue for queue in self._queues.values() if queue.name in self._steered]
+        asked = {queue.name: self.desk.asked(queue.name) for queue in queues}
+        tenants = self._live.given(timedelta()).tenants
+        now_s = self._live.clock.now().timestamp()
+        return waits_of(queues, self._watcher.ended, asked, tenants, now_s, self._limits.fair_wait_s)
 
     def _contracted_w(self) -> float:
         """What the tariff's contract lets the centre draw; infinity where it has none."""

@@ -24,8 +24,8 @@ class LimitsSection(BaseModel):
     ``dwell_s``: between two changes of one setpoint; ``actions_per_hour``: setpoints over the site; ``longest_s``: that one is
     held before it is given back; ``fresh_frac``: GPUs behind a cooling asset that must be heard. ``chiller_dwell_s``: between
     two changes of how many chillers may run. ``order_dwell_s``, ``orders_per_hour``: the same for orders to schedulers;
-    ``longest_wait_s``: that a job is held back after its submission. ``request_dwell_s``, ``request_actions_per_hour``: of what
-    answers a request of the grid."""
+    ``longest_wait_s``: that a job is held back after its submission; ``fair_wait_s``: that a tenant's GPU hours are in the
+    mean, whatever the others' are. ``request_dwell_s``, ``request_actions_per_hour``: of what answers a request of the grid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,6 +39,7 @@ class LimitsSection(BaseModel):
     order_dwell_s: float = Field(_OURS.order_dwell_s, ge=60, le=DAY_S)
     orders_per_hour: int = Field(_OURS.orders_per_hour, ge=0, le=100_000)
     longest_wait_s: float = Field(_OURS.longest_wait_s, ge=3600, le=DAY_S)
+    fair_wait_s: float = Field(_OURS.fair_wait_s, ge=3600, le=DAY_S)
     request_dwell_s: float = Field(_OURS.request_dwell_s, ge=5, le=3600)
     request_actions_per_hour: int = Field(_OURS.request_actions_per_hour, ge=0, le=1_000_000)
 

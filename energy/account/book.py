@@ -255,9 +255,14 @@ def grouped(shares: Shares, runs: Runs, by: By, values: Floats, given: Given) ->
     return Split(by, listed, np.concatenate([held_s[order], [0.0, 0.0]]), everything, float(off.max(initial=0.0)))
 
 
+def tenant_of(project: str, tenants: Mapping[str, str]) -> str:
+    """Whose a project is, by the operator's table; its own where that does not name it."""
+    return tenants.get(project, project)
+
+
 def keys_of(runs: Runs, by: By, given: Given) -> Sequence[str]:
     """Whose each run is, split ``by``; who is not named is "(no …)"."""
     if by == "tenant":
-        return [given.tenants.get(project, project) or "(no tenant)" for project in runs.projects]
+        return [tenant_of(project, given.tenants) or "(no tenant)" for project in runs.projects]
     words = {"job": runs.ids, "user": runs.users, "project": runs.projects, "partition": runs.partitions}[by]
     return [word or f"(no {by})" for word in words]

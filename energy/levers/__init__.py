@@ -17,19 +17,39 @@ from energy.ahead import SignalAhead
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Plan
 from energy.response import Params
+from energy.shift.fair import LEAST_S
 from twin.curtail import Request
-from twin.frame import Floats, Origin, Quality
+from twin.frame import Floats, Ints, Origin, Quality
 from twin.job import Cluster, Jobs
 from twin.message import Message
-from twin.site import Site
+from twin.site import Bools, Site
 from twin.state import State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waits:
+    """How long the n jobs of a queue were told to wait, and the k tenants of the site in all. ``owner``: int32[n], whose each
+    is; ``counted``: bool[n], it is in the sums; ``before_s``: float64[n], what it was told in all that is over; ``would_s``:
+    float64[n], when it would have started that waits by our order (s since 1970; NaN: none does); ``asked_s``: float64[n], all
+    that it was told. ``held_gpu_s``: float64[k], work that may wait; ``wait_s``: float64[k], mean that it was told;
+    ``least_s``: waiting that is open to all."""
+
+    owner: Ints
+    counted: Bools
+    before_s: Floats
+    would_s: Floats
+    asked_s: Floats
+    held_gpu_s: Floats
+    wait_s: Floats
+    least_s: float = LEAST_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueueNow:
     """One scheduler as last read: its jobs, and what it can give out (None: it does not say). ``homes``: partition that each
     job was submitted to that we have moved; ``signal``: by which its jobs are shifted in time, where they stand on a grid of
-    their own (None: the site's); ``longest_wait_s``: after its submission, that the operator lets a job be held back."""
+    their own (None: the site's); ``longest_wait_s``: after its submission, that the operator lets a job be held back;
+    ``waits``: what tenants wait already (None: all is one tenant's)."""
 
     name: str
     jobs: Jobs
@@ -37,6 +57,7 @@ class QueueNow:
     homes: Mapping[str, str] = field(default_factory=dict)
     signal: SignalAhead | None = None
     longest_wait_s: float = np.inf
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

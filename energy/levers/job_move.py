@@ -4,7 +4,8 @@ Place and time are chosen together (``energy.place.between``) under what each pl
 (the facility's power over IT's) counts, and so does the energy of data that travels. A job goes only along a route that the
 operator names and its owner bears (``icctwin:latency=20ms``), with data that its owner states where storage is not shared, and
 starts no sooner than that is there. It goes only where the 80 % interval of its gain stays above zero: the spread of the same
-move's errors in the last weeks, between both places' signals. What was moved once stays there until it runs or goes home.
+move's errors in the last weeks, between both places' signals. What was moved once stays there until it runs or goes home. No
+tenant's jobs wait there longer than is fair beside the others' (``energy.shift.fair``).
 """
 
 import hashlib
@@ -17,13 +18,15 @@ import numpy as np
 
 from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
 from energy.levers import Outlook, QueueNow, believed
-from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, in_turn
+from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, in_turn, stands_at, usual_starts
 from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, partition_pools, room, waits_with_consent
 from energy.place import Places, Travel
 from energy.place.atlas import Atlas, Place, latency_class
 from energy.place.between import place
 from energy.plan import Gain, Plan
 from energy.shift import Work
+from energy.shift.fair import Whose, granted
+from energy.waiting import Tally, would_start_s
 from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs
 from twin.message import Message
@@ -69,13 +72,15 @@ class _Ground:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """One job: its row, from which place of the ground to which, first slot there; energy of its run [kWh], the signal's mean
-    as it would usually be, what is saved of it (likely and both ends), and what of data travels [bytes, kWh]."""
+    """One job: its row, from which place of the ground to which, first slot there, and the one that it would start in without
+    us (``begins``); energy of its run [kWh], the signal's mean as it would usually be, what is saved of it (likely and both
+    ends), and what of data travels [bytes, kWh]."""
 
     row: int
     home: int
     there: int
     slot: int
+    begins: int
     energy_kwh: float
     usual: float
     saves: Floats
@@ -100,9 +105,10 @@ class JobMove:
         tables: list[tuple[str, Orders]] = []
         found: list[_Move] = []
         names: set[str] = set()
+        tally = Tally(outlook.queues)
         for queue in outlook.queues:
             ground = _ground(queue, outlook, site, state, now)
-            moves = self._of_queue(queue, ground, now.timestamp()) if ground else []
+            moves = self._of_queue(queue, ground, now.timestamp(), tally) if ground else []
             if ground and moves:
                 tables.append((queue.name, _orders(queue, ground, moves, now.timestamp())))
                 found += moves
@@ -110,7 +116,7 @@ class JobMove:
         signal = next(iter(outlook.grids.values()), None)
         return _plan(signal, found, tables, names, now) if signal and found else None
 
-    def _of_queue(self, queue: QueueNow, ground: _Ground, now_s: float) -> list[_Move]:
+    def _of_queue(self, queue: QueueNow, ground: _Ground, now_s: float, tally: Tally) -> list[_Move]:
         jobs, terms, signal = queue.jobs, queue.jobs.terms, ground.signals[0]
         waits = waits_with_consent(jobs)
         waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0)
@@ -126,7 +132,7 @@ class JobMove:
         kept = np.flatnonzero(earliest <= free.latest)
         work = replace(free.work, earliest=earliest).only(kept)
         free = Movable(free.rows[kept], free.pool[kept], work, free.latest[kept])
-        chosen = _chosen(queue, ground, free, home_of[free.rows], now_s) if len(kept) else []
+        chosen = _chosen(queue, ground, free, home_of[free.rows], now_s, tally) if len(kept) else []
         if any(ground.into(p).cluster for p in range(len(ground.at))):  # it takes so many at a time
             chosen = sorted(chosen, key=lambda move: -move.energy_kwh * float(move.saves[0]))[:FEDERATED_ORDERS]
         return sorted(chosen, key=lambda move: move.row)
@@ -174,22 +180,20 @@ def facility_ratio(one: Place, site: Site, state: State, now: datetime) -> float
     return one.facility_ratio
 
 
-def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: float) -> list[_Move]:
-    """Where it is cheapest together, for those for whom that surely pays; twice, as those who stay take their room first."""
+def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: float, tally: Tally) -> list[_Move]:
+    """Where it is cheapest together, for those for whom that surely pays and whose tenant does not wait longer than is fair;
+    twice, as those who stay take their room first."""
     work, terms, signal = free.work, queue.jobs.terms, ground.signals[0]
     left = room(queue, free.rows, signal, now_s)
     capacity = np.array([sum((left[pool] for pool in sorted(pools)), np.zeros(len(signal.ahead))) for pools in ground.pools])
-    usual = np.zeros(len(work), dtype=np.int32)
-    for p, rest in enumerate(left):
-        mine = np.flatnonzero(free.pool == p)
-        if len(mine):
-            usual[mine] = in_turn(work.only(mine), rest)
+    usual = usual_starts(free, left)
     data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
     shut = _shut(ground, home, [queue.jobs.partitions[row] for row in free.rows.tolist()])
     base, begins = _as_usual(ground, work, home, usual, shut, capacity)
     barred = _barred(ground, home, reach_s, data) | shut
     travel = Travel(home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), barred)
     stays: Bools = np.zeros(len(work), dtype=np.bool_)
+    whose = tally.whose(queue, free, begins, stands_at(queue, free, signal, now_s), signal.step_s, signal.begin_s)
     chosen: dict[int, _Move] = {}
     for _ in range(2):
         rest = capacity.copy()
@@ -208,8 +212,29 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
                 move = _move(queue, ground, free, j, route, (int(begins[j]), int(made.running[k].argmax())))
                 if move is not None:
                     chosen[j] = move
-            stays[j] = j not in chosen
+        chosen = _fair(chosen, whose)
+        stays[moves] = [j not in chosen for j in moves.tolist()]
+    if whose is not None:
+        tally.take(whose, _at(chosen, whose.base), signal.step_s)
     return [chosen[j] for j in sorted(chosen)]
+
+
+def _at(chosen: Mapping[int, _Move], base: Ints) -> Ints:
+    at = base.copy()
+    for j, move in chosen.items():
+        at[j] = move.slot
+    return at
+
+
+def _fair(chosen: dict[int, _Move], whose: Whose | None) -> dict[int, _Move]:
+    """The moves whose waiting is fair, of each tenant those that are worth most for it."""
+    if whose is None:
+        return chosen
+    at, worth = _at(chosen, whose.base), np.zeros(len(whose.base))
+    for j, move in chosen.items():
+        worth[j] = float(move.saves[0]) / max(move.slot - int(whose.base[j]), 1)
+    fair = granted(whose, at, worth, whole=True)
+    return {j: move for j, move in chosen.items() if fair[j] == at[j]}
 
 
 def _as_usual(ground: _Ground, work: Work, home: Ints, usual: Ints, shut: Bools, capacity: Floats) -> tuple[Ints, Ints]:
@@ -263,14 +288,22 @@ def _move(
     without, elsewhere = ground.signals[base], ground.signals[there]
     saves = worth(without, usual, float(ground.ratio[base]), elsewhere, slot, float(ground.ratio[there]), length)
     cost = float(ground.ratio[base] * without.ahead[usual : usual + length].mean())
-    sent_bytes, sent_kwh = 0.0, 0.0
-    if np.isfinite(ground.atlas.rate_bps[ground.at[home], ground.at[there]]):
-        sent_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
-        sent_kwh = sent_bytes * float(ground.atlas.j_per_byte[ground.at[home], ground.at[there]]) / 3.6e6
-        saves -= sent_kwh / energy_kwh * float(elsewhere.ahead.mean())
+    data_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
+    sent_bytes, sent_kwh = _sent(ground, home, there, data_bytes)
+    # where a federation would have started it elsewhere, its data would have travelled there
+    without_kwh = _sent(ground, home, base, data_bytes)[1]
+    saves += (without_kwh * float(without.ahead.mean()) - sent_kwh * float(elsewhere.ahead.mean())) / energy_kwh
     if not saves[1] > max(LEAST_FRAC * abs(cost), 0.0):
         return None
-    return _Move(row, home, there, slot, energy_kwh, cost, saves, sent_bytes, sent_kwh)
+    return _Move(row, home, there, slot, usual, energy_kwh, cost, saves, sent_bytes, sent_kwh)
+
+
+def _sent(ground: _Ground, home: int, there: int, data_bytes: float) -> tuple[float, float]:
+    """What of a job's data travels where it runs ``there`` [bytes], and what that takes [kWh]."""
+    here, away = ground.at[home], ground.at[there]
+    if here == away or not np.isfinite(ground.atlas.rate_bps[here, away]):
+        return 0.0, 0.0
+    return data_bytes, data_bytes * float(ground.atlas.j_per_byte[here, away]) / 3.6e6
 
 
 def worth(
@@ -309,7 +342,10 @@ def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: flo
         was.append(own_s if own_s > signal.begin_s else math.nan)
         where.append((jobs.partitions[move.row], ground.takes(move.there, jobs.partitions[move.row])))
         texts.append(_note(ground, move, jobs.ids[move.row], begin_s, now_s))
-    return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where)
+    rows = np.array([move.row for move in moves], dtype=np.int32)
+    usual_s = np.maximum(signal.begin_s + signal.step_s * np.array([move.begins for move in moves]), now_s)
+    would_s = would_start_s(queue, rows, usual_s)
+    return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where, would_s=would_s)
 
 
 def _note(ground: _Ground, move: _Move, job: str, begin_s: float, now_s: float) -> str:

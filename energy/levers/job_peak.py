@@ -6,7 +6,6 @@ at the signal's price where there is one. It speaks only where the limit would b
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from energy.ahead import SignalAhead
 from energy.levers import Outlook, QueueNow, believed
-from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, in_turn
+from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, usual_starts
 from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable, room, waits_with_consent
 from energy.plan import Plan
 from energy.shift.peak import Peak, solve_peak
+from energy.waiting import would_start_s
 from twin.frame import Floats, Ints
 from twin.job import Jobs
 from twin.message import Message
@@ -106,7 +106,7 @@ def _of_queue(
     if not len(free.rows):
         return None
     left = room(queue, free.rows, slots, now_s)
-    usual = _usual(free, left)
+    usual = usual_starts(free, left)
     running = _running(free.work.length, usual, len(base_w))
     over_w = base_w - limit_w
     worst = int(over_w.argmax())
@@ -128,16 +128,8 @@ def _of_queue(
     rows, starts = (np.array(column, dtype=np.int32) for column in zip(*moved, strict=True))
     then = _running(free.work.length[rows], starts, len(base_w))
     moved_w = free.work.power_w[rows] @ (then - running[rows])
-    return _orders(jobs, free, moved, slots), float(over_w[worst]), worst, base_w + moved_w
-
-
-def _usual(free: Movable, left: Sequence[Floats]) -> Ints:
-    usual = np.zeros(len(free.rows), dtype=np.int32)
-    for p, rest in enumerate(left):
-        mine = np.flatnonzero(free.pool == p)
-        if len(mine):
-            usual[mine] = in_turn(free.work.only(mine), rest)
-    return usual
+    would_s = would_start_s(queue, free.rows, np.maximum(slots.begin_s + usual * slots.step_s, now_s))
+    return _orders(jobs, free, moved, slots, would_s), float(over_w[worst]), worst, base_w + moved_w
 
 
 def _running(length: Ints, start: Ints, slots: int) -> Floats:
@@ -145,7 +137,7 @@ def _running(length: Ints, start: Ints, slots: int) -> Floats:
     return ((at >= start[:, None]) & (at < (start + length)[:, None])).astype(np.float64)
 
 
-def _orders(jobs: Jobs, free: Movable, moved: list[tuple[int, int]], slots: SignalAhead) -> Orders:
+def _orders(jobs: Jobs, free: Movable, moved: list[tuple[int, int]], slots: SignalAhead, would_s: Floats) -> Orders:
     ids = [jobs.ids[free.rows[k]] for k, _ in moved]
     begin_s = np.array([slots.begin_s + slot * slots.step_s for _, slot in moved])
     times = [datetime.fromtimestamp(one, UTC).strftime("%m-%d %H:%M") for one in begin_s.tolist()]
@@ -154,7 +146,7 @@ def _orders(jobs: Jobs, free: Movable, moved: list[tuple[int, int]], slots: Sign
         "comment=icctwin:off"
         for job, time in zip(ids, times, strict=True)
     ]
-    return orders(Verb.BEGIN, ids, begin_s, said)
+    return orders(Verb.BEGIN, ids, begin_s, said, would_s=would_s[[k for k, _ in moved]])
 
 
 def build() -> JobPeak:

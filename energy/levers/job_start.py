@@ -8,6 +8,9 @@ No job is planned past the slot from which it must run to be in time, nor past `
 Where nodes are free a job starts before anybody can look at it. Who wants it looked at submits it with a begin time a few
 minutes ahead (``--begin=now+10minutes``, or by the site's submit plugin for marked jobs): a job with such a short one may be
 moved further; one that is not moved starts at its owner's time, never sooner. Were icctwin dead, it would start all the same.
+
+No tenant is given more waiting than is fair beside the others (``energy.shift.fair``); a begin time that stands is not taken
+back for that.
 """
 
 import hashlib
@@ -15,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +28,8 @@ from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable,
 from energy.plan import Effect, Gain, Plan
 from energy.shift import Work
 from energy.shift.decompose import cheapest, decompose
+from energy.shift.fair import Whose, granted
+from energy.waiting import Tally, would_start_s
 from twin.frame import Floats, Ints
 from twin.job import Jobs
 from twin.message import Message
@@ -48,16 +54,25 @@ FREES = "Let {count} waiting jobs start: they have no more time to wait, or wait
 @dataclass(frozen=True, slots=True, eq=False)
 class Moved:
     """What a lever on jobs decided for one queue: ids, when each is to start (s since 1970; 0: now), what it says to the
-    owner, what begin time is there (NaN: none), and of each: energy [kWh], the signal's mean as it would ``usual``ly
-    be, and what is saved of it, likely and at the ends of its 80 % interval."""
+    owner, what begin time is there (NaN: none), when it would have started without us (``would_s``, NaN: it is let go), and of
+    each: energy [kWh], the signal's mean as it would ``usual``ly be, and what is saved of it, likely and at the ends of its
+    80 % interval."""
 
     ids: Sequence[str]
     begin_s: Floats
     said: Sequence[str]
     was_s: Floats
+    would_s: Floats
     energy_kwh: Floats
     usual: Floats
     saves: Floats
+
+
+class _Starts(NamedTuple):
+    """int32[n] each: the slot that a job is to start in (0: now), and the one it would start in without us."""
+
+    start: Ints
+    usual: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +93,19 @@ class JobStart:
         if signal is None:
             return None
         found: list[tuple[str, Moved]] = []
-        left = outlook.orders_left_count
+        left, tally = outlook.orders_left_count, Tally(outlook.queues)
         for queue in outlook.queues:
-            moved = self._of_queue(queue, queue.signal or signal, now, left)
+            moved = self._of_queue(queue, queue.signal or signal, now, left, tally)
             found.append((queue.name, moved))
             left -= len(moved.ids)
         tables = tuple(
-            (name, orders(Verb.BEGIN, moved.ids, moved.begin_s, moved.said, expected=moved.was_s))
+            (name, orders(Verb.BEGIN, moved.ids, moved.begin_s, moved.said, expected=moved.was_s, would_s=moved.would_s))
             for name, moved in found
             if len(moved.ids)
         )
         return plan_of(NAME, signal, [moved for _, moved in found], tables, (MOVES, FREES), now)
 
-    def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime, most: float) -> Moved:
+    def _of_queue(self, queue: QueueNow, signal: SignalAhead, now: datetime, most: float, tally: Tally) -> Moved:
         jobs, now_s = queue.jobs, now.timestamp()
         terms = jobs.terms
         waits = waits_with_consent(jobs)
@@ -100,7 +115,7 @@ class JobStart:
         rows = in_turns(waits, now_s)
         free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
-        start, usual = _starts(free, left, signal, self._stands(queue, free, signal, now_s))
+        start, usual = _starts(queue, free, left, signal, stands_at(queue, free, signal, now_s), tally)
         ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
         later = dict(zip(free.rows.tolist(), range(len(free.rows)), strict=True))
         picked: list[tuple[int, int, int]] = []  # row, slot to start in (0: now), position in ``free``
@@ -114,31 +129,69 @@ class JobStart:
         if most < len(picked):  # those that are let go come first: nobody who may start waits for the limit on orders
             freed = sum(slot == 0 for _, slot, _ in picked)
             picked = sorted(picked, key=lambda one: one[1] > 0)[: int(max(most, freed))]
-        return _moved(jobs, picked, free, usual, signal, ours)
+        would_s = would_start_s(queue, free.rows, np.maximum(signal.begin_s + usual * signal.step_s, now_s))
+        return _moved(jobs, picked, free, usual, signal, ours, would_s)
 
-    def _stands(self, queue: QueueNow, free: Movable, signal: SignalAhead, now_s: float) -> Ints:
-        """int32[n]: the slot that a begin time of ours stands at, -1 where there is none or it cannot stay."""
-        begin_s = queue.jobs.terms.begin_s[free.rows]
-        ours = (queue.jobs.terms.noted[free.rows] == 1) & (begin_s > now_s)
-        slot = np.where(ours, np.rint((np.nan_to_num(begin_s) - signal.begin_s) / signal.step_s), -1).astype(np.int32)
-        return np.where((slot > 0) & (slot <= free.latest), slot, -1).astype(np.int32)
+
+def stands_at(queue: QueueNow, free: Movable, signal: SignalAhead, now_s: float) -> Ints:
+    """int32[n]: the slot that a begin time of ours stands at, -1 where there is none or it cannot stay."""
+    begin_s = queue.jobs.terms.begin_s[free.rows]
+    ours = (queue.jobs.terms.noted[free.rows] == 1) & (begin_s > now_s)
+    slot = np.where(ours, np.rint((np.nan_to_num(begin_s) - signal.begin_s) / signal.step_s), -1).astype(np.int32)
+    return np.where((slot > 0) & (slot <= free.latest), slot, -1).astype(np.int32)
 
 
 def _time_s(signal: SignalAhead, slot: int) -> float:
     return signal.begin_s + slot * signal.step_s
 
 
-def _starts(free: Movable, left: list[Floats], signal: SignalAhead, stands: Ints) -> tuple[Ints, Ints]:
-    """int32[n] each: the slot that a job is to start in (0: now), and the one it would start in without us."""
-    n = len(free.rows)
-    start, usual = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
+def _starts(queue: QueueNow, free: Movable, left: list[Floats], signal: SignalAhead, stands: Ints, tally: Tally) -> _Starts:
+    """Where it is cheapest together, for those for whom that surely pays and whose tenant does not wait longer than is fair;
+    twice, as those who stay take their room first."""
+    usual = usual_starts(free, left)
+    whose = tally.whose(queue, free, usual, stands, signal.step_s, signal.begin_s)
+    work, start = free.work, usual.copy()
+    stays: Bools = np.zeros(len(work), dtype=np.bool_)
+    worth = np.zeros(len(work))
+    for _ in range(2):
+        for p, rest in enumerate(left):
+            mine = np.flatnonzero(free.pool == p)
+            if len(mine):
+                start[mine] = _placed(work.only(mine), rest, signal.ahead, usual[mine], stands[mine], stays[mine])
+        saves = np.array(
+            [signal.gain(*move) for move in zip(start.tolist(), work.length.tolist(), usual.tolist(), strict=True)]
+        )
+        stays |= (start <= usual) | (saves.reshape(-1, 3)[:, 1] <= 0)
+        start[stays] = usual[stays]
+        if whose is not None:
+            worth = saves.reshape(-1, 3)[:, 0] / np.maximum(start - whose.base, 1)
+            fair = granted(whose, start, worth)
+            stays |= fair <= usual
+            work = replace(work, due=_fair_due(whose, work, start, fair))
+    if whose is not None:
+        start = granted(whose, np.where(stays, usual, start), worth, whole=True)
+        tally.take(whose, start, signal.step_s)
+    else:
+        start[stays] = usual[stays]
+    return _Starts(np.where(start <= usual, 0, start).astype(np.int32), usual)
+
+
+def _fair_due(whose: Whose, work: Work, start: Ints, fair: Ints) -> Ints:
+    """int32[n]: until when each must have ended, so that a tenant who waits long enough gets no longer time in room that is
+    free again."""
+    over = np.zeros(len(whose.others), dtype=np.bool_)
+    over[whose.owner[fair < start]] = True
+    return np.where(over[whose.owner], np.minimum(work.due, fair + work.length), work.due).astype(np.int32)
+
+
+def usual_starts(free: Movable, left: Sequence[Floats]) -> Ints:
+    """int32[n]: first slot of each as it would start at the first room of its pool."""
+    usual = np.zeros(len(free.rows), dtype=np.int32)
     for p, rest in enumerate(left):
         mine = np.flatnonzero(free.pool == p)
         if len(mine):
-            work = free.work.only(mine)
-            usual[mine] = in_turn(work, rest)
-            start[mine] = _placed(work, rest, signal, usual[mine], stands[mine])
-    return start, usual
+            usual[mine] = in_turn(free.work.only(mine), rest)
+    return usual
 
 
 def in_turn(work: Work, rest: Floats) -> Ints:
@@ -154,24 +207,17 @@ def in_turn(work: Work, rest: Floats) -> Ints:
     return np.maximum(first, 0)
 
 
-def _placed(work: Work, rest: Floats, signal: SignalAhead, usual: Ints, stands: Ints) -> Ints:
-    """Where it is cheapest together, for those for whom that surely pays; twice, as those who stay take their room first."""
-    start = usual.copy()
-    stays: Bools = np.zeros(len(work), dtype=np.bool_)
-    price = signal.ahead
-    for _ in range(2):
-        left = rest.copy()
-        for j in np.flatnonzero(stays).tolist():
-            left[usual[j] : usual[j] + work.length[j]] -= work.gpus[j]
-        moves = np.flatnonzero(~stays)
-        if not len(moves):
-            break
+def _placed(work: Work, rest: Floats, price: Floats, usual: Ints, stands: Ints, stays: Bools) -> Ints:
+    """int32[n]: where it is cheapest together, in the room that those leave who stay where they would be."""
+    start, left = usual.copy(), rest.copy()
+    for j in np.flatnonzero(stays).tolist():
+        left[usual[j] : usual[j] + work.length[j]] -= work.gpus[j]
+    moves = np.flatnonzero(~stays)
+    if len(moves):
         made = decompose(work.only(moves), price, np.maximum(left, 0.0))
         start[moves] = np.where(made.unplaced | made.late, usual[moves], made.start)
         for j in moves.tolist():
             start[j] = _kept(start[j], int(stands[j]), int(work.length[j]), price)
-            stays[j] = start[j] <= usual[j] or signal.gain(int(start[j]), int(work.length[j]), int(usual[j]))[1] <= 0
-    start[stays] = 0
     return start
 
 
@@ -184,7 +230,13 @@ def _kept(slot: int, stands: int, length: int, price: Floats) -> int:
 
 
 def _moved(
-    jobs: Jobs, picked: list[tuple[int, int, int]], free: Movable, usual: Ints, signal: SignalAhead, ours: Bools
+    jobs: Jobs,
+    picked: list[tuple[int, int, int]],
+    free: Movable,
+    usual: Ints,
+    signal: SignalAhead,
+    ours: Bools,
+    would_s: Floats,
 ) -> Moved:
     n = len(picked)
     begin_s, energy_kwh, base, saves = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, 3))
@@ -202,7 +254,8 @@ def _moved(
     was_s = np.array(
         [s if ours[row] or s > signal.begin_s else math.nan for s, (row, _, _) in zip(there_s, picked, strict=True)]
     )
-    return Moved([jobs.ids[row] for row, _, _ in picked], begin_s, said, was_s, energy_kwh, base, saves)
+    would = np.array([would_s[k] if slot else math.nan for _, slot, k in picked])
+    return Moved([jobs.ids[row] for row, _, _ in picked], begin_s, said, was_s, would, energy_kwh, base, saves)
 
 
 def note(signal: SignalAhead, slot: int, saving_frac: float, job: str) -> str:

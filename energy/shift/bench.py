@@ -14,6 +14,7 @@ import numpy as np
 from analytics.signal import hindcast
 from energy.place.bench import place_figures
 from energy.shift import Work, solve
+from energy.shift.bench_fair import fair_figures
 from energy.shift.bench_price import price_figures, read_recording
 from energy.shift.bench_work import random_work
 from energy.shift.peak import Peak, solve_peak
@@ -35,6 +36,7 @@ def bench(folder: Path, rng: np.random.Generator, clock: Callable[[], float]) ->
     figures: dict[str, float] = {}
     against: dict[str, float] = {}
     saved, ceiling, naive, missed = [], [], [], 0
+    truths: dict[str, tuple[Floats, int]] = {}
     for grid, zone_h in GRIDS.items():
         truth = _carbon(folder / "carbon" / f"{grid}-2022-hourly.csv")
         for name, work, nominal in _protocols(len(truth), zone_h, rng):
@@ -49,10 +51,12 @@ def bench(folder: Path, rng: np.random.Generator, clock: Callable[[], float]) ->
             naive.append(mean.saved_frac)
             missed += _missed(work, done)
         figures |= _capped(grid, truth, zone_h, rng)
+        truths[grid] = (truth, zone_h)
     figures |= {"carbon_saved_frac": float(np.mean(saved)), "least_saved_frac": min(saved), "deadlines_missed": missed}
     figures["oracle_saved_frac"] = float(np.mean(ceiling))
     against["seven_day_mean_saved_frac"] = float(np.mean(naive))
     figures |= price_figures(folder / "price", against)
+    figures |= fair_figures(truths, rng.spawn(1)[0], against)
     figures |= _solves(rng, clock) | _peaks(rng) | place_figures(rng, clock)
     return {"bench": "plan", "figures": figures, "against": against, "conditions": {"grids": list(GRIDS), "year": 2022}}
 

@@ -10,7 +10,8 @@ import numpy as np
 from analytics.signal import MAX_HORIZON_DAYS, hindcast
 from analytics.table import read_series
 from energy.shift import Schedule, Work, finished, priced, solve
-from energy.shift.peak import solve_fair, waiting_at_most, waits
+from energy.shift.fair import LEAST_S, solve_fair, waits
+from energy.shift.peak import waiting_at_most
 from energy.shift.rolling import Past, in_turn, replay
 from energy.shift.tables import MAX_PROBLEMS, MAX_SLOTS, JobFile, read_jobs, write_plan
 from twin.errors import ConfigError, Problem
@@ -27,13 +28,14 @@ J_PER_KWH = 3.6e6
 class Terms:
     """On what terms jobs are planned. ``capacity``: GPUs (None: no limit); ``causal``: each decision sees only the signal
     before it, ``delay`` steps late; ``longest_wait_s``: most that a job ends later than without shifting; ``fair``: no tenant
-    waits much longer than the others (``shift.peak.solve_fair``)."""
+    waits much longer than the others, ``fair_wait_s`` being open to all (``shift.fair``)."""
 
     capacity: float | None = None
     causal: bool = False
     delay: int = 0
     longest_wait_s: float = np.inf
     fair: bool = False
+    fair_wait_s: float = LEAST_S
 
 
 def plan_file(jobs_path: Path, signal_path: Path, out: Path, terms: Terms) -> dict[str, Any]:
@@ -87,7 +89,10 @@ def _planned(work: Work, nominal: Ints, values: Floats, terms: Terms, day: int, 
         schedule = finished(work, values, done.running, float("nan"), exact=False)
         return schedule, done.cost_at_once, int(np.count_nonzero(~done.trusted))
     roomy = np.full(len(values), work.gpus.sum() + 1.0) if limit is None else limit
-    schedule = solve_fair(work, values, roomy, nominal, owner) if terms.fair else solve(work, values, roomy)
+    if terms.fair:
+        schedule = solve_fair(work, values, roomy, nominal, owner, max(terms.fair_wait_s / DAY_S * day, 1.0))
+    else:
+        schedule = solve(work, values, roomy)
     at_once = in_turn(replace(work, earliest=nominal), roomy)
     return schedule, priced(work, values, at_once), 0
 

@@ -1,4 +1,4 @@
-"""A charge on the highest power, a limit on it, and fairness: what the plain problem of shifting does not know.
+"""A charge on the highest power, a limit on it, and a longest wait: what the plain problem of shifting does not know.
 
 A demand charge is paid once for the highest of a month, so a plan weighs a lower peak against dearer slots: the peak is a
 number between what is known already and what the plain plan would draw, and each candidate is a shifting problem under that
@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from energy.shift import Schedule, Work, check, finished, late_price
+from energy.shift import Schedule, Work, check, late_price
 from energy.shift.decompose import decompose
 from twin.frame import Floats, Ints
 
-CANDIDATES, ROUNDS = 7, 4
-FAIR_RATIO = 1.5  # of the mean: a tenant that waits more than this for each GPU gives less next round
+CANDIDATES = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,36 +91,3 @@ def waiting_at_most(work: Work, nominal: Ints, most_slots: int) -> Work:
     in time without shifting always can."""
     bound = np.maximum(nominal + work.length + most_slots, work.earliest + work.length)
     return replace(work, due=np.minimum(work.due, bound).astype(np.int32))
-
-
-def solve_fair(work: Work, price: Floats, capacity: Floats, nominal: Ints, owner: Ints) -> Schedule:
-    """The cheapest schedule found in which no owner (int32[n], from 0) waits over ``FAIR_RATIO`` times the mean for each
-    GPU-slot of its work, as far as ``ROUNDS`` of shorter deadlines for those who do can bring it."""
-    most = np.maximum(work.due - work.length - nominal, 0).astype(np.float64)
-    now, best, least = work, None, np.inf
-    for _ in range(ROUNDS):
-        found = decompose(now, price, capacity)
-        made = finished(work, price, found.running, found.bound if now is work else float("nan"), exact=False)
-        each = waits(work, made, nominal, owner)
-        bearable = max(FAIR_RATIO * float(each.mean()), 1.0) if len(each) else 1.0
-        excess = float(np.maximum(each - bearable, 0.0).sum())
-        if best is None or (excess < least and made.rank[:2] <= best.rank[:2]):
-            best, least = made, excess
-        if not excess:
-            break
-        over = each > bearable
-        waited = np.maximum(made.end - (nominal + work.length), 0)
-        shorter = np.floor(np.minimum(most, waited) * (bearable / np.maximum(each, 1e-9))[owner])
-        most = np.where(over[owner], shorter, most)
-        ends = np.maximum(nominal, work.earliest) + work.length + most
-        now = replace(work, due=np.minimum(work.due, ends).astype(np.int32))
-    if best is None:
-        raise AssertionError("ROUNDS is below 1")
-    return best
-
-
-def waits(work: Work, made: Schedule, nominal: Ints, owner: Ints) -> Floats:
-    """float64[k]: slots that each owner's work ends later than without shifting, mean by GPU-slots."""
-    late = np.maximum(made.end - (nominal + work.length), 0) * ~made.unplaced
-    size = work.gpus * work.length
-    return np.asarray(np.bincount(owner, size * late) / np.maximum(np.bincount(owner, size), 1e-9))

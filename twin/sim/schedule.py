@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from twin.frame import Floats, Ints
 from twin.sim.reserve import Places
 from twin.sim.trace import Trace
+from twin.site import Bools
 
 WINDOW = 500  # waiting jobs that backfilling looks at, as Slurm's bf_max_job_test
 RESERVED = 50  # waiting jobs that hold a reservation under ``conservative``
@@ -221,6 +222,61 @@ def schedule(
     none = np.empty(0, dtype=np.int32)
     held = run.machine
     return Schedule(run.start, run.end, np.concatenate([none, *held.job]), np.concatenate([none, *held.slot]), run.left_out)
+
+
+def first_room(trace: Trace, policy: Policy, wanted: Ints, slots: Ints, may: Bools, home: Ints) -> tuple[Floats, Ints]:
+    """When and where each job starts that waits in several clusters at once, as those of a federation let it: wherever there is
+    room first, and at home where there is room as it comes.
+
+    ``slots``: int32[p] of each cluster; ``may``: bool[n, p], where each may start; ``home``: int32[n], where it was submitted.
+    Gives float64[n], start (NaN: it is larger than any of its clusters), and int32[n], its cluster (-1)."""
+    runs = [_Run(trace, policy, wanted, most, np.zeros(len(trace)), np.inf) for most in slots.tolist()]
+    several: set[int] = set()
+    arrivals, at = np.argsort(trace.submit_s, kind="stable").tolist(), 0
+    while at < len(arrivals) or any(run.ends for run in runs):
+        ends = [run.ends[0][0] if run.ends else np.inf for run in runs]
+        p = int(np.argmin(ends))
+        if at < len(arrivals) and trace.submit_s[arrivals[at]] < ends[p]:
+            _come(runs, arrivals[at], may, home, several, float(trace.submit_s[arrivals[at]]))
+            at += 1
+            continue
+        now = ends[p]
+        while runs[p].ends and runs[p].ends[0][0] <= now:
+            runs[p].finish(heapq.heappop(runs[p].ends)[1])
+        _serve(runs, [p], several, now)
+    starts = np.array([run.start for run in runs])
+    found = np.isfinite(starts).any(axis=0)
+    where = np.where(found, np.argmax(np.isfinite(starts), axis=0), -1).astype(np.int32)
+    return np.where(found, starts[where, np.arange(len(trace))], np.nan), where
+
+
+def _come(runs: list[_Run], job: int, may: Bools, home: Ints, several: set[int], now: float) -> None:
+    """A job is submitted: to its home, and where that does not start it at once to the others as well."""
+    fits = [p for p in np.flatnonzero(may[job]).tolist() if runs[p].wanted[job] <= runs[p].slots]
+    fits.sort(key=lambda p: p != home[job])
+    for n, p in enumerate(fits):
+        if n and np.isfinite(runs[fits[0]].start[job]):
+            return
+        if len(fits) > 1:
+            several.add(job)
+        runs[p].enqueue(job)
+        if n == 0:
+            _serve(runs, [p], several, now)
+    _serve(runs, fits[1:], several, now)
+
+
+def _serve(runs: list[_Run], todo: list[int], several: set[int], now: float) -> None:
+    """Start whoever may start in the clusters ``todo``; what starts in one waits in no other any more."""
+    todo = list(todo)
+    while todo:
+        p = todo.pop(0)
+        runs[p].serve(now)
+        for job in [job for job in several if np.isfinite(runs[p].start[job])]:
+            several.discard(job)
+            for q, other in enumerate(runs):
+                if q != p and job in other.queue:
+                    other.queue.remove(job)
+                    todo.append(q)
 
 
 def _arrive(run: _Run, job: int, now: float, recorded: bool) -> None:

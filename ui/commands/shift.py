@@ -37,7 +37,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--longest-wait", type=between(0, 10_000), metavar="H", help="hours that no job ends later than without shifting"
     )
-    parser.add_argument("--fair", action="store_true", help="no tenant waits over 1.5 times the mean for its GPU hours")
+    parser.add_argument("--fair", action="store_true", help="no tenant's GPU hours wait over 1.5 times the mean of all")
+    parser.add_argument(
+        "--fair-wait", type=between(0, 10_000), default=6, metavar="H", help="hours that are fair in any case (default: 6)"
+    )
     json_option(parser)
 
 
@@ -46,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
     from energy.shift.offline import Terms, plan_file
 
     wait_s = math.inf if options.longest_wait is None else 3600.0 * options.longest_wait
-    terms = Terms(options.capacity, options.causal, options.delay, wait_s, options.fair)
+    terms = Terms(options.capacity, options.causal, options.delay, wait_s, options.fair, 3600.0 * options.fair_wait)
     said = plan_file(options.jobs, options.signal, options.out, terms)
     say(json.dumps(said) if options.json else "\n".join(f"{name:<20} {value}" for name, value in said.items()))
     return 0
