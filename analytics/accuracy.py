@@ -120,7 +120,7 @@ def accuracy(issued: Sequence[Said], time_s: Floats, values: Floats) -> Accuracy
         return empty
     first = int(np.nanmin(table[4][np.isfinite(table[0])]))  # a change must not widen the measure that it is seen by
     before = grid[:first] if first >= 2 * day else grid
-    scale = naive_scale(before[np.isfinite(before)], day)
+    scale = naive_scale(before, day)
     buckets = lead_buckets(horizon, step_s)
     leads = [_lead(table[:, :, b], b, step_s, scale) for b in buckets]
     whole = _lead(table, slice(0, horizon), step_s, scale)

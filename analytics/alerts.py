@@ -259,13 +259,20 @@ def restore(rules: Rules, site: Site, text: str) -> AlertTable:
 
 
 def step(
-    rules: Rules, site: Site, state: State, was: AlertTable, now: datetime, outlooks: Sequence[Foreseen] = ()
+    rules: Rules,
+    site: Site,
+    state: State,
+    was: AlertTable,
+    now: datetime,
+    outlooks: Sequence[Foreseen] = (),
+    credit_s: float = 0.0,
 ) -> AlertTable:
     """The table at ``now``, from the one before (``begin`` or ``restore`` give the first). Where ``was`` belongs to other rules
     or another site, what still has a rule of that name and an asset of that id is carried over.
 
     Evidence counts for the time between two steps, yet for no longer than a value may be old (``max_age_s`` of the metric,
     ``absent_s`` of an absence): what nobody watched is not evidence. ``outlooks``: forecasts, for rules on what is foreseen.
+    ``credit_s``: for so long a step is evidence all the same, where each value speaks for the whole of it.
     """
     if was.rules is not rules or was.site is not site:
         was = restore(rules, site, was.dump())
@@ -273,31 +280,31 @@ def step(
     look = Look(site, state, now, outlooks)
     watched_s = was.watched_s if was.watched_s <= look.now_s else look.now_s
     tracks = [
-        track if rule.join else _advanced(rule, track, look, since_step_s, watched_s)
+        track if rule.join else _advanced(rule, track, look, since_step_s, watched_s, credit_s)
         for rule, track in zip(rules.rules, was.tracks, strict=True)
     ]
-    _join(rules, tracks, look, since_step_s)
+    _join(rules, tracks, look, min(since_step_s, max(COMPOSITE_CREDIT_S, credit_s)))
     lost = was.lost if was.restored else ()
     return AlertTable(rules, site, now, tuple(tracks), tuple(track.phase for track in was.tracks), lost, watched_s=watched_s)
 
 
-def _join(rules: Rules, tracks: list[Track], look: Look, since_step_s: float) -> None:
+def _join(rules: Rules, tracks: list[Track], look: Look, credit_s: float) -> None:
     """Advance the composite rules, now that those that they are made of have been."""
     at = {rule.name: i for i, rule in enumerate(rules.rules)} if any(rule.join for rule in rules.rules) else {}
     for i, rule in enumerate(rules.rules):
         if rule.join:
             judged = joined(rule, [(rules.rules[at[part]], tracks[at[part]]) for part in rule.parts], look.site)
-            tracks[i] = _lived(rule, tracks[i], look, judged, min(since_step_s, COMPOSITE_CREDIT_S))
+            tracks[i] = _lived(rule, tracks[i], look, judged, credit_s)
 
 
-def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float, watched_s: float) -> Track:
+def _advanced(rule: Rule, track: Track, look: Look, since_step_s: float, watched_s: float, credit_s: float) -> Track:
     """One rule's track after one look at the state."""
     if rule.absent_s:
-        return _missed(rule, track, look, min(since_step_s, rule.absent_s), watched_s)
+        return _missed(rule, track, look, min(since_step_s, max(rule.absent_s, credit_s)), watched_s)
     judged, memory = look.judged(rule, track.memory)
     if memory is not track.memory:
         track = replace(track, memory=memory)
-    return _lived(rule, track, look, judged, min(since_step_s, metric(rule.kind, rule.metric).max_age_s))
+    return _lived(rule, track, look, judged, min(since_step_s, max(metric(rule.kind, rule.metric).max_age_s, credit_s)))
 
 
 def _missed(rule: Rule, track: Track, look: Look, credit_s: float, watched_s: float) -> Track:

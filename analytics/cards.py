@@ -68,8 +68,7 @@ def card(forecast: Forecast) -> Card | Message:
     if made is None:
         return Message("there is no card: {why}", {"why": "; ".join(str(note) for note in forecast.notes) or "no backtest"})
     n, series = len(made.series), made.series
-    end_s = float(forecast.time_s[0]) if len(forecast.time_s) else 0.0
-    last_s = min(end_s, forecast.issued.timestamp())
+    first_s = forecast.first_s
     names = [model.name for model in all_models() if model.baseline and model.name in made.bands]
     share = shares(made.rolling, made.buckets, _day(forecast))
     leads = []
@@ -78,8 +77,8 @@ def card(forecast: Forecast) -> Card | Message:
         leads.append((bucket.stop * forecast.step_s, made.score(BLEND, bucket), part))
     return Card(
         forecast.issued,
-        datetime.fromtimestamp(last_s - n * forecast.step_s, UTC),
-        datetime.fromtimestamp(last_s, UTC),
+        datetime.fromtimestamp(first_s, UTC),
+        datetime.fromtimestamp(first_s + n * forecast.step_s, UTC),
         n,
         float(np.isnan(series).mean()),
         forecast.score,

@@ -118,13 +118,16 @@ def backcast(price: Floats, weekday: Ints, holiday: Bools, told: Floats, first: 
 
 def weighed(own: Floats, told: Floats, price: Floats, first: int) -> Floats:
     """float64[d, s]: own and another's forecast (float64[d, s]) in one, each weighed by the inverse of its mean squared error
-    of the last ``SKILL_D`` days known (Bates & Granger 1969, Oper. Res. Q. 20); the own one alone where the other is silent."""
+    of the last ``SKILL_D`` days known (Bates & Granger 1969, Oper. Res. Q. 20); the own one alone where the other is silent,
+    and on the first day after such a silence."""
     out = own.copy()
     for d in range(first, len(price)):
         past = slice(max(first, d - SKILL_D), d)
         if np.isnan(told[d]).any():
             continue
-        errors = [float(np.nanmean((one[past] - price[past]) ** 2)) if d > first else 1.0 for one in (own, told)]
-        weights = [1 / max(error, 1e-9) for error in errors]
+        errors = [(one[past] - price[past]) ** 2 for one in (own, told)]
+        if d > first and not all(np.isfinite(error).any() for error in errors):
+            continue  # the other spoke on none of those days: nothing says how good it is
+        weights = [1 / max(float(np.nanmean(error)), 1e-9) if d > first else 1.0 for error in errors]
         out[d] = (weights[0] * own[d] + weights[1] * told[d]) / sum(weights)
     return out

@@ -72,7 +72,8 @@ def regular(time_s: Floats, values: Floats, step_s: float) -> Grid | Message:
         notes.append(Message("{count} steps have more than one value; the last counts", {"count": repeated}))
     grid = np.full(int(at[-1]) + 1, np.nan)
     grid[at] = kept  # of several for one place the last stays
-    return Grid(grid, float(at_s[on][0]), step_s, notes)
+    first_s = float(np.median(at_s[on] - step_s * at))  # where most of them say that it begins: the first may have been late
+    return Grid(grid, first_s, step_s, notes)
 
 
 def causally_filled(series: Floats, day: int) -> Floats:

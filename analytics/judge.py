@@ -159,14 +159,17 @@ def _increase(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
 
 
 def _change(look: Look, rule: Rule, memory: Memory) -> tuple[Floats, Memory]:
-    """The value now less the oldest of the window, once there is one from its first two parts."""
+    """The value now less the oldest of the window, once there is one from its first two parts. Of a part counts what was first
+    read in it; what a clock that was set back puts ahead is forgotten."""
     assert isinstance(memory, Past)  # noqa: S101 - as Fresh made it
     value = look.column(rule.kind, rule.metric, rule.origin)
     part = int(look.now_s // (rule.window_s / BINS))
-    keep = memory.part >= part - BINS
+    keep = (memory.part >= part - BINS) & (memory.part <= part)
     parts, values = memory.part[keep], memory.value[keep]
     if not len(parts) or parts[-1] < part:
         parts, values = np.append(parts, part), np.vstack([values, value])
+    elif (late := np.isnan(values[-1]) & ~np.isnan(value)).any():
+        values[-1, late] = value[late]
     old = values[0] if parts[0] <= part - BINS + 2 else np.full(len(value), np.nan)
     return value - old, Past(parts, values)
 
@@ -207,7 +210,8 @@ _MAKERS: Mapping[Of, Callable[[Look, Rule, Memory], tuple[Floats, Memory]]] = {
 def grown(was: Increase, count: Floats, window_s: float, now_s: float) -> tuple[Increase, Floats]:
     """The increase over the window (float64[n], NaN where the counter is stale) and what to remember of it.
 
-    A counter that went down has been restarted: what it shows now has grown since. The first count seen is no increase.
+    A counter that went down has been restarted: what it shows now has grown since. The first count seen is no increase. What a
+    clock that was set back puts ahead has grown now.
     """
     n = len(count)
     part_s = window_s / BINS
@@ -216,6 +220,8 @@ def grown(was: Increase, count: Floats, window_s: float, now_s: float) -> tuple[
     if len(key) and key[0] < (part - BINS) * n:
         keep = key >= (part - BINS) * n
         key, by = key[keep], by[keep]
+    if len(key) and key[-1] >= (part + 1) * n:
+        key, by = _added(key[:0], by[:0], np.where(key >= (part + 1) * n, part * n + key % n, key), by)
     fresh = ~np.isnan(count)
     if not np.array_equal(count, was.last, equal_nan=True):
         change = np.where(count >= was.last, count - was.last, count)

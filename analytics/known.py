@@ -17,6 +17,7 @@ from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
 
 REST, WORK = 1, -1  # a day off in the week, a day of work at the weekend (China moves some for each long holiday)
+SATURDAY_SUNDAY = frozenset({5, 6})
 OWN_DAYS = 2.0  # special days seen that count as much as what Sundays and working days suggest
 LEAST_WEEKS = 2  # of history, before special days are told from others
 MAX_COUNTRY_YEARS = 60
@@ -25,14 +26,15 @@ MAX_COUNTRY_YEARS = 60
 @dataclass(frozen=True, slots=True, eq=False)
 class Calendar:
     """Of each step: ``kind`` (int8: 0 as its weekday says, ``REST`` or ``WORK``) and ``place`` (int32: step of the local week,
-    0 at Monday 0:00), over a history and what follows."""
+    0 at Monday 0:00), over a history and what follows. ``weekend``: the weekdays that are free there, 0 is Monday."""
 
     kind: "np.ndarray"
     place: Ints
+    weekend: frozenset[int] = SATURDAY_SUNDAY
 
     def between(self, start: int, end: int) -> "Calendar":
         """The steps ``[start, end)``."""
-        return Calendar(self.kind[start:end], self.place[start:end])
+        return Calendar(self.kind[start:end], self.place[start:end], self.weekend)
 
 
 def calendar(first_s: float, steps: int, step_s: float, zone: str, country: str) -> Calendar:
@@ -42,11 +44,14 @@ def calendar(first_s: float, steps: int, step_s: float, zone: str, country: str)
     every = [datetime.fromtimestamp(first_s + i * step_s, UTC).astimezone(local) for i in range(steps)]
     seconds = np.array([((t.weekday() * 24 + t.hour) * 60 + t.minute) * 60 + t.second for t in every])
     special: dict[date, int] = {}
+    weekend = SATURDAY_SUNDAY
     if country and steps:
-        kind_of = _special(country, every[0].year, every[-1].year)
+        kind_of, free_of = _special(country, every[0].year, every[-1].year)
         special = {day: kind_of(day) for day in {t.date() for t in every}}
+        week = [every[-1].date() - timedelta(days=i) for i in range(7)]  # the newest: some countries have moved their weekend
+        weekend = frozenset(day.weekday() for day in week if free_of(day)) or SATURDAY_SUNDAY
     kinds = np.array([special.get(t.date(), 0) for t in every], dtype=np.int8)
-    return Calendar(kinds, (seconds // step_s).astype(np.int32))
+    return Calendar(kinds, (seconds // step_s).astype(np.int32), weekend)
 
 
 def _zone(zone: str) -> ZoneInfo:
@@ -57,8 +62,16 @@ def _zone(zone: str) -> ZoneInfo:
 
 
 @cache
-def _special(country: str, first: int, last: int) -> Callable[[date], int]:
-    """date -> REST, WORK or 0."""
+def has_holidays(country: str) -> bool:
+    """Whether holidays are known of a country (ISO 3166 code): not of "", nor of what a zone at sea or ``Etc/UTC`` lies in."""
+    import holidays
+
+    return country in holidays.list_supported_countries(include_aliases=False)
+
+
+@cache
+def _special(country: str, first: int, last: int) -> tuple[Callable[[date], int], Callable[[date], bool]]:
+    """(date -> REST, WORK or 0; date -> whether its weekday is free)."""
     import holidays  # only who asks for a country's holidays pays
 
     name, _, part = country.partition("-")
@@ -73,21 +86,22 @@ def _special(country: str, first: int, last: int) -> Callable[[date], int]:
         free = not days.is_working_day(day)
         return 0 if free == days._is_weekend(day) else REST if free else WORK
 
-    return kind
+    return kind, days._is_weekend
 
 
 def special_effect(history: Floats, when: Calendar, day: int) -> Floats:
     """float64[n + h]: how much special days differ from what their weekday would be; 0 on others, and all 0 where there is too
     little to tell. ``when`` covers ``history`` (float64[n]) and what follows.
 
-    Before any was seen, a day off is a Sunday and a day of work the mean of Monday to Friday; what was seen of special days
-    then counts as ``OWN_DAYS`` says."""
+    Before any was seen, a day off is the last day of the country's weekend and a day of work the mean of the other days; what
+    was seen of special days then counts as ``OWN_DAYS`` says."""
     n, effect = len(history), np.zeros(len(when.kind))
     if n < LEAST_WEEKS * 7 * day or not when.kind.any() or day < 2:
         return effect
     usual = _usual_week(history, when, day)
     shape = usual.reshape(7, day)
-    like = {REST: shape[6], WORK: shape[:5].mean(axis=0)}
+    last = max(day for day in when.weekend if (day + 1) % 7 not in when.weekend)
+    like = {REST: shape[last], WORK: shape[[day for day in range(7) if day not in when.weekend]].mean(axis=0)}
     for kind, prior in like.items():
         hour = when.place % day
         mine = when.kind == kind

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from twin.frame import Floats, Ints
-from twin.job import Jobs, JobState
+from twin.site import Bools
 
 NOTHING = float("nan")
 SIZE_CLASSES = (1, 8, 64, 512, 4096)  # GPUs: a device, a node, and each a factor of eight; the last has no upper end
@@ -32,10 +32,11 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "goodput_frac": "scheduling x runtime x program goodput (Google Cloud, ML Productivity Goodput, 2024)",
         "speedup_frac": "linear speed-up: throughput on N GPUs over N/N0 times the throughput on N0",
         "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
-        "mtti_h": "wall time of a job per interruption, with the exact Poisson interval (Garwood 1936)",
+        "mtti_gpu_h": "GPU-hours that jobs held per interruption of one, with the exact Poisson interval (Garwood 1936)",
         "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
         " weighted by the GPU-hours asked for (of a job without a limit: as long as the others ask for on average)",
-        "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023)",
+        "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023),"
+        " of nodes that are neither drained nor down",
         "tokens_per_s": "tokens over the window's seconds",
         "tokens_per_j": "tokens over the energy of the GPUs that made them; times IT over facility energy for the centre",
         "straggler_ratio": "step time over the step time with every rank at the peers' median (Lin et al., OSDI 2025)",
@@ -43,7 +44,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         " share that was busy is gpu_util_frac)",
         "rack_fill_frac": "上架率: racks in use over racks built (MIIT 2021, three-year plan for new data centres)",
         "effective_flops": "有效算力: peak FLOP/s of the GPUs in service times availability times MFU, named with whose MFU",
-        "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR)",
+        "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR);"
+        " able: heard of, not called unhealthy by its driver, its node neither drained nor down for the scheduler",
     }
 )
 
@@ -141,23 +143,23 @@ class Wait:
     gpu_weighted_mean_s: float
 
 
-def queue_waits(jobs: Jobs) -> list[Wait]:
-    """Waits by size class, then of all jobs. Only jobs that started count: those still waiting would bias a mean down, and
-    are ``queue.waiting_count``."""
-    wait_s = jobs.start_s - jobs.submit_s
-    started = np.isfinite(wait_s) & (wait_s >= 0) & (jobs.gpus > 0)
+def queue_waits(wait_s: Floats, gpus: Ints, limit_s: Floats) -> list[Wait]:
+    """Waits by size class, then of all. ``wait_s``: float64[n] from submission to start, NaN of who has not started: those
+    would bias a mean down, and are ``queue.waiting_count``; ``gpus``: int32[n] held; ``limit_s``: float64[n] asked for, NaN or
+    0 where there is no limit."""
+    started = np.isfinite(wait_s) & (wait_s >= 0) & (gpus > 0)
     ends = [*(low - 1 for low in SIZE_CLASSES[1:]), 0]
     classes = [*zip(SIZE_CLASSES, ends, strict=True), (1, 0)]
-    return [_wait(jobs, wait_s, started & (jobs.gpus >= a) & ((jobs.gpus <= b) | (b == 0)), a, b) for a, b in classes]
+    takes = [started & (gpus >= a) & ((gpus <= b) | (b == 0)) for a, b in classes]
+    return [_wait(wait_s[take], gpus[take], limit_s[take], *sizes) for take, sizes in zip(takes, classes, strict=True)]
 
 
-def _wait(jobs: Jobs, wait_s: Floats, take: "np.ndarray", least: int, most: int) -> Wait:
-    mine = wait_s[take]
+def _wait(mine: Floats, gpus: Ints, limit_s: Floats, least: int, most: int) -> Wait:
     if not len(mine):
         return Wait(least, most, 0, NOTHING, NOTHING, NOTHING)
-    limit_s, told = jobs.limit_s[take], np.isfinite(jobs.limit_s[take]) & (jobs.limit_s[take] > 0)
+    told = np.isfinite(limit_s) & (limit_s > 0)
     usual_s = float(limit_s[told].mean()) if told.any() else 1.0
-    asked = np.where(told, limit_s, usual_s) * jobs.gpus[take]
+    asked = np.where(told, limit_s, usual_s) * gpus
     p50, p95 = np.percentile(mine, [50, 95])
     return Wait(least, most, len(mine), float(p50), float(p95), float((mine * asked).sum() / asked.sum()))
 
@@ -186,15 +188,21 @@ def tokens_per_j(tokens: float, gpu_energy_j: float, facility_over_it: float = 1
     return tokens / energy if energy > 0 else NOTHING
 
 
-def utilisation_frac(jobs: Jobs, gpus: int, start_s: float, end_s: float) -> float:
-    """GPU time that jobs held in ``[start_s, end_s)`` over the GPU time there was; jobs still running count up to ``end_s``."""
+def utilisation_frac(held_from_s: Floats, held_to_s: Floats, held: Ints, gpus: int, start_s: float, end_s: float) -> float:
+    """GPU time that runs held in ``[start_s, end_s)`` over the GPU time there was: run i held ``held`` GPUs (int32[n]) from
+    ``held_from_s`` to ``held_to_s`` (float64[n], infinite while it goes on)."""
     if not (gpus > 0 and end_s > start_s):
         return NOTHING
-    began = np.isfinite(jobs.start_s)
-    running = np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))
-    until = np.where(np.isfinite(jobs.end_s) & ~running, jobs.end_s, end_s)
-    held_s = np.clip(np.minimum(until, end_s) - np.maximum(jobs.start_s, start_s), 0, None)
-    return float((held_s[began] * jobs.gpus[began]).sum() / (gpus * (end_s - start_s)))
+    held_s = np.clip(np.minimum(held_to_s, end_s) - np.maximum(held_from_s, start_s), 0, None)
+    return float((held_s * held).sum() / (gpus * (end_s - start_s)))
+
+
+def able_frac(heard: Bools, unhealthy: Floats, usable: Floats) -> Floats:
+    """float64[t, gpus]: share of each step in which a GPU could work, NaN where it was not heard of. ``heard``: bool[t, gpus];
+    ``unhealthy``: share of the step in which its driver called it so; ``usable``: in which the scheduler gave its node work, by
+    float64[t, gpus] each. Where one of them was not said (NaN) nothing speaks against it."""
+    able = np.minimum(1.0 - np.nan_to_num(unhealthy), np.where(np.isnan(usable), 1.0, usable))
+    return np.where(heard, able, np.nan)
 
 
 def availability_frac(able: Floats) -> float:

@@ -100,13 +100,14 @@ class Bands:
 
 
 def foreseeable(values: Floats, day: int) -> Bools:
-    """bool[s]: which series (columns of float64[n, s], NaN in gaps) have history enough, and not too many gaps in it."""
+    """bool[s]: which series (columns of float64[n, s], NaN in gaps) have history enough, not too many gaps in it, and a value
+    in their last day: of what has been silent for longer nothing is foreseen, as of a single series."""
     recent = values[-HISTORY_DAYS * day :]
     known = np.isfinite(recent)
     first = np.where(known.any(axis=0), known.argmax(axis=0), len(recent))
     span = len(recent) - first
     missing = 1 - known.sum(axis=0) / np.maximum(span, 1)
-    return np.asarray((span >= LEAST_DAYS * day) & (missing <= MAX_MISSING_FRAC))
+    return np.asarray((span >= LEAST_DAYS * day) & (missing <= MAX_MISSING_FRAC) & known[-day:].any(axis=0))
 
 
 def foresee(values: Floats, horizon: int, day: int, low: float = -np.inf, high: float = np.inf) -> Bands | Message:
@@ -152,7 +153,7 @@ def _block(values: Floats, origins: Ints, horizon: int, day: int) -> tuple[Float
     off = mine >= base  # no better than the daily naive: the naive speaks
     blend = np.where(off, naive, blend)
     low, high = _edges(blend, truth, origins, buckets)
-    scale = np.array([naive_scale(column, day) for column in filled.T])
+    scale = np.array([naive_scale(column, day) for column in values.T])
     naive_low, naive_high = _edges(naive, truth, origins, buckets)
     loss, naive_loss = (
         sum(np.nanmean(pinball(truth[judged], b[judged], q), axis=(0, 1)) for b, q in zip(bands, QUANTILES, strict=True))

@@ -183,9 +183,10 @@ def _roll(moments: _Moments, origins: "np.ndarray", horizon: int, models: Sequen
     for i, origin in enumerate(int(o) for o in origins):
         coming = moments.values[origin : origin + horizon]
         truth[i, : len(coming)] = coming
-        plain = moments.filled[max(0, origin - moments.history) : origin]
+        recent = slice(max(0, origin - moments.history), origin)
+        plain = moments.filled[recent]
         past, ahead = moments.past(plain, origin, horizon)
-        scale[i] = naive_scale(plain, moments.day)
+        scale[i] = naive_scale(moments.values[recent], moments.day)
         for model in models:
             if len(past) >= model.least(horizon, moments.day):
                 # a baseline stays what its name says: it knows no holidays

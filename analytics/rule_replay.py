@@ -41,8 +41,9 @@ def replay(
     told: Callable[[float], None] | None = None,
 ) -> list[Fired]:
     """Each rule over ``[start, end)`` in steps of ``step_s``, read from the store as the last value of each; what is judged is
-    true to a step, so a ``hold_s`` shorter than that counts as one. ``told``: called with the share done. ``ValueError`` where
-    there would be more than ``MAX_STEPS`` steps. Forecasts are not kept with what was known when: rules on them stay silent."""
+    true to a step and speaks for the whole of it, so a ``hold_s`` shorter than that counts as one. ``told``: called with the
+    share done. ``ValueError`` where there would be more than ``MAX_STEPS`` steps. Forecasts are not kept with what was known
+    when: rules on them stay silent."""
     steps = int((end - start).total_seconds() // step_s)
     if not 0 < steps <= MAX_STEPS:
         raise ValueError(f"{steps} steps; choose a span and a step that give 1 to {MAX_STEPS}")
@@ -57,7 +58,7 @@ def replay(
         for when, frames in _frames(site, store, columns, at, until, step_s):
             for frame in frames:
                 state.absorb(frame, when)
-            table = step(rules, site, state, table, when)
+            table = step(rules, site, state, table, when, credit_s=step_s)
             for alert in table.changes:
                 if alert.phase is Phase.FIRING:
                     times[alert.rule][alert.asset] += 1

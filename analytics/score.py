@@ -77,11 +77,12 @@ def past_origins(newest: int, first: int, day: int, most: int, base: int = 0) ->
 
 def naive_scale(history: Floats, day: int) -> float:
     """Mean absolute difference between steps a day apart (of neighbours, where the history is no longer than a day): the
-    denominator of MASE (Hyndman & Koehler 2006). NaN where it is 0 or there is none."""
+    denominator of MASE (Hyndman & Koehler 2006). ``history``: NaN in gaps, whose steps count for nothing; one that was filled
+    or closed up has other differences. NaN where it is 0 or there is none."""
     season = day if len(history) > day else 1
-    if len(history) <= season:
-        return float("nan")
-    scale = float(np.abs(history[season:] - history[:-season]).mean())
+    apart = np.abs(history[season:] - history[:-season]) if len(history) > season else np.empty(0)
+    known = np.isfinite(apart)
+    scale = float(apart[known].mean()) if known.any() else 0.0
     return scale if scale > 0 else float("nan")
 
 

@@ -55,12 +55,14 @@ def upkeep(windows: Sequence[Window], values: Floats, first_s: float, step_s: fl
 
 def _goes(values: Floats, share: Floats, day: int) -> float:
     """How much of a share goes, 0 to 1: what was missing of the usual over what could have been, leaning on all of it."""
-    lost = could = 0.0
-    for i in np.flatnonzero(share > 0).tolist():
-        before = np.arange(i - day, max(-1, i - USUAL_DAYS * day - 1), -day)
-        before = before[share[before] == 0] if len(before) else before
-        usual = values[before][np.isfinite(values[before])]
-        if len(usual) and np.isfinite(values[i]) and (level := float(np.median(usual))) > 0:
-            lost += (level - float(values[i])) / level
-            could += float(share[i])
+    at = np.flatnonzero((share > 0) & np.isfinite(values))
+    before = at[:, None] - day * np.arange(1, USUAL_DAYS + 1)  # the same hour of the days before
+    known = np.where((before >= 0) & (share[before] == 0), values[before], np.nan)
+    usable = np.isfinite(known).any(axis=1)
+    if not usable.any():
+        return 1.0
+    level = np.nanmedian(known[usable], axis=1)
+    now, out = values[at[usable]], share[at[usable]]
+    plus = level > 0
+    lost, could = float(((level - now)[plus] / level[plus]).sum()), float(out[plus].sum())
     return float(np.clip((lost + OWN_STEPS) / (could + OWN_STEPS), 0.0, 1.0)) if could else 1.0

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from energy.memory import TIMED, Memory, Ordered, take
+from energy.memory import TIMED, Key, Memory, Ordered, take
 from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
@@ -31,6 +31,9 @@ NEAR_S = 2.0
 MOVED_FOR = timedelta(minutes=30)  # after the time that it was moved for, a job that still waits elsewhere goes home
 PAUSED_FOR = timedelta(minutes=2)  # a pause without a begin time after it is taken back
 CUT_FOR = timedelta(seconds=5)  # so long what a process sent that then died may still be on its way
+# Different lists of jobs that must show the same: the one that was there when an order was sent, one that was on its way then,
+# and one that was asked for since. A clock that jumps ahead makes any other grace pass at once.
+SEEN_IN = 3
 HELD_FOR = timedelta(hours=4)  # the longest that what does not release itself stays in force
 _BACK: Mapping[Verb, Verb] = {
     Verb.BEGIN: Verb.BEGIN, Verb.MOVE: Verb.MOVE, Verb.HOLD: Verb.RELEASE, Verb.PAUSE: Verb.BEGIN, Verb.SUSPEND: Verb.RESUME,
@@ -51,6 +54,8 @@ class Ordering:
     def __init__(self, records: Records, queues: Mapping[str, Steerable], memory: Memory, began: datetime) -> None:
         """``began``: when this process did; what was sent before it was another's."""
         self._records, self._queues, self._memory, self._began = records, queues, memory, began
+        self._lists: dict[str, tuple[Jobs, int]] = {}  # by queue: its newest list, and the how manyth it is
+        self._odd: dict[Key, int] = {}  # since which list an order is not seen as it was sent
 
     async def carry_out(self, plan: Plan, verdict: Verdict, mode: Mode, who: str, state: State, now: datetime) -> Outcome:
         """All tables in their order; of what failed in one, nothing more is ordered in the next. Each order stands for itself:
@@ -114,6 +119,9 @@ class Ordering:
         mine = [e for e in self._memory.ordered.values() if e.queue == queue and e.verb in OF_JOBS]
         if not mine:
             return
+        last, count = self._lists.get(queue, (None, 0))
+        self._lists[queue] = jobs, count + (jobs is not last)
+        self._odd = {key: since for key, since in self._odd.items() if key in self._memory.ordered}
         at = {job: i for i, job in enumerate(jobs.ids)}
         found: dict[str, list[Ordered]] = defaultdict(list)
         for entry in mine:
@@ -144,16 +152,25 @@ class Ordering:
             return ""
         if entry.moved and terms.unfit[i] and partition == entry.where[1]:
             return _UNFIT
-        if entry.verb in TIMED and _changed(entry, begin_s, partition, now):
-            return _CHANGED
-        return ""
+        odd = entry.verb in TIMED and _changed(entry, begin_s, partition, now)
+        return _CHANGED if self._stays_odd(entry, odd) else ""
+
+    def _stays_odd(self, entry: Ordered, odd: bool) -> bool:
+        """Whether it was ``odd`` in ``SEEN_IN`` different lists, one after the other."""
+        key, count = (entry.queue, entry.target), self._lists[entry.queue][1]
+        if not odd:
+            self._odd.pop(key, None)
+            return False
+        return count - self._odd.setdefault(key, count) >= SEEN_IN - 1
 
     def _recognise(self, entry: Ordered, begin_s: float, partition: str, now: datetime) -> None:
         """An order of a process that died: was it written?"""
         there = partition == entry.where[1] if entry.verb is Verb.MOVE else abs(begin_s - entry.value) <= NEAR_S
         if there:
             self._settled(entry, Result.SAME, "found so after a restart", now)
-        elif now - entry.sent > (CUT_FOR if entry.sent < self._began else PAUSED_FOR):  # what was just sent may not be read yet
+            return
+        ours, since = entry.sent >= self._began, now - entry.sent
+        if self._stays_odd(entry, since > PAUSED_FOR) if ours else since > CUT_FOR:
             self._settled(entry, Result.FAILED, "not found after a restart: it was never written", now)
 
     def _settled(self, entry: Ordered, result: Result, why: str, now: datetime) -> None:
@@ -186,6 +203,8 @@ class Ordering:
         if table.would_s is not None:
             begun["would_s"] = table.would_s.tolist()
         self._write(Stage.BEGUN, begun, now)
+        for target in table.targets:
+            self._odd.pop((queue, target), None)
         got = await self._asked(queue, table, now)
         self._write(Stage.DONE, {"stage": Stage.DONE, **head, **_came(got)}, now)
         for target in table.targets:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ from ingest.gather import MAX_WAITING, Gathered, Gatherer
 from ingest.judge import Judge, doubts
 from ingest.mappings.pool import Pooled, Reading
 from ingest.patience import MAX_AT_ONCE, Patience, Places
+from ingest.precedence import FIRST, Precedence
 from ingest.push import Batch
 from ingest.registry import Inlet
 from ingest.sums import Sums
@@ -41,7 +42,8 @@ def _nobody(events: Sequence[Event]) -> None:
 
 class Collector:
     """Runs the polls of ``sources`` on one event loop; ``publish`` gets judged frames, ``note`` the events that the sources
-    tell of or ``detector`` finds in their frames.
+    tell of or ``detector`` finds in their frames. ``precedence``: number of a source whose word counts before (1) or behind
+    that of others (see ``ingest.precedence``).
 
     A source that is still at work when it is due again is left alone, and read again as soon as it has answered, once
     however often it was due. A source that raises ``SourceError`` or takes longer than its time (its interval, 1-30 s) is
@@ -58,6 +60,7 @@ class Collector:
         publish: Publish,
         note: Note = _nobody,
         detector: Detector | None = None,
+        precedence: Mapping[str, int] | None = None,
     ) -> None:
         self._site, self._clock, self._publish, self._note = site, clock, publish, note
         self._detector = detector or Detector(site)
@@ -78,6 +81,7 @@ class Collector:
         self._judge = Judge(site)
         self._gatherer = Gatherer(site)
         self._sums = Sums(site, alone=n == 1)
+        self._precedence = Precedence(site, [(precedence or {}).get(one.name, FIRST) for one in self._sources], self._every_s)
         self._passing: asyncio.TimerHandle | None = None
         self._polls: dict[int, asyncio.Task[bool]] = {}
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
@@ -144,6 +148,7 @@ class Collector:
             "lag_s": self._lag_s.copy(),
             "unmapped_count": np.array([float(source.unmapped) for source in self._sources]),
         }
+        values |= self._precedence.counts(now)
         if any(self._manifold):
             values["targets_count"] = np.array([one.targets if one else np.nan for one in self._manifold])
             values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
@@ -210,9 +215,12 @@ class Collector:
         judged: list[Frame] = []
         events: list[Event] = []
         faults: list[Exception] = []
-        for one in self._sums.add(self._gatherer.take(), arrived):
+        for said in self._sums.add(self._gatherer.take(), arrived):
             try:
+                if (one := self._precedence.admit(said, arrived)) is None:
+                    continue
                 judged.append(self._judged(one, arrived))
+                self._precedence.note(one, judged[-1], arrived)
                 events += [self._said(event, one) for event in self._detector.see(judged[-1], arrived)]
             except Exception as error:  # noqa: BLE001 - kept, and raised below
                 faults.append(error)

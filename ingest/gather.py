@@ -71,7 +71,7 @@ class Gatherer:
         table = np.concatenate(list(frame.values.values())).reshape(len(frame.values), -1)
         self.waiting += table.size
         if frame.origin is not Origin.MEASURED or frame.band or frame.quality:
-            self._alone.append(Gathered(frame, by, _carried(table)))
+            self._alone.append(Gathered(frame, by, carried(table)))
             return
         groups = self._groups.setdefault((frame.kind, frame.time, *frame.values), [])
         group = next((one for one in groups if not one.taken[frame.rows].any()), None)
@@ -84,7 +84,7 @@ class Gatherer:
         group.by.append(by)
 
 
-def _carried(table: Floats) -> Floats:
+def carried(table: Floats) -> Floats:
     """float64[rows]: values, NaN not counted."""
     found: Floats = np.sum(~np.isnan(table), axis=0, dtype=np.float64)
     return found
@@ -93,8 +93,8 @@ def _carried(table: Floats) -> Floats:
 def _joined(group: _Group) -> Gathered:
     first = group.first
     if len(group.rows) == 1:
-        return Gathered(first, group.by[0], _carried(group.tables[0]))
+        return Gathered(first, group.by[0], carried(group.tables[0]))
     rows = np.concatenate(group.rows)
     table = np.concatenate(group.tables, axis=1)
     frame = Frame(first.kind, first.time, rows, dict(zip(first.values, table, strict=True)))
-    return Gathered(frame, np.concatenate(group.by), _carried(table))
+    return Gathered(frame, np.concatenate(group.by), carried(table))

@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 from access_house import house, sign_in
 
+from energy.notes import TOPIC, Stage
 from ingest.stores.records import FileRecords, open_records
 from ui.access.audit import ACCESS, Audited, Head, verify
 from ui.access.role import Identity, Role
@@ -242,6 +243,10 @@ async def test_what_acts_is_booked_under_whoever_asked_with_before_and_after(tmp
 def test_what_acts_at_the_command_line_is_in_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
     (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    (tmp_path / "store").mkdir()
+    plain = open_records(tmp_path / "store" / "records.db")
+    plain.append(TOPIC, datetime.now(UTC), {"stage": Stage.WAITING, "plan": "p1"})
+    plain.close()
     for words in (
         ("stop", "--who", "li", "--why", "leak"),
         ("go", "--who", "li"),

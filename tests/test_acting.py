@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -10,6 +10,7 @@ from energy_house import NOW, Physics, a_plan, hall, read
 from faces_harness import DayStore, Hands
 from test_energy_orders import Scheduler, T, begin
 
+from energy.notes import TOPIC, Stage
 from energy.plan import Mode, Verdict
 from ingest.registry import Opened
 from ingest.stores.records import open_records
@@ -205,6 +206,11 @@ def test_commands_say_what_people_want(tmp_path, capsys):
     assert run("acting")["stopped"]["who"] == "li"
     assert run("go", "--who", "li")["stopped"] is False
     assert run("acting")["stopped"] is None
+    assert main(["approve", "p1", *config]) == 1
+    assert "no plan of that name waits" in capsys.readouterr().err
+    records = open_records(tmp_path / "store" / "records.db")
+    records.append(TOPIC, datetime.now(UTC), {"stage": Stage.WAITING, "plan": "p1"})
+    records.close()
     assert run("approve", "p1", "--who", "li")["said"] == "yes"
     assert "/approve?plan=p1&who=li&until=" in run("approve", "p1", "--who", "li", "--link", "https://twin")["link"]
     assert run("watchdog", "--once") == {"alive": None, "let_go": False, "left": 0}

@@ -14,7 +14,7 @@ from servers import alertmanager
 from tests.test_oncall_flow import ONCALL, Run, centre
 from ui.benches.demo import free_port
 
-TOKEN = "a-token-of-the-test"
+TOKEN = "a-token-of-the-test-and-of-it-alone"
 CHANNEL = """
 [[channel]]
 name = "am"

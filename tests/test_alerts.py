@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics import alerts as alerting
+from analytics import judge
 from analytics.alerts import RESOLVED_KEPT_S, AlertTable, Phase, begin, restore, step
 from analytics.rule import Of
 from analytics.rules import Rule, Rules, Severity, parse_rules
+from analytics.tracks import Past
 from tests.small import small_site
 from twin.errors import SourceError
-from twin.frame import Frame, Origin
+from twin.frame import Floats, Frame, Origin
 from twin.site import Site
 from twin.state import State
 
@@ -37,6 +39,16 @@ GREW = Rule(
     window_s=1200.0,
     of=Of.INCREASE,
 )
+
+
+class Seen:
+    """A look at one asset of which one value is known."""
+
+    def __init__(self, now_s: float, value: Floats) -> None:
+        self.now_s, self.value = now_s, value
+
+    def column(self, *_: object) -> Floats:
+        return self.value
 
 
 class Run:
@@ -143,6 +155,32 @@ def test_increase_counts_within_its_window_and_survives_a_restart_of_the_counter
         pass
     # over when at most one of the three (at 120, 180 and 240 s) is within 20 min, true to a twelfth of that
     assert 1200 + 180 <= (run.now - START).total_seconds() <= 1200 + 180 + 100 + 60
+
+
+def test_growth_and_change_forget_in_time_what_a_clock_that_was_set_back_puts_ahead() -> None:
+    run = Run(GREW)
+    for count in (100, 101, 102, 103):
+        run.at(count, 60, "ecc_uncorrected_count")
+    assert run.at(103, -7200, "ecc_uncorrected_count") is Phase.FIRING  # nothing has grown, and nothing is over
+    for _ in range(24):
+        run.at(103, 60, "ecc_uncorrected_count")
+    assert run.at(103, 60, "ecc_uncorrected_count") is not Phase.FIRING  # a window later, not two hours
+    run = Run(replace(HOT, limit=20.0, clear=5.0, hold_s=0.0, of=Of.CHANGE, window_s=120.0))
+    for _ in range(13):
+        run.at(50)
+    for _ in range(13):
+        run.at(50, -7200 if run.now > START + timedelta(seconds=120) else 10)
+    assert run.at(75) is Phase.FIRING
+
+
+def test_a_change_is_judged_where_a_part_of_the_window_began_in_silence() -> None:
+    part = Past(np.empty(0, dtype=np.int64), np.empty((0, 1)))
+    rule, known = replace(HOT, of=Of.CHANGE, window_s=1200.0), []
+    for i in range(400):
+        value = np.array([20.0 + i if i % 2 else np.nan])  # parts are ten looks long: each begins with a stale one
+        change, part = judge._change(Seen(1e9 // 1200 * 1200 + 10.0 * i, value), rule, part)  # type: ignore[arg-type,assignment]
+        known.append(np.isfinite(change[0]))
+    assert sum(known[-100:]) == 50
 
 
 def test_rules_of_codes_bits_and_globs() -> None:

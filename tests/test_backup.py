@@ -138,6 +138,11 @@ def test_a_damaged_backup_restores_nothing(centre: Path, tmp_path: Path, where: 
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".icctwin")]
 
 
+def test_a_backup_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.tar\.zst: is no file; name a backup"):
+        restore(tmp_path / "none.tar.zst", tmp_path / "new")
+
+
 def test_a_folder_with_something_in_it_is_left_alone(centre: Path, tmp_path: Path) -> None:
     backup(centre, tmp_path / "one.tar.zst", START, "1")
     with pytest.raises(ConfigError, match="not empty"):

@@ -184,6 +184,9 @@ def test_adoption_is_kept_with_where_it_comes_from_and_is_taken_back_whole(tmp_p
     assert undo(entries, START)[1] is None
     save_adoptions(path, [entry] * (MOST_ADOPTIONS + 5))
     assert len(load_adoptions(path)) == MOST_ADOPTIONS
+    undone = [{**entry, "undone": str(i)} for i in range(MOST_ADOPTIONS)]
+    save_adoptions(path, [{**entry, "by": "in force"}, *undone])
+    assert [one["undone"] for one in load_adoptions(path)][:2] == [None, "1"], "what is in force stays, the oldest undone goes"
 
 
 _UNKNOWN = {"name": "spin", "asset": "", "values": [], "sound": True}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ingest.stores import open_records, open_store
 from tests.hall import START, polled
 from twin.adopt import fitted_ranges, save_adoptions
 from twin.errors import SourceError
+from twin.frame import frame_of
 from twin.simulate import Trajectory
 from twin.tables import write_table
 from ui.app import TASK_NAMES, Centre
@@ -122,6 +124,18 @@ def test_a_store_without_readings_says_no(tmp_path: Path, capsys: pytest.Capture
     open_store(tmp_path / "store", site_of(load_config(path), TASK_NAMES)).close()
     assert main(["calibrate", "--config", str(path)]) == 1
     assert "no reading to learn from" in capsys.readouterr().err
+
+
+def test_a_centre_that_reads_only_its_gpus_is_told_that_nothing_can_be_fitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "site.toml"
+    (tmp_path / "assets.csv").write_text("id,kind,parent,index\nh1,hall,,\nr1,rack,h1,\nn1,node,r1,\ng0,gpu,n1,0\n")
+    path.write_text('[site]\nname = "small"\n[store]\npath = "store"\n')
+    with closing(open_store(tmp_path / "store", site_of(load_config(path), TASK_NAMES))) as store:
+        store.append([frame_of("gpu", START, 0, power_w=600.0)])
+    assert main(["calibrate", "--config", str(path), "--end", END.isoformat()]) == 1
+    assert "nothing could be fitted" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("adopts", [False, True])

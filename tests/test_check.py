@@ -19,8 +19,10 @@ DCGM_FI_DEV_GPU_TEMP{gpu="9"} 1
 
 
 async def rows_of(folder: Path, sources: str) -> dict[str, Row]:
-    (folder / "assets.csv").write_text("id,kind,parent,index\nhall,hall,,\nrack,rack,hall,\nnode,node,rack,\ng0,gpu,node,0\n")
-    (folder / "token").write_text("s3cret")
+    (folder / "assets.csv").write_text(
+        "id,kind,parent,index\nhall,hall,,\nrack,rack,hall,\nnode,node,rack,\ng0,gpu,node,0\nnet,grid,,\n"
+    )
+    (folder / "token").write_text("s3cret-of-senders-0123456789")
     path = folder / "site.toml"
     path.write_text(f'[site]\nname = "x"\n[store]\npath = "store"\n{sources}')
     return {str(row["name"]): row for row in await reach(load_config(path), NOW)}
@@ -51,6 +53,7 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     assert "of 1 of 2 targets" in str(rows["many"]["says"])
     assert (rows["g0"]["what"], rows["g0"]["ok"]) == ("twice", True)
     assert "is told by one and by many; both are kept and the newest is shown" in str(rows["g0"]["says"])
+    assert "precedence = 2" in str(rows["g0"]["says"])
     (target,) = [row for name, row in rows.items() if name.startswith("many: ")]
     assert (target["what"], target["ok"]) == ("target", False)
     assert (rows["push"]["ok"], "takes what is pushed" in str(rows["push"]["says"])) == (True, True)
@@ -59,10 +62,27 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     pushed = '[[source]]\nname = "push"\ntype = "push"\ntoken_file = "nowhere"\n'
     rows = await rows_of(tmp_path / "next", pushed)
     assert (rows["push"]["ok"], "cannot be read" in str(rows["push"]["says"])) == (False, True)
-    assert "s3cret" not in json.dumps(list(rows.values()))
+    assert "s3cret-of-senders-0123456789" not in json.dumps(list(rows.values()))
+
+
+async def test_only_what_the_tables_name_is_counted(tmp_path: Path) -> None:
+    rows = await rows_of(tmp_path, "")
+    assert rows["x"]["says"] == "5 assets (1 GPUs), 0 links", "with the site itself, without icctwin's own tasks and sources"
 
 
 async def test_a_tariff_that_has_ended_is_named(tmp_path: Path) -> None:
     rows = await rows_of(tmp_path, '[energy]\ntariff = "national-2021"\n')
     (row,) = [row for row in rows.values() if row["what"] == "tariff"]
     assert (row["ok"], "ended on 2026-02-28" in str(row["says"])) == (False, True)
+
+
+async def test_of_two_that_tell_the_same_the_one_that_counts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "carbon.csv").write_text(f"time,carbon_gco2_per_kwh\n{NOW:%Y-%m-%dT%H:%M:%SZ},400\n")
+    source = '[[source]]\nname = "{}"\ntype = "grid"\nprovider = "csv"\npath = "carbon.csv"\nprecedence = {}\n'
+    for numbers, says in (
+        ((2, 1), "is told by b, which counts, and by a, which counts where b is stale"),
+        ((1, 1), "both are kept and the newest is shown: give one precedence = 2"),
+    ):
+        rows = await rows_of(tmp_path, "".join(source.format(*one) for one in zip("ab", numbers, strict=True)))
+        assert (rows["net"]["what"], rows["net"]["ok"]) == ("twice", True)
+        assert says in str(rows["net"]["says"])

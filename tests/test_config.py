@@ -1,10 +1,12 @@
 """A wrong configuration is refused before anything starts: every problem at once, each with file, line and what to do."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from twin.errors import ConfigError
+from ui.app import WHOLE, prepared
 from ui.config import WallSection, line_of, load_config, site_of
 
 GOOD = """
@@ -44,12 +46,26 @@ def test_a_good_configuration_gives_a_site_with_our_own_assets(tmp_path: Path) -
         ("[site]\nname = 'x'\n[wall]\nport = 99999\n", 4, "port"),
         ("[site]\nname = 'x'\n[wal]\nport = 1\n", 3, "no section 'wal'"),
         (GOOD + "[[source]]\nname='b'\ntype='telex'\n", 12, "no type 'telex'"),
-        (GOOD + "[[source]]\nname='here'\ntype='host'\nnode='n1'\n", 6, "two sources are named 'here'"),
+        (GOOD + "[[source]]\nname='here'\ntype='host'\nnode='n1'\n", 11, "two sources are named 'here'"),
         (GOOD + "[[source]]\nname='b'\ntype='host'\nnode='n1'\nspeed=3\n", 14, "speed"),
         (GOOD + "[energy]\nmodes={warp='auto'}\n", 11, "no lever 'warp'"),
         (GOOD + "[[source]]\nname='b'\ntype=['host']\n", 12, "no type ['host']"),
         ("source = [1]\n[site]\nname = 'x'\n", 1, "a source is a table"),
         ("[site\n", 1, "is not a TOML file"),
+        ("[site]\nname = 'x'\ntimezon = 'UTC'\n", 3, "[site] timezon: there is no such option; did you mean timezone?"),
+        (
+            "[site]\nname = 'x'\n[energy.limits]\nlockd = []\n",
+            4,
+            "[energy] limits.lockd: there is no such option; did you mean locked?",
+        ),
+        ("[wall]\nport = 1\n", 1, "[site] name is missing; write name = …"),
+        (
+            GOOD + "[[source]]\nname='b'\ntype='host'\nnod='n1'\n",
+            13,
+            "[[source]] 2 nod: there is no such option; did you mean node?",
+        ),
+        ("[site]\nname = x\n", 2, 'is not a TOML file: Invalid value; a text stands in quotes: "…"'),
+        ("[site]\nname = 'x'\nname = 'y'\n", 3, "the same key stands twice"),
     ],
 )
 def test_each_mistake_is_named_with_its_line(tmp_path: Path, toml: str, line: int, says: str) -> None:
@@ -58,8 +74,7 @@ def test_each_mistake_is_named_with_its_line(tmp_path: Path, toml: str, line: in
         load_config(path)
     said = "\n".join(str(problem) for problem in caught.value.problems)
     assert says in said
-    if says != "is not a TOML file":
-        assert f"{path}:{line}:" in said
+    assert f"{path}:{line}:" in said
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
@@ -87,6 +102,56 @@ def test_lines_are_found_in_sections_and_lists() -> None:
     assert line_of(lines, ("b", 0, "x")) == 4
     assert line_of(lines, ("b", 1, "x")) == 7
     assert line_of(lines, ("b", 1, "missing")) == 5
+
+
+def test_lines_are_found_within_tables_of_tables_and_not_in_comments() -> None:
+    text = """[[source]]
+name = "a"  # x = 1
+[source.labels]
+rack = "r1"
+# [[source]]
+[[source]]
+name = "b"
+federation.east.url = "u"
+[[energy.place]]
+name = "p"
+[energy.limits] # bounds
+locked = [
+  "cdu-1",
+]
+[[energy.place]]
+cluster = "c"
+"""
+    lines = text.splitlines()
+    places = [
+        ("source",), ("source", 0, "labels", "rack"), ("source", 1), ("source", 1, "federation", "east", "url", "more"),
+        ("energy", "place", 0, "name"), ("energy", "place", 1, "cluster"), ("energy", "limits", "locked", 0), ("nothing",),
+    ]  # fmt: skip
+    assert [line_of(lines, place) for place in places] == [1, 4, 6, 8, 10, 16, 12, 1]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('[[source]]\nname = "b"\ntype = "host"\nnode = "n9"\n', "site.toml:10: source b: node 'n9' is no node of the site"),
+        (
+            '[energy]\n\n[[energy.place]]\nname = "east"\nqueue = "q"\npartitions = ["p"]\n',
+            "site.toml:12: [[energy.place]] east: ",
+        ),
+        ('[energy.limits]\nlocked = ["cdu-9"]\n', "site.toml:11: [energy.limits] locked: "),
+        ('[energy]\nregion = "Mars"\n', "site.toml:11: [energy] region: "),
+        (
+            '[energy]\ntariff = "mars-2021"\n',
+            "site.toml:11: [energy] tariff: none that ships is called 'mars-2021'; there are ",
+        ),
+        ('[report]\nrecipients = ["nobody"]\n', "site.toml:11: [report] recipients: "),
+    ],
+)
+def test_what_only_the_site_shows_to_be_wrong_has_its_line_too(tmp_path: Path, more: str, says: str) -> None:
+    config = load_config(_write(tmp_path, GOOD + more))
+    with pytest.raises(ConfigError) as caught:
+        prepared(config, WHOLE, datetime(2026, 11, 26, tzinfo=UTC))
+    assert f"{tmp_path}/{says}" in str(caught.value)
 
 
 def test_a_wall_on_an_ipv6_address_is_told_as_browsers_take_it() -> None:

@@ -103,6 +103,10 @@ def test_two_forecasts_are_weighed_by_their_errors_of_days_that_are_over():
     silent = good.copy()
     silent[50] = np.nan
     np.testing.assert_allclose(weighed(bad, silent, price, 10)[50], bad[50])
+    silent[:50] = np.nan  # it speaks again from the day after on, and nothing says yet how good it is
+    again = weighed(bad, silent, price, 10)
+    np.testing.assert_allclose(again[51], bad[51])
+    np.testing.assert_allclose(again[60:], 0.1 * bad[60:] + 0.9 * good[60:], atol=0.8)
     other = price.copy()
     other[60:] += 100
     np.testing.assert_allclose(weighed(bad, good, other, 10)[:61], both[:61])

@@ -160,6 +160,17 @@ def test_a_silent_column_is_no_news_and_a_constant_one_no_crash() -> None:
     assert shift.score(learnt, x, 600).alarm[1000:].any()
 
 
+def test_columns_that_stood_still_while_it_learnt_alarm_while_they_move_and_not_for_ever() -> None:
+    x = np.tile([50.1, 0.0], (1400, 1))
+    x[900:910, 0] = 50.3
+    learnt = shift.fit(x[:600])
+    assert isinstance(learnt, shift.Shift)
+    scored = shift.score(learnt, x, 600)
+    assert (scored.score[:900] < 0.01).all()
+    assert scored.alarm[900:920].any()
+    assert not scored.alarm[1100:].any()
+
+
 # --- recorded data
 
 
@@ -288,5 +299,9 @@ def test_labels_may_be_windows_or_rows(tmp_path: Path) -> None:
     windows = read_labels(write(tmp_path / "w.csv", "start,end\n1,2\n4,9\n"), time_s)
     rows = read_labels(write(tmp_path / "r.csv", "time;anomaly\n0;0\n1;1\n3;0\n4;1\n"), time_s)
     assert windows.tolist() == rows.tolist() == [False, True, True, False, True]
+    late = read_labels(write(tmp_path / "l.csv", "time,anomaly\n2,1\n4,0\n"), time_s)
+    assert late.tolist() == [False, False, True, True, False]  # before the first label nothing was said
+    for header in ("time,anomaly", "start,end"):
+        assert not read_labels(write(tmp_path / "e.csv", f"{header}\n"), time_s).any()
     with pytest.raises(ConfigError, match="start,end or time,anomaly"):
         read_labels(write(tmp_path / "x.csv", "a,b\n1,2\n"), time_s)

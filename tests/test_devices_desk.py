@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from devices import opened
 from energy_house import FAN_LIMIT, LIMIT, NOW, SETPOINT, MemoryRecords, a_plan
-from test_energy_act import GOOD, LATE, SITE, Plant, state, yes
+from obeying import GOOD, LATE, SITE, Plant, state, yes
 from test_source_modbus import CDU, device, floats, server
 
 from energy.act import Desk, Stage

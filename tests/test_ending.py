@@ -83,7 +83,7 @@ def start(folder: Path, store: Hanging, broker: int, role: str) -> tuple[subproc
     """A process of a centre, its port and its configuration."""
     folder.mkdir()
     (folder / "assets.csv").write_text("id,kind,parent,hostname,index\nh,hall,,,\nr,rack,h,,\nn,node,r,gpu01,\ng,gpu,n,,0\n")
-    (folder / "token").write_text("a token")
+    (folder / "token").write_text("a token of many senders")
     port, path = free_port(), folder / "site.toml"
     path.write_text(
         f'[site]\nname = "x"\nassets = "assets.csv"\n[wall]\nport = {port}\n'
@@ -99,7 +99,10 @@ def start(folder: Path, store: Hanging, broker: int, role: str) -> tuple[subproc
 def push(port: int, value: float) -> None:
     line = f"DCGM_FI_DEV,gpu=0,Hostname=gpu01 GPU_TEMP={value}"
     asked = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/v2/write", line.encode(), {"Authorization": "Token a token"}, method="POST"
+        f"http://127.0.0.1:{port}/api/v2/write",
+        line.encode(),
+        {"Authorization": "Token a token of many senders"},
+        method="POST",
     )
     with urllib.request.urlopen(asked, timeout=30) as answer:
         assert answer.status == 204

@@ -18,6 +18,7 @@ from faces_harness import DayStore, Hands, served
 from playwright.sync_api import Browser, Page, expect
 from test_acting import SITE, Proposes, Waits, allowed
 from test_energy_orders import begin
+from wall_harness import plant_live
 
 from energy.account.book import Given
 from energy.account.tariff import load_tariff
@@ -144,6 +145,15 @@ def test_today_costs_what_the_tariff_says_of_each_quarter_of_an_hour() -> None:
     made = read_priced(live, now, np.empty(0), np.empty(0))
     assert np.isnan(made.cost_today)
     assert made.known_frac == 0.0
+
+
+def test_the_curve_of_prices_says_which_money(browser: Browser) -> None:
+    live = plant_live("normal", running=False)
+    live.given = lambda span: Given(currency="EUR")
+    with served(live) as url, tab(browser) as page:
+        page.goto(f"{url}/energy?lang=en")
+        expect(page.locator("#pricing")).to_contain_text("EUR/MWh")
+        expect(page.locator("#cleanness")).to_contain_text("gCO₂/kWh")
 
 
 def test_a_price_counts_for_two_hours_and_then_no_more() -> None:

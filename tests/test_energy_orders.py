@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy.act import Desk, Stage
-from energy.ordering import BATCH, HELD_FOR, PAUSED_FOR
+from energy.ordering import BATCH, HELD_FOR, PAUSED_FOR, SEEN_IN
 from energy.plan import Effect, Gain, Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.job import Jobs, JobState
@@ -148,13 +148,29 @@ async def test_whoever_takes_a_job_out_or_changes_it_has_it_for_good():
     later = NOW + timedelta(minutes=10)
     slurm.off.add("0")
     slurm.begin["1"] = T + 99 * HOUR
-    await d.follow("slurm", slurm.jobs(), later)
+    for _ in range(SEEN_IN):
+        await d.follow("slurm", slurm.jobs(), later)
     assert slurm.begin == {"1": T + 99 * HOUR, "2": T + 6 * HOUR}
     assert d.hands_off("slurm") == desk(slurm, records, later).hands_off("slurm") == {"0", "1"}
     assert [entry.target for entry in d.ordered] == ["2"]
     slurm.off.clear()
     why = [record["why"]["text"] for _, _, _, record in records.all if record["stage"] == "left"]
     assert sorted(why) == ["A person has changed it", "Its owner has taken it out"]
+
+
+async def test_a_list_that_is_older_than_the_order_is_no_persons_hand_though_the_clock_jumps():
+    """The list that was there and the one on its way when eight begin times were sent show the owners' own; our clock jumps an
+    hour ahead meanwhile. Then one owner takes his job out."""
+    slurm, records = Scheduler(), MemoryRecords()
+    d, ahead = desk(slurm, records), NOW + timedelta(hours=1)
+    there, coming = slurm.jobs(), slurm.jobs()
+    await auto(d, begin("0", "1", "2"))
+    for jobs in (there, there, coming, coming, slurm.jobs()):
+        await d.follow("slurm", jobs, ahead)
+    assert {entry.target for entry in d.ordered} == {"0", "1", "2"}
+    slurm.off.add("0")
+    await d.follow("slurm", slurm.jobs(), ahead)
+    assert slurm.begin == {"1": T + 6 * HOUR, "2": T + 6 * HOUR}
 
 
 async def test_a_job_taken_out_between_two_plans_is_still_let_go():

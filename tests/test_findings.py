@@ -12,7 +12,7 @@ from numpy.random import PCG64, Generator
 
 from analytics.detect import outcomes
 from analytics.detect.baseline import WARM, Baseline, Growth, Repeats
-from analytics.detect.gpu import LIMIT, before, hazard
+from analytics.detect.gpu import LIMIT, REASONS, before, hazard, weigh
 from analytics.detect.live import MAX_FINDINGS, Watch
 from analytics.finding import Finding
 from ingest.sources import simulated
@@ -181,14 +181,13 @@ def test_hazard_rises_with_evidence_and_past_and_age_and_is_small_without() -> N
     zero = np.zeros(1)
 
     def risk(**changed: float) -> float:
-        names = ("xid", "remapped", "remap_failed", "corrected", "uncorrected", "nvlink", "replays", "brake_frac", "past")
-        columns = {name: np.array([changed.get(name, 0.0)]) for name in names}
-        return float(hazard(**columns, before=before(365.25 * 86400 * (zero + changed.get("age_years", 1.0))))[0])
+        amounts = {name: np.array([changed.get(name, 0.0)]) for name in REASONS}
+        return float(hazard(weigh(amounts), before(365.25 * 86400 * (zero + changed.get("age_years", 1.0))))[0])
 
     assert risk() == pytest.approx(0.09 * 7 / 365.25, rel=0.01)
-    assert risk(xid=13) < risk(xid=63) < risk(xid=48) < risk(xid=64)
-    assert risk(xid=48) > LIMIT > risk(corrected=50)
-    assert risk(xid=48, past=3) > risk(xid=48)
+    assert risk(xid_code=13) < risk(xid_code=63) < risk(xid_code=48) < risk(xid_code=64)
+    assert risk(xid_code=48) > LIMIT > risk(ecc_corrected_count=50)
+    assert risk(xid_code=48, past=3) > risk(xid_code=48)
     assert risk(age_years=6) > 2 * risk()
 
 
@@ -197,7 +196,7 @@ def test_confidence_follows_the_outcomes_that_people_write_down(tmp_path: Path) 
     before = outcomes.read(records).confidence("straggler")
     for i in range(20):
         outcomes.note(records, f"straggler:g{i}:sm_clock_hz", "false_alarm", START)
-    outcomes.note(records, "gpu_hazard:g1:xid_code", "replaced", START)
+    outcomes.note(records, "gpu_hazard:g1:xid_code", "drained", START)
     learnt = outcomes.read(records)
     assert learnt.confidence("straggler") < 0.3 < before
     assert learnt.excluded == {"g1": 1}

@@ -9,6 +9,7 @@ import pytest
 
 from analytics import forecast_bench, table
 from analytics import replay as replaying
+from analytics.cards import Card, card
 from analytics.conformal import intervals, lead_buckets
 from analytics.forecast import BLEND, NAIVE_DAY, Forecast, forecast_series
 from analytics.forecast_bench import bench
@@ -54,6 +55,8 @@ def test_scores_by_hand() -> None:
     assert coverage(truth, said - 1, said + 1) == pytest.approx(2 / 3)
     assert mean_pinball(truth, [said] * 3) == pytest.approx((1 + 0 + 2) / 3 / 2)  # mean of 0.1, 0.5, 0.9 is half the error
     assert naive_scale(np.array([1.0, 5.0, 2.0, 7.0]), 2) == pytest.approx(1.5)
+    assert naive_scale(np.array([1.0, 5.0, np.nan, 7.0, 9.0, 6.0]), 2) == pytest.approx((2 + 1) / 2)  # a gap counts for nothing
+    assert np.isnan(naive_scale(np.array([1.0, np.nan, np.nan, 7.0]), 2))
     day = np.eye(24)
     assert peak_hit(day[[23, 23, 12, 12]], day[[0, 1, 13, 14]], 24) == 0.5  # round the clock: 23 and 0 are neighbours
 
@@ -93,6 +96,27 @@ def test_a_gap_is_filled_from_its_past() -> None:
     filled = causally_filled(series, 24)
     assert filled[30:40].tolist() == [29, 29, *range(8, 16)]
     assert np.array_equal(causally_filled(series[:35], 24), filled[:35])
+
+
+def test_steps_begin_where_most_times_say_so_and_a_card_names_the_data_there_was(quick: None) -> None:
+    """The first value came 800 s late, and the last is half a day old."""
+    values, time_s = load(20), HOUR_S * np.arange(20.0 * DAY)
+    time_s[0] += 800
+    made = forecast_series(time_s, values, datetime.fromtimestamp(time_s[-1] + 13 * HOUR_S, UTC), 6, HOUR_S)
+    assert isinstance(made, Forecast)
+    assert made.time_s[0] == time_s[-1] + 13 * HOUR_S
+    said = card(made)
+    assert isinstance(said, Card)
+    assert (said.first.timestamp(), said.last.timestamp()) == (0.0, 20 * DAY * HOUR_S)
+
+
+def test_an_error_is_measured_by_what_was_measured_not_by_what_filled_the_gaps(quick: None) -> None:
+    values = load(30)
+    for start in range(2 * DAY, 27 * DAY, 9 * DAY):
+        values[start : start + 3 * DAY] = np.nan
+    for origin, scale in zip((made := replay(values, DAY, HOUR_S).rolling).origins.tolist(), made.scale, strict=True):
+        apart = np.abs(values[DAY:origin] - values[: origin - DAY])
+        assert scale == pytest.approx(np.nanmean(apart))
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------------

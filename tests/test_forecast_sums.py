@@ -12,6 +12,7 @@ from small import rows
 from analytics.family import reconciled_forecasts
 from analytics.forecast import Forecast, forecast_series
 from analytics.reconcile import Sums, error_covariance, reconciled, spread_ratio, tree
+from twin.frame import Floats
 from twin.load import build_site
 
 SITE_TWO_HALLS = (-1, 0, 0, 1, 1, 2, 2)  # a site, two halls, two racks each
@@ -66,19 +67,35 @@ def test_halls_sum_to_the_site_and_keep_their_width() -> None:
     rng = np.random.default_rng(8)
     hours = np.arange(30 * 24.0)
     halls = [p * (2 + np.sin(2 * np.pi * hours / 24)) + rng.normal(0, p / 10, len(hours)) for p in (1e6, 3e6)]
-    made = []
-    for kind, row, values in (("site", 0, halls[0] + halls[1]), ("hall", 0, halls[0]), ("hall", 1, halls[1])):
-        issued = datetime.fromtimestamp(len(values) * 3600, UTC)
-        one = forecast_series(hours * 3600, values, issued, 24, 3600.0, kind=kind, row=row, metric="it_power_w")
+    issued = datetime.fromtimestamp(len(hours) * 3600, UTC)
+
+    def foreseen(kind: str, row: int, values: Floats) -> Forecast:
+        time_s = hours[: len(values)] * 3600
+        one = forecast_series(time_s, values, issued, 24, 3600.0, kind=kind, row=row, metric="it_power_w")
         assert isinstance(one, Forecast)
-        made.append(one)
+        return one
+
+    made = [foreseen("site", 0, halls[0] + halls[1]), foreseen("hall", 0, halls[0]), foreseen("hall", 1, halls[1])]
     made.append(replace(made[0], metric="facility_power_w"))
     out = reconciled_forecasts(made, site)
     assert np.abs(made[0].p50 - made[1].p50 - made[2].p50).max() > 1000
     assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3
     assert out[1].p90 - out[1].p10 == pytest.approx(made[1].p90 - made[1].p10)
     assert out[3] is made[3]
+    late = forecast_series(
+        hours[:-1] * 3600, halls[1][:-1], made[0].issued, 24, 3600.0, kind="hall", row=1, metric="it_power_w"
+    )
+    assert isinstance(late, Forecast)
+    out = reconciled_forecasts([*made[:2], late], site)  # the newest hour of a hall is not in the store yet
+    assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3
     assert reconciled_forecasts(made[:2], site) == made[:2]  # a hall is missing: nothing to add up
     assert made[0].made is not None
     unmetered = replace(made[0], made=replace(made[0].made, series=made[0].made.series * 1.05))
-    assert reconciled_forecasts([unmetered, *made[1:]], site)[0] is unmetered  # a twentieth of the IT stands in no hall
+    apart = reconciled_forecasts([unmetered, *made[1:]], site)  # a twentieth of the IT stands in no hall
+    assert [one.p50 for one in apart[:3]] == [unmetered.p50, made[1].p50, made[2].p50]
+    assert "not made to add up" in str(apart[0].notes[-1])
+    assert reconciled_forecasts(apart, site)[0] is apart[0]  # said once
+    late = [made[0], *(foreseen("hall", row, values[:-1]) for row, values in enumerate(halls))]
+    out = reconciled_forecasts(late, site)  # the halls' newest hour is not in yet: it is by their hours that they add up
+    assert np.abs(late[0].p50 - late[1].p50 - late[2].p50).max() > 1000
+    assert np.abs(out[0].p50 - out[1].p50 - out[2].p50).max() < 1e-3

@@ -1,6 +1,7 @@
 """The centre's forecasts as they come: accuracy by hand, drift and refit, off and on again, memory over a restart, the API."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from test_known import jobs
 
 from analytics import replay as replaying
 from analytics.accuracy import Said, accuracy, remembered, switched_off
+from analytics.known import calendar
+from energy.account.runs import RunLog
 from ingest.stores.records import open_records
 from twin.errors import SourceError
 from twin.frame import Floats, Frame, Ints, Origin
@@ -21,7 +24,7 @@ from twin.job import JobState
 from twin.ports import How, Series
 from twin.state import State
 from ui.faces.server import build_server
-from ui.foresight import COMMITTED, FORECASTS, Foresight
+from ui.foresight import COMMITTED, FORECASTS, Foresight, country_of
 from ui.view import Live
 
 HOUR_S = 3600.0
@@ -60,9 +63,8 @@ class World(DayStore):
             "it_power_w": it,
             "facility_power_w": it * 1.1 + 2e4 * np.maximum(air - 12, 0),
             "util_frac": np.full(len(time_s), 0.6),
-            "up_flag": np.where(late, np.nan, 1.0),
         }
-        n = 1 if rows is None else len(rows)
+        n = {"gpu": 16, "node": 4}.get(kind, 1) if rows is None else len(rows)
         values = {name: np.repeat(known.get(name, np.full(len(time_s), np.nan))[:, None], n, axis=1) for name in metrics}
         return Series(time_s, np.arange(n, dtype=np.int32) if rows is None else rows, values)
 
@@ -103,6 +105,22 @@ def test_accuracy_by_hand() -> None:
     assert remembered(word(24, 1.0).record()).p90.tolist() == [2.0]
     with pytest.raises(SourceError, match="left out"):
         remembered({"issued_s": 1})
+
+
+def test_an_hour_that_is_missing_each_day_does_not_hide_that_errors_grow() -> None:
+    """Errors of five expected ones, over a series of which the hour of the backup is not there: the scale is the same."""
+    hours = np.arange(40 * 24)
+    values = 100 + 30 * np.sin(2 * np.pi * hours / 24) + np.random.default_rng(1).normal(0, 2, len(hours))
+    usual = np.abs(values[24 : 30 * 24] - values[: 29 * 24]).mean()
+    words = []
+    for first in range(30 * 24, 39 * 24, 6):
+        median = values[first : first + 24] + 5 * usual
+        words.append(Said(first * HOUR_S, first * HOUR_S, HOUR_S, 1.0, median - 1, median, median + 1))
+    gaps = np.where(hours % 24 == 3, np.nan, values)
+    for series in (values, gaps):
+        found = accuracy(words, hours * HOUR_S, series)
+        assert found.mase == pytest.approx(5, rel=0.05)
+        assert found.drift > 1
 
 
 def test_off_and_on_have_a_gap_between_them() -> None:
@@ -150,6 +168,14 @@ def test_a_steady_world_drifts_not_and_a_changed_one_is_seen_and_refitted(live: 
     assert len(published(live)[0]._targets) == len(again._targets)
 
 
+def test_a_zone_that_lies_in_no_country_has_a_calendar_too() -> None:
+    """``Etc/UTC`` is what Debian and cloud images write; the tables of zones give it the country ZZ."""
+    told = {"Etc/UTC": "", "UTC": "", "Etc/GMT-8": "", "PRC": "CN", "Asia/Shanghai": "CN", "Europe/Berlin": "DE"}
+    assert {zone: country_of(zone) for zone in told} == told
+    for zone, country in told.items():
+        assert len(calendar(START.timestamp(), 2, HOUR_S, zone, country).kind) == 2
+
+
 def test_what_jobs_hold_is_written_down_as_it_was_known(live: Live) -> None:
     table = jobs((JobState.RUNNING, 4, 0, 0, 1e6))
     live.jobs = table
@@ -160,6 +186,22 @@ def test_what_jobs_hold_is_written_down_as_it_was_known(live: Live) -> None:
     assert len(published(live)[0]._committed) == 1
 
 
+def note_full_day(live: Live) -> None:
+    """Jobs of an hour on all 16 GPUs, one after the other, from a day and a half ago on; the queue lists the one that runs."""
+    log, now = RunLog(), live.clock.now()
+    for hour in range(-36, 1):
+        begun = now + timedelta(hours=hour)
+        live.jobs = replace(
+            jobs((JobState.RUNNING, 16, hour - 0.5, hour, 1)),
+            ids=[str(hour)],
+            submit_s=np.array([begun.timestamp() - 1800]),
+            start_s=np.array([begun.timestamp()]),
+            rows=np.arange(16, dtype=np.int32),
+            job_of=np.zeros(16, dtype=np.int32),
+        )
+        log.note(live.records, {"q": live.jobs}, begun)
+
+
 @pytest.fixture
 def ask(live: Live) -> httpx.AsyncClient:
     foresight, _ = published(live)
@@ -167,7 +209,7 @@ def ask(live: Live) -> httpx.AsyncClient:
         foresight.run(live.clock.now())
         live.clock.skip(12 * HOUR_S)  # type: ignore[attr-defined]
     foresight.run(live.clock.now())
-    live.jobs = jobs((JobState.RUNNING, 8, 0, 0, 1e6))
+    note_full_day(live)
     return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin")
 
 
@@ -196,4 +238,6 @@ async def test_the_api_says_how_far_to_believe_and_when_peaks_come(ask: httpx.As
         assert found["availability_frac"]["value"] == 1
         assert "NVML" in found["gpu_util_frac"]["definition"]
         assert "sm_active_frac" not in found  # nobody measured it
-        assert used["waits"][-1]["jobs"] == 1
+        busy = found["utilisation_frac"]  # the queue lists the job that runs, the day was full
+        assert (busy["value"], busy["known_frac"]) == (pytest.approx(1.0), 1.0)
+        assert (used["waits"][-1]["jobs"], used["waits"][-1]["p50_s"]) == (24, 1800)

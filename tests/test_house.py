@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import house
+import house_names
+import house_tree
 import pytest
 
 from ui.cli import build_parser
@@ -23,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # --- README commands ------------------------------------------------------------------------------------------------
 
 
-def readme_commands(tree: Path) -> house.Found:
+def readme_commands(tree: Path) -> house_tree.Found:
     """Each ``make`` and ``icctwin`` line of a code block in README, CONTRIBUTING and docs is one that the program knows."""
     targets = set(re.findall(r"^([a-z]+):", (tree / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     seen, faults = 0, []
@@ -38,7 +40,7 @@ def readme_commands(tree: Path) -> house.Found:
                 elif words[:1] == ["icctwin"]:
                     seen += 1
                     faults += [f"{name}: {line}: {why}" for why in _wrong_icctwin(words[1:])]
-    return house.Found(seen, faults)
+    return house_tree.Found(seen, faults)
 
 
 def _wrong_make(words: list[str], targets: set[str]) -> list[str]:
@@ -64,9 +66,9 @@ def _wrong_icctwin(words: list[str]) -> list[str]:
 # --- the table: check, least that it must see, what is planted where, what it must say --------------------------------
 
 Plant = tuple[str, str]  # file, text that is appended to it (or that makes it)
-CHECKS: list[tuple[Callable[[Path], house.Found], int, list[tuple[Plant, str]]]] = [
+CHECKS: list[tuple[Callable[[Path], house_tree.Found], int, list[tuple[Plant, str]]]] = [
     (
-        house.metric_names,
+        house_names.metric_names,
         50,
         [
             (("energy/planted.py", 'frame_of("site", now, 0, it_power_kw=1.0)\n'), "'it_power_kw' is no metric of kind 'site'"),
@@ -85,7 +87,7 @@ CHECKS: list[tuple[Callable[[Path], house.Found], int, list[tuple[Plant, str]]]]
         ],
     ),
     (
-        house.units_in_names,
+        house_names.units_in_names,
         150,
         [
             (("twin/physics/planted.py", "def heat_w(flow: Numbers) -> Floats: ...\n"), "flow is a number without a unit"),
@@ -180,7 +182,7 @@ def _name(value: object) -> str:
 
 
 @pytest.mark.parametrize(("check", "least"), [row[:2] for row in CHECKS], ids=_name)
-def test_the_repository_keeps_its_own_rules(check: Callable[[Path], house.Found], least: int) -> None:
+def test_the_repository_keeps_its_own_rules(check: Callable[[Path], house_tree.Found], least: int) -> None:
     found = check(ROOT)
     assert found.faults == []
     assert found.seen >= least, "the check sees too little to prove anything"
@@ -189,7 +191,7 @@ def test_the_repository_keeps_its_own_rules(check: Callable[[Path], house.Found]
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of what is committed, to plant faults in."""
-    for path in house.committed(ROOT):
+    for path in house_tree.committed(ROOT):
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -198,7 +200,7 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("check", "plants"), [(check, plants) for check, _, plants in CHECKS if plants], ids=_name)
 def test_each_check_catches_its_planted_faults(
-    check: Callable[[Path], house.Found], plants: list[tuple[Plant, str]], copy: Path
+    check: Callable[[Path], house_tree.Found], plants: list[tuple[Plant, str]], copy: Path
 ) -> None:
     before = set(check(copy).faults)
     for (file, text), _ in plants:
@@ -221,7 +223,7 @@ def test_a_package_that_does_not_say_what_it_may_import_is_caught(copy: Path) ->
 def bare(tmp_path: Path) -> Path:
     """The five packages without content, under the project's own settings."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for package in (*house.PACKAGES, "ui/faces", "tests"):
+    for package in (*house_tree.PACKAGES, "ui/faces", "tests"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(f'"""{package}."""\n')
     for module in ("view", "words", "tasks", "app"):
@@ -278,7 +280,7 @@ def test_the_shell_alone_may_own_a_clock(bare: Path) -> None:
 def test_ruff_sees_every_file_of_ours() -> None:
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--show-files", "."]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    ours = {str(path) for path in house.committed(ROOT) if path.suffix == ".py"}
+    ours = {str(path) for path in house_tree.committed(ROOT) if path.suffix == ".py"}
     assert len(ours) > 50
     assert ours <= set(done.stdout.splitlines())
 
@@ -291,12 +293,12 @@ MYPY = {
 
 
 def test_mypy_is_strict_in_every_package(bare: Path) -> None:
-    for package in house.PACKAGES:
+    for package in house_tree.PACKAGES:
         for code, text in MYPY.items():
             (bare / package / f"planted_{code.replace('-', '_')}.py").write_text(text)
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(bare / "cache")]
     done = subprocess.run(command, cwd=bare, capture_output=True, text=True)
-    for package in house.PACKAGES:
+    for package in house_tree.PACKAGES:
         for code in MYPY:
             assert re.search(rf"^{package}/planted_{code.replace('-', '_')}\.py:.*\[{code}\]$", done.stdout, re.MULTILINE), (
                 done.stdout
@@ -333,10 +335,10 @@ def test_an_import_against_the_order_is_caught(bare: Path, file: str, text: str,
 
 def test_tools_look_at_the_same_five_packages() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    listed = ", ".join(f'"{package}"' for package in house.PACKAGES)
+    listed = ", ".join(f'"{package}"' for package in house_tree.PACKAGES)
     for setting in (f"\npackages = [{listed}]\n", f"\nroot_packages = [{listed}]\n"):
         assert setting in text
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(house.PACKAGES)
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(house_tree.PACKAGES)
 
 
 # --- set-up -----------------------------------------------------------------------------------------------------------

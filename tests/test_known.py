@@ -5,7 +5,18 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from analytics.known import REST, WORK, calendar, committed_gpus, maintenance, next_midnight, special_effect, words_driver
+from analytics.known import (
+    REST,
+    WORK,
+    Calendar,
+    calendar,
+    committed_gpus,
+    has_holidays,
+    maintenance,
+    next_midnight,
+    special_effect,
+    words_driver,
+)
 from analytics.models.driven import fit_predict
 from twin.errors import ConfigError
 from twin.job import Jobs, JobState, no_jobs
@@ -37,6 +48,24 @@ def test_unknown_places_are_told(zone: str, country: str, says: str) -> None:
         calendar(0.0, 24, HOUR_S, zone, country)
 
 
+def test_zones_of_no_country_have_no_holidays() -> None:
+    """``Etc/UTC``, as Debian writes it, is in the country ZZ."""
+    assert [has_holidays(country) for country in ("CN", "DE", "ZZ", "001", "")] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(("country", "zone", "off"), [("SA", "Asia/Riyadh", (4, 5)), ("DE", "Europe/Berlin", (5, 6))])
+def test_a_day_off_is_like_the_weekend_of_its_country(country: str, zone: str, off: tuple[int, int]) -> None:
+    when = calendar(seconds(2026, 5, 4), 8 * 7 * 24, HOUR_S, zone, country)
+    assert when.weekend == set(off)
+    weekday = when.place // 24
+    kind = np.zeros(len(weekday), dtype=np.int8)
+    ahead = np.arange(len(kind)) >= 7 * 7 * 24
+    kind[ahead & (weekday == 1)] = REST
+    history = np.where(np.isin(weekday, off), 40.0, 100.0)[~ahead]
+    effect = special_effect(history, Calendar(kind, when.place, when.weekend), 24)
+    assert effect[kind == REST] == pytest.approx(-60.0)  # a Tuesday off
+
+
 def test_a_day_off_is_taken_for_a_sunday_until_days_off_were_seen() -> None:
     when = calendar(seconds(2026, 8, 23, 16), 50 * 24, HOUR_S, "Asia/Shanghai", "CN")  # from Monday 24 August
     n = 38 * 24  # to the day before the National Day
@@ -48,6 +77,15 @@ def test_a_day_off_is_taken_for_a_sunday_until_days_off_were_seen() -> None:
     # two Sundays' worth of what is usual (-6), and one day off in September that stood at the level of a working day (0)
     assert effect[off] == pytest.approx(-4.0)
     assert (effect[when.kind == 0] == 0).all()
+
+
+def test_where_the_weekend_is_friday_and_saturday_a_day_off_is_a_saturday() -> None:
+    """Saudi Arabia's Founding Day falls on a Sunday, which is a day of work there; none was seen before it."""
+    when = calendar(seconds(2026, 1, 3, 21), 50 * 24, HOUR_S, "Asia/Riyadh", "SA")  # from Sunday 4 January
+    history = np.where(np.isin(when.place // 24, (4, 5)), 40.0, 100.0)[: 49 * 24]
+    effect = special_effect(history, when, 24)
+    assert effect[49 * 24 :].tolist() == [-60.0] * 24
+    assert (effect[: 49 * 24] == 0).all()
 
 
 def jobs(*rows: tuple[JobState, int, float, float, float]) -> Jobs:

@@ -7,7 +7,7 @@ import pytest
 from test_known import jobs
 
 from analytics import kpis
-from twin.job import JobState, no_jobs
+from twin.job import Jobs, JobState
 
 NAN = float("nan")
 
@@ -48,10 +48,14 @@ def test_effective_training_time() -> None:
         kpis.ettr_frac(np.array([101.0]), np.array([100.0]), gpus[:1])
 
 
+def waits_of(table: Jobs) -> list[kpis.Wait]:
+    return kpis.queue_waits(table.start_s - table.submit_s, table.gpus, table.limit_s)
+
+
 def test_waits_by_size_class_count_only_who_started() -> None:
     run, wait = JobState.RUNNING, JobState.PENDING
     table = jobs((run, 1, 0, 1, 2), (run, 4, 0, 3, 1), (run, 64, 0, 10, 1), (wait, 512, 0, NAN, 1))
-    found = {(one.least, one.most): one for one in kpis.queue_waits(table)}
+    found = {(one.least, one.most): one for one in waits_of(table)}
     assert (found[1, 7].jobs, found[1, 7].p50_s) == (2, 2 * 3600)
     assert found[64, 511].p95_s == 36_000
     assert found[512, 4095].jobs == 0
@@ -62,7 +66,7 @@ def test_a_job_without_a_limit_weighs_as_one_of_the_usual_length() -> None:
     """8 GPUs that waited an hour, 1,024 without a limit that waited ten: the mean is near ten, whoever has a limit."""
     table = jobs((JobState.RUNNING, 8, 0, 1, 24), (JobState.RUNNING, 1024, 0, 10, 24))
     for told in ([86400.0, NAN], [NAN, NAN], [86400.0, 86400.0]):
-        one = kpis.queue_waits(replace(table, limit_s=np.array(told)))[-1]
+        one = waits_of(replace(table, limit_s=np.array(told)))[-1]
         assert one.gpu_weighted_mean_s == pytest.approx(3600 * (8 * 1 + 1024 * 10) / 1032)
 
 
@@ -75,10 +79,11 @@ def test_fragmentation_by_hand() -> None:
 
 
 def test_utilisation_counts_what_lies_in_the_window() -> None:
-    table = jobs((JobState.RUNNING, 4, -5, -2, 9), (JobState.PENDING, 4, 0, NAN, 1))
-    assert kpis.utilisation_frac(table, 8, 0.0, 7200.0) == pytest.approx(0.5)
-    assert kpis.utilisation_frac(no_jobs(), 8, 0.0, 7200.0) == 0
-    assert np.isnan(kpis.utilisation_frac(table, 0, 0.0, 7200.0))
+    held = np.array([4, 2], dtype=np.int32)
+    begun, over = np.array([-18_000.0, 3600.0]), np.array([np.inf, 5400.0])
+    assert kpis.utilisation_frac(begun, over, held, 8, 0.0, 7200.0) == pytest.approx((4 * 2 + 2 * 0.5) / 16)
+    assert kpis.utilisation_frac(begun[:0], over[:0], held[:0], 8, 0.0, 7200.0) == 0
+    assert np.isnan(kpis.utilisation_frac(begun, over, held, 0, 0.0, 7200.0))
 
 
 def test_silence_is_not_availability_and_nothing_is_nothing() -> None:

@@ -20,7 +20,7 @@ from energy.levers import QueueNow, no_outlook, open_lever
 from energy.levers.job_move import facility_ratio, worth
 from energy.levers.jobs_ahead import GPU_W
 from energy.notes import Stage
-from energy.ordering import MOVED_FOR
+from energy.ordering import MOVED_FOR, SEEN_IN
 from energy.place.atlas import Atlas, Place, Route, latency_class
 from energy.plan import Effect, Gain, Mode, Plan, Verdict
 from ingest.queues.mark import mark_of
@@ -382,7 +382,8 @@ async def test_what_can_never_run_there_and_what_failed_by_half_is_brought_home_
     await auto(d, a_plan(Verb.MOVE, "0", "1"))
     slurm.unfit.add("0")
     slurm.where["1"] = "brief"  # a person
-    await d.follow("slurm", slurm.jobs(), later)
+    for _ in range(SEEN_IN):
+        await d.follow("slurm", slurm.jobs(), later)
     assert slurm.where == {"0": "batch", "1": "brief", "2": "batch"}
     assert d.hands_off("slurm") == {"0", "1"}
     assert d.ordered == ()

@@ -92,11 +92,23 @@ def test_too_little_history_is_a_sentence_and_too_many_gaps_are_seen() -> None:
     assert isinstance(foresee(np.empty((500, 0)), DAY, DAY), Message)
     with pytest.raises(ValueError, match="at once"):
         foresee(np.zeros((100, 5000)), DAY, DAY)
-    values = loads(10, 4)
+    values = loads(10, 6)
     values[:, 1] = np.nan
     values[::2, 2] = np.nan
     values[: 8 * DAY, 3] = np.nan
-    assert foreseeable(values, DAY).tolist() == [True, False, False, False]
+    values[-DAY:, 4] = np.nan  # silent for a day: nobody knows whether it works
+    values[-DAY + 1 :, 5] = np.nan
+    assert foreseeable(values, DAY).tolist() == [True, False, False, False, False, True]
+
+
+def test_an_outage_of_the_past_leaves_what_errors_are_measured_by() -> None:
+    """The same series, of which nine days are missing before the first moment that is judged: its error is the same."""
+    values = np.repeat(loads(35, 1), 2, axis=1)
+    values[3 * DAY : 12 * DAY, 1] = np.nan
+    made = made_of(values)
+    apart = np.nanmean(np.abs(values[DAY:] - values[:-DAY]), axis=0)
+    assert made.naive_mase[1] / made.naive_mase[0] == pytest.approx(apart[0] / apart[1])
+    assert apart[1] == pytest.approx(apart[0], rel=0.1)
 
 
 def parts(values: Floats, names: list[str]) -> Foreseen:
@@ -138,6 +150,8 @@ def test_racks_sum_to_their_hall_and_the_unsure_move_most() -> None:
     assert (after.p90 >= after.p50).all()
     unmetered = summing_to(before, of, {0: whole_of(values[:, :3].sum(axis=1) * 1.1)})
     assert np.array_equal(unmetered.p50, before.p50)  # a tenth of the hall stands in no rack: nothing is moved
+    assert "parts of 1 wholes did not add up" in str(unmetered.notes[-1])
+    assert not after.notes
 
 
 def test_nobody_is_pushed_below_the_bottom() -> None:

@@ -53,7 +53,7 @@ def test_everything_left_out_is_named_with_its_reason(folder: Path) -> None:
     assert said == [
         "racks.csv:5: rack 'B02' is planned",
         "devices.csv:5: 'gpu-c01-1': its number of GPUs is 'eight'; write a whole number from 0 to 64",
-        "devices.csv:9: device 'pp-b01': role 'Patch Panel' is not known; say which kind it is",
+        "devices.csv:9: device 'pp-b01': role 'Patch Panel' is not known; say which kind it is: --role",
         "devices.csv:13: device 'old-1' is decommissioning",
         "devices.csv:14: device 'lost-1': a node stands in a rack, and it has no rack",
         "devices.csv:15: 'lost-2': rack 'A99' is not in the export of racks",
@@ -110,7 +110,7 @@ def test_a_page_is_not_the_whole(folder: Path, tmp_path: Path) -> None:
 def test_two_sites_ask_which(tmp_path: Path) -> None:
     racks = tmp_path / "racks.csv"
     racks.write_text("Name,Site,Location,Height\nA1,North,Hall,42U\nA1,South,Hall,42U\n")
-    with pytest.raises(ConfigError, match="2 sites: North, South; export one of them"):
+    with pytest.raises(ConfigError, match="2 sites: North, South; name one"):
         read_netbox([racks])
     found = read_netbox([racks], site="South")
     assert site_of(found).count("rack") == 1

@@ -33,7 +33,7 @@ from ui.faces.notify.picture import picture
 from ui.faces.notify.post import Post, Undelivered, listed, public
 from ui.faces.notify.said import cut, say
 from ui.faces.notify.signed import key_of, verified
-from ui.faces.notify.v4 import fingerprint
+from ui.faces.notify.v4 import annotations, fingerprint
 from ui.words import words
 
 SIGNING = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -57,6 +57,17 @@ PNG = picture("A1-feed", NOW_S + np.arange(60.0), np.sin(np.arange(60.0) / 9) + 
 assert PNG is not None
 
 
+def annotated(outside: str, page_of_rule: str) -> dict[str, str]:
+    return annotations(signal(page=page_of_rule), words("en"), outside)
+
+
+def test_a_runbooks_address_is_one_that_opens_or_is_left_out() -> None:
+    assert annotated("https://noc.example.org/", "gpu#gpu_hot")["runbook_url"] == "https://noc.example.org/runbooks/gpu#gpu_hot"
+    assert annotated("", "https://wiki.example.org/hot")["runbook_url"] == "https://wiki.example.org/hot"
+    assert "runbook_url" not in annotated("", "gpu#gpu_hot")
+    assert "runbook_url" not in annotated("https://noc.example.org", "")
+
+
 def parcel(*pages: Page, language: str = "zh", outside: str = "https://noc.example.org") -> Parcel:
     given = pages or (page(),)
     said = say(given, words(language), "Asia/Shanghai", outside, PNG if len(given) == 1 else None)
@@ -77,7 +88,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, str], Callable[[receivers.See
         receivers.anything,
     ),
     "teams": ({}, {"url": "{url}/workflows/x"}, receivers.teams),
-    "webhook": ({"url": "{url}/hook"}, {"token": "t"}, receivers.anything),
+    "webhook": ({"url": "{url}/hook"}, {"token": "a-token-of-receivers-0123"}, receivers.anything),
     "wecom": ({}, {"url": "{url}/cgi-bin/webhook/send?key=k-1"}, receivers.wecom()),
     "apprise": ({}, {"url": "json://{bare}/apprise"}, receivers.anything),
 }

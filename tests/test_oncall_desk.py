@@ -19,6 +19,7 @@ from analytics.oncall.report import noise, times
 from analytics.oncall.schedule import read_schedule
 from analytics.oncall.silence import calendar_windows, make_silence, reservation_windows
 from analytics.rule import Severity
+from analytics.rules import load_rules
 from analytics.week import parse_week
 from ingest.stores.records import record_text
 from twin.errors import SourceError
@@ -340,6 +341,9 @@ def test_the_noise_report_proposes_what_fits() -> None:
     assert "flaps on r1 (20 times)" in str(found["flap"].proposal)
     assert "hold_s of 60" in str(found["short"].proposal)
     assert "nobody takes it (6 incidents)" in str(found["ignored"].proposal)
+    rule = replace(load_rules().rules[0], name="short", hold_s=120.0, keep_firing_s=20.0)
+    held = next(one for one in noise(log, {}, {}, 86400.0, [rule]) if one.rule == "short")
+    assert "hold_s of 160" in str(held.proposal)  # it fired after 120 s; its condition was met for 40 s more, then it was kept
 
 
 @pytest.mark.parametrize("value", [7.5, math.nan, math.inf])

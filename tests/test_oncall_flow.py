@@ -129,7 +129,7 @@ def centre(tmp_path: Path, receiver: Receiver) -> Iterator[Run]:
     (tmp_path / "links.csv").write_text("from,to,relation\nc1,r,cools\n")
     (tmp_path / "rules.toml").write_text(RULES)
     (tmp_path / "site.toml").write_text(SITE)
-    (tmp_path / "token").write_text("a-token-of-the-test\n")
+    (tmp_path / "token").write_text("a-token-of-the-test-and-of-it-alone\n")
     (tmp_path / "oncall.toml").write_text(ONCALL.replace("{url}", receiver.url))
     run = Run(tmp_path)
     yield run
@@ -188,7 +188,7 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
         await run.at(1, hot=1)
         await run.at(1, hot=1)
         app = build_server(run.centre.live)
-        auth = {"authorization": "Bearer a-token-of-the-test"}
+        auth = {"authorization": "Bearer a-token-of-the-test-and-of-it-alone"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as ask:
             desk = (await ask.get("/api/v1/oncall")).json()
             (group,) = desk["groups"]
@@ -297,7 +297,7 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
     ("was", "becomes", "says"),
     [
         ('type = "webhook"', 'type = "pigeon"', "oncall.toml:10: channel 'hook': no type 'pigeon'"),
-        ('url = "http://127.0.0.1/hook"', "", "url: Field required"),
+        ('url = "http://127.0.0.1/hook"', "", "url is missing; write url = …"),
         ('url = "http://127.0.0.1/hook"', 'url = "http://10.0.0.1/x"', "write https, or name it in allow"),
         ('channels = ["hook"]', 'channels = ["gone"]', "oncall.toml:20: there is no channel 'gone'"),
         ('fallback = "second"', 'fallback = "third"', "there is no channel 'third'"),
@@ -305,6 +305,11 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
         ('token = "file:token"', 'token = "env:NOBODY"', "the environment has no NOBODY"),
         ('token = "file:token"', 'token = "s3cret"', "token: String should match"),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nmatch = ["severity"]', "is no matcher"),
+        (
+            'group_by = ["alertname"]',
+            'group_by = ["alertname"]\nmatch = ["severity==critical"]',
+            "'severity==critical' has a sign too many; write severity=critical",
+        ),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nduring = "noon"', "no time of the week"),
         ('group_by = ["alertname"]', 'group_by = ["alertname"]\nescalation = "x"', "there is no escalation 'x'"),
         ('[[route]]', '[[rota]]\nname = "x"\n[[route]]', "no section 'rota'"),
@@ -312,7 +317,7 @@ async def test_what_devices_tell_becomes_an_alert_that_ends_by_itself(tmp_path: 
     ],
 )  # fmt: skip
 def test_a_wrong_on_call_file_is_refused_with_its_line(tmp_path: Path, was: str, becomes: str, says: str) -> None:
-    (tmp_path / "token").write_text("a-token-of-the-test")
+    (tmp_path / "token").write_text("a-token-of-the-test-and-of-it-alone")
     text = ONCALL.replace("{url}", "http://127.0.0.1")
     assert was in text
     path = tmp_path / "oncall.toml"

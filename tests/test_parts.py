@@ -1,8 +1,7 @@
 """Parts that wear out or are wired wrongly, as the live detectors see them: swapped sensors, power supplies, batteries, disks;
 what is worked on, and what outcomes teach."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
+from watching import START, Told, hall, smart
 
 from analytics.detect import disk_health, lives, outcomes, survival
 from analytics.detect.batteries import END_FRAC, PEUKERT, Batteries
-from analytics.detect.live import Watch
 from analytics.detect.resting import worked_on
 from analytics.detect.swapped import Swaps
-from analytics.finding import Finding, record_of
+from analytics.detect.told import QUESTIONS
+from analytics.finding import record_of
 from analytics.oncall.silence import Quiet, make_silence
 from ingest.stores.records import open_records
-from twin.frame import Frame
-from twin.job import no_jobs
-from twin.load import Row, build_site
-from twin.site import Site
 from twin.state import State
 
-START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY_S = 86400.0
-
-
-def hall(racks: int = 6) -> Site:
-    rows = [{"id": "h", "kind": "hall"}, {"id": "u", "kind": "ups", "parent": "h"}, {"id": "cdu", "kind": "cdu", "parent": "h"}]
-    links = []
-    for i in range(racks):
-        rows += [
-            {"id": f"r{i}", "kind": "rack", "parent": "h"},
-            {"id": f"n{i}", "kind": "node", "parent": f"r{i}"},
-            {"id": f"d{i}", "kind": "disk", "parent": f"n{i}", "model": "A" if i % 2 else "B", "installed": "2024-01-31"},
-        ]
-        links.append({"relation": "cools", "from": "cdu", "to": f"r{i}"})
-    return build_site("hall", "UTC", [Row("test", row) for row in rows], [Row("test", link) for link in links])
-
-
-class Told:
-    """A watch over frames of our own; ``found``: (question, asset) -> newest finding."""
-
-    def __init__(self, site: Site) -> None:
-        self.site, self.state, self.watch, self.now = site, State(site), Watch(site), START
-        self.found: dict[tuple[str, str], Finding] = {}
-        self.resting: Mapping[str, np.ndarray] = {}
-
-    def step(self, after_s: float, **kinds: Mapping[str, np.ndarray]) -> None:
-        self.now += timedelta(seconds=after_s)
-        for kind, columns in kinds.items():
-            self.state.absorb(Frame(kind, self.now, self.site.all_rows(kind), dict(columns)), self.now)
-        told = self.watch.step(self.state, no_jobs(), self.now, self.resting)
-        self.found = {(f.question, f.asset): f for f in told}
 
 
 def racks_at_work(told: Told, steps: int, swap: bool) -> None:
@@ -123,13 +89,6 @@ def test_a_battery_that_fades_is_found_with_the_time_that_is_left_and_heat_short
         lead_s[temp_c] = finding.lead_s
     assert lead_s[25.0] == pytest.approx((0.83 - END_FRAC) / 0.2 * 5 * 365.25 * DAY_S, rel=0.1)
     assert lead_s[41.6] == pytest.approx(lead_s[25.0] / 4, rel=0.1)  # 2 x 8.3 K above
-
-
-def smart(n: int = 6, **changed: tuple[int, float]) -> dict[str, np.ndarray]:
-    columns = {name: np.zeros(n) for name in disk_health.COUNTS} | {"powered_on_s": np.full(n, 2e7)}
-    for name, (row, value) in changed.items():
-        columns.setdefault(name, np.zeros(n))[row] = value
-    return columns
 
 
 def test_disks_are_judged_by_their_counts_and_by_what_they_say_of_themselves() -> None:
@@ -218,6 +177,34 @@ def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(t
     assert abs(learnt.shift[13]) <= outcomes.MOST_SHIFT
     assert len(learnt.replaced) == 35
     assert {(one.asset, one.model, one.age_s) for one in learnt.replaced if one.asset == "d0"} == {("d0", "B", 2e7)}
+
+
+def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path) -> None:
+    records, key = open_records(tmp_path / "records.db"), "gpu_hazard:g1:xid_code"
+    for day, code in ((0, 13), (200, 79)):
+        since = START + timedelta(days=day)
+        params = {"code": code, "age_s": day * DAY_S, "model": "H100"}
+        records.append(
+            "finding", since, {"phase": "began", "key": key, "since": since.isoformat(), "summary": {"params": params}}
+        )
+    outcomes.note(records, key, "replaced", START + timedelta(days=200, hours=2))
+    noted = records.read("outcome")[0][2]
+    records.close()
+    assert (noted["code"], noted["age_s"]) == (79, 200 * DAY_S)
+    assert noted["noted_s"] - noted["began_s"] == 7200
+
+
+def test_what_replaced_a_lemon_is_none_and_a_record_that_cannot_be_read_is_left_out() -> None:
+    verdicts = ("drained", "reset", "replaced", "drained")
+    told = [{"key": "gpu_hazard:g1:xid_code", "verdict": one, "code": "48"} for one in verdicts]
+    assert outcomes.learn(told[:2]).excluded == {"g1": 2}
+    learnt = outcomes.learn(told)
+    assert learnt.excluded == {"g1": 1}
+    assert learnt.shift == {}  # a code that is no number
+
+
+def test_each_question_begins_with_what_its_author_believes() -> None:
+    assert set(outcomes.PRIOR) == set(QUESTIONS)
 
 
 def test_a_question_that_cries_wolf_gets_a_higher_limit_and_never_more_than_double() -> None:

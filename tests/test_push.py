@@ -50,7 +50,7 @@ class Field:
     """A whole way in: server, gate, collector, state, on a clock that stands still."""
 
     def __init__(self, tmp_path, **options):
-        (tmp_path / "token").write_text("s3cret\n")
+        (tmp_path / "token").write_text("s3cret-of-senders-0123456789\n")
         of = site()
         module = source_module("push")
         opened = module.build("push", module.Options(token_file=tmp_path / "token", **options), of)
@@ -79,7 +79,7 @@ class Field:
         await self.ask.aclose()
         await self.collector.close()
 
-    async def post(self, path, body, token="s3cret", **headers):
+    async def post(self, path, body, token="s3cret-of-senders-0123456789", **headers):
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         auth = {"Authorization": f"Token {token}"} if token else {}
         return await self.ask.post(path, content=body, headers={**auth, **named})
@@ -168,7 +168,7 @@ async def test_every_way_in_gives_the_same_reading(tmp_path, way):
         elif way == "line gzip":
             answer = await field.post("/api/v2/write", gzip.compress(line), Content_Encoding="gzip")
         elif way == "v1 line":
-            answer = await field.post("/write?db=x&u=me&p=s3cret", line, token=None)
+            answer = await field.post("/write?db=x&u=me&p=s3cret-of-senders-0123456789", line, token=None)
         elif way.startswith("remote"):
             pack, head = (v1, V1) if way.endswith("1") else (v2, V2)
             answer = await field.post("/api/v1/write", pack((LABELS, [(61.5, ms)])), **head)
@@ -230,13 +230,13 @@ async def test_only_who_shows_the_token_pushes_and_a_rotated_one_counts_at_once(
             answer = await field.post("/api/v2/write", line, token=token)
             assert answer.status_code == 401
             assert "token" in answer.json()["message"]
-        basic = await field.ask.post("/write", content=line, auth=("anybody", "s3cret"))
+        basic = await field.ask.post("/write", content=line, auth=("anybody", "s3cret-of-senders-0123456789"))
         assert basic.status_code == 204
-        (tmp_path / "token").write_text("next")
+        (tmp_path / "token").write_text("the-next-secret-of-senders")
         assert (await field.post("/api/v2/write", line)).status_code == 401
-        assert (await field.post("/api/v2/write", line, token="next")).status_code == 204
+        assert (await field.post("/api/v2/write", line, token="the-next-secret-of-senders")).status_code == 204
         (tmp_path / "token").unlink()
-        assert (await field.post("/api/v2/write", line, token="next")).status_code == 503
+        assert (await field.post("/api/v2/write", line, token="the-next-secret-of-senders")).status_code == 503
         assert len(field.stored) == 2
 
 

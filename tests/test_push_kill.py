@@ -94,7 +94,7 @@ async def live(folder: Path, listening: socket.socket, ready: int) -> None:
 
 
 def test_what_a_sender_was_told_is_taken_outlives_any_kill(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "token").write_text("s3cret-of-senders-0123456789\n")
     rng = np.random.Generator(np.random.PCG64(7))
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -111,7 +111,7 @@ def test_what_a_sender_was_told_is_taken_outlives_any_kill(tmp_path: Path) -> No
             while True:
                 path, said, headers = body(k)
                 k += 1  # what is not answered is not sent again: it may be there or not
-                sender.request("POST", path, said, {"Authorization": "Token s3cret", **headers})
+                sender.request("POST", path, said, {"Authorization": "Token s3cret-of-senders-0123456789", **headers})
                 answer = sender.getresponse()
                 answer.read()
                 assert answer.status == 204, answer.status

@@ -25,7 +25,7 @@ from processes import get_json, until
 from ui.benches.demo import free_port
 
 pytestmark = pytest.mark.server
-TOKEN = "s3cret"
+TOKEN = "s3cret-of-senders-0123456789"
 
 
 @contextmanager

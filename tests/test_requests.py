@@ -1,6 +1,7 @@
 """Requests of the grid as they are kept, said over the API and by command, and put together where they overlap."""
 
 import json
+import math
 from datetime import timedelta
 
 import httpx
@@ -89,6 +90,21 @@ async def test_the_api_takes_shows_and_takes_back_a_request(tmp_path):
         assert (await ask.delete("/api/v1/requests/evening")).status_code == 202
         assert (await ask.get("/api/v1/requests")).json()["requests"] == []
     records.close()
+
+
+def test_a_request_that_cannot_be_is_refused_and_one_of_an_older_version_is_left_out(caplog):
+    records = Kept()
+    assert note(records, Asked("good", (one(),)), NOW)
+    for asked in ({"limit_w": math.inf}, {"cut_w": math.inf}):
+        with pytest.raises(ValueError, match="asks for nothing"):
+            one(**asked)
+    endless = {"begin_s": T, "end_s": T + 60, "limit_w": None, "cut_w": None}  # as null stands for infinity in a record
+    poison = {"key": "x", "received_s": T, "intervals": [endless], "best_effort": False, "feeds": []}
+    records.append("requests", NOW, {"who": "command/x", "requests": [poison]})
+    assert [who for who, _ in standing(records, NOW)] == ["good"]
+    assert note(records, Asked("command/x"), NOW) is False
+    assert note(records, Asked("dso", (one("d"),)), NOW)
+    assert "'x' of command/x is left out" in caplog.text
 
 
 def test_the_command_says_it_lists_it_and_takes_it_back(tmp_path, capsys):

@@ -206,9 +206,11 @@ def test_replay_counts_what_would_have_fired(tmp_path: Path) -> None:
         value[5] = 90.0 if minute // 60 in (3, 9, 15) else 60.0
         frames.append(Frame("gpu", START + timedelta(minutes=minute), site.all_rows("gpu"), {"temp_c": value}))
     store.append(frames)
-    found = replay(parse_rules(GOOD, Path("r.toml")), site, store, START, START + timedelta(days=1), 60.0)
+    (hot,) = replay(parse_rules(GOOD, Path("r.toml")), site, store, START, START + timedelta(days=1), 60.0)
+    longer = GOOD.replace("hold_s = 60", "hold_s = 120")  # than a temperature is believed (90 s), shorter than a coarse step
+    (coarse,) = replay(parse_rules(longer, Path("r.toml")), site, store, START, START + timedelta(days=1), 1800.0)
     store.close()
-    (hot,) = found
+    assert (coarse.times, coarse.firing_s) == (3, 3 * 1800)
     assert (hot.rule, hot.times, hot.assets, hot.worst) == ("hot", 3, 1, site.ids_of("gpu")[5])
     assert hot.firing_s == pytest.approx(3 * 3600, abs=300)
 

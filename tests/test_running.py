@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from twin.errors import ConfigError, SourceError
+from twin.frame import Frame
 from ui import app, running
 from ui.app import WHOLE, Centre
 from ui.cli import main
@@ -44,7 +46,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\nrack,rack,hall\n")
-    (tmp_path / "token").write_text("a token of senders\n")
+    (tmp_path / "token").write_text("a token of many senders\n")
     (tmp_path / "site.toml").write_text(CONFIG)
     return tmp_path / "site.toml"
 
@@ -159,3 +161,17 @@ async def test_a_hung_alert_engine_is_neither_healthy_nor_ready(run: _Run) -> No
         metrics = (await ask.get("/metrics")).text
     for name in ("store_bytes", "spool_waiting_values", "spool_dropped_values", "pages_waiting", "pages_dead"):
         assert f'icctwin_{name}{{process="icctwin"}}' in metrics
+
+
+def test_a_past_that_is_made_up_is_said_while_it_is(run: _Run) -> None:
+    said: list[str] = []
+
+    def history(now: datetime) -> Iterator[list[Frame]]:
+        said.extend(str(one) for one in run.live.notices)
+        return iter(())
+
+    run.centre.opened = [replace(one, history=history) for one in run.centre.opened]
+    run._over.set()  # it ends after its past
+    run._live_on()
+    assert said == ["The simulated plant makes up its past; numbers come after it"]
+    assert run.live.notices == ()

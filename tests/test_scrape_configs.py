@@ -88,6 +88,18 @@ def test_the_command_adds_the_sources_to_a_configuration_that_loads(tmp_path, ca
     assert "already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("node", "placed"), [("here", ["here"]), ("gone", [None])])
+def test_a_target_on_this_machine_is_placed_only_at_a_node_that_the_site_has(node, placed, tmp_path):
+    """The assets were written anew, and the machine's own source still stands in the configuration."""
+    scraped = "scrape_configs:\n- job_name: n\n  static_configs: [{targets: ['127.0.0.1:9100']}]\n"
+    (tmp_path / "prometheus.yml").write_text(scraped)
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\nrack,rack,hall\nhere,node,rack\n")
+    config = tmp_path / "site.toml"
+    config.write_text(f'[site]\nname = "a"\n[[source]]\nname = "m"\ntype = "host"\nnode = "{node}"\n')
+    assert main(["import", str(tmp_path / "prometheus.yml"), "--out", str(tmp_path)]) == 0
+    assert [one.get("node") for one in tomllib.loads(config.read_text())["source"][1:]] == placed
+
+
 def test_without_a_folder_the_sources_are_printed_as_toml(tmp_path, capsys):
     (tmp_path / "prometheus.yml").write_text(YAML)
     assert main(["import", str(tmp_path / "prometheus.yml")]) == 0

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin.job import Jobs, JobState
 from twin.sim.schedule import NO_ROOM, TOO_LARGE, Policy, Schedule, schedule
-from twin.sim.trace import Trace, checked, trace_of
+from twin.sim.trace import Trace, checked, trace_of, trace_of_queue
 
 SLOTS = 10
 # (submit, run, limit, slots): a holds 6 of 10 until 100; b asks for 8 and heads the queue; c is short and small; d is long and
@@ -133,3 +134,24 @@ def test_impossible_rows_are_named_and_counted() -> None:
 def test_an_empty_queue_is_no_schedule(policy: Policy) -> None:
     none = trace_of([], np.empty(0), np.empty(0))
     assert len(schedule(none, policy, none.nodes, SLOTS, 1e6).job) == 0
+
+
+def test_a_live_queue_goes_on_from_where_it_is() -> None:
+    """What runs keeps its GPUs from its own start to its limit, though submitted long before; what waits starts no earlier than
+    now, in order of submission, though it was submitted before what runs."""
+    hour, now = 3600.0, 1e6
+    nan, f = np.nan, lambda *values: np.array(values, dtype=np.float64)
+    words = ["RUNNING", "PENDING", "PENDING", "RUNNING", "COMPLETED"]
+    state = np.array([JobState[word] for word in words], dtype=np.uint8)
+    jobs = Jobs(
+        ["run", "late", "early", "lost", "over"], *[[""] * 5] * 3, state, np.array([6, 5, 5, 2, 2], dtype=np.int32),
+        f(now - 10 * hour, now - 2 * hour, now - 20 * hour, now - 9 * hour, now - 30 * hour),
+        f(now - hour, nan, nan, nan, now - 30 * hour), f(*[nan] * 5), f(*[4 * hour] * 5), f(*[nan] * 5),
+        np.zeros(5, dtype=np.uint8), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32),
+    )  # fmt: skip
+    queue = checked(trace_of_queue(jobs, now))
+    assert queue.refused == {}
+    for policy in (Policy.EASY, Policy.FCFS, Policy.PRIORITY, Policy.CONSERVATIVE):
+        made = schedule(queue, policy, queue.gpus, SLOTS, now + 100 * hour)
+        at = {job: round((start - now) / hour, 6) for job, start in zip(queue.ids, made.start_s.tolist(), strict=True)}
+        assert at == {"run": -1, "lost": 0, "early": 3, "late": 4}, policy

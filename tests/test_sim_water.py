@@ -8,11 +8,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.small import rows
+from twin.coolants import heat_jpkgk
 from twin.errors import ConfigError, SiteError
 from twin.frame import Floats
 from twin.load import build_site
 from twin.params import Params, PlantParams
-from twin.sim.circuit import circuit_of
+from twin.physics.coolant import pg25_density_kgpm3
+from twin.sim.circuit import SECONDARY_C, circuit_of
 from twin.sim.network import Network, solve_network
 from twin.sim.outlook import Line, Outlook, outlook_of
 from twin.sim.scenario import Change, Fault, Scenario
@@ -243,13 +245,13 @@ def test_reuse_takes_heat_before_the_tower() -> None:
 
 
 def test_a_dry_cooler_with_pads_supplies_colder_water_and_drinks() -> None:
-    dry = plant("ch", "t", more=("id=d kind=drycooler",), links=("from=d to=w",))
+    dry, wet = (
+        plant("ch", "t", more=(f"id=d kind=drycooler{pads}",), links=("from=d to=w",)) for pads in ("", " pad_frac=0.8")
+    )
     hot = outlook_of(
         {"wet_bulb_c": Line(np.array([0.0, 1e6]), np.full(2, 20.0)), "dry_bulb_c": Line(np.array([0.0, 1e6]), np.full(2, 34.0))}
     )
-    soaked = simulate(dry, load(1e5, 5e4), PARAMS, hot, 7200.0, 15.0)
-    parched = replace(PARAMS, loops=replace(PARAMS.loops, pad_above_c=99.0))
-    arid = simulate(dry, load(1e5, 5e4), parched, hot, 7200.0, 15.0)
+    soaked, arid = (simulate(site, load(1e5, 5e4), PARAMS, hot, 7200.0, 15.0) for site in (wet, dry))
     assert soaked.series["plant_supply_c"][-1] < arid.series["plant_supply_c"][-1] - 3
     assert (soaked.summary["water_kg"] or 0) > 0 == arid.summary["water_kg"]
 
@@ -303,3 +305,35 @@ def test_a_starved_loop_ends_alike_whatever_the_step() -> None:
 def test_an_air_handler_in_no_hall_is_named() -> None:
     made = run(plant(more=("id=roof kind=crah",), links=("from=w to=roof",)), hours=0.1)
     assert any("roof stands in no hall" in note for note in made.notes)
+
+
+def test_towers_behind_a_condenser_loop_are_those_of_its_chiller() -> None:
+    """As plants are built: tower, condenser water with its pump, chiller, chilled water; the same but for that pump."""
+    direct = [line for line in LINKS if line != "from=t to=w"]
+    behind = [line for line in direct if line != "from=t to=ch"] + ["from=t to=cw", "from=cw to=ch"]
+    more = ("id=cw kind=loop", "id=cwp kind=pump parent=cw rated_w=7000")
+    sites = [
+        build_site("x", "UTC", rows(*ASSETS, *more), rows(*(f"{line} relation=cools" for line in links)))
+        for links in (direct, behind)
+    ]
+    plain, looped = (run(site, 22.0, step_s=60.0) for site in sites)
+    for name in ("chillers_w", "fans_w", "water_kgps", "rejected_w"):
+        assert looped.series[name][-1] == pytest.approx(plain.series[name][-1], rel=1e-6), name
+    assert plain.series["chillers_w"][-1] > 0
+    assert looped.series["pumps_w"][-1] - plain.series["pumps_w"][-1] == pytest.approx(7000)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.8, 1.0])
+def test_pumps_of_a_cdu_take_no_less_than_the_work_that_they_do(speed: float) -> None:
+    """Efficiency of pump, motor and drive is the 60 % of the source where flow is that of design, and never over that."""
+    made = run(plant("ch"), 5.0, step_s=60.0, hours=0.5, changes=[Change("cdu", "pump_speed_frac", speed)])
+    wpk = 1.5e5 / PARAMS.plant.range_k * speed / PARAMS.plant.cdu_speed_frac
+    flow_m3ps = wpk / float(heat_jpkgk("pg25", np.array(SECONDARY_C))) / float(pg25_density_kgpm3(SECONDARY_C))
+    head_pa = PARAMS.loops.secondary_pa * (speed / PARAMS.plant.cdu_speed_frac) ** 2
+    assert flow_m3ps * head_pa / made.series["cdu_pumps_w"][-1] == pytest.approx(0.6, rel=0.01)
+
+
+def test_a_plant_without_chillers_keeps_its_towers_whatever_the_economiser() -> None:
+    made, plain = (run(plant("ch"), 5.0, step_s=60.0, hours=0.5, economiser=mode) for mode in ("none", "integrated"))
+    assert made.series["rejected_w"][-1] == plain.series["rejected_w"][-1] > 0
+    assert any("economiser 'none' says nothing" in note for note in made.notes)

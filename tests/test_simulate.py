@@ -25,6 +25,7 @@ from twin.sim.grow import grown
 from twin.sim.outlook import Line, Outlook, outlook_of
 from twin.sim.scenario import Change, Fault, Scenario
 from twin.sim.schedule import Policy
+from twin.sim.storage import Storage
 from twin.sim.telemetry import Telemetry
 from twin.sim.trace import Trace, trace_of
 from twin.sim.whatif import compare
@@ -195,6 +196,19 @@ def test_a_battery_keeps_the_grid_below_its_cap_until_it_is_empty() -> None:
     assert -float(s["battery_w"].sum()) * 60.0 == pytest.approx(used_j, rel=1e-9), "no joule comes from nowhere"
 
 
+@pytest.mark.parametrize(
+    ("told", "power_w", "held_kwh"),
+    [("rated_w=4000 rated_kwh=3", 4000.0, 3.0), ("rated_w=4000", 4000.0, 8.0), ("rated_kwh=8", 4000.0, 8.0), ("", 0.0, 0.0)],
+)
+def test_a_battery_holds_what_its_site_says(told: str, power_w: float, held_kwh: float) -> None:
+    site = build_site("x", "UTC", rows(f"id=b kind=battery {told}", "id=none kind=battery rated_w=9000 rated_kwh=0"))
+    store = Storage(site, Outlook(), STEADY, 1000.0)
+    assert (store.power_w, store.full_j) == (power_w, held_kwh * 3.6e6)
+    assert store.notes() == ([] if "kwh" in told else ["1 batteries tell no rated_kwh: 2 h at rated_w are assumed (first: b)"])
+    given = -store.settle(np.full(8, 9000.0), np.arange(8) * 3600.0, 3600.0)["battery_w"].sum() / 1e3
+    assert given == pytest.approx(held_kwh)
+
+
 def test_photovoltaics_lower_what_the_grid_gives_and_its_carbon() -> None:
     site = with_store()
     dark = simulate(site, one_job(), STEADY, day(), 3600.0, 60.0)
@@ -237,6 +251,13 @@ def test_every_device_and_rack_is_accounted_for() -> None:
     assert ((device["efficiency_frac"] > 0.9) & (device["efficiency_frac"] < 1)).all()
     assert tables["limit"]["asset"] == ["r"]
     assert tables["limit"]["still_water_s"][0] == pytest.approx(made.summary["still_water_to_limit_s"])
+
+
+def test_a_copy_may_break_as_its_original() -> None:
+    made = run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+1", "leak", 60.0, value=0.001)])
+    assert made.summary["racks_off_count"] == 0
+    with pytest.raises(ConfigError, match=r"fault leak of r\+2: is no asset"):
+        run(machine(), one_job(), hours=0.2, added=[("r", 1)], faults=[Fault("r+2", "leak", 60.0, value=0.1)])
 
 
 def test_added_racks_are_whole_and_carry_their_part() -> None:
@@ -317,14 +338,6 @@ def test_leaving_what_the_model_is_good_for_is_said() -> None:
     made = simulate(machine(), one_job(), STEADY, polar, 7200.0, 60.0)
     assert any("leaves the tower's correlation" in note for note in made.notes)
     assert any("does not cover" in note for note in made.notes)
-
-
-def test_recorded_power_that_cannot_be_is_located() -> None:
-    time_s = np.array([0.0, 60.0])
-    with pytest.raises(ConfigError, match=r"row 2, column r: a power of -5 W cannot be"):
-        run(machine(), Telemetry(time_s, ("r",), np.array([[5.0], [-5.0]])))
-    with pytest.raises(ConfigError, match="column moon: is no rack"):
-        run(machine(), Telemetry(time_s, ("moon",), np.array([[5.0], [5.0]])))
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------

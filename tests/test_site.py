@@ -29,6 +29,31 @@ def problems(folder: Path, assets: str | bytes = GOOD, links: str = GOOD_LINKS) 
     return [str(p).replace(f"{folder}/", "") for p in caught.value.problems]
 
 
+def test_the_site_keeps_its_name_whatever_flows_in_it(tmp_path: Path) -> None:
+    for last in ("", "pg25"):
+        assets = f"id,kind,parent,coolant\nh,hall,,\nc,cdu,h,eg30\nr1,rack,h,{last}\n"
+        assert load(tmp_path, assets, "from,to,relation\n").name == "test"
+
+
+def test_numbers_lie_where_their_kind_of_number_can(tmp_path: Path) -> None:
+    """Places south, west and below the sea are places; a share in per cent is no share."""
+    header = "id,kind,parent,rated_w,latitude_deg,longitude_deg,altitude_m,azimuth_deg,liquid_frac\n"
+    south = load(tmp_path, header + "p,pv,,1000,-33.9,-70.7,-10,0,\n", "from,to,relation\n")
+    assert [float(south.number("pv", name)[0]) for name in ("latitude_deg", "longitude_deg", "altitude_m")] == [
+        -33.9,
+        -70.7,
+        -10,
+    ]
+    wrong = problems(tmp_path, header + "p,pv,,1000,-91,181,-501,361,\nh,hall,,,,,,,\nr,rack,h,,,,,,74\n", "from,to,relation\n")
+    assert [line.split(";")[0] + line[line.index(", digits only") :] for line in wrong] == [
+        "assets.csv:2: latitude_deg is '-91', digits only, from -90 to 90",
+        "assets.csv:2: longitude_deg is '181', digits only, from -180 to 180",
+        "assets.csv:2: altitude_m is '-501', digits only, from -500 to 9000",
+        "assets.csv:2: azimuth_deg is '361', digits only, from 0 to 360",
+        "assets.csv:4: liquid_frac is '74', digits only, from 0 to 1",
+    ]
+
+
 ONE_WRONG = [
     ("h2,hal,,\n", "", "assets.csv:7: no kind 'hal'; kinds are site, hall, row"),
     ("r3,rack,h9,\n", "", "assets.csv:7: 'r3': parent 'h9' is no asset; a rack stands in a hall or row"),
@@ -46,6 +71,12 @@ ONE_WRONG = [
     ("", "u1,r9,feeds,\n", "links.csv:4: link to 'r9', which is no asset"),
     ("", "u1,r2,feed,\n", "links.csv:4: no relation 'feed'; relations are feeds, cools, connects"),
     ("", "u1,u1,feeds,\n", "links.csv:4: 'u1' feeds itself"),
+    (
+        "",
+        "r1,u1,cools,\n",
+        "links.csv:4: 'r1' cools 'u1': a rack cools nothing, as the relation carries heat; turn the link round",
+    ),
+    ("h2,hall,,\n", "h2,u1,feeds,\n", "links.csv:4: 'h2' feeds 'u1': a hall feeds nothing, as the relation carries power"),
     ("", "u1,r1,feeds,\n", "links.csv:4: 'u1' feeds 'r1' stands twice (first at links.csv:2)"),
     ("", "u1,r2,feeds,1.5\n", "links.csv:4: share is '1.5'; write a fraction from 0 to 1"),
     ("", "u2,r2,feeds,half\n", "links.csv:4: share is 'half'"),

@@ -4,11 +4,14 @@ that wrote it where this checkout has its history."""
 import io
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,9 @@ import pytest
 import zstandard
 from store_model import MEMORY
 
+from ingest.stores import open_store
 from ingest.stores.embedded.files import SCHEMA
+from twin.state import State
 from ui.backup import backup, restore
 from ui.config import load_config
 
@@ -82,6 +87,25 @@ def test_a_store_of_the_first_icctwin_is_whole_and_goes_on(first: Path) -> None:
     assert now["None"] == written(0, 900)
     assert now["records"] == [0, 250, 500, 700]
     assert sum(now["3600.0"]["temp_c"][0]) == 8 * 8
+
+
+def test_metrics_that_only_a_later_icctwin_knows_are_left_alone_on_the_way_back(first: Path) -> None:
+    """One schema, and a table of metrics that has grown since: what the live state begins with is what this icctwin knows."""
+    old_store.write(first / "store", WROTE, WROTE)
+    con = sqlite3.connect(first / "store" / "store.db")
+    for table, column in (("newest", "metric"), ("shape", "text")):
+        con.execute(f"UPDATE {table} SET {column} = replace({column}, 'temp_c', 'later_c')")
+    assert con.execute("SELECT count(*) FROM newest WHERE metric = 'later_c'").fetchone() == (1,)
+    con.commit()
+    con.close()
+    site = old_store.site()
+    with closing(open_store(first / "store", site)) as store:
+        state = State(site)
+        for frame in store.latest(old_store.START):
+            state.absorb(frame, old_store.START + timedelta(days=1))
+        assert np.isfinite(state.newest("gpu", "util_frac").value).all()
+    old_store.write(first / "store", WROTE, 900)
+    assert old_store.read(first / "store")["None"]["util_frac"] == written(0, 900)["util_frac"], "and it goes on"
 
 
 def test_the_way_back_the_earlier_code_reads_what_the_present_one_went_on_with_or_says_that_it_cannot(

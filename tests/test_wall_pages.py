@@ -281,6 +281,29 @@ def slow(live: Live, seconds: float) -> Iterator[None]:
     live.store.series = real  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize("name", ["overview", "alerts", "cooling", "forecast"])
+def test_a_page_that_has_heard_nothing_claims_nothing(name: str, browser: Browser, walls: dict[str, str]) -> None:
+    """Until the first push nobody knows whether an alert fires or a CDU is there: no sentence says that none does or is."""
+    with tab(browser) as page:
+        page.route_web_socket("**/live**", lambda _: None)
+        page.route("**/_dash-update-component*", lambda _: None)
+        page.goto(f"{walls['alarming']}{page_of(name).path}?lang=en")
+        expect(page.locator("#bar .lost")).to_have_text("Connecting …")
+        assert page.locator(".empty:visible").all_inner_texts() == []
+        if name == "forecast":
+            expect(page.locator("#dash .graph .main-svg").first).to_be_attached()
+            assert page.locator("#dash .graph .xtick:visible").count() == 0, "nor has nothing an axis"
+
+
+@pytest.mark.parametrize("route", ["/", "/energy", "/alerts", "/reports", "/oncall", "/scene"])
+def test_a_telephone_scrolls_down_and_not_aside(route: str, browser: Browser, walls: dict[str, str]) -> None:
+    with tab(browser) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(f"{walls['normal']}{route}?lang=en")
+        expect(page.locator("[data-clock]")).not_to_have_text("")
+        page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_slow_store_delays_no_number_and_what_it_owes_is_said(browser: Browser) -> None:
     live = plant_live("normal")
     assert isinstance(live.clock, Hands)

@@ -21,7 +21,7 @@ def write_centre(folder: Path, more: str = "", gpus: int = 64, access: str = "")
     assets, links = demo_rows(gpus)
     write_table(folder / "assets.csv", assets)
     write_table(folder / "links.csv", links)
-    (folder / "push-token").write_text("a token of senders\n")
+    (folder / "push-token").write_text("a token of many senders\n")
     path = folder / "site.toml"
     path.write_text(
         f'[site]\nname = "whole"\nassets = "assets.csv"\nlinks = "links.csv"\n[store]\npath = "store"\n[access]\n{access}\n'

@@ -110,8 +110,12 @@ def load_adoptions(path: Path) -> list[Entry]:
 
 
 def save_adoptions(path: Path, entries: Sequence[Entry]) -> None:
-    """Write them, whole or not at all; beyond ``MOST_ADOPTIONS`` the oldest go. ``SourceError`` where the disk says no."""
-    text = json.dumps({"format": FORMAT, "adoptions": list(entries)[-MOST_ADOPTIONS:]}, ensure_ascii=False, allow_nan=False)
+    """Write them, whole or not at all; beyond ``MOST_ADOPTIONS`` the oldest that were undone go, then the oldest.
+    ``SourceError`` where the disk says no."""
+    over = max(len(entries) - MOST_ADOPTIONS, 0)
+    gone = set(sorted(range(len(entries)), key=lambda i: (not entries[i].get("undone"), i))[:over])
+    kept = [entry for i, entry in enumerate(entries) if i not in gone]
+    text = json.dumps({"format": FORMAT, "adoptions": kept}, ensure_ascii=False, allow_nan=False)
     fresh = path.with_name(path.name + ".new")
     try:
         fresh.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ from twin.flow import Flow, carrier, carry, is_target, places_of, spread
 from twin.frame import Floats, Ints
 from twin.params import Params
 from twin.physics.cdu import needed_cold_c
+from twin.physics.drycooler import entering_c
 from twin.physics.plant import PlantPower, PlantSize, plant_power
 from twin.physics.pump import affine_power_w
 from twin.physics.tower import fan_power_w
@@ -121,7 +122,7 @@ def _by_liquid(site: Site) -> Bools:
 
 def _cdu_pumps_w(site: Site, state: State, params: Params, now: datetime, design_heat_w: Floats) -> Floats:
     rated = site.number("cdu", "rated_w")
-    rated = np.where(np.isnan(rated), design_heat_w * params.plant.cdu_pump_frac, rated)
+    rated = np.where(np.isnan(rated), design_heat_w * params.plant.cdu_rated_frac, rated)
     read = state.column("cdu", "pump_speed_frac", now)
     speed = np.where(np.isnan(read), params.plant.cdu_speed_frac, read)
     base, cubic = (params.learned.column(site, f"cdu:pump_{name}_frac", np.nan) for name in ("base", "cubic"))
@@ -132,6 +133,10 @@ def _plant(site: Site, state: State, params: Params, now: datetime, heat_w: floa
     p, towers, chillers = params.plant, site.count("tower") > 0, site.count("chiller")
     outdoor, assumed_c = ("wet_bulb_c", p.wet_bulb_c) if towers else ("dry_bulb_c", p.dry_bulb_c)
     read = state.column("weather", outdoor, now)
+    pads = site.number("drycooler", "pad_frac", params.loops.pad_frac)
+    if not towers and len(pads):
+        wet = np.where(read > params.loops.pad_above_c, state.column("weather", "wet_bulb_c", now), np.nan)
+        read = np.where(np.isnan(wet), read, entering_c(read, wet, pads.mean(), 1.0))
     read = read[~np.isnan(read)]
     rated = site.number("chiller", "rated_w")
     unit_w = float(rated.mean()) * p.chiller_cop if chillers and not np.isnan(rated).any() else design_w / max(chillers, 1)

@@ -26,6 +26,8 @@ class Interval:
             raise ValueError("an interval asks either for a limit or for a cut")
         if self.limit_w < 0 or self.cut_w < 0:
             raise ValueError("a limit or a cut is below 0 W")
+        if math.isinf(self.limit_w) or math.isinf(self.cut_w) or math.isinf(self.begin_s):
+            raise ValueError("a limit, a cut or a begin without end asks for nothing; write a number")
 
     def target_w(self, baseline_w: float) -> float:
         """The most that the centre may draw [W] where it would have drawn ``baseline_w``."""

@@ -60,6 +60,7 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "rated_va": "rating of a power device [VA]",
         "rated_kgps": "design mass flow [kg/s]",
         "rated_heat_w": "heat that a cooling machine carries at design [W]",
+        "pad_frac": "saturation effectiveness of a dry cooler's wetted pads; one that has none is dry",
         "liquid_frac": "share of a rack's heat that its liquid takes",
         "x_m": "position east of the site's origin [m]",
         "y_m": "position north of the site's origin [m]",
@@ -78,6 +79,25 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "altitude_m": "height above the sea [m]",
     }
 )
+_RANGES = MappingProxyType(  # where an attribute may lie, by its name or the end of it
+    {
+        "latitude_deg": (-90.0, 90.0),
+        "longitude_deg": (-180.0, 180.0),
+        "altitude_m": (-500.0, 9000.0),
+        "rated_kgps": (1e-6, 1e5),
+        "_deg": (0.0, 360.0),
+        "_frac": (0.0, 1.0),
+        "_m": (-1e6, 1e6),
+    }
+)
+
+
+def attribute_range(name: str) -> tuple[float, float]:
+    """Lowest and highest value that a number attribute may have: shares lie within 0 and 1, places either side of nothing,
+    what else is counted or rated is not below 0."""
+    return next((limits for end, limits in _RANGES.items() if name.endswith(end)), (0.0, 1e12))
+
+
 TEXT_ATTRIBUTES = MappingProxyType(
     {
         "name": "what people call it",
@@ -93,3 +113,11 @@ TEXT_ATTRIBUTES = MappingProxyType(
 )
 # How two assets can be related, and what the relation carries.
 RELATIONS = MappingProxyType({"feeds": "power", "cools": "heat", "connects": "network"})
+# What cannot stand at the source of a relation: places and loads feed nothing, and what is cooled cools nothing.
+NO_SOURCES = MappingProxyType(
+    {
+        "feeds": frozenset(("weather", "hall", "row", "loop", "gpu", "disk", "port", "heatreuse")),
+        "cools": frozenset(("site", "hall", "row", "rack", "node", "gpu", "switch", "port", "storage", "disk", "pdu", "ups",
+                            "transformer", "battery", "pv", "meter", "grid", "source", "queue", "task", "process")),
+    }
+)  # fmt: skip

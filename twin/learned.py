@@ -39,11 +39,12 @@ class Learned:
     columns: Mapping[str, Floats] = field(default_factory=dict)
 
     def column(self, site: Site, key: str, default: Floats | float) -> Floats:
-        """float64[n]: what was learned of each asset of the key's kind, ``default`` where nothing was; ``KeyError`` for a key
-        that is not in ``LEARNABLE``."""
+        """float64[n]: what was learned of each asset of the key's kind, ``default`` where nothing was (also of what a scenario
+        adds behind them); ``KeyError`` for a key that is not in ``LEARNABLE``."""
         if key not in LEARNABLE:
             raise KeyError(f"nothing is learned under {key!r}; known: {', '.join(LEARNABLE)}")
         given = self.columns.get(key)
         if given is None:
             return np.broadcast_to(np.asarray(default, dtype=np.float64), site.count(key.split(":")[0])).copy()
+        given = np.append(given, np.full(site.count(key.split(":")[0]) - len(given), np.nan))
         return np.where(np.isnan(given), default, given)

@@ -257,8 +257,7 @@ def _cdus(site: Site, state: State, params: Params, now: datetime, home: Ints) -
     flow = per_speed * cdu.pump_speed_frac
     back, kgps = cdu.return_temp_c, cdu.flow_kgps
     hot = kgps * _heat_of(site, "cdu")(back)
-    chilled_c = np.where(cdu.primary_supply_temp_c > 0, cdu.primary_supply_temp_c, np.nan)
-    cold = cdu.primary_flow_kgps * heat_of(primary_names_of(site))(chilled_c)
+    cold = cdu.primary_flow_kgps * heat_of(primary_names_of(site))(cdu.primary_supply_temp_c)
     conductance = exchanger_wpk(site, params, kgps, cdu.primary_flow_kgps)
     sound = (hot > 0) & (cold > 0) & (conductance > 0)
     args = (np.where(sound, column, np.nan) for column in (back, cdu.primary_supply_temp_c, hot, cold, conductance))

@@ -11,7 +11,7 @@ import numpy as np
 
 from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
-from twin.kinds import KINDS, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES
+from twin.kinds import KINDS, NO_SOURCES, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
@@ -114,9 +114,9 @@ def build_site(
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
     for row in assets if "coolant" in texts else ():
-        if (name := row.cells.get("coolant", "")) and not is_coolant(name):
-            report.add(row.where, f"no coolant {name!r}; write {COOLANTS}")
-    made = _links(links, position, refused, report)
+        if (coolant := row.cells.get("coolant", "")) and not is_coolant(coolant):
+            report.add(row.where, f"no coolant {coolant!r}; write {COOLANTS}")
+    made = _links(links, position, codes, refused, report)
     report.stop_if_any()
     row_of = np.zeros(len(ids), dtype=np.int32)
     for code in range(len(KINDS)):
@@ -213,17 +213,21 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
                 value = float(cell)
             except ValueError:
                 value = math.nan
-            low = -1e6 if name in ("x_m", "y_m", "z_m") else 0.0
-            if not (math.isfinite(value) and low <= value <= 1e12):
-                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only")
+            low, high = attribute_range(name)
+            if not low <= value <= high:
+                within = f", from {low:g} to {high:g}" if high < 1e6 else ""
+                report.add(row.where, f"{name} is {cell!r}; write a number of {NUMBER_ATTRIBUTES[name]}, digits only{within}")
                 continue
             columns[name][i] = value
             given.add(name)
     return {name: columns[name] for name in NUMBER_ATTRIBUTES if name in given}
 
 
-def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], report: _Report) -> dict[str, Links]:
+def _links(
+    rows: Sequence[Row], position: dict[str, int], codes: np.ndarray, refused: set[str], report: _Report
+) -> dict[str, Links]:
     _check_link_columns(rows, report)
+    kinds = tuple(KINDS)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -235,8 +239,8 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
         if missing:
             _report_missing([end for end in missing if end not in refused], row, report)
             continue
-        if source == target:
-            report.add(row.where, f"{source!r} {relation} itself; leave the line out")
+        if wrong := _link_problem(source, target, relation, kinds[codes[position[source]]]):
+            report.add(row.where, wrong)
             continue
         if (first := seen.setdefault((source, target, relation), row.where)) != row.where:
             report.add(row.where, f"{source!r} {relation} {target!r} stands twice (first at {first}); keep one line")
@@ -249,6 +253,15 @@ def _links(rows: Sequence[Row], position: dict[str, int], refused: set[str], rep
                 _check_acyclic(relation, entries, position, report)
             links[relation] = _shared_links(relation, entries, report)
     return links
+
+
+def _link_problem(source: str, target: str, relation: str, kind: str) -> str:
+    if source == target:
+        return f"{source!r} {relation} itself; leave the line out"
+    if kind in NO_SOURCES.get(relation, ()):
+        what = f"a {kind} {relation} nothing, as the relation carries {RELATIONS[relation]}"
+        return f"{source!r} {relation} {target!r}: {what}; turn the link round or leave it out"
+    return ""
 
 
 def _check_link_columns(rows: Sequence[Row], report: _Report) -> None:

@@ -97,7 +97,7 @@ def read_netbox(
     if not problems and site and site not in sites:
         problems.append(Problem("site", f"no site {site!r} in these files; they have {', '.join(sites) or 'none'}"))
     if not problems and not site and len(sites) > 1:
-        problems.append(Problem("site", f"the files hold {len(sites)} sites: {', '.join(sites[:20])}; export one of them"))
+        problems.append(Problem("site", f"the files hold {len(sites)} sites: {', '.join(sites[:20])}; name one with --site"))
     if sum(map(len, tables.values())) > MAX_ASSETS:
         problems.append(Problem("files", f"over {MAX_ASSETS} objects; one site may not have more"))
     if problems:
@@ -312,7 +312,7 @@ class _Importer:
     def _device(self, record: _Record) -> None:
         name, kind = record.get("name"), self._kind(record)
         if kind in ("", "?"):
-            why = "left out by the caller" if not kind else "not known; say which kind it is"
+            why = "left out by the caller" if not kind else "not known; say which kind it is: --role"
             self._skip(record, f"device {name!r}: role {record.get('role')!r} is {why}")
             return
         rack = self._find_rack(record)

@@ -98,7 +98,7 @@ class PlantParams:
 
     - ``liquid_frac``: of the heat of a rack with a CDU; GB300 NVL72, about 110 of 142-155 kW.
     - ``cdu_pump_frac``: 1,517 W for 132 kW (1.5 L/min/kW, OCP; 40 psi; 60 % efficiency). ``cdu_speed_frac``: of pumps that say
-      nothing; assumed. ``air_fan_frac``: air handlers; assumed.
+      nothing, and at which design flow passes; assumed. ``air_fan_frac``: air handlers; assumed.
     - ``supply_c``: to racks, where no CDU says; the middle of 25-35 °C. ``chilled_c``: facility water without CDUs; assumed.
     - ``range_k``: OCP, ΔT of 10 K or less at 1.5 L/min/kW. ``cdu_ntu`` (2 K of approach at design), ``exchanger_k``: assumed.
     - ``pump_frac``: assumed; ASHRAE 90.1 appendix G (22 + 19 W/gpm) is 0.016 at 10 K, warm-water loops have less to pass.
@@ -133,6 +133,12 @@ class PlantParams:
     wet_bulb_c: float = 15.0
     dry_bulb_c: float = 20.0
 
+    @property
+    def cdu_rated_frac(self) -> float:
+        """Power of a CDU's pumps at full speed over the heat at design: design flow passes at ``cdu_speed_frac`` and power goes
+        with the cube of speed (affinity laws)."""
+        return self.cdu_pump_frac / self.cdu_speed_frac**3
+
 
 @dataclass(frozen=True, slots=True)
 class LoopParams:
@@ -150,7 +156,8 @@ class LoopParams:
     - ``film_exponent``: of heat transfer with flow (Dittus-Boelter, Incropera eq. 8.60). ``valve_ratio``: facility flow with a
       CDU's valve open over design; assumed. ``valve_lag_s``, ``chiller_lag_s``, ``takeover_s`` (standby pump): assumed.
     - ``air_s`` (room air and what stands in it, as air flow), ``air_rise_k``, ``room_c`` (return air setpoint), ``coil_ratio``
-      (coil over design heat): assumed; ASHRAE TC 9.9 recommends 18-27 °C at the inlet. ``room_rh_frac``: for the dew point.
+      (coil over design heat): assumed; ASHRAE TC 9.9 recommends 18-27 °C at the inlet. ``inlet_limit_c``: what its class A1
+      allows there; return air is then ``air_rise_k`` warmer. ``room_rh_frac``: for the dew point.
     - ``plate_wpk``: cold plate of about 0.02 K/W; ``plate_exponent``: laminar, Incropera eq. 8.57. ``junction_limit_c``: where
       accelerators slow down; assumed. ``slowed_least_frac``: of what they draw above idle at their lowest clock; assumed.
       ``junction_trip_c``: where they switch off; assumed. ``return_limit_c``: GB300 NVL72,
@@ -160,7 +167,8 @@ class LoopParams:
     - ``leak_per_k``: of a rack's power with its coolant's temperature; assumed. ``cap_exponent``: measured sweep of eight
       workloads, medians 0.32-0.41 (Emerald AI, May 2025). ``clock_exponent``, ``job_util_frac`` (of a job that says nothing):
       assumed.
-    - ``cycles_ratio``: of concentration. ``pad_frac``, ``pad_above_c`` (pads run above this dry bulb): assumed.
+    - ``cycles_ratio``: of concentration. ``pad_frac``: of dry coolers that say nothing; dry. ``pad_above_c`` (pads run above
+      this dry bulb): assumed.
     - ``battery_s`` (a store at its rating), ``battery_frac`` (of a round trip, lithium cells with inverter): assumed.
     - ``ups_s`` at rating and ``peukert_exponent``: 5 minutes of lithium cells; assumed. ``trip_ratio``: load over rating above
       which a breaker opens in the end (IEC 60947-2, conventional tripping current 1.30; 1.25 of a UPS's overload for 10 min),
@@ -188,6 +196,7 @@ class LoopParams:
     air_rise_k: float = 12.0
     room_c: float = 32.0
     coil_ratio: float = 1.3
+    inlet_limit_c: float = 32.0
     room_rh_frac: float = 0.45
     plate_wpk: float = 50.0
     plate_exponent: float = 1 / 3
@@ -202,7 +211,7 @@ class LoopParams:
     clock_exponent: float = 2.4
     job_util_frac: float = 0.8
     cycles_ratio: float = 5.0
-    pad_frac: float = 0.8
+    pad_frac: float = 0.0
     pad_above_c: float = 20.0
     ups_s: float = 300.0
     peukert_exponent: float = 1.05

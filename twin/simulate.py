@@ -5,7 +5,7 @@ chunk, of the power chain by ``twin.balance`` and of all water by its stored hea
 """
 
 import math
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,16 +14,15 @@ import numpy as np
 
 from twin.balance import TOLERANCE_FRAC, block_gap_w
 from twin.errors import ConfigError, Problem
-from twin.flow import carrier, is_target
 from twin.frame import Floats
 from twin.params import Params
 from twin.sim.chain import Chain, Power
 from twin.sim.circuit import Circuit, circuit_of
 from twin.sim.fleet import Fleet, fleet_of
-from twin.sim.grow import grown
 from twin.sim.machines import Drawn, Machines
 from twin.sim.margins import Margins
 from twin.sim.outlook import Outlook
+from twin.sim.powered import Powered
 from twin.sim.protection import Protection
 from twin.sim.record import Record
 from twin.sim.reject import Air, Plant
@@ -42,7 +41,7 @@ from twin.site import Site
 MAX_STEPS = 40_000_000
 CHUNK_CELLS = 400_000  # assets times steps of a chunk: a few megabytes an array
 _FIRST = 8  # steps of the first chunk: what machines draw is not known before
-_MACHINES = ("cdu", "pump", "crah", "chiller", "tower", "drycooler", "heatreuse")  # stop without power
+_NOT_RUN = {"conductance_wpk", "flow_per_speed_kgps", "flow_share_frac"}  # of what calibration learns of single assets
 Progress = Callable[[float], None]  # share of the run that is done
 
 
@@ -99,8 +98,7 @@ def simulate(
     """
     plan = scenario or Scenario()
     steps = _steps(horizon_s, step_s)
-    check_scenario(plan, site)
-    run = _Run(grown(site, plan.added), jobs, params, outlook, plan, spread or Spread(), start_s, step_s, steps)
+    run = _Run(check_scenario(plan, site), jobs, params, outlook, plan, spread or Spread(), start_s, step_s, steps)
     for done in run.chunks(sink):
         if progress:
             progress(done)
@@ -145,46 +143,44 @@ class _Run:
         self.machines = Machines(site, self.circuit, self.plant, params)
         m = self.machines
         m.scale(spread.pumps_ratio, spread.fans_ratio, spread.chillers_ratio)
-        self.water = Water(self.circuit, params, m.station_w, m.room_w, m.loop_w, self.plant)
+        self.water = Water(self.circuit, params, (m.standing_w, m.station_w), m.room_w, m.loop_w, self.plant)
         self.chain = Chain(site, self.fleet, m.at, params, spread.loss_ratio)
         self.settings = Settings(site, self.circuit, plan, params)
         self.protection = Protection(site, self.chain, params)
         self.guarded = (0, site.count("ups"))
         self.machine_w = np.zeros(len(m.at))
-        self.machine_at = np.concatenate([site.of_kind(kind) for kind in _MACHINES])
-        self.machine_feed = carrier(site, self.machine_at, is_target(site, "feeds"))
-        self.dead_since_s = np.full(len(site.ids), np.inf)
+        self.powered = Powered(site, self.chain, m.at)
+        self.edges = sorted({self._step_of(t) for t in self.settings.moments()} | {steps})
         self.margins = Margins(site, self.circuit, self.water, params, start_s, [f.start_s for f in plan.faults])
         self.storage = Storage(site, outlook, params, plan.grid_cap_w)
         self.tally = Tally(steps, step_s)
         self.gap_w = 0.0
-        self.notes: list[str] = list(self.circuit.assumed)
+        gaps = self.work.gaps(start_s, self.end_s) if isinstance(self.work, PowerReplay) else ()
+        self.notes = [*self.circuit.assumed, *gaps]
 
     def chunks(self, sink: Sink | None) -> Iterator[float]:
         """Solve chunk by chunk; gives the share that is done after each."""
         most = max(len(self.chain.at), len(self.circuit.rack), self.water.racks, 50)
         size = int(np.clip(CHUNK_CELLS // most, 8, 8192))
-        edges = sorted({self._step_of(t) for t in self.settings.moments()} | {self.steps})
         at, changed = 0, True
         while at < self.steps:
-            last = next(edge for edge in edges if edge > at)
-            count = min(size if at else _FIRST, last - at)
+            count = min(size if at else _FIRST, self._edge_after(at) - at)
             rack_w, busy = self.work.advance(self.start_s + at * self.step_s, self.step_s, count)
             done = 0
             while done < count:
-                if changed:
-                    self._change(at + done, rack_w[done])
-                live = rack_w[done:] * self._powered()
-                begin_s = self.start_s + (at + done) * self.step_s
-                upto = self.protection.until(live, self.machine_w, begin_s, self.step_s)
-                self._chunk(at + done, live[:upto], busy[done : done + upto], sink)
+                here = at + done
+                if changed or here in self.edges:
+                    self._change(here, rack_w[done])
+                live = rack_w[done : self._edge_after(here) - at] * self._powered()
+                upto = self.protection.until(live, self.machine_w, self.start_s + here * self.step_s, self.step_s)
+                self._chunk(here, live[:upto], busy[done : done + upto], sink)
                 done += upto
                 changed = self._protected()
-                if changed:  # standby pumps take over some seconds later
-                    insort(edges, min(at + done + self._step_of(self.params.loops.takeover_s), self.steps))
             at += count
-            changed |= at in edges
             yield at / self.steps
+
+    def _edge_after(self, step: int) -> int:
+        return self.edges[bisect_right(self.edges, step)]
 
     def _step_of(self, time_s: float) -> int:
         return min(math.ceil(time_s / self.step_s - 1e-9), self.steps)
@@ -200,16 +196,12 @@ class _Run:
         """What holds from a step on: what has power, and so what runs."""
         time_s = step * self.step_s
         self.chain.lose(self.settings.tripped(time_s) | self.protection.opened, self.protection.charged)
-        unfed = np.zeros(len(self.site.ids), dtype=np.bool_)
-        unfed[self.chain.at[self.chain.dead]] = True
-        dead = unfed[self.machine_feed]
-        self.dead_since_s[self.machine_at[~dead]] = np.inf
-        new = self.machine_at[dead & ~np.isfinite(self.dead_since_s[self.machine_at])]
-        self.dead_since_s[new] = time_s
+        if self.powered.look(time_s):  # standby pumps take over some seconds later
+            insort(self.edges, min(self._step_of(time_s + self.params.loops.takeover_s), self.steps))
         live = rack_w * self._powered()
         if step == 0:
             self._settle(live)
-        setting = self.settings.at(time_s, dead_since_s=self.dead_since_s)
+        setting = self.settings.at(time_s, dead_since_s=self.powered.dead_since_s)
         self.water.begin(setting, live[self.circuit.rack] * self.circuit.share * self.circuit.liquid_frac)
 
     def _settle(self, rack_w: Floats) -> None:
@@ -285,7 +277,7 @@ class _Run:
         described = bool(self.circuit.described.any())
         cooling = drawn.power_w.sum(0) if described else nothing
         loss = power.loss.sum(0) if self.chain.described else nothing
-        facility = it + cooling + loss
+        facility = it + cooling + loss + self.params.house_w
         between = self.storage.settle(facility, time_s, self.step_s)
         grid = between["grid_power_w"]
         carbon = self.outlook.at("carbon_gco2_per_kwh", time_s, self.params)
@@ -295,6 +287,7 @@ class _Run:
             "it_power_w": it,
             "cooling_power_w": cooling,
             "loss_power_w": loss,
+            "house_power_w": np.full(len(time_s), self.params.house_w),
             "facility_power_w": facility,
             "pue_ratio": np.divide(facility, it, out=np.full(len(it), np.nan), where=it > 0),
             "cdu_pumps_w": drawn.cdu_w,
@@ -379,15 +372,18 @@ class _Run:
             notes += [f"{count} jobs left out: {reason} (first: {first})" for reason, (count, first) in reasons.items()]
         if not self.circuit.described.any():
             notes.append("the site describes no cooling plant: no cooling power and no PUE")
+        if self.plan.economiser == "none" and self.plant.free_only:
+            notes.append("economiser 'none' says nothing of a plant without chillers: its towers or dry coolers go on")
         if not self.chain.described:
             notes.append("the site describes no power chain: no losses and no PUE")
-        if self.storage.has_pv and "pv_w" not in self.outlook.lines:
-            notes.append("what the photovoltaics give is not told (pv_w) and counts as nothing")
+        notes += self.storage.notes()
         for name, short_s in self.outlook.short_s(self.start_s, self.end_s).items():
             notes.append(f"{name} does not cover {short_s / 3600:.1f} h of the run; its ends were held")
         notes += [
             f"{name} was assumed" for name in ("wet_bulb_c",) if name not in self.outlook.lines and self.circuit.described.any()
         ]
+        if kept := sorted({key.split(":")[1] for key in self.params.learned.columns} & _NOT_RUN):
+            notes.append(f"calibrated {', '.join(kept)} are in force in the live twin only; this run has them from its tables")
         opened = [self.site.ids[at] for _, at, _ in self.protection.trips]
         return (*notes, *self.margins.notes(self.tally, self.outlook, self.params, opened))
 

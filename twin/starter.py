@@ -26,7 +26,7 @@ _TOML = """\
 
 [site]
 name = {name}
-timezone = {timezone}
+timezone = {timezone}  # whose days, weeks and hours of a tariff count; an IANA name
 assets = "assets.csv"
 links = "links.csv"
 
@@ -109,7 +109,7 @@ def starter_rows(machine: Machine, hall: str = "hall-1", rack: str = "rack-1") -
     return [Row("(this machine)", row) for row in tidy]
 
 
-def starter_files(machine: Machine, name: str = "my-centre", timezone: str = "Asia/Shanghai") -> Mapping[str, str]:
+def starter_files(machine: Machine, name: str = "my-centre", timezone: str = "UTC") -> Mapping[str, str]:
     """Name -> text of ``site.toml``, ``assets.csv`` and ``links.csv``, which load as they are."""
     columns = ("id", "kind", "parent", "hostname", "index", "uuid", "model", "device")
     # a JSON string is a TOML basic string

@@ -43,8 +43,9 @@ from ui.ending import waited
 from ui.eventlog import EventLog
 from ui.findings import Findings
 from ui.gate import PushGate
-from ui.given import given_by
+from ui.given import given_by, given_of, supply_of, zones_of
 from ui.limits import limits_of
+from ui.lines import located
 from ui.oncall.book import Book
 from ui.oncall.file import OnCallFile
 from ui.oncall.service import OnCall
@@ -90,16 +91,18 @@ class Ready:
 def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened] = ()) -> Ready:
     """What ``config`` asks for; ``ConfigError`` for all that can be known to be wrong before a running centre makes room.
     ``opened``: its sources, where they are there already."""
-    check_part(config, part)
-    site = site_of(config, TASK_NAMES)
-    rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-    told = read_oncall(config.alerts.oncall, site.timezone, environment())
-    told.calendars(now)
-    check_recipients(config.report, told)
-    fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
-    atlas = atlas_of(config.energy, site)
-    limits = limits_of(config.energy.limits, site, atlas)
-    return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
+    with located(config.written):
+        check_part(config, part)
+        site = site_of(config, TASK_NAMES)
+        rules = load_rules(config.alerts.rules or DEFAULT_RULES)
+        told = read_oncall(config.alerts.oncall, site.timezone, environment())
+        told.calendars(now)
+        check_recipients(config.report, told)
+        fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
+        atlas = atlas_of(config.energy, site)
+        limits = limits_of(config.energy.limits, site, atlas)
+        given_of(config.energy, site, timedelta(days=1))  # a tariff that is none, tenants that cannot be read
+        return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
 
 
 class Centre:
@@ -156,13 +159,15 @@ class Centre:
         fresh.given, fresh.folder = given_by(config.energy, self.site), kept.path
         fresh.access = Access(self.records, config.access)
         fresh.atlas, fresh.signal = atlas, config.energy.signal
+        fresh.supply, fresh.zones = supply_of(atlas, self.site), zones_of(config, self.site)
         self.live = live or fresh
         vars(self.live).update(vars(fresh) if live is None else {**vars(fresh), "demo": live.demo, "speed": live.speed})
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         detector = Detector(self.site, self.events.past())
-        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector)
+        ranks = {source.name: of.precedence for of, one in zip(config.sources, opened, strict=True) for source in one.sources}
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector, ranks)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None

@@ -221,6 +221,8 @@ def restore(file: Path, into: Path) -> Restored:
     appears. ``ConfigError`` for a file that is no backup of ours, is damaged, or is of a later version."""
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise ConfigError([Problem(str(into), "is not empty and stays as it is; name a new folder")])
+    if not file.is_file():
+        raise ConfigError([Problem(str(file), "is no file; name a backup of icctwin")])
     into.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=".icctwin-") as scratch:

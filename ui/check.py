@@ -1,14 +1,16 @@
 """``icctwin check``: reaches everything that a configuration names, and says of each how it went."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from analytics.oncall.schedule import Schedule
+from energy.account.grids import Supply
 from energy.account.tariff import Tariff
 from energy.place.atlas import Place
+from ingest.precedence import FIRST
 from ingest.registry import Inlet
 from ingest.stores.registry import open_kept
 from ingest.sums import ADDED
@@ -17,6 +19,7 @@ from twin.frame import Frame, Ints, Origin
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import WHOLE, prepared
+from ui.certificate import stands
 from ui.config import Config, StoreSection
 from ui.given import given_of
 from ui.oncall.file import OnCallFile
@@ -24,6 +27,7 @@ from ui.oncall.file import OnCallFile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
 WAIT_S = 10  # for each answer
+OURS = ("source", "task", "process")  # kinds that icctwin adds for itself
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
 
@@ -35,19 +39,26 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     configuration itself is wrong."""
     ready = prepared(config, WHOLE, now)
     site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
-    tariff = given_of(config.energy, site, timedelta(days=1)).tariff
+    given = given_of(config.energy, site, timedelta(days=1))
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())
+    ours = sum(site.count(kind) for kind in OURS)
     rows = [
-        _row("site", site.name, f"{len(site.ids)} assets, {site.count('gpu')} GPUs, {links} links"),
+        _row("site", site.name, f"{len(site.ids) - ours} assets ({site.count('gpu')} GPUs), {links} links"),
         _row("rules", str(rules.path), f"{len(rules.rules)} rules"),
         _row("on call", str(config.alerts.oncall or "nobody is told"), _people(told, schedules, now.timestamp())),
         *odd,
     ]
-    if tariff is not None:
-        rows.append(_tariff(tariff, now))
-    tellers = _Tellers(site)
+    if given.tariff is not None:
+        rows.append(_tariff(given.tariff, now))
+    if config.wall.tls_cert and config.wall.tls_key:
+        good, says = stands(config.wall.tls_cert, config.wall.tls_key, now)
+        rows.append(_row("certificate", str(config.wall.tls_cert), says, ok=good))
+    if site.count("grid") > 1:
+        rows.append(_grids(site, given.supply))
+    sections = zip(config.sources, opened, strict=True)
+    tellers = _Tellers(site, {source.name: said.precedence for said, one in sections for source in one.sources})
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}
         rows += [_inlet(inlet) for inlet in one.inlets]
@@ -67,6 +78,19 @@ def _tariff(tariff: Tariff, now: datetime) -> Row:
         return _row("tariff", tariff.name, f"holds until {tariff.until or 'another is named'}")
     says = f"ended on {tariff.until}: what was taken since has no price; name the one that holds in [energy]"
     return _row("tariff", tariff.name, says, ok=False)
+
+
+def _grids(site: Site, supply: Supply | None) -> Row:
+    """Which hall hangs on which grid."""
+    ids, halls = site.ids_of("grid"), site.ids_of("hall")
+    if supply is not None and not supply.said:
+        says = "nothing says which hall hangs on which, so the centre has no carbon intensity and no grid price; link"
+        says = f"{says} grid and hall by feeds, or name both in [[energy.place]]"
+        return _row("grids", ", ".join(ids[:MAX_NAMES]), says, ok=False)
+    on = supply.grids if supply is not None else np.zeros(len(halls), dtype=np.int32)
+    fed = {id_: [halls[i] for i in np.flatnonzero(on == row)[:MAX_NAMES]] for row, id_ in enumerate(ids[:MAX_NAMES])}
+    says = "; ".join(f"{id_}: {', '.join(names) or 'no hall'}" for id_, names in fed.items())
+    return _row("grids", ", ".join(ids[:MAX_NAMES]), says)
 
 
 def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:
@@ -98,10 +122,11 @@ def _inlet(inlet: Inlet) -> Row:
 
 
 class _Tellers:
-    """Which source tells each metric of each asset, and which two tell the same one: nobody adds them or picks the better."""
+    """Which source tells each metric of each asset, and which two tell the same one: nobody adds them, and only ``precedence``
+    (of each source) picks the better."""
 
-    def __init__(self, site: Site) -> None:
-        self._site, self._names = site, list[str]()
+    def __init__(self, site: Site, precedence: Mapping[str, int]) -> None:
+        self._site, self._precedence, self._names = site, precedence, list[str]()
         self._who: dict[tuple[str, str], Ints] = {}  # of each asset its source, -1 where there is none
         self._twice: dict[tuple[str, str, int, int], list[int]] = {}
 
@@ -126,9 +151,18 @@ class _Tellers:
         made = []
         for (kind, name, one, other), at in list(self._twice.items())[:MAX_TROUBLES]:
             more = f" and {len(set(at)) - 1} more" if len(set(at)) > 1 else ""
+            asset = f"{self._site.ids_of(kind)[at[0]]}{more}"
+            first, second = sorted((self._names[one], self._names[other]), key=self._number)
+            if self._number(first) < self._number(second):
+                says = f"{name} is told by {first}, which counts, and by {second}, which counts where {first} is stale"
+                made.append(_row("twice", asset, says))
+                continue
             what = f"{name} is told by {self._names[one]} and by {self._names[other]}; both are kept and the newest is shown"
-            made.append(_row("twice", f"{self._site.ids_of(kind)[at[0]]}{more}", f"{what}: take it out of one mapping"))
+            made.append(_row("twice", asset, f"{what}: give one precedence = 2, or take it out of one mapping"))
         return made
+
+    def _number(self, source: str) -> int:
+        return self._precedence.get(source, FIRST)
 
 
 async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:

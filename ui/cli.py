@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from twin.errors import ConfigError, SourceError
 from ui.commands import GROUPS
+from ui.sparing import Sparing
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE = 0, 1, 2
 
@@ -20,17 +21,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251 - read by a library, not by us
     parser = build_parser()
     options = parser.parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Sparing())
     logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=options.log_level.upper(), handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return EXIT_USAGE
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_NO
+    except OSError as error:  # of a place that was named and cannot be used
+        if error.filename is None:
+            raise
+        logging.getLogger(__name__).debug("from here", exc_info=True)
+        sys.stderr.write(f"{error.filename}: {error.strerror or error}; name another place, or let icctwin use it\n")
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_NO
 

@@ -4,7 +4,7 @@ import re
 import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from energy.levers import LEVERS
 from energy.place import TRANSFER_KWH_PER_GB
 from energy.plan import Mode
 from ingest.broker import Address
+from ingest.precedence import FIRST, LAST
 from ingest.registry import SOURCES, source_module
 from ingest.shard import MAX_SHARDS
 from ingest.stores.registry import StoreOptions
@@ -24,7 +25,8 @@ from twin.load import Row, load_site
 from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
 from ui.limits import LimitsSection, PlantSection
-from ui.lines import line_of
+from ui.lines import Written, line_of
+from ui.refusing import refusals, toml_refusal
 from ui.report.section import REPORTS, ReportSection
 from ui.roles import part_names
 
@@ -196,11 +198,13 @@ class TwinSection(_Section):
 
 @dataclass(frozen=True, slots=True)
 class SourceSection:
-    """One ``[[source]]``: its name, its type and the options of that type, checked."""
+    """One ``[[source]]``: its name, its type and the options of that type, checked. ``precedence``: where several tell the same
+    metric of an asset, the lowest number counts, the next where that is stale."""
 
     name: str
     type: str
     options: BaseModel
+    precedence: int = FIRST
 
     @property
     def asset_ids(self) -> Sequence[str]:
@@ -210,7 +214,7 @@ class SourceSection:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration, checked; paths are absolute."""
+    """A whole configuration, checked; paths are absolute. ``written``: the file that it was read from."""
 
     site: SiteSection
     store: StoreSection
@@ -222,6 +226,7 @@ class Config:
     sources: Sequence[SourceSection]
     access: AccessSection = SINGLE
     report: ReportSection = REPORTS
+    written: Written | None = field(default=None, compare=False, repr=False)
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -250,7 +255,8 @@ def load_config(path: Path) -> Config:
         what = f"cannot be read ({error.strerror}); name your site.toml with --config, or write one with 'icctwin init'"
         raise ConfigError([Problem(str(path), what)]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from error
+        line, what = toml_refusal(error)
+        raise ConfigError([Problem(f"{path}:{line}" if line else str(path), what)]) from error
     return _Reader(path, text).read(raw)
 
 
@@ -278,6 +284,7 @@ class _Reader:
         self._problems: list[Problem] = []
 
     def read(self, raw: dict[str, Any]) -> Config:
+        written = Written(self._path, self._lines, dict(raw))
         entries = raw.pop("source", [])
         raw.setdefault("access", {"mode": "single"})
         sections: dict[str, Any] = {name: self._section(name, model, raw.pop(name, {})) for name, model in SECTIONS.items()}
@@ -295,16 +302,20 @@ class _Reader:
         sources = [self._source(i, entry) for i, entry in enumerate(entries[:MAX_SOURCES])]
         if len(entries) > MAX_SOURCES:
             self._problem(("source",), f"{len(entries)} sources; the most is {MAX_SOURCES}")
-        self._unique([source.name for source in sources if source])
+        self._unique([source.name if source else "" for source in sources])
+        cluster = sections["cluster"]
+        if cluster and cluster.shards > 1 and any(source.precedence != FIRST for source in sources if source):
+            what = "precedence holds among the sources of one process; write shards = 1, or leave precedence out"
+            self._problem(("cluster", "shards"), what)
         if self._problems:
             raise ConfigError(self._problems)
-        return Config(**sections, sources=tuple(source for source in sources if source))
+        return Config(**sections, sources=tuple(source for source in sources if source), written=written)
 
     def _section(self, name: str, model: type[BaseModel], values: Any) -> BaseModel | None:
         try:
             section = model.model_validate(values)
         except ValidationError as error:
-            self._refused((name,), error)
+            self._refused((name,), error, model)
             return None
         here = self._path.parent
         return _with_paths(section, here)
@@ -315,28 +326,38 @@ class _Reader:
             return None
         options = dict(entry)
         name, kind = options.pop("name", None), options.pop("type", None)
+        precedence = self._precedence(i, options.pop("precedence", FIRST))
         if not isinstance(name, str) or not name:
             self._problem(("source", i), 'a source without a name; write name = "…"')
             return None
         if not isinstance(kind, str) or kind not in SOURCES:
             self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")
             return None
+        model = source_module(kind).Options
         try:
             context = {"folder": self._path.parent.resolve()}
-            return SourceSection(name, kind, source_module(kind).Options.model_validate(options, context=context))
+            return SourceSection(name, kind, model.model_validate(options, context=context), precedence)
         except ValidationError as error:
-            self._refused(("source", i), error)
+            self._refused(("source", i), error, model)
             return None
 
-    def _unique(self, names: Sequence[str]) -> None:
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self._problem(("source",), f"two sources are named {name!r}; every name is an asset of its own")
+    def _precedence(self, i: int, value: Any) -> int:
+        if type(value) is int and FIRST <= value <= LAST:
+            return value
+        what = f"precedence is a number from {FIRST} (counts before all others) to {LAST}, where several tell the same metric"
+        self._problem(("source", i, "precedence"), what)
+        return FIRST
 
-    def _refused(self, place: tuple[str | int, ...], error: ValidationError) -> None:
-        for one in error.errors():
-            where = (*place, *one["loc"])
-            key = ".".join(str(part) for part in one["loc"]) or "it"
-            self._problem(where, f"{key}: {one['msg'].removeprefix('Value error, ')}{_got(key, one)}")
+    def _unique(self, names: Sequence[str]) -> None:
+        for i, name in enumerate(names):
+            if name and name in names[:i]:
+                self._problem(("source", i, "name"), f"two sources are named {name!r}; every name is an asset of its own")
+
+    def _refused(self, place: tuple[str | int, ...], error: ValidationError, model: type[BaseModel]) -> None:
+        head = f"[[source]] {int(place[1]) + 1}" if len(place) > 1 else f"[{place[0]}]"
+        for inside, said, one in refusals(error, model):
+            key = ".".join(str(part) for part in inside)
+            self._problem((*place, *inside), f"{head} {said}{_got(key, one)}")
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", _USERINFO.sub(r"\1…@", what)))
@@ -352,7 +373,7 @@ def _got(key: str, error: Mapping[str, Any]) -> str:
     looks = _USERINFO.search(str(value)) or any(word in str(value).lower() for word in ("password", "secret", "token"))
     if named or looks or "secret" in said or "password" in said:
         return " (got a secret, not shown; secrets stand in files of their own)"
-    return "" if error["type"] == "extra_forbidden" else f" (got {str(value)[:80]!r})"
+    return "" if error["type"] in ("extra_forbidden", "missing") else f" (got {str(value)[:80]!r})"
 
 
 def _with_paths(section: BaseModel, here: Path) -> BaseModel:

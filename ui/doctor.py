@@ -25,8 +25,10 @@ from packaging.requirements import Requirement
 from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
 from ui.backup import secret_paths
+from ui.certificate import stands
 from ui.config import Config, load_config
 from ui.report.typeset import no_font
+from ui.tasks import RealClock
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 2_000_000_000
@@ -78,6 +80,7 @@ def examine(path: Path | None) -> Iterator[Row]:
     yield from _store(config)
     yield _files(config)
     yield _port(config)
+    yield from _certificate(config)
     yield from _secrets(config)
 
 
@@ -98,7 +101,8 @@ def _libraries() -> Iterator[Row]:
     for extra, use in EXTRAS.items():
         mine = [one for one in wanted if one not in plain and one.marker and one.marker.evaluate({"extra": extra})]
         if wrong := _unmet(mine):
-            yield Row(Health.NOTE, f"extra {extra}", f"not installed ({use}); where you need it: make field")
+            todo = f"where you need it: make field, or pip install 'icctwin[{extra}]'"
+            yield Row(Health.NOTE, f"extra {extra}", f"not installed ({use}); {todo}")
         elif mine:
             yield Row(Health.OK, f"extra {extra}", use)
 
@@ -198,6 +202,12 @@ def _port(config: Config) -> Row:
         except OSError as error:
             return Row(Health.NOTE, "wall", f"{where} is not free ({error.strerror}): icctwin runs there, or name another port")
     return Row(Health.OK, "wall", f"{where} is free")
+
+
+def _certificate(config: Config) -> Iterator[Row]:
+    if config.wall.tls_cert and config.wall.tls_key:
+        good, says = stands(config.wall.tls_cert, config.wall.tls_key, RealClock().now())
+        yield Row(Health.OK if good else Health.BAD, "certificate", says)
 
 
 def _secrets(config: Config) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from analytics.accuracy import KEPT, Accuracy, Said, accuracy, remembered, said,
 from analytics.cards import plain_score
 from analytics.family import reconciled_forecasts
 from analytics.forecast import Aids, Forecast, forecast_series
-from analytics.known import Driver, committed_gpus, words_driver
+from analytics.known import Driver, committed_gpus, has_holidays, words_driver
 from analytics.replay import BLEND, Memory
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
@@ -61,6 +61,13 @@ class _Target:
     issued: list[Said] = field(default_factory=list)
     off: bool = False
     drifting: bool = False
+
+
+def country_of(zone: str) -> str:
+    """The country in which a time zone lies, also by an older name (``PRC``); "" where there is none (``Etc/UTC``), and where
+    no holidays are known of it."""
+    country: str = get_global("zone_territories").get(get_global("zone_aliases").get(zone, zone), "")
+    return country if has_holidays(country) else ""
 
 
 class Foresight:
@@ -193,8 +200,7 @@ class Foresight:
     def _place(self) -> tuple[str, str]:
         """(time zone, country) whose calendar the centre follows; the zone's country."""
         zone = self._live.site.timezone
-        country = get_global("zone_territories").get(zone, "")
-        return (zone, country if country and country != "001" else "")
+        return zone, country_of(zone)
 
     # known futures
 

@@ -5,17 +5,15 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-
 from energy.account.book import Given
 from energy.account.carbon import Contract
 from energy.account.factors import factor_of
-from energy.account.grids import Supply
-from energy.account.tariff import Tariff, load_tariff
+from energy.account.grids import Supply, supplied
+from energy.account.tariff import SHIPPED, Tariff, load_tariff
 from energy.place.atlas import Atlas
 from twin.errors import ConfigError, Problem
 from twin.site import Site
-from ui.config import EnergySection
+from ui.config import Config, EnergySection
 from ui.places import atlas_of
 
 MAX_TENANTS = 100_000
@@ -41,7 +39,7 @@ def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
     supply: Supply | None = None
     try:
         if section.tariff or section.tariff_file:
-            tariff = load_tariff(section.tariff_file or section.tariff)
+            tariff = _tariff(section)
         tenants = _tenants(section.tenants) if section.tenants else {}
         supply = supply_of(atlas_of(section, site), site)
     except ConfigError as error:
@@ -64,14 +62,28 @@ def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
     )
 
 
+def _tariff(section: EnergySection) -> Tariff:
+    ships = sorted(path.stem for path in SHIPPED.glob("*.toml"))
+    if not section.tariff_file and section.tariff not in ships and not Path(section.tariff).is_file():
+        what = f"none that ships is called {section.tariff!r}; there are {', '.join(ships)}; one of your own is tariff_file = …"
+        raise ConfigError([Problem("[energy] tariff", what)])
+    return load_tariff(section.tariff_file or section.tariff)
+
+
 def supply_of(atlas: Atlas, site: Site) -> Supply | None:
-    """Which hall hangs on which grid, by the places that name a hall; the others hang on the site's first grid. None where all
-    do."""
-    grids = np.zeros(site.count("hall"), dtype=np.int32)
-    for place in atlas.places:
-        if place.hall:
-            grids[site.row(place.hall)] = site.row(place.grid)
-    return Supply(grids, {kind: site.within(kind, "hall") for kind in ("rack", "gpu")}) if grids.any() else None
+    """Which hall hangs on which grid, by the places that name a hall, else by what feeds it; see ``supplied``."""
+    return supplied(site, {place.hall: place.grid for place in atlas.places if place.hall}, placed=bool(atlas.places))
+
+
+def zones_of(config: Config, site: Site) -> Mapping[str, str]:
+    """Zone of each grid for which one source names one."""
+    found: dict[str, set[str]] = {}
+    first = site.ids_of("grid")[:1]
+    for source in config.sources:
+        zone = getattr(source.options, "zone", "")
+        if source.type == "grid" and zone and (asset := getattr(source.options, "asset", "") or "".join(first)):
+            found.setdefault(asset, set()).add(zone)
+    return {asset: zones.pop() for asset, zones in found.items() if len(zones) == 1}
 
 
 def _tenants(path: Path) -> Mapping[str, str]:

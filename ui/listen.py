@@ -11,13 +11,11 @@ import logging
 import resource
 import signal
 import socket
-import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,7 +23,9 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from twin.errors import ConfigError, Problem
+from twin.message import Message
 from ui.access.guesses import network_of
+from ui.certificate import Certificate, usable
 from ui.config import WallSection
 from ui.view import Live
 
@@ -105,7 +105,7 @@ def listen(wall: WallSection, proxies: Sequence[str] = ()) -> Listener:
     certificate or key that cannot be used."""
     host, port = wall.host, wall.port
     if wall.tls_cert and wall.tls_key:
-        _usable(wall.tls_cert, wall.tls_key)
+        usable(wall.tls_cert, wall.tls_key)
     listener = Listener(socket.AF_INET6 if ":" in host else socket.AF_INET, proxies)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -175,7 +175,12 @@ def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn whose end is ours to decide: its own handlers would end the process before the store is closed."""
+    """uvicorn whose end is ours to decide: its own handlers would end the process before the store is closed. ``beside``: what
+    runs on its loop as long as it does."""
+
+    def __init__(self, config: uvicorn.Config, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        super().__init__(config)
+        self._beside = beside
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -187,9 +192,12 @@ class Server(uvicorn.Server):
         and one that reads from a store or a database which does not answer would hold up the end of everything else."""
         loop = _Loop()
         loop.set_exception_handler(_told)
+        beside = loop.create_task(self._beside()) if self._beside else None
         try:
             loop.run_until_complete(self.serve(sockets=sockets))
         finally:
+            if beside is not None and beside.done() and not beside.cancelled() and (fault := beside.exception()):
+                log.error("what ran beside the faces broke", exc_info=fault)
             if left := asyncio.all_tasks(loop):
                 for one in left:
                     one.cancel()
@@ -207,15 +215,16 @@ def faces(live: Live, wall: WallSection) -> Server:
     more |= {"http": type("InTime", (_InTime, AutoHTTPProtocol), {}), "backlog": BACKLOG}
     if wall.tls_cert and wall.tls_key:
         more |= {"ssl_certfile": wall.tls_cert, "ssl_keyfile": wall.tls_key}
-    return Server(uvicorn.Config(build_server(live), log_level="warning", forwarded_allow_ips=proxies, **more))
+    config = uvicorn.Config(build_server(live), log_level="warning", forwarded_allow_ips=proxies, **more)
+    if not (wall.tls_cert and wall.tls_key):
+        return Server(config)
+    config.load()
+    config.ssl = certificate = Certificate(wall.tls_cert, wall.tls_key)
 
+    def tell(trouble: Message | None) -> None:
+        live.certificate = trouble
 
-def _usable(certificate: Path, key: Path) -> None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
-    except (OSError, ssl.SSLError) as error:
-        why = f"{certificate} and {key} are no certificate with its key ({error}); name PEM files, the key without a password"
-        raise ConfigError([Problem("[wall] tls_cert", why)]) from error
+    return Server(config, lambda: certificate.watch(live.clock.now, tell))
 
 
 def handled(actions: Mapping[int, Callable[[], None]]) -> dict[int, Any]:

@@ -3,6 +3,7 @@
 import socket
 
 import psutil
+import tzlocal
 
 from twin.starter import Machine
 
@@ -14,6 +15,14 @@ def machine_facts() -> Machine:
     )
     mounts = sorted({part.mountpoint for part in psutil.disk_partitions(all=False)})
     return Machine(socket.gethostname(), _gpus(), interfaces, mounts)
+
+
+def zone_name() -> str:
+    """The time zone that this machine is set to, by its IANA name; UTC where it has none."""
+    try:
+        return tzlocal.get_localzone_name() or "UTC"
+    except LookupError:
+        return "UTC"
 
 
 def _gpus() -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from energy.account.grids import Supply, mixed
+from energy.account.tariff import QUARTER_S
 from twin.event import TOPIC, Event, event_of
 from twin.frame import Floats, Origin
 from twin.ports import Records, Series, Store
@@ -14,6 +16,7 @@ from ui.reading import Reading, derived, fact, nothing
 DAY = timedelta(hours=24)
 CARBON_AGE = timedelta(hours=2)  # for so long an intensity counts, as in the metric table
 STEP_S = 60.0
+CARBON = "carbon_gco2_per_kwh"
 MAX_EVENTS = 10_000  # as many as a start reads back
 HOLD_S = 900.0  # for so long a step stands at most where the next is further away: demand is metered over it
 MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would mislead
@@ -28,7 +31,7 @@ class Past:
     it_power_w: Floats
     facility_power_w: Floats
     origin: Origin
-    carbon_gco2_per_kwh: Floats | None = None  # of the grid in each step, as last told; None where nobody reads it
+    carbon_gco2_per_kwh: Floats | None = None  # of the grids in each step, as last told; None where nobody reads it
     xids: Sequence[Event] = ()  # the last of each GPU, of the newest ``MAX_EVENTS`` that are kept
 
     @property
@@ -71,18 +74,41 @@ class Past:
         return derived(grams / 1e6, "tco2", [part])
 
 
-def read_past(store: Store, now: datetime, records: Records | None = None) -> Past:
-    """The day before ``now`` as the store has it: each step as measured, as modelled where it was not; XIDs of ``records``."""
+def read_past(store: Store, now: datetime, records: Records | None = None, supply: Supply | None = None) -> Past:
+    """The day before ``now`` as the store has it: each step as measured, as modelled where it was not; XIDs of ``records``;
+    the mix of the grids by ``supply`` (None: the first is the only one)."""
     names = ("it_power_w", "facility_power_w")
     sides = [store.series("site", names, now - DAY, now, STEP_S, origin=o) for o in (Origin.MEASURED, Origin.MODELLED)]
     time_s = np.union1d(*(side.time_s for side in sides))
     it, facility = ([_on(time_s, side, name) for side in sides] for name in names)
     modelled = any(np.isnan(measured[np.isfinite(expected)]).any() for measured, expected in (it, facility))
     it_power_w, facility_power_w = (np.where(np.isfinite(sides[0]), *sides) for sides in (it, facility))
-    carbon = store.series("grid", ("carbon_gco2_per_kwh",), now - DAY - CARBON_AGE, now, STEP_S, origin=Origin.MEASURED)
     origin = Origin.MODELLED if modelled else Origin.MEASURED
-    held = _held(time_s, carbon, "carbon_gco2_per_kwh")
+    if supply is None:
+        held = _held(
+            time_s, store.series("grid", (CARBON,), now - DAY - CARBON_AGE, now, STEP_S, origin=Origin.MEASURED), CARBON
+        )
+    else:
+        held = of_quarters(store, supply, (CARBON,), time_s)[CARBON]
     return Past(now, time_s, it_power_w, facility_power_w, origin, held, _last_xids(records) if records is not None else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Quarters:
+    """Quarters of an hour: what each grid carries is read of no finer steps, for there are thousands of racks."""
+
+    time_s: Floats
+    step_s: float = QUARTER_S
+
+
+def of_quarters(store: Store, supply: Supply, names: tuple[str, ...], time_s: Floats) -> dict[str, Floats]:
+    """float64[t]: of each signal in ``names`` the mix of the grids in the quarter of an hour of each of ``time_s``."""
+    if not len(time_s):
+        return {name: np.full(0, np.nan) for name in names}
+    first = time_s[0] // QUARTER_S * QUARTER_S
+    place = ((time_s - first) // QUARTER_S).astype(np.int64)
+    found = mixed(store, _Quarters(first + QUARTER_S * np.arange(place[-1] + 1)), supply, names)
+    return {name: column[place] for name, column in found.items()}
 
 
 def _last_xids(records: Records) -> Sequence[Event]:

@@ -42,6 +42,8 @@ def configuration() -> Iterator[str]:
         yield f"\n## `[{name}]`\n"
         yield from _model(model)
     yield "\n## `[[source]]`\n\nOne for each thing that is read: a `name` (unique), a `type` and the options of that type."
+    yield "`precedence` (1 to 9; 1 where nothing is said): where several tell the same metric of an asset, the lowest number"
+    yield "counts, the next where that is stale: [Several sources of one metric](../sources.md#several-sources-of-one-metric)."
     for name in SOURCES:
         yield f'\n### `type = "{name}"`\n'
         yield from _model(source_module(name).Options)

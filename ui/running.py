@@ -73,7 +73,9 @@ class _Run:
     def _live_on(self) -> None:
         for opened in self.centre.opened:
             if opened.history is not None and "ingest" in self.centre.part.roles:
+                self.live.notices = (Message("The simulated plant makes up its past; numbers come after it"),)
                 self.centre.make_history(opened, self._over.is_set)
+                self.live.notices = ()
         if self._over.is_set():
             return
         self.centre.start(self._loop, self._speed)

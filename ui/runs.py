@@ -29,6 +29,8 @@ from ui.scenario import Written, read_scenario
 from ui.tasks import RealClock
 from ui.trajectory import ParquetSink
 
+LATEST_S = 32_503_680_000.0  # the year 3000: times beyond cannot be told
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -76,6 +78,8 @@ def _lines(path: Path) -> dict[str, Line]:
         return read_lines(path)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name a CSV file with --outlook")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "is not UTF-8 text; name a CSV file with --outlook")]) from error
 
 
 def _with_policy(written: Written, policy: str | None) -> Written:
@@ -90,7 +94,7 @@ def _start_s(text: str | None, work: Trace | Telemetry | None) -> float:
     """The beginning: as asked, of the trace, or this hour."""
     if text is not None:
         start_s = seconds(text)
-        if math.isnan(start_s):
+        if not 0 <= start_s <= LATEST_S:
             raise ConfigError([Problem("--start", f"{text!r} is no time; write ISO 8601, as in 2026-11-01T00:00:00Z")])
         return start_s
     if isinstance(work, Telemetry):

@@ -14,6 +14,8 @@ from twin.params import Params
 from twin.sim.scenario import MAX_ENTRIES, Change, Fault, Scenario
 from twin.sim.schedule import Policy
 
+FURTHEST = 100.0  # times that a number of the twin may be more or less in a scenario
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,8 +104,9 @@ class ScenarioIn(_Part):
                 problems.append(
                     Problem(f"{where} {one.name}", "is no number of twin/params.py; write group.name, as in plant.supply_c")
                 )
-            elif not np.isfinite(one.value):
-                problems.append(Problem(f"{where} {one.name}", f"is {one.value}; write a number"))
+            elif not (within := _bounds(name, getattr(table, name)))[0] <= one.value <= within[1]:
+                low, high = within
+                problems.append(Problem(f"{where} {one.name}", f"is {one.value:g}; it may be {low:g} to {high:g}"))
             else:
                 params = replace(params, **{group: replace(table, **{name: one.value})})
         if problems:
@@ -117,6 +120,21 @@ class Written:
 
     scenario: Scenario
     params: Params
+
+
+def _bounds(name: str, default: float) -> tuple[float, float]:
+    """What a number of ``twin/params.py`` may be in a scenario: a temperature that water or air can have, a share up to all, a
+    ratio on the same side of one, and else up to a hundred times more or less than it is by default."""
+    if name.endswith("_c"):
+        return -60.0, 150.0
+    if default == 0:
+        return 0.0, 1.0 if name.endswith("_frac") else 1e9
+    low, high = default / FURTHEST, default * FURTHEST
+    if name.endswith("_frac"):
+        high = 1.0
+    if name.endswith("_ratio") and default != 1:
+        low, high = (1.01, high) if default > 1 else (low, 0.99)
+    return low, high
 
 
 def read_scenario(path: Path | None, params: Params) -> Written:

@@ -20,6 +20,7 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEve
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from twin.errors import SourceError
 from twin.frame import Frame
 from twin.ports import Clock
 from twin.site import Site
@@ -102,7 +103,8 @@ class Health:
 
 
 def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEventLoop | None) -> None:
-    """Run ``task`` and keep the books. A task that breaks is logged with its trace and counted; it never takes others along.
+    """Run ``task`` and keep the books. A task that breaks is logged and counted, with its trace where it is not the world that
+    said no; it never takes others along.
 
     ``loop``: where a coroutine runs; None runs it to its end on the loop of this thread's own.
     """
@@ -116,6 +118,8 @@ def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEv
             else:
                 asyncio.run_coroutine_threadsafe(result, loop).result()
         failed = False
+    except SourceError as error:
+        log.error("task %s failed: %s", task.name, error)
     except Exception:
         log.exception("task %s failed", task.name)
     health.ran(task.name, time.perf_counter() - started_s, failed=failed)

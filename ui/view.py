@@ -16,6 +16,7 @@ from analytics.forecast import Forecast
 from analytics.judge import FORECAST_MAX_AGE_S
 from analytics.many import Foreseen
 from energy.account.book import Given
+from energy.account.grids import Supply
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import Gain, Mode, Plan, Verdict
 from twin.frame import Origin, Quality
@@ -27,6 +28,7 @@ from twin.site import Site
 from twin.state import State
 from ui.access.desk import Access
 from ui.calibrating import Fitted
+from ui.grids import GridRow, Grids, grids_now
 from ui.oncall.service import OnCall
 from ui.own import SourceCounts, SourceRow, TaskRow, source_counts, source_rows, task_rows
 from ui.past import Past
@@ -68,10 +70,13 @@ class Live:
     folder: Path | None = None  # of the store: where a file stops everything, and links are signed with the key that lies there
     reports: Library | None = None  # what was reported, and where a report is asked for
     atlas: Atlas = NOWHERE  # places that jobs may move between
+    supply: Supply | None = None  # which hall hangs on which grid, where there are several
+    zones: Mapping[str, str] = field(default_factory=dict)  # grid -> the zone by whose name its service knows it
     signal: str = "carbon_gco2_per_kwh"  # the grid's metric that work is moved by
     given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
     judged: datetime | None = None  # when alerts were last looked for, which goes on once the centre lives
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
+    certificate: Message | None = None  # what is wrong with that of the wall
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,7 @@ class View:
     demo: bool
     speed: float
     centre: Centre
+    grids: tuple[GridRow, ...]
     gpus: Gpus
     queues: Queues
     peak: Peak
@@ -194,13 +200,16 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
     causes = tuple(alert for alert in firing if not alert.cause)
     sources, tasks = source_rows(state, now), task_rows(state, now)
     waiting = queues(state, now)
+    grids = grids_now(live, now)
+    notices = live.notices if live.certificate is None else (live.certificate, *live.notices)
     return View(
         time=now,
         site=live.site.name,
         timezone=live.site.timezone,
         demo=live.demo,
         speed=live.speed,
-        centre=_centre(live, causes, past, now),
+        centre=_centre(live, grids, causes, past, now),
+        grids=grids.rows,
         gpus=gpus(
             state,
             live.jobs,
@@ -220,8 +229,8 @@ def view(live: Live, now: datetime, past: Past | None = None) -> View:
         source_counts=source_counts(state, now),
         tasks=tasks,
         plans=plan_rows(live, now, MAX_PLANS),
-        notices=live.notices[:MAX_NOTICES],
-        complaints=tuple(_complaints(sources, tasks, live.notices)),
+        notices=notices[:MAX_NOTICES],
+        complaints=tuple(_complaints(sources, tasks, notices)),
     )
 
 
@@ -239,11 +248,10 @@ def _counted(count: int, age_s: float) -> Reading:
     return Reading(float(count), "count", age_s, age_s <= JUDGED_S, Origin.MEASURED, Quality.GOOD)
 
 
-def _centre(live: Live, firing: Sequence[Alert], past: Past | None, now: datetime) -> Centre:
+def _centre(live: Live, grids: Grids, firing: Sequence[Alert], past: Past | None, now: datetime) -> Centre:
     state, age_s = live.state, unjudged_s(live, now)
     facility = best(state, "site", "facility_power_w", now)
-    carbon = best(state, "grid", "carbon_gco2_per_kwh", now)
-    price = best(state, "grid", "price_per_mwh", now)
+    carbon, price = grids.carbon, grids.price
     count = {severity: _counted(sum(a.severity is severity for a in firing), age_s) for severity in Severity}
     return Centre(
         it_power=best(state, "site", "it_power_w", now),

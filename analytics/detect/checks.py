@@ -11,7 +11,7 @@ import numpy as np
 
 from twin.frame import Floats
 from twin.job import Jobs, JobState
-from twin.site import Site
+from twin.site import Bools, Site
 from twin.state import State
 
 CP_COOLANT = 3956.7  # J/(kg K), propylene glycol 25 % at 35 °C (ASHRAE Handbook of Fundamentals 2021, ch. 31)
@@ -72,6 +72,14 @@ def rack_power_logs(site: Site, state: State, now: datetime) -> tuple[Floats, Fl
     summed = np.bincount(rack[heard], weights=node_w[heard], minlength=n)
     total: Floats = np.where((some > 0) & (some == all_), summed, np.nan)
     return _log(state.column("rack", "power_w", now)), _log(total)
+
+
+def rack_at_work(site: Site, state: State, now: datetime) -> Bools:
+    """bool[racks]: some node of it draws power."""
+    rack, power = site.within("node", "rack"), state.column("node", "power_w", now)
+    out = np.zeros(site.count("rack"), dtype=np.bool_)
+    out[rack[(rack >= 0) & (power > 0)]] = True
+    return out
 
 
 def rack_rise_k(state: State, now: datetime) -> Floats:

@@ -45,6 +45,15 @@ class Judged:
     parts: Mapping[str, Floats]
     counts: Mapping[str, Floats]
 
+    def held(self, was: "Judged") -> "Judged":
+        """This, and ``was`` of disks that say nothing now: what was found of one that went silent stays as it was found."""
+        silent = np.isnan(self.hazard)
+        parts, counts = (
+            {name: np.where(silent, old[name], new[name]) for name in new}
+            for new, old in ((self.parts, was.parts), (self.counts, was.counts))
+        )
+        return Judged(np.where(silent, was.hazard, self.hazard), parts, counts)
+
     def reason(self, row: int) -> str:
         """The strongest evidence of one disk, in words."""
         name = max(self.parts, key=lambda name: float(self.parts[name][row]))
@@ -57,7 +66,9 @@ class Judged:
 
 def nothing(disks: int) -> Judged:
     """Before anything was read."""
-    return Judged(np.full(disks, np.nan), {"failing_flag": np.zeros(disks)}, {})
+    unknown = np.full(disks, np.nan)
+    counts = dict.fromkeys(COUNTS, unknown)
+    return judge(counts, counts, unknown, unknown, unknown)
 
 
 def judge(

@@ -29,6 +29,7 @@ MAX_SCORE = 30.0
 _SWAPPED_AS = {"power_w": "rack_power", "return_temp_c": "rack_return", "supply_temp_c": "rack_supply"}  # what a swap explains
 RECENT_S, DAY_S = 300.0, 86400.0
 STUCK = ("supply_temp_c", "return_temp_c", "flow_kgps", "power_w")  # of racks
+_LOST = 79  # XID: fallen off the bus, a question of its own
 _HAZARDS = ("gpu_hazard", "disk_hazard")
 _FLOORS = {
     "rack_supply": 0.12,
@@ -39,9 +40,6 @@ _FLOORS = {
     "pump_flow": 0.02,
     "fouling": 0.04,
 }
-_COUNTERS = (
-    "ecc_corrected_count", "ecc_uncorrected_count", "remapped_rows_count", "nvlink_error_count", "pcie_replay_count",
-)  # fmt: skip
 
 
 class _Life:
@@ -57,6 +55,7 @@ class _Life:
         """``strength``: float64[n], NaN where nothing can be said; ``stricter``: factor on the question's limit; ``resting``:
         bool[n], worked on, so that whatever shows there is expected and what was found is over."""
         question, known = self.question, np.isfinite(strength)
+        self.since_s, self.calm_s = np.minimum(self.since_s, now_s), np.minimum(self.calm_s, now_s)  # the clock was set back
         if resting is not None:
             known &= ~resting
             self.on &= ~resting
@@ -88,19 +87,21 @@ class Watch:
         self._baselines["gpu_hot"] = Baseline(gpus, 3.0)
         self._repeats = {name: Repeats(racks) for name in STUCK}
         self._read_s = {name: np.full(racks, -np.inf) for name in STUCK}
-        self._growth = {name: Growth(gpus, DAY_S) for name in _COUNTERS}
+        self._growth = {name: Growth(gpus, DAY_S) for name in gpu.COUNTERS}
         self._links = {name: Growth(ports, RECENT_S) for name in ("link_down_count", "error_count")}
         self._brake = np.zeros(gpus)
         self._duty = np.zeros(pumps, dtype=np.bool_)
         self._lives: dict[tuple[str, str, str], _Life] = {}
-        self._xid, self._was_s = np.zeros(gpus), np.nan
+        self._xids, self._was_s = gpu.Xids(gpus), np.nan
+        self._weights: dict[str, Floats] = {}
+        self._amounts: dict[str, Floats] = {}
 
     def step(self, state: State, jobs: Jobs, now: datetime, resting: Mapping[str, Bools] | None = None) -> tuple[Finding, ...]:
-        """What is found at ``now``, the strongest first. Times must not go back. ``resting``: kind -> bool[n], assets that are
-        worked on: nothing is found of them, and their residuals teach nothing."""
+        """What is found at ``now``, the strongest first; where the clock was set back, no time has passed. ``resting``: kind ->
+        bool[n], assets that are worked on: nothing is found of them, and their residuals teach nothing."""
         self._resting = dict(resting or {})
         now_s = now.timestamp()
-        after_s = 0.0 if np.isnan(self._was_s) else now_s - self._was_s
+        after_s = 0.0 if np.isnan(self._was_s) else max(0.0, now_s - self._was_s)
         self._was_s = now_s
         self._racks(state, now)
         self._plant(state, now)
@@ -139,9 +140,10 @@ class Watch:
             blamed |= np.nan_to_num(z) > QUESTIONS[name].clear
         rise = self._away("rack_return", np.where(blamed, np.nan, checks.rack_rise_k(state, now)), "rack")
         self._ask("rack_return", np.abs(rise), now)
+        at_work = checks.rack_at_work(site, state, now)  # one that is off reads 0 again and again
         for name in STUCK:
             column = state.newest("rack", name)
-            fresh = column.time_s > self._read_s[name]
+            fresh = (column.time_s > self._read_s[name]) & ((column.value != 0) | at_work)
             self._read_s[name] = column.time_s
             self._ask("sensor_stuck", self._repeats[name].update(column.value, fresh), now, metric=name)
 
@@ -168,28 +170,31 @@ class Watch:
         z = self._away("gpu_hot", checks.gpu_resistance(site, state, now), "gpu")
         self._ask("gpu_hot", z, now)
         xid, power = state.column("gpu", "xid_code", now), state.column("gpu", "power_w", now)
-        self._ask("gpu_lost", np.where(np.isfinite(xid), ((xid == 79) & np.isnan(power)).astype(np.float64), np.nan), now)
+        self._ask("gpu_lost", np.where(np.isfinite(xid), ((xid == _LOST) & np.isnan(power)).astype(np.float64), np.nan), now)
         grown = {name: g.update(state.column("gpu", name, now), after_s) for name, g in self._growth.items()}
         braked = gpu.braked(state.column("gpu", "throttle_code", now))
         self._brake += (1 - np.exp(-after_s / DAY_S)) * (braked - self._brake)
-        past = (
-            np.array([self.outcomes.excluded.get(asset, 0) for asset in site.ids_of("gpu")]) if self.outcomes.excluded else 0.0
+        self._xids.update(xid, (power > 0) & (state.column("gpu", "util_frac", now) > 0), now.timestamp())
+        amounts = {
+            **grown,
+            "xid_code": np.where(self._xids.code == _LOST, np.nan, self._xids.code),
+            "row_remap_failure_flag": state.column("gpu", "row_remap_failure_flag", now),
+            "throttle_code": self._brake,
+            "past": self._past(),
+        }
+        weights = gpu.weigh(amounts, self.outcomes.shift)
+        silent = np.isnan(xid)  # what was found of such a one stays as it was found
+        self._weights, self._amounts = (
+            {name: np.where(silent, was.get(name, column), column) for name, column in new.items()}
+            for new, was in ((weights, self._weights), (amounts, self._amounts))
         )
-        self._xid = xid
-        hazard = gpu.hazard(
-            np.where(xid == 79, np.nan, xid),
-            grown["remapped_rows_count"],
-            state.column("gpu", "row_remap_failure_flag", now),
-            grown["ecc_corrected_count"],
-            grown["ecc_uncorrected_count"],
-            grown["nvlink_error_count"],
-            grown["pcie_replay_count"],
-            self._brake,
-            np.broadcast_to(past, len(xid)),
-            self._before(now),
-            self.outcomes.shift,
-        )
-        self._ask("gpu_hazard", np.where(np.isfinite(xid), hazard, np.nan), now)
+        self._ask("gpu_hazard", np.where(silent, np.nan, gpu.hazard(weights, self._before(now))), now)
+
+    def _past(self) -> Floats:
+        """How often each GPU was excluded before."""
+        excluded = self.outcomes.excluded
+        ids = self.site.ids_of("gpu") if excluded else ()
+        return np.array([excluded.get(asset, 0) for asset in ids], dtype=np.float64) if ids else np.zeros(len(self._brake))
 
     def _before(self, now: datetime) -> Floats:
         """Probability of a GPU's failure before any evidence: by age and model as learnt, else by age alone."""
@@ -232,7 +237,8 @@ class Watch:
         more, lead_s = self.parts.words(name, metric, row)
         words |= {**more, **self.parts.life(kind, row, now)}
         if name == "gpu_hazard":
-            words["reason"], action, words["code"] = self._why(row)
+            words["reason"], todo, words["code"] = gpu.why(self._weights, self._amounts, row)
+            action = HAZARD_ACTIONS[todo]
         if name in _HAZARDS:
             confidence *= strength / (strength + question.limit)
         return Finding(
@@ -251,16 +257,6 @@ class Watch:
             cost_wrong=Message(question.cost_wrong),
             lead_s=self.outcomes.lead_s.get(name, question.lead_s if lead_s != lead_s else lead_s),
         )
-
-    def _why(self, row: int) -> tuple[str, str, int]:
-        """The strongest reason for a GPU's hazard, what to do about it, and the XID that it is (0: none)."""
-        grown = {name: float(g.grown[row]) for name, g in self._growth.items()}
-        code = int(self._xid[row]) if np.isfinite(self._xid[row]) else 0
-        if code in gpu.XIDS:
-            _, what, todo = gpu.XIDS[code]
-            return f"XID {code}, {what}", HAZARD_ACTIONS[todo], code
-        name = max(grown, key=lambda name: grown[name])
-        return f"{name} grew by {grown[name]:.0f} within a day", HAZARD_ACTIONS["drain"], 0
 
 
 def _score(life: _Life, row: int) -> float:

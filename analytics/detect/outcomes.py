@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import log, nan
+from math import isfinite, log, nan
 from statistics import median
 
 from twin.errors import ConfigError, Problem
@@ -34,13 +34,18 @@ PRIOR: Mapping[str, tuple[float, float]] = {
     "node_down": (19, 1),
     "leak": (9, 1),
     "link_flap": (9, 1),
+    "link_errors": (9, 1),
     "source_silent": (19, 1),
     "sensor_stuck": (9, 1),
     "straggler": (8, 2),
     "pump_wear": (8, 2),
     "pump_flow": (8, 2),
+    "pump_stopped": (8, 2),
     "fouling": (6, 4),
-    "sensor_drift": (7, 3),
+    "rack_supply": (7, 3),
+    "rack_flow": (7, 3),
+    "rack_power": (7, 3),
+    "rack_return": (7, 3),
     "gpu_hazard": (5, 5),
     "gpu_hot": (6, 4),
     "sensor_swapped": (8, 2),
@@ -74,7 +79,7 @@ class Outcomes:
 
     def confidence(self, question: str) -> float:
         """0-1: that a finding of this question is true."""
-        a, b = PRIOR.get(question, (5, 5))
+        a, b = PRIOR[question]
         true, false = a + self.true.get(question, 0), b + self.false.get(question, 0)
         return true / (true + false)
 
@@ -100,13 +105,16 @@ def learn(records: Iterable[Mapping[str, object]]) -> Outcomes:
             continue
         question, right = parts[0], verdict in TRUE
         (true if right else false)[question] += 1
-        if verdict in ("drained", "reset", "replaced"):
+        if verdict in ("drained", "reset"):
             excluded[parts[1]] += 1
+        elif verdict == "replaced":  # what stands there now was never excluded
+            excluded.pop(parts[1], None)
         began_s, noted_s = (_number(record.get(name)) for name in ("began_s", "noted_s"))
         if verdict == "replaced" and noted_s == noted_s:
             replaced.append(Replaced(parts[1], noted_s, _number(record.get("age_s")), str(record.get("model", ""))))
-        if question == "gpu_hazard" and "code" in record:
-            codes[int(_number(record["code"]))][right] += 1
+        code = _number(record.get("code"))
+        if question == "gpu_hazard" and isfinite(code):
+            codes[int(code)][right] += 1
         if right and noted_s > began_s:
             leads[question].append(noted_s - began_s)
     a, b = PRIOR["gpu_hazard"]
@@ -140,7 +148,7 @@ def note(records: Records, key: str, verdict: str, now: datetime) -> None:
 
 def _of_finding(records: Records, key: str) -> dict[str, float | str]:
     """When the newest finding of this key began, the code behind it, age and model; empty where none is on record."""
-    for _, _, record in records.read(_FINDING, limit=_LOOKED_AT, newest=True):
+    for _, _, record in reversed(records.read(_FINDING, limit=_LOOKED_AT, newest=True)):
         if record.get("key") == key and record.get("phase") == "began":
             params = record.get("summary", {}).get("params", {})
             began_s = datetime.fromisoformat(str(record["since"])).timestamp()

@@ -42,8 +42,9 @@ class Parts:
         for name, (reading, asked) in _asked_of_racks(self._site, state, cdu, now).items():
             times, self._partner[name] = self._swaps[name].update(reading, asked)
             ask("sensor_swapped", np.where(np.isfinite(reading), times, np.nan), now, metric=name)
-        self._psu = state.column("node", "psu_code", now)
-        ask("psu", self._psu, now)
+        psu = state.column("node", "psu_code", now)
+        self._psu = np.where(psu > 0, psu, self._psu)  # for the sentence, until the finding is over
+        ask("psu", psu, now)
         self._ups(state, now, ask)
         if self._site.count("disk"):
             self._look_at_disks(state, now, after_s, ask)
@@ -52,9 +53,10 @@ class Parts:
         runtime_s, load_w, charge, temp_c = (
             state.column("ups", name, now) for name in ("battery_runtime_s", "power_w", "charge_frac", "battery_temp_c")
         )
-        self._left = self._batteries.update(runtime_s, load_w, charge, temp_c)
+        left = self._batteries.update(runtime_s, load_w, charge, temp_c)
+        self._left = _held(left, self._left)
         said = state.column("ups", "battery_replace_flag", now)
-        lost = np.where(said > 0, 1.0, np.where(np.isfinite(self._left), 1 - self._left, said))
+        lost = np.where(said > 0, 1.0, np.where(np.isfinite(left), 1 - left, said))
         ask("ups_battery", lost, now)
 
     def _look_at_disks(self, state: State, now: datetime, after_s: float, ask: Ask) -> None:
@@ -69,8 +71,9 @@ class Parts:
         before: Floats | float = disk_health.BEFORE
         if self.baseline is not None:
             before = self.baseline.chance(powered_on_s, self._models, disk_health.MONTH_S)
-        self._disks = disk_health.judge(counts, grown, **other, before=before)
-        ask("disk_hazard", self._disks.hazard, now)
+        judged = disk_health.judge(counts, grown, **other, before=before)
+        self._disks = judged.held(self._disks)
+        ask("disk_hazard", judged.hazard, now)
 
     def life(self, kind: str, row: int, now: datetime) -> Words:
         """``model`` and, where known, ``age_s`` of an asset of a kind with a baseline, for the outcome log; else nothing."""
@@ -87,8 +90,7 @@ class Parts:
             partner = int(self._partner[metric][row])
             return {"other": self._site.ids_of("rack")[partner] if partner >= 0 else "another"}, float("nan")
         if question == "psu":
-            known = self._psu[row] == self._psu[row]
-            return {"reason": _PSU[int(self._psu[row])] if known else _PSU[2]}, float("nan")
+            return {"reason": _PSU[int(self._psu[row])]}, float("nan")
         if question == "ups_battery":
             left = float(self._left[row])
             if left != left:
@@ -97,6 +99,11 @@ class Parts:
         if question == "disk_hazard":
             return {"reason": self._disks.reason(row)}, disk_health.lead_s(float(self._disks.hazard[row]))
         return {}, float("nan")
+
+
+def _held(new: Floats, was: Floats) -> Floats:
+    """``new``, and ``was`` of those that say nothing now."""
+    return np.where(np.isfinite(new), new, was)
 
 
 def _asked_of_racks(site: Site, state: State, cdu: "np.ndarray", now: datetime) -> Mapping[str, tuple[Floats, Floats]]:

@@ -32,6 +32,7 @@ MARGIN, HOLD, CALM, CLEAR = 1.5, 5, 30, 0.5
 ADAPT, STRIDE = 1 / 2000, 0.5  # how fast, and at most how far at once, the reference follows
 LEAST_ROWS = 4 * BLOCK
 _LEAST_SCALE = 0.15  # of a spread: what is smoother than white noise would be is not believed to stay so
+_LEAST_RAW = 0.5  # columns that stood still while it learnt do not ask for a limit of 0
 _MOST_EXPONENT = 1.5
 
 
@@ -86,7 +87,7 @@ def fit(values: Floats) -> Shift | Message:
     scale = np.sqrt(_reach(watched[warm:])) * (1 + WANDER * _slow(fast[warm:]))
     centre = (watched[warm:] / scale).mean(axis=0)
     raw = np.sqrt((((watched / scale) - centre) ** 2).sum(axis=1))
-    limit = MARGIN * float(raw[warm:].max())
+    limit = MARGIN * max(float(raw[warm:].max()), _LEAST_RAW)
     return replace(learnt, scale=scale, centre=centre, limit=limit)
 
 

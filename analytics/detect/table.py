@@ -212,10 +212,13 @@ def read_labels(path: Path, time_s: Floats) -> Bools:
             pairs.append(pair)
     if problems:
         raise ConfigError(problems[:MAX_PROBLEMS])
+    if not pairs:
+        return np.zeros(len(time_s), dtype=np.bool_)
     if header[0] == "start":
-        return np.any([(time_s >= start) & (time_s <= end) for start, end in pairs], axis=0) if pairs else time_s > math.inf
+        return np.asarray(np.any([(time_s >= start) & (time_s <= end) for start, end in pairs], axis=0))
     at, flag = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    return np.asarray(flag[np.clip(np.searchsorted(at, time_s, side="right") - 1, 0, len(at) - 1)] > 0)
+    newest = np.searchsorted(at, time_s, side="right") - 1  # -1: before the first label nothing was said
+    return np.asarray((newest >= 0) & (flag[newest] > 0))
 
 
 def _pair(cells: Sequence[str], columns: tuple[int, int], window: bool) -> tuple[float, float] | None:

@@ -122,6 +122,8 @@ def parse_matcher(text: str) -> Matcher:
     if not found or len(text) > MAX_MATCHER_CHARS:
         raise ValueError(f'{text[:80]!r} is no matcher; write label=value, or !=, =~, !~ as in "rack=~r0[1-4]"')
     label, sign, value = found.groups()
+    if value[:1] in ("=", "~") and text[found.start(3) - 1] != '"':  # nobody means a value that begins so, but in quotes
+        raise ValueError(f"{text[:80]!r} has a sign too many; write {label}{sign}{value.lstrip('=~ ')}, or the value in quotes")
     if "~" in sign:
         try:
             Pattern(value).fits("")

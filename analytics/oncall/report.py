@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analytics.rule import Rule
 from twin.message import Message
 
 TOP = 20
@@ -71,10 +72,13 @@ def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else float("nan")
 
 
-def noise(log: Sequence[Fired], acked: Mapping[str, int], pages: Mapping[str, int], span_s: float) -> tuple[Noise, ...]:
+def noise(
+    log: Sequence[Fired], acked: Mapping[str, int], pages: Mapping[str, int], span_s: float, rules: Sequence[Rule] = ()
+) -> tuple[Noise, ...]:
     """The rules that fire most over ``span_s``, at most ``TOP``, with a proposal where one suggests itself. ``log``: records of
     alerts that began to fire or resolved, in order; ``pages``, ``acked``: by rule, how many incidents it opened and how many of
-    these somebody took."""
+    these somebody took; ``rules``: as they are now, of those that are not among them the hold is taken for none."""
+    now = {rule.name: rule for rule in rules}
     by_rule: dict[str, Counter[str]] = defaultdict(Counter)
     since: dict[str, datetime] = {}
     lasting: dict[str, list[float]] = defaultdict(list)
@@ -84,7 +88,7 @@ def noise(log: Sequence[Fired], acked: Mapping[str, int], pages: Mapping[str, in
             since[record["key"]] = when
         elif record["key"] in since:
             lasting[record["rule"]].append((when - since.pop(record["key"])).total_seconds())
-    found = [_noise(rule, assets, lasting[rule], acked, pages, span_s) for rule, assets in by_rule.items()]
+    found = [_noise(rule, assets, lasting[rule], acked, pages, span_s, now.get(rule)) for rule, assets in by_rule.items()]
     return tuple(sorted(found, key=lambda one: (-one.fired, one.rule))[:TOP])
 
 
@@ -95,6 +99,7 @@ def _noise(
     acked: Mapping[str, int],
     pages: Mapping[str, int],
     span_s: float,
+    now: Rule | None,
 ) -> Noise:
     fired, (worst, most) = assets.total(), assets.most_common(1)[0]
     opened = pages.get(rule, 0)
@@ -105,7 +110,9 @@ def _noise(
         said = "flaps on {asset} ({count} times): look at the asset first, then widen the gap between limit and clear"
         proposal = Message(said, {"asset": worst, "count": most})
     elif len(lasting) >= 5 and median < SHORT_S:
-        hold_s = float(np.quantile(lasting, 0.8))
+        # an alert fires when its condition has been met for the hold, and goes on for a while after it has ended
+        held_s, kept_s = (now.hold_s, now.keep_firing_s) if now else (0.0, 0.0)
+        hold_s = held_s + max(0.0, float(np.quantile(lasting, 0.8)) - kept_s)
         said = "half of its alerts end within {median:.0f} s by themselves: a hold_s of {hold:.0f} would leave out four of five"
         proposal = Message(said, {"median": median, "hold": hold_s})
     elif opened >= 5 and never > 0.9:

@@ -7,19 +7,68 @@ from datetime import UTC, datetime
 import numpy as np
 
 from energy.account.meters import SIGNALS, Meters
-from energy.account.power import shares_of_groups
+from energy.account.power import Steps, shares_of_groups
 from energy.kpi import held
-from twin.frame import Floats, Ints
+from twin.frame import Floats, Ints, Origin
 from twin.ports import Store
+from twin.site import Bools, Site
+from twin.state import State
+
+UNSAID = -1
+_KINDS = ("rack", "gpu")  # whose power says what a hall takes: of racks, of GPUs where no rack is read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Supply:
     """Which grid feeds what. ``grids``: int32[halls], row of each hall's grid; ``hall_of``: by kind (racks, then GPUs where no
-    rack is read) int32[n], row of each asset's hall. What stands in no hall (-1) hangs on the first grid."""
+    rack is read) int32[n], row of each asset's hall. What stands in no hall (-1) hangs on the first grid. ``said``: somebody
+    said so of any hall; else nothing is known of how much each grid carries."""
 
     grids: Ints
     hall_of: Mapping[str, Ints]
+    said: bool = True
+
+    def grid_of(self, kind: str) -> Ints:
+        """int32[n]: row of the grid that each asset of ``kind`` hangs on."""
+        hall = self.hall_of[kind]
+        return np.where(hall >= 0, self.grids[hall], 0).astype(np.int32) if len(self.grids) else np.zeros(len(hall), np.int32)
+
+
+def supplied(site: Site, named: Mapping[str, str], placed: bool = False) -> Supply | None:
+    """Which hall of ``site`` hangs on which grid: by ``named`` (hall -> grid), else by the one grid that is above it along
+    ``feeds``, else on the first. None where all hang on the first grid, or it is the only one. ``placed``: whoever named
+    places said all that there is to say."""
+    if site.count("grid") < 2:
+        return None
+    grids = _above(site)
+    for hall, grid in named.items():
+        grids[site.row(hall)] = site.row(grid)
+    said = placed or bool((grids != UNSAID).any())
+    grids = np.maximum(grids, 0)
+    hall_of = {kind: site.within(kind, "hall") for kind in _KINDS}
+    return Supply(grids, hall_of, said) if grids.any() or not said else None
+
+
+def _above(site: Site) -> Ints:
+    """int32[halls]: row of the only grid above what stands in each hall along ``feeds``; ``UNSAID`` where there is none, or
+    are several."""
+    fed = np.stack([_fed(site, grid) for grid in site.of_kind("grid")])
+    halls = fed[:, site.of_kind("hall")].copy()
+    for kind in ("row", "rack", "node", "pdu", "ups", "transformer"):
+        hall = site.within(kind, "hall")
+        for grid, mine in enumerate(fed[:, site.of_kind(kind)]):
+            halls[grid, hall[mine & (hall >= 0)]] = True
+    return np.where(halls.sum(axis=0) == 1, halls.argmax(axis=0), UNSAID).astype(np.int32)
+
+
+def _fed(site: Site, top: int) -> Bools:
+    """bool[N]: what hangs on the asset ``top`` along ``feeds``."""
+    feeds = site.links["feeds"]
+    fed: Bools = np.zeros(len(site.ids), dtype=np.bool_)
+    fed[top] = True
+    while (more := fed[feeds.source] & ~fed[feeds.target]).any():
+        fed[feeds.target[more]] = True
+    return fed
 
 
 def on_grids(store: Store, meters: Meters, supply: Supply | None, hall: int = -1) -> Meters:
@@ -28,23 +77,51 @@ def on_grids(store: Store, meters: Meters, supply: Supply | None, hall: int = -1
     nothing says how much each took, has none. Without ``supply`` the site's first grid is the only one."""
     if supply is None:
         return meters
-    rows = np.unique(supply.grids[[hall]] if hall >= 0 else np.append(supply.grids, 0))
-    shares = _shares(store, meters, supply, rows) if len(rows) > 1 else np.ones((1, len(meters.time_s)))
-    start, end = (datetime.fromtimestamp(float(s), UTC) for s in (meters.time_s[0], meters.time_s[-1] + meters.step_s))
-    mixed = []
-    for name in SIGNALS:
-        told = np.array([held(store, "grid", name, meters.time_s, start, end, int(row)) for row in rows])
-        drawn = shares > 0
-        mixed.append(np.where(drawn.any(axis=0), np.where(drawn, shares * told, 0.0).sum(axis=0), np.nan))
-    average, marginal, price = mixed
+    average, marginal, price = mixed(store, meters, supply, SIGNALS, hall).values()
     return replace(meters, average_gco2_per_kwh=average, marginal_gco2_per_kwh=marginal, price_per_mwh=price)
 
 
-def _shares(store: Store, meters: Meters, supply: Supply, rows: Ints) -> Floats:
-    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``."""
-    made: Floats = np.zeros((len(rows), len(meters.time_s)))
-    for kind, hall in supply.hall_of.items():
-        if len(hall) and not made.any():
-            grid = np.where(hall >= 0, supply.grids[hall], 0)
-            made = shares_of_groups(store, kind, meters, np.searchsorted(rows, grid).astype(np.int32), len(rows))
+def mixed(store: Store, steps: Steps, supply: Supply, names: tuple[str, ...], hall: int = -1) -> dict[str, Floats]:
+    """float64[t] of each signal in ``names``, as ``on_grids`` says."""
+    if not supply.said:
+        return {name: np.full(len(steps.time_s), np.nan) for name in names}
+    rows = np.unique(supply.grids[[hall]] if hall >= 0 else np.append(supply.grids, 0))
+    shares = _shares(store, steps, supply, rows) if len(rows) > 1 else np.ones((1, len(steps.time_s)))
+    start, end = (datetime.fromtimestamp(float(s), UTC) for s in (steps.time_s[0], steps.time_s[-1] + steps.step_s))
+    told = {name: np.array([held(store, "grid", name, steps.time_s, start, end, int(row)) for row in rows]) for name in names}
+    return {name: mix(shares, of_each) for name, of_each in told.items()}
+
+
+def mix(share: Floats, values: Floats) -> Floats:
+    """float64[t]: the mean of ``values`` of a signal (float64[grids, t]) by the ``share`` of each grid (the same shape, sums
+    to 1 or 0). NaN where nothing was drawn, or a grid that was drawn from told nothing."""
+    drawn = share > 0
+    made: Floats = np.where(drawn.any(axis=0), np.where(drawn, share * values, 0.0).sum(axis=0), np.nan)
     return made
+
+
+def _shares(store: Store, steps: Steps, supply: Supply, rows: Ints) -> Floats:
+    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``."""
+    made: Floats = np.zeros((len(rows), len(steps.time_s)))
+    for kind in supply.hall_of:
+        grid = supply.grid_of(kind)
+        if len(grid) and not made.any():
+            made = shares_of_groups(store, kind, steps, np.searchsorted(rows, grid).astype(np.int32), len(rows))
+    return made
+
+
+def shares_now(state: State, supply: Supply, grids: int, now: datetime) -> Floats:
+    """float64[grids]: part of the power that each grid carries now, by the same racks or GPUs; NaN where that is not known:
+    nobody said which hall hangs where, or nothing that hangs on one of them is read now."""
+    for kind in supply.hall_of if supply.said else ():
+        grid = supply.grid_of(kind)
+        power = state.column(kind, "power_w", now)
+        if np.isnan(power).all():
+            power = state.column(kind, "power_w", now, Origin.MODELLED)
+        read = ~np.isnan(power)
+        carried = np.bincount(grid[read], weights=np.maximum(power[read], 0.0), minlength=grids)
+        silent = (np.bincount(grid, minlength=grids) > 0) & (np.bincount(grid[read], minlength=grids) == 0)
+        if carried.any() and not silent.any():
+            share: Floats = carried / carried.sum()
+            return share
+    return np.full(grids, np.nan)

@@ -2,14 +2,23 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 
-from energy.account.meters import Meters
 from twin.frame import Floats, Ints, Origin
 from twin.ports import Store
 
 CHUNK_VALUES = 2_000_000  # in memory at once
+
+
+class Steps(Protocol):
+    """Steps of ``step_s`` that begin at ``time_s`` (float64[t], s since 1970), such as those of meters."""
+
+    @property
+    def time_s(self) -> Floats: ...  # noqa: D102 - see above
+    @property
+    def step_s(self) -> float: ...  # noqa: D102 - see above
 
 
 def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> Floats:
@@ -29,11 +38,11 @@ def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu
     return np.full((len(at_s), gpus), np.nan)
 
 
-def shares_of_groups(store: Store, kind: str, meters: Meters, group: Ints, count: int) -> Floats:
+def shares_of_groups(store: Store, kind: str, steps: Steps, group: Ints, count: int) -> Floats:
     """float64[count, t]: part of each step's power of ``kind`` that each group took; 0 where nothing was read. ``group``:
     int32[n], whose each asset is (-1: nobody's, which stays out of every part). Measured, else modelled."""
-    out: Floats = np.zeros((count, len(meters.time_s)))
-    for at, power in power_of(store, kind, meters, len(group)):
+    out: Floats = np.zeros((count, len(steps.time_s)))
+    for at, power in power_of(store, kind, steps, len(group)):
         total = power.sum(axis=1)
         lit = np.where(total > 0, total, 1.0)
         for k in range(count):
@@ -41,10 +50,10 @@ def shares_of_groups(store: Store, kind: str, meters: Meters, group: Ints, count
     return out
 
 
-def power_of(store: Store, kind: str, meters: Meters, count: int) -> Iterator[tuple[slice, Floats]]:
+def power_of(store: Store, kind: str, steps: Steps, count: int) -> Iterator[tuple[slice, Floats]]:
     """(steps, float64[steps, n] of power [W], 0 where not read) in portions; the twin's word where no asset was read."""
     size = max(1, CHUNK_VALUES // max(count, 1))
-    for first in range(0, len(meters.time_s), size):
-        at_s = meters.time_s[first : first + size]
-        power = gpu_w(store, at_s, meters.step_s, count, kind)
+    for first in range(0, len(steps.time_s), size):
+        at_s = steps.time_s[first : first + size]
+        power = gpu_w(store, at_s, steps.step_s, count, kind)
         yield slice(first, first + len(at_s)), np.maximum(np.nan_to_num(power), 0.0)

@@ -31,7 +31,8 @@ _HOW = {state: state.name.lower() for state in JobState}
 class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
     int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
-    queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said)."""
+    queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said);
+    ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -43,6 +44,7 @@ class Runs:
     run_of: Ints
     submit_s: Floats | None = None
     ends: Sequence[str] = ()
+    limit_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,6 +87,7 @@ class Runs:
             new[self.run_of[held]],
             None if self.submit_s is None else self.submit_s[where],
             some(self.ends),
+            None if self.limit_s is None else self.limit_s[where],
         )
 
 
@@ -160,6 +163,7 @@ def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
             "partition": jobs.partitions[i],
             "start_s": float(jobs.start_s[i]),
             "submit_s": float(jobs.submit_s[i]) if np.isfinite(jobs.submit_s[i]) else None,
+            "limit_s": float(jobs.limit_s[i]) if np.isfinite(jobs.limit_s[i]) else None,
             "gpus": _ranges(held.get(i, [])),
         }
     return found
@@ -205,6 +209,11 @@ def _noted(records: Records, since: datetime) -> Iterator[tuple[datetime, dict[s
         yield noted
 
 
+def noted_from(records: Records) -> datetime | None:
+    """Since when it is known who held GPUs: the first note there is; None where there is none."""
+    return next((time for _, time, _ in records.read(TOPIC, limit=1)), None)
+
+
 def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
     """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
     begun: dict[str, dict[str, Any]] = {}
@@ -236,4 +245,5 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
         run_of=np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in gpus]),
         submit_s=np.array([record.get("submit_s") for record in kept], dtype=np.float64),  # None becomes NaN
         ends=[hows.get(record["key"], "") for record in kept],
+        limit_s=np.array([record.get("limit_s") for record in kept], dtype=np.float64),
     )

@@ -3,8 +3,9 @@
 A record is all that one asker asks from then on; the newest of each asker counts. Topic ``requests``.
 """
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -16,6 +17,8 @@ from energy.notes import plain
 from twin.curtail import MAX_INTERVALS, Asked, Interval, Request
 from twin.errors import SourceError
 from twin.ports import Records
+
+log = logging.getLogger(__name__)
 
 TOPIC = "requests"
 MEMORY = timedelta(days=32)  # the longest notice
@@ -38,9 +41,18 @@ def note(records: Records, asked: Asked, now: datetime) -> bool:
 
 
 def all_asked(records: Records, now: datetime) -> Mapping[str, Asked]:
-    """What each asker asks, by who it is."""
+    """What each asker asks, by who it is. A request that cannot be (an older version took it) asks for nothing, and is told."""
     found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
-    return {record["who"]: Asked(record["who"], tuple(map(_request, record["requests"]))) for _, _, record in found}
+    newest = {record["who"]: record["requests"] for _, _, record in found}
+    return {who: Asked(who, tuple(_readable(who, requests))) for who, requests in newest.items()}
+
+
+def _readable(who: str, requests: Sequence[Mapping[str, Any]]) -> Iterator[Request]:
+    for request in requests:
+        try:
+            yield _request(request)
+        except ValueError as error:
+            log.warning("request %r of %s is left out: %s", request["key"], who, error)
 
 
 def standing(records: Records, now: datetime, after_s: float = 0.0) -> Sequence[tuple[str, Request]]:

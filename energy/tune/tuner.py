@@ -14,7 +14,7 @@ from energy.tune.learn import Learned
 from energy.tune.moves import DOUBT_FRAC, Moves
 from energy.tune.proven import Proven
 from energy.tune.seen import DAY_S, Seen
-from energy.tune.surely import AGES_DAYS, UNSEEN, Surely
+from energy.tune.surely import AGES_DAYS, LEFT_FRAC, UNSEEN, Surely
 from energy.tune.watch import Watch
 from twin.frame import Floats
 from twin.message import Message
@@ -301,7 +301,8 @@ class Tuner:
         scale = self.physics.it_w
         raw = Z80 * float(np.sqrt(variance))
         self._said = raw if base is self.own else self._said
-        half = raw * self.surely.times * UNSEEN * scale
+        left = LEFT_FRAC * abs(change) if base is self.own else 0.0
+        half = float(np.hypot(raw * self.surely.times * UNSEEN, left)) * scale
         return Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
 
     def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:

@@ -6,6 +6,7 @@ pushes into it. Nothing that was acknowledged waits here but what needs a whole 
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from twin.errors import ConfigError, Problem, SourceError
 from twin.event import Event
 from twin.frame import Frame
 from twin.site import Site
+from twin.token import weak
 
 _Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -28,9 +30,10 @@ _Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isi
 class Options(BaseModel):
     """What a ``[[source]]`` of type ``push`` may say.
 
-    ``token_file``: the secret that its senders show; ``mapping``: tables that their series are read by, "auto": all that come
-    with icctwin; ``node``, ``assets``: as of a ``prometheus`` source, for senders that do not name theirs; ``silent_s``: after
-    so long without a push the source is down; ``max_samples_per_s``: what is more is refused for a moment.
+    ``token_file``: the secret that its senders show, 22 characters or more; ``mapping``: tables that their series are read by,
+    "auto": all that come with icctwin; ``node``, ``assets``: as of a ``prometheus`` source, for senders that do not name
+    theirs; ``silent_s``: after so long without a push the source is down; ``max_samples_per_s``: what is more is refused for a
+    moment.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +62,8 @@ def source_ids(name: str, options: Options) -> Sequence[str]:
 
 
 def build(name: str, options: Options, site: Site) -> Opened:
-    """The receiver. ``ConfigError`` for a mapping that is wrong and for assets that the site does not have."""
+    """The receiver. ``ConfigError`` for a mapping that is wrong, for assets that the site does not have, and for a token that
+    can be guessed; where none can be read yet, whoever pushes is told so."""
     names = [one for said in options.mapping for one in (known_mappings() if said == "auto" else [said])]
     tables = [load_mapping(one) for one in dict.fromkeys(names)]
     given, problems = {}, []
@@ -68,6 +72,9 @@ def build(name: str, options: Options, site: Site) -> Opened:
             given[kind] = site.row(asset)
         else:
             problems.append(Problem(f"source {name}", f"the site has no {kind} {asset!r}"))
+    with suppress(SourceError):
+        if why := weak(read_secret(options.token_file)):
+            problems.append(Problem(f"source {name}", f"the token in {options.token_file} {why}"))
     if problems:
         raise ConfigError(problems)
     source = PushSource(name, options, Pushed(name, tables, site, given.get("node"), given))
@@ -106,8 +113,11 @@ class PushSource:
         return list(self._pushed.unmapped_names)
 
     def opens(self, token: str) -> bool:
-        """Whether ``token`` is its own. ``SourceError`` where its file cannot be read."""
-        return hmac.compare_digest(token.encode(), read_secret(self._options.token_file).encode())
+        """Whether ``token`` is its own. ``SourceError`` where its file cannot be read, or holds one now that can be guessed."""
+        own = read_secret(self._options.token_file)
+        if why := weak(own):
+            raise SourceError(f"the token in {self._options.token_file} {why}")
+        return hmac.compare_digest(token.encode(), own.encode())
 
     def take(self, batch: Batch, now: datetime) -> list[Frame]:
         """Frames of a batch. ``Refused`` where it is none, or more than the limit lets through."""

@@ -3,6 +3,7 @@
 A reader takes what rows it can and says which not, why, and how many; a file that is none of its kind is a ``ConfigError``.
 """
 
+import csv
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,6 @@ def read_trace(path: Path, format_name: str) -> Reading:
         raise ConfigError([Problem(str(path), f"{size} bytes; the most is {MAX_BYTES}: split it")])
     try:
         reading: Reading = importlib.import_module(TRACES[format_name][0]).read(path)
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise ConfigError([Problem(str(path), f"is no {TRACES[format_name][1]} ({error})")]) from error
     return reading

@@ -51,7 +51,8 @@ def read_lines(path: Path) -> dict[str, Line]:
 def columns_of(path: Path, wanted: tuple[str, ...] = ()) -> tuple[Floats, list[str], Floats]:
     """Times, names and float64[t, n] of a table with a time column; only ``wanted`` names where given.
 
-    ``ConfigError`` names the first cell that is no number (an empty one is NaN) and a missing column of time."""
+    ``ConfigError`` names the first cell that is no number (an empty one is NaN), a missing column of time and the first row
+    whose time does not lie after the one before (a clock that was set back)."""
     rows = list(table(path, ()))
     if not rows:
         raise ConfigError([Problem(str(path), "holds no rows under a header")])
@@ -74,4 +75,7 @@ def columns_of(path: Path, wanted: tuple[str, ...] = ()) -> tuple[Floats, list[s
             raise ConfigError(
                 [Problem(f"{path}:{line}", f"{clock} is {cells.get(clock, '')[:40]!r}; write ISO 8601 or seconds")]
             )
+        if r and time_s[r] <= time_s[r - 1]:
+            what = f"{clock} {cells[clock][:40]!r} does not lie after the row before; write times with their zone, in order"
+            raise ConfigError([Problem(f"{path}:{line}", what)])
     return time_s, names, values

@@ -33,11 +33,11 @@ def water_density_kgpm3(temp_c: Numbers) -> Floats:
 
 
 def water_heat_jpkgk(temp_c: Numbers) -> Floats:
-    """Specific heat of water [J/(kg·K)] at 1 atm, 0-100 °C, within 0.1 %.
+    """Specific heat of water [J/(kg·K)] at 1 atm, 0-100 °C, within 0.1 %; held at the ends.
 
     Popiel & Wojtkowiak (1998), "Simple formulas for thermophysical properties of liquid water", Heat Transfer Eng. 19(3).
     """
-    t = np.asarray(temp_c)
+    t = np.clip(temp_c, 0.0, 100.0)
     return np.asarray(1e3 * (4.2174356 - 5.6181625e-3 * t + 1.2992528e-3 * t**1.5 - 1.1535353e-4 * t**2 + 4.14964e-6 * t**2.5))
 
 

@@ -8,18 +8,17 @@ from scipy.sparse import csr_array
 
 from twin.flow import MAX_DEPTH, carrier, is_target
 from twin.frame import Floats, Ints
+from twin.losses import CHAIN, losses_of
 from twin.params import Params
 from twin.physics.chain import loss_w
 from twin.sim.fleet import Fleet
 from twin.site import Bools, Links, Site
 
-_DEVICES = ("pdu", "ups", "transformer")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Power:
-    """One chunk over the chain's assets: float64[a, t] W. ``own`` need, ``into``, ``loss``; ``dead_w`` float64[t]: need that
-    no feed reaches any more (batteries apart)."""
+    """One chunk over the chain's assets: float64[a, t] W. ``own`` need, ``into``, ``loss``; ``dead_w`` float64[t]: need of IT
+    that no feed reaches any more (batteries apart)."""
 
     own: Floats
     into: Floats
@@ -31,7 +30,8 @@ class Chain:
     """Every asset that a ``feeds`` link names, and every load. Columns: ``at`` (global positions), ``rated_w``, ``has_device``.
 
     A load stands at the nearest asset at or above it that is fed; a rack that is not fed itself draws through its nodes' feeds.
-    An asset of which one feed is lost draws all from those left (N+1, 2N); one without any is dead.
+    An asset of which one feed is lost draws all from those left (N+1, 2N), from one that stands by (share 0) once no other is;
+    one without any is dead.
     """
 
     def __init__(self, site: Site, fleet: Fleet, machines: Ints, params: Params, loss_ratio: float = 1.0) -> None:
@@ -52,21 +52,17 @@ class Chain:
         self.source, self.target, self.given = number[links.source], number[links.target], links.share
         self.rated_w, curve = self._curves()
         self.curve = (curve[0] * loss_ratio, curve[1] * loss_ratio, curve[2] * loss_ratio)
-        self.described = bool(np.isin(self.at[np.unique(self.source)], _positions(site, _DEVICES)).any())
+        self.described = bool(np.isin(self.at[np.unique(self.source)], _positions(site, CHAIN)).any())
         nobody = np.zeros(len(site.ids), dtype=np.bool_)
         self.lose(nobody, nobody)
 
     def _curves(self) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
         site, n = self.site, len(self.site.ids)
         rated, a, b, c = np.full(n, np.nan), np.zeros(n), np.zeros(n), np.zeros(n)
-        for kind in _DEVICES:
-            curve, here = getattr(self.params.chain, kind), site.of_kind(kind)
-            a[here] = site.number(kind, "no_load_loss_frac", curve.no_load_frac)
-            b[here] = site.number(kind, "linear_loss_frac", curve.linear_frac)
-            c[here] = site.number(kind, "square_loss_frac", curve.square_frac)
-            va = site.number(kind, "rated_va")
-            rated[here] = np.where(np.isnan(va), site.number(kind, "rated_w"), va)
-        rated = np.where(rated > 0, rated, np.nan)
+        found = losses_of(site, self.params)
+        rated[found.at] = found.rated_w
+        for column, frac in zip((a, b, c), (found.no_load_frac, found.linear_frac, found.square_frac), strict=True):
+            column[found.at] = frac * found.loss_ratio
         return rated[self.at], (a[self.at], b[self.at], c[self.at])
 
     def lose(self, out: Bools, charged: Bools) -> None:
@@ -87,7 +83,10 @@ class Chain:
         self.on_battery = bridges & ~dead & (np.bincount(self.target[~dead[self.source]], minlength=n) == 0)
         live = ~dead[self.source] & ~dead[self.target]
         left = np.bincount(self.target[live], weights=self.given[live], minlength=n)
-        share = np.where(live, self.given / np.maximum(left[self.target], 1e-12), 0.0)
+        stands_by = live & (left[self.target] <= 0)  # feeds of share 0, once those that carry are gone: they carry all, alike
+        given = np.where(stands_by, 1.0, self.given)
+        left = np.bincount(self.target[live], weights=given[live], minlength=n)
+        share = np.where(live, given / np.maximum(left[self.target], 1e-12), 0.0)
         self.dead, self.share = dead, share
         self.up = csr_array((share, (self.source, self.target)), shape=(n, n))
         self.levels = _levels(self.source[live], self.target[live], n)
@@ -99,8 +98,9 @@ class Chain:
 
     def carry(self, rack_w: Floats, machine_w: Floats) -> Power:
         """Sums ``rack_w`` float64[t, racks] and ``machine_w`` float64[m, t] up the chain."""
-        own = self.of_racks @ np.ascontiguousarray(rack_w.T) + self.of_machines @ machine_w + self.apart_w[:, None]
+        own = self.of_racks @ np.ascontiguousarray(rack_w.T) + self.apart_w[:, None]
         dead_w = own[self.dead].sum(0)
+        own = own + self.of_machines @ machine_w
         own[self.dead] = 0.0
         into, loss = own.copy(), np.zeros_like(own)
         for rows in self.levels:
@@ -115,13 +115,6 @@ class Chain:
         rated = np.where(np.isnan(rated), np.maximum(out, 1.0) / self.params.chain.unrated_load_frac, rated)
         lost: Floats = np.where((a + b + c > 0) & ~self.dead[rows][:, None], loss_w(out, rated, a, b, c), 0.0)
         return lost
-
-    def root_w(self, power: Power) -> Floats:
-        """float64[t]: what all of it takes in."""
-        root = np.ones(len(self.at), dtype=np.bool_)
-        root[self.target[self.share > 0]] = False
-        total: Floats = power.into[root].sum(0)
-        return total
 
 
 def _positions(site: Site, kinds: tuple[str, ...]) -> Ints:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twin.coolants import USUAL, heat_jpkgk
+from twin.cooling import rack_liquid_frac
 from twin.errors import Problem, SiteError
 from twin.flow import carrier, is_target
 from twin.frame import Floats, Ints
@@ -28,9 +29,9 @@ class Circuit:
     ``station_loop``, ``station_wpk``, ``primary_wpk``, ``station_heat_w``. Loops (l): ``loop_at`` (-1: not described),
     ``loop_parent`` (-1: a root), ``loop_plant``, ``loop_wpk``, in order from the roots. Rooms (h): halls, ``room_loop`` (-1:
     nothing takes its air's heat), ``room_heat_w``, ``room_crah`` (how many air handlers). Plants (p): ``plant_loop``,
-    ``plant_heat_w``, ``goal_c`` and ``machines``: kind -> per plant the global positions. ``assumed``: sentences about what
-    the graph leaves open. ``station_jpkgk``, ``loop_jpkgk``: specific heat of what flows in stations' secondary sides and in
-    loops.
+    ``plant_heat_w``, ``goal_c`` and ``machines``: kind -> per plant the global positions (``pump``: of condensers).
+    ``assumed``: sentences about what the graph leaves open. ``station_jpkgk``, ``loop_jpkgk``: specific heat of what flows in
+    stations' secondary sides and in loops.
     """
 
     rack: Ints
@@ -108,8 +109,7 @@ class _Compiler:
         rack = np.array([b[0] for b in branches], dtype=np.int32)
         station = np.array([index[b[1]] for b in branches], dtype=np.int32)
         share = np.array([b[2] for b in branches])
-        given = site.number("rack", "liquid_frac")
-        liquid = np.where(np.isnan(given), p.plant.liquid_frac, given)
+        liquid = rack_liquid_frac(site, p)
         heat = self.full_w[rack] * liquid[rack] * share
         branch_wpk = np.maximum(heat, 1.0) / p.plant.range_k
         station_jpkgk = np.array([self._heat_jpkgk(at) for at in stations])
@@ -234,16 +234,19 @@ class _Compiler:
             raise SiteError(problems)
 
     def _machines(self, roots: list[int]) -> dict[str, list[Ints]]:
-        """What cools each root loop, directly or through a chiller."""
-        found: dict[str, list[Ints]] = {kind: [] for kind in REJECTORS}
+        """What cools each root loop, directly or through a chiller and its condenser's loop, whose pumps are ``pump``."""
+        site = self.site
+        found: dict[str, list[Ints]] = {kind: [] for kind in (*REJECTORS, "pump")}
         for root in roots:
             seen: set[int] = set()
             todo = [self.loops[root]]
             while todo:
                 for s, _ in self.above.get(todo.pop(), ()):
-                    if s not in seen and self.kind(s) in REJECTORS:
+                    if s not in seen and self.kind(s) in (*REJECTORS, "loop"):  # above a root no loop but those of condensers
                         seen.add(s)
                         todo.append(s)
+            pumps = site.of_kind("pump")
+            seen |= set(pumps[np.isin(site.parent[pumps], [s for s in seen if self.kind(s) == "loop"])].tolist())
             for kind, each in found.items():
                 each.append(np.array(sorted(s for s in seen if self.kind(s) == kind), dtype=np.int32))
         return found

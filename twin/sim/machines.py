@@ -8,7 +8,6 @@ from twin.frame import Floats, Ints
 from twin.params import Params
 from twin.physics import drycooler, tower
 from twin.physics.chiller import bank_power_w, cop_ratio
-from twin.physics.pump import affine_power_w
 from twin.physics.water import AIR_JPKGK, evaporated_kgps, makeup_kgps, pad_kgps
 from twin.sim.circuit import Circuit
 from twin.sim.record import Record
@@ -44,19 +43,33 @@ class Machines:
         rated = site.numbers.get("rated_w", np.full(len(site.ids), np.nan))
         stations = rated[circuit.station_at] if len(circuit.station_at) else np.empty(0)
         is_cdu = np.array([site.kind(site.ids[at]) == "cdu" for at in circuit.station_at.tolist()], dtype=np.bool_)
-        assumed = circuit.station_heat_w * p.cdu_pump_frac
+        assumed = circuit.station_heat_w * p.cdu_rated_frac
         self.station_w = np.where(is_cdu, np.where(np.isnan(stations), assumed, stations), 0.0)
+        row = np.where(is_cdu, site.row_of[circuit.station_at], 0)
+        base, cubic = (params.learned.column(site, f"cdu:pump_{name}_frac", np.nan) for name in ("base", "cubic"))
+        known = is_cdu & ~np.isnan(np.append(base, np.nan)[row])
+        self.standing_w = np.where(known, np.append(base, 0.0)[row] * self.station_w, 0.0)  # of a CDU's pumps, at any speed
+        self.station_w = np.where(known, np.append(cubic, 0.0)[row] * self.station_w, self.station_w)
         heat = np.zeros(len(circuit.loop_at))
         np.add.at(heat, circuit.station_loop, circuit.station_heat_w)
         np.add.at(heat, circuit.room_loop[circuit.room_loop >= 0], circuit.room_heat_w[circuit.room_loop >= 0])
         pumps = site.of_kind("pump")
         self.loop_w, self.loop_pumps = np.zeros(len(heat)), []
+        self.loop_curve = np.tile([0.0, 1.0, 3.0], (len(heat), 1))  # power at no speed, what full speed adds, by which power
+        learnt = ("base_frac", "rise_frac", "exponent_ratio")
+        curves = np.stack([params.learned.column(site, f"pump:{x}", (0.0, 1.0, 3.0)[i]) for i, x in enumerate(learnt)], axis=1)
         for i, at in enumerate(circuit.loop_at.tolist()):
             mine = pumps[site.parent[pumps] == at] if at >= 0 else pumps[:0]
             moved = np.nansum(site.numbers["rated_kgps"][mine]) * circuit.loop_jpkgk[i] if "rated_kgps" in site.numbers else 0.0
             moved = moved if moved > 0 else 1.5 * circuit.loop_wpk[i]
             power = float(np.nansum(rated[mine]))
             self.loop_w[i] = power * circuit.loop_wpk[i] / moved if power > 0 else 0.0
+            if len(mine):
+                self.loop_curve[i] = np.average(
+                    curves[site.row_of[mine]],
+                    axis=0,
+                    weights=rated[mine] if power > 0 and not np.isnan(rated[mine]).any() else None,
+                )
             self.loop_pumps.append(mine)
         for root, i in enumerate(circuit.plant_loop.tolist()):
             family = circuit.loop_plant == root
@@ -66,12 +79,18 @@ class Machines:
         crahs, room = site.of_kind("crah")[room >= 0], room[room >= 0]
         fans = np.bincount(room, weights=np.nan_to_num(rated[crahs]), minlength=len(circuit.room_heat_w)) if len(crahs) else 0.0
         self.room_w = np.where(np.asarray(fans) > 0, fans, circuit.room_heat_w * p.air_fan_frac)
+        self.condenser_w = np.array(
+            [np.where(np.isnan(rated[at]), p.pump_frac * heat_w / max(len(at), 1), rated[at]).sum()
+             for at, heat_w in zip(circuit.machines["pump"], circuit.plant_heat_w.tolist(), strict=True)]
+        )  # fmt: skip
         self.at, self.share = self._places(rated)
         self.fans_ratio = self.chillers_ratio = 1.0
 
     def scale(self, pumps_ratio: float, fans_ratio: float, chillers_ratio: float) -> None:
         """Draw so many times what the ratings say: a member of an ensemble."""
         self.station_w, self.loop_w = self.station_w * pumps_ratio, self.loop_w * pumps_ratio
+        self.standing_w = self.standing_w * pumps_ratio
+        self.condenser_w = self.condenser_w * pumps_ratio
         self.room_w = self.room_w * fans_ratio
         self.fans_ratio, self.chillers_ratio = fans_ratio, chillers_ratio
 
@@ -99,13 +118,15 @@ class Machines:
         for p in range(len(c.plant_loop)):
             put("fans", p, np.concatenate([c.machines["tower"][p], c.machines["drycooler"][p]]))
             put("chillers", p, c.machines["chiller"][p])
+            put("condenser", p, c.machines["pump"][p])
         return np.array(list(places), dtype=np.int32), shares
 
     def drawn(self, record: Record, air: Air, setting: Setting) -> Drawn:
         """Power and water of all machines over the chunk of ``record``."""
         c, p, steps = self.c, self.params.plant, len(air.wet_bulb_c)
-        station = np.broadcast_to(self.station_w * setting.speed_frac**3 * setting.running_frac, (steps, len(self.station_w)))
-        loop = affine_power_w(np.maximum(record.loop_wpk / c.loop_wpk, p.least_pump_speed_frac), self.loop_w)
+        station = np.tile((self.standing_w + self.station_w * setting.speed_frac**3) * setting.running_frac, (steps, 1))
+        base, rise, exponent = self.loop_curve.T
+        loop = self.loop_w * (base + rise * np.maximum(record.loop_wpk / c.loop_wpk, p.least_pump_speed_frac) ** exponent)
         loop = np.where(record.loop_wpk > 0, loop, 0.0)
         share = record.room_air_frac
         room = self.room_w * np.where(c.room_crah > 0, share**p.fan_exponent, share)
@@ -116,13 +137,16 @@ class Machines:
                 fans[:, i], chillers[:, i], more, out = self._rejection(i, record, air, setting)
                 water += more
                 rejected += out
-        columns = {"cdu": station, "loop": loop, "room": room, "fans": fans, "chillers": chillers}
+        condenser = self.condenser_w * (record.chilled_w > 0)  # of constant speed, as long as a chiller runs; assumed
+        columns = {"cdu": station, "loop": loop, "room": room, "fans": fans, "chillers": chillers, "condenser": condenser}
         power = np.zeros((len(self.at), steps))
         for sort, index, rows, weight in self.share:
-            power[rows] += weight[:, None] * columns[sort][:, index]
+            left = weight * ~setting.out[self.at[rows]]  # what is out leaves its part to the others
+            columns[sort][:, index] *= left.any()
+            power[rows] += (left / max(left.sum(), 1e-12))[:, None] * columns[sort][:, index]
         return Drawn(
-            self.at, power, station.sum(1), loop.sum(1), fans.sum(1), room.sum(1), chillers.sum(1), water, rejected,
-            record.reused_w.sum(1),
+            self.at, power, station.sum(1), loop.sum(1) + condenser.sum(1), fans.sum(1), room.sum(1), chillers.sum(1), water,
+            rejected, record.reused_w.sum(1),
         )  # fmt: skip
 
     def _rejection(self, i: int, record: Record, air: Air, setting: Setting) -> tuple[Floats, Floats, Floats, Floats]:
@@ -142,8 +166,7 @@ class Machines:
             condenser = air.wet_bulb_c + tower.approach_k(air.wet_bulb_c, span, 1.0 / most) + span
             assumed, there = p.tower_fan_frac, "tower"
         else:
-            assisted = np.where(air.dry_bulb_c > q.pad_above_c, 1.0, 0.0)
-            entering = drycooler.entering_c(air.dry_bulb_c, air.wet_bulb_c, q.pad_frac, assisted)
+            entering = plant.entering_c(i, air)
             air_frac = drycooler.air_frac(wanted, entering, span, p.dry_approach_k)
             condenser = entering + drycooler.approach_k(most, span, p.dry_approach_k) + span
             assumed, there = p.dry_fan_frac, "drycooler"
@@ -154,9 +177,9 @@ class Machines:
         chillers = self.chillers_ratio * bank_power_w(chilled, unit_w, units, cop) if units else np.zeros(len(w))
         rejected = free_w + chilled + chillers
         blowing = 1.0 if not (plant.towers[i] or plant.dry[i]) else float(setting.alive[there][i])
-        fans = tower.fan_power_w(air_frac, rejected * self.fans_ratio * self._fan_frac(there, i, assumed), p.fan_exponent) * (
-            blowing > 0
-        )
+        rated_w = rejected * self.fans_ratio * self._fan_frac(there, i, assumed) * (blowing > 0)
+        fans = p.fan_base_frac * rated_w
+        fans += tower.fan_power_w(air_frac, (p.fan_full_frac - p.fan_base_frac) * rated_w, p.fan_exponent)
         if towers:
             water = makeup_kgps(evaporated_kgps(rejected), q.cycles_ratio)
         elif plant.dry[i]:

@@ -36,7 +36,9 @@ class Margins:
         psychrolib.SetUnitSystem(psychrolib.SI)
         self.dew_point_c = float(psychrolib.GetTDewPointFromRelHum(p.room_c - p.air_rise_k, p.room_rh_frac))
         n = site.count("rack")
-        self.limit_s = {what: np.full(n, np.inf) for what in ("junction", "return")}
+        self.limit_s = {what: np.full(n, np.inf) for what in ("junction", "return", "room air")}
+        home, cooled = circuit.rack_room, np.append(water.cooled_room, False)
+        self.airy = np.flatnonzero(cooled[home] & (water.rack_share < 1 - 1e-9))  # racks that heat air which water cools
         self.still_s = np.full(n, np.inf)
         self.starved, self.slowed = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
         self.overload: dict[int, tuple[float, float]] = {}  # position -> (first time, most loading)
@@ -49,6 +51,10 @@ class Margins:
         """Columns over time: the hottest and the nearest to a limit. ``rise_k`` [t, b]: chips over their coolant."""
         c, p = self.c, self.params.loops
         nothing = np.full(len(time_s), np.nan)
+        cooled = record.room_c[:, self.water.cooled_room]
+        room = {"room_c": cooled.max(axis=1) if cooled.shape[1] else nothing}
+        hot = record.room_c[:, c.rack_room[self.airy]] > p.inlet_limit_c + p.air_rise_k
+        self._first(time_s + step_s / 2, hot, "room air", self.airy)
         if not len(c.rack):
             names = (
                 "supply_c",
@@ -60,17 +66,17 @@ class Margins:
                 "plant_supply_c",
                 "plant_return_c",
             )
-            return dict.fromkeys(names, nothing)
+            return dict.fromkeys(names, nothing) | room
         chip = record.branch_c + rise_k
         slowed = record.slowed > 0
-        self._first(time_s + step_s / 2, (chip > p.junction_limit_c) | slowed, "junction")
+        self._first(time_s + step_s / 2, (chip > p.junction_limit_c) | slowed, "junction", c.rack)
         self.slowed[c.rack[slowed.any(axis=0)]] = True
-        self._first(time_s + step_s / 2, record.branch_c > p.return_limit_c, "return")
+        self._first(time_s + step_s / 2, record.branch_c > p.return_limit_c, "return", c.rack)
         heat = rack_w[:, c.rack] * (c.share * c.liquid_frac)
         still = seconds_to_limit_s(record.branch_c, p.return_limit_c, heat, self.water.branch_jpk)
         np.minimum.at(self.still_s, c.rack, still.min(axis=0))
         self.starved[c.rack[setting.branch_frac < p.starved_frac]] = True
-        return {
+        return room | {
             "supply_c": record.supply_c.max(axis=1),
             "return_c": record.return_c.max(axis=1),
             "rack_coolant_c": record.branch_c.max(axis=1),
@@ -81,11 +87,11 @@ class Margins:
             "plant_return_c": record.plant_return_c.max(axis=1),
         }
 
-    def _first(self, time_s: Floats, over: Any, what: str) -> None:
+    def _first(self, time_s: Floats, over: Any, what: str, racks: Any) -> None:
         hit = over.any(axis=0)
         if hit.any():
             first = np.where(hit, time_s[over.argmax(axis=0)] - self.start_s, np.inf)
-            np.minimum.at(self.limit_s[what], self.c.rack, first)
+            np.minimum.at(self.limit_s[what], racks, first)
 
     def loading(self, chain: Chain, power: Power, time_s: Floats, step_s: float) -> None:
         """Energy through each device; those above their rating: when first, and how far."""
@@ -136,9 +142,10 @@ class Margins:
             "supply_max_c": tally.peaks.get("supply_c", math.nan),
             "return_max_c": tally.peaks.get("return_c", math.nan),
             "junction_max_c": tally.peaks.get("junction_c", math.nan),
+            "room_max_c": tally.peaks.get("room_c", math.nan),
             "dew_margin_min_k": tally.lows.get("dew_margin_k", math.nan),
             "time_to_limit_s": self._to_limit_s(),
-            "racks_over_limit_count": float(np.isfinite(np.minimum(*self.limit_s.values())).sum()),
+            "racks_over_limit_count": float(np.isfinite(np.minimum.reduce([*self.limit_s.values()])).sum()),
             "racks_off_count": float(len(self.water.trips)),
             "racks_slowed_count": float(self.slowed.sum()),
             "slowed_max_frac": tally.peaks.get("slowed_frac", math.nan),
@@ -158,6 +165,11 @@ class Margins:
         hot = tally.peaks.get("rack_coolant_c", math.nan)
         if hot > _FLUID_C[1]:
             found.append(f"coolant reaches {hot:.0f} °C, outside of the fluid's table (up to {_FLUID_C[1]:.0f} °C)")
+        if np.isfinite(self.limit_s["room air"]).any():
+            found.append(
+                f"the air that racks give back reaches {tally.peaks['room_c']:.0f} °C; that servers slow down or switch off in"
+                f" it is not modelled (their inlets are allowed {params.loops.inlet_limit_c:g} °C)"
+            )
         dew = tally.lows.get("dew_margin_k", math.nan)
         if dew < params.loops.dew_margin_k:
             found.append(f"supply comes within {dew:.1f} K of the dew point; keep {params.loops.dew_margin_k:g} K or more")
@@ -198,6 +210,7 @@ class Margins:
             "asset": self.site.ids_of("rack"),
             "junction_s": self.limit_s["junction"],
             "return_s": self.limit_s["return"],
+            "air_s": self.limit_s["room air"],
             "still_water_s": self.still_s,
             "starved_flag": self.starved.astype(np.float64),
         }

@@ -36,12 +36,16 @@ class Plant:
         self.towers, self.dry, self.chillers = (
             [len(circuit.machines[kind][p]) for p in plants] for kind in ("tower", "drycooler", "chiller")
         )
+        pads = site.number("drycooler", "pad_frac", params.loops.pad_frac)
+        at = [site.row_of[circuit.machines["drycooler"][p]] for p in plants]
+        self.pad_frac = [float(pads[rows].mean()) if len(rows) else 0.0 for rows in at]
         self.open = [any(len(circuit.machines[kind][p]) for kind in REJECTORS) for p in plants]
+        self.free_only = [p for p in plants if self.towers[p] + self.dry[p] and not self.chillers[p]]
         self.capacity_w = {kind: [self._capacity_w(site, kind, p) for p in plants] for kind in REJECTORS}
-        at = np.full(len(site.ids), -1, dtype=np.int32)
+        hall = np.full(len(site.ids), -1, dtype=np.int32)
         for kind in ("switch", "storage", "node"):
-            at[site.of_kind(kind)] = site.within(kind, "hall")
-        room = at[fleet.apart]
+            hall[site.of_kind(kind)] = site.within(kind, "hall")
+        room = hall[fleet.apart]
         self.apart_room_w = np.bincount(
             room[room >= 0], weights=fleet.apart_w[room >= 0], minlength=len(circuit.room_loop)
         ).astype(np.float64)
@@ -85,16 +89,20 @@ class Plant:
 
     def prepare(self, air: Air, setting: Setting) -> None:
         """Take over the weather of a chunk and what of the plant is alive."""
-        p, q = self.params.plant, self.params.loops
+        p = self.params.plant
         self.wet: list[float] = air.wet_bulb_c.tolist()
-        assisted = np.where(air.dry_bulb_c > q.pad_above_c, 1.0, 0.0)
-        self.air_c: list[float] = entering_c(air.dry_bulb_c, air.wet_bulb_c, q.pad_frac, assisted).tolist()
+        self.air_c: list[list[float]] = [self.entering_c(i, air).tolist() for i in range(len(self.pad_frac))]
         self.cold: list[list[float]] = cold_coefficients(air.wet_bulb_c).tolist() if any(self.towers) else []
         self.alive: dict[str, list[float]] = {kind: setting.alive[kind].tolist() for kind in REJECTORS}
         self.goal: list[float] = setting.goal_c.tolist()
         self.fan_limit: list[float] = setting.fan_limit_frac.tolist()
         self.design_wpk: list[float] = self.c.loop_wpk[self.c.plant_loop].tolist()
         self.exchanger_k = p.exchanger_k
+
+    def entering_c(self, p: int, air: Air) -> Floats:
+        """float64[t]: air into the coils of plant ``p`` [°C], behind its wetted pads where it has some."""
+        assisted = np.where(air.dry_bulb_c > self.params.loops.pad_above_c, 1.0, 0.0)
+        return entering_c(air.dry_bulb_c, air.wet_bulb_c, self.pad_frac[p], assisted)
 
     def coldest_c(self, p: int, t: int, w: float, back_c: float) -> float:
         """How cold plant ``p`` could make ``w`` [W/K] of water that comes back at ``back_c``, with all air that may move [°C].
@@ -120,7 +128,7 @@ class Plant:
         alive = self.alive["drycooler"][p]
         if alive <= 0:
             return back_c
-        whole = float(leaving_c(back_c, self.air_c[t], plant.range_k, plant.dry_approach_k))
+        whole = float(leaving_c(back_c, self.air_c[p][t], plant.range_k, plant.dry_approach_k))
         return back_c - alive * self.fan_limit[p] * (back_c - whole) + self.exchanger_k
 
     def reject(self, p: int, t: int, w: float, back_c: float, chilled_w: float, h: float) -> tuple[float, float, float, float]:
@@ -137,7 +145,7 @@ class Plant:
         warm = back_c - reused / w
         outside = self.towers[p] + self.dry[p] > 0
         free = warm
-        if outside and self.economiser != "none":
+        if outside and (self.economiser != "none" or not self.chillers[p]):  # who has no chillers has nothing else
             cold = self.coldest_c(p, t, w, back_c)
             free = min(warm, max(goal, cold))
             if self.economiser == "switched" and self.chillers[p] and cold > goal:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from twin.errors import ConfigError, Problem
+from twin.sim.grow import grown
 from twin.sim.schedule import Policy
 from twin.site import Site
 
@@ -42,7 +43,7 @@ class Scenario:
     """One run. ``gpu_cap_frac``: every GPU's power limit over its rating; ``clock_frac``: its clock; ``it_cap_w``: jobs wait
     that would bring IT above; ``grid_cap_w``: the battery keeps what the grid gives below; ``added``: (rack to copy, how
     many). ``economiser``: ``integrated`` (towers pre-cool, chillers trim), ``switched`` (either or), ``none`` (chillers
-    always)."""
+    always, where a plant has some)."""
 
     name: str = "base"
     policy: Policy = Policy.EASY
@@ -88,8 +89,9 @@ CHANGES = MappingProxyType(
 ECONOMISERS = ("integrated", "switched", "none")
 
 
-def check_scenario(scenario: Scenario, site: Site) -> None:
-    """Raises ``ConfigError`` with everything in ``scenario`` that ``site`` does not have or that cannot be."""
+def check_scenario(scenario: Scenario, site: Site) -> Site:
+    """``site`` with the racks that ``scenario`` adds, of which it may speak as well. ``ConfigError`` with everything in it that
+    the site then does not have or that cannot be."""
     found: list[Problem] = []
 
     def no(where: str, what: str) -> None:
@@ -98,15 +100,17 @@ def check_scenario(scenario: Scenario, site: Site) -> None:
     entries = len(scenario.faults) + len(scenario.changes) + len(scenario.added)
     if entries > MAX_ENTRIES:
         no("scenario", f"{entries} entries; the most is {MAX_ENTRIES}")
-    for fault in scenario.faults:
-        _check_fault(fault, site, no)
-    for change in scenario.changes:
-        _check_change(change, site, no)
     for like, count in scenario.added:
         _check_added(like, count, site, no)
+    whole = site if found else grown(site, scenario.added)
+    for fault in scenario.faults:
+        _check_fault(fault, whole, no)
+    for change in scenario.changes:
+        _check_change(change, whole, no)
     _check_caps(scenario, no)
     if found:
         raise ConfigError(found)
+    return whole
 
 
 def _check_caps(scenario: Scenario, no: Callable[[str, str], None]) -> None:

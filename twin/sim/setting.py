@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,7 +24,8 @@ class Setting:
     """Branches: ``branch_wpk`` (capacity rate now), ``branch_frac`` (flow over design). Stations: ``speed_frac``,
     ``running_frac`` (pumps that run over those on duty), ``setpoint_c``, ``conductance_frac``, ``stuck_frac`` (facility valve,
     NaN: free). Facility: ``open`` (what facility water gives at most). Rooms: ``room_frac``. Plants: ``alive`` (kind
-    -> share), ``goal_c``, ``fan_limit_frac`` (of design air that towers or dry coolers may move at most)."""
+    -> share), ``goal_c``, ``fan_limit_frac`` (of design air that towers or dry coolers may move at most). ``out``: bool[N],
+    what does not run by a fault or for want of power."""
 
     branch_wpk: Floats
     branch_frac: Floats
@@ -37,6 +39,7 @@ class Setting:
     alive: dict[str, Floats]
     goal_c: Floats
     fan_limit_frac: Floats
+    out: Bools
 
 
 class Settings:
@@ -100,7 +103,7 @@ class Settings:
             circuit.branch_wpk * flow / design, flow / design, speed, running, setpoint, conductance, stuck,
             self._open(out, faults, time_s, stuck), self._rooms(out),
             {kind: np.array([self._alive(out, at) for at in circuit.machines[kind]]) for kind in REJECTORS},
-            goal, self._fan_limits(time_s),
+            goal, self._fan_limits(time_s), out,
         )  # fmt: skip
 
     def _fan_limits(self, time_s: float) -> Floats:
@@ -234,23 +237,40 @@ class Settings:
 
 
 def _with_ends_of_leaks(faults: Sequence[Fault], site: Site, circuit: Circuit, params: Params) -> list[Fault]:
-    """A leak empties its CDU: its pumps stop when ``SPARE_FRAC`` of the coolant is gone, unless the leak ends before."""
+    """Leaks empty their CDU: its pumps stop when ``SPARE_FRAC`` of the coolant is gone, all of its leaks together, unless they
+    end before (it is then filled again)."""
     p, found = params.loops, list(faults)
     held_s = p.rack_s + p.return_s + p.supply_s
-    for fault in faults:
-        if fault.what == "leak":
-            for s in leaking_stations(fault, site, circuit):
-                held_kg = held_s * float(circuit.station_kgps[s])
-                dry_s = fault.start_s + SPARE_FRAC * held_kg / fault.value
-                if dry_s < fault.end_s:
-                    asset = site.ids[int(circuit.station_at[s])]
-                    found.append(replace(fault, asset=asset, what="trip", start_s=dry_s))
+    leaks = [(fault, _lost_kgps(fault, site, circuit)) for fault in faults if fault.what == "leak"]
+    for s, at in enumerate(circuit.station_at.tolist()):
+        mine = [(fault, float(lost[s])) for fault, lost in leaks if lost[s] > 0]
+        dry = _runs_dry(mine, SPARE_FRAC * held_s * float(circuit.station_kgps[s]))
+        if dry is not None:
+            found.append(Fault(site.ids[at], "trip", *dry))
     return found
 
 
-def leaking_stations(fault: Fault, site: Site, circuit: Circuit) -> list[int]:
-    """Stations that lose coolant by ``fault``: the CDU itself, or those of the rack."""
+def _runs_dry(leaks: Sequence[tuple[Fault, float]], spare_kg: float) -> tuple[float, float] | None:
+    """From when to when a CDU that may lose ``spare_kg`` has lost it to ``leaks`` (each with its kg/s); None: never."""
+    edges = sorted({edge for fault, _ in leaks for edge in (fault.start_s, fault.end_s)})
+    lost_kg = 0.0
+    for begin_s, end_s in pairwise(edges):
+        open_ = [(fault, kgps) for fault, kgps in leaks if fault.start_s <= begin_s < fault.end_s]
+        kgps = sum(each for _, each in open_)
+        if kgps <= 0:
+            lost_kg = 0.0
+        elif begin_s + (spare_kg - lost_kg) / kgps < end_s:
+            return begin_s + (spare_kg - lost_kg) / kgps, max(fault.end_s for fault, _ in open_)
+        else:
+            lost_kg += kgps * (end_s - begin_s)
+    return None
+
+
+def _lost_kgps(fault: Fault, site: Site, circuit: Circuit) -> Floats:
+    """float64[s]: what each station loses by ``fault``: all of it the CDU itself, those of a rack by their shares of it."""
     at = site.position[fault.asset]
-    if site.kind(fault.asset) == "rack":
-        return [int(s) for s in np.unique(circuit.station[site.of_kind("rack")[circuit.rack] == at])]
-    return [int(s) for s in np.flatnonzero(circuit.station_at == at)]
+    if site.kind(fault.asset) != "rack":
+        return np.where(circuit.station_at == at, fault.value, 0.0)
+    share = circuit.share * (site.of_kind("rack")[circuit.rack] == at)
+    weights = fault.value * share / max(float(share.sum()), 1e-12)
+    return np.bincount(circuit.station, weights=weights, minlength=len(circuit.station_at)).astype(np.float64)

@@ -28,11 +28,12 @@ _STILL_K, _SETTLE = 1e-5, 16
 
 
 class Water:
-    """The state of all water of a circuit, stepped by ``advance``. ``pump_w`` and ``fan_w``: rated power of each station's
-    pumps and each room's fans, as they heat what they move; ``loop_pump_w``: of each loop's pumps at design flow."""
+    """The state of all water of a circuit, stepped by ``advance``. ``pump_w``: power of each station's pumps at any speed and
+    what full speed adds; ``fan_w``: rated power of each room's fans, as they heat what they move; ``loop_pump_w``: of each
+    loop's pumps at design flow."""
 
     def __init__(
-        self, circuit: Circuit, params: Params, pump_w: Floats, fan_w: Floats, loop_pump_w: Floats, plant: Plant
+        self, circuit: Circuit, params: Params, pump_w: tuple[Floats, Floats], fan_w: Floats, loop_pump_w: Floats, plant: Plant
     ) -> None:
         c, p = circuit, params.loops
         self.c, self.params, self.plant = circuit, params, plant
@@ -55,6 +56,7 @@ class Water:
         self.trips: list[tuple[float, int]] = []  # (time since 1970, row of the rack)
         goal = c.goal_c
         water_c = goal[c.loop_plant[np.maximum(c.room_loop, 0)]] if self.loops else np.zeros(self.rooms)
+        self.room_most_wpk = p.valve_ratio * self.room_design_w / params.plant.range_k  # with the valves of coils open
         self.coil_wpk = p.coil_ratio * np.maximum(c.room_heat_w, 1.0) / np.maximum(p.room_c - water_c, 4.0)
         self.room_c = np.full(self.rooms, p.room_c)
         self.loop_return_c = np.full(self.loops, 30.0)
@@ -75,7 +77,7 @@ class Water:
         self.curves = Curves(c, setting, self.params, self.flow_wpk)
         self.any_stuck = bool((~np.isnan(setting.stuck_frac)).any())
         self.limit_wpk = setting.open.loop_wpk
-        self.spun_w = self.pump_w * setting.speed_frac**3 * setting.running_frac
+        self.spun_w = (self.pump_w[0] + self.pump_w[1] * setting.speed_frac**3) * setting.running_frac
         self.reference_c = self.params.plant.supply_c + self.params.plant.range_k * 0.8  # leakage counts from here
         if first:
             moving = np.maximum(self.flow_wpk, TINY)
@@ -265,7 +267,7 @@ class Water:
         fans = self.fan_w * share
         if s is None or not self.any_cooled:
             heat = (room + fans) * self.room_taken
-            return heat, heat / self.params.plant.range_k, share, float(heat.sum())
+            return heat, self._room_water(heat), share, float(heat.sum())
         water = self.loop_supply_c[np.maximum(c.room_loop, 0)]
         goal = room + self.room_jpk * (self.room_c - self.params.loops.room_c) / 120.0
         asked = needed_air_frac(goal, self.room_c, water, self.coil_wpk)
@@ -277,7 +279,11 @@ class Water:
         self.room_c = np.where(self.cooled_room, new, self.room_c)
         heat = np.where(self.cooled_room, coil_heat_w(self.room_c, water, share, self.coil_wpk), room + fans) * self.room_taken
         air_w = float(((room + fans) * self.room_taken).sum())
-        return heat, np.maximum(heat, 0.0) / self.params.plant.range_k, share, air_w
+        return heat, self._room_water(heat), share, air_w
+
+    def _room_water(self, heat_w: Floats) -> Floats:
+        """float64[h]: water that takes rooms' heat [W/K], as far as their valves let it through."""
+        return np.asarray(np.clip(heat_w / self.params.plant.range_k, 0.0, self.room_most_wpk))
 
     def _loop_flows(self, primary: Floats, rooms: Floats) -> tuple[Floats, Floats]:
         """Flow of each loop [W/K] (whole, and what its own consumers take), less where its pumps cannot move it."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from twin.frame import Floats, Ints
-from twin.job import Jobs
+from twin.job import Jobs, JobState
 
 MAX_JOBS = 5_000_000
 _COLUMNS = ("submit_s", "start_s", "run_s", "limit_s", "nodes", "gpus", "gpu_util_frac", "cpu_util_frac", "node_w", "priority")
@@ -66,22 +66,29 @@ def trace_of(
 
 
 def trace_of_queue(jobs: Jobs, now_s: float) -> Trace:
-    """A live queue as a trace: running jobs end at their limit, waiting ones run their limit. Jobs that say no limit, and those
-    that are over, are left out and counted."""
+    """A live queue as a trace: running jobs began when they did and end at their limit, waiting ones run their limit. Jobs that
+    say no limit, and those that are over, are left out and counted.
+
+    ``submit_s`` is when each may start: a running job when it began (it has its GPUs since then, whatever others do), a waiting
+    one at ``now_s`` (until now there was no room for it), in order of submission.
+    """
     limit = np.asarray(jobs.limit_s)
     open_ = np.asarray(jobs.state) <= 1
     known = open_ & (limit > 0) & (jobs.gpus > 0)
+    runs = np.asarray(jobs.state) == JobState.RUNNING
+    began = np.where(runs, np.fmin(np.nan_to_num(jobs.start_s, nan=now_s), now_s), np.nan)
     rows = np.flatnonzero(known)
+    rows = rows[np.lexsort((jobs.submit_s[rows], ~runs[rows]))]
     unknown = int(np.count_nonzero(open_ & ~known))
     refused = (
         {"a job without a time limit or GPUs": (unknown, jobs.ids[int(np.flatnonzero(open_ & ~known)[0])])} if unknown else {}
     )
     return trace_of(
         [jobs.ids[i] for i in rows.tolist()],
-        np.nan_to_num(jobs.submit_s[rows], nan=now_s),
+        np.where(runs, began, now_s)[rows],
         limit[rows],
         refused,
-        start_s=jobs.start_s[rows],
+        start_s=began[rows],
         limit_s=limit[rows],
         gpus=jobs.gpus[rows],
     )

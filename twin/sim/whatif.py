@@ -59,8 +59,8 @@ def compare(
 ) -> Comparison:
     """Run both ``scenarios`` as they are, then ``members`` pairs whose numbers are drawn by ``params.doubt``, alike for both.
 
-    Transient quantities (temperatures, times to a limit) have no interval: members are too coarse for them. ``ConfigError`` as
-    ``simulate``, and for more members than ``MAX_MEMBERS``.
+    Transient quantities (temperatures, times to a limit, how many passed one) have no interval: members are too coarse for
+    them. ``ConfigError`` as ``simulate``, and for more members than ``MAX_MEMBERS``.
     """
     if not 0 <= members <= MAX_MEMBERS:
         raise ConfigError([Problem("members", f"{members}; from 0 to {MAX_MEMBERS} can be run")])
@@ -106,7 +106,7 @@ def _row(
     left, right = base[name], other[name]
     difference = None if left is None or right is None else right - left
     spread = [b - a for a, b in ((pair[0][name], pair[1][name]) for pair in pairs) if a is not None and b is not None]
-    transient = name.endswith(("_c", "_k", "_s")) and not name.startswith("wait")
+    transient = name.endswith(("_c", "_k", "_s", "_count", "_max_frac")) and not name.startswith(("wait", "jobs"))
     if transient or len(spread) < 2 or len(spread) < len(pairs):
         return Row(name, left, right, difference, None, None)
     low, high = np.percentile(spread, [10, 90])

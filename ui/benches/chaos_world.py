@@ -32,7 +32,7 @@ from ui.tasks import RealClock
 NODES, GPUS = 2, 8
 QUEUE, METRIC = "slurm", "carbon_gco2_per_kwh"
 HOT_C, SETTLE_S = 95.0, 30.0
-TOKEN = "a token of senders"  # noqa: S105 - of a push source that lives for minutes
+TOKEN = "a token of many senders"  # noqa: S105 - of a push source that lives for minutes
 RULES = """
 [[rule]]
 name = "hot"

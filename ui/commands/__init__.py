@@ -9,9 +9,9 @@ import os
 import pwd
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from ui.access.audit import Audited
@@ -65,16 +65,33 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object for a program to read")
 
 
-def between(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds, as an argument's ``type``."""
+_N = TypeVar("_N", int, float)
 
-    def number(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
+
+def between(low: _N, high: _N) -> Callable[[str], _N]:
+    """A number within bounds, as an argument's ``type``: a whole one where ``low`` is."""
+
+    def number(text: str) -> _N:
+        value = type(low)(text)
+        if not low <= value <= high:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
         return value
 
     return number
+
+
+def instant(text: str) -> datetime:
+    """A time with zone (UTC where none is said), as an argument's ``type``."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-01 or 2026-11-01T08:00Z") from None
+    if not 1970 <= time.year < 3000:  # beyond, the calendar ends and the sums of seconds with it
+        raise argparse.ArgumentTypeError(f"{text!r} lies outside 1970 to 2999")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+SEED = between(0, 2**32 - 1)  # the type of every --seed
 
 
 def say(line: str) -> None:
@@ -87,12 +104,19 @@ def tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def account_name() -> str:
+    """Whose account of this machine this is; in a container it may have a number and no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid:{os.getuid()}"
+
+
 def noted(
     records: "Audited", name: str, what: str, now: datetime, *, about: str = "", before: Any = None, after: Any = None
 ) -> None:
     """Write into the audit what was changed at the command line: by the account of this machine, in ``name`` of whom."""
     from ui.access.role import Identity, Role
 
-    account = pwd.getpwuid(os.getuid()).pw_name
-    who = Identity(f"cli:{account}", name or account, Role.ADMIN)
+    who = Identity(f"cli:{account_name()}", name or account_name(), Role.ADMIN)
     records.note(who, "command line", what, now, about=about, before=before, after=after)

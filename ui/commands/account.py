@@ -6,12 +6,12 @@ import json
 import sys
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin.errors import ConfigError, Problem, SourceError
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, config_option, instant, json_option, say, tell
 
 if TYPE_CHECKING:
     from energy.account.book import Account
@@ -31,9 +31,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     config_option(parser)
     json_option(parser)
     parser.add_argument(
-        "--from", dest="start", type=_time, metavar="TIME", help="begin, ISO 8601 (default: a day before the end)"
+        "--from", dest="start", type=instant, metavar="TIME", help="begin, ISO 8601 (default: a day before the end)"
     )
-    parser.add_argument("--to", dest="end", type=_time, metavar="TIME", help="end (default: now)")
+    parser.add_argument("--to", dest="end", type=instant, metavar="TIME", help="end (default: now)")
     parser.add_argument("--by", choices=BY, help="whose: a row each, and what is left over (default: the centre alone)")
     parser.add_argument("--csv", type=Path, metavar="F.csv", help="write the rows there (needs --by)")
     parser.add_argument("--step", type=float, default=300.0, metavar="S", help="step in seconds, 60 to 3600 (default: 300)")
@@ -43,14 +43,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--region", default="", help="whose emission factor, in place of [energy] region: CN-east")
     parser.add_argument("--water-m3", type=float, metavar="M3", help="water taken in meanwhile, for the WUE")
     parser.add_argument("--reused-kwh", type=float, metavar="KWH", help="heat handed to users outside meanwhile, for the ERF")
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-01 or 2026-11-01T08:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def account(options: argparse.Namespace) -> int:

@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import getpass
 import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, noted, say, tell
+from ui.commands import account_name, add_command, between, config_option, json_option, noted, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +33,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = add_command(
         commands, "acting", acting, "what icctwin may do, what is in force, what was done and why", "icctwin acting"
     )
-    parser.add_argument("--last", type=int, default=20, help="so many records of the audit (default: 20)")
+    parser.add_argument("--last", type=between(1, 10_000), default=20, help="so many records of the audit (default: 20)")
     config_option(parser)
     json_option(parser)
 
@@ -45,8 +44,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "let go of everything when icctwin has stopped saying that it lives; run it beside it, by its own service or scrontab",
         "icctwin watchdog --config site.toml --once",
     )
-    parser.add_argument("--after", type=float, default=180.0, metavar="S", help="age of the last sign of life (default: 180)")
-    parser.add_argument("--every", type=float, default=60.0, metavar="S", help="between two looks (default: 60)")
+    parser.add_argument(
+        "--after", type=between(1.0, 86_400.0), default=180.0, metavar="S", help="age of the last sign of life (default: 180)"
+    )
+    parser.add_argument(
+        "--every", type=between(1.0, 86_400.0), default=60.0, metavar="S", help="between two looks (default: 60)"
+    )
     parser.add_argument("--once", action="store_true", help="look once and end: 1 where something could not be let go")
     config_option(parser)
     json_option(parser)
@@ -67,7 +70,7 @@ def _records(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _name(options: argparse.Namespace) -> str:
-    return str(options.who or getpass.getuser())
+    return str(options.who or account_name())
 
 
 def stop(options: argparse.Namespace) -> int:
@@ -102,6 +105,8 @@ def _wish(options: argparse.Namespace, what: str, said: str) -> int:
 
 def approve(options: argparse.Namespace) -> int:
     """Say yes or no, or make a link that says yes."""
+    from energy.memory import remembered
+    from energy.notes import Stage
     from ui.switch import LINK_FOR, Wish, signature, signing_key, wish
     from ui.tasks import RealClock
 
@@ -117,6 +122,9 @@ def approve(options: argparse.Namespace) -> int:
             link = f"{options.link.rstrip('/')}/approve?{query}"
             say(json.dumps({"link": link, "until": until.isoformat()}) if options.json else link)
             return 0
+        if remembered(records, now).stage.get(options.plan) is not Stage.WAITING:
+            tell(f"{options.plan}: no plan of that name waits for a word; icctwin acting lists the newest")
+            return 1
         what = "reject" if options.no else "approve"
         wish(records, Wish(what, who, options.plan), now)
         noted(records, who, f"plan: {what}", now, about=options.plan, after={"by": who})
@@ -139,7 +147,7 @@ def acting(options: argparse.Namespace) -> int:
     config, records = _records(options)
     try:
         memory = remembered(records, RealClock().now())
-        audit = records.read(TOPIC, limit=min(max(options.last, 1), 10_000), newest=True)
+        audit = records.read(TOPIC, limit=options.last, newest=True)
         halted, sign = stopped(records, config.store.path), last_sign(records)
     finally:
         records.close()

@@ -68,6 +68,8 @@ def calibrate(options: argparse.Namespace) -> int:
             say(f"adopted into {path}; {_soon()}. Take it back with: icctwin calibrate --config {options.config} --undo")
         elif sound:
             say("nothing was changed; put what is sound in force with --adopt")
+        elif not report.fits:
+            say("nothing could be fitted: of no equipment was all that it is judged by read in this span; see icctwin check")
     return 0 if sound else 1
 
 

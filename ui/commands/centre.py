@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, between, config_option, json_option, say, tell
+from ui.commands import SEED, add_command, between, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--speed", type=float, default=1.0, help="how many times faster than real the centre's clock runs (default: 1)"
     )
     parser.add_argument("--port", type=between(1, 65_535), default=8050, help="port of the wall on 127.0.0.1 (default: 8050)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same centre and faults (default: 1)")
+    parser.add_argument("--seed", type=SEED, default=1, help="same seed, same centre and faults (default: 1)")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep configuration and store in DIR (default: a temporary folder)"
     )
@@ -75,6 +75,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument(
         "--gpus-per-node", type=between(0, 64), default=0, help="GPUs of a server whose record does not say (default: 0)"
+    )
+    parser.add_argument("--site", default="", metavar="NAME", help="which site of NetBox, where the files hold several")
+    parser.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        metavar="ROLE=KIND",
+        help="what a role of NetBox is here, such as 'GPU node=node'; 'Console=' leaves it out (may be repeated)",
     )
     json_option(parser)
 
@@ -138,10 +146,10 @@ def check(options: argparse.Namespace) -> int:
 def init(options: argparse.Namespace) -> int:
     """A commented starting configuration for this machine."""
     from twin.starter import starter_files
-    from ui.machine import machine_facts
+    from ui.machine import machine_facts, zone_name
 
     folder: Path = options.folder
-    files = starter_files(machine_facts())
+    files = starter_files(machine_facts(), folder.resolve().name or "my-centre", zone_name())
     taken = [str(folder / name) for name in files if (folder / name).exists()]
     if taken:
         raise ConfigError([Problem(name, "is already there and stays as it is; name another folder") for name in taken])
@@ -165,7 +173,11 @@ def bring(options: argparse.Namespace) -> int:
     from twin.netbox import read_netbox
     from twin.tables import write_table
 
-    found = read_netbox(options.files, gpus_per_node=options.gpus_per_node)
+    roles = [role.partition("=") for role in options.role]
+    if wrong := [name for name, sign, _ in roles if not (name.strip() and sign)]:
+        raise ConfigError([Problem("--role", f"{wrong[0]!r} says no kind; write ROLE=KIND, as in 'GPU node=node'")])
+    kinds = {name.strip(): kind.strip() for name, _, kind in roles}
+    found = read_netbox(options.files, gpus_per_node=options.gpus_per_node, site=options.site, roles=kinds)
     build_site("check", "UTC", found.assets, found.links)
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(options.out / "assets.csv", found.assets, columns=("id", "kind", "parent"))

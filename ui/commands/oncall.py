@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import ConfigError, Problem, SourceError
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, between, config_option, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,8 +21,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("cases", type=Path, nargs="*", help="files of cases (*.cases) or folders of them")
     parser.add_argument("--rules", type=Path, help="rule file or folder (default: those of --config, else those that ship)")
     parser.add_argument("--config", type=Path, help="the centre whose store is replayed, and whose assets cases may name")
-    parser.add_argument("--days", type=float, help="replay so many days of the store's past: how often would each have fired?")
-    parser.add_argument("--step", type=float, default=60.0, metavar="S", help="step of the replay in s (default: 60)")
+    parser.add_argument(
+        "--days", type=between(0.01, 3660.0), help="replay so many days of the store's past: how often would each have fired?"
+    )
+    parser.add_argument(
+        "--step", type=between(1.0, 86_400.0), default=60.0, metavar="S", help="step of the replay in s (default: 60)"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="RULE", help="replay only this rule (may be repeated)")
     json_option(parser)
 

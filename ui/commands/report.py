@@ -76,7 +76,7 @@ def report(options: argparse.Namespace) -> int:
     for why in done.left_out:
         tell(f"left out: {why}")
     if made.coverage_frac <= 0:
-        tell(f"nothing was read in {span.label}: the report says so and has no sums")
+        tell(f"nothing was read in {span.label}, by days of {site.timezone}: the report says so and has no sums")
         return 1
     return 0
 

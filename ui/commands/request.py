@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, noted, say
+from ui.commands import add_command, between, config_option, json_option, noted, say
 
 if TYPE_CHECKING:
     from twin.curtail import Request
@@ -22,10 +22,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "icctwin request evening --cut-kw 250 --start 2026-12-01T18:00Z --hours 3",
     )
     parser.add_argument("key", nargs="?", default="", help="name of the request; without one, what is asked is listed")
-    parser.add_argument("--cut-kw", type=float, metavar="KW", help="so much less than without it")
-    parser.add_argument("--limit-kw", type=float, metavar="KW", help="so much at most")
+    parser.add_argument("--cut-kw", type=between(0.0, 1e7), metavar="KW", help="so much less than without it")
+    parser.add_argument("--limit-kw", type=between(0.0, 1e7), metavar="KW", help="so much at most")
     parser.add_argument("--start", default="", metavar="TIME", help="ISO 8601 with zone (default: in five minutes)")
-    parser.add_argument("--hours", type=float, default=1.0, help="how long it lasts (default: 1)")
+    parser.add_argument("--hours", type=between(0.01, 8784.0), default=1.0, help="how long it lasts (default: 1)")
     parser.add_argument("--best-effort", action="store_true", help="less is welcome too: no job pauses for it")
     parser.add_argument("--withdraw", action="store_true", help="take it back: what was done for it is undone")
     config_option(parser)

@@ -20,7 +20,7 @@ def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bo
     sources = [source for one in found for source in one.sources]
     left_out = [str(problem) for one in found for problem in one.left_out]
     if out is not None:
-        add_sources(out / "site.toml", sources)
+        add_sources(out / "site.toml", sources, _known(out / "site.toml"))
     if as_json:
         say(json.dumps({"sources": sources, "left_out": left_out}))
         return 0
@@ -31,6 +31,16 @@ def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bo
     for line in left_out:
         tell(f"left out: {line}")
     return 0
+
+
+def _known(path: Path) -> Site | None:
+    """The site that ``path`` describes, None where that is not whole yet: it may be what is being written."""
+    from ui.config import load_config, site_of
+
+    try:
+        return site_of(load_config(path), ())
+    except ConfigError:
+        return None
 
 
 def sources_toml(sources: Sequence[dict[str, object]]) -> str:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say, tell
+from ui.commands import add_command, config_option, instant, json_option, say, tell
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,8 +32,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     config_option(one)
     one.add_argument("--to", type=Path, required=True, metavar="FILE", help="the configuration whose [store] is written")
-    one.add_argument("--since", type=_time, metavar="TIME", help="from when on (default: the first day that has values)")
-    one.add_argument("--until", type=_time, metavar="TIME", help="up to when (default: now)")
+    one.add_argument("--since", type=instant, metavar="TIME", help="from when on (default: the first day that has values)")
+    one.add_argument("--until", type=instant, metavar="TIME", help="up to when (default: now)")
     json_option(one)
 
     one = add_command(
@@ -50,14 +50,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _nothing(options: argparse.Namespace) -> int:
     return 2
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-01 or 2026-11-01T08:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def init(options: argparse.Namespace) -> int:

@@ -1,12 +1,11 @@
 """``icctwin trial``: let a lever act in hours drawn by lot and rest in the others, so that what it saves can be told."""
 
 import argparse
-import getpass
 import json
 from datetime import UTC, datetime, timedelta
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, config_option, json_option, say
+from ui.commands import SEED, account_name, add_command, config_option, json_option, say
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("lever", nargs="?", default="", help="the lever, in mode auto; without one, trials are listed")
     parser.add_argument("--days", type=int, default=14, help="how long (default: 14)")
     parser.add_argument("--block-hours", type=float, default=2.0, help="length of a block; a day has whole ones (default: 2)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the draw (default: 0)")
     parser.add_argument("--start", default="", metavar="DATE", help="first day, UTC (default: tomorrow)")
     parser.add_argument("--who", default="", help="your name, for the record (default: the one you are logged in with)")
     config_option(parser)
@@ -51,7 +50,7 @@ def trial(options: argparse.Namespace) -> int:
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             first = datetime.fromisoformat(options.start) if options.start else midnight
             first = first if first.tzinfo else first.replace(tzinfo=UTC)
-            who = options.who or getpass.getuser()
+            who = options.who or account_name()
             made = Trial(options.lever, options.seed, first.timestamp(), options.days, 3600 * options.block_hours, who)
         except ValueError as error:
             raise ConfigError([Problem(f"trial of {options.lever}", str(error))]) from None

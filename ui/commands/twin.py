@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import ConfigError, Problem
-from ui.commands import add_command, between, config_option, json_option, say
+from ui.commands import SEED, add_command, between, config_option, json_option, say
 
 _LISTED = 12  # limits and notes that a person is shown
 
@@ -62,7 +62,7 @@ def _common(parser: argparse.ArgumentParser, hours: float | None) -> None:
     )
     parser.add_argument("--start", metavar="TIME", help="ISO 8601 (default: the trace's beginning, else this hour)")
     parser.add_argument("--picture", type=Path, metavar="F.svg", help="draw what came of it")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same made-up jobs and draws (default: 1)")
+    parser.add_argument("--seed", type=SEED, default=1, help="same seed, same made-up jobs and draws (default: 1)")
 
 
 def _one(parser: argparse.ArgumentParser) -> None:

@@ -200,7 +200,8 @@ def _report(live: Live, days: float, lang: str) -> dict[str, Any]:
         counter = {"opened": opened, "acknowledged": acked}.get(record["what"])
         if counter is not None:
             counter.update(record["rules"])
-    found = noise([row for row in log if row[1]["asset"] != "*"], acked, opened, days * 86400.0)
+    rules = live.oncall.rules if live.oncall else ()
+    found = noise([row for row in log if row[1]["asset"] != "*"], acked, opened, days * 86400.0, rules)
     rows = []
     for one in found:
         row = plain(one)

@@ -16,10 +16,12 @@ from analytics.cards import card
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
+from energy.account.runs import Runs, noted_from, read_runs
 from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
 from twin.ports import How
+from ui.able import HOUR_S, able_by_hour, by_hour
 from ui.faces.pages.forecast import key_of, options_of, whole_of
 from ui.faces.pages.foreseen import chosen_of, part_of
 from ui.faces.push import Pulse
@@ -127,7 +129,7 @@ class KpiOut(BaseModel):
 
 
 class KpisOut(BaseModel):
-    """Of ``[start, end)``; waits are of the jobs that the schedulers still show."""
+    """Of ``[start, end)``; waits are of the runs that started in it."""
 
     start: datetime
     end: datetime
@@ -275,11 +277,12 @@ def _add_kpis(router: APIRouter, live: Live) -> None:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        found = [*_measured(live, start, end), *_placed(live, start, end)]
+        runs = read_runs(live.records, start, end)
+        found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live, end)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found
         ]
-        waits = [{field: getattr(one, field) for field in one.__slots__} for one in kpis.queue_waits(live.jobs)]
+        waits = [{field: getattr(one, field) for field in one.__slots__} for one in _waits(runs, start)]
         return KpisOut(start=start, end=end, kpis=out, waits=waits)
 
 
@@ -290,7 +293,6 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
         ("gpu_util_frac", "gpu", "util_frac"),
         ("sm_active_frac", "gpu", "sm_active_frac"),
         ("tensor_mfu_frac", "gpu", "tensor_active_frac"),
-        ("availability_frac", "node", "up_flag"),
     ):
         count = live.site.count(kind)
         if not count or end <= start:
@@ -300,12 +302,45 @@ def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str,
         mean, known = kpis.known_mean(values)
         if known == 0:
             continue  # not measured here: no figure, rather than one of silence
-        found.append((kpi, kpis.availability_frac(values) if kpi == "availability_frac" else mean, known))
-    return found
+        found.append((kpi, mean, known))
+    return [*found, *_available(live, start, end)]
 
 
-def _placed(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
-    """(name, value, share known) of what the schedulers' jobs say."""
+def _available(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """Of the whole hours within the window, as the report takes it."""
+    first = datetime.fromtimestamp(-(-start.timestamp() // HOUR_S) * HOUR_S, UTC)
+    hours = int((end - first).total_seconds() // HOUR_S)
+    if hours < 1 or not live.site.count("gpu"):
+        return ()
+    power, util = (by_hour(live.site, live.store, "gpu", name, first, hours) for name in ("power_w", "util_frac"))
+    heard = np.isfinite(power) | np.isfinite(util)
+    if not heard.any():
+        return ()  # not measured here, as above
+    usable = by_hour(live.site, live.store, "node", "usable_flag", first, hours)
+    able = able_by_hour(live.site, live.store, heard, usable, first)
+    return (("availability_frac", kpis.availability_frac(able), float(heard.mean())),)
+
+
+def _allocated(live: Live, runs: Runs, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of what the runs on record held. The schedulers' lists forget a job minutes after its end, so
+    they say nothing of a day; of the time before the first note nothing is known."""
+    noted, gpus = noted_from(live.records), live.site.count("gpu")
+    if noted is None or not gpus or not start < end:
+        return ()
+    known = max(noted, start)
+    value = kpis.utilisation_frac(runs.start_s, runs.end_s, runs.gpus, gpus, known.timestamp(), end.timestamp())
+    return (("utilisation_frac", value, max(0.0, (end - known) / (end - start))),)
+
+
+def _waits(runs: Runs, start: datetime) -> Sequence[kpis.Wait]:
+    """Of the runs that started since ``start``."""
+    limit_s = np.full(len(runs), np.nan) if runs.limit_s is None else runs.limit_s
+    wait_s = np.where(runs.start_s >= start.timestamp(), runs.wait_s, np.nan)
+    return kpis.queue_waits(wait_s, runs.gpus, limit_s)
+
+
+def _placed(live: Live, now: datetime) -> Sequence[tuple[str, float, float]]:
+    """(name, value, share known) of how the schedulers' jobs lie now, on the nodes that they could lie on."""
     jobs, gpus = live.jobs, live.site.count("gpu")
     if not len(jobs) or not gpus:
         return ()
@@ -313,9 +348,9 @@ def _placed(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, f
     held[jobs.rows[np.isin(jobs.state[jobs.job_of], (JobState.RUNNING, JobState.SUSPENDED))]] = True
     parent = live.site.parent[live.site.of_kind("gpu")]
     _, node = np.unique(parent, return_inverse=True)
-    idle = np.bincount(node, weights=~held).astype(np.int32)
+    usable = live.state.column("node", "usable_flag", now)
+    of = live.site.within("gpu", "node")
+    out = (of >= 0) & (usable[of] == 0) if len(usable) else np.zeros(gpus, dtype=bool)
+    idle = np.bincount(node, weights=~held & ~out).astype(np.int32)
     size = int(np.bincount(node).max())
-    return (
-        ("utilisation_frac", kpis.utilisation_frac(jobs, gpus, start.timestamp(), end.timestamp()), 1.0),
-        ("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),
-    )
+    return (("fragmentation_frac", kpis.fragmentation_frac(idle, jobs.gpus, size), float(len(jobs.rows) > 0)),)

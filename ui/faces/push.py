@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -43,6 +44,11 @@ _log = logging.getLogger(__name__)
 Table = dict[str, Any]
 
 
+def read_day(live: Live, now: datetime) -> Past:
+    """The last day of ``live``."""
+    return read_past(live.store, now, live.records, live.supply)
+
+
 def _nothing(_: View) -> Table:
     return {}
 
@@ -69,7 +75,7 @@ class Pulse:
         self.live = live
         self.release = release  # a page that hears another than at first loads itself again
         self.shelf = Shelf(live)
-        self.shelf.add(PAST, PAST_EVERY_S, lambda seen, now: read_past(seen.store, now, seen.records), PAST_SOON_S)
+        self.shelf.add(PAST, PAST_EVERY_S, read_day, PAST_SOON_S)
         self.clients = 0
         self._view: View | None = None
         self._made_s = -1.0

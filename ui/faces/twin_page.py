@@ -33,6 +33,7 @@ _ROWS = (
     ("supply_max_c", "Warmest supply"),
     ("return_max_c", "Warmest return"),
     ("junction_max_c", "Hottest chip"),
+    ("room_max_c", "Warmest room air"),
     ("dew_margin_min_k", "Least margin to the dew point"),
     ("time_to_limit_s", "Time to the first limit"),
     ("racks_off_count", "Racks that switch off"),

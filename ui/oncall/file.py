@@ -19,11 +19,13 @@ from analytics.oncall.schedule import Schedule
 from analytics.oncall.silence import Silence
 from analytics.week import ALWAYS, parse_week
 from twin.errors import ConfigError, Problem
+from twin.token import weak
 from ui.faces.notify import CHANNELS, ChannelOptions, channel_module
 from ui.faces.notify.post import Post
 from ui.lines import line_of
 from ui.oncall.calendars import Calendars, read_calendars
 from ui.oncall.courier import Line
+from ui.refusing import refusals, toml_refusal
 from ui.words import LANGUAGES
 
 MAX_ENTRIES = 500  # of each list
@@ -38,9 +40,9 @@ class _Entry(BaseModel):
 class Delivery(_Entry):
     """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
     URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
-    programs and people must show to acknowledge and silence from other machines; ``maintenance_reservations``: globs of names
-    of a queue's reservations that are maintenance; flapping and how long
-    an acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
+    programs and people must show to acknowledge and silence from other machines, 22 characters or more;
+    ``maintenance_reservations``: globs of names of a queue's reservations that are maintenance; flapping and how long an
+    acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
 
     allow: tuple[str, ...] = ()
     outside: str = ""
@@ -194,7 +196,8 @@ def load_oncall(path: Path, timezone: str, environment: Mapping[str, str]) -> On
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read ({error.strerror}); name an existing on-call file")]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([Problem(str(path), f"is not a TOML file: {error}")]) from error
+        line, what = toml_refusal(error)
+        raise ConfigError([Problem(f"{path}:{line}" if line else str(path), what)]) from error
     return _Reader(path, text, timezone, environment).read(raw)
 
 
@@ -216,6 +219,8 @@ class _Reader:
             filter(None, (self._channel(i, entry, post) for i, entry in enumerate(self._entries("channel", channels))))
         )
         token = self._secret(delivery.token, ("delivery", "token")) if delivery.token else ""
+        if token and (why := weak(token)):
+            self._problem(("delivery", "token"), f"the token of [delivery] {why}")
         policy = self._policy(delivery, lists)
         self._references(delivery, lists, {str(one.get("name")) for one in channels if isinstance(one, dict)})
         if self._problems:
@@ -249,7 +254,7 @@ class _Reader:
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            self._refused(place, error)
+            self._refused(place, error, model)
             return None
 
     def _channel(self, i: int, entry: dict[str, Any], post: Post) -> tuple[str, Line] | None:
@@ -265,7 +270,7 @@ class _Reader:
         try:
             checked = module.Options.model_validate(options)
         except ValidationError as error:
-            self._refused(place, error)
+            self._refused(place, error, module.Options)
             return None
         if checked.language not in LANGUAGES:
             self._problem((*place, "language"), f"no language {checked.language!r}; languages are {', '.join(LANGUAGES)}")
@@ -278,7 +283,7 @@ class _Reader:
                 post.check(url)
             return name, Line(module.build(name, checked, secrets), checked, module.PACE)
         except ValueError as error:
-            self._problem((*place, "url" if "scheme" in str(error) or "allow" in str(error) else "secret"), f"{name}: {error}")
+            self._problem((*place, _at_fault(str(error))), f"{name}: {error}")
         except ConfigError as error:
             self._problem(place, f"{name}: {error.problems[0].what}")
         return None
@@ -367,13 +372,19 @@ class _Reader:
                 known = ", ".join(sorted(there[kind])) or "none"
                 self._problem(place, f"there is no {kind} {name!r}; there are: {known}")
 
-    def _refused(self, place: tuple[str | int, ...], error: ValidationError) -> None:
-        for one in error.errors(include_input=False):
-            key = ".".join(str(part) for part in one["loc"]) or "it"
-            self._problem((*place, *one["loc"]), f"{key}: {one['msg'].removeprefix('Value error, ')}")
+    def _refused(self, place: tuple[str | int, ...], error: ValidationError, model: type[BaseModel]) -> None:
+        for inside, said, _ in refusals(error, model):
+            self._problem((*place, *inside), said)
 
     def _problem(self, place: tuple[str | int, ...], what: str) -> None:
         self._problems.append(Problem(f"{self._path}:{line_of(self._lines, place)}", what))
+
+
+def _at_fault(why: str) -> str:
+    """The key of a channel that a refusal speaks of."""
+    if "scheme" in why or "allow" in why:
+        return "url"
+    return "token" if why.startswith("the token") else "secret"
 
 
 def _is_secret(annotation: Any, metadata: Sequence[Any]) -> bool:

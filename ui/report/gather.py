@@ -19,6 +19,7 @@ from twin.event import TOPIC as EVENTS
 from twin.frame import Floats
 from twin.ports import Records, Store
 from twin.site import Bools, Site
+from ui.able import HOUR_S, able_by_hour, by_hour
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.report.plant import chain_losses, hall_energy, heat_ways, on_steps
@@ -26,7 +27,6 @@ from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
 from ui.report.tokens import Tokens, tokens_of
 
-HOUR_S = 3600.0
 STEPS_S = (900.0, HOUR_S)  # a quarter of an hour, which demand is metered over; an hour, where the past was read no oftener
 AS_GOOD_FRAC = 0.9
 PORTION_VALUES = 4_000_000
@@ -37,14 +37,15 @@ GPU_METRICS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
-    """GPU hours of the site over the span by the hour: float64[h] each. ``heard``: GPUs that gave a reading; ``held``: of them
-    held by a run; ``told``: of those held, whose utilisation was read; ``idle_held``: of these, busy less than ``IDLE_FRAC`` of
-    the hour; means over GPUs heard, NaN where none.
+    """GPU hours of the site over the span by the hour: float64[h] each. ``heard``: GPUs that gave a reading; ``able``: of them
+    able to work; ``held``: of them held by a run; ``told``: of those held, whose utilisation was read; ``idle_held``: of these,
+    busy less than ``IDLE_FRAC`` of the hour; means over GPUs heard, NaN where none.
     ``gpus``: how many there are; ``run_h``, ``run_busy``: float64[n], hours of each run's GPUs that gave a reading, and how
-    busy they were on average."""
+    busy they were on average; ``usable``: bool[h, nodes], those that the scheduler gave work for half of the hour."""
 
     time_s: Floats
     heard: Floats
+    able: Floats
     held: Floats
     told: Floats
     idle_held: Floats
@@ -52,6 +53,7 @@ class Use:
     gpus: int
     run_h: Floats
     run_busy: Floats
+    usable: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,16 +205,21 @@ def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -
     hours = int(np.ceil((end - start).total_seconds() / HOUR_S))
     time_s: Floats = start.timestamp() + HOUR_S * np.arange(float(hours))
     columns = {name: np.full(hours, np.nan) for name in GPU_METRICS}
-    heard, held, told, idle = (np.zeros(hours) for _ in range(4))
+    heard, able, held, told, idle = (np.zeros(hours) for _ in range(5))
+    usable = np.ones((hours, site.count("node")), dtype=np.bool_)
     sums, held_known = _RunSums(len(runs)), len(runs) > 0
     portion = max(1, PORTION_VALUES // max(gpus, 1))
     for first in range(0, hours, portion):
         last = min(first + portion, hours)
         owner = _owners(runs, time_s[first:last], gpus)
         inside = owner >= 0 if uses else np.broadcast_to(part.gpus, owner.shape)
-        table = {name: np.where(inside, values, np.nan) for name, values in _gpu_table(store, start, first, last, gpus).items()}
+        table = {name: np.where(inside, values, np.nan) for name, values in _gpu_table(site, store, start, first, last).items()}
         seen = np.isfinite(table["power_w"]) | np.isfinite(table["util_frac"])
         heard[first:last] = seen.sum(axis=1)
+        begin = start + timedelta(hours=first)
+        given = by_hour(site, store, "node", "usable_flag", begin, last - first)
+        usable[first:last] = ~(given < 0.5)
+        able[first:last] = np.nansum(able_by_hour(site, store, seen, given, begin), axis=1)
         mine = owner >= 0
         if not len(part.runs):  # no queue was read: what the exporters say of their GPUs
             mine = table["allocated_flag"] > 0.5
@@ -230,7 +237,7 @@ def _use(site: Site, store: Store, part: Part, start: datetime, end: datetime) -
         held[:], told[:], idle[:] = np.nan, np.nan, np.nan
     busy = np.divide(sums.busy_h, sums.heard_h, out=np.full(len(runs), np.nan), where=sums.heard_h > 0)
     there = gpus if uses else int(part.gpus.sum())
-    return Use(time_s, heard, held, told, idle, columns, there, sums.heard_h, busy), _by_user(runs, sums.idle_h)
+    return Use(time_s, heard, able, held, told, idle, columns, there, sums.heard_h, busy, usable), _by_user(runs, sums.idle_h)
 
 
 class _RunSums:
@@ -256,20 +263,10 @@ def _by_user(runs: Runs, hours: Floats) -> dict[str, float]:
     return found
 
 
-def _gpu_table(store: Store, start: datetime, first: int, last: int, gpus: int) -> dict[str, Floats]:
+def _gpu_table(site: Site, store: Store, start: datetime, first: int, last: int) -> dict[str, Floats]:
     """float64[hours, gpus] of each of ``GPU_METRICS``."""
-    low, high = start + timedelta(hours=first), start + timedelta(hours=last)
-    out = {}
-    for name in GPU_METRICS:
-        values = np.full((last - first, gpus), np.nan)
-        series = store.series("gpu", (name,), low, high, HOUR_S)
-        found = series.values.get(name)
-        if found is not None and found.size:
-            place = np.floor((series.time_s - low.timestamp()) / HOUR_S).astype(np.int64)
-            fits = (place >= 0) & (place < last - first)
-            values[np.ix_(place[fits], series.rows)] = found[fits]
-        out[name] = values
-    return out
+    low = start + timedelta(hours=first)
+    return {name: by_hour(site, store, "gpu", name, low, last - first) for name in GPU_METRICS}
 
 
 def _owners(runs: Runs, time_s: Floats, gpus: int) -> Any:

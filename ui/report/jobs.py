@@ -40,7 +40,7 @@ def figures(inputs: Inputs) -> list[Figure]:
         kept = 1 - float(hours[failed].sum()) / float(hours.sum()) if hours.sum() else NOTHING
         rows += [
             Figure("interruptions_count", "Interruptions", float(failed.sum()), "count", good=-1),
-            Figure("mtti_gpu_h", "GPU hours per interruption", rate.value, "gpu_h", good=1, note=DEFINITIONS["mtti_h"]),
+            Figure("mtti_gpu_h", "GPU hours per interruption", rate.value, "gpu_h", good=1, note=DEFINITIONS["mtti_gpu_h"]),
             Figure("ettr_frac", "Effective training time, at least", kept, "frac", good=1, note=DEFINITIONS["ettr_frac"]),
         ]
         if np.isfinite(held) and inputs.use.gpus:

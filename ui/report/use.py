@@ -10,11 +10,12 @@ from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
 from energy.account.book import RULE, By
 from twin.frame import Floats
 from twin.message import Message
+from ui.able import HOUR_S
 from ui.accounting import rows_of
 from ui.report import jobs
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
 from ui.report.energy import Limits, query
-from ui.report.gather import HOUR_S, IDLE_FRAC, Inputs
+from ui.report.gather import IDLE_FRAC, Inputs
 from ui.report.jobs import size_classes, size_label
 
 WAYS: tuple[tuple[By, str], ...] = (
@@ -33,7 +34,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     account = query(inputs, "", "job")
     hours = len(use.time_s)
     there_h = float(gpus * hours)
-    heard_h, held_h, told_h, idle_h = (float(column.sum()) for column in (use.heard, use.held, use.told, use.idle_held))
+    held_h, told_h, idle_h = (float(column.sum()) for column in (use.held, use.told, use.idle_held))
     busy, active, tensor = (_mean(use.means[name], use.heard) for name in ("util_frac", "sm_active_frac", "tensor_active_frac"))
     held_frac = held_h / there_h if there_h else NOTHING
     run_s = inputs.runs.end_s - inputs.runs.start_s
@@ -50,7 +51,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                query=asked["util_frac"]),
     ]  # fmt: skip
     if not uses:
-        available = heard_h / there_h if there_h else NOTHING
+        available = float(use.able.sum()) / there_h if there_h else NOTHING
         peak = limits.gpu_peak_flops
         effective = effective_flops(peak, gpus, available, tensor) if peak else NOTHING
         rows += [
@@ -107,7 +108,8 @@ def _fill(inputs: Inputs) -> float:
 
 
 def _fragmentation(inputs: Inputs) -> float:
-    """Mean over the hours, from who held what: idle GPUs of each node against the sizes of the runs seen."""
+    """Mean over the hours, from who held what: idle GPUs of each node that could be given out against the sizes of the runs
+    seen."""
     site, runs = inputs.site, inputs.runs
     nodes = site.count("node")
     if not nodes or not len(runs):
@@ -117,11 +119,12 @@ def _fragmentation(inputs: Inputs) -> float:
     size = np.bincount(node_of[mine], minlength=nodes)
     sizes = np.bincount(runs.run_of, minlength=len(runs)).astype(np.int32)
     found = []
-    for at_s in (inputs.use.time_s + HOUR_S / 2)[:: max(1, len(inputs.use.time_s) // 56)]:
+    every = max(1, len(inputs.use.time_s) // 56)
+    for at_s, usable in zip((inputs.use.time_s + HOUR_S / 2)[::every], inputs.use.usable[::every], strict=True):
         going = (runs.start_s <= at_s) & (runs.end_s > at_s)
         taken = np.unique(runs.gpu[going[runs.run_of]])
         idle = size - np.bincount(node_of[taken][node_of[taken] >= 0], minlength=nodes)
-        found.append(fragmentation_frac(idle.astype(np.int32), sizes, int(size.max())))
+        found.append(fragmentation_frac(np.where(usable, idle, 0).astype(np.int32), sizes, int(size.max())))
     return float(np.mean(found))
 
 

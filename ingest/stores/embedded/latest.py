@@ -10,7 +10,7 @@ from ingest.stores.embedded.index import Newest
 from ingest.stores.embedded.journal import Item, Loader
 from ingest.stores.embedded.names import Group, Names
 from twin.frame import Frame, Ints, Origin, Quality
-from twin.kinds import KINDS
+from twin.metrics import METRICS
 from twin.site import Site
 from twin.times import moment
 
@@ -52,17 +52,17 @@ def _updated(newest: Newest, names: Names, loader: Loader, items: Sequence[Item]
 
 
 def frames(newest: Mapping[tuple[Group, str], Newest], names: Names, site: Site, since: int) -> Iterator[Frame]:
-    """``newest`` as frames, oldest first, without what is older than ``since`` (microseconds) or no longer in the site."""
+    """``newest`` as frames, oldest first, without what is older than ``since`` (microseconds), no longer in the site, or of a
+    metric that only a later icctwin knows, from which somebody has gone back."""
     by_group: dict[Group, dict[str, Newest]] = defaultdict(dict)
     for (group, metric), columns in newest.items():
-        by_group[group][metric] = columns
+        if metric in METRICS.get(group.kind, ()):
+            by_group[group][metric] = columns
     found = [frame for group, metrics in by_group.items() for frame in _of_group(group, metrics, names, site, since)]
     yield from sorted(found, key=lambda frame: frame.time)
 
 
 def _of_group(group: Group, metrics: Mapping[str, Newest], names: Names, site: Site, since: int) -> Iterator[Frame]:
-    if group.kind not in KINDS:
-        return
     places = names.places_of(group.kind, site.all_rows(group.kind))
     tables: list[tuple[str, Newest, Ints]] = []
     for metric, columns in metrics.items():

@@ -33,7 +33,7 @@ class Alertmanager:
         alerts = [
             {
                 "labels": {key: text for key, text in signal.labels.items() if text},
-                "annotations": annotations(signal, said),
+                "annotations": annotations(signal, said, outside),
                 "startsAt": moment(signal.since_s),
                 "endsAt": moment(parcel.now_s + VALID_S if signal.fires else signal.ended_s),
                 "generatorURL": generator(signal, outside),

@@ -33,9 +33,13 @@ def moment(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def annotations(signal: Signal, words: Words) -> dict[str, str]:
-    """What is said of an alert beside its labels."""
-    said = {"summary": words.sentence(signal.summary), "runbook": words(signal.runbook), "runbook_url": signal.page}
+def annotations(signal: Signal, words: Words, outside: str) -> dict[str, str]:
+    """What is said of an alert beside its labels. ``outside``: as of ``payload``."""
+    said = {
+        "summary": words.sentence(signal.summary),
+        "runbook": words(signal.runbook),
+        "runbook_url": runbook(signal, outside),
+    }
     said["explains"] = str(signal.folded) if signal.folded else ""
     return {key: text for key, text in said.items() if text}
 
@@ -45,13 +49,20 @@ def generator(signal: Signal, outside: str) -> str:
     return f"{outside.rstrip('/')}/oncall?alert={quote(signal.key, safe='')}" if outside else signal.link
 
 
+def runbook(signal: Signal, outside: str) -> str:
+    """Where its runbook is: the rule's own URL, or a page of ours; "" where nobody said under which URL people reach us."""
+    if "://" in signal.page:
+        return signal.page
+    return f"{outside.rstrip('/')}/runbooks/{signal.page}" if signal.page and outside else ""
+
+
 def payload(page: Page, receiver: str, words: Words, outside: str) -> dict[str, Any]:
     """The webhook payload of version 4."""
     alerts = [
         {
             "status": "firing" if signal.fires else "resolved",
             "labels": dict(signal.labels),
-            "annotations": annotations(signal, words),
+            "annotations": annotations(signal, words, outside),
             "startsAt": moment(signal.since_s),
             "endsAt": moment(signal.ended_s),
             "generatorURL": generator(signal, outside),
@@ -65,7 +76,7 @@ def payload(page: Page, receiver: str, words: Words, outside: str) -> dict[str, 
         "alerts": alerts,
         "groupLabels": {label: text for label, text in page.labels.items() if text},
         "commonLabels": _common([signal.labels for signal in page.signals]),
-        "commonAnnotations": _common([annotations(signal, words) for signal in page.signals]),
+        "commonAnnotations": _common([annotations(signal, words, outside) for signal in page.signals]),
         "externalURL": outside,
         "version": "4",
         "groupKey": "{}:" + page.group.partition(":")[2],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from analytics.oncall.outbox import Pace
+from twin.token import weak
 from ui.faces.notify import ChannelOptions, Parcel, Secret
 from ui.faces.notify.post import Post
 from ui.faces.notify.v4 import payload
@@ -12,7 +13,8 @@ PACE = Pace()
 
 
 class Options(ChannelOptions):
-    """``url``: the receiver; ``token``: sent as bearer where given; ``outside``: URL under which people reach icctwin."""
+    """``url``: the receiver; ``token``: sent as bearer where given, 22 characters or more; ``outside``: URL under which people
+    reach icctwin."""
 
     url: str
     token: Secret | None = None
@@ -34,5 +36,7 @@ class Webhook:
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Webhook:
-    """See ``ui.faces.notify.ChannelModule``."""
+    """See ``ui.faces.notify.ChannelModule``; ``ValueError`` for a token that can be guessed."""
+    if "token" in secrets and (why := weak(secrets["token"])):
+        raise ValueError(f"the token {why}")
     return Webhook(name, options, secrets)

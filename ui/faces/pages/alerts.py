@@ -2,6 +2,7 @@
 
 Taking and silencing go over the on-call API."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -28,6 +29,7 @@ ROWS_OPEN, ROWS_FIRING, ROWS_QUIET, ROWS_PAST = 7, 14, 6, 12
 MAX_AGE_S, EVERY_S = 30.0, 5.0
 LABELS = ("done", "Say who you are first", "took", "silenced for {n} h", "Say why")
 _ORDER = list(Severity)
+_VALUES = re.compile(r'="([^"]*)"')  # of an incident, which is named after its labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,8 +210,8 @@ def _quiet(one: Any, words: Words) -> Cell:
 
 def _past(time: datetime, record: dict[str, Any], words: Words) -> Cell:
     state = str(record.get("severity", "")) if record.get("phase") == "firing" else ""
-    about = str(record.get("asset") or record.get("incident") or "")
-    return row(state, [when(time), sentence(record, words), about, phase(record, words)])
+    about = record.get("asset") or " ".join(_VALUES.findall(str(record.get("incident", ""))))
+    return row(state, [when(time), sentence(record, words), str(about), phase(record, words)])
 
 
 def _ages(seen: Seen, words: Words) -> Table:

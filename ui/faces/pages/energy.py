@@ -13,14 +13,14 @@ from energy.ledger import Summary, summary
 from twin.frame import Floats
 from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
-from ui.faces.pages import answered, between, priced, proposed
+from ui.faces.pages import answered, between, grids, priced, proposed
 from ui.faces.pages.columns import Columns, columns
 from ui.faces.pages.markup import drawing, fine, number, page_of_panels, panel, say, text, tile
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, source
 from ui.faces.push import PAST, Feed, Pulse
 from ui.faces.shelf import Kept
-from ui.past import DAY, Past
+from ui.past import DAY, Past, of_quarters
 from ui.placing import Placed, placed
 from ui.reading import derived
 from ui.signals import words_of
@@ -30,6 +30,10 @@ from ui.words import Words
 DAYS = 30
 CYCLES = 5.0  # of concentration in towers: the middle of 3-7 that is usual (US DOE FEMP, cooling-tower management)
 GRID_STEP_S = 900.0
+STROKES = ("var(--measured)", "var(--supply)", "var(--return)", "var(--modelled)")  # of each grid in a chart
+DRAWN = len(STROKES)
+PRICE = "price_per_mwh"
+SIGNALS = (PRICE, "carbon_gco2_per_kwh")
 AHEAD_S = 3600.0  # of what is over a word is still drawn so far: its step lasts
 ROWS = 8
 LABELS = ("now", *proposed.LABELS)
@@ -38,13 +42,12 @@ NEEDS = ("books", "plans-told", "answered")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Books:
-    """What is read beside the beat: price and carbon of the last day, what their service told last of the next (None: nothing),
-    the ledger of the last ``DAYS``."""
+    """What is read beside the beat: price and carbon of the last day (of each signal float64[t, grids]), what the service of
+    each told last of the next (None: nothing), the ledger of the last ``DAYS``."""
 
     time_s: Floats
-    price: Floats
-    carbon: Floats
-    told: Mapping[str, Word | None]
+    read: Mapping[str, Floats]
+    told: Mapping[str, Sequence[Word | None]]
     cost: priced.Priced
     saved: Summary
 
@@ -81,28 +84,35 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
         places = placed(live)
         return Seen(view.time, view, kept.value, kept, books, said, brought, towers, heat, live.forecasts, places, live.signal)
 
-    feed = Feed(once(gather, told), LABELS, body(bool(pulse.live.atlas.places)), needs=NEEDS)
+    feed = Feed(once(gather, told), LABELS, body(bool(pulse.live.atlas.places), pulse.live.site.count("grid") > 1), needs=NEEDS)
     serve_page(server, pulse, "energy", feed, ("pages.js", "energy.js"))
 
 
 def read_books(live: Live, now: datetime) -> Books:
     """From store and records."""
-    names = ("price_per_mwh", "carbon_gco2_per_kwh")
-    told = live.store.series("grid", names, now - DAY, now, GRID_STEP_S)
-    first = [told.values[name][:, 0] if told.values[name].shape[1] else np.full(len(told.time_s), np.nan) for name in names]
-    start = now - timedelta(days=DAYS)
-    cost = priced.read_priced(live, now, told.time_s, first[0])
-    words = {name: words_of(live, 0, name, now).newest(now.timestamp()) if live.site.count("grid") else None for name in names}
-    return Books(told.time_s, first[0], first[1], words, cost, summary(live.records, start, now))
+    count = min(live.site.count("grid"), DRAWN)
+    rows = np.arange(count, dtype=np.int32)
+    told = live.store.series("grid", SIGNALS, now - DAY, now, GRID_STEP_S, rows=rows if count else None)
+    read = {name: np.full((len(told.time_s), count), np.nan) for name in SIGNALS}
+    for name, column in read.items():
+        if count and (values := told.values[name]).shape[1]:
+            column[:, told.rows] = values
+    price = read[PRICE][:, 0] if count else np.full(len(told.time_s), np.nan)
+    if live.supply is not None:
+        price = of_quarters(live.store, live.supply, (PRICE,), told.time_s)[PRICE]
+    cost = priced.read_priced(live, now, told.time_s, price)
+    words = {name: [words_of(live, row, name, now).newest(now.timestamp()) for row in range(count)] for name in SIGNALS}
+    return Books(told.time_s, read, words, cost, summary(live.records, now - timedelta(days=DAYS), now))
 
 
-def body(named: bool = False) -> str:
-    """The page's places; ``named``: the configuration names halls or centres that jobs may run in."""
+def body(named: bool = False, several: bool = False) -> str:
+    """The page's places; ``named``: the configuration names halls or centres that jobs may run in; ``several``: the site has
+    more than one grid."""
     tiles = [
         tile("pue", "PUE", [fine("24 h", "pue_day")], [number("pue")], fine("IT", "it"), fine("facility", "facility")),
         tile("cue", "CUE", [], [number("cue")], fine("24 h", "carbon_day")),
         tile("wue", "WUE", [], [number("wue")], fine("water", "water")),
-        tile("price", "Energy price", [text("period")], [number("price")], say("then"), priced.NEXT),
+        tile("price", "Energy price", [text("period")], [number("price")], say("then"), priced.NEXT, grids.PLACE),
         tile("today", "Cost today", [fine("known", "cost_known")], [number("cost_today")], fine("an hour costs", "cost")),
         tile("energy", "Energy: 24 h", [], [number("energy_day")], fine("IT", "it_day")),
         tile(
@@ -132,13 +142,17 @@ def body(named: bool = False) -> str:
         refusals,
         requests,
         ledger,
+        *([grids.places()] if several else []),
         *([between.places()] if named else []),
     )
 
 
 def told(seen: Seen, view: View, words: Words) -> Table:
     """The page's table."""
-    return {**_numbers(seen, words), **_charts(seen, words), **_lists(seen, words), **_sources(seen, words)}
+    books: Books | None = seen.books.value
+    market = books is None or books.cost.tariff is None  # else the price is the tariff's, whatever the grids say
+    named = {**(grids.under(view, words, "price") if market else {"l.grids": []}), **grids.table(view, words)}
+    return {**_numbers(seen, words), **_charts(seen, words), **_lists(seen, words), **_sources(seen, words), **named}
 
 
 def _numbers(seen: Seen, words: Words) -> Table:
@@ -188,7 +202,6 @@ def _energy_kwh(past: Past | None) -> tuple[float, float]:
 
 
 def _charts(seen: Seen, words: Words) -> Table:
-    books: Books | None = seen.books.value
     past = seen.past
     pue = None
     if past is not None and not past.empty:
@@ -197,35 +210,54 @@ def _charts(seen: Seen, words: Words) -> Table:
         line = curve(*with_gaps(*coarse(past.time_s, ratio)))
         pue = {"unit": "ratio", "lines": [{**line, "name": words("PUE")}]}
     return {
-        "c.pricing": _outlook(seen, books.price if books else None, "price_per_mwh", words),
-        "c.cleanness": _outlook(seen, books.carbon if books else None, "carbon_gco2_per_kwh", words),
+        "c.pricing": _outlook(seen, PRICE, words),
+        "c.cleanness": _outlook(seen, "carbon_gco2_per_kwh", words),
         "c.taken": pue,
     }
 
 
-def _outlook(seen: Seen, values: Floats | None, name: str, words: Words) -> Table | None:
+def _outlook(seen: Seen, name: str, words: Words) -> Table | None:
+    """Each grid's lines, by its name where there are several; the interval is drawn where there is one."""
     books: Books | None = seen.books.value
-    if books is None or values is None:
+    if books is None or not books.told[name]:
         return None
+    several = [one.id for one in seen.view.grids]
+    lines: list[Table] = []
+    bands: list[Table] = []
+    for row, word in enumerate(books.told[name]):
+        mine = [one for one in seen.forecasts if (one.kind, one.metric, one.row) == ("grid", name, row)]
+        own = max(mine, key=lambda one: one.issued, default=None)
+        drawn, band_of = _lines(seen, books, name, row, word, own, words)
+        if several:
+            drawn = [{**one, "name": f"{several[row]}: {one['name']}", "stroke": STROKES[row]} for one in drawn]
+        lines += drawn
+        bands += band_of if not several else []
+    if name != PRICE:
+        return {"unit": "gco2_per_kwh", "lines": lines, "bands": bands}
+    money = "" if books.cost.tariff else books.cost.currency  # of the series; a tariff has its own
+    return {"unit": "per_mwh", "money": money, "lines": lines, "bands": bands}
+
+
+def _lines(
+    seen: Seen, books: Books, name: str, row: int, word: Word | None, own: Forecast | None, words: Words
+) -> tuple[list[Table], list[Table]]:
+    """What was read, what the service foresees, what we do; and the interval of that."""
+    values, now_s = books.read[name][:, row], seen.now.timestamp()
     known = np.isfinite(values)
-    lines = [{**curve(books.time_s[known], values[known]), "name": words("measured")}]
-    bands = []
-    word = books.told[name]
-    if word is not None and (after := word.valid_s > seen.now.timestamp() - AHEAD_S).any():
+    lines: list[Table] = [{**curve(books.time_s[known], values[known]), "name": words("measured")}]
+    bands: list[Table] = []
+    if word is not None and (after := word.valid_s > now_s - AHEAD_S).any():
         # a service that has fallen silent is drawn as long as its last word reaches, and says so
-        late = seen.now.timestamp() - word.available_s > FRESH_S
+        late = now_s - word.available_s > FRESH_S
         said = words("the service's last forecast") if late else words("the service's forecast")
-        within = after & (word.valid_s < seen.now.timestamp() + 86400.0)
+        within = after & (word.valid_s < now_s + 86400.0)
         lines.append({**curve(word.valid_s[within], word.values[within]), "dash": "2 3", "name": said})
-    mine = [one for one in seen.forecasts if (one.kind, one.metric) == ("grid", name)]
-    if mine:
-        now_s = seen.now.timestamp()
-        ahead = band(max(mine, key=lambda one: one.issued), now_s, now_s + 86400.0)
-        lines.append(
-            {"t": ahead["ft"], "y": ahead["p50"], "stroke": "var(--forecast)", "dash": "5 4", "name": words("our forecast")}
-        )
+    if own is not None:
+        ahead = band(own, now_s, now_s + 86400.0)
+        named = words("our forecast")
+        lines.append({"t": ahead["ft"], "y": ahead["p50"], "stroke": "var(--forecast)", "dash": "5 4", "name": named})
         bands.append({"t": ahead["ft"], "low": ahead["p10"], "high": ahead["p90"], "name": words("80% interval")})
-    return {"unit": "per_mwh" if name == "price_per_mwh" else "gco2_per_kwh", "lines": lines, "bands": bands}
+    return lines, bands
 
 
 def _lists(seen: Seen, words: Words) -> Table:

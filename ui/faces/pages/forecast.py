@@ -59,11 +59,22 @@ def add_forecast_page(server: FastAPI, pulse: Pulse) -> None:
         return figure(one, past, now, live.site.timezone, said, theme)
 
 
+# until the first answer: the page's own ground, and no axes of nothing
+_CLEAR = "rgba(0,0,0,0)"
+_NOTHING_YET = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "xaxis": {"visible": False}, "yaxis": {"visible": False}}
+
+
 def _inside() -> html.Div:
     return html.Div(
         [
             dcc.Store(id=SERIES, data=""),
-            dcc.Graph(id=CHART, responsive=True, className="graph", config={"displaylogo": False, "scrollZoom": True}),
+            dcc.Graph(
+                id=CHART,
+                figure={"data": [], "layout": _NOTHING_YET},
+                responsive=True,
+                className="graph",
+                config={"displaylogo": False, "scrollZoom": True},
+            ),
             dcc.Interval(id=BEAT, interval=20_000),
             dcc.Store(id="language", data="en"),
             dcc.Store(id="theme-now", data="dark"),
@@ -191,7 +202,7 @@ def figure(
         "data": data,
         "layout": {
             "margin": {"l": 76, "r": 16, "t": 10, "b": 40},
-            "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+            "paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR,
             "font": {"color": ink["ink"], "size": 15}, "hovermode": "x unified",
             "legend": {"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
             "xaxis": axis | {"type": "date", "tickformatstops": _ticks(said)},

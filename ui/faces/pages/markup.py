@@ -28,8 +28,9 @@ def text(key: str, name: str = "") -> str:
 
 
 def rows(key: str, empty: str, heads: Heads = (), label: str = "") -> str:
-    """A place for a list of the push under its column heads, and what stands there while it is empty ("": no list at all).
-    ``label`` names the table for those who hear it (default: its first head)."""
+    """A place for a list of the push under its column heads, and what stands there while it is empty ("": no list at all);
+    neither until the first push, for nobody knows. ``label``: the table's name for those who hear it (default: its first
+    head)."""
     named = label or next((head for head in heads if head), empty)
     parts = []
     if heads:
@@ -37,7 +38,7 @@ def rows(key: str, empty: str, heads: Heads = (), label: str = "") -> str:
         parts.append(f'<div class="heads" role="row">{cells}</div>')
     parts.append(f'<div class="rows" role="rowgroup" data-l="{key}"></div>')
     table = f'<div class="table" role="table" aria-label="{escape(named)}" data-a="{escape(named)}">{"".join(parts)}</div>'
-    return f'<div class="list list-{key} is-empty">{table}{say(empty, "empty", "div") if empty else ""}</div>'
+    return f'<div class="list list-{key} is-unheard">{table}{say(empty, "empty", "div") if empty else ""}</div>'
 
 
 def _head(head: str) -> str:

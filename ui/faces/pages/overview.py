@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from analytics.alerts import Severity
 from twin.message import Message
 from ui.faces.chart import power_curve
-from ui.faces.pages import page_of
+from ui.faces.pages import grids, page_of
 from ui.faces.pages.markup import drawing, fine, more, number, panel, rows, say, text, tile
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.pages.texts import Cell, Table, cell, lasting, row, source
@@ -100,7 +100,14 @@ def _hero() -> str:
         + tile("it", "IT power", [], [number("it_power")], *power)
         + tile("pue", "PUE", [fine("24 h", "pue_day")], [number("pue")], fine("wet bulb", "wet_bulb"))
         + tile("gpus", "GPUs allocated", [fine("busy", "gpus_util")], [number("gpus_allocated"), of], *gpus)
-        + tile("carbon", "Carbon", [fine("24 h", "carbon_day")], [number("carbon_rate")], fine("grid", "carbon_intensity"))
+        + tile(
+            "carbon",
+            "Carbon",
+            [fine("24 h", "carbon_day")],
+            [number("carbon_rate")],
+            fine("grid", "carbon_intensity"),
+            grids.PLACE,
+        )
         + tile("peak", "Next peak", [text("peak_time", "at")], [number("peak_p50")], span)
         + tile("alerts", "Alerts", [text("alerts_newest", "at")], marks, fine("hottest GPU", "gpus_hottest"))
         + "</div>"
@@ -109,7 +116,7 @@ def _hero() -> str:
 
 def overview_text(view: View, words: Words) -> Table:
     """The whole table for one view."""
-    said: Table = {**_numbers(view, words), **_sources(view, words)}
+    said: Table = {**_numbers(view, words), **_sources(view, words), **grids.under(view, words, "carbon")}
     said["t.read_s"] = _read_s(view)
     said["t.alerts_newest"] = words.age(min(row.lasting.value for row in view.alerts)) if view.alerts else ""
     said["peak_s"] = view.peak.time.timestamp() if view.peak.time else None
@@ -172,6 +179,7 @@ def _sources(view: View, words: Words) -> dict[str, Cell]:
         "p.carbon": source(words, [centre.carbon_rate]),
         "p.peak": source(words, [view.peak.p50]),
         "p.hall": source(words, [gpus.hottest]),
+        "p.alerts": source(words, [centre.alerts_critical]),  # where nobody looks for them, none that fires is no news
         "p.flow": source(words, stages),
         "p.chart": source(words, [centre.it_power, view.peak.p50]),
         "p.racks": source(words, [one for top in view.racks.top for one in (top.gpu_temp, top.power)]),

@@ -133,12 +133,23 @@ def _period(position: int, words: Words) -> str:
 def _by_market(view: View, forecasts: Sequence[Forecast], words: Words) -> tuple[Cell, Cell | None]:
     """The price as the grid tells it, and a row: the next hour's as it is foreseen (the chart has its interval)."""
     now = cell(words, view.centre.price)
-    mine = [one for one in forecasts if (one.kind, one.metric) == ("grid", "price_per_mwh")]
-    if not mine:
-        return now, None
-    newest = max(mine, key=lambda one: one.issued)
-    after = np.flatnonzero(newest.time_s > view.time.timestamp())
-    if not len(after):
-        return now, None
-    i = int(after[0])
-    return now, {"k": "", "c": [when(float(newest.time_s[i])), plain(words, float(newest.p50[i]), "per_mwh")]}
+    at_s = view.time.timestamp()
+    mean, begins_s = 0.0, np.inf
+    for row, share in _carried(view):
+        mine = [one for one in forecasts if (one.kind, one.metric, one.row) == ("grid", "price_per_mwh", row)]
+        newest = max(mine, key=lambda one: one.issued, default=None)
+        if newest is None:
+            return now, None
+        after = np.flatnonzero(newest.time_s > at_s)
+        if not len(after) or begins_s not in (np.inf, float(newest.time_s[after[0]])):
+            return now, None
+        begins_s = float(newest.time_s[after[0]])
+        mean += share * float(newest.p50[after[0]])
+    return now, {"k": "", "c": [when(begins_s), plain(words, mean, "per_mwh")]} if np.isfinite(begins_s) else None
+
+
+def _carried(view: View) -> list[tuple[int, float]]:
+    """(row of a grid, share of the power that it carries now), of those that carry some; none where that is not known."""
+    if not view.grids:
+        return [(0, 1.0)]
+    return [(row, one.share.value) for row, one in enumerate(view.grids) if one.share.known and one.share.value > 0]

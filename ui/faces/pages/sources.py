@@ -27,6 +27,7 @@ OWN = (
     "pages_dead_count",
 )
 MORE = ("lag_s", "duplicates_count", "targets_count", "targets_down_count")
+FORCE = ("in_force_count", "standby_count")
 ROWS_SOURCES, ROWS_TASKS = 18, 24
 
 
@@ -51,12 +52,17 @@ def add_sources(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
 
     def gather(view: View, live: Live) -> Seen:
-        own = columns(live.state, "process", OWN, view.time)
-        rest = columns(live.state, "source", MORE, view.time)
-        ids = {id_: i for i, id_ in enumerate(live.site.ids_of("source"))}
-        return Seen(view.time, view, own, rest, ids, pulse.clients)
+        return look(view, live, pulse.clients)
 
     serve_page(server, pulse, "sources", Feed(once(gather, told), (), body()), ("pages.js",))
+
+
+def look(view: View, live: Live, walls: int) -> Seen:
+    """At ourselves, while so many ``walls`` are open."""
+    own = columns(live.state, "process", OWN, view.time)
+    rest = columns(live.state, "source", (*MORE, *FORCE), view.time)
+    ids = {id_: i for i, id_ in enumerate(live.site.ids_of("source"))}
+    return Seen(view.time, view, own, rest, ids, walls)
 
 
 def body() -> str:
@@ -148,7 +154,15 @@ def _source(one: SourceRow, seen: Seen, words: Words) -> Cell:
     cells = [heard, cell(words, one.poll), cell(words, seen.more["lag_s"].at(i)), _counted(one.samples, words)]
     cells += [cell(words, reading) for reading in (one.errors, one.unmapped, one.suspect)]
     cells += [cell(words, seen.more[name].at(i)) for name in MORE[1:]]
-    return row(state, [one.id, words(STATUS[one.status]), *cells])
+    return row(state, [one.id, words(_stands(one, i, seen)), *cells])
+
+
+def _stands(one: SourceRow, i: int, seen: Seen) -> str:
+    """How it is; of one that is up, and tells what others tell too, whether its word counts."""
+    in_force, standby = (seen.more[name].at(i) for name in FORCE)
+    if one.status == "up" and in_force.fresh and in_force.value > 0:
+        return "in force"
+    return "stands by" if one.status == "up" and standby.fresh and standby.value > 0 else STATUS[one.status]
 
 
 def _task(one: TaskRow, words: Words) -> Cell:

@@ -6,8 +6,8 @@ were sent, ``p.<name>`` whose readings a panel shows; other keys are for the pag
 A number is ``{"n": text, "u": unit, "f": "ok" | "stale" | "none"}`` with ``"a"`` (its age in words) where it is stale,
 ``"o": "model"`` where physics says so and no meter, ``"q"`` where it is suspect, ``"s"`` (``warning``, ``critical``) where it
 asks to be seen. A time is ``{"t": s since 1970, "as": style}``: the reader's browser knows the zone. A row is
-``{"k": state, "c": cells}``, a cell a number, a time, a link ``{"x": text, "h": address}``, a button
-``{"b": text, "do": what, "id": key}`` or a text. Of a panel:
+``{"k": state, "c": cells}``, a cell a number, a time, a link ``{"x": text, "h": address}`` with ``"w"``
+(what whoever points at it reads), a button ``{"b": text, "do": what, "id": key}`` or a text. Of a panel:
 ``{"x": "measured · 2 s", "f": "ok" | "stale" | "none"}``.
 """
 

@@ -89,7 +89,7 @@ export function chart(box, spec) {
   const end = spec.end ?? Math.max(...times, start + 1);
   const steps = ticks(low, high, Math.max(2, Math.floor(h / (3.2 * rem))));
   const farthest = steps.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
-  const unit = formatNumber(farthest, spec.unit).u;
+  const unit = (spec.money || "") + formatNumber(farthest, spec.unit).u;
   const above = unit.length > 3; // a longer unit stands once, above the axis
   const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, (above ? 1.9 : 0.6) * rem, 1.9 * rem];
   const x = (t) => left + ((t - start) / (end - start)) * (w - left - right);

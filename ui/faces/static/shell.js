@@ -117,7 +117,7 @@ function showCell(cell) {
   }
   if ("h" in cell) {
     const made = part("cell", "");
-    const link = Object.assign(document.createElement("a"), { href: cell.h, textContent: cell.x });
+    const link = Object.assign(document.createElement("a"), { href: cell.h, textContent: cell.x, title: cell.w || "" });
     made.append(link);
     return made;
   }
@@ -144,7 +144,9 @@ function showRows(element, rows) {
       return made;
     }),
   );
-  element.closest(".list")?.classList.toggle("is-empty", rows.length === 0);
+  const list = element.closest(".list");
+  list?.classList.remove("is-unheard");
+  list?.classList.toggle("is-empty", rows.length === 0);
 }
 
 function showSource(element, source) {

@@ -1,0 +1,71 @@
+"""Availability is one measure: what the API says of a day is what the report says of it, and both as it is defined."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faces_harness import DayStore, Hands
+from small import small_site
+from test_known import jobs
+
+from analytics.kpis import able_frac
+from energy.account.book import Given
+from energy.account.runs import no_runs
+from ingest.stores import open_store
+from ingest.stores.records import open_records
+from twin.frame import Frame
+from twin.job import JobState
+from twin.state import State
+from ui.faces.api_forecast import _available as available
+from ui.faces.api_forecast import _placed as placed
+from ui.report.gather import _use as used
+from ui.report.scope import CENTRE, part_of
+from ui.view import Live
+
+START = datetime(2026, 11, 9, tzinfo=UTC)
+HOURS = 24
+NOW = START + timedelta(hours=HOURS)
+
+
+def test_able_by_hand() -> None:
+    nan = np.nan
+    able = able_frac(np.array([[True, True, True, False]]), np.array([[nan, 0.25, 1, nan]]), np.array([[nan, 0.5, 1, 1]]))
+    assert able[0] == pytest.approx([1.0, 0.5, 0.0, nan], nan_ok=True)
+
+
+def test_drained_unhealthy_and_silent_gpus_are_not_available_to_any_face(tmp_path: Path) -> None:
+    """A node of four is drained for six hours, one GPU called unhealthy all day, one silent for half of it."""
+    site = small_site()
+    frames: list[Frame] = []
+    for hour in range(HOURS):
+        at = START + timedelta(hours=hour)
+        power, unhealthy = np.full(16, 500.0), np.zeros(16)
+        power[15] = np.nan if hour >= 12 else 500.0
+        unhealthy[8] = 1.0
+        frames.append(Frame("gpu", at, site.all_rows("gpu"), {"power_w": power, "unhealthy_flag": unhealthy}))
+        frames.append(Frame("node", at, site.all_rows("node"), {"usable_flag": np.array([hour >= 6, 1, 1, 1], dtype=float)}))
+    store = open_store(tmp_path / "store", site)
+    store.append(frames)
+    able_h = 16 * HOURS - 4 * 6 - 24 - 12
+    live = Live(site, State(site), store, open_records(tmp_path / "r.db"), Hands(NOW), START)
+    assert available(live, START, NOW) == (("availability_frac", able_h / (16 * HOURS), 1 - 12 / (16 * HOURS)),)
+    use, _ = used(site, store, part_of(CENTRE, site, no_runs(), Given()), START, NOW)
+    store.close()
+    assert use.able.sum() == able_h
+    assert use.usable.sum(axis=0).tolist() == [18, 24, 24, 24]
+
+
+def test_gpus_of_a_drained_node_are_not_idle_ones_that_a_task_could_use(tmp_path: Path) -> None:
+    """Two GPUs of a node are held; half of the tasks want two, half want four, which those other two cannot give."""
+    site = small_site()
+    state = State(site)
+    live = Live(site, state, DayStore(), open_records(tmp_path / "r.db"), Hands(NOW), START)
+    table = jobs((JobState.RUNNING, 2, 0, 0, 9), (JobState.PENDING, 4, 0, np.nan, 9))
+    live.jobs = replace(table, rows=np.array([0, 1], dtype=np.int32), job_of=np.zeros(2, dtype=np.int32))
+    ((_, everything, _),) = placed(live, NOW)
+    assert everything == pytest.approx(0.5 * 2 / 14)
+    state.absorb(Frame("node", NOW, site.all_rows("node"), {"usable_flag": np.array([1.0, 1, 1, 0])}), NOW)
+    ((_, left, _),) = placed(live, NOW)
+    assert left == pytest.approx(0.5 * 2 / 10)

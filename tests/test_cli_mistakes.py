@@ -1,0 +1,103 @@
+"""What a person mistypes at the command line: one sentence and exit status 2, never a traceback."""
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ui.cli import main
+from ui.commands import account_name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("centre")
+    (folder / "assets.csv").write_text("id,kind,parent\nh,hall,\nr,rack,h\nn,node,r\n")
+    (folder / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    (folder / "bin.csv").write_bytes(bytes(range(256)))
+    return folder
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    ("simulate --hours 1 --seed -1", "between 0 and"),
+    ("simulate --hours 1 --start 1e30", "is no time"),
+    ("simulate --hours 1 --start inf", "is no time"),
+    ("simulate --hours 1 --outlook {bin}", "not UTF-8"),
+    ("what-if --hours 1 --seed -3", "between 0 and"),
+    ("trial supply_temperature --seed -1", "between 0 and"),
+    ("rules test --days inf", "between 0.01 and"),
+    ("rules test --days 1 --step 0", "between 1.0 and"),
+    ("watchdog --once --after nan", "between 1.0 and"),
+    ("acting --last -5", "between 1 and"),
+    ("request x --limit-kw inf", "between 0.0 and"),
+    ("request x --cut-kw 5 --hours inf", "between 0.01 and"),
+    ("account --to 0001-01-01", "outside 1970 to 2999"),
+    ("store grafana --out /dev/null/x", "/dev/null/x"),
+])  # fmt: skip
+def test_a_value_that_cannot_be(site: Path, words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = [word.format(bin=site / "bin.csv") for word in words.split()]
+    try:
+        status = main([*told, "--config", str(site / "site.toml")])
+    except SystemExit as end:  # of argparse
+        status = int(end.code or 0)
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["init /dev/null/x", "deploy --out /dev/null/x", "reference --out /dev/null/x"])
+def test_a_place_that_cannot_be_written(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.startswith("/dev/null/x")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("plant.range_k", 0), ("plant.range_k", -10), ("loops.cycles_ratio", 1), ("loops.valve_lag_s", 0), ("loops.branch_frac", 2),
+    ("plant.cdu_speed_frac", 0), ("loops.shutoff_ratio", 1), ("plant.liquid_frac", 7), ("plant.supply_c", 1e3),
+])  # fmt: skip
+def test_a_number_that_no_plant_has(
+    site: Path, tmp_path: Path, name: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'[[parameter]]\nname = "{name}"\nvalue = {value}\nsource = "a guess"\n')
+    assert main(["simulate", "--hours", "1", "--config", str(site / "site.toml"), "--scenario", str(plan)]) == 2
+    assert f"{name}: is {value:g}; it may be" in capsys.readouterr().err
+
+
+def test_an_account_with_a_number_and_no_name_may_stop_everything(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container that runs as any user."""
+
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert account_name() == f"uid:{os.getuid()}"
+    assert main(["stop", "--why", "fire", "--config", str(site / "site.toml")]) == 0
+    assert main(["acting", "--config", str(site / "site.toml")]) == 0
+    assert f"stopped by uid:{os.getuid()}: fire" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    with subprocess.Popen([sys.executable, "-m", "ui", "reference"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as told:
+        assert told.stdout is not None
+        assert told.stderr is not None
+        assert told.stdout.readline()
+        told.stdout.close()
+        assert (told.stderr.read(), told.wait(60)) == (b"", 0)
+
+
+def test_roles_and_the_site_of_netbox_can_be_said(fixtures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(path) for path in sorted((fixtures / "netbox").glob("*.json"))]
+    for words, says in (
+        (["--role", "Console"], "says no kind"),
+        (["--role", "Console=teapot"], "teapot"),
+        (["--site", "x"], "'x'"),
+    ):
+        assert main(["import", *files, "--out", str(tmp_path), *words]) == 2
+        assert says in capsys.readouterr().err

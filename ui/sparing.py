@@ -1,0 +1,41 @@
+"""A log that a fault cannot fill: where a disk is full, every task says so several times a second, into a log on that disk."""
+
+import logging
+from dataclasses import dataclass
+
+EVERY_S = 60.0  # for so long the same is said once
+MAX_KEPT = 1000  # things said; what was said longest ago is forgotten
+
+
+@dataclass
+class _Said:
+    at_s: float
+    left_out: int = 0
+
+
+class Sparing(logging.Filter):
+    """Lets the same warning, error or trace of one logger through once in ``every_s`` of the records' own time; the next one
+    says how often it was left out. A clock that is set back lets it through at once."""
+
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._said: dict[tuple[str, str, str], _Said] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See ``logging.Filter``."""
+        if record.levelno < logging.WARNING:
+            return True
+        text, raised = record.getMessage(), record.exc_info[1] if record.exc_info else None
+        key = (record.name, text, f"{type(raised).__name__}: {raised}" if raised else "")
+        before = self._said.get(key)
+        if before is not None and 0 <= record.created - before.at_s < self._every_s:
+            before.left_out += 1
+            return False
+        self._said.pop(key, None)  # so that the order is that of what was said last
+        self._said[key] = _Said(record.created)
+        if len(self._said) > MAX_KEPT:
+            del self._said[next(iter(self._said))]
+        if before is not None and before.left_out:
+            record.msg, record.args = f"{text} (said {before.left_out} times more, which are left out)", ()
+        return True
