@@ -75,7 +75,7 @@ class Centre:
         over = np.flatnonzero(self.start_h + load.length <= hour)
         for j in over.tolist():
             size = float(load.gpus[j] * load.length[j]) * HOUR
-            self.ended.setdefault((QUEUE, str(j)), Ended(load.users[j], "", _time_s(load.submit[j]), size))
+            self.ended.setdefault((QUEUE, str(j)), Ended(load.users[j], "", float(_time_s(load.submit[j])), size))
         at = np.flatnonzero((load.submit <= hour) & ~(self.start_h + load.length <= hour))
         if lever is not None and len(at):
             now = BEGIN + timedelta(hours=hour)
@@ -161,8 +161,8 @@ def four_tenants(rng: np.random.Generator, zone_h: int, days: int) -> Load:
                 length_h = float(rng.integers(1, 7))
                 rows.append((float(hour), who, length_h, hour + length_h + spare_h))
     rows.sort()
-    submit_h, users, length_h, due_h = zip(*rows, strict=True)
-    columns = [np.array(column, dtype=np.int32) for column in (submit_h, length_h, due_h)]
+    submit, users, length, due = zip(*rows, strict=True)
+    columns = [np.array(column, dtype=np.int32) for column in (submit, length, due)]
     return Load(users, columns[0], columns[1], columns[2], np.full(len(rows), 8, dtype=np.int32))
 
 
