@@ -52,25 +52,24 @@ def waits_of(
     ``least_s``: waiting that is open to all."""
     names: dict[str, int] = {}
     since_s = now_s - MEMORY.total_seconds()
+    sums: list[tuple[int, float, float]] = []
     rows = {queue.name: _rows(queue.jobs, asked.get(queue.name, {}), names, tenants, now_s) for queue in queues}
     listed = {(queue.name, job) for queue in queues for job in queue.jobs.ids}
-    gone: list[tuple[int, float, float]] = []
     for key, job in ended.items():
         if key not in listed and job.submit_s >= since_s:
             told = asked.get(key[0], {}).get(key[1])
             owner = names.setdefault(owner_of(job.user, job.project, tenants), len(names))
-            gone.append((owner, job.gpu_s, told.wait_s if told else 0.0))
+            sums.append((owner, job.gpu_s, told.wait_s if told else 0.0))
     held, waited = np.zeros(len(names)), np.zeros(len(names))
-    for owner, job_gpu_s, told_s in gone:
-        held[owner] += job_gpu_s
-        waited[owner] += job_gpu_s * told_s
+    for owner, work, wait_s in sums:
+        held[owner] += work
+        waited[owner] += work * wait_s
     for queue in queues:
-        of = rows[queue.name]
-        size = np.where(of.counted, gpu_s(queue.jobs), 0.0)
+        of, size = rows[queue.name], np.where(rows[queue.name].counted, gpu_s(queue.jobs), 0.0)
         held += np.bincount(of.owner, size, len(names))
         waited += np.bincount(of.owner, size * of.asked_s, len(names))
-    wait_s = waited / np.maximum(held, 1e-9)
-    return {name: replace(of, held_gpu_s=held, wait_s=wait_s, least_s=least_s) for name, of in rows.items()}
+    mean_s = waited / np.maximum(held, 1e-9)
+    return {name: replace(of, held_gpu_s=held, wait_s=mean_s, least_s=least_s) for name, of in rows.items()}
 
 
 def _rows(jobs: Jobs, asked: Mapping[str, Asked], names: dict[str, int], tenants: Mapping[str, str], now_s: float) -> Waits:

@@ -169,6 +169,9 @@ BARE = {
     "foreseen": "in the unit of the signal",
     "usual": "in the unit of the signal",
     "saves": "in the unit of the signal",
+    **dict.fromkeys(("size", "held", "others", "waited"), "of work: GPU-slots, or those times slots, as the docstring says"),
+    **dict.fromkeys(("zero", "waits"), "slots of a plan, or parts of them"),
+    "worth": "as saves",
     "gpus": "how many",
     "capacity": "how many GPUs",
     "rest": "how many GPUs",
@@ -180,9 +183,6 @@ BARE = {
     **dict.fromkeys(("terms", "reading", "noise"), "of a regression, or what it is read against: over the plant's scale"),
     **dict.fromkeys(("doubt", "least", "unsure", "spreads", "margin_spread", "score", "drifts"), "multiples of a spread"),
     "memory": "how many readings",
-    **dict.fromkeys(("size", "held", "others", "waited"), "of work: GPU-slots, or those times slots, as the docstring says"),
-    **dict.fromkeys(("zero", "waits"), "slots of a plan, or parts of them"),
-    "worth": "as saves",
 }
 BARE_CLASSES = {
     "Accounts": "its sums are the signal times kWh",

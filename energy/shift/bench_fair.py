@@ -161,8 +161,8 @@ def four_tenants(rng: np.random.Generator, zone_h: int, days: int) -> Load:
                 length_h = float(rng.integers(1, 7))
                 rows.append((float(hour), who, length_h, hour + length_h + spare_h))
     rows.sort()
-    submit, users, length, due = zip(*rows, strict=True)
-    columns = [np.array(column, dtype=np.int32) for column in (submit, length, due)]
+    users = tuple(who for _, who, _, _ in rows)
+    columns = [np.array(column, dtype=np.int32) for column in zip(*((at, long, due) for at, _, long, due in rows), strict=True)]
     return Load(users, columns[0], columns[1], columns[2], np.full(len(rows), 8, dtype=np.int32))
 
 
