@@ -55,7 +55,8 @@ class Load:
 class Centre:
     """One queue, hour by hour. ``fair``: whether the lever hears what tenants wait, ``least_s`` being open to all; ``truth``:
     the signal; ``seen``: float[t, h], what was foreseen of it at each hour. ``memory`` takes the orders as the desk's does;
-    ``start_h``: when each job began (NaN: not yet); ``begin_h``: when it may."""
+    ``start_h``: when each job began (NaN: not yet); ``begin_h``: when it may; ``signals``: by the hour, for all who live
+    through the same ones."""
 
     load: Load
     truth: Floats
@@ -65,6 +66,7 @@ class Centre:
     least_s: float = LEAST_S
     memory: Memory = field(default_factory=Memory)
     ended: dict[tuple[str, str], Ended] = field(default_factory=dict)
+    signals: dict[int, SignalAhead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.start_h, self.begin_h = np.full(len(self.load.users), np.nan), np.full(len(self.load.users), np.nan)
@@ -113,7 +115,10 @@ class Centre:
 
     def _signal(self, hour: int) -> SignalAhead:
         m = SHADOW_DAYS * DAY + HORIZON
-        return SignalAhead(METRIC, HOUR, float(_time_s(hour)), DAY, self.truth[:hour], self.seen[hour - m : hour + 1])
+        if hour not in self.signals:
+            past, seen = self.truth[:hour], self.seen[hour - m : hour + 1]
+            self.signals[hour] = SignalAhead(METRIC, HOUR, float(_time_s(hour)), DAY, past, seen)
+        return self.signals[hour]
 
     def _carry_out(self, plan: Plan, now: datetime) -> None:
         for queue, table in plan.orders:
