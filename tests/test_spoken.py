@@ -12,7 +12,7 @@ from faces_harness import NOW, Hands, add_work, feed, live_of, small_site
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.detect.gpu import XIDS
+from analytics.detect.gpu import COUNTERS, OFTEN, REASONS, XIDS
 from analytics.detect.live import HAZARD_ACTIONS
 from analytics.detect.told import QUESTIONS
 from analytics.rules import load_rules
@@ -20,6 +20,7 @@ from energy.guard import RULES
 from twin.kinds import KINDS
 from twin.message import Message
 from twin.metrics import METRICS, every_metric
+from ui.faces.pages.findings import in_words
 from ui.faces.pages.overview import overview_text
 from ui.faces.pages.shell import shell_labels
 from ui.faces.server import build_server
@@ -82,6 +83,7 @@ def spoken() -> set[str]:
     found |= {rule.summary for rule in load_rules().rules}
     for question in QUESTIONS.values():
         found |= {question.summary, question.evidence, question.action, question.cost_wrong}
+    found |= {OFTEN, *(text for name, (text, _) in REASONS.items() if name not in (*COUNTERS, "xid_code"))}
     found |= {*HAZARD_ACTIONS.values(), *(what for _, what, _ in XIDS.values())}
     files = [file for package in ("twin", "ingest", "analytics", "energy", "ui") for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 30, "the packages have moved"
@@ -107,6 +109,13 @@ def test_every_sentence_has_its_chinese_with_the_same_places() -> None:
     assert not missing, f"add to {LOCALES}/zh_CN: {sorted(missing)}"
     uneven = {text for text, said in known.items() if template_names(text) != template_names(said)}
     assert not uneven, f"placeholders differ: {sorted(uneven)}"
+
+
+@pytest.mark.parametrize("reason", [OFTEN, *(text.format(amount=3, percent=40) for text, _ in REASONS.values())])
+def test_whatever_speaks_against_a_gpu_is_told_in_chinese(reason: str) -> None:
+    said = in_words(Message("{asset}: {reason}", {"asset": "g1", "reason": reason}), words("zh"))
+    assert re.sub(r"g1|GPU|XID|ECC|NVLink|PCIe|\d", "", said).isascii() is (reason == "XID 3")
+    assert re.findall(r"\d+", said.removeprefix("g1")) == re.findall(r"\d+", reason)
 
 
 def test_every_metric_and_every_kind_has_its_chinese_name() -> None:

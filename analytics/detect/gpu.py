@@ -112,6 +112,7 @@ def hazard(weights: Mapping[str, Floats], before: Floats) -> Floats:
     return np.asarray(odds / (1 + odds))
 
 
+OFTEN = "GPUs of its age and model fail that often"  # where nothing else speaks against it
 # kind of evidence -> (what to say of its ``amount``, what to do)
 REASONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -129,7 +130,7 @@ def why(weights: Mapping[str, Floats], amounts: Mapping[str, Floats], row: int) 
     evidence -> float64[n], how much of it there is."""
     name = max(REASONS, key=lambda name: float(weights[name][row]))
     if weights[name][row] <= 0:
-        return "GPUs of its age and model fail that often", "drain", 0
+        return OFTEN, "drain", 0
     text, todo = REASONS[name]
     amount = float(amounts[name][row])
     code = int(amount) if name == "xid_code" else 0

@@ -16,9 +16,8 @@ from energy.shift.decompose import decompose
 from twin.frame import Floats, Ints
 
 FAIR_RATIO = 1.5
-LEAST_S = (
-    21_600.0  # measured on four grids: two hours cost three quarters of the saving where half the work stands well already
-)
+# Measured on four grids: two hours cost three quarters of the saving where half the work stands well already.
+LEAST_S = 21_600.0
 ROUNDS = 4  # of a plan with shorter deadlines for who waits too long
 _PARTIAL, _MOST = 8, 64  # lowerings that still give a part; lowerings after which who is over gets nothing more
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
+from analytics.detect.gpu import REASONS
 from analytics.finding import Finding, Sort
 from twin.message import Message
 from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, tile
@@ -23,6 +24,8 @@ ROWS_FOUND, ROWS_CAUSES, ROWS_PAST = 10, 7, 12
 MAX_AGE_S = 60.0  # of the detectors' own task, which runs every 10 s
 EVERY_S = 10.0
 SURE = 0.7
+# reasons that are sentences: how each reads once its numbers are in it
+_READS = {text: re.sub(r"\\{(\w+):\\.0f\\}", r"(?P<\1>\\d+)", re.escape(text)) for text, _ in REASONS.values()}
 
 
 def add_findings_page(server: FastAPI, pulse: Pulse) -> None:
@@ -122,7 +125,7 @@ def told(seen: tuple[Live, list[Record] | None, float], view: View, words: Words
     }
 
 
-def _in(message: Message, words: Words) -> str:
+def in_words(message: Message, words: Words) -> str:
     """A finding's sentence; the reason that some name is a sentence of its own."""
     reason = message.params.get("reason")
     if not isinstance(reason, str):
@@ -134,21 +137,24 @@ def _in(message: Message, words: Words) -> str:
     elif grew:
         said = words.sentence(Message("{name} grew by {n} within a day", {"name": words(grew[1]), "n": grew[2]}))
     else:
-        said = words(reason)
+        read = ((text, re.fullmatch(pattern, reason)) for text, pattern in _READS.items())
+        found = next(((text, match) for text, match in read if match), None)
+        told = {name: float(n) for name, n in found[1].groupdict().items()} if found else {}
+        said = words.sentence(Message(found[0], told)) if found else words(reason)
     template, params = message.text, {**message.params, "reason": said}
     return words.sentence(Message(template, params))
 
 
 def _finding(one: Finding, now: datetime, words: Words) -> Cell:
-    evidence = "；".join(_in(part, words) for part in one.evidence)
+    evidence = "；".join(in_words(part, words) for part in one.evidence)
     state = "critical" if one.sort is Sort.FAILURE and one.confidence >= SURE else "warning"
     since = {"n": words.age((now - one.since).total_seconds()), "u": "", "f": "ok"}
-    said: list[str | Cell] = [one.asset, _in(one.summary, words), evidence, words.sentence(one.action)]
+    said: list[str | Cell] = [one.asset, in_words(one.summary, words), evidence, words.sentence(one.action)]
     return row(state, [*said, plain(words, one.confidence, "frac"), since])
 
 
 def _past(time: datetime, record: dict[str, Any], words: Words) -> Cell:
     spoken = record.get("summary") or {}
     template, params = spoken.get("template", ""), spoken.get("params", {})
-    said = _in(Message(template, params), words) if template else ""
+    said = in_words(Message(template, params), words) if template else ""
     return row("", [when(time, "stamp"), str(record.get("asset", "")), said, words(str(record.get("phase", "")))])
