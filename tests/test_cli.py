@@ -1,5 +1,6 @@
 """The command line as a person meets it: each command on real files, each mistake one sentence and the right exit status."""
 
+import argparse
 import csv
 import json
 import shlex
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ui.benches
 from ui.cli import build_parser, main
 
 
@@ -78,6 +80,18 @@ def test_a_series_in_quantiles_out(tmp_path: Path, capsys: pytest.CaptureFixture
     assert np.abs(np.array([float(row["p50"]) for row in rows]) - truth).max() < 5
     assert main(["forecast", "--input", str(tmp_path / "none.csv"), "--out", str(tmp_path / "o.csv")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bench_without_peers_is_printed_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(ui.benches, "BENCHES", {"report": "tests.test_cli:_alone"})
+    assert main(["bench", "report"]) == 0
+    said = capsys.readouterr().out
+    assert "took_s" in said
+    assert said.index("against:") < said.index("conditions:") < said.index("python")
+
+
+def _alone(_: argparse.Namespace) -> ui.benches.Result:
+    return {"figures": {"took_s": 1.0}, "conditions": {}}
 
 
 @pytest.mark.parametrize("words", [["demo", "--gpus", "7"], ["demo", "--port", "0"], ["nonsense"], ["bench", "nothing"], []])

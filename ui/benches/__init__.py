@@ -1,7 +1,7 @@
 """The benches behind ``icctwin bench``: each gives figures that the README claims, with the conditions they were taken under.
 
-A bench is one row in ``BENCHES`` (its module is imported only when it runs) and gives ``{"bench", "figures", "against",
-"conditions"}``; names of figures carry their unit, ``against`` holds the same figures of a peer measured in the same run.
+A bench is one row in ``BENCHES`` (its module is imported only when it runs) and gives ``{"figures", "against",
+"conditions"}``; names of figures carry their unit. ``against``, which may be missing, holds a peer's figures of the same run.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def run_bench(options: argparse.Namespace) -> Result:
     """Run the bench called ``options.name``; what machine and which versions it ran on is added to its conditions."""
     module, function = BENCHES[options.name].split(":")
     result: Result = getattr(importlib.import_module(module), function)(options)
-    return result | {"conditions": _conditions() | result["conditions"]}
+    return {"bench": options.name, "against": {}, **result, "conditions": _conditions() | result["conditions"]}
 
 
 def recorded(folder: str) -> Path:
