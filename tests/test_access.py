@@ -1,28 +1,22 @@
 """Signing in, sessions, tokens and what they may, over HTTP and on a clock that the test moves."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from access_house import HOME, PASSWORD, House, house, sign_in
 from argon2 import PasswordHasher
-from faces_harness import Hands, served
+from faces_harness import served
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from ingest.stores.records import open_records
 from twin.errors import ConfigError
 from ui.access import guesses as guessing
 from ui.access import passwords
-from ui.access.desk import Access
 from ui.access.guesses import Guesses
-from ui.access.keep import Full, Table
-from ui.access.people import SEEN_EVERY_S
 from ui.access.role import Identity, Role, Scope
 from ui.access.section import AccessSection
 from ui.config import load_config
@@ -282,71 +276,6 @@ def test_others_are_not_shown_the_centre_unless_the_configuration_says_so(
     assert says in str(caught.value)
 
 
-def test_a_session_that_another_process_ended_does_not_come_back(centre: House, tmp_path: Path) -> None:
-    """``here`` still shows what it read half a second ago, and a page asks it."""
-    there = Access(open_records(tmp_path / "records.db"), AccessSection())
-    here, now = centre.access, centre.clock.now()
-    secrets = [here.sessions.begin("li", "198.51.100.7", "", now) for _ in range(2)]
-    now += timedelta(seconds=2 * SEEN_EVERY_S)
-    here.refresh(now)
-    there.refresh(now)
-    there.users.change("li", now, password="four blue chillers sing")
-    there.sessions.end_all("li", now)
-    now += timedelta(seconds=0.5)
-    assert [here.sessions.whose(secret, now) for secret in secrets] == [None, None]
-    for access in (here, there):
-        access.refresh(now + timedelta(seconds=5))
-        assert access.sessions.table.rows() == {}
-    there.records.close()
-
-
-def test_a_change_is_made_of_what_stands_there_and_not_of_what_was_read(centre: House, tmp_path: Path) -> None:
-    there = Access(open_records(tmp_path / "records.db"), AccessSection())
-    here, now = centre.access, centre.clock.now()
-    centre.user("wu", Role.ADMIN)
-    there.refresh(now)
-    here.users.change("li", now, active=False)
-    there.users.change("li", now, role="viewer")
-    here.users.add("zhao", PASSWORD, Role.ADMIN, now)
-    there.users.remove("wu", now)
-    with pytest.raises(ValueError, match="last who administers"):
-        here.users.change("zhao", now, active=False)
-    with pytest.raises(ValueError, match="is a user 'zhao' already"):
-        there.users.add("zhao", PASSWORD, Role.VIEWER, now)
-    here.refresh(now + timedelta(seconds=2))
-    assert here.users.table.get("li") == there.users.table.get("li")
-    assert here.users.table.get("li") | {"active": False, "role": "viewer"} == here.users.table.get("li")
-    there.records.close()
-
-
-def test_tidying_brings_nothing_back_that_another_process_took_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ui.access.keep._SLACK", 100)
-    both = [open_records(tmp_path / "records.db") for _ in range(2)]
-    here, there = (Table(records, "t", 2000) for records in both)
-    now = Hands().now()
-    for i in range(20):
-        here.put(f"k{i}", {"n": 0}, now)
-    there.refresh(now)
-    dropped = there.rows()
-    real = here._edit
-
-    def edit(key: str, *args: Any, **options: Any) -> Any:
-        """Each row is taken away elsewhere as it is about to be written down anew."""
-        if options.get("anew") and key == "k7":
-            there.drop("k7", now)
-        return real(key, *args, **options)
-
-    here._edit = edit  # type: ignore[method-assign]
-    for i in range(220):
-        here.put("k0", {"n": i + 1}, now)
-    assert len(both[0].read("t", limit=10_000)) < 150, "it was tidied"
-    assert set(dropped) - set(here.rows()) == {"k7"}
-    there.refresh(now + timedelta(seconds=2))  # what it read last is not there any more
-    assert there.rows() == here.rows()
-    for records in both:
-        records.close()
-
-
 async def test_the_next_of_a_name_has_nothing_of_the_one_before(centre: House) -> None:
     centre.user("wu", Role.ADMIN)
     token, kept = centre.token("li", Role.OPERATOR), centre.access
@@ -363,33 +292,6 @@ async def test_the_next_of_a_name_has_nothing_of_the_one_before(centre: House) -
         centre.user("li", Role.ENGINEER)
         assert (await program.get("/api/v1/site")).status_code == 401
         assert (await browser.get("/api/v1/site")).status_code == 401
-
-
-def test_what_another_process_wrote_is_seen_and_what_no_longer_counts_is_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from datetime import UTC, datetime, timedelta
-
-    monkeypatch.setattr("ui.access.keep._SLACK", 20)
-    now = datetime(2026, 3, 1, tzinfo=UTC)
-    records = [open_records(tmp_path / "r.db") for _ in range(2)]
-    here, there = (Table(one, "t", 3) for one in records)
-    for i in range(100):
-        here.put(f"k{i % 3}", {"i": i}, now)
-        there.refresh(now + timedelta(seconds=2 * i))
-        there.put(f"k{i % 3}", {"i": -i}, now)
-        here.refresh(now + timedelta(seconds=2 * i))
-        assert here.rows() == there.rows()
-    assert here.get("k0") == {"i": -99}
-    assert len(records[0].read("t", limit=1000)) < 60
-    with pytest.raises(Full):
-        here.put("k4", {}, now)
-    here.drop("k0", now)
-    fresh = Table(records[1], "t", 3)
-    fresh.refresh(now)
-    assert list(fresh.rows()) == ["k1", "k2"]
-    for one in records:
-        one.close()
 
 
 def test_names_passwords_and_owners_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
