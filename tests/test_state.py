@@ -142,7 +142,9 @@ def test_a_reader_never_sees_parts_of_different_frames() -> None:
     try:
         for reader in readers:
             reader.start()
-        for k in range(1, 501):
+        for k in range(1, 100_000):
+            if k > 500 and len(seen) > 1:  # a busy machine may let the readers run but once in so many
+                break
             quality = {"power_w": np.full(N, k % 2, dtype=np.uint8)}
             state.absorb(Frame("gpu", at(k), rows, {"power_w": np.full(N, float(k))}, quality=quality), at(k))
     finally:
