@@ -1,6 +1,7 @@
 """The checker of the chaos bench finds what is planted: a checker that cannot fail shows nothing."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -59,6 +60,23 @@ def test_what_came_while_the_clock_was_behind_counts_as_of_its_arrival_and_only_
     assert found(sent, shifted) == {"acknowledged": 5 * N, "as_of_arrival": 5 * N}
     assert found(batches(), shifted) == {"acknowledged": 5 * N, "lost": 5 * N}, "a clock that was right moves nothing"
     assert found(sent, [*shifted, *exported(sent)])["doubled"] == 5 * N
+
+
+def test_two_that_share_a_moment_of_a_clock_that_was_behind_must_both_have_been_written():
+    """The one that came later, ten minutes late by the centre's clock, fell on the very millisecond of the other."""
+    first, later = batches(1), Acknowledged(tuple(70 + i / 32 for i in range(N)), frozenset({-600.0}))
+    sent = {**first, T0_MS + 600_000: later}
+    shown = exported({T0_MS: later})
+    both = [*exported(first), *shown]
+
+    def judged(writes):
+        return {name: value for name, value in samples(sent, Kept(iter(shown)), Kept(iter(writes))).items() if value}
+
+    seen = {"acknowledged_samples_count": 2 * N, "as_of_arrival_samples_count": N}
+    assert judged(both) == {**seen, "same_moment_samples_count": N}
+    assert judged(shown) == {**seen, "wrong_samples_count": N}, "what was never written is no chance"
+    sent[T0_MS + 600_000] = replace(later, skews_s=RIGHT)
+    assert judged(both)["wrong_samples_count"] == N, "and a clock that was right puts nothing there"
 
 
 def job(number, kind="marked", submit_s=1000.0, due_s=20_000.0):

@@ -15,7 +15,10 @@ YOUNG = 50_000  # objects made and kept since, before the young ones are looked 
 OLDER = 20  # such looks, before the next generation's turn
 TIDY_S = 600.0
 ARENAS = 2  # of glibc, for all threads; by itself it takes eight a core, and each keeps the most that its threads ever held
-_M_ARENA_MAX = -8  # malloc.h of glibc
+# What is larger than this has pages of its own, which go back at once. By itself glibc raises it to the largest such block that
+# was ever freed, up to 32 MB: then arrays lie among what is small and lasts, and leave holes that nothing fills.
+APART_BYTES = 262_144
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h of glibc
 
 
 def look_seldom() -> None:
@@ -25,6 +28,7 @@ def look_seldom() -> None:
     gc.set_threshold(YOUNG, OLDER, OLDER)
     if (mallopt := _of_libc("mallopt")) is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, APART_BYTES)
 
 
 class Tidy:

@@ -31,16 +31,23 @@ class Kept:
     def __init__(self, lines: Iterator[str]) -> None:
         """``lines``: of VictoriaMetrics' export, JSON each."""
         self.values: dict[Key, float] = {}
+        self.others: dict[Key, set[float]] = defaultdict(set)  # what was written there as well, where that is something else
         self.again = self.changed = 0  # written again as it was, and as another
         for asset, times, column in _series(lines):
             for time_ms, value in zip(times, column, strict=True):
                 before = self.values.setdefault((time_ms, asset), value)
                 if before is not value:
                     self.again, self.changed = self.again + (before == value), self.changed + (before != value)
+                    if before != value:
+                        self.others[time_ms, asset].add(value)
         by_asset: dict[int, list[int]] = defaultdict(list)
         for time_ms, asset in self.values:
             by_asset[asset].append(time_ms)
         self._times = {asset: np.sort(np.array(times)) for asset, times in by_asset.items()}
+
+    def written(self, key: Key, value: float) -> bool:
+        """Whether this value was ever written there."""
+        return self.values.get(key) == value or value in self.others.get(key, ())
 
     def near(self, time_ms: float, asset: int, value: float) -> int:
         """How many samples with this value lie about here."""
@@ -61,17 +68,22 @@ def _series(lines: Iterator[str]) -> Iterator[tuple[int, list[int], list[float]]
                 yield asset, one["timestamps"], one["values"]
 
 
-def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, int]:
+def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept, writes: Kept | None = None) -> dict[str, int]:
     """Every acknowledged sample must be there once and as it was sent: at its own time, or, where the centre's clock was behind
-    it, as of when it came."""
-    lost = wrong = moved = double = 0
+    it, as of when it came. Of two that share a moment by that the store shows one: they count apart where ``writes``, the
+    export of every write, has both."""
+    lost = wrong = moved = double = shared = 0
     for time_ms, batch in acknowledged.items():
         behind = [skew_s for skew_s in batch.skews_s if skew_s < 0]
         for asset, value in enumerate(batch.values):
             found = kept.values.get((time_ms, asset))
             shifted = sum(kept.near(time_ms + 1000 * skew_s, asset, value) for skew_s in behind)
+            other = found is not None and found != value
+            same = other and writes is not None and writes.written((time_ms, asset), value)
+            same = same and _came_then(acknowledged, time_ms, asset, found)
             lost += found is None and not shifted
-            wrong += found is not None and found != value
+            wrong += other and not same
+            shared += same
             moved += found is None and shifted > 0
             double += found is not None and shifted > 0
     return {
@@ -80,7 +92,16 @@ def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, i
         "wrong_samples_count": wrong + kept.changed,
         "doubled_samples_count": double + kept.again,
         "as_of_arrival_samples_count": moved,
+        "same_moment_samples_count": shared,
     }
+
+
+def _came_then(acknowledged: Mapping[int, Acknowledged], at_ms: int, asset: int, value: float | None) -> bool:
+    """Whether a sample of this value may have come at this moment of a clock that was behind."""
+    return any(
+        batch.values[asset] == value and any(s < 0 and abs(time_ms + 1000 * s - at_ms) < NEAR_MS for s in batch.skews_s)
+        for time_ms, batch in acknowledged.items()
+    )
 
 
 def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int]:
