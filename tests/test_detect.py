@@ -107,7 +107,12 @@ def _stuck(x: np.ndarray, rng: np.random.Generator) -> None:
     x[900:, 1] = x[900, 1]
 
 
-@pytest.mark.parametrize("fault", [_step, _ramp, _restless, _stuck])
+def _untied(x: np.ndarray, rng: np.random.Generator) -> None:
+    """The flow leaves the speed that it follows by less than either wanders."""
+    x[900:, 1] -= 0.8
+
+
+@pytest.mark.parametrize("fault", [_step, _ramp, _restless, _stuck, _untied])
 def test_faults_of_every_kind_are_found_and_blamed_on_nothing_before(fault: Callable[..., None]) -> None:
     rng = Generator(PCG64(3))
     x = plant(rng)
@@ -128,6 +133,19 @@ def test_quiet_plants_raise_less_than_one_alarm_in_three_hours() -> None:
         assert isinstance(learnt, shift.Shift)
         alarms += len(spans(shift.score(learnt, x, 600).alarm))
     assert alarms <= 30 * 800 / 3600 / 3
+
+
+def test_what_ties_columns_is_not_believed_where_it_was_never_seen() -> None:
+    """Two columns on a curve: what looked like a line where they were learnt is none farther out."""
+    alarms = 0
+    for seed in range(20):
+        rng = Generator(PCG64(seed))
+        base = np.cumsum(rng.normal(0, 0.05, 3000))
+        x = np.column_stack([base, base + 0.1 * base**2, np.zeros(3000)]) + rng.normal(0, 0.1, (3000, 3))
+        learnt = shift.fit(x[:600])
+        assert isinstance(learnt, shift.Shift)
+        alarms += len(spans(shift.score(learnt, x, 600).alarm))
+    assert alarms <= 5  # 3 where nothing was tied, over 20 where ties were believed everywhere
 
 
 @settings(max_examples=10, deadline=None)

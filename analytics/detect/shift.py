@@ -6,7 +6,9 @@ A multivariate EWMA chart (Lowry et al. 1992) with what makes such charts fail i
   its spread but how far it goes from itself in ``HORIZON`` rows: its structure function over the calibration, carried on with
   its own exponent. What wanders much within the calibration is trusted less still (``WANDER``), and not combined with others;
 * columns move together. The steady ones are judged also along the principal axes of their smoothed covariance (shrunk, Ledoit &
-  Wolf 2004): flow against current shows there before either shows alone;
+  Wolf 2004): flow against current shows there before either shows alone. Those that wander together (flow with a pump's speed)
+  are judged along the directions in which they hardly do: what ties them shows a fault that is small beside their wandering. It
+  is believed as far as it was seen: the farther they go beyond the calibration's range, the less it counts (``BEYOND``);
 * a fault may change how restless a column is and not where it stands (cavitation, a stuck sensor): so the log of its
   restlessness is watched too.
 
@@ -27,11 +29,13 @@ from twin.site import Bools
 SPAN, REST_SPAN = 15, 30  # rows of the EWMA of values, and of their restlessness
 HORIZON = 600  # rows ahead for which a column's wandering is allowed
 WANDER, STEADY = 3.0, 0.6  # weight of wandering; share of slow variance up to which a column may be combined with others
+TIED, BEYOND = 0.1, 3.0  # share of slow variance up to which a direction ties columns; how fast it counts less, per range
 BLOCK = 40  # rows whose mean tells slow from fast
 MARGIN, HOLD, CALM, CLEAR = 1.5, 5, 30, 0.5
 ADAPT, STRIDE = 1 / 2000, 0.5  # how fast, and at most how far at once, the reference follows
 LEAST_ROWS = 4 * BLOCK
 _LEAST_SCALE = 0.15  # of a spread: what is smoother than white noise would be is not believed to stay so
+_LEAST_TIE = 0.02  # of a spread: two columns of the same reading are not held to its rounding
 _LEAST_RAW = 0.5  # columns that stood still while it learnt do not ask for a limit of 0
 _MOST_EXPONENT = 1.5
 
@@ -48,14 +52,17 @@ class Scored:
 @dataclass(frozen=True, slots=True, eq=False)
 class Shift:
     """What was learnt. ``mean``, ``spread``, ``step`` (from row to row, in spreads): float64[m]; ``steady``: bool[m]; ``axes``:
-    float64[s, s] of the steady columns; ``scale``, ``centre``: float64[k] of what is watched: columns, their axes, their
-    restlessness; ``limit``: a raw score."""
+    float64[s, s] of the steady columns; ``ties``: float64[w, t] of the wandering ones; ``seen``: float64[2, w], from where to
+    where those went; ``scale``, ``centre``: float64[k] of what is watched: columns, axes, ties, restlessness; ``limit``: a raw
+    score."""
 
     mean: Floats
     spread: Floats
     step: Floats
     steady: Bools
     axes: Floats
+    ties: Floats
+    seen: Floats
     scale: Floats
     centre: Floats
     limit: float
@@ -78,12 +85,14 @@ def fit(values: Floats) -> Shift | Message:
     steady = slow < STEADY
     smooth = _ewma(z, SPAN)
     warm = 2 * SPAN
-    axes = np.empty((0, 0))
+    axes = np.empty((np.count_nonzero(steady), 0))
     if np.count_nonzero(steady) >= 2:
         axes = np.linalg.eigh(LedoitWolf().fit(smooth[warm:, steady]).covariance_)[1]
-    learnt = Shift(mean, spread, steps.mean(axis=0), steady, axes, np.empty(0), np.empty(0), 1.0)
+    moving = smooth[warm:, ~steady]
+    seen = np.stack([moving.min(axis=0), moving.max(axis=0)])
+    learnt = Shift(mean, spread, steps.mean(axis=0), steady, axes, _ties(z[:, ~steady]), seen, np.empty(0), np.empty(0), 1.0)
     watched = _watched(learnt, z, known)
-    fast = np.concatenate([z, z[:, steady] @ axes if axes.size else z[:, :0], watched[:, -z.shape[1] :]], axis=1)
+    fast = np.concatenate([z, z[:, steady] @ axes, z[:, ~steady] @ learnt.ties, watched[:, -z.shape[1] :]], axis=1)
     scale = np.sqrt(_reach(watched[warm:])) * (1 + WANDER * _slow(fast[warm:]))
     centre = (watched[warm:] / scale).mean(axis=0)
     raw = np.sqrt((((watched / scale) - centre) ** 2).sum(axis=1))
@@ -112,13 +121,33 @@ def score(learnt: Shift, values: Floats, calibrated: int = 0) -> Scored:
 
 
 def _watched(learnt: Shift, z: Floats, known: Bools) -> Floats:
-    """float64[n, k]: columns, the axes of the steady ones, restlessness: the log of the mean step from row to row, where the
-    constant is about the rounding of a reading."""
+    """float64[n, k]: columns, axes of the steady ones, ties of the others, restlessness: the log of the mean step from row to
+    row, where the constant is about the rounding of a reading."""
     smooth = _ewma(z, SPAN)
     steps = np.where(known, np.abs(np.diff(z, axis=0, prepend=z[:1])), learnt.step)
     rest = np.log(_ewma(steps, REST_SPAN) + 0.05)
-    along = smooth[:, learnt.steady] @ learnt.axes if learnt.axes.size else smooth[:, :0]
-    return np.concatenate([smooth, along, rest], axis=1)
+    return np.concatenate([smooth, smooth[:, learnt.steady] @ learnt.axes, _tied(learnt, z, smooth, known), rest], axis=1)
+
+
+def _tied(learnt: Shift, z: Floats, smooth: Floats, known: Bools) -> Floats:
+    """float64[n, t]: the wandering columns along their ties. One that is silent has left none of them."""
+    moving, (low, high) = ~learnt.steady, learnt.seen
+    if not learnt.ties.size:
+        return np.empty((len(z), 0))
+    all_known = known[:, moving].all(axis=1, keepdims=True)
+    beyond = np.maximum(low - smooth[:, moving], smooth[:, moving] - high) / np.maximum(high - low, 1e-9)
+    trust = 1 + (BEYOND * np.maximum(beyond.max(axis=1, keepdims=True), 0.0)) ** 2
+    return np.asarray(_ewma(np.where(all_known, z[:, moving] @ learnt.ties, 0.0), SPAN) / trust)
+
+
+def _ties(z: Floats) -> Floats:
+    """float64[w, t]: directions of the wandering columns ``z`` along which together they do not wander, scaled to spread 1."""
+    if z.shape[1] < 2:
+        return np.empty((z.shape[1], 0))
+    axes = np.linalg.eigh(np.cov(z, rowvar=False))[1]
+    along = z @ axes
+    tied = _slow(along) < TIED
+    return np.asarray(axes[:, tied] / np.maximum(along[:, tied].std(axis=0), _LEAST_TIE))
 
 
 def _ewma(x: Floats, span: int) -> Floats:
