@@ -270,6 +270,17 @@ def test_a_column_of_labels_is_never_looked_at(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.score, second.score)
 
 
+def test_a_column_that_came_later_than_what_is_learnt_from_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = table_file(tmp_path).read_text().splitlines()
+    late = [f"{row},{i if i >= 700 else ''}" for i, row in enumerate(rows)]
+    source, out = write(tmp_path / "late.csv", "\n".join([f"{head},late", *late])), tmp_path / "out.csv"
+    assert main(["detect", "--input", str(source), "--out", str(out), "--calibrate", "600"]) == 0
+    assert "not looked at: late" in capsys.readouterr().err
+    assert out.read_text().splitlines()[-1].endswith(",1,pressure")
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -6,7 +6,7 @@ A table with one column is judged by ``novelty``, with more by ``shift``. Either
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,10 +57,24 @@ def calibration_rows(rows: int, columns: int) -> int:
     return int(min(max(MANY_LEAST, MANY_SHARE * rows), MANY_MOST * rows))
 
 
+def learnable(table: Table, calibrated: int | None = None) -> Table:
+    """``table`` without the columns that say nothing in the rows to learn from, where others do."""
+    known = np.isfinite(table.values[: _learnt(table, calibrated)]).any(axis=0)
+    if known.all() or not known.any():
+        return table
+    silent = [name for name, one in zip(table.names, known, strict=True) if not one]
+    names = [name for name in table.names if name not in silent]
+    return replace(table, names=names, values=table.values[:, known], left_out=[*table.left_out, *silent])
+
+
+def _learnt(table: Table, calibrated: int | None) -> int:
+    return calibration_rows(*table.values.shape) if calibrated is None else calibrated
+
+
 def detect(table: Table, calibrated: int | None = None) -> Detected | Message:
     """Score every row of ``table``, having learnt from the first ``calibrated``; or why that cannot be."""
     rows, columns = table.values.shape
-    learn = calibration_rows(rows, columns) if calibrated is None else calibrated
+    learn = _learnt(table, calibrated)
     if not 0 < learn < rows:
         return Message("{learn} rows to learn from, of {rows}; leave some to be judged", {"learn": learn, "rows": rows})
     if columns == 1:

@@ -65,7 +65,7 @@ def detect(options: argparse.Namespace) -> int:
     if not options.input or not (options.out or options.score or options.picture):
         what = "needs --input, and --out, --score or --picture (or --cards, --outcome or --demo)"
         raise ConfigError([Problem("detect", what)])
-    read = table.read_table(options.input)
+    read = table.learnable(table.read_table(options.input), options.calibrate)
     if read.left_out:
         tell(f"not looked at: {', '.join(read.left_out)}")
     made = table.detect(read, options.calibrate)
