@@ -59,7 +59,7 @@ def calibration_rows(rows: int, columns: int) -> int:
 
 def learnable(table: Table, calibrated: int | None = None) -> Table:
     """``table`` without the columns that say nothing in the rows to learn from, where others do."""
-    known = np.isfinite(table.values[: _learnt(table, calibrated)]).any(axis=0)
+    known = np.asarray(np.isfinite(table.values[: _learnt(table, calibrated)]).any(axis=0))
     if known.all() or not known.any():
         return table
     silent = [name for name, one in zip(table.names, known, strict=True) if not one]
