@@ -90,6 +90,20 @@ def test_intervals_hold_what_they_say_and_learn_when_the_world_changes() -> None
     assert np.isfinite(low[3:]).all()
 
 
+def test_an_interval_learns_from_each_step_that_has_passed_and_from_no_other() -> None:
+    """Forecasts of eight steps every other step: at the last moment three of them are under way."""
+    truth = np.random.default_rng(4).normal(0, 1, (30, 8))
+    origins, buckets, said = np.arange(30, dtype=np.int32) * 2, [slice(0, 8)], np.zeros((30, 8))
+    came = origins[:, None] + np.arange(8) < origins[-1]
+    under_way = (origins + 8 > origins[-1])[:, None]
+    low, high = intervals(said, truth, origins, buckets)
+    for other in (np.nan, 1e3):
+        unseen = intervals(said, np.where(came, truth, other), origins, buckets)
+        assert np.array_equal(unseen[0][-1], low[-1])
+        assert np.array_equal(unseen[1][-1], high[-1])
+    assert (intervals(said, np.where(came & under_way, 10.0, truth), origins, buckets)[1][-1] > high[-1]).all()
+
+
 def test_a_gap_is_filled_from_its_past() -> None:
     series = np.arange(60.0)
     series[30:40] = np.nan

@@ -10,10 +10,12 @@ from analytics import replay as replaying
 from analytics.known import Driver, calendar
 from analytics.models import Model, all_models
 from analytics.replay import Known, Replay, replay
-from twin.frame import Floats
+from twin.frame import Floats, Ints
+from twin.site import Bools
 
 HOUR_S, DAY, CUT = 3600.0, 24, 30 * 24
 START_S = 1_767_225_600.0  # 2026-01-01
+MOMENTS = 60  # 7 hours apart: at each of them forecasts are under way, some of whose steps have passed
 
 
 def load() -> Floats:
@@ -34,7 +36,7 @@ def weather() -> Driver:
 
 def replayed(values: Floats, driver: Driver) -> Replay:
     when = calendar(START_S, len(values) + DAY, HOUR_S, "Asia/Shanghai", "CN")
-    return replay(values, DAY, HOUR_S, 20, first_s=START_S, known=Known(when, (driver,)))
+    return replay(values, DAY, HOUR_S, MOMENTS, first_s=START_S, known=Known(when, (driver,)))
 
 
 def changed_before_the_cut() -> float:
@@ -70,7 +72,18 @@ def leaky_weights(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaky_intervals(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(conformal, "known_by", lambda origins, ahead, now: np.arange(len(origins)))
+    patch.setattr(
+        conformal, "passed", lambda origins, ahead, now: np.ones((len(origins), ahead.stop - ahead.start), dtype=bool)
+    )
+
+
+def leaky_steps(patch: pytest.MonkeyPatch) -> None:
+    """Of a range that has begun to pass, the steps that are still to come count as well."""
+
+    def begun(origins: Ints, ahead: slice, now: int) -> Bools:
+        return np.repeat(origins[:, None] + ahead.start < now, ahead.stop - ahead.start, axis=1)
+
+    patch.setattr(conformal, "passed", begun)
 
 
 def leaky_gaps(patch: pytest.MonkeyPatch) -> None:
@@ -93,13 +106,13 @@ def leaky_model(patch: pytest.MonkeyPatch) -> None:
     calls = iter(range(10**6))
 
     def peeks(history: Floats, horizon: int, day: int) -> Floats:
-        whole = future if next(calls) < 21 else future + 40.0  # 21 origins a replay; the second one's world is another
+        whole = future if next(calls) <= MOMENTS else future + 40.0  # MOMENTS + 1 a replay; the second one's world is another
         return np.nan_to_num(whole[-horizon:], nan=1.0)
 
     patch.setattr(replaying, "all_models", lambda: (*all_models(), Model("peeks", lambda h, d: 1, peeks)))
 
 
-@pytest.mark.parametrize("plant", [leaky_weights, leaky_intervals, leaky_gaps, leaky_weather, leaky_model])
+@pytest.mark.parametrize("plant", [leaky_weights, leaky_intervals, leaky_steps, leaky_gaps, leaky_weather, leaky_model])
 def test_a_planted_leak_is_caught(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert changed_before_the_cut() > 0.0
