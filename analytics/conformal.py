@@ -19,9 +19,7 @@ TAIL = 0.1  # of truths below p10, and above p90
 RATE = 0.01  # by how much a level moves, times the error in the share of truths outside; the paper uses 0.005
 LEVEL_BOUNDS = (0.01, 0.25)
 MIN_PATHS = 3  # past forecasts whose whole range has passed, before an interval is given
-FEW = (
-    0.5  # by which levels move out, over the number of paths; 1 is sure for errors that hang together not at all, and too wide
-)
+FEW = 0.5  # by which levels move out, over the number of paths; 1 suits errors that are independent, and is too wide here
 HOURS = 24
 USUAL_ERRORS = 6.0  # errors of an hour of the day that count as much as those of the whole day; chosen on other series
 # Ends of lead buckets [s]: errors grow with the lead, quickly at first.
