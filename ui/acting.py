@@ -186,7 +186,10 @@ class Acting:
         if self._stopped or self.switch.stopped() is not None:
             limits = _stopped(limits)
         seen = (live.site, live.state, live.alerts, now, limits, self.desk.history(now))
-        queues = tuple(replace(queue, homes=self._homes(queue.name)) for queue in self._queues.values())
+        waits = self._waits() if plan.orders and not plan.request else {}  # what answers the grid is not bound by them
+        queues = tuple(
+            replace(queue, homes=self._homes(queue.name), waits=waits.get(queue.name)) for queue in self._queues.values()
+        )
 
         def judge() -> tuple[Plan, Verdict]:
             fits = fitting(plan, *seen)
