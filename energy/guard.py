@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
+from energy.guard_fair import FAIR_RULES
 from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import MAX_SAID, ORDER_RULES, VERBS
 from energy.levers import QueueNow, Readings, believed
@@ -123,7 +124,7 @@ def guard(
     """What stands against ``plan`` now, ``MAX_SAID`` words of each rule at most. ``history``: actions begun in the last hour at
     least, in any order; ``queues``: the schedulers as last read, where the plan orders something of them."""
     case = _Case(plan, site, state, alerts, now, limits, history, queues, Readings(site, state, now))
-    rules = {**RULES, **ORDER_RULES, **MOVE_RULES} if plan.orders else RULES
+    rules = {**RULES, **ORDER_RULES, **MOVE_RULES, **FAIR_RULES} if plan.orders else RULES
     refusals = [
         Refusal(name, Message(text, params)) for name, (rule, text) in rules.items() for params in islice(rule(case), MAX_SAID)
     ]

@@ -21,7 +21,7 @@ from energy.notes import every
 from twin.frame import Floats
 from twin.ports import Records, Store
 
-TOPIC = "ledger"  # of plans and trials; what moving did to each job is `ledger_jobs.TOPIC`
+TOPIC = "ledger"  # of plans and trials; what moving did to each job is `ledger_book.TOPIC`
 Z80 = 1.2816  # half-width of a normal's 80 % interval in standard deviations
 STEP_S = 900.0
 MIN_SAMPLES = 96  # a day of quarters: with less there is no baseline

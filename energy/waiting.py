@@ -69,7 +69,9 @@ def waits_of(
         held += np.bincount(of.owner, size, len(names))
         waited += np.bincount(of.owner, size * of.asked_s, len(names))
     mean_s = waited / np.maximum(held, 1e-9)
-    return {name: replace(of, held_gpu_s=held, wait_s=mean_s, least_s=least_s) for name, of in rows.items()}
+    return {
+        name: replace(of, held_gpu_s=held, wait_s=mean_s, tenants=tuple(names), least_s=least_s) for name, of in rows.items()
+    }
 
 
 def _rows(jobs: Jobs, asked: Mapping[str, Asked], names: dict[str, int], tenants: Mapping[str, str], now_s: float) -> Waits:
@@ -86,7 +88,7 @@ def _rows(jobs: Jobs, asked: Mapping[str, Asked], names: dict[str, int], tenants
                 before_s[i], would_s[i] = told.before_s, told.would_s
     recent = ~(jobs.submit_s < now_s - MEMORY.total_seconds())
     counted = recent & ((jobs.deferrable == 1) | (asked_s > 0)) & (jobs.gpus > 0)
-    return Waits(owner, counted, before_s, would_s, asked_s, none, none)
+    return Waits(owner, counted, before_s, would_s, asked_s, none, none, ())
 
 
 def would_start_s(queue: QueueNow, rows: Ints, usual_s: Floats) -> Floats:

@@ -4,11 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from small import rows
 
+from energy.ledger_book import JobBook
+from energy.ledger_jobs import Grounds, Ran, judged, priced
 from energy.plan import Effect, Plan
 from twin.frame import Frame, Ints, Origin, frame_of
 from twin.load import build_site
@@ -130,8 +133,9 @@ class MemoryRecords:
 
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         # a record is JSON, and JSON knows no NaN
-        self.all.append((len(self.all) + 1, topic, time, json.loads(json.dumps(dict(record), allow_nan=False))))
-        return len(self.all)
+        number = self.all[-1][0] + 1 if self.all else 1
+        self.all.append((number, topic, time, json.loads(json.dumps(dict(record), allow_nan=False))))
+        return number
 
     def append_all(self, topic: str, records: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
         for time, record in records:
@@ -152,6 +156,10 @@ class MemoryRecords:
             if n > after and t == topic and (start is None or time >= start) and (end is None or time < end)
         ]
         return found[-limit:] if newest else found[:limit]
+
+    def trim(self, topic: str, keep: int) -> None:
+        old = {n for n, *_ in [one for one in self.all if one[1] == topic][:-keep]}
+        self.all = [one for one in self.all if one[0] not in old]
 
     def stages(self) -> list[str]:
         """Stages of the audit, in order."""
@@ -204,6 +212,22 @@ class MemoryStore:
         t, v = self.data.get((kind, name), (np.empty(0), np.empty(0)))
         inside = (t >= lo) & (t < hi)
         return t[inside], v[inside]
+
+
+def account(ran: Ran, ground: Grounds) -> SimpleNamespace:
+    """What the ledger says of runs that have all ended."""
+    found = judged(ran, ground.gpus)
+    costs, error_s = priced(ran, found, ground), float(found.error_s.max(initial=0.0))
+    of_costs = {"change": costs.change, "low": costs.low, "high": costs.high}
+    return SimpleNamespace(would_s=found.would_s, would_at=found.would_at, error_s=error_s, **of_costs)
+
+
+def book_jobs(
+    records: MemoryRecords, queue: str, signal: str, ground: Grounds, now: datetime, book: JobBook | None = None
+) -> Sequence[Mapping[str, Any]]:
+    """One look of a new process, or of the one that keeps ``book``."""
+    book = book or JobBook(records)
+    return book.enter(book.look(queue, now), signal, ground)
 
 
 __all__ = [

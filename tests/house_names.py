@@ -185,7 +185,8 @@ BARE = {
     "memory": "how many readings",
 }
 BARE_CLASSES = {
-    "Accounts": "its sums are the signal times kWh",
+    "Costs": "its sums are the signal times kWh",
+    "Sum": "as Costs, and their squares",
     "Doubt": "all of them are shares of a value",
     "Knob": "in the unit of the knob's own name",
     "Shares": "columns of quantities, each in its own unit",

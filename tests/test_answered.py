@@ -15,6 +15,7 @@ from test_energy_orders import begin
 
 from analytics.told import Word
 from energy.ledger import TOPIC as LEDGER
+from energy.ledger_book import TOPIC as JOBS
 from energy.notes import TOPIC as AUDIT
 from energy.notes import Stage, decision
 from energy.plan import Gain, Mode, Refusal, Verdict
@@ -26,7 +27,7 @@ from twin.frame import Origin
 from twin.message import Message
 from twin.state import State
 from ui.faces.pages import proposed
-from ui.faces.pages.answered import Answered, read_answered, table
+from ui.faces.pages.answered import Answered, Reader, table
 from ui.faces.pages.energy import read_books
 from ui.responding import TOPIC as RESPONSES
 from ui.view import Live, view
@@ -80,14 +81,14 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 def test_requests_say_how_they_were_met(live: Live) -> None:
-    asked = {one.name: one for one in read_answered(live, NOW).asked}
+    asked = {one.name: one for one in Reader().read(live, NOW).asked}
     states = {name: one.state for name, one in asked.items()}
     assert states == {
         "grid · heat": "proven", "grid · peak": "in force", "grid · next": "to come", "grid · lost": "over"
     }  # fmt: skip
     assert asked["grid · heat"].proof["cut_kwh"] == 99.7
-    assert read_answered(live, NOW).asked[0].name == "grid · next", "what comes stands first"
-    rows = table(read_answered(live, NOW), words("en"))["l.requests"]
+    assert Reader().read(live, NOW).asked[0].name == "grid · next", "what comes stands first"
+    rows = table(Reader().read(live, NOW), words("en"))["l.requests"]
     heat = next(one for one in rows if one["c"][0] == "grid · heat")
     assert heat["k"] == "ok"
     assert heat["c"][2].split() == ["−", "250", "kW"]
@@ -99,32 +100,50 @@ def test_a_request_that_was_missed_for_a_minute_asks_to_be_seen(live: Live) -> N
     records, begin_s = live.records, T - 6 * 3600
     missed = {"stage": "proved", "request": f"grid/heat@{begin_s:.0f}", "key": f"heat@{begin_s:.0f}"}
     records.append(RESPONSES, NOW, {**missed, **asdict(replace(PROOF, short_steps=2, worst_short_frac=0.03))})
-    rows = table(read_answered(live, NOW), words("en"))["l.requests"]
+    rows = table(Reader().read(live, NOW), words("en"))["l.requests"]
     assert next(one for one in rows if one["c"][0] == "grid · heat")["k"] == "warning"
 
 
 def test_each_refused_plan_is_shown_once_with_every_reason(live: Live) -> None:
-    (one,) = read_answered(live, NOW).refused
+    (one,) = Reader().read(live, NOW).refused
     assert [str(why) for why in one.why] == ["c1 is locked by the operator", "The plan changes nothing"]
     assert one.time == NOW - timedelta(minutes=7), "the last time it was asked for"
-    (row,) = table(read_answered(live, NOW), words("zh"))["l.refusals"]
+    (row,) = table(Reader().read(live, NOW), words("zh"))["l.refusals"]
     assert "c1" in row["c"][2]
     assert "locked" not in row["c"][2]
 
 
 def test_losses_stand_beside_wins_and_jobs_of_one_plan_are_one_row(live: Live) -> None:
-    seen = read_answered(live, NOW)
+    seen = Reader().read(live, NOW)
     assert seen.counts == (2, 2, 0)
     by = {(one.lever, one.unit, one.note): one for one in seen.brought}
     moved = by["job_start", "kg", "saved"]
     assert moved.change == pytest.approx(-5.0)
     assert moved.low == pytest.approx(-5.0 - np.hypot(0.3, 0.3))
     assert by["moved along", "", "lost"].change == pytest.approx(2.0)
+    reader = Reader()
+    for _ in range(2):
+        assert reader.read(live, NOW).brought == seen.brought, "each entry counts once"
     made = table(seen, words("en"))
     assert [made[f"n.{name}"]["n"] for name in ("won", "lost", "undecided")] == ["2", "2", "0"]
     assert {row["k"] for row in made["l.ledger"]} == {"ok", "warning", ""}
     row = next(one for one in made["l.ledger"] if one["c"][3].get("u") == "kg")
     assert row["c"][4].split()[1::3] == ["kg", "kg"]
+
+
+def test_all_jobs_of_a_plan_are_in_its_sum_however_many_there_are(live: Live) -> None:
+    """And each for thirty days, also for a reader that has long been there."""
+    entry = {"entry": "job", "queue": "slurm", "plan": "job_move:b", "signal": "carbon_gco2_per_kwh"}
+    figures, reader = {"change": -1000.0, "low": -1000.0, "high": -1000.0}, Reader()
+    reader.read(live, NOW)
+    for days in (31 * 24 + 13, 24):
+        many = [(NOW - days * HOUR, {**entry, "job": str(k), **figures}) for k in range(3000)]
+        live.records.append_all(JOBS, many)
+    live.records.append(JOBS, NOW - HOUR, {"entry": "unseen", "queue": "slurm", "job": "x", "plan": "job_move:b", "note": ""})
+    for one in (reader, Reader()):
+        (moved,) = [row for row in one.read(live, NOW).brought if row.lever == "job_move"]
+        assert moved.change == pytest.approx(-3000.0)
+    assert all(row.lever != "job_move" for row in reader.read(live, NOW + 31 * 24 * HOUR).brought)
 
 
 def test_nothing_read_yet_is_no_number() -> None:

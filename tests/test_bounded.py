@@ -18,7 +18,7 @@ from small import small_site
 from analytics import replay as replaying
 from analytics.models import all_models
 from analytics.replay import Memory, replay
-from energy.ledger_jobs import Watcher
+from energy.ledger_seen import Watcher
 from ingest import judge
 from ingest.broker import MAX_WAITING, Address, Broker, Codec, _Heard
 from ingest.stores import open_store

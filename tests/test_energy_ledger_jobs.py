@@ -5,11 +5,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from energy_house import NOW, MemoryRecords
+from energy_house import NOW, MemoryRecords, account, book_jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.ledger_jobs import TOPIC, Grounds, Ran, Watcher, account, book_jobs
+from energy.ledger_book import TOPIC
+from energy.ledger_jobs import Grounds, Ran
+from energy.ledger_seen import Watcher
 from energy.levers.jobs_ahead import GPU_W
 from twin.job import Jobs, JobState
 from twin.order import Terms
@@ -103,7 +105,6 @@ def queue(state, start=np.nan, end=np.nan, begin=np.nan, noted=0):
 
 def test_from_the_queue_to_the_entry_and_nothing_twice():
     records = MemoryRecords()
-    records.trim = lambda topic, keep: None
     watcher = Watcher(records)
     watcher.see("slurm", queue(JobState.PENDING, begin=T + 300), NOW)
     head = {"plan": "p1", "queue": "slurm", "verb": "begin", "targets": ["7"]}

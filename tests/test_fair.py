@@ -16,7 +16,7 @@ from test_lever_jobs import jobs, outlook, proposed, signal
 
 from analytics.signal import hindcast
 from energy.account.book import Given
-from energy.ledger_jobs import Watcher
+from energy.ledger_seen import Watcher
 from energy.levers import open_lever
 from energy.plan import Mode
 from energy.shift.bench_fair import Centre, Load, lived
@@ -234,7 +234,6 @@ async def test_levers_hear_what_tenants_wait_by_the_operators_table_and_so_does_
 
 def test_work_that_ended_counts_for_two_days_and_after_a_restart():
     records = MemoryRecords()
-    records.trim = lambda topic, keep: None
     one = jobs((8, 4, None, 1), (8, 4, None, 0))
     t = NOON.timestamp()
     over = replace(one, state=np.full(2, JobState.COMPLETED, np.uint8), start_s=np.full(2, t), end_s=np.full(2, t + HOUR))

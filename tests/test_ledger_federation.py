@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from energy_house import NOW, MemoryRecords
+from energy_house import NOW, MemoryRecords, account, book_jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.ledger_jobs import RAN, Grounds, Ran, account, book_jobs
+from energy.ledger_jobs import Grounds, Ran
+from energy.ledger_seen import RAN
 from energy.levers.jobs_ahead import GPU_W
 from twin.sim.schedule import Policy, first_room, schedule
 from twin.sim.trace import trace_of

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from energy_house import account
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import rows
@@ -12,10 +13,11 @@ from test_lever_jobs import DAYS, HOUR, METRIC, NOW, jobs
 
 from energy.ahead import signal_ahead
 from energy.guard import Limits, guard
-from energy.ledger_jobs import Grounds, Ran, account
+from energy.ledger_jobs import Grounds, Ran
 from energy.levers import QueueNow, no_outlook, open_lever
-from energy.levers.job_move import facility_ratio, worth
+from energy.levers.job_move import worth
 from energy.levers.jobs_ahead import GPU_W
+from energy.levers.move_ground import facility_ratio
 from energy.place.atlas import Atlas, Place, Route, latency_class
 from ingest.queues.mark import mark_of
 from twin.errors import ConfigError

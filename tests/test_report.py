@@ -25,6 +25,7 @@ from small import small_site
 from energy.account.book import Given
 from energy.account.runs import TOPIC
 from energy.baseline import Verdict, saving
+from energy.ledger_sums import Moved, Sum
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.errors import ConfigError, SourceError
@@ -307,6 +308,17 @@ def test_the_sci_is_the_carbon_of_use_and_a_share_of_the_making(inputs: Inputs) 
     assert found["sci_kg_per_gpu_h"] == pytest.approx(found["kg_per_gpu_h"] + 0.03)
     assert found["sci_kg_per_mtoken"] == pytest.approx(found["kg_per_mtoken"] + 0.03 * 40 / 5)
     assert "sci_kg_per_gpu_h" not in figures(compose(told)), "nobody said what making a GPU emitted"
+
+
+def test_what_moved_jobs_brought_is_said_in_both_languages_and_so_is_what_has_no_figure(inputs: Inputs) -> None:
+    g, unit = Sum(3, -4000.0, 300.0**2, 400.0**2), Sum(1, 2500.0, 500.0**2, 500.0**2)
+    told = replace(inputs, moved=Moved({"carbon_gco2_per_kwh": g, "price_per_mwh": unit}, 2))
+    lead = next(one for one in compose(told).sections if one.key == "energy").lead
+    en, zh = ([words(name).sentence(one) for one in lead] for name in ("en", "zh"))
+    assert any(one.startswith("3 jobs have ended") and "-4 kg" in one and "between -4 and -4 kg" in one for one in en)
+    assert any(one.startswith("1 jobs have ended") and "+2 in money" in one for one in en)
+    assert any(one.startswith("2 moved jobs were not seen to end") for one in en)
+    assert not set(en) & set(zh)
 
 
 def test_meters_that_disagree_are_named_and_counted_as_read(tmp_path: Path) -> None:

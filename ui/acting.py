@@ -15,7 +15,8 @@ from energy.act import Desk, Outcome
 from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
 from energy.guard_orders import ordered_lately
-from energy.ledger_jobs import DAYS, Watcher, book_jobs
+from energy.ledger_book import DAYS, JobBook
+from energy.ledger_seen import Watcher
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Waits, Wary, no_outlook, open_lever
 from energy.plan import Mode, Plan, Verdict
 from energy.response import Params
@@ -93,7 +94,7 @@ class Acting:
         self._made: tuple[tuple[Plan, Verdict], ...] = ()
         self._queues: dict[str, QueueNow] = {}
         self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
-        self._watcher = Watcher(live.records)
+        self._watcher, self._jobs_book = Watcher(live.records), JobBook(live.records)
         self._stopped = self._reminded = False
         # a task that plans and one that follows must not order the same job at once
         self._busy = asyncio.Lock()
@@ -107,14 +108,19 @@ class Acting:
     def book(self, now: datetime) -> None:
         """Bring the ledger of shifted work, and of trials, up to what ended."""
         book_trials(self._live.records, self._live.store, now)
-        step_s = self._slots.slot_s
-        end = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
+        end = self._slot_of(now)
         for queue in self._queues.values():
             if queue.name in self._steered and self._live.site.count("grid"):
-                start = end - timedelta(days=DAYS)
+                due = self._jobs_book.look(queue.name, now)
+                start = min(end - timedelta(days=DAYS), self._slot_of(due.since))
                 there = grounds(self._live, self._limits.atlas, queue, self._series, start, end)
                 if there is not None:
-                    book_jobs(self._live.records, queue.name, self._metric, there, now)
+                    self._jobs_book.enter(due, self._metric, there)
+
+    def _slot_of(self, time: datetime) -> datetime:
+        """When the slot of the signal began that ``time`` lies in."""
+        step_s = self._slots.slot_s
+        return datetime.fromtimestamp(time.timestamp() // step_s * step_s, UTC)
 
     def _series(self, start: datetime, end: datetime, grid: int = 0) -> tuple[Floats, Floats]:
         """Times and values of the signal's slots; ``grid``: row of whose."""
@@ -180,7 +186,10 @@ class Acting:
         if self._stopped or self.switch.stopped() is not None:
             limits = _stopped(limits)
         seen = (live.site, live.state, live.alerts, now, limits, self.desk.history(now))
-        queues = tuple(replace(queue, homes=self._homes(queue.name)) for queue in self._queues.values())
+        waits = self._waits() if plan.orders and not plan.request else {}  # what answers the grid is not bound by them
+        queues = tuple(
+            replace(queue, homes=self._homes(queue.name), waits=waits.get(queue.name)) for queue in self._queues.values()
+        )
 
         def judge() -> tuple[Plan, Verdict]:
             fits = fitting(plan, *seen)

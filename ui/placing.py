@@ -9,8 +9,8 @@ import numpy as np
 
 from energy.ledger_jobs import Grounds
 from energy.levers import QueueNow
-from energy.levers.job_move import facility_ratio
 from energy.levers.jobs_ahead import partition_pools
+from energy.levers.move_ground import facility_ratio
 from energy.place.atlas import Atlas, Place
 from twin.frame import Floats
 from twin.job import JobState

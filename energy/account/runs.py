@@ -6,6 +6,7 @@ beginning; of a run that an icctwin before that noted, by a note of its own at t
 each week, as it was: so whoever reads a few weeks of notes finds it, however long ago it began.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from energy.notes import every
+from energy.notes import PAGE, every
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
 from twin.ports import Records
@@ -214,36 +215,88 @@ def noted_from(records: Records) -> datetime | None:
     return next((time for _, time, _ in records.read(TOPIC, limit=1)), None)
 
 
-def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
-    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
-    begun: dict[str, dict[str, Any]] = {}
-    ends: dict[str, float] = {}
-    hows: dict[str, str] = {}
-    for _, record in _noted(records, start - LONGEST):
+@dataclass
+class Told:
+    """What notes of runs say, taken in their order: what each run is, as it was noted first, and how it ended."""
+
+    _begun: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _ends: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _rows: dict[str, Ints] = field(default_factory=dict)  # the GPUs of those that were asked for
+
+    def take(self, record: dict[str, Any]) -> None:
+        """The next note."""
         key = record["key"]
         if record["entry"] == "begun":
-            begun.setdefault(key, record)  # as it was noted first
-            ends.pop(key, None)  # it had only been out of sight
+            self._begun.setdefault(key, record)
+            self._ends.pop(key, None)  # it had only been out of sight
         elif record["entry"] == "submitted":
-            begun.get(key, {})["submit_s"] = record["submit_s"]
+            self._begun.get(key, {})["submit_s"] = record["submit_s"]
         else:
-            ends[key], hows[key] = float(record["end_s"]), record.get("how", "")
-    kept = [
-        record
-        for key, record in begun.items()
-        if record["start_s"] < end.timestamp() and ends.get(key, np.inf) > start.timestamp()
-    ]
-    gpus = [np.concatenate([np.arange(a, b + 1) for a, b in r["gpus"]]) if r["gpus"] else np.empty(0, int) for r in kept]
-    return Runs(
-        ids=[record["job"] for record in kept],
-        users=[record["user"] for record in kept],
-        projects=[record["project"] for record in kept],
-        partitions=[record["partition"] for record in kept],
-        start_s=np.array([record["start_s"] for record in kept], dtype=np.float64),
-        end_s=np.array([ends.get(record["key"], np.inf) for record in kept], dtype=np.float64),
-        gpu=np.concatenate([np.empty(0, int), *gpus]).astype(np.int32),
-        run_of=np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in gpus]),
-        submit_s=np.array([record.get("submit_s") for record in kept], dtype=np.float64),  # None becomes NaN
-        ends=[hows.get(record["key"], "") for record in kept],
-        limit_s=np.array([record.get("limit_s") for record in kept], dtype=np.float64),
-    )
+            self._ends[key] = float(record["end_s"]), record.get("how", "")
+
+    def forget(self, before_s: float) -> None:
+        """Runs that ended until then."""
+        for key in [key for key, (end_s, _) in self._ends.items() if end_s <= before_s]:
+            del self._ends[key]
+            self._begun.pop(key, None)
+            self._rows.pop(key, None)
+
+    def within(self, start: datetime, end: datetime) -> Runs:
+        """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
+        start_s, end_s, going = start.timestamp(), end.timestamp(), (math.inf, "")
+        ends = self._ends
+        kept = {key: r for key, r in self._begun.items() if r["start_s"] < end_s and ends.get(key, going)[0] > start_s}
+        over = [ends.get(key, going) for key in kept]
+        notes, rows = kept.values(), [self._rows_of(key) for key in kept]
+        return Runs(
+            ids=[record["job"] for record in notes],
+            users=[record["user"] for record in notes],
+            projects=[record["project"] for record in notes],
+            partitions=[record["partition"] for record in notes],
+            start_s=np.array([record["start_s"] for record in notes], dtype=np.float64),
+            end_s=np.array([at_s for at_s, _ in over], dtype=np.float64),
+            gpu=np.concatenate([np.empty(0, np.int32), *rows]),
+            run_of=np.repeat(np.arange(len(rows), dtype=np.int32), [len(some) for some in rows]),
+            submit_s=np.array([record.get("submit_s") for record in notes], dtype=np.float64),  # None becomes NaN
+            ends=[how for _, how in over],
+            limit_s=np.array([record.get("limit_s") for record in notes], dtype=np.float64),
+        )
+
+    def _rows_of(self, key: str) -> Ints:
+        if key not in self._rows:
+            ranges = [np.arange(a, b + 1, dtype=np.int32) for a, b in self._begun[key]["gpus"]]
+            self._rows[key] = ranges[0] if len(ranges) == 1 else np.concatenate([np.empty(0, np.int32), *ranges])
+        return self._rows[key]
+
+
+def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
+    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
+    told = Told()
+    for _, record in _noted(records, start - LONGEST):
+        told.take(record)
+    return told.within(start, end)
+
+
+class Recent:
+    """The runs of the last hours for whoever asks for them again and again: each note is read once. Kept is what has a part in
+    what was asked for last, or goes on. Used from one thread at a time."""
+
+    def __init__(self, records: Records) -> None:
+        self._records, self._told, self._after = records, Told(), 0
+        self._start: datetime | None = None
+
+    def read(self, start: datetime, end: datetime) -> Runs:
+        """As ``read_runs``; a ``start`` before the one that was asked for last has all notes read anew."""
+        if self._start is None or start < self._start:
+            self._told, self._after = Told(), 0
+        since, self._start = start - LONGEST if self._after == 0 else None, start
+        full, count = True, 0
+        while full:
+            page = self._records.read(TOPIC, since, limit=PAGE, after=self._after)
+            full, count = len(page) == PAGE, count + len(page)
+            if count > MAX_NOTES:
+                raise ValueError(f"over {MAX_NOTES} notes of runs since {since}; ask for a shorter interval")
+            for self._after, _, record in page:
+                self._told.take(record)
+            self._told.forget(start.timestamp())
+        return self._told.within(start, end)

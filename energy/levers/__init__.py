@@ -32,7 +32,7 @@ class Waits:
     is; ``counted``: bool[n], it is in the sums; ``before_s``: float64[n], what it was told in all that is over; ``would_s``:
     float64[n], when it would have started that waits by our order (s since 1970; NaN: none does); ``asked_s``: float64[n], all
     that it was told. ``held_gpu_s``: float64[k], work that may wait; ``wait_s``: float64[k], mean that it was told;
-    ``least_s``: waiting that is open to all."""
+    ``tenants``: their names; ``least_s``: waiting that is open to all."""
 
     owner: Ints
     counted: Bools
@@ -41,6 +41,7 @@ class Waits:
     asked_s: Floats
     held_gpu_s: Floats
     wait_s: Floats
+    tenants: Sequence[str]
     least_s: float = LEAST_S
 
 

@@ -17,17 +17,18 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
-from energy.levers import Outlook, QueueNow, believed
-from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, in_turn, stands_at, usual_starts
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, partition_pools, room, waits_with_consent
-from energy.place import Places, Travel
-from energy.place.atlas import Atlas, Place, latency_class
+from energy.levers import Outlook, QueueNow
+from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, fair_due, in_turn, stands_at, usual_starts
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, room, waits_with_consent
+from energy.levers.move_ground import Ground, ground_of
+from energy.place import Travel
+from energy.place.atlas import latency_class
 from energy.place.between import place
 from energy.plan import Gain, Plan
 from energy.shift import Work
-from energy.shift.fair import Whose, granted
+from energy.shift.fair import granted
 from energy.waiting import Tally, would_start_s
-from twin.frame import Floats, Ints, Origin
+from twin.frame import Floats, Ints
 from twin.job import Jobs
 from twin.message import Message
 from twin.order import FEDERATED_ORDERS, Orders, Verb, Where, orders
@@ -41,33 +42,6 @@ SAYS = (
     "Let {count} waiting jobs run in {places} for {what}: {saving_pct:.0f} % less ({low_pct:.0f} to {high_pct:.0f}), "
     "{kwh:.0f} kWh; {gb:.0f} GB travel for {sent_kwh:.1f} kWh"
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ground:
-    """The places of one queue that can be gone to now: positions in the atlas, their signals, facility over IT power there, the
-    pool of nodes that each takes from, and the partitions that take jobs."""
-
-    at: Sequence[int]
-    signals: Sequence[SignalAhead]
-    ratio: Floats
-    pools: Sequence[frozenset[int]]
-    up: frozenset[str]
-    atlas: Atlas
-
-    @property
-    def price(self) -> Floats:
-        """float64[p, t]: the signal of each, for a watt of IT."""
-        return np.array([ratio * signal.ahead for ratio, signal in zip(self.ratio, self.signals, strict=True)])
-
-    def into(self, p: int) -> Place:
-        """The ``p``-th of them."""
-        return self.atlas.places[self.at[p]]
-
-    def takes(self, p: int, partition: str) -> str:
-        """The partition of the ``p``-th in which a job of ``partition`` would wait; empty where that takes none now."""
-        name = self.into(p).takes(partition)
-        return name if name in self.up and self.into(p).has(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +81,7 @@ class JobMove:
         names: set[str] = set()
         tally = Tally(outlook.queues)
         for queue in outlook.queues:
-            ground = _ground(queue, outlook, site, state, now)
+            ground = ground_of(queue, outlook, site, state, now)
             moves = self._of_queue(queue, ground, now.timestamp(), tally) if ground else []
             if ground and moves:
                 tables.append((queue.name, _orders(queue, ground, moves, now.timestamp())))
@@ -116,7 +90,7 @@ class JobMove:
         signal = next(iter(outlook.grids.values()), None)
         return _plan(signal, found, tables, names, now) if signal and found else None
 
-    def _of_queue(self, queue: QueueNow, ground: _Ground, now_s: float, tally: Tally) -> list[_Move]:
+    def _of_queue(self, queue: QueueNow, ground: Ground, now_s: float, tally: Tally) -> list[_Move]:
         jobs, terms, signal = queue.jobs, queue.jobs.terms, ground.signals[0]
         waits = waits_with_consent(jobs)
         waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0)
@@ -133,67 +107,23 @@ class JobMove:
         work = replace(free.work, earliest=earliest).only(kept)
         free = Movable(free.rows[kept], free.pool[kept], work, free.latest[kept])
         chosen = _chosen(queue, ground, free, home_of[free.rows], now_s, tally) if len(kept) else []
-        if any(ground.into(p).cluster for p in range(len(ground.at))):  # it takes so many at a time
-            chosen = sorted(chosen, key=lambda move: -move.energy_kwh * float(move.saves[0]))[:FEDERATED_ORDERS]
         return sorted(chosen, key=lambda move: move.row)
 
 
-def _ground(queue: QueueNow, outlook: Outlook, site: Site, state: State, now: datetime) -> _Ground | None:
-    """The places of a queue that take jobs and whose grid is foreseen; None where there are not two with nodes of their own."""
-    if queue.cluster is None:
-        return None
-    up = {name for name, flag in zip(queue.cluster.partitions, queue.cluster.partition_up, strict=True) if flag}
-    of = partition_pools(queue.cluster)[1]
-    at: list[int] = []
-    signals: list[SignalAhead] = []
-    taken: list[frozenset[int]] = []
-    for position in outlook.atlas.of(queue.name):
-        one = outlook.atlas.places[position]
-        signal = outlook.grids.get(one.grid)
-        open_ = bool(one.of(up)) if one.cluster else one.partitions[0] in up
-        if open_ and signal is not None and (not signals or _alike(signal, signals[0])):
-            at.append(position)
-            signals.append(signal)
-            taken.append(frozenset(of[name] for name in one.of(of)))
-    shared = sum(map(len, taken)) != len(frozenset().union(*taken))
-    if len(at) < 2 or shared:
-        return None
-    ratio = np.array([facility_ratio(outlook.atlas.places[position], site, state, now) for position in at])
-    return _Ground(at, signals, ratio, taken, frozenset(up), outlook.atlas)
-
-
-def _alike(one: SignalAhead, other: SignalAhead) -> bool:
-    """Whether two signals are cut into the same slots."""
-    return (one.begin_s, one.step_s, one.day, len(one.ahead)) == (other.begin_s, other.step_s, other.day, len(other.ahead))
-
-
-def facility_ratio(one: Place, site: Site, state: State, now: datetime) -> float:
-    """What a watt of IT takes in a place, cooling included: as its hall's meters or the twin say, else as it is written."""
-    if one.hall:
-        for origin in (Origin.MEASURED, Origin.MODELLED):
-            it_w, cooling_w = (
-                float(believed(state, "hall", name, now, origin)[site.row(one.hall)])
-                for name in ("it_power_w", "cooling_power_w")
-            )
-            if it_w > 0 and cooling_w >= 0:
-                return 1 + cooling_w / it_w
-    return one.facility_ratio
-
-
-def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: float, tally: Tally) -> list[_Move]:
+def _chosen(queue: QueueNow, ground: Ground, free: Movable, home: Ints, now_s: float, tally: Tally) -> list[_Move]:
     """Where it is cheapest together, for those for whom that surely pays and whose tenant does not wait longer than is fair;
-    twice, as those who stay take their room first."""
+    twice, as those who stay take their room first, and those who would wait too long go sooner."""
     work, terms, signal = free.work, queue.jobs.terms, ground.signals[0]
     left = room(queue, free.rows, signal, now_s)
     capacity = np.array([sum((left[pool] for pool in sorted(pools)), np.zeros(len(signal.ahead))) for pools in ground.pools])
     usual = usual_starts(free, left)
     data, reach_s = terms.data_bytes[free.rows], terms.reach_s[free.rows]
-    shut = _shut(ground, home, [queue.jobs.partitions[row] for row in free.rows.tolist()])
+    shut = ground.shut(home, [queue.jobs.partitions[row] for row in free.rows.tolist()])
     base, begins = _as_usual(ground, work, home, usual, shut, capacity)
-    barred = _barred(ground, home, reach_s, data) | shut
+    barred = ground.barred(home, reach_s, data) | shut
     travel = Travel(home, reach_s, np.nan_to_num(data), np.zeros(len(work), dtype=np.int32), barred)
-    stays: Bools = np.zeros(len(work), dtype=np.bool_)
     whose = tally.whose(queue, free, begins, stands_at(queue, free, signal, now_s), signal.step_s, signal.begin_s)
+    stays: Bools = np.zeros(len(work), dtype=np.bool_)
     chosen: dict[int, _Move] = {}
     for _ in range(2):
         rest = capacity.copy()
@@ -202,8 +132,7 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
         moves = np.flatnonzero(~stays)
         if not len(moves):
             break
-        places = _places(ground, np.maximum(rest, 0.0))
-        made = place(work.only(moves), places, _only(travel, moves), signal.step_s)
+        made = place(work.only(moves), ground.places(np.maximum(rest, 0.0)), _only(travel, moves), signal.step_s)
         chosen = {}
         for k, j in enumerate(moves.tolist()):
             there = int(made.place[k])
@@ -212,32 +141,30 @@ def _chosen(queue: QueueNow, ground: _Ground, free: Movable, home: Ints, now_s: 
                 move = _move(queue, ground, free, j, route, (int(begins[j]), int(made.running[k].argmax())))
                 if move is not None:
                     chosen[j] = move
-        chosen = _fair(chosen, whose)
         stays[moves] = [j not in chosen for j in moves.tolist()]
+        if whose is not None:
+            at, worth = _waiting(chosen, whose.base)
+            work = replace(work, due=fair_due(whose, work, at, granted(whose, at, worth)))
+    if any(ground.into(p).cluster for p in range(len(ground.at))):  # it takes so many at a time
+        first = sorted(chosen, key=lambda j: -chosen[j].energy_kwh * float(chosen[j].saves[0]))[:FEDERATED_ORDERS]
+        chosen = {j: chosen[j] for j in first}
     if whose is not None:
-        tally.take(whose, _at(chosen, whose.base), signal.step_s)
+        at, worth = _waiting(chosen, whose.base)
+        fair = granted(whose, at, worth, whole=True)
+        chosen = {j: move for j, move in chosen.items() if fair[j] == at[j]}
+        tally.take(whose, fair, signal.step_s)
     return [chosen[j] for j in sorted(chosen)]
 
 
-def _at(chosen: Mapping[int, _Move], base: Ints) -> Ints:
-    at = base.copy()
+def _waiting(chosen: Mapping[int, _Move], base: Ints) -> tuple[Ints, Floats]:
+    """Where each would start, ``chosen`` or not, and what a slot of its waiting is worth."""
+    at, worth = base.copy(), np.zeros(len(base))
     for j, move in chosen.items():
-        at[j] = move.slot
-    return at
+        at[j], worth[j] = move.slot, float(move.saves[0]) / max(move.slot - int(base[j]), 1)
+    return at, worth
 
 
-def _fair(chosen: dict[int, _Move], whose: Whose | None) -> dict[int, _Move]:
-    """The moves whose waiting is fair, of each tenant those that are worth most for it."""
-    if whose is None:
-        return chosen
-    at, worth = _at(chosen, whose.base), np.zeros(len(whose.base))
-    for j, move in chosen.items():
-        worth[j] = float(move.saves[0]) / max(move.slot - int(whose.base[j]), 1)
-    fair = granted(whose, at, worth, whole=True)
-    return {j: move for j, move in chosen.items() if fair[j] == at[j]}
-
-
-def _as_usual(ground: _Ground, work: Work, home: Ints, usual: Ints, shut: Bools, capacity: Floats) -> tuple[Ints, Ints]:
+def _as_usual(ground: Ground, work: Work, home: Ints, usual: Ints, shut: Bools, capacity: Floats) -> tuple[Ints, Ints]:
     """Where and from which slot on each would run without us: at home, or where a federation would have started it sooner."""
     base, begins = home.copy(), usual.copy()
     for p, rest in enumerate(capacity):
@@ -249,37 +176,13 @@ def _as_usual(ground: _Ground, work: Work, home: Ints, usual: Ints, shut: Bools,
     return base, begins
 
 
-def _places(ground: _Ground, capacity: Floats) -> Places:
-    at, atlas = np.ix_(ground.at, ground.at), ground.atlas
-    names = [atlas.places[i].name for i in ground.at]
-    return Places(names, ground.price, capacity, atlas.latency_s[at], atlas.rate_bps[at], atlas.j_per_byte[at])
-
-
-def _barred(ground: _Ground, home: Ints, reach_s: Floats, data: Floats) -> Bools:
-    """bool[n, p]: places where a job must not go, for whatever reason."""
-    barred = [
-        [bool(ground.atlas.may(ground.at[h], there, reach, size)) for there in ground.at]
-        for h, reach, size in zip(home.tolist(), reach_s.tolist(), data.tolist(), strict=True)
-    ]
-    return np.array(barred, dtype=np.bool_).reshape(len(home), len(ground.at))
-
-
-def _shut(ground: _Ground, home: Ints, partitions: Sequence[str]) -> Bools:
-    """bool[n, p]: places that have no partition for a job, or not now; its home it has."""
-    shut = [
-        [p != h and not ground.takes(p, name) for p in range(len(ground.at))]
-        for h, name in zip(home.tolist(), partitions, strict=True)
-    ]
-    return np.array(shut, dtype=np.bool_).reshape(len(home), len(ground.at))
-
-
 def _only(travel: Travel, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Travel:
     columns = (travel.home, travel.latency_s, travel.data_bytes, travel.owned, travel.barred)
     return Travel(*(column[rows] for column in columns))  # type: ignore[arg-type]
 
 
 def _move(
-    queue: QueueNow, ground: _Ground, free: Movable, j: int, route: tuple[int, int, int], slots: tuple[int, int]
+    queue: QueueNow, ground: Ground, free: Movable, j: int, route: tuple[int, int, int], slots: tuple[int, int]
 ) -> _Move | None:
     """The move of one job where it surely pays. ``route``: its home, where it would run without us, and where to; ``slots``:
     its first one without us, and there."""
@@ -289,21 +192,13 @@ def _move(
     saves = worth(without, usual, float(ground.ratio[base]), elsewhere, slot, float(ground.ratio[there]), length)
     cost = float(ground.ratio[base] * without.ahead[usual : usual + length].mean())
     data_bytes = float(np.nan_to_num(queue.jobs.terms.data_bytes[row]))
-    sent_bytes, sent_kwh = _sent(ground, home, there, data_bytes)
+    sent_bytes, sent_kwh = ground.sent(home, there, data_bytes)
     # where a federation would have started it elsewhere, its data would have travelled there
-    without_kwh = _sent(ground, home, base, data_bytes)[1]
+    without_kwh = ground.sent(home, base, data_bytes)[1]
     saves += (without_kwh * float(without.ahead.mean()) - sent_kwh * float(elsewhere.ahead.mean())) / energy_kwh
     if not saves[1] > max(LEAST_FRAC * abs(cost), 0.0):
         return None
     return _Move(row, home, there, slot, usual, energy_kwh, cost, saves, sent_bytes, sent_kwh)
-
-
-def _sent(ground: _Ground, home: int, there: int, data_bytes: float) -> tuple[float, float]:
-    """What of a job's data travels where it runs ``there`` [bytes], and what that takes [kWh]."""
-    here, away = ground.at[home], ground.at[there]
-    if here == away or not np.isfinite(ground.atlas.rate_bps[here, away]):
-        return 0.0, 0.0
-    return data_bytes, data_bytes * float(ground.atlas.j_per_byte[here, away]) / 3.6e6
 
 
 def worth(
@@ -326,7 +221,7 @@ def worth(
     return np.array([likely, likely - half, likely + half])
 
 
-def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: float) -> Orders:
+def _orders(queue: QueueNow, ground: Ground, moves: Sequence[_Move], now_s: float) -> Orders:
     jobs, signal = queue.jobs, ground.signals[0]
     ids, texts, begins, was, where = list[str](), list[str](), list[float](), list[float](), list[Where]()
     for move in moves:
@@ -348,7 +243,7 @@ def _orders(queue: QueueNow, ground: _Ground, moves: Sequence[_Move], now_s: flo
     return orders(Verb.MOVE, ids, np.array(begins), texts, expected=np.array(was), where=where, would_s=would_s)
 
 
-def _note(ground: _Ground, move: _Move, job: str, begin_s: float, now_s: float) -> str:
+def _note(ground: Ground, move: _Move, job: str, begin_s: float, now_s: float) -> str:
     """What the owner of a job reads."""
     signal, atlas = ground.signals[move.home], ground.atlas
     away = latency_class(float(atlas.latency_s[ground.at[move.home], ground.at[move.there]]))

@@ -167,7 +167,7 @@ def _starts(queue: QueueNow, free: Movable, left: list[Floats], signal: SignalAh
             worth = saves.reshape(-1, 3)[:, 0] / np.maximum(start - whose.base, 1)
             fair = granted(whose, start, worth)
             stays |= fair <= usual
-            work = replace(work, due=_fair_due(whose, work, start, fair))
+            work = replace(work, due=fair_due(whose, work, start, fair))
     if whose is not None:
         start = granted(whose, np.where(stays, usual, start), worth, whole=True)
         tally.take(whose, start, signal.step_s)
@@ -176,7 +176,7 @@ def _starts(queue: QueueNow, free: Movable, left: list[Floats], signal: SignalAh
     return _Starts(np.where(start <= usual, 0, start).astype(np.int32), usual)
 
 
-def _fair_due(whose: Whose, work: Work, start: Ints, fair: Ints) -> Ints:
+def fair_due(whose: Whose, work: Work, start: Ints, fair: Ints) -> Ints:
     """int32[n]: until when each must have ended, so that a tenant who waits long enough gets no longer time in room that is
     free again."""
     over = np.zeros(len(whose.others), dtype=np.bool_)

@@ -3,6 +3,7 @@ used."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from threading import Lock  # noqa: TID251 - questions come on threads of their own; starts no thread
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from analytics.cards import card
 from analytics.forecast import Forecast
 from analytics.many import Foreseen
 from analytics.peaks import crossing, paths_of, peaks_of
-from energy.account.runs import Runs, noted_from, read_runs
+from energy.account.runs import Recent, Runs, noted_from
 from twin.job import JobState
 from twin.message import Message
 from twin.metrics import suffix
@@ -272,12 +273,15 @@ def _crossing(forecast: Forecast, limit: float) -> CrossingOut:
 
 
 def _add_kpis(router: APIRouter, live: Live) -> None:
+    recent, one_at_a_time = Recent(live.records), Lock()
+
     @router.get("/kpis")
     def how_it_is_used() -> KpisOut:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        runs = read_runs(live.records, start, end)
+        with one_at_a_time:
+            runs = recent.read(start, end)
         found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live, end)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found

@@ -9,6 +9,7 @@ import numpy as np
 from energy.account.book import Account
 from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
 from energy.baseline import Verdict
+from energy.ledger_sums import Moved
 from twin.frame import Floats
 from twin.message import Message
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
@@ -187,6 +188,26 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     else:
         yield Message("No plan was carried out: {advised} were advised, {refused} refused by the guard.", {
             "advised": book.advised, "refused": book.refused})  # fmt: skip
+    if inputs.moved is not None:
+        yield from _moved(inputs.moved)
+
+
+def _moved(found: Moved) -> Iterator[Message]:
+    """What moving work brought. g/kWh times kWh are grams, /MWh times kWh a thousandth of the price's money."""
+    for signal, one in sorted(found.by_signal.items()):
+        said = {"count": one.count, "change": one.change / 1e3, "low": one.low / 1e3, "high": one.high / 1e3}
+        text = (
+            "{count} jobs have ended that were moved, or held up by others that were: {change:+,.0f} kg of CO2 beside what "
+            "they would have emitted, 80% between {low:+,.0f} and {high:+,.0f} kg. A job counts when it has ended."
+        )
+        if signal == "price_per_mwh":
+            text = (
+                "{count} jobs have ended that were moved, or held up by others that were: {change:+,.0f} in money beside what "
+                "they would have cost, 80% between {low:+,.0f} and {high:+,.0f}. A job counts when it has ended."
+            )
+        yield Message(text, said)
+    if found.unseen:
+        yield Message("{count} moved jobs were not seen to end: no figure holds them.", {"count": found.unseen})
 
 
 def _unpriced(made: Account) -> Iterator[Message]:

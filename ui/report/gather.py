@@ -15,6 +15,7 @@ from energy.account.part import part_account, part_splits, scaled
 from energy.account.runs import Runs, read_runs
 from energy.baseline import Saving, saving
 from energy.ledger import Summary, summary
+from energy.ledger_sums import Moved, moved
 from twin.event import TOPIC as EVENTS
 from twin.frame import Floats
 from twin.ports import Records, Store
@@ -60,8 +61,8 @@ class Use:
 class Inputs:
     """All that the sections are made from, of what ``scope`` names. ``splits``: the account split by user, project and job;
     ``contract_w``: demand under contract, 0: none; ``halls``: IT and cooling energy [kWh] of each; ``losses``: kWh that each
-    kind of the power chain lost; ``rejected``: kWh of heat by how it left; ``saving``, ``ledger``: None of a part, which has
-    no counterfactual of its own."""
+    kind of the power chain lost; ``rejected``: kWh of heat by how it left; ``saving``, ``ledger``, ``moved``: None of a part,
+    which has no counterfactual of its own."""
 
     site: Site
     span: Span
@@ -83,6 +84,7 @@ class Inputs:
     idle_by: Mapping[str, float]
     saving: Saving | None
     ledger: Summary | None
+    moved: Moved | None
     incidents: Sequence[Mapping[str, Any]]
     alerts: Sequence[tuple[datetime, Mapping[str, Any]]]
     events: Sequence[tuple[datetime, Mapping[str, Any]]]
@@ -127,6 +129,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given,
         idle_by=idle,
         saving=saving(*_days(store, span, step_s)) if whole else None,
         ledger=summary(records, start, end) if whole else None,
+        moved=moved(records, start, end) if whole else None,
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         alerts=_told(part, ALERT_LOG, *asked),
         events=_told(part, EVENTS, *asked),

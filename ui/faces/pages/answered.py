@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from energy.ledger import TOPIC as LEDGER
-from energy.ledger_jobs import TOPIC as JOBS
+from energy.ledger_sums import Running, Sum
 from energy.notes import TOPIC as AUDIT
 from energy.notes import Stage
 from energy.respond.inbox import standing
@@ -75,9 +75,19 @@ class Answered:
     counts: tuple[int, int, int]
 
 
-def read_answered(live: Live, now: datetime) -> Answered:
-    """From the records of the last ``DAYS`` days."""
-    brought = _brought(live, now)
+class Reader:
+    """Reads all of it from the records of the last ``DAYS`` days, and what moved jobs brought once."""
+
+    def __init__(self) -> None:
+        self._jobs = Running(DAYS)
+
+    def read(self, live: Live, now: datetime) -> Answered:
+        """As it stands."""
+        return _answered(live, now, self._jobs.read(live.records, now))
+
+
+def _answered(live: Live, now: datetime, jobs: Mapping[tuple[str, str], Sum]) -> Answered:
+    brought = _brought(live, now, jobs)
     counts = [sum(one.note == verdict for one in brought) for verdict in VERDICTS]
     return Answered(_asked(live, now), _refused(live, now), tuple(brought), (counts[0], counts[1], counts[2]))
 
@@ -141,36 +151,24 @@ def _message(said: Mapping[str, Any] | None) -> Message:
 # what plans brought
 
 
-def _brought(live: Live, now: datetime) -> list[Brought]:
-    """Plans on the plant by their own entries; of work that moved, all jobs of a plan in one, their errors taken as independent
-    (added in quadrature). A job that started otherwise because others moved counts under no plan's name."""
+def _brought(live: Live, now: datetime, jobs: Mapping[tuple[str, str], Sum]) -> list[Brought]:
+    """Plans on the plant by their own entries; of work that moved, all jobs of a plan in one. A job that started otherwise
+    because others moved counts under no plan's name."""
     rows: list[Brought] = []
-    jobs: dict[tuple[str, str], list[tuple[datetime, Mapping[str, Any]]]] = {}
-    topics = (LEDGER, JOBS)  # where plans stand, and jobs; those of a release before this one stand among the plans
-    for time, record in (
-        (t, r)
-        for topic in topics
-        for _, t, r in live.records.read(topic, now - timedelta(days=DAYS), None, RECORDS, newest=True)
-    ):
+    for _, time, record in live.records.read(LEDGER, now - timedelta(days=DAYS), None, RECORDS, newest=True):
         if record.get("entry") == "measured":
             expected, change, low, high = (_value(record, f"{name}kwh") for name in ("expected_", "change_", "low_", "high_"))
             rows.append(Brought(time, str(record["lever"]), "kwh", expected, change, low, high, str(record["note"])))
-        elif record.get("entry") == "job":
-            jobs.setdefault((str(record["plan"]), str(record["signal"])), []).append((time, record))
-    rows += [_moved(plan, signal, entries) for (plan, signal), entries in jobs.items()]
+    rows += [_moved(plan, signal, now if one.time is None else one.time, one) for (plan, signal), one in jobs.items()]
     return sorted(rows, key=lambda one: one.time, reverse=True)
 
 
-def _moved(plan: str, signal: str, entries: Sequence[tuple[datetime, Mapping[str, Any]]]) -> Brought:
+def _moved(plan: str, signal: str, time: datetime, one: Sum) -> Brought:
     """g/kWh times kWh are grams, /MWh times kWh a thousandth of the price's money."""
-    change = sum(_value(one, "change") for _, one in entries)
-    below = math.sqrt(sum((_value(one, "change") - _value(one, "low")) ** 2 for _, one in entries))
-    above = math.sqrt(sum((_value(one, "high") - _value(one, "change")) ** 2 for _, one in entries))
-    low, high = change - below, change + above
-    note = VERDICTS[0] if high < 0 else VERDICTS[1] if low > 0 else VERDICTS[2]
+    note = VERDICTS[0] if one.high < 0 else VERDICTS[1] if one.low > 0 else VERDICTS[2]
     lever = plan.partition(":")[0] or "moved along"
     unit = "" if signal == "price_per_mwh" else "kg"
-    return Brought(entries[-1][0], lever, unit, math.nan, change / 1e3, low / 1e3, high / 1e3, note)
+    return Brought(time, lever, unit, math.nan, one.change / 1e3, one.low / 1e3, one.high / 1e3, note)
 
 
 def _value(record: Mapping[str, Any], name: str) -> float:

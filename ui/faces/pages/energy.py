@@ -74,7 +74,7 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
     pulse.shelf.add("books", 60.0, read_books)
     pulse.shelf.add("plans-told", proposed.EVERY_S, proposed.read_told)
-    pulse.shelf.add("answered", answered.EVERY_S, answered.read_answered)
+    pulse.shelf.add("answered", answered.EVERY_S, answered.Reader().read)
 
     def gather(view: View, live: Live) -> Seen:
         towers = columns(live.state, "tower", ("power_w",), view.time)["power_w"]

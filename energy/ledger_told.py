@@ -1,0 +1,80 @@
+"""What each job of the schedulers was told last, as the audit has it: read once, and then what is new."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from energy.memory import TIMED
+from energy.notes import PAGE
+from energy.notes import TOPIC as AUDIT
+from twin.order import Result
+from twin.ports import Records
+
+Job = tuple[str, str]  # queue, job
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last order to a job that was read back: plan, begin time (NaN: none), the partition that it was moved from (empty: it
+    was not), and the begin time that its owner had given it when we first told it something (NaN: none), all s since 1970;
+    ``told``: when the order was read back."""
+
+    plan: str = ""
+    begin_s: float = math.nan
+    home: str = ""
+    own_s: float = math.nan
+    told: datetime | None = None
+
+
+NEVER = Last()
+
+
+class Told:
+    """Begin times and moves of ours by queue and job."""
+
+    def __init__(self, records: Records) -> None:
+        self._records, self._after = records, 0
+        self._wanted: dict[tuple[str, Job], Last] = {}
+        self._last: dict[Job, Last] = {}
+
+    def hear(self, since: datetime) -> None:
+        """Read what is new; at the first time, all since ``since``."""
+        start, full = since if self._after == 0 else None, True
+        while full:
+            page = self._records.read(AUDIT, start, limit=PAGE, after=self._after)
+            full = len(page) == PAGE
+            for number, time, record in page:
+                self._after = number
+                if record.get("verb") in TIMED and "targets" in record:
+                    self._take(record, time)
+
+    def of(self, queue: str, job: str) -> Last:
+        """What a job was told last; ``NEVER`` where it was told nothing."""
+        return self._last.get((queue, job), NEVER)
+
+    def forget(self, queue: str, kept: set[str], before: datetime) -> None:
+        """Jobs of ``queue`` that are none of ``kept``, were told nothing since ``before``, and to begin before it."""
+
+        def stays(job: Job, one: Last) -> bool:
+            late = one.told is None or one.told >= before or one.begin_s >= before.timestamp()
+            return job[0] != queue or job[1] in kept or late
+
+        self._last = {job: one for job, one in self._last.items() if stays(job, one)}
+        self._wanted = {key: one for key, one in self._wanted.items() if stays(key[1], one)}
+
+    def _take(self, record: Mapping[str, Any], time: datetime) -> None:
+        plan, queue = record["plan"], record["queue"]
+        for i, target in enumerate(record["targets"]):
+            job = (queue, target)
+            if record["stage"] == "begun":
+                first = self._last.get(job)
+                # where it was at home, and when its owner had it begin, is what the first of our orders says
+                home = (first.home if first else "") or (record["where"][i][0] if "where" in record else "")
+                before = record["before"][i] if "before" in record else None
+                own_s = first.own_s if first else math.nan if before is None else before
+                self._wanted[plan, job] = Last(plan, record["values"][i] or math.nan, home, own_s, time)
+            elif record["stage"] == "done" and record["results"][i] in (Result.DONE, Result.SAME):
+                wanted = self._wanted.pop((plan, job), None)
+                self._last[job] = wanted or Last(plan, told=time)
