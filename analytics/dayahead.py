@@ -1,68 +1,93 @@
 """Prices of the day ahead from the days before: all hours of a market's next day at once, as its auction sets them.
 
-The regressors are those of LEAR (Lago, Marcjasz, De Schutter & Weron 2021, Applied Energy 293, 116983): every hour of one,
-two, three, seven (here also fourteen) days ago, the day of the week, and what is told of the day beforehand (load and wind
-forecasts, another's price forecast), after a variance-stabilising transform (asinh of the median-scaled price: Uniejewski,
-Weron & Ziel 2018, IEEE Trans. Power Syst. 33). The mean of a LASSO, as there, and of a ridge: on two markets the mean chose
-cheap hours better than either.
+A kernel ridge regression (Saunders, Gammerman & Vovk 1998, ICML; Rasmussen & Williams 2006, Gaussian Processes for Machine
+Learning, 2.2 and 4.2.4) on what LEAR regresses on (Lago, Marcjasz, De Schutter & Weron 2021, Applied Energy 293, 116983): every
+hour of one, two and seven days ago, the day of the week, and what is told of the day beforehand (load and wind forecasts,
+another's price forecast), after a variance-stabilising transform (asinh of the median-scaled price: Uniejewski, Weron & Ziel
+2018, IEEE Trans. Power Syst. 33). The kernel is a sum: a straight line in all of it, as in LEAR; the usual day of such a kind
+and season; and days of that kind and season that began from prices like these, which no straight line can say.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve
 
-from analytics.models.autoregression import BLOCK
 from twin.frame import Floats, Ints
 from twin.site import Bools
 
-LAGS_D = (1, 2, 3, 7, 14)
-WINDOW_D, LEAST_D = 364, 28  # days that a fit looks at; with fewer than the least there is none
-PENALTY, ALPHA = 1.0, 0.05  # of the ridge, a sample; of the LASSO
-REFIT_D = 3  # days between two fits of a backcast
+LAGS_D = (1, 2, 7)
+WINDOW_D, LEAST_D = 728, 28  # days that a fit looks at; with fewer than the least there is none
+PENALTY = 2.0  # variance of what cannot be foreseen, in that of what each part of the kernel says
 SKILL_D = 56  # days by which own and told forecasts are weighed
+_EVENING = 6  # the last sixth of yesterday counts twice: what the wind does then, it does at night
 _WIDEST = 6.0  # of the transformed price: an asinh of 6 is 200 spreads from the median
+_YEAR_D = 365.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calendar:
+    """Of each day: ``weekday``: int32[d], 0 Monday; ``holiday``: bool[d]; ``day_of_year``: int32[d], 1 the first of January."""
+
+    weekday: Ints
+    holiday: Bools
+    day_of_year: Ints
+
+    def first(self, days: int) -> "Calendar":
+        """The first ``days`` of it."""
+        return Calendar(self.weekday[:days], self.holiday[:days], self.day_of_year[:days])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Days:
-    """``price``: float64[d, s], the days known so far; ``weekday``: int32[d + 1], 0 Monday, and ``holiday``: bool[d + 1], that
-    of the day to come too; ``told``: float64[d + 1, k], what is known of each day the day before (k may be 0)."""
+    """``price``: float64[d, s], the days known so far; ``calendar`` of these and the day to come, d + 1; ``told``:
+    float64[d + 1, k], what is known of each day the day before (k may be 0)."""
 
     price: Floats
-    weekday: Ints
-    holiday: Bools
+    calendar: Calendar
     told: Floats
+
+    def until(self, day: int) -> "Days":
+        """What was known before ``day`` began."""
+        return Days(self.price[:day], self.calendar.first(day + 1), self.told[: day + 1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A regression for every hour: prices are scaled by ``middle`` and ``scale``, columns by ``mean`` and ``spread``
-    (float64[c]); ``factors``: float64[c, s]; ``usual``: float64[s]."""
+    """Prices are scaled by ``middle`` and ``scale``, what was known of a day by ``mean`` and ``spread`` (float64[c]); ``known``
+    float64[m, c] and ``kind`` float64[m, j]: those of the days learnt from, their ``factors`` float64[m, s]; ``usual``:
+    float64[s]."""
 
     middle: float
     scale: float
     mean: Floats
     spread: Floats
+    known: Floats
+    kind: Floats
     factors: Floats
     usual: Floats
 
 
-def fit(days: Days) -> Fitted | None:
-    """Learn from the days known; None where there are under ``LEAST_D`` of them beside those that the lags take."""
+def fit(days: Days, at: NDArray[np.intp] | None = None) -> Fitted | None:
+    """Learn from the days known, or of these from ``at`` alone (none below the deepest lag); None where there are under
+    ``LEAST_D`` of them beside those that the lags take."""
     n, deepest = len(days.price), max(LAGS_D)
-    if n < deepest + LEAST_D:
+    if at is None:
+        at = np.arange(max(deepest, n - WINDOW_D), n)
+    if len(at) < LEAST_D:
         return None
-    first = max(deepest, n - WINDOW_D)
-    recent = days.price[max(0, first - 7) :]
+    recent = days.price[at[0] - deepest :]
     middle = float(np.median(recent))
     scale = 1.4826 * float(np.median(np.abs(recent - middle))) or float(recent.std()) or 1.0
     eased = np.arcsinh((days.price - middle) / scale)
-    columns, target = _columns(days, eased, np.arange(first, n)), eased[first:]
-    mean, spread, usual = columns.mean(axis=0), columns.std(axis=0) + 1e-9, target.mean(axis=0)
-    unit = (columns - mean) / spread
-    factors = (_ridge(unit, target - usual, PENALTY) + _lasso(unit, target - usual, ALPHA)) / 2
-    return Fitted(middle, scale, mean, spread, factors, usual)
+    known = _known(days, eased, at)
+    mean, spread = known.mean(axis=0), _spread(known, days.told.shape[1])
+    known, kind = (known - mean) / spread, _kind(days.calendar, at)
+    usual = eased[at].mean(axis=0)
+    alike = _alike(known, kind, known, kind) + PENALTY * np.eye(len(at))
+    factors = np.asarray(solve(alike, eased[at] - usual, assume_a="pos"))
+    return Fitted(middle, scale, mean, spread, known, kind, factors, usual)
 
 
 def day_ahead(days: Days, fitted: Fitted | None) -> Floats:
@@ -70,49 +95,56 @@ def day_ahead(days: Days, fitted: Fitted | None) -> Floats:
     if fitted is None:
         return np.asarray(days.price[-7:].mean(axis=0))
     eased = np.arcsinh((days.price - fitted.middle) / fitted.scale)
-    unit = (_columns(days, eased, np.array([len(days.price)])) - fitted.mean) / fitted.spread
-    foreseen = np.clip(unit[0] @ fitted.factors + fitted.usual, -_WIDEST, _WIDEST)
+    at = np.array([len(days.price)])
+    known = (_known(days, eased, at) - fitted.mean) / fitted.spread
+    alike = _alike(known, _kind(days.calendar, at), fitted.known, fitted.kind)
+    foreseen = np.clip(alike[0] @ fitted.factors + fitted.usual, -_WIDEST, _WIDEST)
     return np.asarray(np.sinh(foreseen) * fitted.scale + fitted.middle)
 
 
-def _columns(days: Days, eased: Floats, at: NDArray[np.intp]) -> Floats:
-    """float64[m, c]: what was known of each day of ``at`` before it began."""
-    lags = [eased[at - lag] for lag in LAGS_D]
+def _known(days: Days, eased: Floats, at: NDArray[np.intp]) -> Floats:
+    """float64[m, c]: prices before each day of ``at`` and, last, what was told of it. Yesterday weighs most."""
+    slots = eased.shape[1]
+    evening = np.where(np.arange(slots) >= slots - max(1, slots // _EVENING), 2.0, 1.0)
     week = np.mean([eased[at - lag] for lag in range(1, 8)], axis=0)
-    last = eased[at - 1]
-    edges = np.column_stack([last.min(axis=1), last.max(axis=1), last.mean(axis=1)])
-    calendar = np.column_stack([days.weekday[at, None] == np.arange(7), *(days.holiday[at - lag] for lag in (0, 1, 7))])
-    return np.column_stack([*lags, week, edges, calendar, days.told[at]])
+    return np.column_stack([evening * eased[at - 1], *(eased[at - lag] / 2 for lag in LAGS_D[1:]), week, days.told[at]])
 
 
-def _ridge(x: Floats, y: Floats, penalty: float) -> Floats:
-    """float64[c, s]: a ridge for every column of ``y`` (Hoerl & Kennard 1970), multiplied in blocks as ``ridge`` does."""
-    n, c = x.shape
-    whole = np.zeros((-(-n // BLOCK) * BLOCK, c + y.shape[1]))
-    whole[:n, :c], whole[:n, c:] = x, y
-    blocks = whole.reshape(-1, BLOCK, whole.shape[1])
-    products = (blocks[:, :, :c].transpose(0, 2, 1) @ blocks).sum(axis=0)
-    return np.asarray(np.linalg.solve(products[:, :c] + penalty * n * np.eye(c), products[:, c:]))
+def _spread(known: Floats, told: int) -> Floats:
+    """float64[c]: one for all prices, whose relative weights are meant; for what is told each column's own. Both with the root
+    of their number, so that a mean of squares is left."""
+    own = known.shape[1] - told
+    spread = np.full(known.shape[1], np.sqrt(own * known[:, :own].var(axis=0).mean()) + 1e-9)
+    spread[own:] = known[:, own:].std(axis=0) * np.sqrt(max(told, 1)) + 1e-9
+    return spread
 
 
-def _lasso(x: Floats, y: Floats, alpha: float) -> Floats:
-    """float64[c, s]: a LASSO for every column of ``y`` (Tibshirani 1996), by coordinate descent as scikit-learn does it."""
-    from sklearn.linear_model import Lasso
-
-    # loose on purpose: on two markets a tighter one chose no other hours and took ten times as long
-    found = Lasso(alpha=alpha, fit_intercept=False, max_iter=1000, tol=1e-3).fit(x, y)
-    return np.asarray(found.coef_, dtype=np.float64).reshape(y.shape[1], x.shape[1]).T
+def _kind(calendar: Calendar, at: NDArray[np.intp]) -> Floats:
+    """float64[m, 5]: is it a Sunday or a holiday, a Saturday, a Monday; where the year, and so the sun, stands."""
+    weekday, angle = calendar.weekday[at], 2 * np.pi * calendar.day_of_year[at] / _YEAR_D
+    free = (weekday == 6) | calendar.holiday[at]
+    return np.column_stack([free, (weekday == 5) & ~free, (weekday == 0) & ~free, np.cos(angle), np.sin(angle)])
 
 
-def backcast(price: Floats, weekday: Ints, holiday: Bools, told: Floats, first: int) -> Floats:
+def _alike(known: Floats, kind: Floats, others: Floats, their_kind: Floats) -> Floats:
+    """float64[a, b]: the kernel, how much each day says of each other."""
+    straight = known @ others.T + kind @ their_kind.T / 2
+    same_kind = np.exp(-_squares(kind, their_kind) / 2)
+    return np.asarray(straight + same_kind * (0.5 + np.exp(-_squares(known, others) / 2)))
+
+
+def _squares(a: Floats, b: Floats) -> Floats:
+    """float64[a, b]: squared distances of the rows."""
+    return np.asarray((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T)
+
+
+def backcast(price: Floats, calendar: Calendar, told: Floats, first: int) -> Floats:
     """float64[d, s]: for each day from ``first`` on what would have been foreseen the day before (NaN before that)."""
     seen: Floats = np.full(price.shape, np.nan)
-    fitted: Fitted | None = None
+    whole = Days(price, calendar, told)
     for d in range(first, len(price)):
-        days = Days(price[:d], weekday[: d + 1], holiday[: d + 1], told[: d + 1])
-        if (d - first) % REFIT_D == 0:
-            fitted = fit(days)
-        seen[d] = day_ahead(days, fitted)
+        days = whole.until(d)
+        seen[d] = day_ahead(days, fit(days))
     return seen
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.dayahead import backcast, weighed
+from analytics.dayahead import LAGS_D, Calendar, Days, backcast, day_ahead, fit, weighed
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
 
@@ -16,47 +16,70 @@ FIRST_DAY = 46  # the first load: six weeks of past
 MARKETS = {"DE": ("DE-2016-2017.csv", "DE"), "BE": ("BE-2015-2016.csv", "BE")}  # name -> file, country of its holidays
 PUBLISHED = "LEAR Ensemble"  # with forecasts of load, wind and neighbours that the recordings do not hold
 USUAL_HOUR = 9
+FORTNIGHT_D = 14
 
 
 def price_figures(folder: Path, against: dict[str, float]) -> dict[str, float]:
     """Share of the perfect saving that a day-ahead choice of 4 and of 8 hours reaches, against a start at 09:00: own forecasts,
-    and own ones weighed with a published one as a provider would send it; beside yesterday's prices and the published one."""
+    and own ones weighed with a published one as a provider would send it; beside yesterday's prices, the published one, and own
+    ones that have learnt from the days after, too."""
     figures = {}
     for name, (file, country) in MARKETS.items():
         first_day, price, published = read_market(folder / file)
-        weekday, holiday = calendar(first_day, len(price), country)
-        own = backcast(price, weekday, holiday, np.empty((len(price), 0)), FIRST_DAY)
+        year = calendar(first_day, len(price), country)
+        own = backcast(price, year, np.empty((len(price), 0)), FIRST_DAY)
         both = weighed(own, published, price, FIRST_DAY)
-        yesterday = np.vstack([price[:1], price[:-1]])
+        yesterday, hindsight = np.vstack([price[:1], price[:-1]]), with_future(price, year)
+        half = (FIRST_DAY + len(price)) // 2  # settings were chosen on BE and on the first half of DE
         for hours in (4, 8):
-            figures[f"{name}_{hours}h_price_of_oracle_frac"] = of_oracle(price, own, hours)
-            figures[f"{name}_{hours}h_price_with_told_of_oracle_frac"] = of_oracle(price, both, hours)
-            against[f"{name}_{hours}h_yesterday_of_oracle_frac"] = of_oracle(price, yesterday, hours)
-            against[f"{name}_{hours}h_published_lear_of_oracle_frac"] = of_oracle(price, published, hours)
+            share, error = of_oracle(price, own, hours)
+            figures[f"{name}_{hours}h_price_of_oracle_frac"] = share
+            figures[f"{name}_{hours}h_price_of_oracle_se_frac"] = error
+            figures[f"{name}_{hours}h_price_second_half_of_oracle_frac"] = of_oracle(price, own, hours, half)[0]
+            figures[f"{name}_{hours}h_price_with_told_of_oracle_frac"] = of_oracle(price, both, hours)[0]
+            against[f"{name}_{hours}h_yesterday_of_oracle_frac"] = of_oracle(price, yesterday, hours)[0]
+            against[f"{name}_{hours}h_published_lear_of_oracle_frac"] = of_oracle(price, published, hours)[0]
+            against[f"{name}_{hours}h_price_with_future_of_oracle_frac"] = of_oracle(price, hindsight, hours)[0]
         figures[f"{name}_price_mae_per_mwh"] = float(np.abs(own - price)[FIRST_DAY:].mean())
         against[f"{name}_yesterday_mae_per_mwh"] = float(np.abs(yesterday - price)[FIRST_DAY:].mean())
     return figures
 
 
-def of_oracle(price: Floats, seen: Floats, hours: int) -> float:
-    """Saving of a load of ``hours`` placed each day where ``seen`` is cheapest, over the saving with the true prices."""
-    saved = {"seen": 0.0, "oracle": 0.0}
-    for day in range(FIRST_DAY, len(price)):
-        usual = price[day, USUAL_HOUR : USUAL_HOUR + hours].sum()
-        for which, view in (("seen", seen[day]), ("oracle", price[day])):
-            sums = np.concatenate(([0.0], np.cumsum(view)))
-            start = int((sums[hours:] - sums[:-hours]).argmin())
-            saved[which] += usual - price[day, start : start + hours].sum()
-    return saved["seen"] / saved["oracle"]
+def of_oracle(price: Floats, seen: Floats, hours: int, first: int = FIRST_DAY) -> tuple[float, float]:
+    """Saving of a load of ``hours`` placed each day from ``first`` on where ``seen`` is cheapest, over the saving with the true
+    prices; and its sampling error if days were independent (of a ratio of means: Cochran 1977, Sampling Techniques, 6.4)."""
+    saved, most = np.array([_saved(price[d], seen[d], hours) for d in range(first, len(price))]).T
+    share = float(saved.sum() / most.sum())
+    return share, float((saved - share * most).std() * np.sqrt(len(most)) / most.sum())
 
 
-def calendar(first_day: date, days: int, country: str) -> tuple[np.ndarray, np.ndarray]:
-    """int32[d], bool[d]: weekday and public holiday of each day."""
+def _saved(price: Floats, seen: Floats, hours: int) -> list[float]:
+    """Of one day: what the choice by ``seen`` saves, and what the best choice saves."""
+    true, foreseen = (np.convolve(view, np.ones(hours), "valid") for view in (price, seen))
+    return [float(true[USUAL_HOUR] - cost) for cost in (true[foreseen.argmin()], true.min())]
+
+
+def with_future(price: Floats, year: Calendar) -> Floats:
+    """float64[d, 24]: what the same model says of each fortnight when it has learnt from all days before and after it: what
+    more days of these prices could bring it."""
+    days = Days(price, year, np.empty((len(price), 0)))
+    seen: Floats = np.full(price.shape, np.nan)
+    every = np.arange(max(LAGS_D), len(price))
+    for start in range(FIRST_DAY, len(price), FORTNIGHT_D):
+        fitted = fit(days, every[(every < start) | (every >= start + FORTNIGHT_D)])
+        for d in range(start, min(start + FORTNIGHT_D, len(price))):
+            seen[d] = day_ahead(days.until(d), fitted)
+    return seen
+
+
+def calendar(first_day: date, days: int, country: str) -> Calendar:
+    """Weekday, public holiday and day of the year of each of ``days`` days."""
     import holidays
 
     dates = [first_day + timedelta(days=i) for i in range(days)]
     known = holidays.country_holidays(country, years=range(dates[0].year, dates[-1].year + 1))
-    return np.array([day.weekday() for day in dates], dtype=np.int32), np.array([day in known for day in dates])
+    turns = np.array([(day.weekday(), day.timetuple().tm_yday) for day in dates], dtype=np.int32)
+    return Calendar(turns[:, 0], np.array([day in known for day in dates]), turns[:, 1])
 
 
 def read_market(path: Path) -> tuple[date, Floats, Floats]:
