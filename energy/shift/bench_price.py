@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analytics.dayahead import LAGS_D, Calendar, Days, backcast, day_ahead, fit, weighed
+from analytics.signal import hindcast
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
 
@@ -21,14 +22,15 @@ FORTNIGHT_D = 14
 
 def price_figures(folder: Path, against: dict[str, float]) -> dict[str, float]:
     """Share of the perfect saving that a day-ahead choice of 4 and of 8 hours reaches, against a start at 09:00: own forecasts,
-    and own ones weighed with a published one as a provider would send it; beside yesterday's prices, the published one, and own
-    ones that have learnt from the days after, too."""
+    and own ones weighed with a published one as a provider would send it; beside what levers foresee today, yesterday's
+    prices, the published one, and own ones that have learnt from the days after, too."""
     figures = {}
     for name, (file, country) in MARKETS.items():
         first_day, price, published = read_market(folder / file)
         year = calendar(first_day, len(price), country)
         own = backcast(price, year, np.empty((len(price), 0)), FIRST_DAY)
         both = weighed(own, published, price, FIRST_DAY)
+        live = as_levers(price)
         yesterday, hindsight = np.vstack([price[:1], price[:-1]]), with_future(price, year)
         half = (FIRST_DAY + len(price)) // 2  # settings were chosen on BE and on the first half of DE
         for hours in (4, 8):
@@ -37,6 +39,7 @@ def price_figures(folder: Path, against: dict[str, float]) -> dict[str, float]:
             figures[f"{name}_{hours}h_price_of_oracle_se_frac"] = error
             figures[f"{name}_{hours}h_price_second_half_of_oracle_frac"] = of_oracle(price, own, hours, half)[0]
             figures[f"{name}_{hours}h_price_with_told_of_oracle_frac"] = of_oracle(price, both, hours)[0]
+            figures[f"{name}_{hours}h_price_as_levers_foresee_of_oracle_frac"] = of_oracle(price, live, hours)[0]
             against[f"{name}_{hours}h_yesterday_of_oracle_frac"] = of_oracle(price, yesterday, hours)[0]
             against[f"{name}_{hours}h_published_lear_of_oracle_frac"] = of_oracle(price, published, hours)[0]
             against[f"{name}_{hours}h_price_with_future_of_oracle_frac"] = of_oracle(price, hindsight, hours)[0]
@@ -70,6 +73,14 @@ def with_future(price: Floats, year: Calendar) -> Floats:
         for d in range(start, min(start + FORTNIGHT_D, len(price))):
             seen[d] = day_ahead(days.until(d), fitted)
     return seen
+
+
+def as_levers(price: Floats) -> Floats:
+    """float64[d, 24]: what levers foresee of each day at its begin where no service tells the price: the regression that serves
+    any signal (``energy.ahead``)."""
+    slots = price.ravel()
+    seen = hindcast(np.append(slots, slots[-1]), DAY, DAY, first=FIRST_DAY * DAY)
+    return np.asarray(seen[: len(slots) : DAY], dtype=np.float64)
 
 
 def calendar(first_day: date, days: int, country: str) -> Calendar:
