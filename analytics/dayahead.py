@@ -14,16 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve
 
+from analytics.known import REST, WORK
+from analytics.known import calendar as calendar_steps
 from twin.frame import Floats, Ints
 from twin.site import Bools
 
 LAGS_D = (1, 2, 7)
 WINDOW_D, LEAST_D = 728, 28  # days that a fit looks at; with fewer than the least there is none
 PENALTY = 2.0  # variance of what cannot be foreseen, in that of what each part of the kernel says
+REFIT_D = 7  # days that a fit serves where every slot is foreseen
 SKILL_D = 56  # days by which own and told forecasts are weighed
 _EVENING = 6  # the last sixth of yesterday counts twice: what the wind does then, it does at night
 _WIDEST = 6.0  # of the transformed price: an asinh of 6 is 200 spreads from the median
-_YEAR_D = 365.25
+_DAY_S, _YEAR_D = 86_400.0, 365.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +40,10 @@ class Calendar:
     def first(self, days: int) -> "Calendar":
         """The first ``days`` of it."""
         return Calendar(self.weekday[:days], self.holiday[:days], self.day_of_year[:days])
+
+    def at(self, days: NDArray[np.intp]) -> "Calendar":
+        """Those days of it."""
+        return Calendar(self.weekday[days], self.holiday[days], self.day_of_year[days])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +152,36 @@ def backcast(price: Floats, calendar: Calendar, told: Floats, first: int) -> Flo
     for d in range(first, len(price)):
         days = whole.until(d)
         seen[d] = day_ahead(days, fit(days))
+    return seen
+
+
+def market_days(time_s: Floats, zone: str, country: str) -> Calendar:
+    """What day it is there at each of ``time_s`` (float64[n], s since 1970, evenly apart); ``zone``, ``country`` as
+    ``analytics.known.calendar`` has them. A day of work at a weekend is a Tuesday."""
+    step_s = float(time_s[1] - time_s[0]) if len(time_s) > 1 else _DAY_S
+    steps = calendar_steps(float(time_s[0]), len(time_s), step_s, zone, country)
+    weekday = np.where(steps.kind == WORK, 1, steps.place * step_s // _DAY_S).astype(np.int32)
+    dates = time_s.astype("datetime64[s]").astype("datetime64[D]")
+    return Calendar(weekday, steps.kind == REST, 1 + (dates - dates.astype("datetime64[Y]")).astype(np.int32))
+
+
+def rolling(values: Floats, year: Calendar, day: int, first: int) -> Floats:
+    """float64[n + 1 - first, day]: what the 24 hours from each slot on were expected to be at its begin, as if a day began with
+    it; from ``first`` on, the present one last. ``values``: float64[n], the slots so far, no NaN; ``year``: of each slot and
+    the present one (n + 1), the day which most of its 24 hours belong to. NaN where too little was known.
+    """
+    n = len(values)
+    seen: Floats = np.full((n + 1 - first, day), np.nan)
+    for phase in range(min(day, n + 1)):
+        begins = np.arange(phase, n + 1, day)
+        whole = values[phase : begins[-1]].reshape(-1, day)
+        days, fitted, since = Days(whole, year.at(begins), np.empty((len(begins), 0))), None, -REFIT_D
+        for d in range(int(np.searchsorted(begins, first)), len(begins)):
+            known = days.until(d)
+            if d - since >= REFIT_D or fitted is None:
+                fitted, since = fit(known), d
+            if fitted is not None:
+                seen[begins[d] - first] = day_ahead(known, fitted)
     return seen
 
 

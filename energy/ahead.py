@@ -1,18 +1,20 @@
 """A grid signal as a lever sees it: its past, what is foreseen from now on, and how such foresight came true before.
 
-The forecast and its error are made the same way: ``analytics.signal`` foresees each of the last weeks' slots from what was
-known then. So what waiting would have gained is known beside what it was expected to gain, for any shape of work. Where the
-signal's own service tells what comes, that counts before our own forecast, in the same way: for each past slot the word that
-was available at its begin. A service that falls silent is believed for a day by its last word, then our own forecast speaks,
-from values as old as the last one is.
+The forecast and its error are made the same way: ``analytics.signal``, and for the next 24 hours of a price
+``analytics.dayahead``, foresee each of the last weeks' slots from what was known then. So what waiting would have gained is
+known beside what it was expected to gain, for any shape of work. Where the signal's own service tells what comes, that counts
+before our own forecast, in the same way: for each past slot the word that was available at its begin. A service that falls
+silent is believed for a day by its last word, then our own forecast speaks, from values as old as the last one is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
 
+from analytics.dayahead import Calendar, rolling
 from analytics.signal import MAX_HORIZON_DAYS, hindcast
 from analytics.told import FRESH_S, Words, table
 from twin.frame import Floats
@@ -113,10 +115,12 @@ def signal_ahead(
     horizon: int,
     day_s: float = DAY_S,
     words: Words | None = None,
+    year: Callable[[Floats], Calendar] | None = None,
 ) -> SignalAhead | None:
     """What is foreseen from ``now`` for ``horizon`` slots, from float64[n] of the slots before (starts ``time_s``, NaN where
     nothing was read) and from what its service told (``words``); None where there was no value for a day, or there is not even
-    a day of them. ``day_s``: the length of the signal's day, shorter where a day is replayed faster than it was."""
+    a day of them. ``day_s``: the length of the signal's day, shorter where a day is replayed faster than it was. ``year``: of a
+    price, what days its market sees at these times (s since 1970)."""
     day = max(round(day_s / step_s), 1)
     horizon = min(horizon, MAX_HORIZON_DAYS * day)
     begin_s = now.timestamp() // step_s * step_s
@@ -126,6 +130,11 @@ def signal_ahead(
     first = max(len(whole) - (SHADOW_DAYS * day + horizon), 0)
     # the last value stands for the slots of which none is told, and the one that has just begun: nothing foreseen looks at them
     foreseen = hindcast(np.append(whole, whole[-1]), day, horizon, first=first, delay=unheard)[first:].astype(np.float64)
+    if year is not None and not unheard:  # the last hours of a market's day say much of the next: where none is missing
+        middles = begin_s + step_s * (np.arange(-len(whole), 1) + day / 2)
+        own = rolling(whole, year(np.asarray(middles, dtype=np.float64)), day, first)[:, :horizon]
+        reach = own.shape[1]
+        foreseen[:, :reach] = np.where(np.isfinite(own), own, foreseen[:, :reach])
     made = SignalAhead(metric, step_s, begin_s, day, whole, foreseen, unheard)
     return made if words is None or not len(words) else _with_words(made, words)
 

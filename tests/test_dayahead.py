@@ -1,11 +1,15 @@
 """Prices of the day ahead: nothing is seen of the day that is foreseen, which a planted leak shows to be looked at; rhythms are
 learnt; two forecasts are weighed by how they came true."""
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
 import numpy as np
 import pytest
 
 from analytics import dayahead
-from analytics.dayahead import LEAST_D, Calendar, Days, backcast, day_ahead, fit, weighed
+from analytics.dayahead import LAGS_D, LEAST_D, Calendar, Days, backcast, day_ahead, fit, market_days, rolling, weighed
+from energy.ahead import signal_ahead
 from energy.shift.bench_price import of_oracle
 
 SLOTS, DAYS, FIRST = 6, 72, 60
@@ -124,6 +128,58 @@ def test_with_few_days_nothing_is_learnt_and_the_last_week_speaks():
     days = Days(price, year, told).until(7 + LEAST_D - 1)
     assert fit(days) is None
     np.testing.assert_allclose(day_ahead(days, None), price[-8:-1].mean(axis=0))
+
+
+def by_slot(year, days):
+    """Of each slot and the present one: the day which most of its 24 hours belong to."""
+    return year.at(np.minimum((np.arange(days * SLOTS + 1) + SLOTS // 2) // SLOTS, days - 1))
+
+
+@pytest.mark.parametrize("slot", [FIRST * SLOTS, FIRST * SLOTS + 4, DAYS * SLOTS - 1])
+def test_no_slot_sees_itself_or_what_comes(slot):
+    price, year, _ = prices()
+    other = price.ravel().copy()
+    other[slot:] += 500.0
+    seen = [rolling(values, by_slot(year, DAYS), SLOTS, FIRST * SLOTS) for values in (price.ravel(), other)]
+    row = slot - FIRST * SLOTS
+    np.testing.assert_array_equal(seen[0][: row + 1], seen[1][: row + 1])
+    assert np.isfinite(seen[0]).all()
+    assert not np.array_equal(seen[0][-1], seen[1][-1])
+
+
+def test_a_slot_at_midnight_sees_what_a_day_does_and_too_few_days_nothing():
+    price, year, _ = prices()
+    seen = rolling(price.ravel(), by_slot(year, DAYS), SLOTS, 0)
+    days = Days(price[:-1], year, np.empty((DAYS, 0)))
+    fitted = fit(days.until(max(LAGS_D) + LEAST_D))
+    np.testing.assert_allclose(seen[(max(LAGS_D) + LEAST_D) * SLOTS], day_ahead(days.until(max(LAGS_D) + LEAST_D), fitted))
+    assert np.isnan(seen[: (max(LAGS_D) + LEAST_D) * SLOTS]).all()
+    assert rolling(np.empty(0), by_slot(year, 0), SLOTS, 0).shape == (1, SLOTS)
+
+
+def test_days_of_a_market_are_those_of_its_zone_and_country():
+    """Shanghai: Monday 5 October 2026 is a holiday; Saturday the tenth is worked for it; 16:00 UTC is the next day."""
+    time_s = np.arange("2026-10-04T16", "2026-10-11T16", dtype="datetime64[h]").astype("datetime64[s]").astype(float)
+    year = market_days(time_s, "Asia/Shanghai", "CN")
+    assert year.weekday[[0, 23, 24, 5 * 24]].tolist() == [0, 0, 1, 1]
+    assert year.holiday[[0, 5 * 24]].tolist() == [True, False]
+    assert year.day_of_year[12] == 278
+
+
+def test_levers_foresee_a_price_by_its_days_and_its_error_with_it():
+    """Weekends are cheap, which no mean of the same hour says; what was foreseen before is judged with what is foreseen now."""
+    start, days = datetime(2026, 6, 29, tzinfo=UTC), 100  # a Monday
+    hourly = np.repeat(prices(days=days)[0], 4, axis=1).ravel()
+    now, time_s = start + timedelta(days=days), start.timestamp() + 3600.0 * np.arange(len(hourly))
+    year = partial(market_days, zone="UTC", country="")
+    plain, market = (signal_ahead("price_per_mwh", time_s, hourly, 3600.0, now, 48, year=of) for of in (None, year))
+    came = np.lib.stride_tricks.sliding_window_view(hourly, 24)[len(hourly) + 1 - len(market.foreseen) :]
+    missed = [np.abs(one.foreseen[: len(came), :24] - came).mean() for one in (plain, market)]
+    assert missed[1] < 0.9 * missed[0]
+    np.testing.assert_array_equal(plain.foreseen[:, 24:], market.foreseen[:, 24:])
+    late = signal_ahead("price_per_mwh", time_s[:-1], hourly[:-1], 3600.0, now, 48, year=year)
+    assert late.unheard == 1
+    assert np.isfinite(late.ahead).all()
 
 
 def test_two_forecasts_are_weighed_by_their_errors_of_days_that_are_over():

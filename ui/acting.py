@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from analytics.dayahead import Calendar, market_days
 from analytics.forecast import Forecast
 from energy.act import Desk, Outcome
-from energy.ahead import SHADOW_DAYS, SignalAhead, signal_ahead
+from energy.ahead import DAY_S, SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
 from energy.guard_orders import ordered_lately
 from energy.ledger_book import DAYS, JobBook
@@ -31,7 +32,7 @@ from twin.message import Message
 from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
 from ui import responding
-from ui.foresight import FIRST
+from ui.foresight import FIRST, country_of
 from ui.onsite import sure_w
 from ui.placing import grounds, on_grids
 from ui.remembering import remind
@@ -41,6 +42,7 @@ from ui.switch import Switch
 from ui.view import Live
 
 log = logging.getLogger(__name__)
+PRICE = "price_per_mwh"
 MOVE_WORK = ("job_move", "job_shift", "job_start")
 DELAY_WORK = (*MOVE_WORK, "job_peak")
 KNOWN_OVER = timedelta(days=SHADOW_DAYS + 2)  # by which what the signal's service tells is judged
@@ -263,9 +265,14 @@ class Acting:
                 start = end - timedelta(seconds=slots.past * slots.slot_s)
                 time_s, values = self._series(start, end, grid)
                 words = words_of(self._live, grid, name, now, KNOWN_OVER)
-                signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s, words)
+                year = self._market if name == PRICE and slots.day_s == DAY_S else None
+                signal = signal_ahead(name, time_s, values, slots.slot_s, now, slots.horizon, slots.day_s, words, year)
             self._signals[grid] = (begin_s, signal)
         return signal
+
+    def _market(self, time_s: Floats) -> Calendar:
+        zone = self._live.site.timezone
+        return market_days(time_s, zone, country_of(zone))
 
     # what is in force
 

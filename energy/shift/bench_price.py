@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.dayahead import LAGS_D, Calendar, Days, backcast, day_ahead, fit, weighed
+from analytics.dayahead import LAGS_D, Calendar, Days, backcast, day_ahead, fit, rolling, weighed
 from analytics.signal import hindcast
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
@@ -30,20 +30,23 @@ def price_figures(folder: Path, against: dict[str, float]) -> dict[str, float]:
         year = calendar(first_day, len(price), country)
         own = backcast(price, year, np.empty((len(price), 0)), FIRST_DAY)
         both = weighed(own, published, price, FIRST_DAY)
-        live = as_levers(price)
+        live, before = as_levers(price, year), any_signal(price)
         yesterday, hindsight = np.vstack([price[:1], price[:-1]]), with_future(price, year)
         half = (FIRST_DAY + len(price)) // 2  # settings were chosen on BE and on the first half of DE
         for hours in (4, 8):
-            share, error = of_oracle(price, own, hours)
+            share, sampling = of_oracle(price, own, hours)
             figures[f"{name}_{hours}h_price_of_oracle_frac"] = share
-            figures[f"{name}_{hours}h_price_of_oracle_se_frac"] = error
+            figures[f"{name}_{hours}h_price_of_oracle_se_frac"] = sampling
             figures[f"{name}_{hours}h_price_second_half_of_oracle_frac"] = of_oracle(price, own, hours, half)[0]
             figures[f"{name}_{hours}h_price_with_told_of_oracle_frac"] = of_oracle(price, both, hours)[0]
-            figures[f"{name}_{hours}h_price_as_levers_foresee_of_oracle_frac"] = of_oracle(price, live, hours)[0]
+            figures[f"{name}_{hours}h_price_as_levers_foresee_of_oracle_frac"] = of_oracle(price, live[::DAY], hours)[0]
+            against[f"{name}_{hours}h_price_any_signal_of_oracle_frac"] = of_oracle(price, before[::DAY], hours)[0]
             against[f"{name}_{hours}h_yesterday_of_oracle_frac"] = of_oracle(price, yesterday, hours)[0]
             against[f"{name}_{hours}h_published_lear_of_oracle_frac"] = of_oracle(price, published, hours)[0]
             against[f"{name}_{hours}h_price_with_future_of_oracle_frac"] = of_oracle(price, hindsight, hours)[0]
         figures[f"{name}_price_mae_per_mwh"] = float(np.abs(own - price)[FIRST_DAY:].mean())
+        figures[f"{name}_price_any_hour_mae_per_mwh"] = error(price, live)
+        against[f"{name}_price_any_hour_any_signal_mae_per_mwh"] = error(price, before)
         against[f"{name}_yesterday_mae_per_mwh"] = float(np.abs(yesterday - price)[FIRST_DAY:].mean())
     return figures
 
@@ -75,12 +78,26 @@ def with_future(price: Floats, year: Calendar) -> Floats:
     return seen
 
 
-def as_levers(price: Floats) -> Floats:
-    """float64[d, 24]: what levers foresee of each day at its begin where no service tells the price: the regression that serves
-    any signal (``energy.ahead``)."""
-    slots = price.ravel()
-    seen = hindcast(np.append(slots, slots[-1]), DAY, DAY, first=FIRST_DAY * DAY)
-    return np.asarray(seen[: len(slots) : DAY], dtype=np.float64)
+def as_levers(price: Floats, year: Calendar) -> Floats:
+    """float64[d · 24, 24]: what levers foresee at each hour where no service tells the price (``energy.ahead``): of the next 24
+    hours, from those before. NaN before ``FIRST_DAY``."""
+    hours, first = price.ravel(), FIRST_DAY * DAY
+    of = np.minimum((np.arange(len(hours) + 1) + DAY // 2) // DAY, len(price) - 1)
+    made = rolling(hours, year.at(of), DAY, first)
+    return np.concatenate([np.full((first, DAY), np.nan), made[:-1]])
+
+
+def any_signal(price: Floats) -> Floats:
+    """The same of the regression that serves any other signal."""
+    hours = price.ravel()
+    return hindcast(np.append(hours, hours[-1]), DAY, DAY, first=FIRST_DAY * DAY)[:-1].astype(np.float64)
+
+
+def error(price: Floats, seen: Floats) -> float:
+    """Mean absolute error over all hours and the 24 that follow each."""
+    hours = price.ravel()
+    came = np.lib.stride_tricks.sliding_window_view(hours, DAY)
+    return float(np.nanmean(np.abs(seen[: len(came)] - came)))
 
 
 def calendar(first_day: date, days: int, country: str) -> Calendar:
