@@ -12,7 +12,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
-# Test files that run at once, at most and two a core: over half of their time they wait for servers and browsers of their own.
+# Test files that run at once, at most: each may start servers and a browser of its own.
 AT_ONCE ?= 4
 BIN := .venv/bin
 PACKAGES := twin ingest analytics energy ui
@@ -61,8 +61,7 @@ test: .venv/dev ## set up what tests need, then run them all
 	$(MAKE) --no-print-directory plants || echo "icctwin: EnergyPlus cannot be had; tests of the cooling tuner on it are skipped" >&2
 	.ci/servers > .venv/left-out
 	status=0
-	workers=$$($(BIN)/python -c 'import os; print(min($(AT_ONCE), 2 * (os.cpu_count() or 1)))')
-	$(BIN)/python -m pytest --numprocesses=$$workers --dist=loadfile $(ARGS) || status=$$?
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=$(AT_ONCE) --dist=loadfile $(ARGS) || status=$$?
 	if [ -s .venv/left-out ]; then
 	  echo "Not on this machine, so the tests that need it were skipped:"
 	  cat .venv/left-out

@@ -75,6 +75,12 @@ def test_two_that_share_a_moment_of_a_clock_that_was_behind_must_both_have_been_
     seen = {"acknowledged_samples_count": 2 * N, "as_of_arrival_samples_count": N}
     assert judged(both) == {**seen, "same_moment_samples_count": N}
     assert judged(shown) == {**seen, "wrong_samples_count": N}, "what was never written is no chance"
+    early = {T0_MS: Acknowledged(batches(1)[T0_MS].values, frozenset({-600.0})), T0_MS + 600_000: later}
+    arrived = [*exported(batches(1), off_ms=-600_000), *shown]
+    assert {k: v for k, v in samples(early, Kept(iter(arrived))).items() if v} == {
+        "acknowledged_samples_count": 2 * N,
+        "as_of_arrival_samples_count": 2 * N,
+    }, "each as of its arrival, one of them where the other was sent"
     sent[T0_MS + 600_000] = replace(later, skews_s=RIGHT)
     assert judged(both)["wrong_samples_count"] == N, "and a clock that was right puts nothing there"
 

@@ -78,14 +78,14 @@ def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept, writes: Kept |
         for asset, value in enumerate(batch.values):
             found = kept.values.get((time_ms, asset))
             shifted = sum(kept.near(time_ms + 1000 * skew_s, asset, value) for skew_s in behind)
-            other = found is not None and found != value
-            same = other and writes is not None and writes.written((time_ms, asset), value)
+            here, other = found == value, found is not None and found != value
+            same = other and not shifted and writes is not None and writes.written((time_ms, asset), value)
             same = same and _came_then(acknowledged, time_ms, asset, found)
             lost += found is None and not shifted
-            wrong += other and not same
+            wrong += other and not shifted and not same  # one that is there as of its arrival may have another at its own time
             shared += same
-            moved += found is None and shifted > 0
-            double += found is not None and shifted > 0
+            moved += not here and shifted > 0
+            double += here and shifted > 0
     return {
         "acknowledged_samples_count": len(acknowledged) * NODES * GPUS,
         "lost_samples_count": lost,
