@@ -74,6 +74,18 @@ def picture(page: Page) -> Any:
     return Image.open(io.BytesIO(base64.b64decode(page.evaluate(CANVAS).partition(",")[2]))).convert("RGB")
 
 
+def settled(page: Page) -> Any:
+    """The picture, once two that follow each other are alike: values that came late have been drawn."""
+    last = picture(page)
+    for _ in range(20):
+        page.wait_for_timeout(200)
+        seen = picture(page)
+        if np.array_equal(last, seen):
+            break
+        last = seen
+    return seen
+
+
 def like_golden(seen: Any, name: str) -> None:
     """Mean difference of a channel to the picture kept is at most 3 of 255: other software renderers smooth edges otherwise."""
     path, small = PICTURES / f"{name}.png", seen.resize((480, 270))
