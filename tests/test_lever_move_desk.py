@@ -5,25 +5,17 @@ from datetime import timedelta
 
 import numpy as np
 from energy_house import MemoryRecords
-from small import rows
 from test_lever_jobs import HOUR, METRIC, NOW, jobs
+from test_lever_move import SITE, T
 
 from energy.act import Desk
 from energy.notes import Stage
 from energy.ordering import MOVED_FOR, SEEN_IN
 from energy.plan import Effect, Gain, Mode, Plan, Verdict
 from twin.job import JobState
-from twin.load import build_site
 from twin.message import Message
 from twin.order import Receipt, Result, Terms, Verb, orders, receipts
 from twin.state import State
-
-T = NOW.timestamp()
-SITE = build_site(
-    "s", "UTC",
-    rows("id=slurm kind=queue", "id=other kind=queue", "id=ge kind=grid", "id=gw kind=grid", "id=hall-e kind=hall",
-         "id=hall-w kind=hall"),
-)  # fmt: skip
 
 
 class Scheduler:
