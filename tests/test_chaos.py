@@ -93,46 +93,65 @@ def begun(values, stage="begun"):
     return {"stage": stage, "targets": list(values), "values": list(values.values())}
 
 
+def stamp(at_s):
+    return datetime.fromtimestamp(at_s).isoformat(timespec="milliseconds")  # noqa: DTZ006 - Slurm's log has local times
+
+
 def said(*pairs, at_s=5000.0):
-    time = datetime.fromtimestamp(at_s).isoformat(timespec="milliseconds")  # noqa: DTZ006 - Slurm's log has local times
-    return "\n".join(f"[{time}] _slurm_rpc: _update_job: setting begin to {at} for JobId={number}" for number, at in pairs)
+    lines = (f"_update_job: setting begin to {stamp(begin_s)} for JobId={number}" for number, begin_s in pairs)
+    return "\n".join(f"[{stamp(at_s)}] sched: {line}" for line in lines)
 
 
 def counted(jobs, audit, log):
     figures = orders(jobs, audit, log)
-    quiet = ("jobs_submitted_count", "orders_seen_count")
+    quiet = ("jobs_submitted_count", "orders_seen_count", "orders_that_should_not_be")
     return {name.removesuffix("_count"): value for name, value in figures.items() if value and name not in quiet}
 
 
 def test_orders_as_written_down_and_as_agreed_are_found_so():
     audit = [begun({"1": 9000.0}), begun({"1": 0.0}, "reverting")]
-    log = said((1, "2026-11-26T09:00:00"), (1, "2026-11-26T06:00:00"))
+    log = said((1, 9000.0), (1, 6000.0))
     assert counted([job(1), job(2, "plain")], audit, log) == {}
     assert orders([job(1)], audit, log)["orders_seen_count"] == 2
+    owner = f"[{stamp(5000.0)}] _update_job: setting comment to icctwin:off for JobId=2"
+    assert counted([job(1), job(2, "plain")], audit, f"{log}\n{owner}") == {}, "what an owner does is no order"
 
 
 @pytest.mark.parametrize(
     ("audit", "log", "says"),
     [
-        ([begun({"1": 9000.0})], said((1, "a"), (1, "b")), {"orders_unexplained": 1}),
-        ([begun({"1": 9000.0})] * 2, said((1, "a"), (1, "a")), {"orders_doubled": 1}),
-        ([begun({"1": 19_990.0})], said((1, "a")), {"orders_out_of_bounds": 1}),
-        ([begun({"7": 5.0})], "", {"orders_out_of_bounds": 1}),
-        ([begun({"2": 5.0})], said((2, "a")), {"touched_without_consent": 1}),
+        ([begun({"1": 9000.0})], said((1, 9000.0), (1, 9500.0)), {"orders_unexplained": 1}),
+        ([begun({"1": 9000.0})] * 2, said((1, 9000.0), (1, 9000.0)), {"orders_doubled": 1}),
+        ([begun({"1": 19_990.0})], said((1, 19_990.0)), {"orders_out_of_bounds": 1}),
+        ([begun({"7": 9000.0})], said((7, 9000.0)), {"orders_out_of_bounds": 1}),
+        ([begun({"7": 9000.0})], "", {}),  # written down, and refused by the queue
+        ([begun({"2": 9000.0})], said((2, 9000.0)), {"touched_without_consent": 1}),
     ],
 )
 def test_orders_that_should_not_be_are_counted(audit, log, says):
     assert counted([job(1), job(2, "plain")], audit, log) == says
 
 
+def test_orders_that_should_not_be_are_named():
+    found = orders([job(1)], [begun({"1": 19_990.0, "7": 9000.0})], said((1, 19_990.0), (7, 9000.0)))
+    one, other = found["orders_that_should_not_be"].split("; ")
+    assert one.startswith("begin of job 1 (marked, of 1970-01-01T00:16:40Z, due 1970-01-01T05:33:20Z) set to ")
+    assert other.startswith("begin of job 7 that nobody submitted set to ")
+
+
 def test_a_number_that_slurm_gives_again_is_whose_it_was_at_that_time():
     jobs = [job(1, "plain", 1000.0), job(1, "marked", 3000.0), job(2, "marked", 1000.0), job(2, "plain", 3000.0)]
     audit = [begun({"1": 9000.0, "2": 9000.0})]
     touched = {"touched_without_consent": 1}
-    assert counted(jobs, audit, said((1, "a"), at_s=4000.0)) == {}
-    assert counted(jobs, audit, said((1, "a"), at_s=2000.0)) == touched
-    assert counted(jobs, audit, said((2, "a"), at_s=2000.0)) == {}
-    assert counted(jobs, audit, said((2, "a"), at_s=4000.0)) == touched
+    assert counted(jobs, audit, said((1, 9000.0), at_s=4000.0)) == {}
+    assert counted(jobs, audit, said((1, 9000.0), at_s=2000.0)) == touched
+    assert counted(jobs, audit, said((2, 9000.0), at_s=2000.0)) == {}
+    assert counted(jobs, audit, said((2, 9000.0), at_s=4000.0)) == touched
+    both = said((1, 9000.0), at_s=2000.0), said((1, 9000.0), at_s=4000.0)
+    assert counted([job(1), job(1, submit_s=3000.0)], audit * 2, "\n".join(both)) == {}, "no order twice, one of each"
+    due = [job(3, due_s=8000.0), job(3, submit_s=3000.0)]
+    assert counted(due, [begun({"3": 9000.0})], said((3, 9000.0), at_s=4000.0)) == {}
+    assert counted(due, [begun({"3": 9000.0})], said((3, 9000.0), at_s=2000.0)) == {"orders_out_of_bounds": 1}
 
 
 def test_what_is_still_held_back_is_counted():

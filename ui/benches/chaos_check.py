@@ -2,19 +2,20 @@
 the scale are functions of what was written down, so that ``tests/test_chaos.py`` can plant what they must find."""
 
 import json
+import math
 import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
 from ui.benches.beside import Beside
-from ui.benches.chaos_people import GRACE_S, JOB_RUNS_S, Acknowledged, Submitted
+from ui.benches.chaos_people import GRACE_S, JOB_RUNS_S, TAKEN_OUT, Acknowledged, Submitted
 from ui.benches.chaos_world import GPUS, NODES, Server
 
 NEAR_MS = 5000  # how far beside its skewed time a sample may be kept: the clock is set wrong within a second or so
@@ -104,44 +105,78 @@ def _came_then(acknowledged: Mapping[int, Acknowledged], at_ms: int, asset: int,
     )
 
 
-def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int]:
-    """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered."""
-    seen = re.findall(r"^\[([^]]+)\] .*_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log, re.MULTILINE)
-    by_id = {job.id: job for job in jobs}
-    begins: dict[str, list[str]] = defaultdict(list)
-    for _, what, value, job in seen:
-        if what == "begin":
-            begins[job].append(value)
+class Change(NamedTuple):
+    """A line of slurmctld's log: when (s since 1970) it set what of which job to which value."""
+
+    at_s: float
+    what: str
+    value: str
+    job: str
+
+
+def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int | str]:
+    """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered; what is not as
+    it should be is named."""
+    seen = list(_changes(log))
+    begins: dict[tuple[str, int], list[str]] = defaultdict(list)  # of one job: a number may be that of several
+    for one in seen:
+        if one.what == "begin":
+            begins[one.job, id(_whose(jobs, one))].append(one.value)
+    times = Counter(one.job for one in seen if one.what == "begin")
     ordered: Counter[str] = Counter()
-    outside = 0
     for record in audit:
         if record.get("stage") in ("begun", "reverting") and "targets" in record:
             ordered.update(record["targets"])
-            if record["stage"] == "begun":
-                outside += sum(
-                    bool(value) and _outside(by_id.get(job), float(value))
-                    for job, value in zip(record["targets"], record["values"], strict=True)
-                )
+    touched = [one for one in seen if _kind(_whose(jobs, one)) == "plain"]
+    outside = [one for one in seen if one.what == "begin" and _outside(_whose(jobs, one), _time_s(one.value))]
     return {
-        "jobs_submitted_count": len(jobs),
-        "orders_seen_count": sum(map(len, begins.values())),
-        "touched_without_consent_count": sum(_whose(jobs, job, at) == "plain" for at, _, _, job in seen),
-        "orders_unexplained_count": sum(max(0, len(values) - ordered[job]) for job, values in begins.items()),
+        "jobs_submitted_count": sum(bool(job.id) for job in jobs),
+        "orders_seen_count": times.total(),
+        "touched_without_consent_count": len(touched),
+        "orders_unexplained_count": sum(max(0, count - ordered[job]) for job, count in times.items()),
         "orders_doubled_count": sum(a == b for values in begins.values() for a, b in pairwise(values)),
-        "orders_out_of_bounds_count": outside,
+        "orders_out_of_bounds_count": len(outside),
+        "orders_that_should_not_be": "; ".join(_said(jobs, one) for one in [*touched, *outside]),
     }
 
 
-def _whose(jobs: Sequence[Submitted], number: str, at: str) -> str:
-    """Kind of the job that had this number at a time of Slurm's log (local, ISO 8601): slurmctld that was killed gives numbers
-    of jobs that it lost again. Empty where nobody of ours had it."""
-    at_s = datetime.fromisoformat(at).astimezone().timestamp()
-    return next((job.kind for job in reversed(jobs) if job.id == number and job.submit_s <= at_s), "")
+def _changes(log: str) -> Iterator[Change]:
+    """All but what owners did themselves."""
+    for at, what, value, job in re.findall(
+        r"^\[([^]]+)\] .*_update_job: setting (\w+) to (\S+).* for JobId=(\d+)", log, re.MULTILINE
+    ):
+        if value != TAKEN_OUT:
+            yield Change(_time_s(at), what, value, job)
+
+
+def _time_s(local: str) -> float:
+    """A time of Slurm's log: local, ISO 8601."""
+    return datetime.fromisoformat(local).astimezone().timestamp()
+
+
+def _whose(jobs: Sequence[Submitted], one: Change) -> Submitted | None:
+    """The job that had this number then: slurmctld that was killed gives numbers of jobs that it lost again. None where nobody
+    of ours had it."""
+    return next((job for job in reversed(jobs) if job.id == one.job and job.submit_s <= one.at_s), None)
+
+
+def _kind(job: Submitted | None) -> str:
+    return "" if job is None else job.kind
 
 
 def _outside(job: Submitted | None, begin_s: float) -> bool:
     """Whether a begin time is beyond what the owner of ``job``, or the guard, allows; an unknown job may have none."""
     return job is None or begin_s + JOB_RUNS_S > job.due_s or begin_s > job.submit_s + LONGEST_WAIT_S
+
+
+def _said(jobs: Sequence[Submitted], one: Change) -> str:
+    job = _whose(jobs, one)
+    whose = "that nobody submitted" if job is None else f"({job.kind}, of {_clock(job.submit_s)}, due {_clock(job.due_s)})"
+    return f"{one.what} of job {one.job} {whose} set to {one.value} at {_clock(one.at_s)}"
+
+
+def _clock(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S}Z" if math.isfinite(at_s) else "never"
 
 
 def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]], now_s: float) -> list[str]:

@@ -1,6 +1,7 @@
 """Who lives in the world of the chaos bench: whoever sends samples, whoever is paged, and the owners of jobs."""
 
 import json
+import math
 import subprocess
 import threading  # noqa: TID251 - a bench drives from outside what tasks drive inside
 import time
@@ -19,6 +20,7 @@ from ui.benches.slurm_server import SlurmServer
 JOB_EVERY_S, JOB_RUNS_S, JOB_LIMIT_S = 8.0, 15.0, 60.0
 SEND_EVERY_S = 0.5
 GRACE_S, DUE_S = 600.0, 8 * 3600.0  # what marked jobs give to be looked at, and by when they must have ended
+TAKEN_OUT = "icctwin:off"
 OUT_AFTER_S = 90.0  # so long after its submission an owner takes a job out
 
 
@@ -109,7 +111,7 @@ class Hook:
 @dataclass(slots=True)
 class Submitted:
     """A job as its owner knows it: ``kind`` plain (nobody may touch it), marked (it may wait until ``due_s``) or out (marked,
-    and taken out later); times in s since 1970."""
+    and taken out later); times in s since 1970. ``id`` is empty while nobody has confirmed its submission."""
 
     id: str
     kind: str
@@ -130,6 +132,7 @@ class Owners(Beside):
     def step(self) -> None:
         """Submit one job, and take out those whose owner changed their mind."""
         try:
+            self._look_for_unconfirmed()
             self._submit()
             self._take_out()
         except subprocess.SubprocessError:  # slurmctld is away or frozen
@@ -143,12 +146,26 @@ class Owners(Beside):
         words = ["--comment", f"icctwin:deadline={due};runs={JOB_RUNS_S:g}s", f"--begin=now+{GRACE_S:.0f}"]
         words = words if kind != "plain" else []
         run = ("--wrap", f"sleep {JOB_RUNS_S:g}", "-o", "/dev/null", "--gpus=1", "-N1", "-t", f"{JOB_LIMIT_S / 60:.0f}")
-        job = self._server.run("sbatch", "--parsable", *words, *run)
-        self.jobs.append(Submitted(job, kind, now_s, due_s if words else float("inf")))
+        job = Submitted("", kind, now_s, due_s if words else math.inf)
+        self.jobs.append(job)  # before it is sent: a controller that dies then may have it, and nobody be told so
+        job.id = self._server.run("sbatch", "--parsable", "-J", _name(len(self.jobs) - 1), *words, *run)
+
+    def _look_for_unconfirmed(self) -> None:
+        """As people do: whether a job whose submission was not answered is in the queue after all."""
+        open_ = {_name(i): job for i, job in enumerate(self.jobs) if not job.id}
+        if open_:
+            for line in self._server.run("squeue", "-h", "-t", "all", "-o", "%j %i").splitlines():
+                name, number = line.split()
+                if name in open_:
+                    open_[name].id = number
 
     def _take_out(self) -> None:
         now_s = time.time()  # noqa: TID251 - as above
         for job in self.jobs:
-            if job.kind == "out" and not job.taken_out and now_s > job.submit_s + OUT_AFTER_S:
-                self._server.run("scontrol", "update", f"JobId={job.id}", "Comment=icctwin:off")
+            if job.kind == "out" and job.id and not job.taken_out and now_s > job.submit_s + OUT_AFTER_S:
+                self._server.run("scontrol", "update", f"JobId={job.id}", f"Comment={TAKEN_OUT}")
                 job.taken_out = True
+
+
+def _name(i: int) -> str:
+    return f"chaos-{i}"
