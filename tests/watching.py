@@ -17,7 +17,7 @@ from twin.state import State
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def hall(racks: int = 6) -> Site:
+def hall(racks: int = 6, *more: Mapping[str, str]) -> Site:
     rows = [{"id": "h", "kind": "hall"}, {"id": "u", "kind": "ups", "parent": "h"}, {"id": "cdu", "kind": "cdu", "parent": "h"}]
     links = []
     for i in range(racks):
@@ -27,7 +27,7 @@ def hall(racks: int = 6) -> Site:
             {"id": f"d{i}", "kind": "disk", "parent": f"n{i}", "model": "A" if i % 2 else "B", "installed": "2024-01-31"},
         ]
         links.append({"relation": "cools", "from": "cdu", "to": f"r{i}"})
-    return build_site("hall", "UTC", [Row("test", row) for row in rows], [Row("test", link) for link in links])
+    return build_site("hall", "UTC", [Row("test", row) for row in [*rows, *more]], [Row("test", link) for link in links])
 
 
 def smart(n: int = 6, **changed: tuple[int, float]) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """The task of the live detectors: looks at the state, writes down what began and ended, and explains what is found together."""
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -9,9 +10,11 @@ from analytics.detect import lives, outcomes
 from analytics.detect.live import Watch
 from analytics.detect.resting import worked_on
 from analytics.finding import Finding, record_of
+from twin.errors import SourceError
 from twin.site import Bools
 from ui.view import Live
 
+log = logging.getLogger(__name__)
 TOPIC = "finding"
 KEPT = 20_000  # records of what began and ended
 LEARN_EVERY_S = 300.0
@@ -27,6 +30,7 @@ class Findings:
         self._spread: Spread | None = None  # made when there is something to explain
         self._known: dict[str, Finding] = {}
         self._learnt_s = float("-inf")
+        self._recalled = False
         self._windows: frozenset[str] = frozenset()  # ids of the maintenance that holds
         self._resting: Mapping[str, Bools] = {}
 
@@ -34,6 +38,7 @@ class Findings:
         """What is found now. A finding is written down when it begins and when it is over."""
         live = self._live
         if now.timestamp() - self._learnt_s >= LEARN_EVERY_S:
+            self._recall(now)
             self._watch.outcomes = outcomes.read(live.records)
             self._watch.lives = lives.learn(live.site, live.state, self._watch.outcomes.replaced, now)
             self._learnt_s = now.timestamp()
@@ -48,6 +53,15 @@ class Findings:
         self._known = by_key
         live.findings = found
         live.causes = self._causes(found)
+
+    def _recall(self, now: datetime) -> None:
+        """What built up before this process began, as soon as the store can be asked."""
+        if not self._recalled:
+            try:
+                self._watch.recall(self._live.store, now)
+                self._recalled = True
+            except SourceError as error:
+                log.warning("detectors begin without what counters and batteries showed before: %s; it is asked again", error)
 
     def _worked_on(self, now: datetime) -> Mapping[str, Bools]:
         """What is in maintenance, worked out anew when a window begins or ends."""

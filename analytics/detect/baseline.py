@@ -119,6 +119,16 @@ class Growth:
         self.grown = self.grown * np.exp(-after_s / self._memory_s) + step
         return self.grown
 
+    def fade(self, after_s: float) -> None:
+        """So long nothing was heard of any of them."""
+        self.grown = self.grown * np.exp(-after_s / self._memory_s)
+
+    def precede(self, past: "Growth", after_s: float) -> None:
+        """Take over what grew before this one's first update, which was ``after_s`` ago."""
+        past.fade(after_s)
+        self.grown = self.grown + past.grown
+        self._last = np.where(np.isfinite(self._last), self._last, past._last)
+
     def forget(self, rows: Bools) -> None:
         """``rows``: bool[n], where another asset stands now: what the former one's counters did is not its own."""
         self.grown = np.where(rows, 0.0, self.grown)

@@ -41,6 +41,10 @@ class Batteries:
         self.lost_per_s = (1 - END_FRAC) / LIFE_S * 2 ** (np.maximum(above_k, 0.0) / HALVES_K)
         return np.where(ready, self._now / np.maximum(self._best, 1e-9), np.nan)
 
+    def precede(self, past: "Batteries") -> None:
+        """Take over the best that each was before this one's first update."""
+        self._best = np.maximum(self._best, past._best)
+
     def lead_s(self, left_frac: float, row: int, short_frac: float) -> float:
         """How long until the capacity is down to ``short_frac`` at the pace of its temperature; 0 where it is."""
         return max(0.0, (left_frac - short_frac) / float(self.lost_per_s[row]))

@@ -15,12 +15,14 @@ from analytics.detect import checks, gpu
 from analytics.detect.baseline import Baseline, Growth, Repeats
 from analytics.detect.outcomes import Outcomes
 from analytics.detect.parts import Parts
+from analytics.detect.recall import recall
 from analytics.detect.survival import Baseline as Lives
 from analytics.detect.told import HAZARD_ACTIONS, QUESTIONS, Question
 from analytics.finding import Finding
 from twin.frame import Floats
 from twin.job import Jobs
 from twin.message import Message
+from twin.ports import Store
 from twin.site import Bools, Site
 from twin.state import State
 
@@ -92,9 +94,19 @@ class Watch:
         self._brake = np.zeros(gpus)
         self._duty = np.zeros(pumps, dtype=np.bool_)
         self._lives: dict[tuple[str, str, str], _Life] = {}
-        self._xids, self._was_s = gpu.Xids(gpus), np.nan
+        self._xids, self._was_s, self._began_s = gpu.Xids(gpus), np.nan, np.nan
         self._weights: dict[str, Floats] = {}
         self._amounts: dict[str, Floats] = {}
+
+    def recall(self, store: Store, now: datetime) -> None:
+        """Take over what built up before the first step (of now, where there was none yet), once. ``SourceError`` where the
+        store does not answer: then nothing is changed, and it may be asked again."""
+        began = now if np.isnan(self._began_s) else datetime.fromtimestamp(self._began_s, UTC)
+        past, after_s = recall(store, self.site, began), (now - began).total_seconds()
+        for name, growth in self._growth.items():
+            growth.precede(past.gpus[name], after_s)
+        self._brake += past.braked * np.exp(-after_s / DAY_S)
+        self.parts.recall(past, after_s)
 
     def step(self, state: State, jobs: Jobs, now: datetime, resting: Mapping[str, Bools] | None = None) -> tuple[Finding, ...]:
         """What is found at ``now``, the strongest first; where the clock was set back, no time has passed. ``resting``: kind ->
@@ -103,6 +115,7 @@ class Watch:
         now_s = now.timestamp()
         after_s = 0.0 if np.isnan(self._was_s) else max(0.0, now_s - self._was_s)
         self._was_s = now_s
+        self._began_s = now_s if np.isnan(self._began_s) else self._began_s
         self._racks(state, now)
         self._plant(state, now)
         self._gpus(state, jobs, now, after_s)

@@ -8,6 +8,7 @@ import numpy as np
 from analytics.detect import checks, disk_health, lives
 from analytics.detect.baseline import Growth
 from analytics.detect.batteries import END_FRAC, Batteries
+from analytics.detect.recall import Past
 from analytics.detect.survival import Baseline
 from analytics.detect.swapped import Swaps
 from twin.frame import Floats, Ints
@@ -36,6 +37,12 @@ class Parts:
         self._models = site.text("disk", "model")
         self.baseline: Baseline | None = None
         self._powered_on_s = np.full(disks, np.nan)
+
+    def recall(self, past: Past, after_s: float) -> None:
+        """See ``Watch.recall``."""
+        self._batteries.precede(past.batteries)
+        for name, growth in self._grown.items():
+            growth.precede(past.disks[name], after_s)
 
     def step(self, state: State, cdu: "np.ndarray", now: datetime, after_s: float, ask: Ask) -> None:
         """Look at everything once."""

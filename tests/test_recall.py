@@ -1,0 +1,92 @@
+"""A restart makes the live detectors forget nothing that builds up: they read it from the store, as soon as that answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from watching import Told, hall, smart
+
+from ingest.stores import open_store
+from twin.errors import SourceError
+from twin.frame import Frame
+from twin.ports import Store
+from twin.site import Site
+
+HOUR_S, EVERY_H, DAYS = 3600.0, 3, 40
+
+
+def centre() -> Site:
+    """Three racks with a disk each, a UPS, and a GPU."""
+    return hall(3, {"id": "g", "kind": "gpu", "parent": "n0", "index": "0"})
+
+
+def shown(hour: int, runtime_s: float = 900.0) -> dict[str, dict[str, np.ndarray]]:
+    """What all show at an hour: disk 0 reallocates three sectors a day in its last ten days, disk 1 did once and was replaced
+    twelve days ago, the GPU has memory errors in its last half day, and the battery was good for an hour at first."""
+    day = hour // 24
+    worn = float(max(0, day - DAYS + 10) * 3)
+    disks = smart(3, reallocated_count=(0, worn), pending_count=(0, worn))
+    young = day >= DAYS - 12
+    disks["reported_uncorrected_count"][1] = 0.0 if young else 50.0 + day
+    disks["powered_on_s"] = np.array([1e7, 2e5 if young else 3e7, 1e7]) + hour * HOUR_S
+    errors = float(max(0, hour - DAYS * 24 + 12))
+    ups = {"battery_runtime_s": 3600.0 if day < 25 else runtime_s, "power_w": 1e5, "charge_frac": 1.0, "battery_temp_c": 25.0}
+    return {
+        "disk": disks,
+        "gpu": {"ecc_uncorrected_count": np.array([errors]), "xid_code": np.zeros(1), "throttle_code": np.zeros(1)},
+        "ups": {name: np.array([value]) for name, value in ups.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Store]:
+    """A watch that lived through all of it, and the store that has it."""
+    told = Told(centre())
+    store = open_store(tmp_path_factory.mktemp("past"), told.site)
+    for hour in range(0, DAYS * 24, EVERY_H):
+        kinds = shown(hour)
+        told.step(EVERY_H * HOUR_S, **kinds)
+        store.append([Frame(kind, told.now, told.site.all_rows(kind), columns) for kind, columns in kinds.items()])
+    for _ in range(200):
+        store.maintain(told.now)
+    return told, store
+
+
+def after(
+    past: tuple[Told, Store], store: Store | None, steps_before: int = 0, steps: int = 80
+) -> dict[tuple[str, str], float]:
+    """What one that began where the first ended finds by its last step: (question, asset) -> confidence. It asks ``store``
+    after ``steps_before``, or never."""
+    told = Told(past[0].site)
+    told.now = past[0].now
+    for k in range(steps):
+        if store is not None and k == steps_before:
+            told.watch.recall(store, told.now)
+        told.step(60, **shown(DAYS * 24))
+    return {key: finding.confidence for key, finding in told.found.items()}
+
+
+def test_one_that_begins_anew_finds_what_one_that_lived_through_it_finds(past: tuple[Told, Store]) -> None:
+    old, store = past
+    found, late, never = after(past, store), after(past, store, steps_before=30), after(past, None)
+    for _ in range(80):
+        old.step(60, **shown(DAYS * 24))
+    lived = {key: finding.confidence for key, finding in old.found.items()}
+    assert set(lived) == {("disk_hazard", "d0"), ("gpu_hazard", "g"), ("ups_battery", "u")}
+    assert found == pytest.approx(lived, rel=0.1)
+    assert late == pytest.approx(lived, rel=0.1), "a store that answered later"
+    assert never == {}
+
+
+def test_what_a_store_cannot_tell_is_asked_again_and_changes_nothing(past: tuple[Told, Store], tmp_path: Path) -> None:
+    class Away:
+        def series(self, *_: object) -> None:
+            raise SourceError("the store does not answer")
+
+    told = Told(past[0].site)
+    told.now = past[0].now
+    with pytest.raises(SourceError):
+        told.watch.recall(Away(), told.now)  # type: ignore[arg-type]
+    told.watch.recall(open_store(tmp_path, told.site), told.now)  # a new centre has no past
+    told.step(60, **shown(DAYS * 24))
+    assert ("ups_battery", "u") not in told.found
