@@ -17,8 +17,8 @@ import numpy as np
 
 from energy.ledger import TOPIC as PLANS
 from energy.ledger_jobs import Costs, Grounds, Judged, Ran, judged, priced
+from energy.ledger_orders import NEVER, Last, LastOrders
 from energy.ledger_seen import KEPT, RAN, RENEWED, RUNS, Note, Run, key_of
-from energy.ledger_told import NEVER, Last, Told
 from energy.notes import every
 from twin.frame import Floats, Ints
 from twin.ports import Records
@@ -60,7 +60,7 @@ class JobBook:
     """The books of all queues, as one process keeps them. What it knows it has from the records, and so has the next one."""
 
     def __init__(self, records: Records) -> None:
-        self._records, self._told = records, Told(records)
+        self._records, self._told = records, LastOrders(records)
         self._open: dict[Run, Note] = {}
         self._looked: dict[str, datetime] = {}
         self._known = False

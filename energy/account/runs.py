@@ -216,7 +216,7 @@ def noted_from(records: Records) -> datetime | None:
 
 
 @dataclass
-class Told:
+class NotedRuns:
     """What notes of runs say, taken in their order: what each run is, as it was noted first, and how it ended."""
 
     _begun: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -271,7 +271,7 @@ class Told:
 
 def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
     """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
-    told = Told()
+    told = NotedRuns()
     for _, record in _noted(records, start - LONGEST):
         told.take(record)
     return told.within(start, end)
@@ -282,13 +282,13 @@ class Recent:
     what was asked for last, or goes on. Used from one thread at a time."""
 
     def __init__(self, records: Records) -> None:
-        self._records, self._told, self._after = records, Told(), 0
+        self._records, self._told, self._after = records, NotedRuns(), 0
         self._start: datetime | None = None
 
     def read(self, start: datetime, end: datetime) -> Runs:
         """As ``read_runs``; a ``start`` before the one that was asked for last has all notes read anew."""
         if self._start is None or start < self._start:
-            self._told, self._after = Told(), 0
+            self._told, self._after = NotedRuns(), 0
         since, self._start = start - LONGEST if self._after == 0 else None, start
         full, count = True, 0
         while full:

@@ -22,7 +22,7 @@ from ingest.queues.slurm_commands import Commands
 from ingest.queues.slurm_nodes import order_node
 from ingest.queues.slurm_records import Deferring, id_of, job_record, number
 from ingest.queues.slurm_rest import JobsRest, SlurmRest
-from ingest.queues.slurm_verbs import HOW, NEAR_S, OPTIONS, SAYS_BEFORE, WAITS, Ask, How, Told
+from ingest.queues.slurm_verbs import HOW, NEAR_S, OPTIONS, SAYS_BEFORE, WAITS, Ask, How, JobNow
 from twin.errors import SourceError
 from twin.job import JobState
 from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipts
@@ -184,7 +184,7 @@ class SlurmOrders:
         why = sent.wrong or f"Slurm took the order and shows {shown:g} instead"
         return Receipt(Result.FAILED, sent.before, shown, sent.said, why)
 
-    def _objection(self, orders: Orders, i: int, job: Told | None, how: How) -> Receipt | None:
+    def _objection(self, orders: Orders, i: int, job: JobNow | None, how: How) -> Receipt | None:
         """Why it is not to be touched."""
         if job is None:
             return Receipt(Result.GONE, why="there is no such job any more")
@@ -207,7 +207,7 @@ class SlurmOrders:
             return Receipt(Result.REFUSED, how.read(job), why=f"a person has changed it from {wanted:g} to {how.read(job):g}")
         return None
 
-    async def _write(self, job: Told, ask: Ask, how: How) -> str:
+    async def _write(self, job: JobNow, ask: Ask, how: How) -> str:
         """Write; a clause of what is wrong."""
         if how.body is not None:
             body = how.body(job, ask)
@@ -268,11 +268,11 @@ class SlurmOrders:
     async def _one(self, job: str) -> Any:
         return await self._rest.job(job) if self._rest else None
 
-    def _told(self, raw: Any) -> Told | None:
+    def _told(self, raw: Any) -> JobNow | None:
         if raw is None:
             return None
         record = job_record(raw, self._options)
-        return Told(raw, record.state, record.deferrable, record.interruptible, record.reach_s, self._options.restart_s)
+        return JobNow(raw, record.state, record.deferrable, record.interruptible, record.reach_s, self._options.restart_s)
 
     async def _all(self) -> Any:
         """All jobs."""

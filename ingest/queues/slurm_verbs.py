@@ -17,7 +17,7 @@ NEAR_S = 2.0  # how far a time may be off when it is read back
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobNow:
     """A job as it stands: its record of Slurm's, and what ours says of it."""
 
     raw: Any
@@ -51,7 +51,7 @@ class Ask:
     now_s: float
     where: Where = ("", "")
 
-    def begin_s(self, job: Told) -> float:
+    def begin_s(self, job: JobNow) -> float:
         """The time to write: "as soon as it can" is a moment that is over by Slurm's clock, whatever ours says: that of the
         job's submission. Slurm makes its own now of it."""
         over_s = math.floor(self.now_s) - 1
@@ -63,23 +63,23 @@ class Ask:
 class How:
     """How a verb reads, whether it is so already, what to write, and in which states of a job."""
 
-    read: Callable[[Told], float]
-    same: Callable[[Told, Ask], bool]
-    body: Callable[[Told, Ask], Mapping[str, Any]] | None
+    read: Callable[[JobNow], float]
+    same: Callable[[JobNow, Ask], bool]
+    body: Callable[[JobNow, Ask], Mapping[str, Any]] | None
     states: tuple[JobState, ...] = (JobState.PENDING,)
     words: tuple[str, ...] = ()  # scontrol's, where REST has none
 
 
-def _note(job: Told, ask: Ask) -> dict[str, str]:
+def _note(job: JobNow, ask: Ask) -> dict[str, str]:
     """The comment as it should be; the words of an empty order are taken back."""
     return {"comment": with_note(comment_of(job.raw), ask.text)}
 
 
-def _comment_same(job: Told, ask: Ask) -> bool:
+def _comment_same(job: JobNow, ask: Ask) -> bool:
     return comment_of(job.raw) == with_note(comment_of(job.raw), ask.text)
 
 
-def _begin_same(job: Told, ask: Ask) -> bool:
+def _begin_same(job: JobNow, ask: Ask) -> bool:
     if job.state != JobState.PENDING:
         return not ask.value > ask.now_s + NEAR_S and _comment_same(job, ask)  # it may start: and has
     if is_held(job.raw) or not _comment_same(job, ask):
@@ -89,19 +89,19 @@ def _begin_same(job: Told, ask: Ask) -> bool:
     return not job.begin_s > ask.now_s + NEAR_S
 
 
-def _begin_body(job: Told, ask: Ask) -> dict[str, Any]:
+def _begin_body(job: JobNow, ask: Ask) -> dict[str, Any]:
     if job.state != JobState.PENDING:
         return _note(job, ask)
     return {**({"hold": False} if is_held(job.raw) else {}), "begin_time": ask.begin_s(job), **_note(job, ask)}
 
 
-def _move_same(job: Told, ask: Ask) -> bool:
+def _move_same(job: JobNow, ask: Ask) -> bool:
     here = job.raw.get("partition") == ask.where[1] and job.raw.get("state_reason") != NO_SIBLING and not job.raw.get(LAGS)
     there = job.state != JobState.PENDING or here
     return there and _begin_same(job, ask)
 
 
-def _move_body(job: Told, ask: Ask) -> dict[str, Any]:
+def _move_body(job: JobNow, ask: Ask) -> dict[str, Any]:
     body = _begin_body(job, ask)
     if job.state != JobState.PENDING:
         return body
@@ -110,7 +110,7 @@ def _move_body(job: Told, ask: Ask) -> dict[str, Any]:
     return {**let_go, **body, "partition": ask.where[1]}
 
 
-def _no_read(job: Told) -> float:
+def _no_read(job: JobNow) -> float:
     return math.nan
 
 

@@ -66,7 +66,7 @@ def compare(
         raise ConfigError([Problem("members", f"{members}; from 0 to {MAX_MEMBERS} can be run")])
     both = (params, other_params or params)
     parts = 2 + 2 * members
-    told = _Told(progress, parts)
+    told = _Parts(progress, parts)
     base, other = (
         simulate(site, jobs, p, outlook, horizon_s, step_s, start_s=start_s, scenario=s, progress=told.part)
         for s, p in zip(scenarios, both, strict=True)
@@ -85,7 +85,7 @@ def compare(
     return Comparison(base, other, [_row(name, base.summary, other.summary, pairs) for name in base.summary], members)
 
 
-class _Told:
+class _Parts:
     """Progress over several runs."""
 
     def __init__(self, progress: Callable[[float], None] | None, parts: int) -> None:

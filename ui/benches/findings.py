@@ -53,7 +53,7 @@ SEEN_AS: Mapping[str, frozenset[str]] = MappingProxyType({
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Stood:
     """A finding as it stood: its question and asset, from when to when [s after the start]."""
 
     question: str
@@ -96,7 +96,7 @@ def bench_findings(options: argparse.Namespace) -> Result:
     return {"bench": "findings", "figures": figures, "against": {}, "conditions": conditions}
 
 
-def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], list[Told]]:
+def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], list[Stood]]:
     """All faults of a run, with times after its start, and all that was told."""
     sources = [Row("bench", {"id": f"sim-{part}", "kind": "source"}) for part in PARTS]
     assets, links = demo_rows(gpus)
@@ -104,7 +104,7 @@ def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], lis
     opened = simulated.build("sim", simulated.Options(seed=seed, fault_factor=1.0, start=START, history_days=0.0), site)
     state, watch = State(site), Watch(site)
     stands: dict[tuple[str, str], float] = {}
-    told: list[Told] = []
+    told: list[Stood] = []
 
     async def step(t: float, now: datetime) -> None:
         for source in opened.sources:
@@ -116,7 +116,7 @@ def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], lis
                 state.absorb(frame, now)
         names = {(one.question, one.asset) for one in watch.step(state, await opened.queues[0].jobs(now), now)}
         for gone in [name for name in stands if name not in names]:
-            told.append(Told(*gone, stands.pop(gone), t))
+            told.append(Stood(*gone, stands.pop(gone), t))
         stands.update({name: t for name in names if name not in stands})
 
     async def live() -> None:
@@ -124,7 +124,7 @@ def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], lis
             await step(float(t), START + timedelta(seconds=t))
 
     asyncio.run(live())
-    told += [Told(*name, from_s, hours * 3600) for name, from_s in stands.items()]
+    told += [Stood(*name, from_s, hours * 3600) for name, from_s in stands.items()]
     begin_s = START.timestamp()
     return [
         replace(one, start_s=one.start_s - begin_s, until_s=one.until_s - begin_s)
@@ -132,7 +132,7 @@ def watched(seed: int, hours: float, gpus: int = GPUS) -> tuple[list[Fault], lis
     ], told
 
 
-def found_after_s(fault: Fault, told: Sequence[Told]) -> float | None:
+def found_after_s(fault: Fault, told: Sequence[Stood]) -> float | None:
     """How long after its start a fault was found, NaN where it was not; None where a finding of the same stood already."""
     mine = [one for one in told if one.asset == fault.asset and one.question in SEEN_AS[fault.kind]]
     if any(one.from_s < fault.start_s <= one.until_s for one in mine):
@@ -141,7 +141,7 @@ def found_after_s(fault: Fault, told: Sequence[Told]) -> float | None:
     return min(after, default=float("nan"))
 
 
-def unexplained(faults: Sequence[Fault], told: Sequence[Told]) -> list[Told]:
+def unexplained(faults: Sequence[Fault], told: Sequence[Stood]) -> list[Stood]:
     """What was told after the first hour that no fault of its asset explains: what follows of a fault elsewhere (a rack that a
     failing pump cools) counts here too."""
     return [

@@ -37,7 +37,7 @@ _STAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LastWord:
     """The last word on a plan: its ``stage`` (or what a person said since), and ``who`` said it."""
 
     stage: str
@@ -45,9 +45,9 @@ class Told:
     time: datetime
 
 
-def read_told(live: Live, now: datetime) -> Mapping[str, Told]:
+def read_told(live: Live, now: datetime) -> Mapping[str, LastWord]:
     """The last word on each plan of the last days, by its key."""
-    found: dict[str, Told] = {}
+    found: dict[str, LastWord] = {}
     rows: list[Record] = []
     for topic in (WISHES, TOPIC):  # in this order: what the desk did of a wish at the same moment came after it
         told = live.records.read(topic, now - timedelta(days=DAYS), None, RECORDS, newest=True)
@@ -56,7 +56,7 @@ def read_told(live: Live, now: datetime) -> Mapping[str, Told]:
         key = str(record.get("plan") or "")
         stage = str(record.get("stage") or _SAID.get(str(record.get("what")), ""))
         if key and stage:
-            found[key] = Told(stage, str(record.get("who") or ""), time)
+            found[key] = LastWord(stage, str(record.get("who") or ""), time)
     return found
 
 
@@ -81,7 +81,7 @@ def places() -> str:
 
 def table(plans: Sequence[PlanRow], kept: Kept, most: int, now: datetime, words: Words) -> Table:
     """Rows of plans, the ones that wait for a person first."""
-    told: Mapping[str, Told] = kept.value or {}
+    told: Mapping[str, LastWord] = kept.value or {}
     ordered = sorted(plans, key=lambda one: not _waits(one, told.get(one.key), now))
     return {
         "l.plans": [_row(one, told.get(one.key), now, words) for one in ordered[:most]],
@@ -90,12 +90,12 @@ def table(plans: Sequence[PlanRow], kept: Kept, most: int, now: datetime, words:
     }
 
 
-def _waits(one: PlanRow, told: Told | None, now: datetime) -> bool:
+def _waits(one: PlanRow, told: LastWord | None, now: datetime) -> bool:
     """A person may say yes or no to it."""
     return one.mode is Mode.APPROVE and one.allowed and now < one.expires and (told is None or told.stage == Stage.WAITING)
 
 
-def _row(one: PlanRow, told: Told | None, now: datetime, words: Words) -> Cell:
+def _row(one: PlanRow, told: LastWord | None, now: datetime, words: Words) -> Cell:
     waits = _waits(one, told, now)
     buttons: list[str | Cell] = ["", ""]
     if waits:
@@ -127,7 +127,7 @@ def _span(low: str, high: str, words: Words) -> str:
     return words.sentence(Message("{low} to {high}", {"low": low, "high": high}))
 
 
-def _state(one: PlanRow, told: Told | None, waits: bool, words: Words) -> str:
+def _state(one: PlanRow, told: LastWord | None, waits: bool, words: Words) -> str:
     if waits:
         return words("waits for a person")
     stage: Any = told.stage if told else ""

@@ -31,7 +31,7 @@ class Last:
 NEVER = Last()
 
 
-class Told:
+class LastOrders:
     """Begin times and moves of ours by queue and job."""
 
     def __init__(self, records: Records) -> None:
