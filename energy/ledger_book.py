@@ -7,7 +7,8 @@ for its end. A moved job that nobody saw end has an entry that says so, and no f
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -31,6 +32,7 @@ DAYS = 2  # that are replayed: what ended before has no more part in today's que
 SETTLED = timedelta(minutes=10)  # after its end a job is booked: then its neighbours are known too
 JUDGED_AFTER = timedelta(hours=20)  # of a run: a day's wait before it and a missed look still lie within ``DAYS``
 RENEWING = RENEWED + timedelta(hours=6)  # what runs was noted since; a note that is older is of what was not looked at
+LATE = timedelta(seconds=5)  # by our clock an order may be read back when by the scheduler's its job has begun already
 ASKED = timedelta(days=7)  # after an order or the time that it said, a job that still waits is one of ours
 LONGEST = timedelta(days=35)  # that a job may run which we moved and have not judged, as ``account.runs`` has it
 COUNTERFACTUAL = "the queue replayed without our begin times and moves"
@@ -73,12 +75,13 @@ class JobBook:
         since = min(window, self._looked.get(queue, window) - SETTLED)
         rows, lost = self._seen(queue, since, now)
         booked = _booked(self._records, queue, since)
+        rows = _continued(rows, booked)
         self._told.hear(self._asked_since([*rows, *lost], now))
         settled_s, old_s = ((now - ago).timestamp() for ago in (SETTLED, JUDGED_AFTER))
         ends, goes_on, closed, since_s = list[int](), list[int](), list[Note](), [now.timestamp()]
         for i, row in enumerate(rows):
             over, known = row["end_s"] is not None and row["end_s"] <= settled_s, self._open.get(key_of(row))
-            if booked.get(key_of(row)) == "job":
+            if booked.get(key_of(row), {}).get("entry") == "job":
                 continue
             if over and known is not None:
                 closed.append(row)
@@ -155,7 +158,9 @@ class JobBook:
         return key_of(note) not in self._open and (looked is None or judged_s > looked.timestamp())
 
     def _told_of(self, note: Note) -> Last:
-        return self._told.of(note["queue"], note["job"])
+        """What it was told last; of a run that was not its job's last, what it had been told when it began."""
+        by = _moment(note["start_s"]) + LATE if note.get("again") else None
+        return self._told.of(note["queue"], note["job"], by)
 
     def _ours(self, note: Note) -> Last:
         """What a run was told last, also where that was long ago."""
@@ -210,10 +215,25 @@ def _goes_on(over: tuple[datetime, Note] | None, noted: datetime) -> bool:
     return over is None or (over[1]["end_s"] is None and over[0] < noted)
 
 
-def _booked(records: Records, queue: str, since: datetime) -> dict[Run, str]:
-    """What is in the ledger, and as what; in a release before this one it stood among the plans."""
+def _booked(records: Records, queue: str, since: datetime) -> dict[Run, Note]:
+    """What is in the ledger; in a release before this one it stood among the plans."""
     both = chain(every(records, TOPIC, since), every(records, PLANS, since))
-    return {key_of(r): r["entry"] for _, r in both if r["entry"] in ("job", "unseen") and r["queue"] == queue}
+    return {key_of(r): r for _, r in both if r["entry"] in ("job", "unseen") and r["queue"] == queue}
+
+
+def _continued(rows: Sequence[Note], booked: Mapping[Run, Note]) -> list[Note]:
+    """``rows``, of which what goes on with a job that was paused would have gone on when the run before it would have ended."""
+    over: dict[tuple[str, str], list[Note]] = defaultdict(list)
+    for (queue, job, _), entry in sorted(booked.items(), key=lambda one: one[0]):
+        if entry["entry"] == "job":
+            over[queue, job].append(entry)
+
+    def own_s(row: Note) -> float:
+        before = [one for one in over.get((row["queue"], row["job"]), ()) if one["start_s"] < row["start_s"]]
+        went_on_s = (one["would_s"] + one["end_s"] - one["start_s"] for one in before[-1:])
+        return float(min([row["own_s"], *went_on_s]))
+
+    return [{**row, "own_s": own_s(row)} for row in rows]
 
 
 def _ran(rows: Sequence[Note], told: Sequence[Last], ground: Grounds, now: datetime) -> Ran:

@@ -13,6 +13,7 @@ from twin.order import Result
 from twin.ports import Records
 
 Job = tuple[str, str]  # queue, job
+KEPT = 50  # orders to one job
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,12 @@ NEVER = Last()
 
 
 class LastOrders:
-    """Begin times and moves of ours by queue and job."""
+    """Begin times and moves of ours by queue and job, the newest ``KEPT`` of each."""
 
     def __init__(self, records: Records) -> None:
         self._records, self._after = records, 0
         self._wanted: dict[tuple[str, Job], Last] = {}
-        self._last: dict[Job, Last] = {}
+        self._told: dict[Job, tuple[Last, ...]] = {}
 
     def hear(self, since: datetime) -> None:
         """Read what is new; at the first time, all since ``since``."""
@@ -50,9 +51,10 @@ class LastOrders:
                 if record.get("verb") in TIMED and "targets" in record:
                     self._take(record, time)
 
-    def of(self, queue: str, job: str) -> Last:
-        """What a job was told last; ``NEVER`` where it was told nothing."""
-        return self._last.get((queue, job), NEVER)
+    def of(self, queue: str, job: str, by: datetime | None = None) -> Last:
+        """What a job was told last (``by`` then); ``NEVER`` where it was told nothing."""
+        told = self._told.get((queue, job), ())
+        return next((one for one in reversed(told) if by is None or one.told is None or one.told <= by), NEVER)
 
     def forget(self, queue: str, kept: set[str], before: datetime) -> None:
         """Jobs of ``queue`` that are none of ``kept``, were told nothing since ``before``, and to begin before it."""
@@ -61,7 +63,7 @@ class LastOrders:
             late = one.told is None or one.told >= before or one.begin_s >= before.timestamp()
             return job[0] != queue or job[1] in kept or late
 
-        self._last = {job: one for job, one in self._last.items() if stays(job, one)}
+        self._told = {job: told for job, told in self._told.items() if stays(job, told[-1])}
         self._wanted = {key: one for key, one in self._wanted.items() if stays(key[1], one)}
 
     def _take(self, record: Mapping[str, Any], time: datetime) -> None:
@@ -69,12 +71,12 @@ class LastOrders:
         for i, target in enumerate(record["targets"]):
             job = (queue, target)
             if record["stage"] == "begun":
-                first = self._last.get(job)
+                first = self.of(*job)
                 # where it was at home, and when its owner had it begin, is what the first of our orders says
-                home = (first.home if first else "") or (record["where"][i][0] if "where" in record else "")
+                home = first.home or (record["where"][i][0] if "where" in record else "")
                 before = record["before"][i] if "before" in record else None
-                own_s = first.own_s if first else math.nan if before is None else before
+                own_s = first.own_s if first is not NEVER else math.nan if before is None else before
                 self._wanted[plan, job] = Last(plan, record["values"][i] or math.nan, home, own_s, time)
             elif record["stage"] == "done" and record["results"][i] in (Result.DONE, Result.SAME):
                 wanted = self._wanted.pop((plan, job), None)
-                self._last[job] = wanted or Last(plan, told=time)
+                self._told[job] = (*self._told.get(job, ()), wanted or Last(plan, told=time))[-KEPT:]

@@ -17,8 +17,8 @@ from twin.job import Jobs, JobState
 from twin.ports import Records
 
 RUNS = "running"  # topic: jobs that were seen to run, ``end_s`` None
-# Topic: jobs that have ended; ``end_s`` None: nobody saw it end, it was gone when it was looked for; ``again``: not gone, but
-# paused or to begin anew.
+# Topic: runs that have ended; ``end_s`` None: nobody saw it end, it was gone when it was looked for; ``again``: its job is not
+# over, but paused or to begin anew, and ``end_s`` is when that was seen.
 RAN = "ran"
 KEPT = 50_000  # of each topic: a week of a centre that runs 50,000 jobs in one
 RENEWED = timedelta(days=1)
@@ -46,7 +46,7 @@ class Watcher:
         count, reach = 0, _EVER
         for time, note in every(records, RAN, _EVER):  # no more than are kept
             (self._gone if note["end_s"] is None else self._known).add(key_of(note))
-            if note.get("agreed"):
+            if note.get("agreed") and not note.get("again"):
                 self.ended[note["queue"], note["job"]] = _ended(note)
             if note.get("again"):
                 self._own[note["queue"], note["job"]] = time.timestamp()  # what was paused is wanted from then on
@@ -101,11 +101,12 @@ class Watcher:
         gone = [(key, note) for key, (_, note) in self._runs.items() if key[0] == queue and key not in keys]
         for key, note in gone:
             if state.get(key[1], JobState.PENDING) < JobState.COMPLETED:  # else it is over, and will say since when
-                self._gone.add(key)
+                again = key[1] in state
+                (self._known if again else self._gone).add(key)
                 del self._runs[key]
-                if key[1] in state:
+                if again:
                     self._own[key[:2]] = now.timestamp()
-                yield {**note, "again": key[1] in state}
+                yield {**note, "again": again, "end_s": now.timestamp() if again else None}
 
     def _forget(self, now: datetime) -> None:
         since_s = (now - MEMORY).timestamp()

@@ -21,8 +21,8 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Of ``count`` jobs: what moving changed (the signal times kWh, negative saved), the squares of how far the 80 % intervals
-    reach below and above, and when the newest was booked."""
+    """Of ``count`` runs of jobs (one that was paused has several): what moving changed (the signal times kWh, negative saved),
+    the squares of how far the 80 % intervals reach below and above, and when the newest was booked."""
 
     count: int = 0
     change: float = 0.0

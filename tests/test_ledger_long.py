@@ -94,9 +94,9 @@ def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5):
     watcher, book = Watcher(records), JobBook(records)
     while hour < until:
         for job in jobs:
-            if job.ours is not None and job.id not in told and hour >= job.own:
+            if job.ours is not None and job not in told and hour >= job.own:
                 tell(records, job)
-                told.add(job.id)
+                told.add(job)
         if not (down and down[0] <= hour < down[1]):
             if hour in restarts or (down and hour == down[1]):
                 watcher, book = Watcher(records), JobBook(records)
@@ -133,6 +133,21 @@ def test_sixty_hours_that_were_moved_by_eight_saved_what_arithmetic_says(restart
     assert (count(records, RAN), count(records, RUNS)) == (2, 2 + 2), "noted again each day"
     (time,) = [time for _, topic, time, _ in records.all if topic == TOPIC]
     assert NOW + timedelta(hours=68) < time <= NOW + timedelta(hours=69), "when it had ended, and not in pieces before"
+
+
+@pytest.mark.parametrize("restarts", [(), (4.0,), (6.0,), (9.5,), np.arange(-1, 110, 0.5)])
+def test_one_that_was_moved_and_then_paused_is_booked_whole_a_run_at_a_time(restarts):
+    """Moved by 3 h, paused after 2 h for 4 h, twice: without us it would have run for five hours from the beginning on."""
+    first = Job("7", 0, 3, 3, 5, listed=0)
+    parts = [first, Job("7", 5, 9, 9, 11, since=5, listed=0), Job("7", 11, 15, 15, 16, since=11)]
+    records = lived(parts, restarts=restarts, until=20)
+    entries = [r for _, topic, _, r in records.all if topic == TOPIC]
+    assert [(e["start_s"] - T, e["end_s"] - T, e["would_s"] - T) for e in entries] == [
+        (3 * HOUR, 5 * HOUR, 0), (9 * HOUR, 11 * HOUR, 2 * HOUR), (15 * HOUR, 16 * HOUR, 4 * HOUR),
+    ]  # fmt: skip
+    whole = cost(3, 2) + cost(9, 2) + cost(15, 1) - cost(0, 5)
+    assert sum(entry["change"] for entry in entries) == pytest.approx(whole, rel=1e-9)
+    assert moved(records, NOW, NOW + timedelta(days=9)).unseen == 0
 
 
 def test_what_its_owner_wanted_is_known_after_a_restart_while_it_waits():
