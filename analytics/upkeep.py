@@ -57,7 +57,8 @@ def _goes(values: Floats, share: Floats, day: int) -> float:
     """How much of a share goes, 0 to 1: what was missing of the usual over what could have been, leaning on all of it."""
     at = np.flatnonzero((share > 0) & np.isfinite(values))
     before = at[:, None] - day * np.arange(1, USUAL_DAYS + 1)  # the same hour of the days before
-    known = np.where((before >= 0) & (share[before] == 0), values[before], np.nan)
+    there = np.maximum(before, 0)  # a young series has no such days
+    known = np.where((before >= 0) & (share[there] == 0), values[there], np.nan)
     usable = np.isfinite(known).any(axis=1)
     if not usable.any():
         return 1.0

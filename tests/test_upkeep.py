@@ -59,6 +59,15 @@ def test_what_windows_really_take_is_learnt_from_those_that_were() -> None:
     assert np.isfinite(everything.whole(values)).tolist()[:3] == [True, False, True]  # a series begins with a value
 
 
+@pytest.mark.parametrize("days", [2, 10, 13, 20])
+def test_a_window_early_in_a_young_series_is_nothing_to_learn_from(days: int) -> None:
+    values, ahead_s = flat(days), days * DAY * HOUR_S
+    values[2:6] /= 2
+    found = upkeep([(2 * HOUR_S, 6 * HOUR_S, 0.5), (ahead_s, ahead_s + HOUR_S, 0.5)], values, 0.0, HOUR_S, DAY)
+    assert found is not None
+    assert found.ahead[0] == 0.5
+
+
 def test_a_forecast_knows_its_windows_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replaying, "ORIGINS", 8)
     values = flat(20)

@@ -110,12 +110,13 @@ class Growth:
 
     def __init__(self, n: int, memory_s: float) -> None:
         self._memory_s = memory_s
-        self._last, self.grown = np.full(n, np.nan), np.zeros(n)
+        self._first, self._last, self.grown = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
 
     def update(self, count: Floats, after_s: float) -> Floats:
         """float64[n]: growth as it stands, ``after_s`` after the last update."""
         step = np.maximum(np.nan_to_num(count - self._last), 0.0)
         self._last = np.where(np.isfinite(count), count, self._last)
+        self._first = np.where(np.isfinite(self._first), self._first, count)
         self.grown = self.grown * np.exp(-after_s / self._memory_s) + step
         return self.grown
 
@@ -124,12 +125,11 @@ class Growth:
         self.grown = self.grown * np.exp(-after_s / self._memory_s)
 
     def precede(self, past: "Growth", after_s: float) -> None:
-        """Take over what grew before this one's first update, which was ``after_s`` ago."""
-        past.fade(after_s)
-        self.grown = self.grown + past.grown
+        """Take over what grew before this one's first update, which was ``after_s`` ago, and up to it."""
+        self.grown = self.grown + past.update(self._first, 0.0) * np.exp(-after_s / self._memory_s)
         self._last = np.where(np.isfinite(self._last), self._last, past._last)
 
     def forget(self, rows: Bools) -> None:
         """``rows``: bool[n], where another asset stands now: what the former one's counters did is not its own."""
         self.grown = np.where(rows, 0.0, self.grown)
-        self._last = np.where(rows, np.nan, self._last)
+        self._first, self._last = (np.where(rows, np.nan, value) for value in (self._first, self._last))

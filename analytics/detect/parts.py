@@ -41,7 +41,10 @@ class Parts:
     def recall(self, past: Past, after_s: float) -> None:
         """See ``Watch.recall``."""
         self._batteries.precede(past.batteries)
+        replaced = self._powered_on_s < past.powered_on_s
+        self._powered_on_s = _held(self._powered_on_s, past.powered_on_s)
         for name, growth in self._grown.items():
+            past.disks[name].forget(replaced)
             growth.precede(past.disks[name], after_s)
 
     def step(self, state: State, cdu: "np.ndarray", now: datetime, after_s: float, ask: Ask) -> None:

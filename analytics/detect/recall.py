@@ -3,7 +3,7 @@ braked, and the best that a battery ever was. It is read from the store, so that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -16,32 +16,30 @@ from twin.frame import Floats
 from twin.ports import How, Store
 from twin.site import Site
 
-HOUR_S, DAY_S = 3600.0, 86400.0
+HOUR_S, LOOK_S, DAY_S = 3600.0, 6 * 3600.0, 86400.0
 FADES = 2.0  # times its memory: what is older counts a seventh
-BATTERY_DAYS = 730  # most stores keep days for longer; a battery that was at its best before that looks better than it is
+BATTERY_DAYS = 730  # hours are kept for longer; a battery that was at its best before that looks better than it is
 _OF_BATTERIES = ("battery_runtime_s", "power_w", "charge_frac", "battery_temp_c")
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """As of one moment: counter -> growth, of GPUs and of disks; float64[gpus] share of the last day braked; batteries that
-    looked once a day."""
+    """As of one moment: counter -> growth, of GPUs and of disks; float64[gpus] share of the last day braked; float64[disks]
+    how long each has been powered on; batteries that looked every ``LOOK_S``."""
 
-    gpus: Mapping[str, Growth] = field(default_factory=dict)
-    braked: Floats = field(default_factory=lambda: np.empty(0))
-    disks: Mapping[str, Growth] = field(default_factory=dict)
-    batteries: Batteries = field(default_factory=lambda: Batteries(0))
+    gpus: Mapping[str, Growth]
+    braked: Floats
+    disks: Mapping[str, Growth]
+    powered_on_s: Floats
+    batteries: Batteries
 
 
 def recall(store: Store, site: Site, at: datetime) -> Past:
     """The past of ``site`` as of ``at``; ``SourceError`` where the store does not answer."""
     day, month = _Stretch(at, DAY_S, HOUR_S), _Stretch(at, disk_health.MONTH_S, DAY_S)
-    return Past(
-        _grown(store, site, "gpu", tuple(gpu.COUNTERS), day),
-        _braked(store, site, day),
-        _grown(store, site, "disk", tuple(disk_health.COUNTS), month, age="powered_on_s"),
-        _batteries(store, site, at),
-    )
+    gpus, _ = _grown(store, site, "gpu", tuple(gpu.COUNTERS), day)
+    disks, powered_on_s = _grown(store, site, "disk", tuple(disk_health.COUNTS), month, age="powered_on_s")
+    return Past(gpus, _braked(store, site, day), disks, powered_on_s, _batteries(store, site, at))
 
 
 class _Stretch(NamedTuple):
@@ -61,8 +59,10 @@ class _Stretch(NamedTuple):
         return times, np.diff(times, prepend=times[:1]), found.values
 
 
-def _grown(store: Store, site: Site, kind: str, names: Sequence[str], of: _Stretch, age: str = "") -> dict[str, Growth]:
-    """``age``: a metric that only grows while it is the same asset."""
+def _grown(
+    store: Store, site: Site, kind: str, names: Sequence[str], of: _Stretch, age: str = ""
+) -> tuple[dict[str, Growth], Floats]:
+    """``age``: a metric that only grows while it is the same asset; with its last values, float64[n]."""
     times, after_s, columns = of.read(store, site, kind, [*names, age] if age else names)
     grown = {name: Growth(site.count(kind), of.memory_s) for name in names}
     was = np.full(site.count(kind), np.nan)
@@ -74,7 +74,7 @@ def _grown(store: Store, site: Site, kind: str, names: Sequence[str], of: _Stret
         was = np.where(np.isfinite(now), now, was)
     for growth in grown.values() if len(times) else ():
         growth.fade(of.end.timestamp() - float(times[-1]))
-    return grown
+    return grown, was
 
 
 def _braked(store: Store, site: Site, of: _Stretch) -> Floats:
@@ -87,9 +87,10 @@ def _braked(store: Store, site: Site, of: _Stretch) -> Floats:
 
 
 def _batteries(store: Store, site: Site, end: datetime) -> Batteries:
+    """By looks at moments: a mean runtime and a mean load are those of no battery."""
     batteries = Batteries(site.count("ups"))
     if site.count("ups"):
-        found = store.series("ups", _OF_BATTERIES, end - timedelta(days=BATTERY_DAYS), end, DAY_S)
-        for day in zip(*(found.values[name] for name in _OF_BATTERIES), strict=True):
-            batteries.update(*day)
+        found = store.series("ups", _OF_BATTERIES, end - timedelta(days=BATTERY_DAYS), end, LOOK_S, How.LAST)
+        for look in zip(*(found.values[name] for name in _OF_BATTERIES), strict=True):
+            batteries.update(*look)
     return batteries
