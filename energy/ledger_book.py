@@ -68,7 +68,7 @@ class JobBook:
         self._known = False
 
     def look(self, queue: str, now: datetime) -> Due:
-        """What of ``queue`` is to be booked."""
+        """What of ``queue``, which was heard since the last look, is to be booked."""
         self._recall()
         window = now - timedelta(days=DAYS)
         # where nothing could be booked for days, from when it last could
@@ -122,9 +122,10 @@ class JobBook:
                 self._records.trim(topic, most)
         self._looked[due.queue] = due.now
         self._open |= {key_of(one): one for one in opened}
-        runs = {key_of(row) for row in (*due.rows, *due.lost)}
-        self._open = {key: one for key, one in self._open.items() if key[0] != due.queue or key in runs}
-        self._told.forget(due.queue, {job for _, job, _ in runs}, due.now - ASKED)
+        over = {key_of(one) for one in (*entries, *due.lost)}
+        self._open = {key: one for key, one in self._open.items() if key not in over}
+        runs = {row["job"] for row in (*due.rows, *due.lost)}
+        self._told.forget(due.queue, runs, due.now, ASKED)
 
     # what is known
 

@@ -131,8 +131,10 @@ class Costs:
 
 
 def judged(ran: Ran, gpus: Ints) -> Judged:
-    """When and where each would have started, by both replays; ``gpus``: int32[p] of each place."""
+    """When and where each would have started, by both replays; ``gpus``: int32[p] of each place now: what ran there had room,
+    whatever was drained since."""
     places, n = len(gpus), len(ran)
+    gpus = np.maximum(gpus, _held(ran, places))
     may = ran.may if ran.may.size else np.arange(places) == ran.home[:, None]
     without, would_at = _first_room(ran, may, gpus)
     with_us = _replayed(ran, np.fmax(ran.own_s, ran.begin_s), ran.place, gpus)
@@ -147,6 +149,18 @@ def judged(ran: Ran, gpus: Ints) -> Judged:
     for p in range(places) if error_s and (may.sum(axis=1) > 1).any() else ():
         either[:, p] = _either(ran, may, p, without, would_at, gpus, error_s)
     return Judged(would_s, would_at, either, np.full(n, error_s))
+
+
+def _held(ran: Ran, places: int) -> Ints:
+    """int32[p]: the most that was held at once in each place, and what the largest job that is at home there holds."""
+    most: Ints = np.zeros(places, dtype=np.int32)
+    np.maximum.at(most, ran.home, ran.gpus)
+    for p in range(places):
+        here = np.flatnonzero(ran.place == p)
+        time_s, change = np.r_[ran.end_s[here], ran.start_s[here]], np.r_[-ran.gpus[here], ran.gpus[here]]
+        order = np.argsort(time_s, kind="stable")  # who ends makes room for who starts at that moment
+        most[p] = max(most[p], np.cumsum(change[order]).max(initial=0))
+    return most
 
 
 def priced(ran: Ran, found: Judged, ground: Grounds) -> Costs:

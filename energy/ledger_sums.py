@@ -16,7 +16,6 @@ from energy.ledger_book import TOPIC
 from energy.notes import PAGE, every
 from twin.ports import Records
 
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Running:
                 day = self._sums.setdefault(time.replace(hour=0, minute=0, second=0, microsecond=0), {})
                 key = (str(record["plan"]), str(record["signal"]))
                 day[key] = day.get(key, Sum()).plus(_of(record, time))
-        self._sums = {day: sums for day, sums in self._sums.items() if day >= since - DAY}
+        self._sums = {day: sums for day, sums in self._sums.items() if day >= since}
         found: dict[tuple[str, str], Sum] = {}
         for sums in self._sums.values():
             for key, one in sums.items():

@@ -100,6 +100,7 @@ class Memory:
     left: dict[Key, datetime] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     asked: dict[Key, Asked] = field(default_factory=dict)
+    looked: datetime | None = None  # when it was last asked to forget
 
     def remember(self, key: str, stage: Stage) -> None:
         """The newest stage of a plan."""
@@ -109,7 +110,9 @@ class Memory:
             del self.stage[next(iter(self.stage))]
 
     def forget(self, now: datetime) -> None:
-        """What is older than the records that are read back, or than the guard asks of what answered the grid."""
+        """What is older than the records that are read back, or than the guard asks of what answered the grid: by two looks one
+        after the other, for a clock that is ahead at one of them must not make all of it old."""
+        self.looked, now = now, now if self.looked is None else min(now, self.looked)
         self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
         self.asked = {key: asked for key, asked in self.asked.items() if now - asked.told < MEMORY}

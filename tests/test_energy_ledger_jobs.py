@@ -52,6 +52,13 @@ def test_who_was_held_up_by_others_that_moved_counts_too():
     assert found.change[0] < 0 < found.change[1]
 
 
+def test_what_ran_had_room_whatever_is_drained_when_it_is_booked():
+    both = ran((0.0, 6.0, 6.0, 2.0, 64), (0.0, None, 0.0, 1.0, 8))
+    whole, drained = (account(both, one_ground(gpus, TIME_S, FALLS)) for gpus in (64, 56))
+    assert whole.change[0] == drained.change[0] == pytest.approx(-64 * GPU_W / 1e3 * 2 * 300)
+    assert drained.would_s.tolist() == whole.would_s.tolist() == [T, T + 2 * HOUR]
+
+
 def test_what_the_replay_misses_is_the_uncertainty():
     """Jobs that started later than the replay with us has them, each by another lag."""
     lags = np.array([0.0, 1.0, 2.0, 3.0])

@@ -246,6 +246,13 @@ def test_work_that_ended_counts_for_two_days_and_after_a_restart():
     assert first.ended == {}
 
 
+async def test_a_clock_that_is_ahead_for_a_moment_forgets_no_wait():
+    d = desk(Scheduler(), MemoryRecords())
+    await auto(d, would("0", "1", hours=12, since=0, key="p1"))
+    assert [len(d.history(NOW + timedelta(days=ahead))) for ahead in (0, 3, 0)] == [2, 2, 2]
+    assert asked_h(d) == {"0": 12, "1": 12}
+
+
 def test_whose_a_job_is():
     tenants = {"llm": "acme"}
     found = [owner_of(user, project, tenants) for user, project in (("li", "llm"), ("li", "vision"), ("li", ""))]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from energy_house import NOW, MemoryRecords
 
-from energy.ledger_book import DAYS, OPEN, TOPIC, JobBook
+from energy.ledger_book import ASKED, DAYS, OPEN, TOPIC, JobBook
 from energy.ledger_jobs import Grounds
+from energy.ledger_orders import NEVER, LastOrders
 from energy.ledger_seen import RAN, RUNS, Watcher
 from energy.ledger_sums import moved
 from energy.levers.jobs_ahead import GPU_W
@@ -87,9 +88,9 @@ def ground(due, gpus):
     return Grounds(dict(list(PLACES.items())[: len(gpus)]), np.array(gpus, dtype=np.int32), T + HOUR * hours, values)
 
 
-def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5):
+def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5, notes=()):
     """All looks of the watcher and of the books. ``restarts``: hours at which another process goes on; ``down``: from when to
-    when none is there."""
+    when none is there; ``notes``: hours and what the audit has of them beside."""
     records, hour, told = MemoryRecords(), -1.0, set()
     watcher, book = Watcher(records), JobBook(records)
     while hour < until:
@@ -97,6 +98,8 @@ def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5):
             if job.ours is not None and job not in told and hour >= job.own:
                 tell(records, job)
                 told.add(job)
+        for _, note in (one for one in notes if one[0] == hour):
+            records.append("audit", NOW + timedelta(hours=hour), note)
         if not (down and down[0] <= hour < down[1]):
             if hour in restarts or (down and hour == down[1]):
                 watcher, book = Watcher(records), JobBook(records)
@@ -133,6 +136,31 @@ def test_sixty_hours_that_were_moved_by_eight_saved_what_arithmetic_says(restart
     assert (count(records, RAN), count(records, RUNS)) == (2, 2 + 2), "noted again each day"
     (time,) = [time for _, topic, time, _ in records.all if topic == TOPIC]
     assert NOW + timedelta(hours=68) < time <= NOW + timedelta(hours=69), "when it had ended, and not in pieces before"
+
+
+@pytest.mark.parametrize(("stage", "value"), [("reverted", None), ("left", None), ("done", 0.0)])
+def test_an_order_that_was_taken_back_held_its_job_until_then(stage, value):
+    """One node: told to begin at 12 h, let go at half an hour; who came meanwhile runs behind it, half an hour late too."""
+    head = {"plan": "job_begin:2", "queue": "slurm", "verb": "begin", "targets": ["7"], "values": [value]}
+    notes = [(0.5, {"stage": one, **head, "results": ["done"]}) for one in (("begun", stage) if stage == "done" else (stage,))]
+    jobs = [Job("7", 0, 12, 0.5, 4.5, limit=4), Job("8", 0.5, None, 4.5, 6.5, limit=2)]
+    found = booked(lived(jobs, until=8, gpus=(8,), notes=notes))
+    assert [(found[job]["would_s"] - T) / HOUR for job in "78"] == pytest.approx([0.0, 4.0])
+    assert [found[job]["would_error_s"] for job in "78"] == pytest.approx([0.0, 0.0])
+
+
+def test_a_clock_that_is_ahead_for_a_moment_forgets_no_order():
+    records = MemoryRecords()
+    tell(records, TRAINING)
+    orders = LastOrders(records)
+    orders.hear(NOW - timedelta(days=1))
+    for ahead in (30, 0):
+        orders.forget("slurm", set(), NOW + timedelta(days=ahead), ASKED)
+    assert orders.of("slurm", "7").begin_s == T + 8 * HOUR
+    tell(records, replace(TRAINING, id="9", own=9 * 24, ours=9 * 24 + 1))
+    orders.hear(NOW)
+    orders.forget("slurm", set(), NOW + timedelta(days=9), ASKED)
+    assert orders.of("slurm", "7") is NEVER
 
 
 @pytest.mark.parametrize("restarts", [(), (4.0,), (6.0,), (9.5,), np.arange(-1, 110, 0.5)])
