@@ -112,7 +112,8 @@ class Memory:
     def forget(self, now: datetime) -> None:
         """What is older than the records that are read back, or than the guard asks of what answered the grid: by two looks one
         after the other, for a clock that is ahead at one of them must not make all of it old."""
-        self.looked, now = now, now if self.looked is None else min(now, self.looked)
+        was, self.looked = self.looked, now
+        now = now if was is None else min(now, was)
         self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
         self.asked = {key: asked for key, asked in self.asked.items() if now - asked.told < MEMORY}
