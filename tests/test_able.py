@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from faces_harness import DayStore, Hands
-from small import small_site
+from small import rows, small_site
 from test_known import jobs
 
 from analytics.kpis import able_frac
@@ -17,11 +18,15 @@ from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.frame import Frame
 from twin.job import JobState
+from twin.load import build_site
 from twin.state import State
+from ui.able import by_hour
 from ui.faces.api_forecast import _available as available
 from ui.faces.api_forecast import _placed as placed
 from ui.report.gather import _use as used
 from ui.report.scope import CENTRE, part_of
+from ui.report.span import span_of
+from ui.report.tokens import tokens_of
 from ui.view import Live
 
 START = datetime(2026, 11, 9, tzinfo=UTC)
@@ -69,3 +74,27 @@ def test_gpus_of_a_drained_node_are_not_idle_ones_that_a_task_could_use(tmp_path
     state.absorb(Frame("node", NOW, site.all_rows("node"), {"usable_flag": np.array([1.0, 1, 1, 0])}), NOW)
     ((_, left, _),) = placed(live, NOW)
     assert left == pytest.approx(0.5 * 2 / 10)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [("Asia/Kolkata", 4, 24.0), ("Asia/Kathmandu", 4, 24.0), ("Europe/Berlin", 4, 24.0), ("Australia/Lord_Howe", 5, 24.5)],
+)
+def test_an_hour_is_the_zones_own_and_what_is_before_and_after_the_span_is_not_counted(
+    zone: str, day: int, hours: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """India is half an hour off UTC's hours, Nepal a quarter; Lord Howe's clock goes back by half an hour on the fifth."""
+    monkeypatch.setattr("ui.able.PORTION_VALUES", 40)  # ten hours at once: a span of several portions is one
+    lines = ("id=h kind=hall", "id=r kind=rack parent=h", "id=n kind=node parent=r", "id=g kind=gpu parent=n")
+    site, span = build_site("z", zone, rows(*lines)), span_of(f"2026-04-0{day}/2026-04-0{day + 1}", ZoneInfo(zone))
+    store, frames = open_store(tmp_path / "store", site), list[Frame]()
+    for k in range(-12, 26 * 12):
+        at = span.start + timedelta(minutes=5 * k)
+        frames.append(Frame("node", at, site.all_rows("node"), {"tokens_per_s": np.array([1e2]), "power_w": np.array([5e3])}))
+        frames.append(Frame("gpu", at, site.all_rows("gpu"), {"power_w": np.array([100.0 * (k // 12)])}))
+    store.append(frames)
+    told, read = tokens_of(site, store, span.start, span.end), by_hour(site, store, "gpu", "power_w", span.start, 24)
+    store.close()
+    assert told is not None
+    assert (told.count, told.node_kwh, told.gpu_h) == (hours * 360_000, hours * 5, hours)
+    assert read[:, 0].tolist() == [100.0 * hour for hour in range(24)]

@@ -10,10 +10,13 @@ from energy_house import NOW, Physics, a_plan, hall, read
 from faces_harness import DayStore, Hands
 from test_energy_orders import Scheduler, T, begin
 
+from energy.account.book import Given
 from energy.notes import TOPIC, Stage
 from energy.plan import Mode, Verdict
+from energy.waiting import waits_of
 from ingest.registry import Opened
 from ingest.stores.records import open_records
+from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Origin, frame_of
 from twin.load import Row, build_site
 from twin.message import Message
@@ -190,6 +193,50 @@ async def test_a_plan_that_waits_is_carried_out_by_a_name_or_a_link_that_counts_
         said = (await ask.get("/api/v1/acting")).json()
         assert (said["modes"]["job_start"], said["stopped"], bool(said["alive"])) == ("approve", None, True)
         assert (await ask.post("/api/v1/plans/none/approve", json={"by": "li"})).status_code in (404, 503)
+
+
+async def test_a_yes_counts_by_the_tenants_that_were_read_last_where_their_file_is_away(house, monkeypatch):
+    used = []
+    monkeypatch.setattr("ui.acting.waits_of", lambda *of: used.append(of[3]) or waits_of(*of))
+    house.live.given = lambda span: Given(tenants={"p": "acme"})
+    house.new()
+    await house.act(Mode.APPROVE)
+
+    def away(span):
+        raise ConfigError([Problem("tenants.csv", "cannot be read")])
+
+    house.live.given = away
+    wish(house.records, Wish("approve", "li", house.plan.key), house.clock.now())
+    await house.pass_by()
+    assert set(house.slurm.begin) == {"0", "1"}
+    assert used[-1] == {"p": "acme"}
+
+
+@pytest.mark.parametrize("error", [SourceError("away"), ValueError("ours")])
+async def test_a_wish_that_cannot_be_done_now_takes_no_other_along_and_is_heard_again(house, error):
+    first, second = replace(house.plan, key="first"), house.plan
+    await house.pass_by()
+    house.acting._judged = allowed(house.acting)
+    for plan in (first, second):
+        await house.acting.desk.decide(plan, Verdict(plan.key, ()), Mode.APPROVE, house.live.state, house.clock.now())
+        wish(house.records, Wish("approve", "li", plan.key), house.clock.now())
+    judged, asked = house.acting._judged, []
+
+    async def hindered(plan, now):
+        asked.append(plan.key)
+        if asked == ["first"]:
+            raise error
+        return await judged(plan, now)
+
+    house.acting._judged = hindered
+    if isinstance(error, ValueError):
+        with pytest.raises(ValueError, match="ours"):
+            await house.pass_by()
+    await house.pass_by()
+    assert asked[:2] == ["first", "p1"]
+    assert set(house.slurm.begin) == {"0", "1"}
+    await house.pass_by()
+    assert asked == ["first", "p1"] + ["first"] * isinstance(error, SourceError)
 
 
 def test_commands_say_what_people_want(tmp_path, capsys):

@@ -12,6 +12,7 @@ from devices import opened
 from moving_centre import FAR, METRIC, SLOT_S, Clock, Grids, centre_of
 from servers import running_slurm
 
+from energy.ledger_book import LOOKS
 from energy.ledger_book import TOPIC as LEDGER
 from energy.notes import TOPIC
 from energy.place.atlas import Atlas, Place, Route
@@ -270,6 +271,10 @@ async def stops(slurm, day, again):
     # at home it would have begun at once, or when those end who fill it: by the books, a quarter of an hour later at most
     assert -215 * kwh <= entry["change"] <= -145 * kwh
     assert entry["note"] == "saved"
+
+    looks = again.records.read(LOOKS, limit=10)
+    again.acting.book(later + timedelta(hours=30))
+    assert again.records.read(LOOKS, limit=10) == looks, "of a scheduler that is silent since, nothing is said"
 
 
 def submitted_s(jobs, job):

@@ -16,7 +16,7 @@ from ingest.collect import Collector
 from ingest.gather import Gathered
 from ingest.precedence import GRACE_S, Precedence
 from twin.errors import ConfigError, SourceError
-from twin.frame import Frame, Origin
+from twin.frame import Frame, Origin, frame_of
 from twin.metrics import metric
 from twin.state import State
 from ui.config import load_config
@@ -155,8 +155,7 @@ def test_no_cell_is_kept_while_one_that_counts_more_is_fresh(steps: list[Step]) 
         now += timedelta(seconds=later_s)
         frame = Frame("gpu", now - timedelta(seconds=age_s), rows, {"temp_c": np.array(values)})
         one = Gathered(frame, np.full(3, who, dtype=np.int32), np.ones(3))
-        if ranks[who] > 1 and grace is None:
-            grace = now.timestamp() + 2 + GRACE_S
+        grace = grace or now.timestamp() + 2 + GRACE_S
         left = taken.admit(one, now)
         kept = np.full(3, np.nan) if left is None else left.frame.values["temp_c"]
         if left is not None:
@@ -164,11 +163,12 @@ def test_no_cell_is_kept_while_one_that_counts_more_is_fresh(steps: list[Step]) 
             judged = Frame("gpu", frame.time, rows, left.frame.values, quality={"temp_c": bad})
             taken.note(left, judged, now)
         for row, value in enumerate(values):
-            before, told_s = model.get(row, (0, (grace or 0.0) - MAX_AGE_S))
-            held = ranks[who] > ranks[before] and frame.time_s - told_s <= MAX_AGE_S
+            before, told_s = model.get(row, (0, -np.inf))
+            fresh = frame.time_s - told_s <= MAX_AGE_S if row in model else now.timestamp() <= grace
+            held = ranks[who] > ranks[before] and fresh
             assert np.isnan(kept[row]) == (np.isnan(value) or held)
             newer = frame.time_s >= told_s or (row in model and ranks[who] < ranks[before])
-            if value == 40.0 and not held and grace is not None and newer:
+            if value == 40.0 and not held and newer:
                 model[row] = who, frame.time_s
 
 
@@ -182,8 +182,7 @@ def test_what_it_foresees_counts_where_its_readings_do() -> None:
         frame = Frame("grid", time, np.zeros(1, dtype=np.int32), {"price_per_mwh": np.array([50.0])}, origin)
         return Gathered(frame, np.full(1, by, dtype=np.int32), np.ones(1))
 
-    ahead = said(1, START, Origin.FORECAST)
-    assert taken.admit(ahead, START) is ahead, "nothing was read yet"
+    assert taken.admit(said(1, START, Origin.FORECAST), START) is None, "what is foreseen comes before the first reading"
     assert taken.admit(said(1, START, Origin.MEASURED), START) is None
     for origin in (Origin.MEASURED, Origin.FORECAST):
         first = said(0, START, origin)
@@ -192,6 +191,30 @@ def test_what_it_foresees_counts_where_its_readings_do() -> None:
     assert taken.admit(said(1, START, Origin.FORECAST), START + timedelta(seconds=max_age_s)) is None
     later = START + timedelta(seconds=max_age_s + 1)
     assert taken.admit(said(1, later, Origin.FORECAST), later) is not None
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_what_one_tells_alone_waits_until_all_were_heard_and_a_minute_and_a_half_at_most(well: bool) -> None:
+    """A scraper that may be down, a service read each hour that tells the price, and the second one: price and carbon."""
+    taken = Precedence(SITE, [1, 1, 2], np.array([15.0, 3600.0, 300.0]))
+
+    def kept(by: int, at_s: float, kind: str = "grid", age_s: float = 0.0, **values: float) -> set[str]:
+        now = START + timedelta(seconds=at_s)
+        frame = frame_of(kind, now - timedelta(seconds=age_s), 0, **values)
+        one = taken.admit(Gathered(frame, np.full(1, by, dtype=np.int32), np.ones(1)), now)
+        if one is not None:
+            taken.note(one, one.frame, now)
+        return set() if one is None else {name for name, column in one.frame.values.items() if not np.isnan(column[0])}
+
+    price, carbon = {"price_per_mwh": 50.0}, {"carbon_gco2_per_kwh": 400.0}
+    if well:
+        kept(0, 0.0, "gpu", temp_c=50.0)
+    assert kept(2, 1.0, **price, **carbon) == set(), "the hourly one has not spoken"
+    assert kept(1, 2.0, **price) == set(price)
+    assert kept(2, 3.0, **price, **carbon) == (set(carbon) if well else set())
+    assert kept(2, 93.0, age_s=3000.0, **price, **carbon) == set(carbon), "whatever time it is of; the price was told"
+    assert kept(2, 3500.0, **price, **carbon) == set(carbon)
+    assert kept(1, 3600.0, **price) == set(price)
 
 
 def test_other_origins_and_sums_are_not_touched() -> None:

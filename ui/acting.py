@@ -12,6 +12,7 @@ import numpy as np
 
 from analytics.dayahead import Calendar, market_days
 from analytics.forecast import Forecast
+from energy.account.book import Given
 from energy.act import Desk, Outcome
 from energy.ahead import DAY_S, SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
@@ -25,7 +26,7 @@ from energy.trial import book as book_trials
 from energy.trial import rests
 from energy.waiting import waits_of
 from twin.curtail import Asker
-from twin.errors import SourceError
+from twin.errors import ConfigError, SourceError
 from twin.frame import Floats, Frame
 from twin.job import Cluster, Jobs
 from twin.message import Message
@@ -38,7 +39,7 @@ from ui.placing import grounds, on_grids
 from ui.remembering import remind
 from ui.responding import Responding
 from ui.signals import words_of
-from ui.switch import Switch
+from ui.switch import Switch, Wish
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -97,26 +98,30 @@ class Acting:
         self._queues: dict[str, QueueNow] = {}
         self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
         self._watcher, self._jobs_book = Watcher(live.records), JobBook(live.records)
+        self._new = set[str]()  # queues that were heard since they were booked
         self._stopped = self._reminded = False
-        # a task that plans and one that follows must not order the same job at once
-        self._busy = asyncio.Lock()
+        self._unheard, self._last = list[Wish](), Given()  # of people, not done yet; of the operator, as it was read
+        self._given()
+        self._busy = asyncio.Lock()  # a task that plans and one that follows must not order the same job at once
 
     def seen(self, queue: str, jobs: Jobs, cluster: Cluster | None) -> None:
         """What a queue just said."""
         self._queues[queue] = QueueNow(queue, jobs, cluster, longest_wait_s=self._limits.longest_wait_s)
         if queue in self._steered:
             self._watcher.see(queue, jobs, self._live.clock.now())
+            self._new.add(queue)
 
     def book(self, now: datetime) -> None:
         """Bring the ledger of shifted work, and of trials, up to what ended."""
         book_trials(self._live.records, self._live.store, now)
         end = self._slot_of(now)
         for queue in self._queues.values():
-            if queue.name in self._steered and self._live.site.count("grid"):
+            if queue.name in self._new and self._live.site.count("grid"):  # of what nobody heard nothing can be said
                 due = self._jobs_book.look(queue.name, now)
                 start = min(end - timedelta(days=DAYS), self._slot_of(due.since))
                 there = grounds(self._live, self._limits.atlas, queue, self._series, start, end)
                 if there is not None:
+                    self._new.discard(queue.name)
                     self._jobs_book.enter(due, self._metric, there)
 
     def _slot_of(self, time: datetime) -> datetime:
@@ -186,7 +191,7 @@ class Acting:
         """What of a plan the guard may let pass (all of it, or none, but for answers to the grid), and what it says of that."""
         live, limits = self._live, self._limits
         if self._stopped or self.switch.stopped() is not None:
-            limits = _stopped(limits)
+            limits = replace(limits, stop=True)
         seen = (live.site, live.state, live.alerts, now, limits, self.desk.history(now))
         waits = self._waits() if plan.orders and not plan.request else {}  # what answers the grid is not bound by them
         queues = tuple(
@@ -243,13 +248,20 @@ class Acting:
         """How long the tenants of all schedulers that take orders wait for us."""
         queues = [queue for queue in self._queues.values() if queue.name in self._steered]
         asked = {queue.name: self.desk.asked(queue.name) for queue in queues}
-        tenants = self._live.given(timedelta()).tenants
-        now_s = self._live.clock.now().timestamp()
+        tenants, now_s = self._given().tenants, self._live.clock.now().timestamp()
         return waits_of(queues, self._watcher.ended, asked, tenants, now_s, self._limits.fair_wait_s)
+
+    def _given(self) -> Given:
+        """What the operator gives; as it was read last where a file of it is away, which whoever writes it anew may do."""
+        try:
+            self._last = self._live.given(timedelta())
+        except ConfigError as error:
+            log.error("[energy] counts as it was read last: %s", error)
+        return self._last
 
     def _contracted_w(self) -> float:
         """What the tariff's contract lets the centre draw; infinity where it has none."""
-        tariff = self._live.given(timedelta()).tariff
+        tariff = self._given().tariff
         demand = None if tariff is None else tariff.demand
         return 1e3 * demand.contracted_kw if demand is not None and demand.contracted_kw > 0 else np.inf
 
@@ -300,15 +312,25 @@ class Acting:
             await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
 
     async def _heard(self, now: datetime) -> None:
-        for said in self.switch.news():
-            if said.what == "reject":
-                self.desk.reject(said.plan, said.who, now)
-            elif said.what == "approve":
-                plan = next((plan for plan in self.desk.waiting if plan.key == said.plan), None)
-                fits, verdict = await self._judged(plan, now) if plan else (None, Verdict(said.plan, ()))
-                outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now, fits)
-                log.warning("plan %s, approved by %s: %s %s", said.plan, said.who, outcome.stage, outcome.why or "")
-                self._publish(outcome.frames)
+        """Do what people said; what the world hinders is done at a later look, and what breaks us takes no other along."""
+        self._unheard += self.switch.news()
+        for said in tuple(self._unheard):
+            self._unheard.remove(said)
+            try:
+                await self._hear(said, now)
+            except (ConfigError, SourceError) as error:
+                log.error("%s of plan %s by %s is heard again: %s", said.what, said.plan, said.who, error)
+                self._unheard.append(said)
+
+    async def _hear(self, said: Wish, now: datetime) -> None:
+        if said.what == "reject":
+            self.desk.reject(said.plan, said.who, now)
+        elif said.what == "approve":
+            plan = next((plan for plan in self.desk.waiting if plan.key == said.plan), None)
+            fits, verdict = await self._judged(plan, now) if plan else (None, Verdict(said.plan, ()))
+            outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now, fits)
+            log.warning("plan %s, approved by %s: %s %s", said.plan, said.who, outcome.stage, outcome.why or "")
+            self._publish(outcome.frames)
 
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end, whatever the modes say now."""
@@ -353,10 +375,6 @@ async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now
         if desk.in_force:
             await desk.revert_setpoints(state, now, all_now=True, why=DEAD)
     return len(desk.ordered) + len(desk.in_force)
-
-
-def _stopped(limits: Limits) -> Limits:
-    return replace(limits, stop=True)
 
 
 def _without(queue: QueueNow, taken: frozenset[str]) -> QueueNow:

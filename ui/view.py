@@ -91,7 +91,7 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """The numbers of the centre as a whole."""
+    """The numbers of the centre as a whole. ``price`` and ``cost_rate`` are the market's, also where a tariff counts."""
 
     it_power: Reading
     facility_power: Reading

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 import numpy as np
 
 from twin.ports import Store
 from twin.site import Site
+from ui.able import HOUR_S, by_hour
 
-HOUR_S = 3600.0
 PORTION_VALUES = 4_000_000
 
 
@@ -29,12 +30,17 @@ def tokens_of(site: Site, store: Store, start: datetime, end: datetime) -> Token
     node = site.within("gpu", "node")
     gpus = np.bincount(node[node >= 0], minlength=nodes)
     for low, high in _portions(start, end, nodes) if nodes else ():
-        found = store.series("node", ("tokens_per_s", "power_w"), low, high, HOUR_S).values
-        rate, power_w = found["tokens_per_s"], found["power_w"]
+        span_s = (high - low).total_seconds()
+        hours = ceil(span_s / HOUR_S)
+        rate = by_hour(site, store, "node", "tokens_per_s", low, hours, high)
+        if not np.isfinite(rate).any():
+            continue
+        power_w = by_hour(site, store, "node", "power_w", low, hours, high)
         known = np.isfinite(rate) & np.isfinite(power_w)
-        count += float(rate[known].sum()) * HOUR_S
-        energy_kwh += float(power_w[known].sum()) / 1e3
-        gpu_h += float((known * gpus).sum())
+        length_s = np.minimum(HOUR_S, span_s - HOUR_S * np.arange(hours))  # a span may end within an hour: a clock was put back
+        count += float(np.where(known, rate, 0.0).sum(axis=1) @ length_s)
+        energy_kwh += float(np.where(known, power_w, 0.0).sum(axis=1) @ length_s) / 3.6e6
+        gpu_h += float((known @ gpus) @ length_s) / HOUR_S
     return Tokens(count, energy_kwh, gpu_h) if count > 0 else None
 
 

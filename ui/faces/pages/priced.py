@@ -14,6 +14,7 @@ from twin.errors import ConfigError
 from twin.frame import Floats, Origin
 from ui.faces.pages.texts import Cell, Table, cell, plain, when
 from ui.past import DAY
+from ui.reading import Reading, derived
 from ui.view import Live, View
 from ui.words import DASH, Words
 
@@ -88,7 +89,7 @@ def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], word
     share = priced.known_frac if priced and np.isfinite(cost) else np.nan
     return {
         "n.price": _in(currency, now),
-        "n.cost": _in(currency, cell(words, view.centre.cost_rate)),
+        "n.cost": _in(currency, cell(words, _hourly(tariff, view) if tariff else view.centre.cost_rate)),
         "n.cost_today": _money(cost, currency, words),
         "n.cost_known": plain(words, share, "frac"),
         "t.period": _rate(tariff, view.time, words) if tariff else words("market"),
@@ -106,6 +107,13 @@ def _money(amount: float, currency: str, words: Words) -> Cell:
 def _in(currency: str, made: Cell) -> Cell:
     """A price or a rate with the name of its money before what it is for."""
     return {**made, "u": f"{currency}{made['u']}"} if currency and str(made.get("u", "")).startswith("/") else made
+
+
+def _hourly(tariff: Tariff, view: View) -> Reading:
+    """What an hour of the power that is drawn now costs by the tariff."""
+    power = view.centre.facility_power
+    price = float(tariff.price_per_mwh(np.array([view.time.timestamp()]))[0])
+    return derived(power.value / 1e6 * price, "per_h", (power,))
 
 
 def _by_tariff(tariff: Tariff, view: View, words: Words) -> tuple[Cell, Cell | None]:
