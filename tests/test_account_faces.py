@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
         gpus = Frame("gpu", now, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)})
         store.append([frame_of("site", now, 0, facility_power_w=13e3, it_power_w=10e3), gpus])
     log, hour = RunLog(), timedelta(hours=1)
-    log.note(records, {"q": queue(START, ("j1", JobState.RUNNING, 0, float("nan"), [0, 1, 2, 3]))}, START)
-    log.note(records, {"q": queue(START, ("j1", JobState.COMPLETED, 0, 1, []))}, START + hour)
+    going, over = JobState.RUNNING, JobState.COMPLETED
+    log.note(records, {"q": queue(START, ("j1", going, 0, math.nan, [0, 1, 2, 3]), ("=1+2", going, 0, math.nan, [4]))}, START)
+    log.note(records, {"q": queue(START, ("j1", over, 0, 1, []), ("=1+2", over, 0, 1, []))}, START + hour)
     asked = {"start": START.isoformat(), "end": (START + 2 * hour).isoformat()}
 
     live = Live(site, State(site), store, records, Hands(START + 2 * hour), START, given=given_by(config.energy, site))
@@ -89,7 +91,10 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
     assert said["carbon"]["location_kg"] == pytest.approx(26 * 0.55)  # no intensity was read: the region's factor
     assert said["split"]["rows"][0]["facility_kwh"] == pytest.approx(13 * 4 / 16)
     assert said["bill"]["cost"] == pytest.approx(26)  # 8 to 10 in the morning of Shanghai is flat
-    assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith("j1,14400.0,")
+    lines = (tmp_path / "o.csv").read_text().splitlines()
+    assert lines[0].startswith("name,gpu_s,")
+    assert lines[1].startswith("j1,14400.0,")
+    assert lines[2].startswith("'=1+2,3600.0,"), "no spreadsheet runs a name"
     assert main(words) == 0
     assert "sums to the meter within" in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """On the page ``/energy``: requests of the grid with their proofs, what the guard refused, and losses beside wins."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -144,6 +145,16 @@ def test_all_jobs_of_a_plan_are_in_its_sum_however_many_there_are(live: Live) ->
         (moved,) = [row for row in one.read(live, NOW).brought if row.lever == "job_move"]
         assert moved.change == pytest.approx(-3000.0)
     assert all(row.lever != "job_move" for row in reader.read(live, NOW + 31 * 24 * HOUR).brought)
+
+
+def test_after_a_reload_that_names_another_store_only_its_records_count(live: Live, tmp_path: Path) -> None:
+    reader = Reader()
+    reader.read(live, NOW)
+    with closing(open_records(tmp_path / "other.db")) as live.records:
+        entry = {"entry": "job", "queue": "slurm", "job": "9", "plan": "job_move:b", "signal": "carbon_gco2_per_kwh"}
+        live.records.append(JOBS, NOW - HOUR, {**entry, "change": -1000.0, "low": -1000.0, "high": -1000.0})
+        seen = reader.read(live, NOW)
+    assert [(one.lever, one.change) for one in seen.brought] == [("job_move", -1.0)]
 
 
 def test_nothing_read_yet_is_no_number() -> None:

@@ -1,5 +1,6 @@
 """The certificate of the wall is renewed on disk: a TLS client is shown the new one without a restart, never a broken one."""
 
+import re
 import socket
 import ssl
 import threading
@@ -21,6 +22,7 @@ from ui.config import WallSection
 from ui.doctor import Health, examine
 from ui.listen import faces, listen
 from ui.view import Live, view
+from ui.words import words
 
 NOW = datetime.now(UTC)
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -108,8 +110,8 @@ def test_a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_neve
         assert said.certificate is None
         assert kept.get(f"https://127.0.0.1:{wall.port}/healthz").json() == {"status": "ok"}, "who was connected stays so"
     for broken, why in (
-        ({"cert": b"nothing"}, "no certificate with its key"),
-        ({"key": wall.renewals.authority.issue_cert("a.example").private_key_pem.bytes()}, "no certificate with its key"),
+        ({"cert": b"nothing"}, "cannot be read"),
+        ({"key": wall.renewals.authority.issue_cert("a.example").private_key_pem.bytes()}, "does not fit its key"),
         ({"ends": PAST}, "has ended on 2020-01-01"),
     ):
         wall.renewals.renew(**broken)
@@ -118,8 +120,11 @@ def test_a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_neve
         assert ask(wall.config), "and no container engine ends a wall that serves"
         notices = [str(one) for one in view(said, said.clock.now()).notices]
         assert any("is not served, the one before goes on" in one for one in notices), "and everybody sees why"
+        assert said.certificate is not None
+        chinese = words("zh").sentence(said.certificate).replace("UTC", "")
+        assert not re.search("[a-zA-Z/]", chinese), "in his own language, and no path of ours"
     wall.renewals.cert.unlink()
-    wall.until(lambda: "No such file" in str(said.certificate))
+    wall.until(lambda: "cannot be read" in str(said.certificate))
     assert wall.shown() == second
     third = wall.renewals.renew()
     wall.until(lambda: wall.shown() == third)

@@ -1,6 +1,7 @@
 """The live detectors on the simulated hall: each fault found, none invented in a fault-free day, and shown by the API."""
 
 import asyncio
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from faces_harness import Hands, live_of
 from numpy.random import PCG64, Generator
 
 from analytics.detect import outcomes
 from analytics.detect.baseline import WARM, Baseline, Growth, Repeats
 from analytics.detect.gpu import LIMIT, REASONS, before, hazard, weigh
 from analytics.detect.live import MAX_FINDINGS, Watch
-from analytics.finding import Finding
+from analytics.finding import Finding, Sort
 from ingest.sources import simulated
 from ingest.sources.simulated.layout import demo_rows
 from ingest.stores.records import open_records
@@ -22,11 +24,13 @@ from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, frame_of
 from twin.job import no_jobs
 from twin.load import Row, build_site
+from twin.message import Message
+from twin.ports import Records
 from twin.site import Site
 from twin.state import State
 from ui.benches.findings import SEEN_AS
 from ui.faces.api_findings import FindingOut
-from ui.findings import Findings
+from ui.findings import LOOKS, Findings
 from ui.view import Live
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -236,6 +240,42 @@ def test_the_centre_writes_findings_down_and_the_api_shows_them_with_their_cause
     kept = [record for _, _, record in centre.records.read("finding")]
     assert (kept[-1]["phase"], kept[-1]["asset"]) == ("over", "h1-a01-n3")
     centre.close()
+
+
+class Process:
+    """The task of one process of a centre, whose detectors find what a test says."""
+
+    def __init__(self, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.findings = Findings(live_of(hall(8), Hands()))
+        self.findings._live.records, self.findings._learnt_s = records, float("inf")
+        self.found: tuple[Finding, ...] = ()
+        monkeypatch.setattr(self.findings._watch, "step", lambda *_: self.found)
+
+    def look(self, *assets: str, times: int = 1) -> None:
+        said = Message("x")
+        parts = {"summary": said, "evidence": (said,), "action": said, "cost_wrong": said, "since": START, "seen": START}
+        self.found = tuple(Finding(Sort.DATA, "rack_flow", "rack", one, "flow_kgps", 3.0, 0.9, **parts) for one in assets)
+        for _ in range(times):
+            self.findings.step(START)
+
+
+def test_what_stands_is_read_back_and_over_only_after_an_hour_of_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_records(tmp_path / "r.db")) as records:
+
+        def told() -> list[str]:
+            return [f"{one['asset']} {one['phase']}" for _, _, one in records.read("finding")]
+
+        first, second = Process(records, monkeypatch), Process(records, monkeypatch)
+        first.look("r1", "r2", "r3")
+        second.look("r1", times=2)  # begins anew, or leads from now on
+        second.look("r1", "r3", times=LOOKS - 4)
+        assert told() == ["r1 began", "r2 began", "r3 began"], "what needs time to be found again goes on"
+        second.look("r3")
+        assert told()[3:] == ["r1 over"], "at once: this process had found it itself"
+        second.look("r3", "r4")
+        assert told()[4:] == ["r4 began", "r2 over"]
+        first.look("r3", "r4")  # leads again
+        assert len(told()) == 6, "what another wrote down is known"
 
 
 def _worked_on_then_not_found(live: Live, now: datetime) -> None:

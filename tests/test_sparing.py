@@ -1,6 +1,8 @@
 """A fault that lasts fills no log: the same is said once a minute, with how often it was left out."""
 
 import logging
+import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -46,6 +48,31 @@ def test_what_was_said_longest_ago_is_forgotten() -> None:
     assert len(sparing._said) == MAX_KEPT
     assert said(sparing, record(f"source {2 * MAX_KEPT - 1} is down", 1.0)) == []
     assert said(sparing, record("source 0 is down", 1.0)) == ["source 0 is down"]
+
+
+class Limit(int):
+    """A limit that takes its time when it is asked, and counts how many threads ask at once."""
+
+    inside = most = 0
+
+    def __lt__(self, other: int) -> bool:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(0.005)
+        self.inside -= 1
+        return super().__lt__(other)
+
+
+def test_threads_that_warn_at_once_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, sparing = Limit(1), Sparing()
+    monkeypatch.setattr("ui.sparing.MAX_KEPT", limit)
+    texts = [[f"source {k}-{i} is down" for i in range(5)] for k in range(4)]
+    threads = [threading.Thread(target=said, args=(sparing, *(record(one, 0.0) for one in some))) for some in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (limit.most, len(sparing._said)) == (1, 1)
 
 
 class Counts:

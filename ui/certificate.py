@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 LOOK_S = 10.0
 FLIGHTS = 4  # of a handshake; TLS 1.3 has three
 SOON = timedelta(days=14)  # before its end it should have been renewed: certbot does so 30 days before
+_UNFIT = "The new certificate of the wall is not served, the one before goes on: it does not fit its key"
+_UNREAD = "The new certificate of the wall is not served, the one before goes on: it or its key cannot be read"
+_ENDED = "The new certificate of the wall is not served, the one before goes on: it has ended on {day}"
 Mark = tuple[tuple[int, int, int, int], ...]
 
 
@@ -33,7 +36,7 @@ class Certificate(ssl.SSLContext):
     _newest: ssl.SSLContext
     _seen: Mark
     _until: datetime | None
-    _refused = ""
+    _refused: Message | None = None
     trouble: Message | None = None
 
     def __new__(cls, *_: Any) -> Self:
@@ -55,23 +58,30 @@ class Certificate(ssl.SSLContext):
         """Serve the files from now on, where they are others and good."""
         if (mark := _mark(self._files)) != self._seen:
             self._seen = mark
-            try:
-                made = usable(*self._files)
-                until = end_of(made, self._files[0])
-                if until is not None and until <= now:
-                    raise ConfigError([Problem(str(self._files[0]), f"has ended on {_day(until)}")])
-            except ConfigError as error:
-                self._refused = str(error.problems[0])
-                log.error("the new certificate of the wall is not served, the one before is: %s", self._refused)
-            else:
-                self._newest, self._until, self._refused = made, until, ""
-                log.warning("the certificate of the wall was read again; it is good until %s", _day(until))
+            self._refused = self._take(now)
         self.trouble = self._trouble(now)
+
+    def _take(self, now: datetime) -> Message | None:
+        """Serve the files; why not, where they are not good. What a face says names no path: the log does."""
+        try:
+            made = usable(*self._files)
+        except ConfigError as error:
+            log.error("the new certificate of the wall is not served, the one before is: %s", error.problems[0])
+            why = error.__cause__
+            unfit = isinstance(why, ssl.SSLError) and "MISMATCH" in (why.reason or "")
+            return Message(_UNFIT if unfit else _UNREAD)
+        until = end_of(made, self._files[0])
+        if until is not None and until <= now:
+            ended = self._files[0], _day(until)
+            log.error("the new certificate of the wall is not served, the one before is: %s has ended on %s", *ended)
+            return Message(_ENDED, {"day": _day(until)})
+        self._newest, self._until = made, until
+        log.warning("the certificate of the wall was read again; it is good until %s", _day(until))
+        return None
 
     def _trouble(self, now: datetime) -> Message | None:
         if self._refused:
-            said = "The new certificate of the wall is not served, the one before goes on: {why}"
-            return Message(said, {"why": self._refused})
+            return self._refused
         if self._until is not None and self._until <= now + SOON:
             said = "The certificate of the wall ends on {day}: renew it; the new files are served by themselves"
             return Message(said, {"day": _day(self._until)})

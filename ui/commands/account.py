@@ -1,7 +1,6 @@
 """``icctwin account``: energy, carbon and cost of a centre over an interval, and whose they were."""
 
 import argparse
-import csv
 import json
 import sys
 from contextlib import closing
@@ -49,13 +48,14 @@ def account(options: argparse.Namespace) -> int:
     """The account on stdout; exit 1 where the interval has no facility energy that anybody read."""
     made = _made(options)
     from ui.accounting import COLUMNS, plain, rows_of
+    from ui.report.data import as_csv
+    from ui.report.document import Table
 
     if options.csv:
+        rows = [[row[name] for name in COLUMNS] for row in rows_of(made)]
+        table = Table("account", "", [(name, "") for name in COLUMNS], rows)
         try:
-            with options.csv.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows_of(made))
+            options.csv.write_text(as_csv(table), encoding="utf-8", newline="")
         except OSError as error:
             raise ConfigError([Problem(str(options.csv), f"cannot be written ({error.strerror}); name another file")]) from None
     if options.json:

@@ -1,15 +1,16 @@
 """``/api/v1/forecasts/…`` and ``/api/v1/kpis``: how far forecasts may be believed, when peaks come, and how the centre is
 used."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from threading import Lock  # noqa: TID251 - questions come on threads of their own; starts no thread
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from analytics import kpis
 from analytics.accuracy import Accuracy
@@ -273,15 +274,35 @@ def _crossing(forecast: Forecast, limit: float) -> CrossingOut:
 
 
 def _add_kpis(router: APIRouter, live: Live) -> None:
-    recent, one_at_a_time = Recent(live.records), Lock()
+    used = _Used(live)
 
     @router.get("/kpis")
-    def how_it_is_used() -> KpisOut:
+    async def how_it_is_used() -> KpisOut:
         """Utilisation, activity, availability, fragmentation and queue waits of the last day, with the field's definitions."""
+        return await used.told()
+
+
+class _Used:
+    """How the centre is used, worked out in one thread however many ask: the first reading of notes takes long, and who waited
+    for it in a thread of the server's pool would leave one less for everybody else. Who asks meanwhile gets the same answer."""
+
+    def __init__(self, live: Live) -> None:
+        self._live, self._records, self._recent = live, live.records, Recent(live.records)
+        self._task: asyncio.Task[KpisOut] | None = None
+
+    async def told(self) -> KpisOut:
+        """Of the last day. One who leaves before it is there takes it from nobody else."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(run_in_threadpool(self._work_out))
+        return await asyncio.shield(self._task)
+
+    def _work_out(self) -> KpisOut:
+        live = self._live
+        if (records := live.records) is not self._records:  # a reload has closed those before
+            self._records, self._recent = records, Recent(records)
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
-        with one_at_a_time:
-            runs = recent.read(start, end)
+        runs = self._recent.read(start, end)
         found = [*_measured(live, start, end), *_allocated(live, runs, start, end), *_placed(live, end)]
         out = [
             KpiOut(name=name, value=value, known_frac=known, definition=kpis.DEFINITIONS[name]) for name, value, known in found

@@ -13,6 +13,7 @@ from energy.notes import Stage
 from energy.respond.inbox import standing
 from twin.curtail import Request
 from twin.message import Message
+from twin.ports import Records
 from ui.faces.pages.markup import fine, listed, panel
 from ui.faces.pages.texts import Cell, Table, plain, row, when
 from ui.responding import PROVEN_WITHIN_S
@@ -79,11 +80,15 @@ class Reader:
     """Reads all of it from the records of the last ``DAYS`` days, and what moved jobs brought once."""
 
     def __init__(self) -> None:
+        self._records: Records | None = None
         self._jobs = Running(DAYS)
 
     def read(self, live: Live, now: datetime) -> Answered:
         """As it stands."""
-        return _answered(live, now, self._jobs.read(live.records, now))
+        records = live.records
+        if records is not self._records:  # after a reload they may be in another store, with numbers of their own
+            self._records, self._jobs = records, Running(DAYS)
+        return _answered(live, now, self._jobs.read(records, now))
 
 
 def _answered(live: Live, now: datetime, jobs: Mapping[tuple[str, str], Sum]) -> Answered:
