@@ -254,8 +254,8 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
             if table.verb is Verb.MOVE:
                 then_pool[row] = of.get(table.where[i][1], 0)
     without = np.where(jobs.terms.noted == 1, 0.0, np.nan_to_num(jobs.terms.begin_s, nan=0.0))
-    was_s = _by_pool(jobs, rows, without, pool, room, now_s)
-    then_s = _by_pool(jobs, rows, planned, then_pool, room, now_s)
+    was_s = by_pool(jobs, rows, without, pool, room, now_s)
+    then_s = by_pool(jobs, rows, planned, then_pool, room, now_s)
     due_s = jobs.deadline_s + LATE_S
     late = (then_s + jobs.lasts_s > due_s) & ~(was_s + jobs.lasts_s > due_s)
     slack_s = LATE_S + OTHERS_FRAC * np.maximum(was_s - now_s, 0)
@@ -265,7 +265,7 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
             yield {"job": jobs.ids[k], "what": what}
 
 
-def _by_pool(
+def by_pool(
     jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, room: Floats, now_s: float
 ) -> Floats:
     """float64[n]: when each of ``rows`` would start in its ``pool``; NaN for the others, and where its room is not known."""

@@ -17,7 +17,6 @@ from energy.notes import PAGE, every
 from twin.ports import Records
 
 
-
 @dataclass(frozen=True, slots=True)
 class Sum:
     """Of ``count`` runs of jobs (one that was paused has several): what moving changed (the signal times kWh, negative saved),

@@ -1,6 +1,7 @@
 """Accounts: bills and ratios worked out by hand, parts that sum to the meter, and average never mixed with marginal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from energy.account.book import IDLE, UNSEEN, Given, account
 from energy.account.carbon import Contract, carbon
 from energy.account.factors import factor_of
 from energy.account.indicators import embodied_share_kg, indicators, sci_kg_per_unit
-from energy.account.runs import RunLog, Runs, read_runs
+from energy.account.runs import Recent, RunLog, Runs, read_runs
 from energy.account.share import holds_of
 from energy.account.tariff import Demand, Tariff, bill, billed_demand_w, load_tariff
 from twin.errors import ConfigError
@@ -346,3 +347,29 @@ def test_runs_are_noted_once_and_survive_a_restart() -> None:
     assert read_runs(records, hour[4], hour[5]).ids == []
     # a queue that does not answer ends nothing
     assert RunLog().note(records, {}, hour[5]) == 0
+
+
+def test_only_the_first_start_of_a_job_waited_and_each_queue_counts_its_own_jobs() -> None:
+    """Job 7 of one queue is paused and goes on, that of the other is over, and one of the same name comes after it."""
+    records, log = MemoryRecords(), RunLog()
+    recent = Recent(records)
+    go, done, wait, nan = JobState.RUNNING, JobState.COMPLETED, JobState.PENDING, float("nan")
+
+    def look(hour: float, a: tuple[JobState, float, float], b: tuple[JobState, float, float], came: float = 0) -> None:
+        now = START + timedelta(hours=hour)
+        tables = {"a": queue(now, ("7", *a, [0])), "b": queue(now, ("7", *b, [1]))}
+        log.note(records, {name: replace(one, submit_s=np.array([S0 + 3600 * came])) for name, one in tables.items()}, now)
+
+    look(3, (go, 1, nan), (go, 3, nan))
+    look(60, (wait, nan, nan), (done, 3, 50))
+    look(70, (go, 70, nan), (go, 70, nan), came=61)  # a requeue is counted as a submission
+
+    def waits(hour: float) -> list[float]:
+        start, end = START + timedelta(hours=hour), START + timedelta(hours=100)
+        found = read_runs(records, start, end)
+        assert np.array_equal(recent.read(start, end).wait_s, found.wait_s, equal_nan=True)
+        return (found.only(np.ones(len(found), dtype=np.bool_)).wait_s / 3600).tolist()
+
+    assert waits(0) == pytest.approx([1, 3, nan, 9], nan_ok=True)
+    assert waits(2) == pytest.approx([nan, 3, nan, 9], nan_ok=True), "it began before that"
+    assert waits(65) == pytest.approx([nan, 9], nan_ok=True)

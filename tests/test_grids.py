@@ -11,6 +11,7 @@ from faces_harness import NOW, Hands, live_of
 
 from energy.account.grids import on_grids
 from energy.account.meters import read_meters
+from energy.account.tariff import load_tariff
 from energy.place.atlas import Atlas, Place
 from ingest.stores.records import open_records
 from ingest.stores.registry import StoreOptions, open_kept
@@ -19,7 +20,7 @@ from twin.load import Row, build_site
 from twin.site import Site
 from ui.check import reach
 from ui.config import load_config
-from ui.faces.pages import energy, grids
+from ui.faces.pages import energy, grids, priced
 from ui.faces.pages.energy import read_books
 from ui.faces.push import read_day
 from ui.given import supply_of, zones_of
@@ -30,11 +31,13 @@ PLACES = Atlas(tuple(Place(hall, "q", (hall,), grid, hall) for hall, grid in (("
 CARBON, PRICE = np.array([50.0, 700.0]), np.array([20.0, 60.0])
 
 
-def site_of(links: Sequence[tuple[str, str]] = ()) -> Site:
-    """Two halls with a rack each, two grids, a transformer for each hall and one more."""
+def site_of(links: Sequence[tuple[str, str]] = (), gpus: bool = False) -> Site:
+    """Two halls with a rack each (and a GPU in it), two grids, a transformer for each hall and one more."""
     lines = [{"id": f"h{k}", "kind": "hall"} for k in (1, 2)] + [{"id": name, "kind": "grid"} for name in ("hydro", "coal")]
     lines += [{"id": f"r{k}", "kind": "rack", "parent": f"h{k}"} for k in (1, 2)]
     lines += [{"id": f"t{k}", "kind": "transformer"} for k in (1, 2)]
+    for k in (1, 2) if gpus else ():
+        lines += [{"id": f"n{k}", "kind": "node", "parent": f"r{k}"}, {"id": f"gpu{k}", "kind": "gpu", "parent": f"n{k}"}]
     lines.append({"id": "g1", "kind": "source"})
     wires = [Row(f"l:{i}", {"from": one, "to": other, "relation": "feeds"}) for i, (one, other) in enumerate(links)]
     return build_site("grids", "UTC", [Row(f"t:{i}", line) for i, line in enumerate(lines)], wires)
@@ -170,6 +173,24 @@ def test_the_day_of_the_wall_is_the_account_of_the_day(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("gpus", [False, True])
+def test_an_hour_in_which_the_racks_on_one_grid_are_silent_is_not_the_other_grids(tmp_path: Path, gpus: bool) -> None:
+    """As on the wall: not known, or by the GPUs, of which the second hall has nine in ten watts."""
+    site = site_of(gpus=gpus)
+    store = open_kept(StoreOptions(path=tmp_path / "store"), site)
+    for k in range(48):
+        store.append(frames(site, 300.0 * (48 - k), np.nan if 12 <= k < 24 else 3e6))
+        if gpus:
+            at = NOW - timedelta(seconds=300.0 * (48 - k))
+            store.append([Frame("gpu", at, site.all_rows("gpu"), {"power_w": np.array([1e2, 9e2])})])
+    supply = supply_of(PLACES, site)
+    assert supply is not None
+    found = on_grids(store, read_meters(store, NOW - timedelta(hours=4), NOW, 1800.0), supply).average_gco2_per_kwh
+    store.close()
+    mean, other = (50 + 3 * 700) / 4, (50 + 9 * 700) / 10 if gpus else np.nan
+    assert found.tolist() == pytest.approx([mean] * 2 + [other] * 2 + [mean] * 4, nan_ok=True)
+
+
 async def test_check_names_which_hall_hangs_where_or_that_nothing_says_so(tmp_path: Path) -> None:
     lines = ["id,kind,parent", "h1,hall,", "h2,hall,", "hydro,grid,", "coal,grid,", "r1,rack,h1", "r2,rack,h2"]
     (tmp_path / "assets.csv").write_text("\n".join(lines) + "\n")
@@ -188,3 +209,16 @@ async def test_check_names_which_hall_hangs_where_or_that_nothing_says_so(tmp_pa
     assert row["ok"]
     assert row["says"] == "hydro: h1; coal: h2"
     assert zones_of(config, site_of()) == {"coal": "PL"}
+
+
+def test_what_an_hour_costs_is_the_tariffs_where_one_counts() -> None:
+    site, tariff = site_of(), load_tariff("guangdong-2021")
+    for read in (frames(site), frames(site)[:2]):  # a market's price beside it changes nothing, and need not be there
+        shown = seen(site, PLACES, read)
+        told = priced.table(priced.Priced(1.0, 1.0, tariff, tariff.currency), shown, (), words("en"))
+        assert [(told[name]["n"], told[name]["u"]) for name in ("n.price", "n.cost")] == [
+            ("1,700", "CNY/MWh"),
+            ("7,480", "CNY/h"),
+        ]
+    plain = priced.table(priced.Priced(1.0, 1.0, None, "EUR"), seen(site, PLACES, frames(site)), (), words("en"))
+    assert (plain["n.cost"]["n"], plain["n.cost"]["u"]) == ("220", "EUR/h")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from energy_house import NOW
 from faces_harness import DayStore, Hands
@@ -15,12 +16,13 @@ from test_fair import FIRST, SEEN, SIGNALS, TRUTH, load, would
 
 from energy.account.book import Given
 from energy.guard_fair import FAIR_RULES
-from energy.levers import Lever, open_lever
+from energy.levers import Lever, QueueNow, open_lever
 from energy.memory import Asked
 from energy.plan import Mode
-from energy.shift.bench_fair import Centre
+from energy.shift.bench_fair import Centre, _cluster
 from energy.waiting import waits_of
 from ingest.stores.records import open_records
+from twin.job import JobState
 from twin.order import Verb, orders
 from twin.state import State
 from ui.acting import Acting
@@ -97,12 +99,11 @@ async def test_of_two_plans_that_a_person_approves_the_second_is_refused_where_b
     assert words("zh").sentence(said) not in (str(said), SAYS)
 
 
-def view(asked, n=4):
+def view(asked, n=4, cluster=None):
     """The queue of ``desk`` with jobs that were told to wait."""
     jobs = replace(Scheduler(n=n).jobs(), projects=["acme", "acme", "wu", "li"])
-    queue = SimpleNamespace(name="slurm", jobs=jobs, waits=None)
-    queue.waits = waits_of([queue], {}, {"slurm": asked}, {}, T, 6 * HOUR)["slurm"]
-    return [queue]
+    queue = QueueNow("slurm", jobs, cluster)
+    return [replace(queue, waits=waits_of([queue], {}, {"slurm": asked}, {}, T, 6 * HOUR)["slurm"])]
 
 
 def test_an_order_that_holds_a_job_is_changed_and_not_added_to():
@@ -124,6 +125,56 @@ def test_others_that_wait_too_and_what_answers_the_grid():
     back = replace(moved, undo=True)
     assert found(replace(alone, orders=(("slurm", back),)), view({})) == []
     assert found(alone, [SimpleNamespace(name="slurm", jobs=view({})[0].jobs, waits=None)]) == [], "nobody says whose they are"
+
+
+@pytest.mark.parametrize("cluster", [None, _cluster(8)], ids=["room unknown", "room"])
+def test_a_plan_that_says_its_jobs_would_have_waited_anyway_is_not_believed_where_there_is_room(cluster):
+    idle = view({}, cluster=cluster)
+    (one,) = found(would("0", "1", hours=20, since=20, key="p"), idle)
+    assert (one["tenant"], one["hours"]) == ("acme", pytest.approx(19)), "by an hour a lever may be out"
+    assert found(would("0", "1", hours=7, since=1, key="p"), idle) == []
+
+
+@pytest.mark.parametrize(("state", "limit_h"), [(JobState.RUNNING, 19), (JobState.RUNNING, np.nan), (JobState.SUSPENDED, 19)])
+def test_a_plan_is_believed_where_others_have_the_room(state, limit_h):
+    """Job 3 holds the only GPU, for ever where nobody says for how long."""
+    (queue,) = view({}, cluster=_cluster(1))
+    at, nan = np.array([0, 0, 0, 1], dtype=np.uint8), np.nan
+    jobs = replace(
+        queue.jobs, state=at * np.uint8(state), start_s=np.where(at, T, nan), limit_s=np.where(at, limit_h * HOUR, HOUR)
+    )
+    assert found(would("0", "1", hours=20, since=19, key="p"), [replace(queue, jobs=jobs)]) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "hours", "room", "told"),
+    [
+        ("0", [1, 1, 1, 1], [1, 19, 1, 1], 1, 21),  # levers seat first who may not wait, and who has no more time
+        ("3", [15, 14, 14, 6], [3, 1, 8, 7], 28, 4),  # nor do they let it start in a gap before the second
+        ("3", [1, 1, 1, 1], [0.1, 0.1, 0.1, 0.1], 1, 3),  # and each takes a slot
+    ],
+)
+def test_a_lever_is_believed_that_counts_as_levers_do(asked, gpus, hours, room, told):
+    (queue,) = view({}, cluster=_cluster(room))
+    jobs = replace(queue.jobs, gpus=np.array(gpus, dtype=np.int32), limit_s=HOUR * np.array(hours), projects=list("abcd"))
+    queue = replace(queue, jobs=jobs)
+    waits = waits_of([queue], {}, {}, {}, T, 6 * HOUR)["slurm"]
+    assert found(would(asked, hours=told + 6, since=told, key="p"), [replace(queue, waits=waits)]) == []
+    (one,) = found(would(asked, hours=told + 10, since=told + 4, key="p"), [replace(queue, waits=waits)])
+    assert one["hours"] == pytest.approx(9)
+
+
+@pytest.mark.parametrize("verb", [Verb.HOLD, Verb.SUSPEND])
+def test_a_job_that_is_held_waits_for_as_long_as_it_may_be(verb):
+    held = would("0", "1", hours=0, since=0, key="p")
+    held = replace(held, orders=(("slurm", orders(verb, ["0", "1"], texts="waits")),))
+    assert found(held, view({})) == [], "four hours"
+    asked = {job: Asked(4 * HOUR, T - 6 * HOUR, T - HOUR, NOW) for job in ("0", "1")}
+    (one,) = found(held, view(asked))
+    assert (one["tenant"], one["hours"]) == ("acme", pytest.approx(4 + 5 + 4))
+    (one,) = found(held, view({"0": Asked(0.0, T, T + 20 * HOUR, NOW)}))
+    assert one["hours"] == pytest.approx((20 + 4) / 2), "a begin time that stands is longer"
+    assert found(replace(held, orders=(("slurm", replace(held.orders[0][1], undo=True)),)), view(asked)) == []
 
 
 @dataclass

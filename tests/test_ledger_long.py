@@ -12,7 +12,7 @@ from energy.ledger_book import ASKED, DAYS, OPEN, TOPIC, JobBook
 from energy.ledger_jobs import Grounds
 from energy.ledger_orders import NEVER, LastOrders
 from energy.ledger_seen import RAN, RUNS, Watcher
-from energy.ledger_sums import moved
+from energy.ledger_sums import Running, moved
 from energy.levers.jobs_ahead import GPU_W
 from twin.job import Jobs, JobState
 from twin.order import Terms
@@ -266,3 +266,15 @@ def test_weeks_sum_to_the_whole_and_a_week_that_is_over_stays_what_it_was():
     assert min(first.count, rest.count) > 2
     assert first.plus(rest) == moved(whole, edges[0], edges[2]).by_signal[SIGNAL]
     assert first.change + rest.change == pytest.approx(sum(cost(6 * k + 8, 30) - cost(6 * k, 30) for k in range(8)), rel=1e-9)
+
+
+def test_a_process_that_runs_on_sums_the_same_days_as_one_that_begins():
+    """A job an hour for five days, of which the days count that began within the last two."""
+    records, old = MemoryRecords(), Running(2)
+    begin = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    for hour in range(5 * 24 + 13):
+        now = begin + timedelta(hours=hour)
+        records.append(TOPIC, now, {"entry": "job", "plan": "p", "signal": "s", "change": -1.0, "low": -1.0, "high": -1.0})
+        found = old.read(records, now)
+        assert found == Running(2).read(records, now), hour
+        assert found["p", "s"].count == min(hour + 1, 24 + now.hour + 1 + 24 * (now.hour == 0)), hour

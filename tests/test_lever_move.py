@@ -2,6 +2,7 @@
 guard says no to the rest, the desk knows the way home, and the ledger counts each place by its own signal."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -121,6 +122,16 @@ def test_nothing_goes_that_does_not_surely_pay_or_has_no_room_or_is_there_alread
     assert proposed(replace(of, agreed=replace(of.terms, unfit=np.ones(1, np.uint8)))) is None
     shared = replace(cluster(), partition_nodes=np.array([[p, i] for p in (0, 1) for i in range(16)], np.int32))
     assert proposed(of, nodes=shared) is None  # nobody knows in which of them it would run
+
+
+def test_more_jobs_than_one_plan_looks_at_all_have_their_turn(monkeypatch):
+    """The first three bear the way, and their data takes nine days for it."""
+    monkeypatch.setattr("energy.levers.job_move.MAX_MOVES", 2)
+    of, found = table(*[(8, 4, 30, 1)] * 5, data=[1e6 * GB] * 3 + [0.0] * 2), set()
+    view = outlook(of, where=atlas(rate_bps=1e9))
+    for turn in range(3):
+        found |= set(went(open_lever("job_move").propose(SITE, State(SITE), of, view, NOW + timedelta(seconds=300 * turn))))
+    assert found == {"3", "4"}
 
 
 def test_data_takes_time_and_energy_and_an_owner_must_say_how_much():

@@ -74,12 +74,16 @@ def test_a_note_is_read_once_and_what_is_over_is_not_kept():
     now = busy(records, 200)
     recent, count = Recent(records), sum(one[1] == TOPIC for one in records.all)
     assert len(recent.read(now - WINDOW, now)) == 25
-    first, records.given = records.given, 0
+    back = now - timedelta(minutes=45)  # of the clock, or of one who asked first and comes last
+    before = rows(read_runs(records, back - WINDOW, back))
+    first, records.given = records.given // 2, 0
     assert first == count > 350
     for seconds in range(0, 600, 10):
         recent.read(now - WINDOW + timedelta(seconds=seconds), now + timedelta(seconds=seconds))
     assert records.given == 0
-    assert len(recent._told._begun) <= 25
+    assert len(recent._told._begun) <= 26
+    assert rows(recent.read(back - WINDOW, back)) == before
+    assert records.given == 0
     assert len(recent.read(now - 2 * WINDOW, now)) == 49, "who asks for more is told more"
 
 

@@ -100,6 +100,18 @@ def test_leaks_of_one_coolant_unit_empty_it_together() -> None:
     assert dry[0] == dry[1] == pytest.approx(60 + (dry[2]) / 2, abs=10)
 
 
+@pytest.mark.parametrize("second", [(4000.0, 6000.0), (1000.0, 6000.0), (2000.0, 6000.0)], ids=["later", "overlaps", "follows"])
+def test_a_coolant_unit_runs_dry_at_each_leak_and_is_filled_only_when_none_is_open(second: tuple[float, float]) -> None:
+    """It loses 0.5 kg/s from 500 s to 2000 s, then again or still."""
+    site, ends = site_of(PUMPS, *WATER), [(500.0, 2000.0), second]
+    flow = run(site, *(Fault("c", "leak", *when, 0.5) for when in ends), hours=2.0, r=FULL_W)[1].column("cdu", "flow_kgps")
+    edges = np.flatnonzero(np.diff(flow < 0.1)) * 10.0 + 10.0  # stops and goes in turn
+    lasts = edges[0] - 500.0
+    assert 0 < lasts < 400
+    due = [500 + lasts, 2000.0, 4000 + lasts, 6000.0] if second[0] > 2000 else [500 + lasts, 6000.0]
+    assert edges.tolist() == due
+
+
 # --- what the dead leave to others ----------------------------------------------------------------------------------
 
 CHILLED = ["id=ta kind=transformer rated_va=2e6", "id=tb kind=transformer rated_va=2e6", "id=ti kind=transformer rated_va=2e6",

@@ -1,12 +1,17 @@
 """Scheduling policies: textbook cases, and properties of any queue."""
 
+import sys
+from types import FrameType
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import twin.sim.schedule as module
 from twin.job import Jobs, JobState
-from twin.sim.schedule import NO_ROOM, TOO_LARGE, Policy, Schedule, schedule
+from twin.sim.schedule import NO_ROOM, TOO_LARGE, Policy, Schedule, first_room, schedule
 from twin.sim.trace import Trace, checked, trace_of, trace_of_queue
 
 SLOTS = 10
@@ -155,3 +160,113 @@ def test_a_live_queue_goes_on_from_where_it_is() -> None:
         made = schedule(queue, policy, queue.gpus, SLOTS, now + 100 * hour)
         at = {job: round((start - now) / hour, 6) for job, start in zip(queue.ids, made.start_s.tolist(), strict=True)}
         assert at == {"run": -1, "lost": 0, "early": 3, "late": 4}, policy
+
+
+# --- jobs that wait in several clusters
+
+CLUSTERS = (10, 10, 6)  # slots; some jobs do not fit into the last
+BEHIND = 3  # that backfilling looks at
+Row = tuple[int, int, int, list[int]]
+
+
+def easily(queue: list[tuple[int, int, int]], running: list[tuple[int, int, int]], slots: int, now: int) -> list[int]:
+    """Who starts under ``easy``, of (job, run, slots) that wait and (end, job, slots) that run."""
+    free, begun, head = slots - sum(wanted for _, _, wanted in running), list[int](), 0
+    while head < len(queue) and queue[head][2] <= free:
+        job, lasts, wanted = queue[head]
+        running, free, head = [*running, (now + lasts, job, wanted)], free - wanted, head + 1
+        begun.append(job)
+    if head == len(queue):
+        return begun
+    over = free - queue[head][2]
+    by_end = iter(sorted(running))
+    while over < 0:
+        shadow, _, wanted = next(by_end)
+        over += wanted
+    for job, lasts, wanted in queue[head + 1 : head + 1 + BEHIND]:
+        brief = now + lasts <= shadow
+        if wanted <= free and (brief or wanted <= over):
+            free, over = free - wanted, over - (0 if brief else wanted)
+            begun.append(job)
+    return begun
+
+
+def plainly(jobs: list[Row]) -> list[tuple[float, int]]:
+    """(start, cluster) of each (submit, run, slots, where it may start, home first): lists looked through from end to end."""
+    waits, running, found = [list[int]() for _ in CLUSTERS], [list[int]() for _ in CLUSTERS], dict[int, tuple[int, int]]()
+
+    def ends(job: int) -> int:
+        return found[job][0] + jobs[job][1]
+
+    def settle(todo: list[int], now: int) -> None:
+        while todo:
+            p, *todo = todo
+            held = [(ends(job), job, jobs[job][2]) for job in running[p]]
+            for job in easily([(job, *jobs[job][1:3]) for job in waits[p]], held, CLUSTERS[p], now):
+                found[job] = now, p
+                running[p].append(job)
+                waits[p].remove(job)
+                todo += [q for q, queue in enumerate(waits) if job in queue]
+                waits[:] = [[one for one in queue if one != job] for queue in waits]
+
+    coming = list(range(len(jobs)))
+    while coming or any(running):
+        now, p = min((min(map(ends, held), default=10**9), p) for p, held in enumerate(running))
+        if not coming or jobs[coming[0]][0] >= now:
+            running[p] = [job for job in running[p] if ends(job) > now]
+            settle([p], now)
+            continue
+        job = coming.pop(0)
+        fits = [p for p in jobs[job][3] if jobs[job][2] <= CLUSTERS[p]]
+        for places in (fits[:1], fits[1:]):
+            if job not in found:
+                for p in places:
+                    waits[p].append(job)
+                settle(places, jobs[job][0])
+    return [found.get(job, (np.nan, -1)) for job in range(len(jobs))]
+
+
+def federated(jobs: list[Row]) -> list[tuple[float, int]]:
+    queue = trace([(str(i), submit, lasts, lasts, wanted) for i, (submit, lasts, wanted, _) in enumerate(jobs)])
+    may = np.array([[p in places for p in range(len(CLUSTERS))] for *_, places in jobs])
+    home = np.array([places[0] for *_, places in jobs], dtype=np.int32)
+    start_s, place = first_room(queue, Policy.EASY, queue.nodes, np.array(CLUSTERS, dtype=np.int32), may, home)
+    return list(zip(start_s.tolist(), place.tolist(), strict=True))
+
+
+MAY = [[0], [1], [2], [0, 1], [1, 0], [1, 2], [2, 0], [0, 1, 2], [2, 0, 1]]
+JOBS = st.tuples(st.integers(0, 20), st.integers(1, 30), st.integers(1, SLOTS), st.sampled_from(MAY))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(JOBS, min_size=1, max_size=40).map(sorted))
+def test_whoever_waits_in_several_clusters_starts_as_if_every_list_was_looked_through(jobs: list[Row]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WINDOW", BEHIND)
+        np.testing.assert_array_equal(np.array(federated(jobs)), np.array(plainly(jobs)))
+
+
+def byte_codes(count: int) -> int:
+    """What a federation costs, on any computer however busy, for so many jobs of which almost all wait at once in two
+    clusters: byte codes that the scheduler takes."""
+    taken, was = 0, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal taken
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        taken += event == "opcode"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        federated([(i // 9, 1000, 5, [i % 2, 1 - i % 2]) for i in range(count)])
+    finally:
+        sys.settrace(was)
+    return taken
+
+
+def test_four_times_the_jobs_that_wait_in_several_clusters_are_four_times_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", BEHIND)
+    assert byte_codes(800) < 5 * byte_codes(200)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from energy.account.meters import SIGNALS, Meters
-from energy.account.power import Steps, shares_of_groups
+from energy.account.power import CHUNK_VALUES, Steps, gpu_w
 from energy.kpi import held
 from twin.frame import Floats, Ints, Origin
 from twin.ports import Store
@@ -94,19 +94,23 @@ def mixed(store: Store, steps: Steps, supply: Supply, names: tuple[str, ...], ha
 
 def mix(share: Floats, values: Floats) -> Floats:
     """float64[t]: the mean of ``values`` of a signal (float64[grids, t]) by the ``share`` of each grid (the same shape, sums
-    to 1 or 0). NaN where nothing was drawn, or a grid that was drawn from told nothing."""
+    to 1; NaN where that is not known). NaN there, and where a grid that was drawn from told nothing."""
     drawn = share > 0
     made: Floats = np.where(drawn.any(axis=0), np.where(drawn, share * values, 0.0).sum(axis=0), np.nan)
     return made
 
 
 def _shares(store: Store, steps: Steps, supply: Supply, rows: Ints) -> Floats:
-    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``."""
-    made: Floats = np.zeros((len(rows), len(steps.time_s)))
+    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``: by racks, by GPUs in the steps in
+    which those do not say it, NaN where neither do."""
+    made: Floats = np.full((len(rows), len(steps.time_s)), np.nan)
     for kind in supply.hall_of:
-        grid = supply.grid_of(kind)
-        if len(grid) and not made.any():
-            made = shares_of_groups(store, kind, steps, np.searchsorted(rows, grid).astype(np.int32), len(rows))
+        grid = np.searchsorted(rows, supply.grid_of(kind)).astype(np.int32)
+        size = max(1, CHUNK_VALUES // max(len(grid), 1))
+        for at in (slice(first, first + size) for first in range(0, len(steps.time_s) if len(grid) else 0, size)):
+            if np.isnan(made[0, at]).any():
+                found = _parts(gpu_w(store, steps.time_s[at], steps.step_s, len(grid), kind), grid, len(rows))
+                made[:, at] = np.where(np.isnan(made[:, at]), found, made[:, at])
     return made
 
 
@@ -114,14 +118,23 @@ def shares_now(state: State, supply: Supply, grids: int, now: datetime) -> Float
     """float64[grids]: part of the power that each grid carries now, by the same racks or GPUs; NaN where that is not known:
     nobody said which hall hangs where, or nothing that hangs on one of them is read now."""
     for kind in supply.hall_of if supply.said else ():
-        grid = supply.grid_of(kind)
         power = state.column(kind, "power_w", now)
         if np.isnan(power).all():
             power = state.column(kind, "power_w", now, Origin.MODELLED)
-        read = ~np.isnan(power)
-        carried = np.bincount(grid[read], weights=np.maximum(power[read], 0.0), minlength=grids)
-        silent = (np.bincount(grid, minlength=grids) > 0) & (np.bincount(grid[read], minlength=grids) == 0)
-        if carried.any() and not silent.any():
-            share: Floats = carried / carried.sum()
+        share: Floats = _parts(power[None, :], supply.grid_of(kind), grids)[:, 0]
+        if not np.isnan(share).any():
             return share
     return np.full(grids, np.nan)
+
+
+def _parts(power: Floats, grid: Ints, grids: int) -> Floats:
+    """float64[grids, t]: part of ``power`` (float64[t, n], NaN where not read) that each grid carries; ``grid``: int32[n]. NaN
+    where nothing is drawn, or nothing is read of what hangs on one of them: its part would go to the others."""
+    carried, silent = np.zeros((grids, len(power))), np.zeros(len(power), dtype=np.bool_)
+    for k in np.unique(grid).tolist():
+        mine = power[:, grid == k]
+        carried[k] = np.maximum(np.nan_to_num(mine), 0.0).sum(axis=1)
+        silent |= np.isnan(mine).all(axis=1)
+    total = carried.sum(axis=0)
+    known = ~silent & (total > 0)
+    return np.where(known, carried / np.where(known, total, 1.0), np.nan)

@@ -33,7 +33,8 @@ class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
     int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
     queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said);
-    ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none)."""
+    ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none); ``first``:
+    bool[n], the job had not run before, and began within what was asked for (None: all)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -46,6 +47,7 @@ class Runs:
     submit_s: Floats | None = None
     ends: Sequence[str] = ()
     limit_s: Floats | None = None
+    first: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,15 +59,12 @@ class Runs:
 
     @property
     def wait_s(self) -> Floats:
-        """float64[n]: from submission to start; NaN where not known, and of a job's second start, which waited for nothing."""
+        """float64[n]: from submission to the first start of the job, where that is within what was asked for; NaN of the others
+        (a second start waited for nothing) and where not known."""
         if self.submit_s is None:
             return np.full(len(self), np.nan)
         wait_s = self.start_s - self.submit_s
-        order = np.argsort(self.start_s, kind="stable")
-        names = np.array(self.ids, dtype=np.str_)[order]
-        first = np.zeros(len(self), dtype=np.bool_)
-        first[order[np.unique(names, return_index=True)[1]]] = True
-        return np.where(first & (wait_s >= 0), wait_s, np.nan)
+        return np.where((wait_s >= 0) & (True if self.first is None else self.first), wait_s, np.nan)
 
     def only(self, kept: Bools, gpus: Bools | None = None) -> "Runs":
         """Those that ``kept`` (bool[n]) names, with what they hold of ``gpus`` (bool[g]; None: all)."""
@@ -89,6 +88,7 @@ class Runs:
             None if self.submit_s is None else self.submit_s[where],
             some(self.ends),
             None if self.limit_s is None else self.limit_s[where],
+            None if self.first is None else self.first[where],
         )
 
 
@@ -144,8 +144,13 @@ def _key(queue: str, job: str, start_s: float) -> str:
     return f"{queue}/{job}@{start_s:.0f}"
 
 
+def _job(key: str) -> str:
+    """The job of a run and its queue: queues count their jobs each for itself."""
+    return key.rsplit("@", 1)[0]
+
+
 def _queue(key: str) -> str:
-    return key.rsplit("@", 1)[0].split("/", 1)[0]
+    return _job(key).split("/", 1)[0]
 
 
 def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
@@ -222,24 +227,40 @@ class NotedRuns:
     _begun: dict[str, dict[str, Any]] = field(default_factory=dict)
     _ends: dict[str, tuple[float, str]] = field(default_factory=dict)
     _rows: dict[str, Ints] = field(default_factory=dict)  # the GPUs of those that were asked for
+    _again: set[str] = field(default_factory=set)  # runs of jobs that had run before
+    # Of each job that may run again, its first run and when it ran last [s since 1970; infinity: it does]. One of which it is
+    # known how it ended is over: what has its name afterwards is another job.
+    _jobs: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def take(self, record: dict[str, Any]) -> None:
         """The next note."""
-        key = record["key"]
+        key, job = record["key"], _job(record["key"])
+        first, _ = self._jobs.get(job, (key, math.inf))
         if record["entry"] == "begun":
             self._begun.setdefault(key, record)
             self._ends.pop(key, None)  # it had only been out of sight
+            self._jobs[job] = first, math.inf
+            if first != key:
+                self._again.add(key)
         elif record["entry"] == "submitted":
             self._begun.get(key, {})["submit_s"] = record["submit_s"]
         else:
-            self._ends[key] = float(record["end_s"]), record.get("how", "")
+            end_s, how = self._ends[key] = float(record["end_s"]), record.get("how", "")
+            if how:
+                self._jobs.pop(job, None)
+            else:
+                self._jobs[job] = first, end_s
 
     def forget(self, before_s: float) -> None:
-        """Runs that ended until then."""
+        """Runs that ended until then, and of jobs what no note says any more that would be read."""
         for key in [key for key, (end_s, _) in self._ends.items() if end_s <= before_s]:
             del self._ends[key]
             self._begun.pop(key, None)
             self._rows.pop(key, None)
+            self._again.discard(key)
+        last_s = before_s - LONGEST.total_seconds()
+        for job in [job for job, (_, end_s) in self._jobs.items() if end_s < last_s]:
+            del self._jobs[job]
 
     def within(self, start: datetime, end: datetime) -> Runs:
         """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
@@ -260,6 +281,7 @@ class NotedRuns:
             submit_s=np.array([record.get("submit_s") for record in notes], dtype=np.float64),  # None becomes NaN
             ends=[how for _, how in over],
             limit_s=np.array([record.get("limit_s") for record in notes], dtype=np.float64),
+            first=np.array([key not in self._again and r["start_s"] >= start_s for key, r in kept.items()], dtype=np.bool_),
         )
 
     def _rows_of(self, key: str) -> Ints:
@@ -279,17 +301,20 @@ def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
 
 class Recent:
     """The runs of the last hours for whoever asks for them again and again: each note is read once. Kept is what has a part in
-    what was asked for last, or goes on. Used from one thread at a time."""
+    what was asked for last and ``SLACK`` before it, or goes on. Used from one thread at a time."""
+
+    SLACK = timedelta(hours=1)  # a clock is set back, or who asked first comes last: neither has all notes read anew
 
     def __init__(self, records: Records) -> None:
         self._records, self._told, self._after = records, NotedRuns(), 0
-        self._start: datetime | None = None
+        self._since: datetime | None = None  # what has a part in anything from then on is kept
 
     def read(self, start: datetime, end: datetime) -> Runs:
-        """As ``read_runs``; a ``start`` before the one that was asked for last has all notes read anew."""
-        if self._start is None or start < self._start:
-            self._told, self._after = NotedRuns(), 0
-        since, self._start = start - LONGEST if self._after == 0 else None, start
+        """As ``read_runs``; a ``start`` over ``SLACK`` before the latest that was asked for has all notes read anew."""
+        if self._since is None or start < self._since:
+            self._told, self._after, self._since = NotedRuns(), 0, start - self.SLACK
+        self._since = max(self._since, start - self.SLACK)
+        since = self._since - LONGEST if self._after == 0 else None
         full, count = True, 0
         while full:
             page = self._records.read(TOPIC, since, limit=PAGE, after=self._after)
@@ -298,5 +323,5 @@ class Recent:
                 raise ValueError(f"over {MAX_NOTES} notes of runs since {since}; ask for a shorter interval")
             for self._after, _, record in page:
                 self._told.take(record)
-            self._told.forget(start.timestamp())
+            self._told.forget(self._since.timestamp())
         return self._told.within(start, end)

@@ -19,7 +19,7 @@ import numpy as np
 from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
 from energy.levers import Outlook, QueueNow
 from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, fair_due, in_turn, stands_at, usual_starts
-from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, movable, room, waits_with_consent
+from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable, room, waits_with_consent
 from energy.levers.move_ground import Ground, ground_of
 from energy.place import Travel
 from energy.place.atlas import latency_class
@@ -37,7 +37,7 @@ from twin.state import State
 
 NAME = "job_move"
 LEAST_FRAC = 0.02  # of what it would cost at home that a job must surely save by going elsewhere
-MAX_MOVES = 500  # jobs that one plan looks at; the others wait for the next one
+MAX_MOVES = 500  # jobs that one plan looks at; where more wait, each looks at the next ones, so that all have their turn
 SAYS = (
     "Let {count} waiting jobs run in {places} for {what}: {saving_pct:.0f} % less ({low_pct:.0f} to {high_pct:.0f}), "
     "{kwh:.0f} kWh; {gb:.0f} GB travel for {sent_kwh:.1f} kWh"
@@ -99,7 +99,7 @@ class JobMove:
         local = {position: p for p, position in enumerate(ground.at)}
         home_of = np.array([local.get(ground.atlas.at(queue.name, name), -1) for name in jobs.partitions], dtype=np.int32)
         moved = np.array([job in queue.homes for job in jobs.ids], dtype=np.bool_)
-        rows = np.flatnonzero(waits & (home_of >= 0) & ~moved)[:MAX_MOVES].astype(np.int32)
+        rows = in_turns(waits & (home_of >= 0) & ~moved, now_s, MAX_MOVES)
         free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
         begin_s = np.where(terms.noted[free.rows] == 1, math.nan, terms.begin_s[free.rows])
         earliest = np.maximum((np.nan_to_num(begin_s, nan=now_s) - signal.begin_s) // signal.step_s, 0).astype(np.int32)

@@ -37,13 +37,15 @@ def waits_with_consent(jobs: Jobs) -> Bools:
     return np.asarray((jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
 
 
-def in_turns(waits: Bools, now_s: float) -> Ints:
-    """int32[m]: rows of those of ``waits`` (bool[n]) that are looked at now: all, or ``MAX_JOBS`` of them, others each turn."""
+def in_turns(waits: Bools, now_s: float, most: int | None = None) -> Ints:
+    """int32[m]: rows of those of ``waits`` (bool[n]) that are looked at now: all, or ``most`` of them (None: ``MAX_JOBS``),
+    others each turn."""
+    most = MAX_JOBS if most is None else most
     rows = np.flatnonzero(waits).astype(np.int32)
-    if len(rows) <= MAX_JOBS:
+    if len(rows) <= most:
         return rows
-    first = int(now_s // TURN_S) * MAX_JOBS % len(rows)
-    return np.sort(np.roll(rows, -first)[:MAX_JOBS])
+    first = int(now_s // TURN_S) * most % len(rows)
+    return np.sort(np.roll(rows, -first)[:most])
 
 
 def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, now_s: float, wait_s: float) -> Movable:

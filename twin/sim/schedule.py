@@ -92,7 +92,9 @@ class _Run:
         self.ends: list[tuple[float, int]] = []  # heap of real ends
         self.expected: list[tuple[float, int]] = []  # sorted: when running jobs end at the latest
         self.queue: list[int] = []  # sorted by rank
-        self.rank = [(-p, s, i) for i, (p, s) in enumerate(zip(trace.priority.tolist(), trace.submit_s.tolist(), strict=True))]
+        self.begun: list[int] = []  # in the order in which they start
+        first = (-trace.priority if policy is Policy.PRIORITY else np.zeros(n)).tolist()
+        self.rank = [(p, s, i) for i, (p, s) in enumerate(zip(first, trace.submit_s.tolist(), strict=True))]
         self.left_out: dict[str, tuple[int, str]] = {}
 
     def refuse(self, job: int, reason: str) -> None:
@@ -104,6 +106,7 @@ class _Run:
 
     def begin(self, job: int, now: float) -> None:
         self.machine.take(job, int(self.wanted[job]), float(self.power_w[job]))
+        self.begun.append(job)
         self.start[job], self.end[job] = now, now + self.trace.run_s[job]
         heapq.heappush(self.ends, (float(self.end[job]), job))
         insort(self.expected, (now + float(self.limit[job]), job))
@@ -121,6 +124,14 @@ class _Run:
             insort(self.queue, job, key=lambda j: self.rank[j])
         else:
             self.queue.append(job)
+
+    def leave(self, job: int) -> bool:
+        """Take ``job`` out of the queue; False where it is not in it. By bisection: queues may be as long as the trace."""
+        at = bisect_left(self.queue, self.rank[job], key=lambda j: self.rank[j])
+        if at == len(self.queue) or self.queue[at] != job:
+            return False
+        del self.queue[at]
+        return True
 
     def serve(self, now: float) -> None:
         """Start whoever may start at ``now``."""
@@ -160,8 +171,8 @@ class _Run:
             extra -= 0 if brief else wanted
             if not self.machine.count:
                 break
-        if started:
-            self.queue = [job for job in self.queue if job not in started]
+        if started:  # all from within the window: what waits beyond is not looked at
+            self.queue[1 : WINDOW + 1] = [job for job in behind.tolist() if job not in started]
 
     def _reserve(self, now: float) -> None:
         """Start, in order, whoever finds room from now on beside the reservations of the others; the first ``RESERVED`` that
@@ -174,7 +185,7 @@ class _Run:
                 if job not in places.start:
                     places.reserve(job, int(self.wanted[job]), float(self.hold[job]))
             started = self._sooner(np.array(window), now)
-            self.queue = [job for job in self.queue if job not in started] if started else self.queue
+            self.queue[:RESERVED] = [job for job in window if job not in started]
             begun = len(started)
 
     def _sooner(self, window: NDArray[np.int64], now: float) -> set[int]:
@@ -231,52 +242,46 @@ def first_room(trace: Trace, policy: Policy, wanted: Ints, slots: Ints, may: Boo
     ``slots``: int32[p] of each cluster; ``may``: bool[n, p], where each may start; ``home``: int32[n], where it was submitted.
     Gives float64[n], start (NaN: it is larger than any of its clusters), and int32[n], its cluster (-1)."""
     runs = [_Run(trace, policy, wanted, most, np.zeros(len(trace)), np.inf) for most in slots.tolist()]
-    several: set[int] = set()
     arrivals, at = np.argsort(trace.submit_s, kind="stable").tolist(), 0
     while at < len(arrivals) or any(run.ends for run in runs):
         ends = [run.ends[0][0] if run.ends else np.inf for run in runs]
         p = int(np.argmin(ends))
         if at < len(arrivals) and trace.submit_s[arrivals[at]] < ends[p]:
-            _come(runs, arrivals[at], may, home, several, float(trace.submit_s[arrivals[at]]))
+            _come(runs, arrivals[at], may, home, float(trace.submit_s[arrivals[at]]))
             at += 1
             continue
         now = ends[p]
         while runs[p].ends and runs[p].ends[0][0] <= now:
             runs[p].finish(heapq.heappop(runs[p].ends)[1])
-        _serve(runs, [p], several, now)
+        _serve(runs, [p], now)
     starts = np.array([run.start for run in runs])
     found = np.isfinite(starts).any(axis=0)
     where = np.where(found, np.argmax(np.isfinite(starts), axis=0), -1).astype(np.int32)
     return np.where(found, starts[where, np.arange(len(trace))], np.nan), where
 
 
-def _come(runs: list[_Run], job: int, may: Bools, home: Ints, several: set[int], now: float) -> None:
+def _come(runs: list[_Run], job: int, may: Bools, home: Ints, now: float) -> None:
     """A job is submitted: to its home, and where that does not start it at once to the others as well."""
     fits = [p for p in np.flatnonzero(may[job]).tolist() if runs[p].wanted[job] <= runs[p].slots]
     fits.sort(key=lambda p: p != home[job])
     for n, p in enumerate(fits):
         if n and np.isfinite(runs[fits[0]].start[job]):
             return
-        if len(fits) > 1:
-            several.add(job)
         runs[p].enqueue(job)
         if n == 0:
-            _serve(runs, [p], several, now)
-    _serve(runs, fits[1:], several, now)
+            _serve(runs, [p], now)
+    _serve(runs, fits[1:], now)
 
 
-def _serve(runs: list[_Run], todo: list[int], several: set[int], now: float) -> None:
+def _serve(runs: list[_Run], todo: list[int], now: float) -> None:
     """Start whoever may start in the clusters ``todo``; what starts in one waits in no other any more."""
     todo = list(todo)
     while todo:
         p = todo.pop(0)
+        before = len(runs[p].begun)
         runs[p].serve(now)
-        for job in [job for job in several if np.isfinite(runs[p].start[job])]:
-            several.discard(job)
-            for q, other in enumerate(runs):
-                if q != p and job in other.queue:
-                    other.queue.remove(job)
-                    todo.append(q)
+        for job in runs[p].begun[before:]:
+            todo += [q for q, other in enumerate(runs) if q != p and other.leave(job)]
 
 
 def _arrive(run: _Run, job: int, now: float, recorded: bool) -> None:

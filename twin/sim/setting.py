@@ -244,26 +244,28 @@ def _with_ends_of_leaks(faults: Sequence[Fault], site: Site, circuit: Circuit, p
     leaks = [(fault, _lost_kgps(fault, site, circuit)) for fault in faults if fault.what == "leak"]
     for s, at in enumerate(circuit.station_at.tolist()):
         mine = [(fault, float(lost[s])) for fault, lost in leaks if lost[s] > 0]
-        dry = _runs_dry(mine, SPARE_FRAC * held_s * float(circuit.station_kgps[s]))
-        if dry is not None:
-            found.append(Fault(site.ids[at], "trip", *dry))
+        spans = _runs_dry(mine, SPARE_FRAC * held_s * float(circuit.station_kgps[s]))
+        found += [Fault(site.ids[at], "trip", *span) for span in spans]
     return found
 
 
-def _runs_dry(leaks: Sequence[tuple[Fault, float]], spare_kg: float) -> tuple[float, float] | None:
-    """From when to when a CDU that may lose ``spare_kg`` has lost it to ``leaks`` (each with its kg/s); None: never."""
+def _runs_dry(leaks: Sequence[tuple[Fault, float]], spare_kg: float) -> list[tuple[float, float]]:
+    """From when to when [s], each time, a CDU that may lose ``spare_kg`` has lost it to ``leaks`` (each with its kg/s). It is
+    filled again when none of them is open."""
     edges = sorted({edge for fault, _ in leaks for edge in (fault.start_s, fault.end_s)})
+    spans: list[tuple[float, float]] = []
     lost_kg = 0.0
     for begin_s, end_s in pairwise(edges):
-        open_ = [(fault, kgps) for fault, kgps in leaks if fault.start_s <= begin_s < fault.end_s]
-        kgps = sum(each for _, each in open_)
+        kgps = sum(each for fault, each in leaks if fault.start_s <= begin_s < fault.end_s)
         if kgps <= 0:
             lost_kg = 0.0
+        elif spans and spans[-1][1] == begin_s:  # dry still: another leak went on or began as the last one ended
+            spans[-1] = spans[-1][0], end_s
         elif begin_s + (spare_kg - lost_kg) / kgps < end_s:
-            return begin_s + (spare_kg - lost_kg) / kgps, max(fault.end_s for fault, _ in open_)
+            spans.append((begin_s + (spare_kg - lost_kg) / kgps, end_s))
         else:
             lost_kg += kgps * (end_s - begin_s)
-    return None
+    return spans
 
 
 def _lost_kgps(fault: Fault, site: Site, circuit: Circuit) -> Floats:
