@@ -266,11 +266,12 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
 
 
 def by_pool(
-    jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, room: Floats, now_s: float
+    jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, gpus: Floats, now_s: float
 ) -> Floats:
-    """float64[n]: when each of ``rows`` would start in its ``pool``; NaN for the others, and where its room is not known."""
+    """float64[n]: when each of ``rows`` would start in its ``pool`` of so many ``gpus``; NaN for the others, and where those are
+    not known."""
     starts_s = np.full(len(jobs), math.nan)
-    for p, usable in enumerate(room):
+    for p, usable in enumerate(gpus):
         mine = rows[pool[rows] == p]
         if len(mine) and math.isfinite(usable):
             starts_s[mine] = _starts(jobs, mine, begin_s, int(usable), now_s)
