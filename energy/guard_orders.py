@@ -268,7 +268,7 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
 def by_pool(
     jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, gpus: Floats, now_s: float
 ) -> Floats:
-    """float64[n]: when each of ``rows`` would start in its ``pool`` of so many ``gpus``; NaN for the others, and where those are
+    """float64[n]: when each of ``rows`` would start in its ``pool`` of so many ``gpus``; NaN for the others, and where they are
     not known."""
     starts_s = np.full(len(jobs), math.nan)
     for p, usable in enumerate(gpus):
