@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -162,3 +164,13 @@ def test_what_died_in_a_knot_goes_and_so_does_a_centre_that_another_replaced() -
     assert gone() is not None
     Tidy().run()
     assert (gone(), replaced()) == (None, None)
+
+
+@pytest.mark.parametrize("first", ["import pyarrow; ", ""])
+def test_arrow_keeps_no_memory_for_threads_that_are_gone(first: str) -> None:
+    """Whether it was there before or comes later: its own allocator holds megabytes for each."""
+    asked = (
+        "from ui.memory import look_seldom; look_seldom(); import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run([sys.executable, "-c", first + asked], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["system"]

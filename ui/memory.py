@@ -8,6 +8,7 @@ clock, and has the allocator give back what is free: a peak of one moment is no 
 
 import ctypes
 import gc
+import os
 import sys
 from typing import Any
 
@@ -29,6 +30,10 @@ def look_seldom() -> None:
     if (mallopt := _of_libc("mallopt")) is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
         mallopt(_M_MMAP_THRESHOLD, APART_BYTES)
+    # Arrow's own allocator keeps some megabytes for each thread that ever used it, and every task has one of its own
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # noqa: TID251 - for a library that is loaded later
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.set_memory_pool(arrow.system_memory_pool())
 
 
 class Tidy:
@@ -46,8 +51,6 @@ class Tidy:
         if self._first:
             gc.freeze()
             self._first = False
-        if (arrow := sys.modules.get("pyarrow")) is not None:  # it keeps a pool of its own
-            arrow.default_memory_pool().release_unused()
         if (trim := _of_libc("malloc_trim")) is not None:
             trim(0)
 
