@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from energy.account.meters import SIGNALS, Meters
-from energy.account.power import CHUNK_VALUES, Steps, gpu_w
+from energy.account.power import Steps, parts, parts_of_groups
 from energy.kpi import held
 from twin.frame import Floats, Ints, Origin
 from twin.ports import Store
@@ -101,17 +101,10 @@ def mix(share: Floats, values: Floats) -> Floats:
 
 
 def _shares(store: Store, steps: Steps, supply: Supply, rows: Ints) -> Floats:
-    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``: by racks, by GPUs in the steps in
+    """float64[grids, t]: part of each step's power that hangs on each of the grids ``rows``: by racks, by GPUs in steps in
     which those do not say it, NaN where neither do."""
-    made: Floats = np.full((len(rows), len(steps.time_s)), np.nan)
-    for kind in supply.hall_of:
-        grid = np.searchsorted(rows, supply.grid_of(kind)).astype(np.int32)
-        size = max(1, CHUNK_VALUES // max(len(grid), 1))
-        for at in (slice(first, first + size) for first in range(0, len(steps.time_s) if len(grid) else 0, size)):
-            if np.isnan(made[0, at]).any():
-                found = _parts(gpu_w(store, steps.time_s[at], steps.step_s, len(grid), kind), grid, len(rows))
-                made[:, at] = np.where(np.isnan(made[:, at]), found, made[:, at])
-    return made
+    grid_of = {kind: np.searchsorted(rows, supply.grid_of(kind)).astype(np.int32) for kind in supply.hall_of}
+    return parts_of_groups(store, steps, grid_of, len(rows))
 
 
 def shares_now(state: State, supply: Supply, grids: int, now: datetime) -> Floats:
@@ -121,20 +114,7 @@ def shares_now(state: State, supply: Supply, grids: int, now: datetime) -> Float
         power = state.column(kind, "power_w", now)
         if np.isnan(power).all():
             power = state.column(kind, "power_w", now, Origin.MODELLED)
-        share: Floats = _parts(power[None, :], supply.grid_of(kind), grids)[:, 0]
+        share: Floats = parts(power[None, :], supply.grid_of(kind), grids)[:, 0]
         if not np.isnan(share).any():
             return share
     return np.full(grids, np.nan)
-
-
-def _parts(power: Floats, grid: Ints, grids: int) -> Floats:
-    """float64[grids, t]: part of ``power`` (float64[t, n], NaN where not read) that each grid carries; ``grid``: int32[n]. NaN
-    where nothing is drawn, or nothing is read of what hangs on one of them: its part would go to the others."""
-    carried, silent = np.zeros((grids, len(power))), np.zeros(len(power), dtype=np.bool_)
-    for k in np.unique(grid).tolist():
-        mine = power[:, grid == k]
-        carried[k] = np.maximum(np.nan_to_num(mine), 0.0).sum(axis=1)
-        silent |= np.isnan(mine).all(axis=1)
-    total = carried.sum(axis=0)
-    known = ~silent & (total > 0)
-    return np.where(known, carried / np.where(known, total, 1.0), np.nan)

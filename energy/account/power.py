@@ -1,6 +1,6 @@
 """Power of GPUs, racks and what else is many, on the meters' own steps and in portions; and what groups of them took of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -38,16 +38,32 @@ def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu
     return np.full((len(at_s), gpus), np.nan)
 
 
-def shares_of_groups(store: Store, kind: str, steps: Steps, group: Ints, count: int) -> Floats:
-    """float64[count, t]: part of each step's power of ``kind`` that each group took; 0 where nothing was read. ``group``:
-    int32[n], whose each asset is (-1: nobody's, which stays out of every part). Measured, else modelled."""
-    out: Floats = np.zeros((count, len(steps.time_s)))
-    for at, power in power_of(store, kind, steps, len(group)):
-        total = power.sum(axis=1)
-        lit = np.where(total > 0, total, 1.0)
-        for k in range(count):
-            out[k, at] = power[:, group == k].sum(axis=1) / lit
-    return out
+def parts_of_groups(store: Store, steps: Steps, group_of: Mapping[str, Ints], count: int) -> Floats:
+    """float64[count, t]: part of each step's power that each group took, by the first kind of ``group_of`` that says so;
+    ``group_of``: kind -> int32[n], whose each asset is (-1: nobody's, which stays out of every part). NaN where no kind does,
+    as ``parts`` has it. Measured, else modelled."""
+    made: Floats = np.full((count, len(steps.time_s)), np.nan)
+    for kind, group in group_of.items():
+        size = max(1, CHUNK_VALUES // max(len(group), 1))
+        for first in range(0, len(steps.time_s) if len(group) else 0, size):
+            at = slice(first, first + size)
+            if np.isnan(made[:, at]).any():
+                found = parts(gpu_w(store, steps.time_s[at], steps.step_s, len(group), kind), group, count)
+                made[:, at] = np.where(np.isnan(made[:, at]), found, made[:, at])
+    return made
+
+
+def parts(power: Floats, group: Ints, count: int) -> Floats:
+    """float64[count, t]: part of ``power`` (float64[t, n], NaN where not read) that each group took. NaN where nothing is
+    drawn, or nothing is read of a group that has assets: its part would go to the others."""
+    drawn = np.maximum(np.nan_to_num(power), 0.0)
+    took, silent = np.zeros((count, len(power))), np.zeros(len(power), dtype=np.bool_)
+    for k in np.unique(group[group >= 0]).tolist():
+        took[k] = drawn[:, group == k].sum(axis=1)
+        silent |= np.isnan(power[:, group == k]).all(axis=1)
+    total = drawn.sum(axis=1)
+    known = ~silent & (total > 0)
+    return np.where(known, took / np.where(known, total, 1.0), np.nan)
 
 
 def power_of(store: Store, kind: str, steps: Steps, count: int) -> Iterator[tuple[slice, Floats]]:

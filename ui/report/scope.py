@@ -11,7 +11,7 @@ import numpy as np
 from energy.account.book import Given, keys_of
 from energy.account.meters import Meters
 from energy.account.part import Piece, shares_of_runs
-from energy.account.power import shares_of_groups
+from energy.account.power import parts_of_groups
 from energy.account.runs import Runs
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
@@ -103,13 +103,10 @@ def part_of(scope: Scope, site: Site, runs: Runs, given: Given) -> Part:
 
 
 def hall_shares(site: Site, store: Store, meters: Meters) -> Floats:
-    """float64[halls, t]: part of each step that each hall took, by its racks' power, else by its GPUs'."""
-    count = site.count("hall")
-    made: Floats = np.zeros((count, len(meters.time_s)))
-    for kind in ("rack", "gpu"):
-        if site.count(kind) and not made.any():
-            made = shares_of_groups(store, kind, meters, site.within(kind, "hall"), count)
-    return made
+    """float64[halls, t]: part of each step that each hall took, by its racks' power, else by its GPUs'; 0 of all where that is
+    not known, so that no hall is given what a silent one took."""
+    hall_of = {kind: site.within(kind, "hall") for kind in ("rack", "gpu")}
+    return np.nan_to_num(parts_of_groups(store, meters, hall_of, site.count("hall")))
 
 
 def scopes_of(patterns: Sequence[str], site: Site, runs: Runs, given: Given) -> list[Scope]:
