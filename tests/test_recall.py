@@ -1,5 +1,6 @@
 """A restart makes the live detectors forget nothing that builds up: they read it from the store, as soon as that answers."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from analytics.detect.batteries import PEUKERT
 from ingest.stores import open_store
 from twin.errors import SourceError
 from twin.frame import Frame
-from twin.ports import Store
+from twin.ports import Series, Store
 from twin.site import Site
 
-HOUR_S, EVERY_H, DAYS = 3600.0, 3, 40
+HOUR_S, EVERY_H, DAYS = 3600.0, 4, 100
+READ_S = 60.0  # before a whole hour: a look sees what lies just behind it
 
 
 def centre() -> Site:
@@ -33,7 +35,7 @@ def shown(hour: int, runtime_s: float = 900.0) -> dict[str, dict[str, np.ndarray
     disks["powered_on_s"] = np.array([1e7, 2e5 if young else 3e7, 1e7]) + hour * HOUR_S
     errors = float(max(0, hour - DAYS * 24 + 12))
     load = 1.0 if hour % 24 < 12 else 0.3  # of which a runtime says the same by Peukert's law
-    runtime_s = (3600.0 if day < 25 else runtime_s) * load**-PEUKERT
+    runtime_s = (3600.0 if day < 80 else runtime_s) * load**-PEUKERT
     ups = {"battery_runtime_s": runtime_s, "power_w": 1e5 * load, "charge_frac": 1.0, "battery_temp_c": 25.0}
     return {
         "disk": disks,
@@ -50,7 +52,8 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Store]:
     for hour in range(0, DAYS * 24, EVERY_H):
         kinds = shown(hour)
         told.step(EVERY_H * HOUR_S, **kinds)
-        store.append([Frame(kind, told.now, told.site.all_rows(kind), columns) for kind, columns in kinds.items()])
+        read = told.now - timedelta(seconds=READ_S)
+        store.append([Frame(kind, read, told.site.all_rows(kind), columns) for kind, columns in kinds.items()])
     for _ in range(200):
         store.maintain(told.now)
     return told, store
@@ -93,6 +96,20 @@ def test_a_disk_that_was_replaced_meanwhile_has_not_worn(past: tuple[Told, Store
         kinds["disk"] = smart(3) | {"powered_on_s": np.array([HOUR_S, 4e6, 4e6])}
         told.step(60, **kinds)
     assert ("disk_hazard", "d0") not in told.found
+
+
+def test_no_look_asks_a_store_to_fold_more_than_an_hour(past: tuple[Told, Store]) -> None:
+    """Of all GPUs, read each second, two days in one question are more than a server without rollups gives."""
+    told, spans_s = Told(past[0].site), list[float]()
+
+    class Spied:
+        def series(self, kind: str, names: list[str], start: datetime, end: datetime, *more: object) -> Series:
+            spans_s.append((end - start).total_seconds())
+            return past[1].series(kind, names, start, end, *more)  # type: ignore[arg-type]
+
+    told.watch.recall(Spied(), past[0].now)  # type: ignore[arg-type]
+    assert max(spans_s) <= HOUR_S
+    assert len(spans_s) < 400
 
 
 def test_what_a_store_cannot_tell_is_asked_again_and_changes_nothing(past: tuple[Told, Store], tmp_path: Path) -> None:

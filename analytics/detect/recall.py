@@ -1,10 +1,13 @@
 """What detectors know of the time before their process began: growth of counters over a day or a month, how long GPUs were
 braked, and the best that a battery ever was. It is read from the store, so that no restart makes them forget what builds up.
+
+The store is asked for short looks, each by itself: to fold all of two days of 10,000 GPUs read each second takes a store that
+keeps no rollups ten thousand million values, and most servers refuse it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +19,47 @@ from twin.frame import Floats
 from twin.ports import How, Store
 from twin.site import Site
 
-HOUR_S, LOOK_S, DAY_S = 3600.0, 6 * 3600.0, 86400.0
+DAY_S = 86400.0
 FADES = 2.0  # times its memory: what is older counts a seventh
-BATTERY_DAYS = 730  # hours are kept for longer; a battery that was at its best before that looks better than it is
 _OF_BATTERIES = ("battery_runtime_s", "power_w", "charge_frac", "battery_temp_c")
+
+
+class _Looks(NamedTuple):
+    """One each ``every_s``, into the last ``window_s`` by then, as far back as ``back_s``."""
+
+    every_s: float
+    window_s: float  # what is read seldom must lie in it
+    back_s: float
+
+    def at(self, store: Store, site: Site, kind: str, names: Sequence[str], end: datetime) -> "Iterator[_Seen]":
+        """The oldest first, until the one that ends last by ``end``."""
+        last_s = end.timestamp() // self.window_s * self.window_s  # a store's steps begin at multiples of their length
+        for back in range(int(self.back_s // self.every_s) if site.count(kind) else -1, -1, -1):
+            at_s = last_s - back * self.every_s
+            low, high = (datetime.fromtimestamp(edge_s, UTC) for edge_s in (at_s - self.window_s, at_s))
+            found = store.series(kind, names, low, high, self.window_s, How.LAST).values
+            yield _Seen(
+                at_s, {name: found[name][-1] if len(found[name]) else np.full(site.count(kind), np.nan) for name in names}
+            )
+
+
+class _Seen(NamedTuple):
+    """When, and metric -> float64[n], the last value in the window; NaN where there was none."""
+
+    at_s: float
+    values: Mapping[str, Floats]
+
+
+GPUS = _Looks(4 * 3600.0, 600.0, FADES * DAY_S)
+DISKS = _Looks(DAY_S, 3600.0, FADES * disk_health.MONTH_S)
+# Hours are kept for two years and more; a battery that was at its best before that looks better than it is.
+BATTERIES = _Looks(3 * DAY_S, 3600.0, 730 * DAY_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
     """As of one moment: counter -> growth, of GPUs and of disks; float64[gpus] share of the last day braked; float64[disks]
-    how long each has been powered on; batteries that looked every ``LOOK_S``."""
+    how long each has been powered on; batteries that looked as ``BATTERIES`` says."""
 
     gpus: Mapping[str, Growth]
     braked: Floats
@@ -36,61 +70,40 @@ class Past:
 
 def recall(store: Store, site: Site, at: datetime) -> Past:
     """The past of ``site`` as of ``at``; ``SourceError`` where the store does not answer."""
-    day, month = _Stretch(at, DAY_S, HOUR_S), _Stretch(at, disk_health.MONTH_S, DAY_S)
-    gpus, _ = _grown(store, site, "gpu", tuple(gpu.COUNTERS), day)
-    disks, powered_on_s = _grown(store, site, "disk", tuple(disk_health.COUNTS), month, age="powered_on_s")
-    return Past(gpus, _braked(store, site, day), disks, powered_on_s, _batteries(store, site, at))
+    gpus, braked = _gpus(store, site, at)
+    disks, powered_on_s = _disks(store, site, at)
+    return Past(gpus, braked, disks, powered_on_s, _batteries(store, site, at))
 
 
-class _Stretch(NamedTuple):
-    """What comes before ``end``: as much as is not forgotten after ``memory_s``, in steps."""
-
-    end: datetime
-    memory_s: float
-    step_s: float
-
-    def read(self, store: Store, site: Site, kind: str, names: Sequence[str]) -> tuple[Floats, Floats, Mapping[str, Floats]]:
-        """float64[t] ends of steps, none after ``end``; how long each comes after the one before; metric -> float64[t, n]."""
-        if not site.count(kind):
-            return np.empty(0), np.empty(0), {name: np.empty((0, 0)) for name in names}
-        start = self.end - timedelta(seconds=FADES * self.memory_s)
-        found = store.series(kind, names, start, self.end, self.step_s, How.LAST)
-        times = np.minimum(found.time_s + self.step_s, self.end.timestamp())
-        return times, np.diff(times, prepend=times[:1]), found.values
-
-
-def _grown(
-    store: Store, site: Site, kind: str, names: Sequence[str], of: _Stretch, age: str = ""
-) -> tuple[dict[str, Growth], Floats]:
-    """``age``: a metric that only grows while it is the same asset; with its last values, float64[n]."""
-    times, after_s, columns = of.read(store, site, kind, [*names, age] if age else names)
-    grown = {name: Growth(site.count(kind), of.memory_s) for name in names}
-    was = np.full(site.count(kind), np.nan)
-    for k, gap_s in enumerate(after_s.tolist()):
-        now = columns[age][k] if age else was
+def _gpus(store: Store, site: Site, end: datetime) -> tuple[dict[str, Growth], Floats]:
+    n, was_s = site.count("gpu"), np.nan
+    grown, share = {name: Growth(n, DAY_S) for name in gpu.COUNTERS}, np.zeros(n)
+    for at_s, values in GPUS.at(store, site, "gpu", [*grown, "throttle_code"], end):
+        after_s = 0.0 if np.isnan(was_s) else at_s - was_s
         for name, growth in grown.items():
-            growth.forget(now < was)
-            growth.update(columns[name][k], gap_s)
-        was = np.where(np.isfinite(now), now, was)
-    for growth in grown.values() if len(times) else ():
-        growth.fade(of.end.timestamp() - float(times[-1]))
-    return grown, was
+            growth.update(values[name], after_s)
+        share += (1 - np.exp(-after_s / DAY_S)) * (gpu.braked(values["throttle_code"]) - share)
+        was_s = at_s
+    return grown, share
 
 
-def _braked(store: Store, site: Site, of: _Stretch) -> Floats:
-    """float64[n]: the share as it stood at the end, of one look a step."""
-    _, after_s, columns = of.read(store, site, "gpu", ("throttle_code",))
-    share = np.zeros(site.count("gpu"))
-    for code, gap_s in zip(columns["throttle_code"], after_s.tolist(), strict=True):
-        share += (1 - np.exp(-gap_s / of.memory_s)) * (gpu.braked(code) - share)
-    return share
+def _disks(store: Store, site: Site, end: datetime) -> tuple[dict[str, Growth], Floats]:
+    """With how long each had been powered on when it said so last: one that says less is another disk."""
+    n, was_s = site.count("disk"), np.nan
+    grown, powered_on_s = {name: Growth(n, disk_health.MONTH_S) for name in disk_health.COUNTS}, np.full(n, np.nan)
+    for at_s, values in DISKS.at(store, site, "disk", [*grown, "powered_on_s"], end):
+        now_s = values["powered_on_s"]
+        for name, growth in grown.items():
+            growth.forget(now_s < powered_on_s)
+            growth.update(values[name], 0.0 if np.isnan(was_s) else at_s - was_s)
+        powered_on_s = np.where(np.isfinite(now_s), now_s, powered_on_s)
+        was_s = at_s
+    return grown, powered_on_s
 
 
 def _batteries(store: Store, site: Site, end: datetime) -> Batteries:
     """By looks at moments: a mean runtime and a mean load are those of no battery."""
     batteries = Batteries(site.count("ups"))
-    if site.count("ups"):
-        found = store.series("ups", _OF_BATTERIES, end - timedelta(days=BATTERY_DAYS), end, LOOK_S, How.LAST)
-        for look in zip(*(found.values[name] for name in _OF_BATTERIES), strict=True):
-            batteries.update(*look)
+    for _, values in BATTERIES.at(store, site, "ups", _OF_BATTERIES, end):
+        batteries.update(*(values[name] for name in _OF_BATTERIES))
     return batteries
