@@ -53,14 +53,14 @@ def parts_of_groups(store: Store, steps: Steps, group_of: Mapping[str, Ints], co
     return made
 
 
-def parts(power: Floats, group: Ints, count: int) -> Floats:
-    """float64[count, t]: part of ``power`` (float64[t, n], NaN where not read) that each group took. NaN where nothing is
+def parts(power_w: Floats, group: Ints, count: int) -> Floats:
+    """float64[count, t]: part of ``power_w`` (float64[t, n], NaN where not read) that each group took. NaN where nothing is
     drawn, or nothing is read of a group that has assets: its part would go to the others."""
-    drawn = np.maximum(np.nan_to_num(power), 0.0)
-    took, silent = np.zeros((count, len(power))), np.zeros(len(power), dtype=np.bool_)
+    drawn = np.maximum(np.nan_to_num(power_w), 0.0)
+    took, silent = np.zeros((count, len(power_w))), np.zeros(len(power_w), dtype=np.bool_)
     for k in np.unique(group[group >= 0]).tolist():
         took[k] = drawn[:, group == k].sum(axis=1)
-        silent |= np.isnan(power[:, group == k]).all(axis=1)
+        silent |= np.isnan(power_w[:, group == k]).all(axis=1)
     total = drawn.sum(axis=1)
     known = ~silent & (total > 0)
     return np.where(known, took / np.where(known, total, 1.0), np.nan)
