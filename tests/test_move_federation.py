@@ -203,6 +203,7 @@ async def test_jobs_go_where_power_is_cleaner_and_a_stop_brings_home_what_waits(
     async with centre_of(site(), ATLAS, both.options, tmp_path, store) as again:
         # the next process knows by the audit where they are at home
         await moved(both, day, again)
+        both.wait_answered([day["goes"]])
         both.end_controller("west")
         both.start_controller("west")
         run(both, "scancel", day["room"], at="west")

@@ -4,10 +4,12 @@ cluster in the east and one in the west, each with slurmrestd. All it has lies i
 ``slurmdbd.conf`` is looked for beside slurm.conf. Commands that speak to slurmdbd find munge by ``AccountingStoragePass``.
 """
 
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -48,7 +50,10 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port}
 AccountingStoragePass={d}/run/munge.socket
 AccountingStorageTRES=gres/gpu
-FederationParameters=fed_display"""
+FederationParameters=fed_display
+DebugFlags=Federation
+SlurmctldDebug=verbose"""
+_HEARD = re.compile(r"JobId=(\d+) type:(FED_JOB_UPDATE(?:_RESPONSE)?)$", re.M)
 
 
 def federation_lacking() -> str:
@@ -112,6 +117,17 @@ class SlurmFederation:
         """Until each cluster hears the other."""
         for cluster in self.clusters.values():
             cluster.wait_for(lambda cluster=cluster: "Synced:Yes" in cluster.run("scontrol", "show", "federation"))  # type: ignore[misc]
+
+    def wait_answered(self, jobs: Sequence[str]) -> None:
+        """Until each change of ``jobs`` that one cluster heard of was answered, a second later. A controller that ends before
+        answers no more, and then its origin gives nobody the job for a minute (``UPDATE_DELAY`` of 22.05's fed_mgr.c)."""
+        logs = [cluster.folder / "slurmctld.log" for cluster in self.clusters.values()]
+
+        def answered() -> bool:
+            heard = Counter(found for log in logs for found in _HEARD.findall(log.read_text(errors="replace")))
+            return all(heard[job, "FED_JOB_UPDATE"] == heard[job, "FED_JOB_UPDATE_RESPONSE"] > 0 for job in jobs)
+
+        self.clusters["east"].wait_for(answered)
 
     def end_controller(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End slurmctld of one cluster, until the other knows: what it is sent meanwhile is lost, and waited for a minute."""

@@ -34,7 +34,7 @@ EVERY_S = 1.0  # a push at least this often, changed or not
 SOONEST_S = 0.5  # and, where the centre's power has a new reading, at once but no more often than this
 LOOK_S = 0.1
 PAST_EVERY_S = 60.0
-FIRST_S = 1.0  # that the first look waits for the last day
+FIRST_S = 1.0  # that the first look waits for the last day, and a page for what it needs of the shelf
 PAST = "past"
 BAR = "bar"  # what plain pages listen to: site, clock, health and notices, as every page has them
 PAST_SOON_S = 10.0  # while the store has nothing: a demo is still making up its past
@@ -146,6 +146,7 @@ class Pulse:
 
     async def _feed(self, socket: WebSocket, key: Key, listener: asyncio.Task[None]) -> None:
         self._start()
+        await self._first(self.feeds[key[0]].needs)
         seen: int | None = None
         greeted: Site | None = None
         while not listener.done():
@@ -162,6 +163,15 @@ class Pulse:
                 await socket.close(1011, "the view failed; see the log")
                 return
         listener.result()
+
+    async def _first(self, needs: Sequence[str]) -> None:
+        """Read what a page needs before it is opened: what comes soon is there at once, what does not is said to be unread."""
+        loop = asyncio.get_running_loop()
+        self.shelf.look(needs, loop.time())
+        over_s = loop.time() + FIRST_S
+        for name in needs:
+            if self.shelf[name].read is None:
+                await self.shelf.first(name, max(over_s - loop.time(), 0.0))
 
     def _start(self) -> None:
         if self._stopped():

@@ -33,8 +33,8 @@ class Kept:
     task: asyncio.Task[None] | None = None
 
     def age_s(self, now: datetime) -> float:
-        """How old it is [s], infinite where it was never read."""
-        return (now - self.read).total_seconds() if self.read else float("inf")
+        """How old it is [s], infinite where it was never read; 0 where it was read since ``now``."""
+        return max((now - self.read).total_seconds(), 0.0) if self.read else float("inf")
 
     @property
     def max_age_s(self) -> float:
