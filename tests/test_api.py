@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -279,6 +280,22 @@ def test_a_page_gets_a_greeting_the_whole_and_then_what_changed(live: Live, url:
         assert (change["is"], change["body"]["n.it_power"]["n"]) == ("change", "9.10")
         assert "n.gpus_total" not in change["body"], "only what changed"
         assert "t.site" not in change["body"]
+
+
+def test_a_page_opens_with_what_its_records_say_and_waits_for_no_slow_ones(live: Live, url: str) -> None:
+    def past(page: str) -> list[str]:
+        with connect(f"{url}?page={page}") as socket:
+            assert heard(socket)["is"] == "hello"
+            said = [heard(socket)["body"]]
+            while said[-1].get("p.past", {"f": "none"})["f"] == "none":
+                said.append(heard(socket)["body"])
+        return [body["p.past"]["f"] for body in said if "p.past" in body]
+
+    assert past("findings") == ["ok"]
+    go = threading.Event()
+    live.records.read = lambda *asked, **more: go.wait(10) and []  # type: ignore[method-assign]
+    threading.Timer(push.FIRST_S + 1.5, go.set).start()
+    assert past("alerts") == ["none", "ok"]
 
 
 def test_all_pages_of_a_language_get_the_same_bytes_of_one_view(live: Live, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
