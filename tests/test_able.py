@@ -23,6 +23,7 @@ from twin.state import State
 from ui.able import by_hour
 from ui.faces.api_forecast import _available as available
 from ui.faces.api_forecast import _placed as placed
+from ui.report.gather import _heard as heard_of
 from ui.report.gather import _use as used
 from ui.report.scope import CENTRE, part_of
 from ui.report.span import span_of
@@ -92,9 +93,13 @@ def test_an_hour_is_the_zones_own_and_what_is_before_and_after_the_span_is_not_c
         at = span.start + timedelta(minutes=5 * k)
         frames.append(Frame("node", at, site.all_rows("node"), {"tokens_per_s": np.array([1e2]), "power_w": np.array([5e3])}))
         frames.append(Frame("gpu", at, site.all_rows("gpu"), {"power_w": np.array([100.0 * (k // 12)])}))
+        if k // 12 not in (3, 4):
+            frames.append(Frame("rack", at, site.all_rows("rack"), {"power_w": np.array([5e3])}))
     store.append(frames)
+    heard = heard_of(site, store, span.start, span.end)
     told, read = tokens_of(site, store, span.start, span.end), by_hour(site, store, "gpu", "power_w", span.start, 24)
     store.close()
     assert told is not None
     assert (told.count, told.node_kwh, told.gpu_h) == (hours * 360_000, hours * 5, hours)
     assert read[:, 0].tolist() == [100.0 * hour for hour in range(24)]
+    assert heard == {"gpu": 1, "node": 1, "rack": (np.ceil(hours) - 2) / np.ceil(hours)}

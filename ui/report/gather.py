@@ -328,18 +328,15 @@ WITNESS = (
 
 def _heard(site: Site, store: Store, start: datetime, end: datetime) -> dict[str, float]:
     """Share of the assets' hours in which each kind gave a reading."""
-    hours = max((end - start).total_seconds() / HOUR_S, 1.0)
+    hours = int(np.ceil((end - start).total_seconds() / HOUR_S))
     out = {}
     for kind, metric in WITNESS:
         count = site.count(kind)
         if not count:
             continue
-        portion = timedelta(hours=max(1, PORTION_VALUES // count))
-        seen, low = 0, start
-        while low < end:
-            high = min(low + portion, end)
-            found = store.series(kind, (metric,), low, high, HOUR_S).values.get(metric)
-            seen += 0 if found is None else int(np.isfinite(found).sum())
-            low = high
-        out[kind] = min(seen / (count * hours), 1.0)
+        portion, seen = max(1, PORTION_VALUES // count), 0
+        for first in range(0, hours, portion):
+            low = start + timedelta(hours=first)
+            seen += int(np.isfinite(by_hour(site, store, kind, metric, low, min(portion, hours - first), end)).sum())
+        out[kind] = seen / (count * hours)
     return out
