@@ -1,6 +1,6 @@
 """Bodies that are cut, quoted or odd, and moments that come in parts: what is good is taken, what is not is counted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from small import small_site
 
 from ingest import push
 from ingest.mappings import load_mapping
-from ingest.push import Batch, Refused, inflated, line_protocol
+from ingest.push import Batch, Refused, inflated, line_protocol, otlp, remote_write
 from ingest.push.series import Pushed
 from ingest.sources.push import PushSource
 from twin.frame import Frame
@@ -89,6 +89,31 @@ def test_a_body_of_zstd_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(push, "MAX_PLAIN_BYTES", 100_000)
     with pytest.raises(Refused, match="when unpacked"):
         inflated(zstandard.compress(bytes(10**8)), "zstd")
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """A field of protobuf that holds ``body``."""
+    return bytes([number << 3 | 2]) + b"".join(bytes([len(body) >> shift & 127 | 128]) for shift in (0, 7, 14)) + b"\x00" + body
+
+
+EMPTY = b"\x0a\x00" * 1_000_001  # messages of two bytes each, which become objects of a hundred
+BOMBS: dict[str, Callable[[], object]] = {
+    "points": lambda: otlp.read(_field(1, _field(2, _field(2, _field(5, EMPTY)))), otlp.PROTOBUF),
+    "metrics": lambda: otlp.read(_field(1, _field(2, EMPTY.replace(b"\x0a", b"\x12"))), otlp.PROTOBUF),
+    "resources": lambda: otlp.read(EMPTY, otlp.PROTOBUF),
+    "objects": lambda: otlp.read(b'{"resourceMetrics":[' + b"{}," * 1_000_000 + b"{}]}", otlp.JSON),
+    "series": lambda: remote_write.read(EMPTY, remote_write.V1),
+    "samples": lambda: remote_write.read(_field(1, EMPTY.replace(b"\x0a", b"\x12")), remote_write.V1),
+    "series of 2.0": lambda: remote_write.read(EMPTY.replace(b"\x0a", b"\x2a"), remote_write.V2),
+    "bytes": lambda: remote_write.read(bytes(push.MAX_MESSAGE_BYTES + 1), remote_write.V1),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_a_small_body_that_would_become_a_million_objects_is_refused(what: str) -> None:
+    with pytest.raises(Refused, match="send smaller batches") as refusal:
+        BOMBS[what]()
+    assert refusal.value.status == 413
 
 
 def test_a_batch_larger_than_the_limit_is_taken_at_the_limits_pace_and_not_put_off_for_ever() -> None:

@@ -12,6 +12,7 @@ from twin.push import Push, PushAnswer
 
 MAX_AT_ONCE = 8  # requests that are worked on
 MAX_IN_LINE = 64  # and that wait for it; more are told to come again
+LARGE_BYTES = 2**20  # unpacked; of such bodies one is decoded at a time, for it takes up to 50 times as much while that lasts
 RETRY_S = "5"
 
 
@@ -29,6 +30,7 @@ class PushGate:
         self._inlets, self._take, self._refused, self._clock = inlets, take, refused, clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working = asyncio.Semaphore(MAX_AT_ONCE)
+        self._large = asyncio.Semaphore(1)
         self._in_line = 0
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -91,7 +93,12 @@ class PushGate:
             loop.call_soon_threadsafe(self._refused, inlet)
 
     async def _work(self, inlet: Inlet, push: Push) -> PushAnswer:
-        batch, answer = await asyncio.to_thread(_read, push, self._clock.now())
+        now = self._clock.now()
+        read = await asyncio.to_thread(_begin, push, now)
+        if isinstance(read, bytes):
+            async with self._large:
+                read = await asyncio.to_thread(_read, push, read, now)
+        batch, answer = read
         loop = self._loop
         if loop is None:
             raise Refused(503, "icctwin is not ready; send it again.")
@@ -109,22 +116,32 @@ def _refusal(refusal: Refused) -> PushAnswer:
     return PushAnswer(refusal.status, str(refusal), headers=headers)
 
 
-def _read(push: Push, now: datetime) -> tuple[Batch, PushAnswer]:
+def _begin(push: Push, now: datetime) -> bytes | tuple[Batch, PushAnswer]:
+    """What a request has in it, as ``_read``; of a large one its body, unpacked."""
+    usual = ""
+    if push.protocol == "remote_write":
+        usual = "snappy"
+        remote_write.version_of(push.content_type)  # another is refused before it is unpacked
+    plain = inflated(push.body, push.encoding or usual)
+    return plain if len(plain) > LARGE_BYTES else _read(push, plain, now)
+
+
+def _read(push: Push, plain: bytes, now: datetime) -> tuple[Batch, PushAnswer]:
     """The batch of a request, and the answer where it is taken."""
     if push.protocol == "line":
-        batch = line_protocol.read(inflated(push.body, push.encoding), push.precision, now)
+        batch = line_protocol.read(plain, push.precision, now)
         if batch.left_out:
             said = f"partial write: {batch.left_out} lines left out: {'; '.join(batch.faults)}"
             return batch, PushAnswer(400, said)
         return batch, PushAnswer(204)
     if push.protocol == "remote_write":
         version = remote_write.version_of(push.content_type)
-        batch, histograms = remote_write.read(inflated(push.body, push.encoding or "snappy"), version)
+        batch, histograms = remote_write.read(plain, version)
         written = {"Samples": len(batch.keys), "Histograms": 0, "Exemplars": 0}
         headers = {f"X-Prometheus-Remote-Write-{name}-Written": str(count) for name, count in written.items()}
         if histograms and not len(batch.keys):
             return batch, PushAnswer(400, f"{histograms} histograms are not read; send classic series.", headers=headers)
         return batch, PushAnswer(204, headers=headers)
-    batch = otlp.read(inflated(push.body, push.encoding), push.content_type)
+    batch = otlp.read(plain, push.content_type)
     body, kind = otlp.answer(batch.left_out, "; ".join(batch.faults), push.content_type)
     return batch, PushAnswer(200, body=body, content_type=kind)

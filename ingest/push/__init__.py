@@ -5,9 +5,9 @@ A module a protocol has ``read(body, ...) -> Batch``; ``series`` says which cell
 
 import gzip
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import cramjam
 import zstandard
@@ -16,11 +16,13 @@ from twin.frame import Floats
 
 MAX_BODY_BYTES = 32 * 2**20  # as sent
 MAX_PLAIN_BYTES = 128 * 2**20  # decompressed
+MAX_MESSAGE_BYTES = 16 * 2**20  # decompressed, of protobuf and JSON: two bytes of it may become an object of a hundred
 ZSTD_PORTION = 1024  # bytes of a zstd body that are unpacked at once: 32 MB of zeros at the most
 MAX_SAMPLES = 1_000_000  # of one request
 MAX_SAID = 10  # lines or series of one request whose faults are named
 
 Series = tuple[str, Mapping[str, str]]
+Many = TypeVar("Many", bound=Sized)
 
 
 class Refused(Exception):
@@ -63,6 +65,19 @@ def inflated(body: bytes, encoding: str) -> bytes:
     if len(plain) > MAX_PLAIN_BYTES:
         raise Refused(413, f"The body is over {MAX_PLAIN_BYTES} bytes when unpacked; send less at once.")
     return plain
+
+
+def check_message(plain: bytes) -> None:
+    """``Refused`` for protobuf or JSON that is too large to be decoded."""
+    if len(plain) > MAX_MESSAGE_BYTES:
+        raise Refused(413, f"The body is over {MAX_MESSAGE_BYTES} bytes when unpacked; send smaller batches.")
+
+
+def few(things: Many) -> Many:
+    """The things, if they are no more than may come at once; ``Refused`` else."""
+    if len(things) > MAX_SAMPLES:
+        raise Refused(413, f"Over {MAX_SAMPLES} values at once; send smaller batches.")
+    return things
 
 
 def _ungzipped(body: bytes) -> bytes:

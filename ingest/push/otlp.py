@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from ingest.push import MAX_SAID, MAX_SAMPLES, Batch, Refused, Series
+from ingest.push import MAX_SAID, MAX_SAMPLES, Batch, Refused, Series, check_message, few
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -32,13 +32,16 @@ Attributes = tuple[tuple[str, str], ...]
 
 
 def read(plain: bytes, content_type: str) -> Batch:
-    """The samples of an unpacked body. ``Refused`` for a content type or a body that is none."""
+    """The samples of an unpacked body. ``Refused`` for a content type or a body that is none, or too large."""
+    check_message(plain)
     kind = content_type.partition(";")[0].strip().lower()
     request = ExportMetricsServiceRequest()
     try:
         if kind == PROTOBUF:
             request.ParseFromString(plain)
         elif kind == JSON:
+            if plain.count(b"{") > MAX_SAMPLES:  # each is an object, and takes its time
+                raise Refused(413, f"Over {MAX_SAMPLES} objects of JSON at once; send smaller batches.")
             json_format.Parse(plain, request, ignore_unknown_fields=True)
         else:
             raise Refused(415, f"Content-Type {content_type[:80]!r} is not read; send {PROTOBUF} or {JSON}.")
@@ -48,17 +51,16 @@ def read(plain: bytes, content_type: str) -> Batch:
     times: list[int] = []
     values: list[float] = []
     batch = Batch(keys, np.empty(0), np.empty(0), _describe)
-    for group in request.resource_metrics:
+    for group in few(request.resource_metrics):
         resource = group.resource.SerializeToString()
-        for scope in group.scope_metrics:
-            for metric in scope.metrics:
+        for scope in few(group.scope_metrics):
+            for metric in few(scope.metrics):
                 for name, attributes, time_ns, value in _points(metric, batch):
                     # bytes, as they are hashed once; of a tuple each time
                     keys.append(_LENGTHS.pack(len(resource), len(name.encode())) + resource + name.encode() + attributes)
                     times.append(time_ns)
                     values.append(value)
-                if len(keys) > MAX_SAMPLES:
-                    raise Refused(413, f"Over {MAX_SAMPLES} points at once; send smaller batches.")
+                few(values)
     batch.times_s, batch.values = np.array(times, dtype=np.float64) / 1e9, np.array(values, dtype=np.float64)
     return batch
 
@@ -85,7 +87,7 @@ def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, bytes, int, float]
         if len(batch.faults) < MAX_SAID:
             batch.faults.append(f"{metric.name}: sums are taken cumulative, not as deltas; set the exporter's temporality")
         return
-    for point in data.data_points:
+    for point in few(data.data_points):
         if point.flags & _NO_VALUE:
             continue
         time_ns = point.time_unix_nano

@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from ingest.push import MAX_SAMPLES, Batch, Refused, Series
+from ingest.push import Batch, Refused, Series, check_message, few
 
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
 _F = descriptor_pb2.FieldDescriptorProto
@@ -65,7 +65,8 @@ def version_of(content_type: str) -> str:
 
 
 def read(plain: bytes, version: str) -> tuple[Batch, int]:
-    """The samples of an unpacked body, and how many histograms were left out. ``Refused`` for what is none."""
+    """The samples of an unpacked body, and how many histograms were left out. ``Refused`` for what is none, or too large."""
+    check_message(plain)
     request: Any = MESSAGES["Request1" if version == V1 else "Request2"]()
     try:
         request.ParseFromString(plain)
@@ -76,9 +77,9 @@ def read(plain: bytes, version: str) -> tuple[Batch, int]:
     times: list[int] = []
     values: list[float] = []
     histograms = 0
-    for series in request.timeseries:
+    for series in few(request.timeseries):
         n = len(keys)
-        for sample in series.samples:
+        for sample in few(series.samples):
             times.append(sample.timestamp)
             values.append(sample.value)
         histograms += len(series.histograms)
@@ -86,8 +87,7 @@ def read(plain: bytes, version: str) -> tuple[Batch, int]:
             series.ClearField(name)
         key = series.SerializeToString() if version == V1 else _spelt(series.labels_refs, symbols)
         keys += [key] * (len(values) - n)
-        if len(keys) > MAX_SAMPLES:
-            raise Refused(413, f"Over {MAX_SAMPLES} samples at once; send smaller batches.")
+        few(values)
     describe = _describe if version == V1 else _told
     batch = Batch(keys, np.array(times, dtype=np.float64) / 1000, np.array(values, dtype=np.float64), describe)
     if histograms:
