@@ -46,6 +46,43 @@ def test_a_chain_goes_on_where_records_without_one_end(kept: FileRecords) -> Non
         audited.trim("audit", 1)
 
 
+OLD = "INSERT INTO record(number, topic, time, text) VALUES (%d, 'audit', 0, '{\"plan\": \"forged\"}')"
+BEFORE = {
+    "one put in front": OLD % 1,
+    "one put in behind": OLD % 12,
+    "one changed": "UPDATE record SET text = replace(text, 'applied', 'refused') WHERE number = 11",
+    "one taken out": "DELETE FROM record WHERE number = 10",
+    "all taken out": "DELETE FROM record WHERE number < 12",
+}
+
+
+@pytest.mark.parametrize("how", BEFORE)
+def test_what_was_there_before_the_chain_cannot_be_changed_either(kept: FileRecords, tmp_path: Path, how: str) -> None:
+    for stage in ("announced", "applied"):
+        kept.append("audit", NOW, {"plan": "p", "stage": stage})
+    audited = Audited(kept)
+    audited.append("audit", NOW, {"plan": "p", "stage": "reverted"})
+    assert verify(audited, "audit").faults == ()
+    with sqlite3.connect(tmp_path / "records.db") as con:
+        con.execute("UPDATE record SET number = -number")
+        con.execute("UPDATE record SET number = CASE number WHEN -3 THEN 13 ELSE 9 - number END")
+        con.execute(BEFORE[how])
+    con.close()
+    (fault,) = verify(audited, "audit").faults
+    assert (fault.number, "before the chain" in fault.what) == (13, True)
+
+
+def test_a_record_put_in_front_of_a_chain_that_began_with_nothing_is_found(kept: FileRecords, tmp_path: Path) -> None:
+    fill(Audited(kept))
+    with sqlite3.connect(tmp_path / "records.db") as con:
+        con.execute("UPDATE record SET number = -number")
+        con.execute("UPDATE record SET number = 10 - number")
+        con.execute("INSERT INTO record(number, topic, time, text) VALUES (1, 'access-audit', 0, '{}')")
+    con.close()
+    (fault,) = verify(Audited(kept), ACCESS).faults
+    assert (fault.number, "put in" in fault.what) == (11, True)
+
+
 def set_text(con: sqlite3.Connection, number: int, **what: object) -> None:
     text = json.loads(con.execute("SELECT text FROM record WHERE number = ?", (number,)).fetchone()[0])
     con.execute("UPDATE record SET text = ? WHERE number = ?", (json.dumps(text | what, ensure_ascii=False), number))
@@ -67,6 +104,9 @@ TAMPERED = {
     "one without a link put in": (
         lambda con: con.execute("INSERT INTO record(topic, time, text) VALUES ('access-audit', 0, '{}')"), [6],
     ),
+    "a link whose number is none": (lambda con: set_text(con, 5, chain_no="x"), [5]),
+    "its own hash taken out": (lambda con: set_text(con, 3, chain_before=None), [3]),
+    "one that is no JSON": (lambda con: con.execute("UPDATE record SET text = '{' WHERE number = 4"), [0]),
     "changed with its own hash made anew": (lambda con: rehash(con, 3), [4]),
 }  # fmt: skip
 
@@ -165,7 +205,7 @@ def test_users_and_audit_from_the_command_line(
         con.execute("UPDATE record SET text = replace(text, 'user added', 'nothing done') WHERE topic = 'access-audit'")
     con.close()
     status, said = run(tmp_path, capsys, "audit", "verify")
-    assert (status, "its own hash does not fit" in said) == (1, True)
+    assert (status, "its own hash does not fit" in said, "no head was given" in said) == (1, True, True)
     assert run(tmp_path, capsys, "audit", "verify", "--head", "x:y")[0] == 2
 
 

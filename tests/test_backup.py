@@ -138,6 +138,20 @@ def test_a_damaged_backup_restores_nothing(centre: Path, tmp_path: Path, where: 
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".icctwin")]
 
 
+@pytest.mark.parametrize("said", [{"store": "../out"}, {"store": "/tmp/out"}, {"config": "../out.toml"}])
+def test_an_archive_that_names_a_place_outside_is_none(
+    centre: Path, tmp_path: Path, said: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = json.dumps
+    monkeypatch.setattr("ui.backup.json.dumps", lambda about, **more: real(about | said, **more))
+    out, into = tmp_path / "forged.tar.zst", tmp_path / "deep" / "new"
+    backup(centre, out, START, "1")
+    with pytest.raises(ConfigError, match=r"out.* is no place inside it"):
+        restore(out, into)
+    assert not into.exists()
+    assert not (tmp_path / "deep" / "out").exists()
+
+
 def test_a_backup_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.tar\.zst: is no file; name a backup"):
         restore(tmp_path / "none.tar.zst", tmp_path / "new")

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import zstandard
@@ -280,4 +280,7 @@ def _manifest(file: Path, stream: IO[bytes] | None) -> dict[str, Any]:
     if about["format"] > FORMAT or about["schema"] > SCHEMA:
         what = f"was written by icctwin {about['icctwin']}, a later one; restore it with that"
         raise ConfigError([Problem(str(file), what)])
+    for path in (about["config"], about["store"]):
+        if path is not None and (PurePath(path).is_absolute() or ".." in PurePath(path).parts):
+            raise tarfile.TarError(f"{path} is no place inside it")
     return about

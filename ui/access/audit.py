@@ -1,6 +1,7 @@
 """The audit: who changed what, from where, as a chain in which each record carries the hash of the one before.
 
-The chain is over what was written, not over how the store holds it, so that it survives a move from SQLite to PostgreSQL.
+The chain is over what was written, not over how the store holds it, so that it survives a move from SQLite to PostgreSQL. Its
+first link carries a hash over whatever an icctwin without a chain had written before.
 Whoever can write to the store can also write the whole chain anew, or cut off its end: against that its head (number and hash
 of the newest record), which is shown to whoever asks, is noted down elsewhere and given to ``verify``.
 """
@@ -59,6 +60,7 @@ class Audited:
 
     def __init__(self, records: Records) -> None:
         self.kept = records
+        self._begun: dict[str, str] = {}  # topic -> what its first link carries, if it has none yet
 
     def append(self, topic: str, time: datetime, record: Mapping[str, Any]) -> int:
         """See ``twin.ports.Records``."""
@@ -78,7 +80,11 @@ class Audited:
         """See ``twin.ports.Records``."""
         if topic not in TOPICS:
             return self.kept.append_next(topic, time, make)
-        return self.kept.append_next(topic, time, lambda last: _linked(time, make(last and _bare(last)), last))
+        if topic not in self._begun:
+            old = self.head(topic) is None and self.kept.read(topic, limit=1)
+            self._begun[topic] = _all_before(self.kept, topic) if old else _FIRST
+        first = self._begun[topic]
+        return self.kept.append_next(topic, time, lambda last: _linked(time, make(last and _bare(last)), last, first))
 
     def read(
         self,
@@ -125,7 +131,16 @@ def verify(audited: Audited, topic: str, noted: Head | None = None) -> Verdict:
     there."""
     chain = _Chain(topic, noted)
     after = 0
-    while page := audited.kept.read(topic, limit=_PAGE, after=after):
+    while True:
+        try:
+            page = audited.kept.read(topic, limit=_PAGE, after=after)
+        except ValueError:  # it is no JSON
+            chain.fault(
+                after, f"one of the {_PAGE} records after it cannot be read: it was changed; nothing behind was looked at"
+            )
+            break
+        if not page:
+            break
         for number, time, record in page:
             chain.take(number, time, record)
         after = page[-1][0]
@@ -148,12 +163,17 @@ class _Chain:
                 self.fault(number, "a record without its link stands in the chain: it was put in, or its link was taken out")
             else:
                 self._before += 1
+                self._head = Head(0, _after(self._head.hash, time, record))
+            return
+        if not str(record.get("chain_no")).isdecimal():
+            self.fault(number, "the number of its link is none: it was changed")
             return
         found = Head(int(record["chain_no"]), str(record["chain_hash"]))
         if found.number != self._head.number + 1:
             self.fault(number, f"link {found.number} follows link {self._head.number}: records were taken out or put in")
-        elif record["chain_before"] != self._head.hash:
-            self.fault(number, "it does not carry the hash of the record before: that one was changed or replaced")
+        elif record.get("chain_before") != self._head.hash:
+            what = "that one was" if self._head.number else "one from before the chain was put in,"
+            self.fault(number, f"it does not carry the hash of the record before: {what} changed or replaced")
         if _hash(time, record) != found.hash:
             self.fault(number, "its own hash does not fit: it was changed")
         else:
@@ -169,11 +189,26 @@ class _Chain:
         return Verdict(self._topic, self._links, self._before, head, tuple(self._faults))
 
 
-def _linked(time: datetime, record: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``record`` as the next link after ``last``."""
-    number, before = (int(last["chain_no"]), str(last["chain_hash"])) if last and "chain_hash" in last else (0, _FIRST)
+def _linked(time: datetime, record: Mapping[str, Any], last: Mapping[str, Any] | None, first: str) -> dict[str, Any]:
+    """``record`` as the next link after ``last``; ``first``: what it carries where it is the first of all."""
+    number, before = (int(last["chain_no"]), str(last["chain_hash"])) if last and "chain_hash" in last else (0, first)
     linked = {**json.loads(json.dumps(dict(record), ensure_ascii=False)), "chain_no": number + 1, "chain_before": before}
     return {**linked, "chain_hash": _hash(time, linked)}
+
+
+def _all_before(records: Records, topic: str) -> str:
+    """A hash over all records of a topic that has no chain yet."""
+    digest, after = _FIRST, 0
+    while page := records.read(topic, limit=_PAGE, after=after):
+        for _, time, record in page:
+            digest = _after(digest, time, record)
+        after = page[-1][0]
+    return digest
+
+
+def _after(digest: str, time: datetime, record: Mapping[str, Any]) -> str:
+    """The hash over one record more from before the chain."""
+    return sha256(f"{digest}{_hash(time, record)}".encode()).hexdigest()
 
 
 def _hash(time: datetime, record: Mapping[str, Any]) -> str:

@@ -204,7 +204,9 @@ def audit(options: argparse.Namespace) -> int:
         return 1 if faults else 0
     for verdict in verdicts:
         state = "BAD" if verdict.faults else "ok "
-        say(f"{state}  {verdict.topic:<14} {verdict.links} links hold, {verdict.before} records from before the chain")
+        before = f", {verdict.before} records from before the chain" if verdict.before else ""
+        unseen = "" if verdict.topic in noted else "; no head was given: an end cut off is not seen"
+        say(f"{state}  {verdict.topic:<14} {verdict.links} links hold{before}{unseen}")
     for fault in faults:
         say(f"record {fault.number} of {fault.topic}: {fault.what}")
     return 1 if faults else 0
