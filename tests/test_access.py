@@ -312,6 +312,11 @@ def test_names_passwords_and_owners_hold(tmp_path: Path, monkeypatch: pytest.Mon
     owner = Identity("li", "li", Role.VIEWER)
     with pytest.raises(ValueError, match="400 days"):
         made.access.tokens.make(owner, "t", Role.VIEWER, [Scope.LOOK], 500, now)
+    _, token, _ = made.access.tokens.make(owner, "t", Role.VIEWER, [Scope.LOOK], 1, now)
+    itself = made.access.tokens.whose(token, now)
+    assert itself is not None
+    with pytest.raises(ValueError, match="makes no tokens"):  # it would outlive its end, and being taken back
+        made.access.tokens.make(itself, "child", Role.VIEWER, [Scope.LOOK], 400, now)
     light = users.table.get("li")
     passwords._HASHER = PasswordHasher()  # the house's is a quick one
     assert users.check("li", PASSWORD, now)

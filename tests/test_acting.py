@@ -1,6 +1,7 @@
 """Who may let icctwin act, how everything is stopped, and who lets go when it dies: records, links, API, commands, watchdog."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -129,6 +130,24 @@ async def test_no_number_of_other_wishes_makes_a_stop_or_a_used_link_forgotten(h
     assert redeem(*link) == "This link was used already."
     wish(house.records, Wish("go", "li"), now)
     assert stopped(house.records, tmp_path) is None
+
+
+def test_a_link_counts_once_however_many_take_it_at_once(tmp_path):
+    now = datetime(2026, 3, 10, tzinfo=UTC)
+    until = now + timedelta(hours=11)
+    sign = signature(signing_key(tmp_path), "p1", "li", until)
+    kept = [open_records(tmp_path / "records.db") for _ in range(4)]  # as of four processes
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(5):
+            late = until + timedelta(minutes=round_)
+            link = ("p1", "li", late, signature(signing_key(tmp_path), "p1", "li", late), now)
+            said = list(pool.map(lambda one, link=link: redeem(one, tmp_path, *link), kept))
+            assert sorted(said) == [""] + ["This link was used already."] * 3
+    assert (
+        redeem(kept[0], tmp_path, "p1", "li", until, sign, until) == f"This link was good until {until:%Y-%m-%dT%H:%M}+00:00."
+    )
+    for one in kept:
+        one.close()
 
 
 async def test_a_stop_from_before_it_had_a_topic_of_its_own_stays(house, tmp_path):

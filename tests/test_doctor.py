@@ -6,6 +6,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from ingest.stores.embedded.files import SCHEMA
+from ingest.stores.records import open_records
 from ui import doctor
 from ui.cli import main
 from ui.config import load_config
@@ -60,6 +62,9 @@ def test_each_trouble_is_named_with_its_remedy(config: Path, taken: int, monkeyp
     assert found(config, "secret") == (Health.NOTE, f"{secret} is readable for others; chmod 600 {secret}")
     secret.chmod(0o600)
     assert found(config, "secret")[0] is Health.OK
+    config.write_text(config.read_text().replace('token_file = "token"', 'token_file = "token"\nca_file = "ca.pem"'))
+    (config.parent / "ca.pem").write_text("x")
+    assert found(config, "secret")[0] is Health.OK, "a certificate is for everybody"
     assert "is not free" in found(config, "wall")[1]
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 4096))
     assert found(config, "open files")[0] is Health.BAD
@@ -90,3 +95,32 @@ def test_the_version_of_a_store_is_told_and_a_later_one_is_trouble(config: Path)
     health, says = found(config, "store")
     assert health is Health.BAD
     assert "restore a backup of before" in says
+
+
+def test_secrets_of_the_wall_the_on_call_file_and_our_own_are_looked_at(config: Path) -> None:
+    text = config.read_text().replace("[wall]\n", '[wall]\ntls_cert = "cert.pem"\ntls_key = "scada-key.pem"\n')
+    config.write_text(text + '\n[alerts]\noncall = "oncall.toml"\n')
+    (config.parent / "oncall.toml").write_text('[[channel]]\nname = "c"\ntype = "slack"\nurl = "file:hook"\n')
+    store = load_config(config).store.path
+    store.mkdir(parents=True)
+    files = [config.parent / "scada-key.pem", config.parent / "hook", store / "approve.key"]
+    for file in files:
+        file.write_text("x")
+        file.chmod(0o644)
+    open_records(store / "records.db").close()
+    said = {row.says: row.health for row in examine(config) if row.what == "secret"}
+    assert said == {f"{file} is readable for others; chmod 600 {file}": Health.NOTE for file in files} | {
+        str(store / "records.db"): Health.OK
+    }
+
+
+def test_what_holds_hashes_of_passwords_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    open_records(path).close()
+    path.chmod(0o644)  # as an earlier icctwin left it
+    records = open_records(path)
+    records.append("t", datetime(2026, 3, 10, tzinfo=UTC), {})
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == dict.fromkeys(
+        ("records.db", "records.db-wal", "records.db-shm"), 0o600
+    )
+    records.close()

@@ -1,6 +1,7 @@
 """A fault that lasts fills no log: the same is said once a minute, with how often it was left out."""
 
 import logging
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from twin.errors import SourceError
-from ui.sparing import MAX_KEPT, Sparing
+from ui.sparing import MAX_KEPT, OneLine, Sparing
 from ui.tasks import Task, run_once
 
 
@@ -110,3 +111,16 @@ def test_the_command_line_is_sparing(capsys: pytest.CaptureFixture[str], monkeyp
         logging.getLogger("x").error("again and again")
     assert capsys.readouterr().err.count("again and again") == 1
     assert [type(one) for handler in root.handlers for one in handler.filters] == [Sparing]
+
+
+def test_words_that_somebody_chose_forge_no_line_and_a_trace_keeps_its_lines() -> None:
+    form = OneLine("%(levelname)s: %(message)s")
+    why = "leak\n2026-11-27 ERROR: forged\r\x1b[31m\u202eevil\x85\u2028"
+    record = logging.LogRecord("ui", logging.WARNING, "f", 1, "stopped by %s", (why,), None)
+    assert form.format(record) == r"WARNING: stopped by leak | 2026-11-27 ERROR: forged\r\x1b[31m\u202eevil\x85\u2028"
+    try:
+        raise ValueError("no")
+    except ValueError:
+        record = logging.LogRecord("ui", logging.ERROR, "f", 1, "机柜 failed", (), sys.exc_info())
+    lines = form.format(record).splitlines()
+    assert (lines[0], lines[1], lines[-1]) == ("ERROR: 机柜 failed", "Traceback (most recent call last):", "ValueError: no")

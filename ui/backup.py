@@ -143,7 +143,7 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
     named.append(adoption_file(config.site.assets, config.store.path))
     secrets = secret_paths(config)
-    named += [value for name, value in _named(config) if not name.endswith("_file")]
+    named += [value for name, value in named_paths(config) if not name.endswith("_file")]
     inside: dict[str, Path] = {}
     left_out = [f"{secret}: a secret or a certificate; bring it yourself" for secret in secrets]
     for one in named:
@@ -159,12 +159,14 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
 
 def secret_paths(config: Config) -> list[Path]:
     """Files that hold secrets or certificates: whatever an option that ends in ``_file`` names."""
-    return list(dict.fromkeys(value for name, value in _named(config) if name.endswith("_file")))
+    return list(dict.fromkeys(value for name, value in named_paths(config) if name.endswith("_file")))
 
 
-def _named(config: Config) -> Iterator[tuple[str, Path]]:
-    for model in (config.store, config.cluster, *(source.options for source in config.sources)):
-        yield from _paths(model)
+def named_paths(config: Config) -> Iterator[tuple[str, Path]]:
+    """(option, path) of each path that a section of the configuration names, but for its own files."""
+    for model in (config.store, config.cluster, config.access, *(source.options for source in config.sources)):
+        if model is not None:
+            yield from _paths(model)
 
 
 def _paths(model: BaseModel) -> Iterator[tuple[str, Path]]:

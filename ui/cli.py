@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from twin.errors import ConfigError, SourceError
 from ui.commands import GROUPS
-from ui.sparing import Sparing
+from ui.sparing import OneLine, Sparing
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE = 0, 1, 2
 
@@ -23,9 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Sparing())
-    logging.basicConfig(
-        level=options.log_level.upper(), handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     try:
         status = int(options.run(options))
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
@@ -24,10 +25,11 @@ from packaging.requirements import Requirement
 
 from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
-from ui.backup import secret_paths
+from ui.backup import named_paths, secret_paths
 from ui.certificate import stands
 from ui.config import Config, load_config
 from ui.report.typeset import no_font
+from ui.switch import KEY_FILE
 from ui.tasks import RealClock
 
 LEAST_PYTHON = (3, 11)
@@ -37,6 +39,7 @@ FILES_BESIDE_TARGETS = 200
 # File systems on which SQLite's locks or shared memory do not hold: sqlite.org/faq.html, question 5; sqlite.org/wal.html
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "fuse.glusterfs"})
 LEAST_SQLITE = (3, 35, 0)
+PUBLIC = ("ca_file", "cert_file")  # options whose files everybody may read
 # What an extra's libraries are for, where one is missing
 EXTRAS = {
     "field": "Modbus, SNMP, MQTT, gNMI, BACnet",
@@ -211,12 +214,27 @@ def _certificate(config: Config) -> Iterator[Row]:
 
 
 def _secrets(config: Config) -> Iterator[Row]:
-    for path in secret_paths(config):
+    public = {path for name, path in named_paths(config) if name in PUBLIC}
+    paths = secret_paths(config) + [path for path in (config.wall.tls_key,) if path] + _oncall_secrets(config.alerts.oncall)
+    made = [config.store.path / name for name in (KEY_FILE, "records.db")]
+    for path in dict.fromkeys(paths + [one for one in made if one.exists()]):
         if not path.is_file():
             yield Row(Health.BAD, "secret", f"{path} does not exist; write it, readable for this user alone")
         elif not os.access(path, os.R_OK):
             yield Row(Health.BAD, "secret", f"{path} may not be read by this user")
-        elif path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and "ca" not in path.stem:
+        elif path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and path not in public:
             yield Row(Health.NOTE, "secret", f"{path} is readable for others; chmod 600 {path}")
         else:
             yield Row(Health.OK, "secret", str(path))
+
+
+def _oncall_secrets(file: Path | None) -> list[Path]:
+    """Files that an on-call file takes secrets from; none where it cannot be read, which is said elsewhere."""
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, ValueError):
+        return []
+    words = [one for table in found.get("channel", []) if isinstance(table, dict) for one in table.values()]
+    return [
+        file.parent / one.removeprefix("file:") for one in words if file and isinstance(one, str) and one.startswith("file:")
+    ]

@@ -116,7 +116,7 @@ class _Run:
         self._begin_anew(config, old)
 
     def _refused(self, error: Exception) -> None:
-        log.error("the new configuration is refused, the old one goes on:\n%s", error)
+        log.error("the new configuration is refused, the old one goes on: %s", error)
         said = str(error.problems[0] if isinstance(error, ConfigError) else error)
         self.live.notices = (Message("The new configuration is refused, the old one goes on: {why}", {"why": said}),)
 

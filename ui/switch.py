@@ -24,7 +24,7 @@ WISHES, ALIVE = "wishes", "alive"
 STOPS, USED = "stop-switch", "used-links"  # of their own: no number of other wishes makes them forgotten
 STOP_FILE, KEY_FILE = "STOP", "approve.key"
 KEPT_WISHES = KEPT_STOPS = 1000
-KEPT_USED = 10_000  # links that were used; each was signed here, so that nobody but who signs could fill it within 12 h
+KEPT_USED = 2000  # links that were used and would be good still: each was signed here, and one is good for 12 h at most
 BEAT = timedelta(seconds=30)
 LINK_FOR = timedelta(hours=12)  # the longest that a signed link is good for
 
@@ -132,15 +132,30 @@ def signature(key: bytes, plan: str, who: str, until: datetime) -> str:
     return hmac.new(key, said.encode(), sha256).hexdigest()
 
 
+class _RefusedError(Exception):
+    """A link is not taken, in one sentence."""
+
+
 def redeem(records: Records, folder: Path, plan: str, who: str, until: datetime, sign: str, now: datetime) -> str:
     """Take a signed link as its holder's yes; a sentence why not, empty where it was taken."""
     if not hmac.compare_digest(signature(signing_key(folder), plan, who, until).encode(), sign.encode()):
         return "This link was not signed here, or was changed."
     if not now < until:
         return f"This link was good until {until.isoformat(timespec='minutes')}."
-    if any(record["nonce"] == sign for _, _, record in records.read(USED, now - LINK_FOR, limit=KEPT_USED, newest=True)):
-        return "This link was used already."
-    records.append(USED, now, {"nonce": sign})
-    records.trim(USED, KEPT_USED)
+
+    def used(last: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The signatures of links that were used and would be good still, with this one; it is one step of the records'."""
+        good = {one: over_s for one, over_s in (last or {}).get("signs", {}).items() if over_s > now.timestamp()}
+        if sign in good:
+            raise _RefusedError("This link was used already.")
+        if len(good) >= KEPT_USED:
+            raise _RefusedError(f"{KEPT_USED} links were used within their time, and no more are taken; say yes on the wall.")
+        return {"signs": good | {sign: until.timestamp()}}
+
+    try:
+        records.append_next(USED, now, used)
+    except _RefusedError as refusal:
+        return str(refusal)
+    records.trim(USED, 1)
     wish(records, Wish("approve", who, plan, "by link"), now)
     return ""

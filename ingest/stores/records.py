@@ -132,4 +132,8 @@ def open_records(path: Path, *, readonly: bool = False) -> FileRecords:
         raise ConfigError([Problem(str(path), "no records here to read; start the process that writes them first")])
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return FileRecords(path, readonly)
+        made = FileRecords(path, readonly)
+        for file in (path, *(path.with_name(path.name + more) for more in ("-wal", "-shm"))):
+            if not readonly and file.exists():  # hashes of passwords are in it; an earlier icctwin let others read them
+                file.chmod(0o600)
+    return made

@@ -201,6 +201,8 @@ class Tokens:
         """A token that may at most what its owner may: its id, what it says (shown now and never again) and its row.
         ``ValueError`` with one sentence where it cannot be."""
         wanted = sorted(set(scopes))
+        if owner.sort is Sort.TOKEN:  # else it would outlive its own end, and being taken back
+            raise ValueError("a token makes no tokens; sign in to make one")
         if role > owner.role or not set(wanted) <= owner.scopes:
             raise ValueError("a token may not do more than whoever makes it")
         if not wanted or not 0 < days * 86400 <= LONGEST_TOKEN_S or not 0 < len(name) <= 100:

@@ -98,7 +98,7 @@ class Delivery:
             file = read_oncall(self._file, self._live.site.timezone, self._environment)
             self._oncall.use(file, now)
         except ConfigError as error:
-            log.error("the new rules are refused, the old ones go on:\n%s", error)
+            log.error("the new rules are refused, the old ones go on: %s", error)
             why = Message("The new rules are refused, the old ones go on: {why}", {"why": str(error.problems[0])})
             self._live.notices = (why,)
             return

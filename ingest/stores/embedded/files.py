@@ -68,9 +68,11 @@ def journal_numbers(folder: Path) -> list[int]:
 
 
 def connect(path: Path, page_bytes: int = 4096, shrinks: bool = False) -> sqlite3.Connection:
-    """An open SQLite file in WAL mode, durable at every commit; ``shrinks``: its free pages can be given back."""
+    """An open SQLite file in WAL mode, durable at every commit, for its owner alone where it is new; ``shrinks``: its free
+    pages can be given back."""
     if not path.exists():  # a log that outlived its file is not this one's
         remove(path)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     con = _opened(path, "rwc")
     try:
         con.execute(f"PRAGMA page_size = {page_bytes}")
