@@ -11,7 +11,7 @@ from typing import Any
 from twin.errors import SourceError
 
 HOST, PORT = "127.0.0.1", 8050  # what ``[wall]`` has where it says nothing; a test holds them against ui.config
-EVERYWHERE = {"0.0.0.0": HOST, "::": "[::1]"}  # noqa: S104 - addresses that are listened on, and where that is asked
+EVERYWHERE = {"0.0.0.0": HOST, "::": "[::1]"}  # noqa: S104  # nosec B104 - addresses that are listened on, and where that is asked
 WAIT_S = 4.0
 
 

@@ -31,7 +31,7 @@ def apart(what: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip()[-_TOLD:]
         raise SourceError(f"{name} ended with status {done.returncode} in a process of its own: {words}")
-    found, wrong = pickle.loads(done.stdout)  # noqa: S301 - of our own child
+    found, wrong = pickle.loads(done.stdout)  # noqa: S301  # nosec B301 - of our own child
     if wrong is not None:
         raise wrong
     result: T = found
@@ -42,7 +42,7 @@ def _child() -> None:
     """Read what to do, do it, and write what came of it; whatever else is printed on the way goes to stderr."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    what, given, named = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our own parent
+    what, given, named = pickle.load(sys.stdin.buffer)  # noqa: S301  # nosec B301 - of our own parent
     found, wrong = None, None
     try:
         found = what(*given, **named)

@@ -235,6 +235,5 @@ def _oncall_secrets(file: Path | None) -> list[Path]:
     except (OSError, ValueError):
         return []
     words = [one for table in found.get("channel", []) if isinstance(table, dict) for one in table.values()]
-    return [
-        file.parent / one.removeprefix("file:") for one in words if file and isinstance(one, str) and one.startswith("file:")
-    ]
+    named = [one.removeprefix("file:") for one in words if isinstance(one, str) and one.startswith("file:")]
+    return [file.parent / one for one in named if file]

@@ -1,4 +1,5 @@
-"""A log that a fault cannot fill and nobody can forge: where a disk is full, every task says so several times a second, into a log on that disk."""
+"""A log that a fault cannot fill and nobody can forge: where a disk is full, every task says so several times a second, into a
+log on that disk."""
 
 import logging
 from collections import OrderedDict
@@ -9,8 +10,8 @@ EVERY_S = 60.0  # for so long the same is said once
 MAX_KEPT = 1000  # things said; what was said longest ago is forgotten
 
 
-# What would begin a line of its own, steer a terminal or turn the order of letters: controls, their Latin-1 kin, line and paragraph
-# separators, and what turns the direction (Unicode TR 36, 3.4).
+# What would begin a line of its own, steer a terminal or turn the order of letters: controls, their Latin-1 kin, separators of
+# lines and paragraphs, and what turns the direction (Unicode TR 36, 3.4).
 _STEERS = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _SHOWN = {code: chr(code).encode("unicode_escape").decode() for code in _STEERS} | {ord("\n"): " | "}
 
@@ -18,7 +19,7 @@ _SHOWN = {code: chr(code).encode("unicode_escape").decode() for code in _STEERS}
 class OneLine(logging.Formatter):
     """What a record says, on one line: words that somebody chose (a reason, a name) forge no line. A trace keeps its lines."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - named by logging
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """See ``logging.Formatter``."""
         return super().formatMessage(record).translate(_SHOWN)
 

@@ -169,7 +169,7 @@ def _life(setting: Setting, world: World, seen: Seen, life: int) -> tuple[World,
 def _messages(told: Any) -> Iterator[tuple[Any, ...]]:
     while True:
         try:
-            yield pickle.load(told)  # noqa: S301 - of a child of ours
+            yield pickle.load(told)  # noqa: S301  # nosec B301 - of a child of ours
         except EOFError:
             return
 
