@@ -9,6 +9,7 @@ import pytest
 from small import small_site
 
 from ingest.mappings.device import Bound
+from ingest.sources import sparkplug
 from ingest.sources.mqtt import MqttTable
 from ingest.sources.mqtt_points import Cache, JsonDecoder, time_of
 from ingest.sources.sparkplug import Payload, SparkplugDecoder
@@ -81,3 +82,34 @@ def test_the_death_of_an_earlier_session_is_none_and_data_without_a_birth_asks_f
     decoder.take("spBv1.0/g/NDATA/e", _payload(2, other=1.0), 5.0)
     ((topic, _),) = decoder.say()
     assert topic == "spBv1.0/g/NCMD/e"
+
+
+def test_the_death_of_a_device_is_counted_and_a_missed_one_is_noticed() -> None:
+    cache = Cache(frozenset())
+    decoder = SparkplugDecoder(cache, rebirth=True)
+    decoder.take("spBv1.0/g/NBIRTH/e", _payload(254), 1.0)
+    decoder.take("spBv1.0/g/DBIRTH/e/d", _payload(255, temp=30.0), 1.0)
+    assert _temp(cache) == 30
+    decoder.take("spBv1.0/g/DDEATH/e/d", _payload(0), 2.0)
+    decoder.take("spBv1.0/g/NDATA/e", _payload(1, other=1.0), 3.0)
+    assert _temp(cache) is None
+    assert not decoder.say()
+    decoder.take("spBv1.0/g/NDATA/e", _payload(3, other=2.0), 4.0)  # 2 was the death of another device, and is lost
+    assert [topic for topic, _ in decoder.say()] == ["spBv1.0/g/NCMD/e"]
+    with pytest.raises(ValueError, match="no Sparkplug payload"):
+        decoder.take("spBv1.0/g/DDEATH/e/d", b"\xff", 5.0)
+
+
+def test_names_of_nodes_without_end_fill_no_memory_and_hide_none_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparkplug, "MAX_ALIASES", 3)
+    decoder = SparkplugDecoder(Cache(frozenset()), rebirth=True)
+    for i in range(50):
+        decoder.take(f"spBv1.0/g/NDATA/e{i}", _payload(0, temp=1.0), 1.0)
+    assert [topic for topic, _ in decoder.say()] == [f"spBv1.0/g/NCMD/e{i}" for i in range(3)]
+    for i in range(50):
+        decoder.take(f"spBv1.0/g/NDATA/x{i}", _payload(None, **{"": 1.0}), 2.0)  # a metric without a name asks too
+    decoder.tick(60.5, NOW_S)
+    assert not decoder.say(), "three were asked within the minute"
+    decoder.take("spBv1.0/g/NDATA/e2", _payload(7, temp=1.0), 61.0)
+    assert [topic for topic, _ in decoder.say()] == ["spBv1.0/g/NCMD/e2"], "those asked over a minute ago are forgotten"
+    assert (len(decoder._seq), len(decoder._asking), len(decoder._asked_s)) == (3, 0, 1)

@@ -16,7 +16,7 @@ from ingest.sources.mqtt_points import Cache
 from twin.errors import SourceError
 
 REBIRTH_S = 60.0  # between two requests to one node
-MAX_ALIASES = 100_000
+MAX_ALIASES = 100_000  # and as many metrics, nodes, and requests that wait
 _SIGNED = {1: 8, 2: 16, 3: 32, 4: 64}  # datatype -> bits: Int8 … Int64 travel as unsigned
 _FIELDS = (
     ("name", 1, "STRING"), ("alias", 2, "UINT64"), ("timestamp", 3, "UINT64"), ("datatype", 4, "UINT32"),
@@ -77,8 +77,7 @@ class SparkplugDecoder:
         group, kind, edge = levels[1:4]
         place: Place = (group, edge, levels[4] if len(levels) == 5 else "")
         if kind == "DDEATH":
-            self._die(place)
-            return
+            self._die(place)  # whatever its payload says
         try:
             said = Payload.FromString(payload)
         except DecodeError as error:
@@ -90,8 +89,10 @@ class SparkplugDecoder:
             return
         if kind == "NBIRTH":
             self._begin(place, said)
-        if not self._in_order(kind, place, said):
+        if not self._in_order(kind, place, said):  # a device's death too is counted (tck-id-payloads-ddeath-seq-inc)
             self._ask(place)
+        if kind == "DDEATH":
+            return
         for name, value, time_s in self._metrics(kind, place, said):
             labels = {"group": group, "edge": edge, "device": place[2]}
             self._cache.put(name, labels, value, time_s, clock_s)
@@ -105,10 +106,11 @@ class SparkplugDecoder:
         self._seq.clear()
 
     def say(self) -> Sequence[tuple[str, bytes]]:
-        """Requests for a new birth, at most one a node in ``REBIRTH_S``."""
+        """Requests for a new birth, at most one a node in ``REBIRTH_S``, and ``MAX_ALIASES`` of all nodes in that time."""
         sent = []
+        self._asked_s = {node: asked_s for node, asked_s in self._asked_s.items() if self._clock_s - asked_s < REBIRTH_S}
         for group, edge in sorted(self._asking):
-            if self._clock_s - self._asked_s.get((group, edge), -math.inf) >= REBIRTH_S:
+            if (group, edge) not in self._asked_s and len(self._asked_s) < MAX_ALIASES:
                 self._asked_s[group, edge] = self._clock_s
                 order = Payload()
                 order.metrics.add(name="Node Control/Rebirth", datatype=11, boolean_value=True)
@@ -162,8 +164,11 @@ class SparkplugDecoder:
             yield name, _value(metric, datatype), time_ms / 1000 if time_ms else math.nan
 
     def _in_order(self, kind: str, place: Place, said: Any) -> bool:
-        """Whether no message of the node was missed: not its birth, and none since."""
+        """Whether no message of the node was missed: not its birth, and none since. Those of nodes beyond the first
+        ``MAX_ALIASES`` are not counted, and none of them is called missed."""
         node = place[:2]
+        if node not in self._seq and len(self._seq) >= MAX_ALIASES:
+            return True
         was, self._seq[node] = self._seq.get(node), said.seq
         return kind == "NBIRTH" or (was is not None and said.seq == (was + 1) % 256)
 
@@ -175,7 +180,7 @@ class SparkplugDecoder:
             self._session[place[:2]] = session
 
     def _ask(self, place: Place) -> None:
-        if self._rebirth:
+        if self._rebirth and len(self._asking) < MAX_ALIASES:
             self._asking.add(place[:2])
 
     def _die(self, place: Place) -> None:
