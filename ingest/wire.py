@@ -150,6 +150,18 @@ def over_limit(url: URL, limit: int) -> str:
     return f"{shown(url)}: the page is over {limit} bytes; raise max_body_bytes if it is meant to be"
 
 
+def number(where: str, said: object, exponent: float = 0) -> float:
+    """``said`` · 10^``exponent`` (True is 1; NaN and infinities stay what they are). ``SourceError`` where ``said`` is no
+    number, or one that no float holds."""
+    try:
+        if isinstance(said, int | float):
+            return float(said / 10.0**-exponent if exponent < 0 else float(said) * 10.0**exponent)
+    except OverflowError:
+        pass  # said below
+    power = f" times 10^{exponent:g}" if exponent else ""
+    raise SourceError(f"{where} is {str(said)[:40]!r}{power}, no number that can be read")
+
+
 async def fetch_json(
     session: aiohttp.ClientSession,
     url: URL,

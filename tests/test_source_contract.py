@@ -247,6 +247,34 @@ async def test_a_sick_endpoint_is_one_clear_error_and_the_next_poll_recovers(sic
             await one.close()
 
 
+HOURLY = '{"current": {"time": 1, "temperature_2m": 8}, "current_units": {"temperature_2m": "°C"}, "hourly": %s}'
+NO_OUTLOOK = {
+    "weather hourly": ("weather", HOURLY % "[1]", "hourly is '[1]', no object"),
+    "weather time": ("weather", HOURLY % '{"time": null}', "hourly time is no list"),
+    "weather column": ("weather", HOURLY % '{"time": [1], "temperature_2m": 8}', "hourly temperature_2m is no list"),
+    "weather units": ("weather", '{"current": {"time": 1, "temperature_2m": 8}, "current_units": "K"}', "current_units is 'K'"),
+    "weather number": ("weather", HOURLY.replace("8", "1" + "0" * 400) % "{}", "temperature_2m is '10000000"),
+    "weather infinite": ("weather", HOURLY.replace("8", "Infinity") % "{}", "temperature_2m is 'inf', no finite number"),
+    "grid intensity": ("grid", '{"data": [{"from": "2026-11-22T12:00Z", "intensity": "high"}]}', "intensity is 'high'"),
+    "grid number": ("grid", '{"data": [{"from": "2026-11-22T12:00Z", "intensity": {"actual": true}}]}', "is 'True', no finite"),
+}
+
+
+@pytest.mark.parametrize("sick", NO_OUTLOOK)
+async def test_a_service_that_says_no_outlook_is_one_clear_error(sick):
+    kind, body, says = NO_OUTLOOK[sick]
+    options = {"weather": {"latitude": 1, "longitude": 2}, "grid": {"provider": "gb"}}[kind]
+    async with Endpoint(page_of(body)) as endpoint:
+        module = source_module(kind)
+        of = site({"id": kind, "kind": kind})
+        one = module.build("x", module.Options(url=endpoint.url, **options), of).sources[0]
+        with pytest.raises(SourceError) as caught:
+            await close_after(one, one.poll(NOW))
+        assert endpoint.url in str(caught.value)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 async def test_a_dead_endpoint_is_one_clear_error():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

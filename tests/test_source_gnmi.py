@@ -212,6 +212,11 @@ async def test_a_stream_stays_open_and_each_poll_takes_what_came_since(tmp_path)
         again = await poll(one, NOW + timedelta(seconds=41))
         assert columns(again["port"])["up_flag"] == [1, 0]
         await one.close()
+    large = update(T0, ((*interface("Ethernet1"), "state"), {"jsonVal": b64encode(b"1" + b"0" * 400).decode()}))
+    async with serving(Switch([large])) as port:
+        one = source(port, mapping=streaming(tmp_path))
+        assert (await refused(one.poll(NOW))).startswith(f"127.0.0.1:{port}: a value is '1000000000")
+        await one.close()
     async with serving(Switch(counters(0, 1), sync=False)) as port:
         one = source(port, mapping=streaming(tmp_path), timeout_s=0.3)
         assert "within 0.3 s" in await refused(one.poll(NOW))
@@ -245,16 +250,23 @@ async def test_tls_both_ways_and_a_switch_that_is_not_trusted(tmp_path):
 
 async def test_a_sick_switch_is_one_clear_error_and_the_next_poll_recovers(monkeypatch):
     bad = [update(T0, ((*interface("Ethernet1"), "state"), {"jsonVal": "e3t7"}))]  # {{{
+    huge = b64encode(json.dumps({"in-octets": 10**400}).encode()).decode()
+    large = [update(T0, ((*interface("Ethernet1"), "state"), {"jsonVal": huge}))]
+    tiny = [update(T0, ((*interface("Ethernet1"), "state", "in-octets"), {"decimalVal": {"digits": 5, "precision": 400}}))]
     none = [update(T0, ((*interface("Ethernet77"), "state", "oper-status"), {"stringVal": "UP"}))]
     for switch, says in (
         (Switch(counters(0, 1), sync=False), "before it is whole"),
         (Switch(counters(0, 1), wait_s=5), "slow"),
         (Switch(bad), "cannot be read"),
+        (Switch(large), "in-octets is '1000000000"),
+        (Switch(tiny), "a decimal is '5' times 10^-400"),
         (Switch(none), "none of its 1 points"),
     ):
         async with serving(switch) as port:
             one = source(port, timeout_s=0.5)
-            assert says in await refused(one.poll(NOW))
+            said = await refused(one.poll(NOW))
+            assert says in said
+            assert f"127.0.0.1:{port}: " in said or "none of" in said
             await one.close()
     monkeypatch.setattr("ingest.sources.gnmi.MAX_MESSAGE_BYTES", 100_000)
     long = update(T0, ((*interface("Ethernet1"), "state", "description"), {"stringVal": "x" * 200_000}))

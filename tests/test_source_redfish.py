@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 from devices import NOW, action, columns, endless, garbage, opened, poll, refused, silent, site, tcp
 from redfish_mockup import Mockup, cdu
 
+from ingest.sources.redfish_points import members
 from twin.frame import Origin
 
 LPM = 1 / 60
@@ -352,7 +353,21 @@ async def test_a_sick_service_is_one_clear_error():
     async def elsewhere(request):
         return web.json_response({"Chassis": {"@odata.id": "//other.example/redfish"}, "ThermalEquipment": 3, "Systems": []})
 
-    for answer, says in ((page, "no JSON"), (huge, "is over"), (broken, "status 503"), (elsewhere, "another server")):
+    async def absurd(request):
+        return web.Response(
+            text='{"ThermalEquipment": {"@odata.id": "/t"}, "CDUs": {"@odata.id": "/c"}, "Members": [{"@odata.id": "/m"}], '
+            '"Status": {"Conditions": 5}, "Reading": 1%s}' % ("0" * 400),
+            content_type="application/json",
+        )
+
+    assert members({"Members": 5}, "*") == []
+    for answer, says in (
+        (page, "no JSON"),
+        (huge, "is over"),
+        (broken, "status 503"),
+        (elsewhere, "another server"),
+        (absurd, "Reading is '1000000"),
+    ):
         app = web.Application()
         app.router.add_get("/{path:.*}", answer)
         async with TestServer(app, host="127.0.0.1") as server:

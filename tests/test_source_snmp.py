@@ -10,7 +10,8 @@ import psutil
 import pytest
 from devices import NOW, action, columns, opened, poll, refused, site
 
-from ingest.sources.snmp import text_of
+from ingest.sources.snmp import Columns, _points_of, text_of
+from twin.errors import SourceError
 from twin.frame import Origin
 from ui.benches.demo import free_port
 
@@ -198,6 +199,23 @@ async def test_a_node_at_an_outlet_of_its_own_is_read_there(tmp_path):
 def test_a_label_stays_as_it_was_told():
     said = b"436207616", b"0012345", b"1e3", b"Ethernet1/1\0", 436_207_616, 2.5, None
     assert [text_of(value) for value in said] == ["436207616", "0012345", "1e3", "Ethernet1/1", "436207616", "2.5", ""]
+
+
+@pytest.mark.parametrize(
+    ("read", "says"),
+    [
+        ({"digits": {(1,): b"two"}}, "digits of p is 'two', no number"),
+        ({"digits": {(1,): -400}}, "p is '675.0' times 10^397, no number"),
+        ({"si_scale": {(1,): b"milli"}}, "si_scale of p is 'milli', no number"),
+    ],
+)
+def test_digits_and_scales_that_are_none_are_one_clear_error(read, says):
+    table = Columns(oid="1.3.6.1.2", columns={"p": 4}, digits="1.3.6.1.3")
+    well = {"point p": {(1,): 675}, "digits": {(1,): 1}, "si_scale": {(1,): 8}}
+    assert [value for _, _, value in _points_of(table, well)] == [0.0675], "tenths of a thousandth"
+    with pytest.raises(SourceError) as caught:
+        list(_points_of(table, well | read))
+    assert says in str(caught.value)
 
 
 async def test_a_ups_on_battery_is_read_by_the_standard_mib(tmp_path):

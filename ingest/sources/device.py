@@ -208,6 +208,10 @@ class DeviceSource:
         try:
             async with asyncio.timeout(limit_s):
                 return await reading
+        except SourceError as error:
+            if self._target in str(error):
+                raise
+            raise SourceError(f"{self._target}: {error}") from None
         except TimeoutError:
             raise SourceError(
                 f"{self._target}: no whole answer within {limit_s:g} s; the device or the network is slow"

@@ -39,7 +39,7 @@ from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
 from ingest.sources.gnmi_stream import Stream
 from ingest.sources.mqtt_points import AHEAD_S, BORN_S
-from ingest.wire import read_secret
+from ingest.wire import number, read_secret
 from twin.errors import SourceError
 from twin.site import Site
 
@@ -333,7 +333,7 @@ def _values(val: Any, patterns: dict[str, "re.Pattern[str]"]) -> Iterator[tuple[
     if kind in ("json_val", "json_ietf_val"):
         yield from _flat(json.loads(getattr(val, kind)), [], {}, patterns, "", MAX_DEPTH)
     elif kind == "decimal_val":
-        yield [], {}, val.decimal_val.digits / 10.0**val.decimal_val.precision
+        yield [], {}, number("a decimal", val.decimal_val.digits, -val.decimal_val.precision)
     elif kind in ("int_val", "uint_val", "float_val", "double_val", "bool_val"):
         yield [], {}, float(getattr(val, kind))
     elif kind in ("string_val", "ascii_val"):
@@ -355,7 +355,7 @@ def _flat(
                 more |= {f"{above}_{_bare(k)}": str(v) for k, v in item.items() if _bare(k) in _KEYS}
             yield from _flat(item, names, more, patterns, above, depth - 1)
     elif isinstance(body, bool | int | float):
-        yield names, labels, float(body)
+        yield names, labels, number("/".join(names) or "a value", body)
     elif isinstance(body, str):
         yield names, labels, _plain(body)
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from yarl import URL
 
-from ingest.sources.outlook import Asking, Outlook, Values, at_hand, moment
+from ingest.sources.outlook import Asking, Outlook, Values, at_hand, finite, moment, part
 from ingest.wire import Login, read_secret, shown
 from twin.errors import SourceError
 from twin.metrics import METRICS
@@ -61,9 +61,7 @@ class _Base:
 
     def number(self, url: URL, value: object) -> float:
         """A finite number."""
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise SourceError(f"{shown(url)}: {str(value)[:40]!r} is no number")
-        return float(value)
+        return finite(f"{shown(url)}: a value", value)
 
 
 class ElectricityMaps(_Base):
@@ -130,7 +128,7 @@ class WattTime(_Base):
             if "status 401" in str(error):
                 self._until = datetime.min.replace(tzinfo=UTC)  # the next poll logs in anew
             raise
-        rows, meta = self.rows(url, data, "data"), data.get("meta") or {}
+        rows, meta = self.rows(url, data, "data"), part(shown(url), data, "meta")
         if meta.get("units") != "lbs_co2_per_mwh":
             raise SourceError(f"{shown(url)}: units are {meta.get('units')!r}, not lbs_co2_per_mwh")
         metric = _MARGINAL if self.signal == "co2_moer" else _CARBON
@@ -162,7 +160,7 @@ class GreatBritain(_Base):
     def _steps(self, url: URL, data: Any, name: str) -> Steps:
         found: Steps = []
         for row in self.rows(url, data, "data"):
-            value = (row.get("intensity") or {}).get(name)
+            value = part(shown(url), row, "intensity").get(name)
             if value is not None:
                 found.append((moment(shown(url), row.get("from")), {_CARBON: self.number(url, value)}))
         return found

@@ -4,6 +4,7 @@ What is true now is measured, at the time that the service gives it; what comes 
 apart from what our own models foresee, issued when the service made it. An answer that says nothing new gives no frames.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import aiohttp
 import numpy as np
 from yarl import URL
 
-from ingest.wire import Answer, fetch, fetch_json, new_session
+from ingest.wire import Answer, fetch, fetch_json, new_session, number
 from twin.errors import SourceError
 from twin.frame import TOLD, Frame, Origin, Quality
 from twin.site import Site
@@ -134,6 +135,22 @@ def moment(where: str, text: object) -> datetime:
     if found.tzinfo is None:
         raise SourceError(f"{where}: {str(text)[:40]!r} has no time zone")
     return found.astimezone(UTC)
+
+
+def part(where: str, data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object ``name`` of an answer, empty where it is not there. ``SourceError`` where it is another thing."""
+    found = data.get(name) or {}
+    if not isinstance(found, dict):
+        raise SourceError(f"{where}: {name} is {str(found)[:40]!r}, no object")
+    return found
+
+
+def finite(where: str, said: object) -> float:
+    """A finite number, no truth value. ``SourceError`` where it is none."""
+    found = math.nan if isinstance(said, bool) else number(where, said)
+    if not math.isfinite(found):
+        raise SourceError(f"{where} is {str(said)[:40]!r}, no finite number")
+    return found
 
 
 def at_hand(steps: Sequence[tuple[datetime, Values]], now: datetime, step: timedelta) -> list[tuple[datetime, Values]]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.mappings.device import Bound
-from ingest.sources.redfish_points import RedfishTable, Resource
+from ingest.sources.redfish_points import RedfishTable, Resource, many
 from twin.errors import SourceError
 from twin.event import Event, Severity
 
@@ -69,7 +69,7 @@ class Conditions:
         status = body.get("Status")
         if not isinstance(status, dict):
             return
-        conditions = [one for one in status.get("Conditions") or () if isinstance(one, dict)]
+        conditions = [one for one in many(status.get("Conditions")) if isinstance(one, dict)]
         health = str(status.get("Health") or "")
         if not conditions and health in ("Warning", "Critical"):
             name = str(body.get("Name") or resource.path)
@@ -158,5 +158,5 @@ def _records(text: str) -> list[dict[str, Any]]:
         body = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    records = body.get("Events") if isinstance(body, dict) else None
-    return [one for one in records or () if isinstance(one, dict)]
+    records = many(body.get("Events")) if isinstance(body, dict) else []
+    return [one for one in records if isinstance(one, dict)]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ingest.mappings.device import DeviceTable, Value
+from ingest.wire import number
 
 MAX_DEPTH = 6  # of objects and lists in a body
 _SKIPPED = ("Links", "Actions", "Oem", "Thresholds")
@@ -67,9 +68,14 @@ class RedfishTable(DeviceTable):
 
 def members(body: Mapping[str, Any], step: str) -> list[str]:
     """URIs that ``step`` leads to from a body: the members of a collection (``*``) or one link."""
-    links = body.get("Members") if step == "*" else [body.get(step)]
-    found = [link.get("@odata.id") for link in links or () if isinstance(link, dict)]
+    links = many(body.get("Members")) if step == "*" else [body.get(step)]
+    found = [link.get("@odata.id") for link in links if isinstance(link, dict)]
     return [path.partition("#")[0] for path in found if isinstance(path, str) and path.startswith("/")]
+
+
+def many(said: Any) -> list[Any]:
+    """The items of a list; none where it is no list."""
+    return said if isinstance(said, list) else []
 
 
 def typed(body: Mapping[str, Any], otherwise: str) -> str:
@@ -112,14 +118,14 @@ def _walk(
                     yield from _excerpt(item, name, more)
                     yield from _walk(item, name, more, depth - 1)
         else:
-            yield name, labels, _plain(value), key.startswith("Reading")
+            yield name, labels, _plain(name, value), key.startswith("Reading")
 
 
 def _excerpt(value: Mapping[str, Any], name: str, labels: dict[str, str]) -> Iterator[tuple[str, dict[str, str], Value, bool]]:
     if "Reading" in value:
-        yield name, labels, _plain(value["Reading"]), True
+        yield name, labels, _plain(name, value["Reading"]), True
     if "SetPoint" in value:
-        yield f"{name}.SetPoint", labels, _plain(value["SetPoint"]), True
+        yield f"{name}.SetPoint", labels, _plain(name, value["SetPoint"]), True
 
 
 def _item(item: Mapping[str, Any], i: int) -> dict[str, str]:
@@ -127,17 +133,17 @@ def _item(item: Mapping[str, Any], i: int) -> dict[str, str]:
     return {"item": str(item.get("MemberId", i)), "name": name, "context": str(item.get("PhysicalContext") or name)}
 
 
-def _plain(value: Any) -> Value:
+def _plain(name: str, value: Any) -> Value:
     if isinstance(value, bool | int | float):
-        return float(value)
+        return number(name, value)
     return value if isinstance(value, str) else None
 
 
 def _report(body: Mapping[str, Any], labels: dict[str, str]) -> Iterator[tuple[str, dict[str, str], Value]]:
     """A metric report of the telemetry service: ``MetricReport.<MetricId>`` with the ``property`` that it was made of."""
-    for one in body.get("MetricValues") or ():
+    for one in many(body.get("MetricValues")):
         if isinstance(one, dict) and one.get("MetricId"):
-            value: Value = _plain(one.get("MetricValue"))
+            value: Value = _plain(str(one["MetricId"]), one.get("MetricValue"))
             with suppress(ValueError):  # a state: the mapping's words know it, or nobody does
                 value = float(value) if isinstance(value, str) else value
             yield f"MetricReport.{one['MetricId']}", labels | {"property": str(one.get("MetricProperty") or "")}, value

@@ -35,7 +35,7 @@ from ingest.mappings.device import MAX_POINTS, Bound, DeviceTable, Points, Value
 from ingest.registry import Opened
 from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
 from ingest.sources.snmp_set import Setter
-from ingest.wire import read_secret
+from ingest.wire import number, read_secret
 from twin.errors import SourceError
 from twin.site import Site
 
@@ -44,7 +44,8 @@ REPETITIONS = 20  # rows asked for in one request
 AT_ONCE = 20  # objects in one request
 RETRIES = 1  # within a poll: a datagram may be lost
 _OID = re.compile(r"\.?\d+(\.\d+)+")
-_SI_EXPONENT = {code: 3 * (code - 9) for code in range(1, 18)}  # EntitySensorDataScale: yocto is 1, units 9, yotta 17
+# EntitySensorDataScale: yocto is 1, units 9, yotta 17
+_SI_EXPONENT: dict[float, int] = {code: 3 * (code - 9) for code in range(1, 18)}
 Oid = tuple[int, ...]
 
 
@@ -312,8 +313,8 @@ def _points_of(table: Columns, rows: Mapping[str, Mapping[Oid, Any]]) -> Iterato
         for index, raw in rows[f"point {name}"].items():
             value = plain(raw)
             if isinstance(value, float) and (table.digits or table.si_scale):
-                exponent = -int(digits.get(index, 0)) + _SI_EXPONENT.get(int(scale.get(index, 9)), 0)
-                value *= 10.0**exponent
+                si = number(f"si_scale of {name}", plain(scale.get(index, 9)))
+                value = number(name, value, _SI_EXPONENT.get(si, 0) - number(f"digits of {name}", plain(digits.get(index, 0))))
             labels = {"index": ".".join(map(str, index))}
             labels |= {f"index{i}": str(part) for i, part in enumerate(index, 1)}
             for label in table.labels:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
 from ingest.registry import Opened
-from ingest.sources.outlook import Asking, Outlook, OutlookSource, Values, moment, the_asset
+from ingest.sources.outlook import Asking, Outlook, OutlookSource, Values, finite, moment, part, the_asset
 from ingest.wire import shown
 from twin.errors import ConfigError, Problem, SourceError
 from twin.site import Site
@@ -77,7 +77,10 @@ async def open_meteo(asking: Asking, options: Options) -> Outlook:
     if not isinstance(data, dict) or not isinstance(data.get("current"), dict):
         raise SourceError(f"{where}: the answer has no current weather")
     now = [(moment(where, data["current"].get("time")), _values(where, data, "current", data["current"]))]
-    hourly = data.get("hourly") or {}
+    hourly = part(where, data, "hourly")
+    strange = [name for name, column in hourly.items() if not isinstance(column, list)]
+    if strange:
+        raise SourceError(f"{where}: hourly {strange[0][:40]} is no list")
     future = []
     for i, time in enumerate(hourly.get("time", ())):
         step = {name: column[i] for name, column in hourly.items() if name in _VARIABLES and i < len(column)}
@@ -87,8 +90,8 @@ async def open_meteo(asking: Asking, options: Options) -> Outlook:
     return Outlook([one for one in now if one[1]], [one for one in future if one[1]], issued)
 
 
-def _values(where: str, data: Mapping[str, Any], part: str, said: Mapping[str, Any]) -> Values:
-    units = data.get(f"{part}_units") or {}
+def _values(where: str, data: Mapping[str, Any], kind: str, said: Mapping[str, Any]) -> Values:
+    units = part(where, data, f"{kind}_units")
     found = {}
     for name, (metric, unit, factor) in _VARIABLES.items():
         value = said.get(name)
@@ -96,7 +99,5 @@ def _values(where: str, data: Mapping[str, Any], part: str, said: Mapping[str, A
             continue
         if units.get(name) != unit:
             raise SourceError(f"{where}: {name} comes in {units.get(name)!r}, not in {unit}; ask for metric units")
-        if not isinstance(value, int | float):
-            raise SourceError(f"{where}: {name} is {str(value)[:40]!r}, no number")
-        found[metric] = value * factor
+        found[metric] = finite(f"{where}: {name}", value) * factor
     return found
