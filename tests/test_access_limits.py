@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,29 @@ def test_whoever_opens_connections_and_says_nothing_keeps_nobody_out(tmp_path: P
                 assert listener._open.total() == 1
             for one in (*idle, drips):
                 one.close()
+        finally:
+            server.should_exit = True
+            thread.join()
+        assert listener._open.total() == 0
+
+
+def test_a_sender_that_asks_every_six_seconds_keeps_its_connection_which_counts_while_it_is_idle(tmp_path: Path) -> None:
+    wall = WallSection(host="127.0.0.1", port=free_port())
+    with listen(wall) as listener:
+        server = faces(house(tmp_path, {"mode": "single"}).live, wall)
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            with contextlib.closing(HTTPConnection("127.0.0.1", wall.port, timeout=10)) as sender:
+                sender.connect()
+                sender.auto_open = 0  # this connection or none
+                for rest_s in (6.0, 0.0):
+                    sender.request("GET", "/healthz")
+                    assert sender.getresponse().read() == b'{"status":"ok"}'
+                    time.sleep(rest_s)
+                    assert listener._open == {"127.0.0.1": 1}
         finally:
             server.should_exit = True
             thread.join()

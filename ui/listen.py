@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS = 1000
 SHARE = 4  # of them, that one network may have: one part in so many
 HEAD_S = 10.0  # for the TLS handshake, and again for the head of each request
+KEPT_S = 75  # an idle connection; longer than senders rest, whose next request else meets its end (Prometheus: 5 s)
 BACKLOG = 256  # connections that wait to be taken in
 SAID_EVERY_S = 60.0
 PAUSE_S = 0.5
@@ -212,6 +213,7 @@ def faces(live: Live, wall: WallSection) -> Server:
 
     proxies = ",".join(live.access.section.proxies) if live.access else "127.0.0.1"
     more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": GRACE_S}
+    more["timeout_keep_alive"] = KEPT_S
     more |= {"http": type("InTime", (_InTime, AutoHTTPProtocol), {}), "backlog": BACKLOG}
     if wall.tls_cert and wall.tls_key:
         more |= {"ssl_certfile": wall.tls_cert, "ssl_keyfile": wall.tls_key}
