@@ -55,6 +55,13 @@ def test_netbox_exports_become_a_site(fixtures: Path, tmp_path: Path, capsys: py
     files = [str(path) for path in sorted((fixtures / "netbox").glob("*.json"))]
     assert main(["import", *files, "--out", str(tmp_path), "--gpus-per-node", "8", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
+    own = "id,kind,parent\nmine,hall,\n"
+    (tmp_path / "assets.csv").write_text(own)
+    again = ["import", *files, "--out", str(tmp_path), "--gpus-per-node", "8"]
+    assert main(again) == 2, "tables that are there are somebody's work"
+    assert f"{tmp_path / 'assets.csv'}: is already there and stays as it is; replace it with --force" in capsys.readouterr().err
+    assert (tmp_path / "assets.csv").read_text() == own
+    assert main([*again, "--force"]) == 0
     with (tmp_path / "assets.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == said["assets"] > 10

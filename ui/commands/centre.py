@@ -84,6 +84,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="ROLE=KIND",
         help="what a role of NetBox is here, such as 'GPU node=node'; 'Console=' leaves it out (may be repeated)",
     )
+    parser.add_argument("--force", action="store_true", help="replace the assets.csv and links.csv that are there")
     json_option(parser)
 
 
@@ -169,6 +170,9 @@ def bring(options: argparse.Namespace) -> int:
         return bring_scrape_configs(options.files, options.out, as_json=options.json)
     if options.out is None:
         raise ConfigError([Problem("--out", "name the folder where assets.csv and links.csv go")])
+    taken = [options.out / name for name in ("assets.csv", "links.csv") if (options.out / name).exists()]
+    if taken and not options.force:
+        raise ConfigError([Problem(str(one), "is already there and stays as it is; replace it with --force") for one in taken])
     from twin.load import build_site
     from twin.netbox import read_netbox
     from twin.tables import write_table
