@@ -6,7 +6,7 @@ A probe asks one question that every device of its protocol answers, and never s
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.probes import PROBES, Given, Probe
@@ -16,7 +16,9 @@ from twin.site import Site
 
 MAX_ADDRESSES = 65_536
 AT_ONCE = 64
+_HOMELESS = ("slurm", "kubernetes", "prometheus", "mqtt")  # what answers there is no asset itself
 
+Endpoint = tuple[str, str, int]  # type of source, host, port
 Progress = Callable[[int, int], None]
 
 
@@ -35,9 +37,12 @@ class Found:
 
 @dataclass(slots=True)
 class Proposal:
-    """Sources to be written into a configuration, assets that the site lacks for them, and what nobody answered at."""
+    """Sources to be written into a configuration; those that cannot run yet (``later``: their asset, mapping or token is not
+    there); assets that the site lacks for them, what a source reads already, and what nobody answered at."""
 
     sources: list[dict[str, object]] = field(default_factory=list)
+    later: list[dict[str, object]] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     assets: list[dict[str, str]] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
@@ -68,10 +73,19 @@ def addresses_in(words: Sequence[str]) -> list[str]:
     return list(found)
 
 
-async def discover(words: Sequence[str], given: Given, site: Site | None, told: Progress) -> Proposal:
+def endpoint(kind: str, target: str) -> Endpoint:
+    """Where a source of type ``kind`` finds ``target``, however that is written."""
+    usual = next((probe.ports[0] for probe in PROBES if probe.type == kind), 0)
+    return kind, host_of(target), host_port(target, usual)[1]
+
+
+async def discover(
+    words: Sequence[str], given: Given, site: Site | None, told: Progress, read: Collection[Endpoint] = ()
+) -> Proposal:
     """Probe every address that ``words`` name, and nothing else. An address with a port is asked at that port only, by
     every protocol
-    that could be there; one without at each protocol's usual ports. ``site``: assets are found there by their ``address``."""
+    that could be there; one without at each protocol's usual ports. ``site``: assets are found there by their ``address``.
+    What is ``read`` already is not proposed again."""
     addresses = addresses_in(words)
     gate = asyncio.Semaphore(AT_ONCE)
     done = 0
@@ -87,7 +101,7 @@ async def discover(words: Sequence[str], given: Given, site: Site | None, told: 
     answers = await asyncio.gather(*(one(address) for address in addresses))
     proposal = Proposal(found=[found for answer in answers for found in answer])
     proposal.silent = [address for address, answer in zip(addresses, answers, strict=True) if not answer]
-    _propose(proposal, site)
+    _propose(proposal, site, read)
     return proposal
 
 
@@ -113,39 +127,43 @@ async def _ask_port(host: str, port: int, probes: Sequence[Probe], given: Given)
     return None
 
 
-def _propose(proposal: Proposal, site: Site | None) -> None:
-    """One source for all that are of one type and read alike."""
-    alike: dict[tuple[str, str], list[Found]] = {}
+def _propose(proposal: Proposal, site: Site | None, read: Collection[Endpoint]) -> None:
+    """One source for all that are of one type and read alike, those that can run apart from those that cannot."""
+    alike: dict[tuple[str, str, bool], list[tuple[str, str, Mapping[str, object]]]] = {}
     for one in proposal.found:
-        alike.setdefault((one.type, repr(sorted(one.options.items()))), []).append(one)
+        if endpoint(one.type, one.target) in read:
+            proposal.read.append(one.target)
+            continue
+        asset = "" if one.type in _HOMELESS else _asset(one, site, proposal)
+        lacks = site is not None and asset not in ("", *site.position)
+        runs = not (lacks or str(one.options.get("mapping", "")).endswith(".toml") or "token_file" in one.options)
+        key = one.type, repr(sorted(one.options.items())), runs
+        alike.setdefault(key, []).append((one.target, asset, one.options))
     names: dict[str, int] = {}
-    known = _by_address(site)
-    for (kind, _), some in alike.items():
-        base = "-".join(str(word) for word in (kind, some[0].options.get("mapping", "")) if word).replace(".toml", "")
+    for (kind, _, runs), some in alike.items():
+        options = some[0][2]
+        base = "-".join(str(word) for word in (kind, options.get("mapping", "")) if word).replace(".toml", "")
         names[base] = names.get(base, 0) + 1
         source: dict[str, object] = {"name": base if names[base] == 1 else f"{base}-{names[base]}", "type": kind}
         if kind in ("slurm", "kubernetes"):
-            source["url"] = some[0].target
-        elif kind in ("prometheus", "mqtt"):
-            source["targets"] = [one.target for one in some]
+            source["url"] = some[0][0]
+        elif kind in _HOMELESS:
+            source["targets"] = [target for target, *_ in some]
         else:
-            source["targets"] = {one.target: _asset(one, known, proposal) for one in some}
-        proposal.sources.append(source | dict(some[0].options))
+            source["targets"] = {target: asset for target, asset, _ in some}
+        (proposal.sources if runs else proposal.later).append(source | dict(options))
 
 
-def _by_address(site: Site | None) -> dict[str, str]:
-    """Host -> id of the asset that has it as its address."""
-    if site is None:
-        return {}
-    column = site.texts.get("address") or [""] * len(site.ids)
-    return {host_of(address): asset for asset, address in zip(site.ids, column, strict=True) if address}
-
-
-def _asset(one: Found, known: Mapping[str, str], proposal: Proposal) -> str:
-    """The asset that a target is: one of the site's, else one to be added."""
+def _asset(one: Found, site: Site | None, proposal: Proposal) -> str:
+    """The asset that a target is: the one of the site at its address (of several the one of its kind), else one to be
+    added."""
     host = host_of(one.target)
-    if host in known:
-        return known[host]
+    if site is not None:
+        addresses = site.texts.get("address", ())  # none of the assets has one
+        at = [asset for asset, address in zip(site.ids, addresses, strict=False) if address and host_of(address) == host]
+        fits = at if len(at) == 1 else [asset for asset in at if site.kind(asset) == one.kind]
+        if len(fits) == 1:
+            return fits[0]
     asset = f"{one.kind or 'device'}-{host}".replace(":", "-")
     if all(row["id"] != asset for row in proposal.assets):
         proposal.assets.append({"id": asset, "kind": one.kind, "parent": "", "address": host})

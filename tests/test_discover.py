@@ -19,7 +19,7 @@ from test_source_modbus import CDU, device, server
 from test_source_snmp import snmpd
 
 from ingest.bus_site import compare, site_of_bus
-from ingest.discover import addresses_in, discover
+from ingest.discover import Found, Proposal, _propose, addresses_in, discover, endpoint
 from ingest.probes import Given
 from ingest.sources.mqtt import bus_of
 from twin.errors import ConfigError, SourceError
@@ -82,7 +82,8 @@ async def test_each_protocol_is_found_where_it_is_and_nothing_else_is_touched(tm
         "kubernetes": (None, "queue"),
     }
     assert {one.target for one in found.found if one.type == "redfish"} == {f"http://127.0.0.1:{ports['redfish']}"}
-    sources = {str(one["type"]): one for one in found.sources}
+    sources = {str(one["type"]): one for one in [*found.sources, *found.later]}
+    assert {str(one["type"]) for one in found.later} == {"modbus", "kubernetes"}, "without mapping or token"
     assert sources["redfish"]["targets"] == {f"http://127.0.0.1:{ports['redfish']}": "node"}  # the site's asset at that address
     assert sources["modbus"]["orders"] is False  # nobody knows what its registers are
     assert sources["kubernetes"]["url"] == f"http://127.0.0.1:{ports['kubernetes']}"
@@ -159,8 +160,44 @@ def test_the_command_adds_to_a_configuration_that_then_loads_and_writes_the_asse
     assert "# a comment that stays" in text
     assert "cdu-127.0.0.1,cdu,,127.0.0.1" in (tmp_path / "found" / "found-assets.csv").read_text()
     config = load_config(tmp_path / "site.toml")
-    assert [source.type for source in config.sources] == ["host", "redfish"]
-    assert config.sources[1].options.targets == {f"http://{place}": "cdu-127.0.0.1"}
+    assert [source.type for source in config.sources] == ["host"], "its asset is in no table yet"
+    later = (tmp_path / "found" / "found-sources.toml").read_text()
+    assert all(line.startswith("#") for line in later.splitlines())
+    (source,) = tomllib.loads(later.replace("# ", ""))["source"]
+    assert source["targets"] == {f"http://{place}": "cdu-127.0.0.1"}
+
+
+def found_at(kind, target, asset_kind, **options):
+    return Found(kind, target, options, asset_kind, "")
+
+
+def test_what_cannot_run_or_is_read_is_not_proposed_as_a_source():
+    of = site(
+        {"id": "sw9", "kind": "switch", "parent": "rack", "address": "10.0.0.9"},
+        {"id": "cdu9", "kind": "cdu", "parent": "hall", "address": "10.0.0.9"},
+    )
+    proposal = Proposal(
+        found=[
+            found_at("redfish", "https://10.0.0.9", "cdu", mapping="standard"),
+            found_at("snmp", "10.0.0.9:161", "switch", mapping="if_mib"),
+            found_at("snmp", "10.0.0.8:161", "switch", mapping="if_mib"),
+            found_at("snmp", "10.0.0.7:161", "switch", mapping="if_mib"),
+            found_at("modbus", "10.0.0.9:502", "cdu", mapping="yours.toml"),
+            found_at("slurm", "http://10.0.0.1:6820", "queue", token_file="slurm.token"),
+        ]
+    )
+    _propose(proposal, of, {endpoint("snmp", "10.0.0.7")})
+    assert {one["type"]: one["targets"] for one in proposal.sources} == {
+        "redfish": {"https://10.0.0.9": "cdu9"},
+        "snmp": {"10.0.0.9:161": "sw9"},
+    }
+    assert {one["type"]: one.get("targets") for one in proposal.later} == {
+        "snmp": {"10.0.0.8:161": "switch-10.0.0.8"},
+        "modbus": {"10.0.0.9:502": "cdu9"},
+        "slurm": None,
+    }
+    assert proposal.read == ["10.0.0.7:161"]
+    assert [row["id"] for row in proposal.assets] == ["switch-10.0.0.8"]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,19 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin.errors import ConfigError, Problem
 from twin.site import Site
 from ui.commands import add_command, json_option, say, tell
 
+if TYPE_CHECKING:
+    from ingest.discover import Endpoint, Proposal
+    from ui.config import Config
+
 PROTOCOLS = ("prometheus", "redfish", "snmp", "modbus", "mqtt", "gnmi", "bacnet", "slurm", "kubernetes")
 MAX_LIST_BYTES = 2**20
+LATER = "found-sources.toml"
 SHOWN = 5  # addresses that do not answer
 
 
@@ -60,8 +65,21 @@ def discover(options: argparse.Namespace) -> int:
         raise ConfigError([Problem("--user", "and --password-file belong together")])
     if not 0 < options.timeout <= 60:
         raise ConfigError([Problem("--timeout", f"{options.timeout:g} is not above 0 and at most 60")])
-    site = site_of(load_config(options.config), ()) if options.config else None
-    return _bus(options, site) if options.bms else _probe(words, options, site)
+    config = load_config(options.config) if options.config else None
+    site = site_of(config, ()) if config else None
+    return _bus(options, site) if options.bms else _probe(words, options, site, _read(config) if config else set())
+
+
+def _read(config: "Config") -> "set[Endpoint]":
+    """What the sources of a configuration read already."""
+    from ingest.discover import endpoint
+
+    found = set()
+    for source in config.sources:
+        targets = getattr(source.options, "targets", None) or getattr(source.options, "url", None) or ()
+        for target in [targets] if isinstance(targets, str) else targets:
+            found.add(endpoint(source.type, str(target)))
+    return found
 
 
 def _listed(path: Path) -> list[str]:
@@ -75,10 +93,10 @@ def _listed(path: Path) -> list[str]:
     return [word for line in text.splitlines() for word in line.partition("#")[0].split()]
 
 
-def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None) -> int:
+def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None, read: "set[Endpoint]") -> int:
     from ingest.discover import discover as look
     from ingest.probes import Given
-    from ui.commands.scrape import add_sources, sources_toml
+    from ui.commands.scrape import add_sources
 
     given = Given(
         tuple(options.only), options.timeout, options.community_file, options.user, options.password_file, options.ca_file,
@@ -90,26 +108,51 @@ def _probe(words: Sequence[str], options: argparse.Namespace, site: Site | None)
             tell(f"{done} of {total} addresses asked")
 
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it would say of a silent address is told below
-    proposal = asyncio.run(look(words, given, site, told))
+    proposal = asyncio.run(look(words, given, site, told, read))
     if options.out and proposal.assets:
         _write(options.out / "found-assets.csv", proposal.assets, ("id", "kind", "parent", "address"))
     if options.add and proposal.sources:
         add_sources(options.config, proposal.sources, site)
+    if options.out and proposal.later:
+        _new(options.out / LATER).write_text(_commented(proposal.later), encoding="utf-8")
     if options.json:
         found = [{"type": f.type, "target": f.target, "kind": f.kind, "says": f.says} for f in proposal.found]
-        said = {"found": found, "sources": proposal.sources, "assets": proposal.assets, "silent": proposal.silent}
-        say(json.dumps(said))
+        lists = {name: getattr(proposal, name) for name in ("sources", "later", "read", "assets", "silent")}
+        say(json.dumps({"found": found, **lists}))
     else:
-        for one in proposal.found:
-            tell(f"{one.type:<11} {one.target:<32} {one.says}")
-        tell(_silent(proposal.silent) if proposal.silent else "every address answered")
-        if options.add:
-            say(f"{len(proposal.sources)} sources added to {options.config}")
-        elif proposal.sources:
-            say(sources_toml(proposal.sources).strip())
-        if proposal.assets and not options.out:
-            tell(f"{len(proposal.assets)} of the devices are no assets yet; --out DIR writes rows for them")
+        _show(proposal, options)
     return 0 if proposal.found else 1
+
+
+def _show(proposal: "Proposal", options: argparse.Namespace) -> None:
+    """What was found, for a person."""
+    from ui.commands.scrape import sources_toml
+
+    for one in proposal.found:
+        tell(f"{one.type:<11} {one.target:<32} {one.says}")
+    tell(_silent(proposal.silent) if proposal.silent else "every address answered")
+    if options.add:
+        say(f"{len(proposal.sources)} sources added to {options.config}")
+    elif proposal.sources:
+        say(sources_toml(proposal.sources).strip())
+    if proposal.later:
+        where = str(options.out / LATER) if options.out else "below"
+        tell(
+            f"{len(proposal.later)} sources lack an asset, a mapping or a token: they are comments, {where}, until it is there"
+        )
+        if not options.out:
+            say(_commented(proposal.later).strip())
+    if proposal.read:
+        tell(f"read already, and not proposed again: {', '.join(proposal.read[:SHOWN])}")
+    if proposal.assets and not options.out:
+        tell(f"{len(proposal.assets)} of the devices are no assets yet; --out DIR writes rows for them")
+
+
+def _commented(sources: Sequence[dict[str, object]]) -> str:
+    """``[[source]]`` tables that nobody reads yet."""
+    from ui.commands.scrape import sources_toml
+
+    return "".join(f"# {line}".rstrip() + "\n" for line in sources_toml(sources).strip().splitlines())
 
 
 def _silent(addresses: Sequence[str]) -> str:
@@ -147,8 +190,13 @@ def _write(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str]) -
     from twin.load import Row
     from twin.tables import write_table
 
+    write_table(_new(path), [Row(str(path), row) for row in rows], columns=columns)
+    tell(str(path))
+
+
+def _new(path: Path) -> Path:
+    """``path`` in its folder, which is made; refused where it is there."""
     if path.exists():
         raise ConfigError([Problem(str(path), "is already there and stays as it is; name another folder")])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, [Row(str(path), row) for row in rows], columns=columns)
-    tell(str(path))
+    return path
