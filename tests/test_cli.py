@@ -31,7 +31,7 @@ def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path,
 
 def test_check_names_every_problem_and_says_no(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "site.toml").write_text('[site]\nname = 5\n[[source]]\nname = "x"\ntype = "telex"\n')
-    assert main(["check", "--config", str(tmp_path / "site.toml")]) == 1
+    assert main(["check", "--config", str(tmp_path / "site.toml")]) == 2
     out = capsys.readouterr().out
     assert out.count("BAD") == 2
     assert "site.toml:2" in out

@@ -106,7 +106,7 @@ def test_the_command_line_is_sparing(capsys: pytest.CaptureFixture[str], monkeyp
 
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
-    assert main(["check", "--config", "/nowhere/site.toml"]) == 1
+    assert main(["check", "--config", "/nowhere/site.toml"]) == 2
     for _ in range(3):
         logging.getLogger("x").error("again and again")
     assert capsys.readouterr().err.count("again and again") == 1

@@ -127,21 +127,24 @@ def ingest(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Validate, then reach every source and the store: a row each; exit 1 where something is wrong."""
+    """Validate, then reach every source and the store: a row each; exit 1 where something is not reached, 2 where the
+    configuration itself is wrong."""
     from ui.check import reach
     from ui.config import load_config
     from ui.tasks import RealClock
 
+    bad = 1
     try:
         rows = asyncio.run(reach(load_config(options.config), RealClock().now()))
     except ConfigError as error:
+        bad = 2
         rows = [{"what": "configuration", "name": p.where, "ok": False, "says": p.what} for p in error.problems]
     if options.json:
         say(json.dumps({"ok": all(row["ok"] for row in rows), "rows": rows}))
     else:
         for row in rows:
             say(f"{'ok ' if row['ok'] else 'BAD'}  {row['what']:<13} {row['name']:<24} {row['says']}")
-    return 0 if all(row["ok"] for row in rows) else 1
+    return 0 if all(row["ok"] for row in rows) else bad
 
 
 def init(options: argparse.Namespace) -> int:
