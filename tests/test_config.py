@@ -157,3 +157,14 @@ def test_what_only_the_site_shows_to_be_wrong_has_its_line_too(tmp_path: Path, m
 def test_a_wall_on_an_ipv6_address_is_told_as_browsers_take_it() -> None:
     assert WallSection(host="::1").address(8050) == "http://[::1]:8050"
     assert WallSection(host="127.0.0.1").address(8050) == "http://127.0.0.1:8050"
+
+
+def test_how_the_file_was_saved_is_no_riddle(tmp_path: Path) -> None:
+    path, text = tmp_path / "site.toml", '[site]\nname = "\u4e2d\u5fc3"\n'
+    path.write_text(text, encoding="utf-8-sig")
+    assert load_config(path).site.name == "\u4e2d\u5fc3"
+    for encoding, line in (("gbk", 2), ("utf-16", 1)):
+        path.write_text(text, encoding=encoding)
+        with pytest.raises(ConfigError) as caught:
+            load_config(path)
+        assert [str(one) for one in caught.value.problems] == [f"{path}:{line}: is not UTF-8; save it as UTF-8"]

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from devices import NOW, action, columns, opened, refused, site
 
-from ingest.mappings import FOLDER, known_mappings, load_table
+from ingest.mappings import FOLDER, known_mappings, load_mapping, load_table
 from ingest.mappings.device import Bound, DeviceTable, points
 from ingest.registry import SOURCES, source_module
 from ingest.sources import device
@@ -48,6 +48,16 @@ def test_a_table_that_ships_is_right_and_says_what_it_is_for(family, name):
     text = tomllib.loads((FOLDER / family / f"{name}.toml").read_text())
     assert set(table.words) <= table.names, "words for points that nobody reads"
     assert len(text["metric"]) == len(table.metric)
+
+
+def test_a_name_that_no_table_has_is_answered_with_those_of_its_protocol():
+    with pytest.raises(ConfigError) as caught:
+        load_table("cdux", ModbusTable, FOLDER / "modbus")
+    said = str(caught.value)
+    assert f"mapping is {', '.join(known_mappings(FOLDER / 'modbus'))} or the path of a TOML file" in said
+    assert "auto" not in said
+    with pytest.raises(ConfigError, match=r"mapping is auto, .*dcgm"):
+        load_mapping("cdux")
 
 
 CDU = DeviceTable.model_validate(

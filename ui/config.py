@@ -249,7 +249,7 @@ _USERINFO = re.compile(r"(://)\S*@")
 def load_config(path: Path) -> Config:
     """The configuration in ``path``; ``ConfigError`` with every problem found."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         raw = tomllib.loads(text)
     except OSError as error:
         what = f"cannot be read ({error.strerror}); name your site.toml with --config, or write one with 'icctwin init'"

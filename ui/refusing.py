@@ -36,6 +36,8 @@ def refusals(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[P
 
 def toml_refusal(error: Exception) -> tuple[int | None, str]:
     """(line, what) of a file that is no TOML."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object[: error.start].count(b"\n") + 1, "is not UTF-8; save it as UTF-8"
     said = str(error)
     at = _AT.fullmatch(said)
     what = at[1] if at else said

@@ -55,7 +55,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping as Map
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -224,12 +224,13 @@ def load_table(name: str, shape: type[M], folder: Path) -> M:
     entry."""
     known = known_mappings(folder)
     path = folder / f"{name}.toml" if name in known else Path(name)
-    table = read_toml(path)
+    auto = ["auto"] if folder == FOLDER else []
+    table = read_toml(path, [*auto, *known])
     base = table.get("extends")
     if base:
         if base not in known:
             raise ConfigError([Problem(str(path), f"extends: {base!r} comes not with icctwin; tables are {', '.join(known)}")])
-        table = _extended(read_toml(folder / f"{base}.toml"), table)
+        table = _extended(read_toml(folder / f"{base}.toml", known), table)
     try:
         mapping = shape.model_validate(table)
     except ValidationError as error:
@@ -252,16 +253,17 @@ def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**base, **own, **lists, **tables, "metric": [*entries, *kept]}
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A table as it stands in its file; ``ConfigError`` where that is no TOML file of at most ``MAX_BYTES``."""
+def read_toml(path: Path, shipped: Sequence[str]) -> dict[str, Any]:
+    """A table as it stands in its file; ``ConfigError`` where that is no TOML file of at most ``MAX_BYTES``, with the names
+    ``shipped`` that may have been meant where there is none."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise ConfigError([Problem(str(path), f"is over {MAX_BYTES} bytes; no mapping is that long")])
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
-        what = f"cannot be read ({error.strerror}); mapping is auto, {', '.join(known_mappings())} or the path of a TOML file"
+        what = f"cannot be read ({error.strerror}); mapping is {', '.join(shipped)} or the path of a TOML file"
         raise ConfigError([Problem(str(path), what)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), f"is not TOML ({error})")]) from None

@@ -139,7 +139,7 @@ def build(name: str, options: Options, site: Site) -> Opened:
     known = known_mappings(FOLDER / FAMILY)
     path = FOLDER / FAMILY / f"{options.mapping}.toml" if options.mapping in known else Path(options.mapping)
     try:
-        table = TrapTable.model_validate(read_toml(path))
+        table = TrapTable.model_validate(read_toml(path, known))
     except ValidationError as error:
         said = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise ConfigError([Problem(f"source {name}: {path}", what) for what in said]) from None
