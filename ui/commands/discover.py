@@ -48,7 +48,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--config", type=Path, help="the centre's configuration: assets are found by their address there")
     parser.add_argument("--add", action="store_true", help="add the sources to --config instead of printing them")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where found assets (and links) go, as tables to add to yours")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where tables of found assets and links go, and sources that lack something"
+    )
     json_option(parser)
 
 
