@@ -237,9 +237,12 @@ class _Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """Of a body without a length the end of the connection is the end: that is the full client's."""
         self._in_body = True
-        if self._parser.get_status_code() == 200 and not {b"content-length", b"transfer-encoding"} & self._head.keys():
+        status = self._parser.get_status_code()
+        if status != 200 and status not in REDIRECTS and status >= 200:
+            raise SourceError(bad_status(self._url, status, self._reason))  # whatever its body is, and however it ends
+        if status == 200 and not {b"content-length", b"transfer-encoding"} & self._head.keys():
             raise NotLean
-        if self._parser.get_status_code() < 200:
+        if status < 200:
             raise NotLean
 
     def on_body(self, body: bytes) -> None:

@@ -93,6 +93,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_opened_again():
     ("answer", "says"),
     [
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "status 503 Busy; 200 is expected"),
+        (b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\nno", "status 401 Unauthorized; 200 is expected"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/\r\nContent-Length: 0\r\n\r\n", "redirects to another server"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "broken HTTP"),
         (HEAD + b"X: " + b"x" * 200_000 + b"\r\nContent-Length: 0\r\n\r\n", "headers over"),
@@ -103,7 +104,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_opened_again():
         (whole(PACKED[:-9], b"Content-Encoding: gzip\r\n"), "not whole gzip"),
         (whole(b"no gzip at all", b"Content-Encoding: gzip\r\n"), "not whole gzip"),
     ],
-    ids=["status", "elsewhere", "no http", "headers", "charset", "large", "bomb", "small bomb", "cut gzip", "no gzip"],
+    ids=["status", "status and close", "elsewhere", "no http", "headers", "charset", "large", "bomb", "small bomb", "cut gzip", "no gzip"],
 )
 async def test_a_sick_server_is_one_sentence_and_the_next_answer_counts(answer, says):
     async with server(answer, whole()) as (line, _):
