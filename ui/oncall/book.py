@@ -157,9 +157,9 @@ class Book:
                 if fallback:
                     sql = (
                         "INSERT INTO page(channel, grouped, severity, made_s, due_s, text) "
-                        "SELECT ?, grouped, severity, made_s, ?, text FROM page WHERE number = ? AND channel <> ?"
+                        "SELECT ?, grouped, severity, ?, ?, text FROM page WHERE number = ? AND channel <> ?"
                     )
-                    con.execute(sql, (fallback, now_s, number, fallback))
+                    con.execute(sql, (fallback, now_s, now_s, number, fallback))
 
     def again(self, numbers: Sequence[int], now_s: float) -> int:
         """Dead letters wait once more; gives how many."""

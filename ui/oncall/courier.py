@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.oncall.desk import Event, Page
 from analytics.oncall.keep import page_of
-from analytics.oncall.outbox import GIVE_UP_S, Pace, Send, next_send, retry_s
+from analytics.oncall.outbox import GIVE_UP_S, Pace, Send, Waiting, next_send, retry_s
 from twin.errors import SourceError
 from twin.ports import Clock
 from ui.faces.notify import MAX_FILES_BYTES, Attached, Channel, ChannelOptions, Parcel
@@ -131,7 +131,7 @@ class Courier:
             if not isinstance(what, Send):
                 self._rest_s[name] = min(what, now_s + 1.0)  # something more urgent may come meanwhile
                 return
-            if not await self._deliver(name, line, what, now_s):
+            if not await self._deliver(name, line, [row for row in rows if row.number in what.numbers], now_s):
                 return
 
     def _marked(self) -> bool:
@@ -145,9 +145,9 @@ class Courier:
         self._unmarked.clear()
         return True
 
-    async def _deliver(self, name: str, line: Line, what: Send, now_s: float) -> bool:
-        """One message; whether the channel may go on at once."""
-        numbers = list(what.numbers)
+    async def _deliver(self, name: str, line: Line, rows: list[Waiting], now_s: float) -> bool:
+        """One message of these rows; whether the channel may go on at once."""
+        numbers = [row.number for row in rows]
         try:
             pages = [page_of(text) for text in self._book.texts(numbers)]
         except SourceError as error:
@@ -165,7 +165,7 @@ class Courier:
             self._sent[name].append(self._now_s())
             await line.channel.deliver(parcel, self._post)
         except Undelivered as error:
-            self._failed(name, numbers, pages, error)
+            self._failed(name, rows, error)
             return False
         self._fails[name] = 0
         self._unmarked.update(numbers)
@@ -193,16 +193,19 @@ class Courier:
                 found.append(Attached(file.rpartition("/")[2], data))
         return found
 
-    def _failed(self, name: str, numbers: list[int], pages: list[Page], error: Undelivered) -> None:
+    def _failed(self, name: str, rows: list[Waiting], error: Undelivered) -> None:
         now_s = self._now_s()
-        if error.hopeless or now_s - pages[0].made_s > GIVE_UP_S:
-            log.error("channel %s: %d pages are given up: %s", name, len(numbers), error)
-            self._book.dead(numbers, now_s, str(error), "" if name == self._fallback else self._fallback)
-        else:
+        # since when a row waits for this channel, not since when its page was made: a fallback gets its own day
+        over = [row.number for row in rows if error.hopeless or now_s - row.made_s > GIVE_UP_S]
+        kept = [row.number for row in rows if row.number not in over]
+        if over:
+            log.error("channel %s: %d pages are given up: %s", name, len(over), error)
+            self._book.dead(over, now_s, str(error), "" if name == self._fallback else self._fallback)
+        if kept:
             fails = self._fails.get(name, 0)
             self._fails[name] = fails + 1
             rest_s = retry_s(fails, error.retry_after_s, self._rng)
             self._rest_s[name] = now_s + rest_s
             level = logging.DEBUG if fails else logging.WARNING  # once; how it goes on is a metric and an alert
             log.log(level, "channel %s: %s; tried again in %.0f s", name, error, rest_s)
-            self._book.failed(numbers, now_s, str(error))  # due at once: the channel's own rest keeps it back
+            self._book.failed(kept, now_s, str(error))  # due at once: the channel's own rest keeps it back

@@ -1,0 +1,74 @@
+"""Nothing that was to be told, or that people said, is lost while a receiver is away, the disk says no, or all is full."""
+
+from pathlib import Path
+from typing import Any
+
+from receivers import Seen, receiving
+from test_oncall_flow import Run, centre
+
+DAY_S = 86_400.0
+
+
+class Receivers:
+    """Paths that answer, but for those that are away (503) or refuse for good (404)."""
+
+    def __init__(self) -> None:
+        self.away: set[str] = set()
+        self.refuse: set[str] = set()
+
+    def __call__(self, one: Seen) -> tuple[int, Any]:
+        return (503 if one.path in self.away else 404 if one.path in self.refuse else 200), {}
+
+
+def first_pages(run: Run) -> list[tuple[str, str, int]]:
+    """(channel, status, tries) of what became of the first page, the oldest first."""
+    pages = list(reversed(run.centre.book.pages()))
+    return [(one.channel, one.status, one.attempts) for one in pages if one.text == pages[0].text]
+
+
+async def test_the_fallback_channel_is_tried_for_a_day_of_its_own(tmp_path: Path) -> None:
+    judge = Receivers()
+    with receiving(judge) as receiver, centre(tmp_path, receiver) as run:
+        judge.away = {"/hook", "/second"}
+        await run.at(1, hot=1)
+        await run.at(1, hot=1)
+        assert first_pages(run) == [("hook", "waiting", 1)]
+        await run.at(DAY_S + 100, hot=1)  # a day later it is given up, and the turn of the fallback comes
+        await run.at(2, hot=1)
+        assert first_pages(run) == [("hook", "dead", 2), ("second", "waiting", 1)]  # whose server hiccups too
+        judge.away = {"/hook"}
+        await run.at(5, hot=1)
+        assert first_pages(run) == [("hook", "dead", 2), ("second", "sent", 2)]
+        assert [one.path for one in receiver.taken] == ["/second"]
+        await run.close()
+
+
+async def test_the_fallback_too_is_given_up_after_a_day(tmp_path: Path) -> None:
+    judge = Receivers()
+    with receiving(judge) as receiver, centre(tmp_path, receiver) as run:
+        judge.away = {"/hook", "/second"}
+        await run.at(1, hot=1)
+        await run.at(1, hot=1)
+        await run.at(DAY_S + 100, hot=1)
+        await run.at(2, hot=1)
+        await run.at(DAY_S + 100, hot=1)
+        assert first_pages(run) == [("hook", "dead", 2), ("second", "dead", 2)]
+        await run.close()
+
+
+async def test_a_dead_letter_sent_again_is_tried_for_a_day(tmp_path: Path) -> None:
+    judge = Receivers()
+    with receiving(judge) as receiver, centre(tmp_path, receiver) as run:
+        judge.refuse = {"/hook", "/second"}
+        for _ in range(4):
+            await run.at(1, hot=1)
+        assert first_pages(run) == [("hook", "dead", 1), ("second", "dead", 1)]
+        judge.refuse, judge.away = set(), {"/hook"}
+        await run.at(DAY_S + 100, hot=1)
+        assert run.centre.book.again([1], run.clock.time.timestamp()) == 1
+        await run.at(5, hot=1)
+        assert first_pages(run)[0] == ("hook", "waiting", 1)
+        judge.away = set()
+        await run.at(5, hot=1)
+        assert first_pages(run)[0] == ("hook", "sent", 2)
+        await run.close()
