@@ -1,10 +1,18 @@
 """Nothing that was to be told, or that people said, is lost while a receiver is away, the disk says no, or all is full."""
 
+import sqlite3
+from contextlib import closing
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import pytest
 from receivers import Seen, receiving
 from test_oncall_flow import Run, centre
+
+from analytics.oncall.others import Other
+from analytics.rule import Severity
+from twin.errors import SourceError
 
 DAY_S = 86_400.0
 
@@ -71,4 +79,26 @@ async def test_a_dead_letter_sent_again_is_tried_for_a_day(tmp_path: Path) -> No
         judge.away = set()
         await run.at(5, hot=1)
         assert first_pages(run)[0] == ("hook", "sent", 2)
+        await run.close()
+
+
+async def test_an_acknowledgement_waits_while_the_book_cannot_be_written(tmp_path: Path) -> None:
+    with receiving(Receivers()) as receiver, centre(tmp_path, receiver) as run:
+        await run.at(1, hot=1)
+        await run.at(1, hot=1)
+        oncall = run.centre.duties.oncall
+        (group,) = oncall.desk.groups.values()
+        assert oncall.acknowledge(group.incident, "Li Na", "mine", run.clock.time)
+        now_s = run.clock.time.timestamp()
+        oncall.hear([Other("x:1", "x", "PumpFailed", "n", Severity.INFO, {}, "", "", now_s, nan, now_s)], run.clock.time)
+        oncall.book._con.execute("PRAGMA busy_timeout=20")
+        with closing(sqlite3.connect(oncall.book._path, isolation_level=None)) as other:  # a backup, a shell
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(SourceError, match="locked"):
+                await run.at(1, hot=1)
+            other.execute("ROLLBACK")
+        await run.at(1, hot=1)
+        await run.at(1, hot=1)
+        assert {one.incident: one.acked_by for one in oncall.desk.groups.values()}[group.incident] == "Li Na"
+        assert "PumpFailed" in (oncall.book.read("others") or "")
         await run.close()

@@ -109,13 +109,13 @@ class OnCall:
             if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
                 states = {DESK: desk_text(told.desk)}
                 if self._others_dirty:
-                    states[OTHERS], self._others_dirty = others_text(self.others), False
+                    states[OTHERS] = others_text(self.others)
                 if changes or table.lost:
                     states[TABLE] = table.dump()
                 pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
-                self.book.keep(states, pages)
-                self._dirty = False
-            self.desk = told.desk
+                self.book.keep(states, pages)  # where it cannot, the step failed: what people and others said waits for the next
+                self._dirty = self._others_dirty = False
+            self.desk, self._acks = told.desk, []
         self._write(changes, told.happened, now)
         return seen.table
 
@@ -134,8 +134,7 @@ class OnCall:
         windows = [one for one in (*self._windows, *self._reserved()) if one.active(now_s)]
         groups = [group.told for group in self.desk.groups.values()]
         self.signals = tuple(signals_of(seen, self.others, policy, groups, [*self.desk.silences, *windows], holds))
-        acks, self._acks = self._acks, []
-        return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=acks, duty=duty, holds=holds)
+        return desk_step(policy, self.desk, self.signals, now_s, windows=windows, acks=self._acks, duty=duty, holds=holds)
 
     def _freshen(self, now: datetime) -> None:
         """Calendars say what comes for two weeks only."""
