@@ -1,5 +1,6 @@
 """Nothing that was to be told, or that people said, is lost while a receiver is away, the disk says no, or all is full."""
 
+import json
 import sqlite3
 from contextlib import closing
 from math import nan
@@ -13,6 +14,7 @@ from test_oncall_flow import Run, centre
 from analytics.oncall.others import Other
 from analytics.rule import Severity
 from twin.errors import SourceError
+from ui.oncall.book import Book
 
 DAY_S = 86_400.0
 
@@ -102,3 +104,41 @@ async def test_an_acknowledgement_waits_while_the_book_cannot_be_written(tmp_pat
         assert {one.incident: one.acked_by for one in oncall.desk.groups.values()}[group.incident] == "Li Na"
         assert "PumpFailed" in (oncall.book.read("others") or "")
         await run.close()
+
+
+def test_a_full_outbox_drops_repeats_and_updates_of_the_fullest_channel_and_triggers_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.oncall.book.MAX_WAITING", 8)
+    book = Book(tmp_path / "book.sqlite")
+
+    def put(channel: str, *events: str, severity: str = "warning") -> None:
+        book.keep({}, [(channel, "g", severity, 1.0, json.dumps({"event": event})) for event in events])
+
+    def dropped() -> list[int]:
+        return sorted(one.number for one in book.pages("dead"))
+
+    put("a", "trigger", "repeat", "update", severity="critical")  # 1 2 3
+    put("b", "trigger", "update", "repeat", "repeat", "acknowledge")  # 4 ... 8
+    assert dropped() == []
+    put("b", "trigger")  # 9, and the older repeat of the fuller channel goes
+    assert dropped() == [6]
+    put("b", "trigger", "trigger")  # the other repeat of b, then that of a
+    assert dropped() == [2, 6, 7]
+    put("b", "resolve", "trigger")  # the update of b, then that of a
+    assert dropped() == [2, 3, 5, 6, 7]
+    put("b", "trigger", "trigger")  # what is none of these, then the end of what began
+    assert dropped() == [2, 3, 5, 6, 7, 8, 12]
+    put("b", "trigger", severity="critical")
+    assert dropped() == [
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        12,
+    ]  # of triggers that of the fuller channel, of these the oldest of the less severe
+    assert [one.number for one in book.pages("waiting") if one.channel == "a"] == [1]
+    book.close()

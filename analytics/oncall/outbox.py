@@ -14,7 +14,11 @@ from analytics.rule import Severity
 FIRST_RETRY_S, LONGEST_RETRY_S, LONGEST_ASKED_S = 1.0, 300.0, 3600.0
 JITTER_FRAC = 0.2
 GIVE_UP_S = 86400.0  # of trying; then a page is a dead letter
-MAX_WAITING = 20_000  # rows; beyond, the oldest repeats and updates of a channel become dead letters
+MAX_WAITING = 20_000  # rows; beyond, some become dead letters
+# ... the oldest repeats first, then updates, then what else is no beginning and no end; of the fullest channel before others,
+# so that what one cannot be told costs the others nothing, and of what is least severe
+DROPPED_FIRST = ("repeat", "update")
+DROPPED_LAST = ("resolve", "escalate", "trigger")
 MAX_DIGEST = 100  # pages merged into one
 MINUTE_S = 60.0
 _RANK = {severity.value: rank for rank, severity in enumerate(Severity)}

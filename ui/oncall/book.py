@@ -13,9 +13,13 @@ from threading import RLock  # noqa: TID251 - one connection serves all threads 
 
 import zstandard
 
-from analytics.oncall.outbox import MAX_WAITING, Waiting
+from analytics.oncall.outbox import DROPPED_FIRST, DROPPED_LAST, MAX_WAITING, Waiting
+from analytics.rule import Severity
 from twin.errors import SourceError
 
+_EVENTS = {event: at for at, event in enumerate((*DROPPED_FIRST, None, *DROPPED_LAST)) if event}
+_WHENS = " ".join(f"WHEN '{event}' THEN {at}" for event, at in _EVENTS.items()) + f" ELSE {len(DROPPED_FIRST)}"
+_RANKS = " ".join(f"WHEN '{severity.value}' THEN {at}" for at, severity in enumerate(Severity))
 KEPT_SENT, KEPT_DEAD = 5000, 5000  # rows, the newest
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state(name TEXT PRIMARY KEY, blob BLOB NOT NULL);
@@ -83,7 +87,7 @@ class Book:
 
     def keep(self, states: Mapping[str, str], pages: Iterable[tuple[str, str, str, float, str]] = ()) -> list[int]:
         """Write states and new pages (channel, group, severity, made_s, text) in one transaction; gives the pages' numbers.
-        Beyond ``MAX_WAITING`` waiting pages the oldest become dead letters."""
+        Beyond ``MAX_WAITING`` waiting pages some become dead letters, see ``DROPPED_FIRST``."""
         with self._step() as con:
             for name, text in states.items():
                 con.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, zstandard.compress(text.encode(), 1)))
@@ -101,7 +105,10 @@ class Book:
         if count > MAX_WAITING:
             sql = (
                 "UPDATE page SET status = 'dead', why = 'the outbox is full', done_s = made_s WHERE number IN "
-                "(SELECT number FROM page WHERE status = 'waiting' ORDER BY number LIMIT ?)"
+                "(SELECT number FROM page WHERE status = 'waiting' ORDER BY "
+                f"CASE CASE WHEN json_valid(text) THEN json_extract(text, '$.event') END {_WHENS} END, "
+                "count(*) OVER (PARTITION BY channel) DESC, "
+                f"CASE severity {_RANKS} END DESC, number LIMIT ?)"
             )
             con.execute(sql, (count - MAX_WAITING,))
         for status, kept in (("sent", KEPT_SENT), ("dead", KEPT_DEAD)):

@@ -113,7 +113,9 @@ class OnCall:
                 if changes or table.lost:
                     states[TABLE] = table.dump()
                 pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
-                self.book.keep(states, pages)  # where it cannot, the step failed: what people and others said waits for the next
+                self.book.keep(
+                    states, pages
+                )  # where it cannot, the step failed: what people and others said waits for the next
                 self._dirty = self._others_dirty = False
             self.desk, self._acks = told.desk, []
         self._write(changes, told.happened, now)
