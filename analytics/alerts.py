@@ -50,7 +50,8 @@ class Alert:
     """One rule's condition on one asset. ``value`` is the newest reading judged, NaN for an absence.
 
     ``cause``: key of the alert that explains this one, "" where none does; ``folded``: how many this one explains;
-    ``raised``: the worst severity of those, where that is worse than its own.
+    ``raised``: the worst severity of those, where that is worse than its own; ``suffix``: unit of ``value`` and ``limit``, see
+    ``Rule.suffix``.
     """
 
     rule: str
@@ -71,6 +72,7 @@ class Alert:
     cause: str = ""
     folded: int = 0
     raised: Severity | None = None
+    suffix: str = "ratio"
 
     @property
     def urgency(self) -> Severity:
@@ -237,6 +239,7 @@ class AlertTable:
             self.causes.get((index, row), "") if self.causes else "",
             self._folded[f"{rule.name}:{asset}"] if self.causes else 0,
             self.raised.get(f"{rule.name}:{asset}") if self.raised else None,
+            rule.suffix,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analytics.week import ALWAYS, Week
 from twin.frame import Origin
-from twin.metrics import METRICS, UNITS
+from twin.metrics import UNITS, suffix
 from twin.site import Bools, Site
 
 
@@ -99,14 +99,16 @@ class Rule:
     reason: str = ""
 
     @property
+    def suffix(self) -> str:
+        """Unit of the alert's value and limit as a suffix of ``twin.metrics.UNITS``; of a ``RATE``: per second."""
+        if self.absent_s:
+            return "s"
+        return "ratio" if not self.metric or self.of is Of.RATIO else suffix(self.metric)
+
+    @property
     def unit(self) -> str:
         """Unit of the alert's value and limit, as a face prints it."""
-        if self.absent_s:
-            return UNITS["s"]
-        if not self.metric or self.of is Of.RATIO:
-            return ""
-        unit = METRICS[self.kind][self.metric].unit
-        return f"{unit}/s" if self.of is Of.RATE else unit
+        return UNITS[self.suffix] + ("/s" if self.of is Of.RATE and not self.absent_s else "")
 
     def applies(self, asset: str) -> bool:
         """Whether the asset with this id fits the rule's glob."""

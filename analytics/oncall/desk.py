@@ -236,10 +236,10 @@ def _tell(groups: dict[str, Group], key: str, route: Route, members: Sequence[st
             group = _untaken(group, now_s)
         group = replace(group, severity=worst, summary=str(work.signals[members[0]].summary))
         event = Event.TRIGGER if group.number == 0 else Event.UPDATE
-        if not group.told and group.number == 0:
-            work.happened.append(Happened("opened", group, now_s))
-        told = _remembered(group, members, work)
+        opened, told = not group.told and group.number == 0, _remembered(group, members, work)
         group = _send(replace(group, told=told, due_s=now_s + route.interval_s), channels, event, members, work)
+        if opened:
+            work.happened.append(Happened("opened", group, now_s))
     elif group.number and not group.acked and now_s - group.told_s >= route.repeat_s:
         channels = (*route.channels, *_climbed(group, route, work)) or group.channels
         group = _send(group, channels, Event.REPEAT, members, work)

@@ -165,7 +165,8 @@ class OnCall:
             group = one.group
             record = {"what": one.what, "incident": group.incident, "at_s": one.at_s, "severity": group.severity.value}
             rules = sorted({key.partition(":")[0] for key in group.told})[:MAX_NAMED]
-            record |= {"rules": rules, "by": group.acked_by, "opened_s": group.opened_s}
+            assets = sorted({signal.labels.get("asset", "") for signal in group.shown.values()} - {""})[:MAX_NAMED]
+            record |= {"rules": rules, "assets": assets, "by": group.acked_by, "opened_s": group.opened_s}
             record |= {"summary": group.summary, "said": kept(lead(group))}
             self._records.append(INCIDENTS, now, record)
 

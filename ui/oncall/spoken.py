@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from analytics.oncall.desk import Group
+from analytics.oncall.keep import plain
 from twin.message import Message, verbatim
 from ui.words import Words
 
 
 def kept(summary: Message) -> dict[str, object]:
-    """A sentence as faces translate it; as it is where it names a number that is not known, for JSON has no such number."""
-    if all(math.isfinite(value) for value in summary.params.values() if isinstance(value, float)):
-        return {"text": summary.text, "params": dict(summary.params)}
-    return {"text": verbatim(str(summary)).text, "params": {}}
+    """A sentence as faces translate it; JSON has no NaN, so a number that is not known is null."""
+    return {"text": summary.text, "params": plain(summary.params)}
 
 
 def lead(group: Group) -> Message:
@@ -27,8 +26,8 @@ def sentence(record: Mapping[str, Any], words: Words) -> str:
     """What a record of the log says happened."""
     spoken = record.get("said")
     if isinstance(spoken, Mapping):
-        template, params = str(spoken["text"]), spoken["params"]
-        return words.sentence(Message(template, params))
+        params = {name: math.nan if value is None else value for name, value in spoken["params"].items()}
+        return words.sentence(Message(str(spoken["text"]), params))
     rule = f"{record.get('rule') or ''} ×{record['count']}" if record.get("count") else str(record.get("rule") or "")
     return str(record.get("summary") or rule)
 
@@ -37,3 +36,11 @@ def phase(record: Mapping[str, Any], words: Words) -> str:
     """Whether it began, was taken or ended, and by whom."""
     who = f" {record['by']}" if record.get("by") else ""
     return words(str(record.get("phase") or record.get("what") or "")) + who
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """The asset that a record is about; of an incident the first, and how many more."""
+    assets = record.get("assets") or []
+    if record.get("asset") or not assets:
+        return str(record.get("asset") or "–")
+    return f"{assets[0]} +{len(assets) - 1}" if len(assets) > 1 else str(assets[0])

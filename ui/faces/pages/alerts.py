@@ -2,7 +2,6 @@
 
 Taking and silencing go over the on-call API."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -12,6 +11,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from analytics.alerts import Alert, Phase, Severity
+from twin.metrics import UNITS
 from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, say, tile
 from ui.faces.pages.overview import MARKS
 from ui.faces.pages.recent import Record, read_topics
@@ -20,7 +20,7 @@ from ui.faces.pages.texts import Cell, Table, aged, once, plain, press, row, whe
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.oncall.service import ALERT_LOG, INCIDENTS, OnCall
-from ui.oncall.spoken import phase, sentence
+from ui.oncall.spoken import about, lead, phase, sentence
 from ui.own import task_age_s
 from ui.view import Live, View
 from ui.words import Words
@@ -29,7 +29,6 @@ ROWS_OPEN, ROWS_FIRING, ROWS_QUIET, ROWS_PAST = 7, 14, 6, 12
 MAX_AGE_S, EVERY_S = 30.0, 5.0
 LABELS = ("done", "Say who you are first", "took", "silenced for {n} h", "Say why")
 _ORDER = list(Severity)
-_VALUES = re.compile(r'="([^"]*)"')  # of an incident, which is named after its labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +158,7 @@ def _lists(seen: Seen, words: Words) -> Table:
                 one.severity.value,
                 [
                     MARKS[one.severity],
-                    str(one.summary),
+                    words.sentence(lead(one)),
                     plain(words, len(one.told), "count"),
                     _span(now_s - one.opened_s, words),
                     one.acked_by or "–",
@@ -186,17 +185,19 @@ def _firing(one: Alert, now_s: float, words: Words) -> Cell:
             MARKS[one.severity],
             words.sentence(one.summary) + folded,
             one.asset,
-            _bare(one.value, words),
-            _bare(one.limit, words),
+            _number(one.value, one, words),
+            _number(one.limit, one, words),
             _span(now_s - one.since.timestamp(), words),
             press(words("silence"), "silence", one.asset),
         ],
     )
 
 
-def _bare(value: float, words: Words) -> Cell:
-    """A number of a rule, whose sentence says its unit."""
-    return {"n": f"{value:.4g}" if np.isfinite(value) else "–", "u": "", "f": "ok" if np.isfinite(value) else "none"}
+def _number(value: float, one: Alert, words: Words) -> Cell:
+    """A number of an alert in the unit of its metric; that of a rate is per second."""
+    shown = plain(words, value, one.suffix)
+    rate = str(one.summary.params.get("unit", "")).endswith("/s") and not UNITS[one.suffix].endswith("/s")
+    return {**shown, "u": f"{shown['u']}/s"} if rate and shown["f"] == "ok" else shown
 
 
 def _quiet(one: Any, words: Words) -> Cell:
@@ -210,8 +211,7 @@ def _quiet(one: Any, words: Words) -> Cell:
 
 def _past(time: datetime, record: dict[str, Any], words: Words) -> Cell:
     state = str(record.get("severity", "")) if record.get("phase") == "firing" else ""
-    about = record.get("asset") or " ".join(_VALUES.findall(str(record.get("incident", ""))))
-    return row(state, [when(time), sentence(record, words), str(about), phase(record, words)])
+    return row(state, [when(time), sentence(record, words), about(record), phase(record, words)])
 
 
 def _ages(seen: Seen, words: Words) -> Table:
