@@ -1,7 +1,7 @@
 """What pages work out of columns, once a beat: figures over all assets of a kind, histograms, the worst and the best."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -60,6 +60,12 @@ class Columns:
         age_s = self.now_s - float(self.time_s[known].min())
         quality = Quality(int(self.quality[known].max()))
         return Reading(float(how(self.value[known])), suffix(self.name), max(age_s, 0.0), True, self.origin, quality)
+
+    def only(self, rows: Bools) -> "Columns":
+        """The same of ``rows`` (bool[n]) alone: of the others nothing is known."""
+        modelled = self.modelled & rows if self.modelled is not None else None
+        kept = modelled if modelled is not None and modelled.any() else None
+        return replace(self, value=np.where(rows, self.value, np.nan), modelled=kept)
 
     def at(self, row: int) -> Reading:
         """The value of one asset."""

@@ -1,6 +1,6 @@
 """``/hall``: the plan of the racks by what one wants to see, each hall in numbers, one rack close up; 3D where it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -8,9 +8,9 @@ from fastapi import FastAPI
 
 from analytics.alerts import Phase
 from twin.frame import Floats, Ints
-from twin.site import Site
+from twin.site import Bools, Site
 from ui.faces.pages import PAGES
-from ui.faces.pages.columns import Columns, columns, mean_by
+from ui.faces.pages.columns import Columns, columns
 from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, say, tile
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source
@@ -31,7 +31,7 @@ MAPS = {
     "alert": "alerts",
 }
 RACK = ("power_w", "supply_temp_c", "return_temp_c", "flow_kgps", "inlet_temp_c", "residual_score_ratio", "leak_flag")
-LABELS = ("more of this rack", "silent", "No rack in this site", "off", "well", "warning", "critical", "3D", "Plan")
+LABELS = ("more of this rack", "no reading", "No rack in this site", "off", "well", "warning", "critical", "3D", "Plan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,33 +135,42 @@ def told(seen: Seen, view: View, words: Words) -> Table:
     racks, centre = seen.racks, view.centre
     load = _load(seen)
     leaks = racks["leak_flag"]
-    silent = int(np.count_nonzero(np.isnan(seen.gpu_temp)))
+    heard = _heard(seen)
+    silent = int(np.count_nonzero(np.isnan(seen.gpu_temp) & heard)) if heard.any() else np.nan
     wet = float(np.nansum(leaks.value)) if leaks.fresh else np.nan
-    fullest = float(np.nanmax(load)) if np.isfinite(load).any() else np.nan
+    fullest = load.at(int(np.argmax(np.nan_to_num(load.value, nan=-1.0)))) if len(load.value) else load.figure()
     hottest = seen.gpu["temp_c"].figure(np.max)
     return {
         "n.it": cell(words, centre.it_power),
         "n.racks": cell(words, fact(seen.site.count("rack"))),
-        "n.silent": plain(words, silent, "count", "warning" if silent else ""),
+        "n.silent": plain(words, silent, "count", "warning" if silent > 0 else ""),
         "n.hottest": cell(words, hottest, "warning" if hottest.value >= 83 else ""),
         "n.mean": cell(words, seen.gpu["temp_c"].figure()),
         "n.supply": cell(words, racks["supply_temp_c"].figure()),
         "n.return_temp": cell(words, racks["return_temp_c"].figure()),
         "n.flow": cell(words, racks["flow_kgps"].figure(np.sum)),
-        "n.load": plain(words, fullest, "frac", "warning" if fullest >= 0.95 else ""),
-        "n.load_mean": plain(words, float(np.nanmean(load)) if np.isfinite(load).any() else np.nan, "frac"),
+        "n.load": cell(words, fullest, "warning" if fullest.value >= 0.95 else ""),
+        "n.load_mean": cell(words, load.figure()),
         "n.leaks": plain(words, wet, "count", "critical" if wet > 0 else ""),
         "n.alerted": plain(words, int(np.count_nonzero(seen.alerts > 1)), "count"),
-        "map": _maps(seen, load),
+        "map": _maps(seen, load.value),
         "l.halls": _halls(seen, words),
         "l.racks": _racks(seen, load, words),
         **_sources(seen, words),
     }
 
 
-def _load(seen: Seen) -> Floats:
-    rated_w = seen.site.number("rack", "rated_w")
-    return np.asarray(seen.racks["power_w"].value / np.where(rated_w > 0, rated_w, np.nan))
+def _load(seen: Seen) -> Columns:
+    """Share of its rated power that each rack takes, of where its power is from."""
+    rated_w, power = seen.site.number("rack", "rated_w"), seen.racks["power_w"]
+    return replace(power, name="load_frac", value=np.asarray(power.value / np.where(rated_w > 0, rated_w, np.nan)))
+
+
+def _heard(seen: Seen) -> Bools:
+    """bool[n]: racks of which a GPU was read once, and which can fall silent."""
+    inside, heard = seen.site.within("gpu", "rack"), np.zeros(seen.site.count("rack"), dtype=np.bool_)
+    heard[inside[(inside >= 0) & np.isfinite(seen.gpu["temp_c"].time_s)]] = True
+    return heard
 
 
 def _rounded(values: Floats, digits: int) -> list[float | None]:
@@ -186,37 +195,34 @@ def _halls(seen: Seen, words: Words) -> list[Cell]:
     ids, names = site.ids_of("hall"), site.text("hall", "name")
     of, gpus = site.within("rack", "hall"), site.within("gpu", "hall")
     made = []
-    supply, warm = (mean_by(racks[name].value, of, len(ids)) for name in ("supply_temp_c", "return_temp_c"))
     for i, id_ in enumerate(ids):
         mine = of == i
-        temps = seen.gpu_temp[mine]
-        power = racks["power_w"].value[mine]
         worst = int(seen.alerts[mine].max(initial=0))
         state = {3: "critical", 2: "warning"}.get(worst, "")
         cells = [
             plain(words, int(mine.sum()), "count"),
             plain(words, int(np.count_nonzero(gpus == i)), "count"),
-            plain(words, float(np.nansum(power)) if np.isfinite(power).any() else np.nan, "w"),
-            plain(words, float(np.nanmax(temps)) if np.isfinite(temps).any() else np.nan, "c"),
-            plain(words, float(supply[i]), "c"),
-            plain(words, float(warm[i]), "c"),
+            cell(words, racks["power_w"].only(mine).figure(np.sum)),
+            cell(words, seen.gpu["temp_c"].only(gpus == i).figure(np.max)),
+            cell(words, racks["supply_temp_c"].only(mine).figure()),
+            cell(words, racks["return_temp_c"].only(mine).figure()),
             plain(words, int(np.count_nonzero(seen.alerts[mine])), "count"),
         ]
         made.append(row(state, [names[i] or id_, *cells]))
     return made
 
 
-def _racks(seen: Seen, load: Floats, words: Words) -> list[Cell]:
-    ids = seen.site.ids_of("rack")
+def _racks(seen: Seen, load: Columns, words: Words) -> list[Cell]:
+    ids, inside = seen.site.ids_of("rack"), seen.site.within("gpu", "rack")
     order = np.argsort(-np.nan_to_num(seen.gpu_temp, nan=-300.0), kind="stable")[:8]
     return [
         row(
             {3: "critical", 2: "warning"}.get(int(seen.alerts[i]), ""),
             [
                 ids[i],
-                plain(words, float(seen.gpu_temp[i]), "c"),
+                cell(words, seen.gpu["temp_c"].only(inside == i).figure(np.max)),
                 cell(words, seen.racks["power_w"].at(int(i))),
-                plain(words, float(load[i]), "frac"),
+                cell(words, load.at(int(i))),
                 cell(words, seen.racks["return_temp_c"].at(int(i))),
             ],
         )

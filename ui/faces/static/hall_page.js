@@ -28,7 +28,7 @@ function close(maps) {
     const key = button.dataset.map;
     const value = maps[key][i];
     const kind = KINDS[key];
-    const said = value === null ? say("silent") : kind.names ? say(kind.names[value]) : `${formatNumber(value, "ratio").n.replace(/[.,]?0+$/, "")} ${kind.unit}`;
+    const said = value === null ? say("no reading") : kind.names ? say(kind.names[value]) : `${formatNumber(value, "ratio").n.replace(/[.,]?0+$/, "")} ${kind.unit}`;
     return [say(button.dataset.t), said];
   });
   list.replaceChildren(...rows.flatMap(([name, said]) => [Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: said })]));
