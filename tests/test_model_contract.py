@@ -37,6 +37,9 @@ def test_every_module_is_registered() -> None:
     have = [name for name in names if hasattr(importlib.import_module(name), "MODELS")]
     assert sorted(have) == sorted(MODULES)
     assert len({model.name for model in all_models()}) == len(all_models()) >= 5
+    words = ("Fourteen", "Fifteen", "Sixteen", "Seventeen")
+    told = (Path(__file__).parents[1] / "docs" / "forecasts.md").read_text(encoding="utf-8")
+    assert f"\n{words[len(all_models()) - 14]} small models" in told
 
 
 @pytest.mark.parametrize("model", MODELS)
