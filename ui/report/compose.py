@@ -11,6 +11,7 @@ from ui.report import energy, reliable, use
 from ui.report.document import Block, Figure, Picture, Report, Table
 from ui.report.energy import Limits
 from ui.report.gather import Inputs
+from ui.report.settle import settled
 
 HEAD = ("facility_kwh", "pue_ratio", "carbon_location_kg", "cost", "peak_w", "held_frac", "busy_frac", "idle_held_frac")
 
@@ -26,7 +27,7 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
     found = {figure.key: figure for section in sections for figure in section.figures}
     head = [found[key] for key in HEAD if key in found]
     span = inputs.span
-    return Report(
+    made = Report(
         site=inputs.site.name,
         scope="" if inputs.scope.whole else str(inputs.scope),
         span=span.label,
@@ -37,6 +38,7 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
         said=tuple(_said(inputs, found, limits.pue_ratio if inputs.scope.whole else None)),
         sections=sections,
     )
+    return settled(made)
 
 
 def _reached(block: Block, base: str) -> Block:
