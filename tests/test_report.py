@@ -208,7 +208,7 @@ def test_a_name_that_a_spreadsheet_would_run_stays_a_text() -> None:
 def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) -> None:
     made = dict(files(report, ("en",), ("html", "json"), WEEK.end, "").files)
     text, data = made["2026-W46.html"].decode(), json.loads(made["2026-W46.json"])
-    assert data["sections"]["energy"]["pue_ratio"]["value"] == pytest.approx(1.2)
+    assert data["sections"]["energy"]["figures"]["pue_ratio"]["value"] == pytest.approx(1.2)
     assert "1.200" in text
     assert EVIL not in text
     assert "&lt;script&gt;" in text

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from twin.errors import ConfigError, Problem, SourceError
-from ui.report.data import as_csv, as_json, as_xlsx
+from ui.report.data import as_csv, as_json, as_xlsx, figures_csv
 from ui.report.document import Report
 from ui.report.page import page
 from ui.report.show import Show
@@ -49,12 +49,13 @@ def _each(
             except SourceError as error:
                 left_out.append(f"{ending}.pdf: {error}")
     if "json" in formats:
-        yield f"{name}.json", as_json(report).encode()
+        yield f"{name}.json", as_json(report, money).encode()
     if "xlsx" in formats:
-        yield f"{name}.xlsx", as_xlsx(report, made)
+        yield f"{name}.xlsx", as_xlsx(report, made, money)
     if "csv" in formats:
+        yield f"{name}.figures.csv", figures_csv(report, money).encode()
         for table in report.tables():
-            yield f"{name}.{table.key}.csv", as_csv(table).encode()
+            yield f"{name}.{table.key}.csv", as_csv(table, money).encode()
 
 
 def write(folder: Path, made: Iterable[tuple[str, bytes]]) -> list[Path]:

@@ -1,0 +1,80 @@
+"""The data files of a report: nothing overwrites anything, money has a currency, sums stand below their rows, the same week gives
+the same bytes whatever the store has rolled up since."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zipfile import ZipFile
+
+import numpy as np
+
+from twin.message import Message
+from ui.report.document import Block, Chart, Figure, Flow, Line, Report, Section, Table
+from ui.report.settle import settled
+from ui.report.write import FORMATS, files
+
+END = datetime(2026, 11, 15, 16, tzinfo=UTC)
+COST = Figure("cost", "Cost", 42.5, "money", was=40.0)
+TABLE = Table(
+    "cost",
+    "Cost by tariff period",
+    (("period", ""), ("Energy", "kwh"), ("Cost", "money"), ("Price", "per_mwh")),
+    (("peak", 100.0, 30.0, 300.0), ("valley", 125.0, 12.5, 100.0)),
+    ("total", 225.0, 42.5, float("nan")),
+)
+
+
+def report(*blocks: Block, scope: str = "tenant:acme", said: Sequence[Message] = ()) -> Report:
+    section = Section("energy", "Energy", blocks=blocks or (COST, TABLE))
+    return Report("c", scope, "2026-W46", "2026-11-09", "2026-11-15", "UTC", (COST,), said, [section])
+
+
+def written(one: Report) -> dict[str, bytes]:
+    return {name.rpartition("2026-W46.")[2]: data for name, data in files(one, ("en",), FORMATS, END, "CNY").files}
+
+
+def test_a_figure_and_a_table_of_one_name_are_both_there_with_scope_and_currency() -> None:
+    data = json.loads(written(report())["tenant-acme.json"])
+    assert (data["scope"], data["currency"], data["significant_digits"]) == ("tenant:acme", "CNY", 12)
+    energy = data["sections"]["energy"]
+    assert (energy["figures"]["cost"]["value"], energy["figures"]["cost"]["before"]) == (42.5, 40.0)
+    assert energy["tables"]["cost"]["rows"][1] == ["valley", 125.0, 12.5, 100.0]
+    assert energy["tables"]["cost"]["total"] == ["total", 225.0, 42.5, None]
+    assert json.loads(written(report(scope=""))["json"])["scope"] == "centre"
+
+
+def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> None:
+    made = written(report())
+    figures = list(csv.DictReader(io.StringIO(made["tenant-acme.figures.csv"].decode())))
+    assert figures == [
+        {"section": "energy", "key": "cost", "figure": "Cost", "value": "42.5", "unit": "CNY", "before": "40.0", "year ago": ""}
+    ]
+    rows = list(csv.reader(io.StringIO(made["tenant-acme.cost.csv"].decode())))
+    assert rows[0] == ["period", "Energy [kwh]", "Cost [CNY]", "Price [CNY_per_mwh]"]
+    assert rows[-1] == ["total", "225.0", "42.5", ""]
+    with ZipFile(io.BytesIO(made["tenant-acme.xlsx"])) as book:
+        text, cells = book.read("xl/sharedStrings.xml").decode(), book.read("xl/worksheets/sheet2.xml").decode()
+    assert "<t>CNY</t>" in text
+    assert "<t>Cost [CNY]</t>" in text
+    assert "<t>total</t>" in text
+    assert "<v>225</v>" in cells
+
+
+def test_the_last_bits_of_a_mean_change_no_byte() -> None:
+    """A mean of quarters and that of its rollup differ by one unit in the last place; what is left of a subtraction is noise."""
+
+    def made(bit: float) -> Report:
+        x = np.array([0.0, 900.0])
+        who = Table("by", "By", (("who", ""), ("Energy", "kwh")), (("a", 1234.5 * bit), ("(idle)", 3e-13 * (bit - 1) / 1e-16)))
+        blocks = (Figure("kwh", "Energy", 1234.1 * bit, "kwh", was=0.3 * bit), who,
+                  Chart("power", "Power", "w", x, [Line("IT power", np.array([0.1, 0.3]) * bit)]),
+                  Flow("flow", "Flow", "kwh", (("Grid", "IT", 7.7 * bit),)))  # fmt: skip
+        return settled(report(*blocks, said=(Message("{error:.0e}", {"error": 2e-16 * bit}), Message("{x}", {"x": 0.1 * bit}))))
+
+    one, other = written(made(1.0)), written(made(1 + 2.3e-16))
+    assert 1234.1 != 1234.1 * (1 + 2.3e-16)
+    assert one == other
+    assert json.loads(one["tenant-acme.json"])["sections"]["energy"]["figures"]["kwh"]["value"] == 1234.1
+    assert settled(report(Figure("x", "X", 1.23456789012345, "kwh"))).sections[0].figures[0].value == 1.23456789012
