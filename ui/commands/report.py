@@ -42,9 +42,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def report(options: argparse.Namespace) -> int:
     """The files on disk; exit 1 where the span has no energy that anybody read."""
     from ingest.stores.registry import open_kept
-    from ui.app import TASK_NAMES
+    from ui.app import TASK_NAMES, environment
     from ui.config import load_config, site_of
     from ui.given import given_by
+    from ui.oncall.wiring import read_oncall
     from ui.report.make import From, make
     from ui.report.scope import scope_of
     from ui.report.span import last_over, span_of
@@ -61,9 +62,11 @@ def report(options: argparse.Namespace) -> int:
     if options.week and span.kind != "week":
         raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
     scope, section = scope_of(options.scope), config.report
+    outside = read_oncall(config.alerts.oncall, site.timezone, environment()).delivery.outside
+    given, limits = given_by(config.energy, site), section.limits(options.pue_limit)
     with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
-        made = make(From(site, store, records, given_by(config.energy, site), section.limits(options.pue_limit)), span, scope)
+        made = make(From(site, store, records, given, limits, outside, section.picture), span, scope)
     done = made.files(languages, formats)
     written = write(options.out, done.files)
     if options.json:
