@@ -198,6 +198,8 @@ def _other(site: Site, store: Store, records: Records, span: Span, given: Given,
     if scope.whole:
         return made
     part = part_of(scope, site, read_runs(records, span.start, span.end), given)
+    if not len(part.runs) and scope.kind != "hall":
+        return None  # nobody noted then who held what: no energy of anybody is known
     return part_account(made, _here(store, meters, part, given), part.piece(store, meters).share, given)
 
 

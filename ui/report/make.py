@@ -12,7 +12,7 @@ from ui.report.document import Report
 from ui.report.energy import Limits
 from ui.report.gather import gather
 from ui.report.scene import drawer
-from ui.report.scope import Scope
+from ui.report.scope import Scope, refuse_unknown
 from ui.report.span import Span
 from ui.report.write import Written, files
 
@@ -49,7 +49,9 @@ class Made:
 
 def make(about: From, span: Span, scope: Scope) -> Made:
     """``SourceError`` where the store does not answer, ``ConfigError`` where there is no such part."""
-    inputs = gather(about.site, about.store, about.records, span, about.given(span.end - span.start), scope)
+    given = about.given(span.end - span.start)
+    refuse_unknown(scope, about.site, about.records, span, given)
+    inputs = gather(about.site, about.store, about.records, span, given, scope)
     bill = inputs.account.bill
     drawn = list(drawer(about.site, about.store)(span)) if about.picture and scope.whole else []
     report = compose(inputs, about.limits, about.outside, drawn)

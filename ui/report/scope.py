@@ -12,14 +12,16 @@ from energy.account.book import Given, keys_of
 from energy.account.meters import Meters
 from energy.account.part import Piece, shares_of_runs
 from energy.account.power import parts_of_groups
-from energy.account.runs import Runs
+from energy.account.runs import Runs, read_runs
 from twin.errors import ConfigError, Problem
 from twin.frame import Floats
-from twin.ports import Store
+from twin.ports import Records, Store
 from twin.site import Bools, Site
+from ui.report.span import MAX_SPAN, Span
 
 Kind = Literal["centre", "hall", "tenant", "project"]
 MAX_NAME = 200
+MAX_NAMED = 20  # parts that a refusal lists
 HINT = "write centre, hall:NAME, tenant:NAME or project:NAME"
 
 
@@ -91,15 +93,34 @@ def part_of(scope: Scope, site: Site, runs: Runs, given: Given) -> Part:
     """``ConfigError`` where the site has no such hall."""
     gpus, mine = np.ones(site.count("gpu"), dtype=np.bool_), np.ones(len(runs), dtype=np.bool_)
     if scope.kind == "hall":
-        halls = list(site.ids_of("hall"))
-        if scope.name not in halls:
-            raise ConfigError([Problem("scope", f"there is no hall {scope.name!r}; there are {', '.join(halls) or 'none'}")])
+        _refuse(scope, site.ids_of("hall"))
         gpus = site.within("gpu", "hall") == site.row(scope.name)
         mine = np.bincount(runs.run_of, weights=gpus[runs.gpu], minlength=len(runs)) > 0
     elif not scope.whole:
         keys = keys_of(runs, "tenant" if scope.kind == "tenant" else "project", given)
         mine = np.array([key == scope.name for key in keys], dtype=np.bool_)
     return Part(scope, site, gpus, runs, mine)
+
+
+def refuse_unknown(scope: Scope, site: Site, records: Records, span: Span, given: Given) -> None:
+    """``ConfigError`` where there is no such hall, or where neither the table of projects nor a run of ``span`` or of the year
+    before its end names the tenant or project: nothing would be reported of a name that was mistyped."""
+    if scope.kind == "hall":
+        _refuse(scope, site.ids_of("hall"))
+    elif not scope.whole:
+        by = scope.kind
+        names = set(given.tenants.values() if by == "tenant" else given.tenants)
+        for start in (span.start, span.end - MAX_SPAN):
+            if scope.name in names:
+                return
+            names |= set(keys_of(read_runs(records, start, span.end), "tenant" if by == "tenant" else "project", given))
+        _refuse(scope, sorted(names))
+
+
+def _refuse(scope: Scope, names: Sequence[str]) -> None:
+    if scope.name not in names:
+        there = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+        raise ConfigError([Problem("scope", f"there is no {scope.kind} {scope.name!r}; there are {there or 'none'}")])
 
 
 def hall_shares(site: Site, store: Store, meters: Meters) -> Floats:
