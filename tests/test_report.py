@@ -1,6 +1,5 @@
 """A report's sums are the store's, its parts sum to the meter, the same week gives the same bytes, nothing is made up."""
 
-import asyncio
 import io
 import json
 import re
@@ -14,7 +13,6 @@ from types import SimpleNamespace
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import httpx
 import numpy as np
 import pytest
 import typst
@@ -30,12 +28,7 @@ from twin.errors import SourceError
 from twin.frame import Frame, Origin
 from twin.ports import Records, Store
 from twin.site import Site
-from twin.state import State
 from ui.faces.pages.reports import LABELS as PAGE_LABELS
-from ui.faces.server import build_server
-from ui.oncall.book import Book
-from ui.oncall.file import no_oncall
-from ui.oncall.service import OnCall
 from ui.report import typeset
 from ui.report.compose import compose
 from ui.report.data import as_csv, as_xlsx
@@ -47,8 +40,6 @@ from ui.report.show import Show
 from ui.report.span import span_of
 from ui.report.tokens import Tokens
 from ui.report.write import FORMATS, files
-from ui.tasks import VirtualClock
-from ui.view import Live
 from ui.words import words
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -213,40 +204,6 @@ def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) 
     assert EVIL not in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"https?://(?!www\.w3\.org)", text)
-
-
-def test_each_number_links_to_the_question_behind_it(house: House, report: Report) -> None:
-    site, store, records = house
-    clock = VirtualClock(WEEK.end)
-    live = Live(site, State(site), store, records, clock, WEEK.end, given=lambda span: GIVEN)
-    live.oncall = OnCall(site, Book(Path(":memory:")), records, no_oncall("UTC"), WEEK.end)
-
-    async def look() -> int:
-        transport, equal = httpx.ASGITransport(build_server(live), client=("127.0.0.1", 1)), 0
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as ask:
-            for section in report.sections:
-                for figure in section.figures:
-                    assert figure.query or figure.key in NO_QUESTION, figure.key
-                    answer = await ask.get(figure.query or "/healthz")
-                    assert answer.status_code == 200, (figure.key, figure.query, answer.text)
-                    found = answer.json()
-                    _, _, pointer = figure.query.partition("#/")
-                    for part in pointer.split("/") if pointer else ():
-                        found = found[part]
-                    if pointer and found is not None:
-                        assert found == pytest.approx(figure.value, rel=1e-9), figure.key
-                        equal += 1
-        return equal
-
-    assert asyncio.run(look()) >= 8
-    reached = compose(gather(*house, WEEK, GIVEN), outside="https://twin.example.org/")
-    urls = {figure.query for section in reached.sections for figure in section.figures if figure.query}
-    assert all(url.startswith("https://twin.example.org/api/v1/") for url in urls)
-    made = dict(files(reached, ("en",), ("html", "pdf"), WEEK.end, "").files)
-    assert b'href="https://twin.example.org/api/v1/energy?' in made["2026-W46.html"]
-
-
-NO_QUESTION = ("free_cooling_s",)
 
 
 def test_the_pdf_is_tagged_for_those_who_hear_it(report: Report) -> None:

@@ -1,5 +1,5 @@
-"""The data files of a report: nothing overwrites anything, money has a currency, sums stand below their rows, the same week gives
-the same bytes whatever the store has rolled up since."""
+"""The data files of a report: nothing overwrites anything, money has a currency, sums stand below their rows, the same week
+gives the same bytes whatever the store has rolled up since."""
 
 import csv
 import io
@@ -49,7 +49,16 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
     made = written(report())
     figures = list(csv.DictReader(io.StringIO(made["tenant-acme.figures.csv"].decode())))
     assert figures == [
-        {"section": "energy", "key": "cost", "figure": "Cost", "value": "42.5", "unit": "CNY", "before": "40.0", "year ago": ""}
+        {
+            "section": "energy",
+            "key": "cost",
+            "figure": "Cost",
+            "value": "42.5",
+            "unit": "CNY",
+            "before": "40.0",
+            "year ago": "",
+            "query": "",
+        }
     ]
     rows = list(csv.reader(io.StringIO(made["tenant-acme.cost.csv"].decode())))
     assert rows[0] == ["period", "Energy [kwh]", "Cost [CNY]", "Price [CNY_per_mwh]"]
@@ -63,7 +72,7 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
 
 
 def test_the_last_bits_of_a_mean_change_no_byte() -> None:
-    """A mean of quarters and that of its rollup differ by one unit in the last place; what is left of a subtraction is noise."""
+    """A mean of quarters and that of its rollup differ by one unit in the last place; a subtraction leaves noise."""
 
     def made(bit: float) -> Report:
         x = np.array([0.0, 900.0])

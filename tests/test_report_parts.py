@@ -156,7 +156,7 @@ def test_a_halls_report_is_of_its_own_gpus_and_its_runs_parts_sum_to_it(house: H
         assert float(halls[hall][1]) == pytest.approx(figures(part)["it_kwh"], rel=1e-9)
     cooling = sum(float(row[3]) for row in halls.values())
     assert float(halls["h2"][4]) > float(halls["h1"][4]), "the CDU that stands in it counts as its own"
-    assert cooling == pytest.approx(float(table(whole, "halls").total[3]), rel=1e-12)
+    assert cooling == pytest.approx(float(table(whole, "halls").total[3]), rel=1e-11)
 
 
 def test_halls_on_two_grids_have_each_its_own_and_the_centre_their_mix(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/stop", _O, Does.CHANGE, Scope.ACT),
     Route("POST", "/api/v1/go", _E, Does.CHANGE, Scope.ACT),
     # reports
-    *_look(_V, "/api/v1/reports", "/api/v1/reports/{report}/{format}"),
+    *_look(_V, "/api/v1/report", "/api/v1/reports", "/api/v1/reports/{report}/{format}"),
     Route("POST", "/api/v1/reports", _O, Does.CHANGE, Scope.NOTES),
     # saved views and annotations
     *_look(_V, "/api/v1/views"),

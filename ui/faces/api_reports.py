@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -10,13 +12,12 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from energy.account.runs import no_runs
 from twin.errors import ConfigError, SourceError
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.report.library import Entry, Full, Library, Stage
-from ui.report.scope import MAX_NAME, part_of, scope_of
-from ui.report.span import span_of
+from ui.report.scope import MAX_NAME, Scope, refuse_unknown, scope_of
+from ui.report.span import Span, span_of
 from ui.view import Live
 
 MAX_PAGE = 1000
@@ -87,7 +88,7 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
         scope: Annotated[str | None, Query(max_length=MAX_NAME + 10, description="of this part alone")] = None,
     ) -> ReportPage:
         """What was reported, is waited for, or could not be made; the newest first."""
-        library = _library(live)
+        library = library_in(live)
         found = await run_in_threadpool(library.entries)
         mine = [one for one in found.values() if one.stage is not Stage.DROPPED and scope in (None, one.scope)]
         section = library.section
@@ -117,7 +118,7 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
         table: Annotated[str | None, Query(max_length=60, description="of CSV: this table alone, else an archive")] = None,
     ) -> Response:
         """A file of a report: html, pdf, json, xlsx, or csv (all tables in an archive, or one)."""
-        library = _library(live)
+        library = library_in(live)
         entry = (await run_in_threadpool(library.entries)).get(report)
         if entry is None or entry.stage is not Stage.MADE:
             raise HTTPException(404, "There is no such report; /api/v1/reports lists them.")
@@ -132,7 +133,8 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
         return Response(data, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
 
 
-def _library(live: Live) -> Library:
+def library_in(live: Live) -> Library:
+    """The reports of a centre; an answer that says so where this process keeps none."""
     if live.reports is None:
         raise HTTPException(503, "This process keeps no reports.")
     return live.reports
@@ -140,20 +142,34 @@ def _library(live: Live) -> Library:
 
 def _ask(live: Live, said: Asked, by: str) -> Entry:
     """The entry of what is asked for; an answer that says why not."""
-    library, now = _library(live), live.clock.now()
-    try:
-        span, scope = span_of(said.span, ZoneInfo(live.site.timezone)), scope_of(said.scope)
-        if span.start >= now:
-            raise HTTPException(422, f"{said.span} has not begun; nothing can be said of it.")
-        if scope.kind == "hall":
-            part_of(scope, live.site, no_runs(), live.given(span.end - span.start))
+    library, now = library_in(live), live.clock.now()
+    with refused(said.span):
+        span, scope = named(live, said.span, said.scope)
+        refuse_unknown(scope, live.site, live.records, span, live.given(span.end - span.start))
         return library.ask(span, scope, by, now)
+
+
+def named(live: Live, span: str, scope: str) -> tuple[Span, Scope]:
+    """What is asked for; ``ConfigError`` where it is none, an answer that says so where it has not begun."""
+    when = span_of(span, ZoneInfo(live.site.timezone))
+    if when.start >= live.clock.now():
+        raise HTTPException(422, f"{span} has not begun; nothing can be said of it.")
+    return when, scope_of(scope)
+
+
+@contextmanager
+def refused(span: str) -> Iterator[None]:
+    """Whatever stops a report, as an answer that says so."""
+    try:
+        yield
     except ConfigError as error:
         raise HTTPException(422, error.problems[0].what) from error
     except OverflowError:
-        raise HTTPException(422, f"{said.span} begins or ends where no calendar reaches.") from None
+        raise HTTPException(422, f"{span} begins or ends where no calendar reaches.") from None
     except Full as error:
         raise HTTPException(429, str(error)) from error
+    except SourceError as error:
+        raise HTTPException(503, f"{error}.") from error
 
 
 def _out(entry: Entry) -> ReportOut:

@@ -30,6 +30,7 @@ from ui.faces.api_forecast import add_forecast_api
 from ui.faces.api_places import add_places
 from ui.faces.api_plans import add_plans
 from ui.faces.api_push import LARGE, add_push, first_look
+from ui.faces.api_report import add_report
 from ui.faces.api_reports import add_reports
 from ui.faces.api_requests import add_requests
 from ui.faces.api_scene import add_scene
@@ -90,6 +91,7 @@ def build_server(live: Live, origins: Sequence[str] = ()) -> FastAPI:
     add_requests(server, pulse)
     add_energy(server, pulse)
     add_reports(server, pulse)
+    add_report(server, pulse)
     add_pages(server, pulse)
 
     async def live_socket(socket: WebSocket, lang: str = "en", page: str = "overview") -> None:

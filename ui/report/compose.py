@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
     first = energy.section(inputs, limits)
     sections = [replace(first, blocks=[*first.blocks, *pictures]), use.section(inputs, limits), reliable.section(inputs)]
     base = outside.rstrip("/")
-    sections = [replace(one, blocks=[_reached(block, base) for block in one.blocks]) for one in sections if one.blocks]
+    asked = f"/api/v1/report?span={quote(inputs.span.label, safe='')}&scope={quote(str(inputs.scope), safe='')}"
+    sections = [replace(one, blocks=[_reached(block, base, asked) for block in one.blocks]) for one in sections if one.blocks]
     found = {figure.key: figure for section in sections for figure in section.figures}
     head = [found[key] for key in HEAD if key in found]
     span = inputs.span
@@ -41,11 +43,13 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
     return settled(made)
 
 
-def _reached(block: Block, base: str) -> Block:
-    """``block`` with its link made absolute."""
-    if base and isinstance(block, Figure | Table) and block.query:
-        return replace(block, query=base + block.query)
-    return block
+def _reached(block: Block, base: str, asked: str) -> Block:
+    """``block`` with its links made absolute and one more, which answers with what it says (RFC 6901: where in the answer)."""
+    if not isinstance(block, Figure | Table):
+        return block
+    sort, inside = ("figure", "value") if isinstance(block, Figure) else ("table", "rows")
+    answer = f"{base}{asked}&{sort}={block.key}#/{sort}s/{block.key}/{inside}"
+    return replace(block, query=base + block.query if block.query else "", answer=answer)
 
 
 def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -> Iterator[Message]:

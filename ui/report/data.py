@@ -16,7 +16,7 @@ MAX_SHEET = 1_048_000  # rows of a worksheet
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a text begins with that a spreadsheet runs
 SORTS: Mapping[type[Block], str] = {
     Figure: "figures", Table: "tables", Chart: "charts", Flow: "flows", Picture: "pictures"}  # fmt: skip
-FIGURE_HEADS = ("section", "key", "figure", "value", "unit", "before", "year ago")
+FIGURE_HEADS = ("section", "key", "figure", "value", "unit", "before", "year ago", "query")
 _TEXTS = {"strings_to_formulas": False, "strings_to_urls": False}
 
 
@@ -44,10 +44,11 @@ def _by_sort(section: Section) -> dict[str, dict[str, Any]]:
 def plain(block: Block) -> dict[str, Any]:
     """A block as JSON has it, but for what is no finite number."""
     if isinstance(block, Figure):
-        return {"value": block.value, "unit": block.unit, "before": block.was, "year_ago": block.year, "query": block.query}
+        return {"value": block.value, "unit": block.unit, "before": block.was, "year_ago": block.year,
+                "label": block.label, "query": block.answer, "data": block.query}  # fmt: skip
     if isinstance(block, Table):
         return {"heads": [list(head) for head in block.heads], "rows": [list(row) for row in block.rows],
-                "total": list(block.total), "query": block.query}  # fmt: skip
+                "total": list(block.total), "title": block.title, "query": block.answer, "data": block.query}  # fmt: skip
     if isinstance(block, Chart):
         return {"unit": block.unit, "x": block.x.tolist(), "lines": {line.label: line.y.tolist() for line in block.lines}}
     if isinstance(block, Picture):
@@ -85,7 +86,7 @@ def _text(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def _figures(report: Report, currency: str) -> Iterator[list[Cell]]:
     for section in report.sections:
         for one in section.figures:
-            yield [section.key, one.key, one.label, one.value, _unit(one.unit, currency), one.was, one.year]
+            yield [section.key, one.key, one.label, one.value, _unit(one.unit, currency), one.was, one.year, one.answer]
 
 
 def _heads(table: Table, currency: str) -> list[str]:
@@ -110,14 +111,17 @@ def _inert(cell: Cell) -> Cell:
 
 
 def as_xlsx(report: Report, made: datetime, currency: str = "") -> bytes:
-    """A workbook: figures on the first sheet, a sheet for each table with its total. ``made``: what it says of when it was created."""
+    """A workbook: figures on the first sheet, a sheet for each table with its total. ``made``: when it says that it was
+    created."""
     import xlsxwriter
 
     out = io.BytesIO()
     book = xlsxwriter.Workbook(out, {**_TEXTS, "in_memory": True, "nan_inf_to_errors": False})
     book.set_properties({"title": f"{report.site} {report.span}", "created": made.replace(tzinfo=None)})
     head = book.add_format({"bold": True, "bottom": 1})
-    sheets = [("figures", FIGURE_HEADS, list(_figures(report, currency)))]
+    sheets: list[tuple[str, Sequence[str], Sequence[Sequence[Cell]]]] = [
+        ("figures", FIGURE_HEADS, list(_figures(report, currency)))
+    ]
     sheets += [(table.key[:31], _heads(table, currency), _rows(table)) for table in report.tables()]
     for name, heads, rows in sheets:
         sheet = book.add_worksheet(name)

@@ -18,7 +18,8 @@ Cell = str | float
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One number. ``unit``: a suffix of the metric table; ``was`` and ``year``: the same of the span before and a year ago, NaN
-    where not known; ``good``: which way is better (-1 down, 1 up, 0 neither); ``query``: where it can be asked for again."""
+    where not known; ``good``: which way is better (-1 down, 1 up, 0 neither); ``query``: where the data behind it can be seen;
+    ``answer``: where this very number can be asked for again."""
 
     key: str
     label: str
@@ -29,6 +30,7 @@ class Figure:
     good: int = 0
     note: str = ""
     query: str = ""
+    answer: str = ""
 
     @property
     def change_frac(self) -> float:
@@ -39,7 +41,7 @@ class Figure:
 @dataclass(frozen=True, slots=True)
 class Table:
     """``heads``: (label, unit) of each column, the unit of a text is ""; ``rows``: as many cells each; ``total``: a last row;
-    ``left_out``: rows that did not fit and are in the data files."""
+    ``shown``: so many rows stand on page and PDF, all in the data files; ``query``, ``answer``: as of a figure."""
 
     key: str
     title: str
@@ -49,6 +51,7 @@ class Table:
     note: Message | None = None
     query: str = ""
     shown: int = 20
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,14 @@ def _tile(figure: Figure, show: Show) -> str:
     better = "" if not change or not figure.good else " good" if figure.change_frac * figure.good > 0 else " bad"
     said = f'<span class="change{better}">{change}</span>' if change else ""
     return (
-        f'<div class="tile"><span class="label">{html.escape(show.words(figure.label))}</span>'
+        f'<div class="tile"><span class="label">{_linked(html.escape(show.words(figure.label)), figure.answer)}</span>'
         f'<span class="value">{html.escape(show.value(figure.value, figure.unit))}</span>{said}</div>'
     )
+
+
+def _linked(text: str, url: str) -> str:
+    """A link, where it leads somewhere: a page that was mailed or kept has no address that another could be relative to."""
+    return f'<a href="{html.escape(url)}">{text}</a>' if "://" in url else text
 
 
 def _section(section: Section, blocks: Sequence[Block], show: Show, zone: ZoneInfo) -> str:
@@ -58,7 +63,7 @@ def _figures(figures: list[Figure], show: Show) -> str:
     for figure in figures:
         label = html.escape(w(figure.label))
         note = f' title="{html.escape(figure.note)}"' if figure.note else ""
-        name = f'<a href="{html.escape(figure.query)}">{label}</a>' if figure.query else label
+        name = _linked(label, figure.answer)
         values = (show.value(figure.value, figure.unit), show.value(figure.was, figure.unit), show.change(figure),
                   show.value(figure.year, figure.unit))  # fmt: skip
         cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
@@ -80,7 +85,8 @@ def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
             f'<figure><h3>{html.escape(w(block.title))}</h3><img alt="{alt}" src="data:image/png;base64,{data}">{note}</figure>'
         )
     if isinstance(block, Table):
-        return f"<figure><h3>{html.escape(w(block.title))}</h3>{''.join(_table(block, show))}{note}</figure>"
+        title = _linked(html.escape(w(block.title)), block.answer)
+        return f"<figure><h3>{title}</h3>{''.join(_table(block, show))}{note}</figure>"
     return ""
 
 

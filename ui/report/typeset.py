@@ -49,7 +49,7 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
     for section in report.sections:
         blocks: list[dict[str, object]] = []
         if section.figures:
-            links = [f.query if "://" in f.query else "" for f in section.figures]
+            links = [_url(f.answer) for f in section.figures]
             rows = [[w(f.label), show.value(f.value, f.unit), show.value(f.was, f.unit), show.change(f),
                      show.value(f.year, f.unit)] for f in section.figures]  # fmt: skip
             heads = [w(head) for head in FIGURE_HEADS]
@@ -65,7 +65,7 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
         "site": report.site,
         "span": report.heading,
         "date": [made.year, made.month, made.day],
-        "head": [[w(f.label), show.value(f.value, f.unit), show.change(f)] for f in report.head],
+        "head": [[w(f.label), show.value(f.value, f.unit), show.change(f), _url(f.answer)] for f in report.head],
         "said": [w.sentence(message) for message in report.said],
         "sections": sections,
     }
@@ -84,4 +84,10 @@ def _block(block: "Table | Chart | Flow | Picture", show: Show, zone: ZoneInfo) 
     total = [show.cell(cell, unit) for cell, (_, unit) in zip(block.total, block.heads, strict=True)] if block.total else []
     left = len(block.rows) - len(rows)
     note = " ".join(filter(None, [str(said["note"]), w("{n} more rows are in the data files").format(n=left) if left else ""]))
-    return {"is": "table", "heads": show.heads(block.heads), "rows": rows, "total": total, **said, "note": note}
+    said |= {"note": note, "link": _url(block.answer)}
+    return {"is": "table", "heads": show.heads(block.heads), "rows": rows, "total": total, **said}
+
+
+def _url(answer: str) -> str:
+    """A link that leads somewhere from a file: an absolute one."""
+    return answer if "://" in answer else ""
