@@ -7,6 +7,7 @@ English is written in the code and is the key; other languages are gettext catal
 import gettext
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ from ui.reading import DERIVED_UNITS, Reading
 
 LANGUAGES: Mapping[str, str] = {"en": "en", "zh": "zh_CN"}  # as faces name them -> locale
 LOCALES = Path(__file__).parent / "locale"
+_NOUGHT = re.compile(r"(?<![\w.,])[-\u2212+](0(?:\.0+)?)(?![\d.,]*\d)")  # as "-0" and "+0.0": a number that has no sign
 DASH = "–"  # where there is no number
 
 # Units that take a prefix, and from which size on they take which.
@@ -70,7 +72,7 @@ class Words:
         params = dict(message.params)
         if isinstance(name := params.get("metric"), str):
             params["metric"] = self._catalogue.pgettext("metric", name)
-        return self(message.text).format(**params)
+        return _NOUGHT.sub(r"\1", self(message.text).format(**params))
 
     def quantity(self, value: float, unit: str) -> Text:
         """``value`` in ``unit`` (a suffix as in ``twin.metrics.UNITS``) with three significant digits or more, SI prefix

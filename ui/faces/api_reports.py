@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -129,7 +130,7 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
             raise HTTPException(404, f"The report has no such file; it has {', '.join(kinds)}.") from None
         except SourceError as error:
             raise HTTPException(503, f"{error}.") from error
-        headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "private, no-cache"}
+        headers = {"content-disposition": _attached(name), "cache-control": "private, no-cache"}
         return Response(data, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
 
 
@@ -178,6 +179,12 @@ def _out(entry: Entry) -> ReportOut:
     at = entry.at.astimezone(UTC)
     shown = [Shown(label=label, en=en, zh=zh) for label, en, zh in entry.shown]
     return ReportOut(stage=entry.stage.value, at=at, files=dict(entry.files), head=dict(entry.head), shown=shown, **given)
+
+
+def _attached(name: str) -> str:
+    """RFC 6266: a name that is not ASCII, as UTF-8, beside one that every client can read."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "-")
+    return f'attachment; filename="{plain}"' + ("" if name.isascii() else f"; filename*=UTF-8''{quote(name, safe='')}")
 
 
 def _file(library: Library, entry: Entry, kind: str, lang: str | None, table: str | None) -> tuple[str, bytes]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,6 +22,7 @@ from ui.report.span import MAX_SPAN, Span
 
 Kind = Literal["centre", "hall", "tenant", "project"]
 MAX_NAME = 200
+MAX_PLAIN = 40  # characters of a name in a file's: four bytes each at most, where 255 bytes are a name's bound
 MAX_NAMED = 20  # parts that a refusal lists
 HINT = "write centre, hall:NAME, tenant:NAME or project:NAME"
 
@@ -43,7 +45,7 @@ class Scope:
     @property
     def slug(self) -> str:
         """As a part of a file's name: two names never give the same."""
-        plain = re.sub(r"[^\w-]", "-", self.name, flags=re.ASCII)[:60]
+        plain = re.sub(r"[^\w-]", "-", unicodedata.normalize("NFC", self.name))[:MAX_PLAIN]
         mark = "" if plain == self.name else f"-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
         return f"{self.kind}-{plain}{mark}" if self.name else ""
 
