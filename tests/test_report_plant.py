@@ -21,7 +21,7 @@ from ui.report.document import Chart, Figure, Flow, Report, Table
 from ui.report.energy import Limits
 from ui.report.gather import gather
 from ui.report.scene import drawer, hottest
-from ui.report.show import SPOKEN
+from ui.report.show import NOBODY, SPOKEN
 from ui.report.span import span_of
 from ui.report.write import FORMATS, files
 from ui.words import words
@@ -83,7 +83,7 @@ def report(place: Path) -> Report:
     pictures = list(drawer(site, store)(WEEK))
     when = hottest(site, store, WEEK)
     assert when is not None
-    assert when[0] == WEEK.start + timedelta(hours=HOT)
+    assert (when.time, when.hall) == (WEEK.start + timedelta(hours=HOT), "h1")
     return compose(inputs, Limits(1.2, 989e12), pictures=pictures)
 
 
@@ -156,9 +156,34 @@ def test_every_word_of_it_is_also_chinese(report: Report) -> None:
                 said += [name for link in one.links for name in link[:2]]
             if isinstance(one, Chart):
                 said += [line.label for line in one.lines]
-    said += [label for table in report.tables() for label, _ in table.heads] + list(SPOKEN)
+    said += [label for table in report.tables() for label, _ in table.heads] + ["total", *NOBODY.union(*SPOKEN.values())]
+    said += [one.note for section in report.sections for one in section.figures if one.note]
     same = {"PUE", "CUE", "WUE", "REF", "ERF", "GPU", "IT", "GPUs"}
     assert [text for text in dict.fromkeys(said) if text and text not in same and zh(text) == text] == []
+
+
+def test_the_hottest_hall_is_drawn_in_its_own_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """h1 stands at 40 °C all day, the centre's mean is highest at 06:00 (38 °C), the hottest hall is h2 at 09:00 (44 °C)."""
+    halls = [{"id": f"h{k}", "kind": "hall"} for k in (1, 2)]
+    lines = [*halls, *({"id": f"r{k}", "kind": "rack", "parent": f"h{k}"} for k in (1, 2))]
+    site = build_site("two", str(ZONE), [Row(f"t:{i}", line) for i, line in enumerate(lines)])
+    store = open_store(tmp_path / "store", site)
+    for hour, celsius in ((6, (40.0, 36.0)), (9, (30.0, 44.0))):
+        columns = {"return_temp_c": np.array(celsius)}
+        store.append([Frame("rack", WEEK.start + timedelta(hours=hour), site.all_rows("rack"), columns)])
+    seen: list[str] = []
+    monkeypatch.setattr("ui.report.scene.find_spec", lambda name: True)
+
+    def drawn(what: object, made: object, frame: object, hall: str) -> bytes:
+        seen.append(hall)
+        return b"png"
+
+    monkeypatch.setattr("ui.report.scene.apart", drawn)
+    (picture,) = drawer(site, store)(WEEK)
+    store.close()
+    assert seen == ["h2"]
+    assert (picture.alt.params["hall"], picture.alt.params["time"]) == ("h2", "2026-11-09 09:00")
+    assert "h2" in words("zh").sentence(picture.alt)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyvista") is None, reason="pyvista is not installed (extra scene)")
@@ -172,6 +197,6 @@ def test_the_hottest_hour_is_drawn_the_same_each_time(report: Report, place: Pat
     picture = next(one for one in report.sections[0].blocks if one.key == "hottest")
     assert picture == again
     made = dict(files(report, ("en",), FORMATS, WEEK.end, "CNY").files)
-    alt = 'alt="The twin at 2026-11-11 02:00: return temperature of each rack, from 20 (dark) to 60\u202f°C (bright)"'
+    alt = 'alt="The twin of h1 at 2026-11-11 02:00: return temperature of each rack, from 20 (dark) to 60\u202f°C (bright)"'
     assert alt.encode() in made["2026-W46.html"]
     assert made["2026-W46.pdf"].startswith(b"%PDF-")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from twin.frame import Floats
+from twin.message import Message
 from ui.report.document import Chart, Flow
 from ui.report.show import Show
 
@@ -17,6 +18,9 @@ LEFT, RIGHT, TOP, BOTTOM = 92.0, 8.0, 24.0, 24.0
 TONES = {"measured": "#1f6f8b", "accent": "#c2571a", "forecast": "#6a4c93", "warn": "#b8860b", "stale": "#8a8f98"}
 FLOW_HIGH, FLOW_GAP, FLOW_RIGHT, BAR, LABEL_HIGH = 190.0, 12.0, 130.0, 10.0, 26.0  # of a flow: stations, names beside them
 MAX_POINTS = 1400  # of a line; more cannot be seen
+FLAT_FRAC = 0.03  # of a line's height, above and below it: what hardly moves gets an axis of values that read differently
+CHARACTER = 7.0  # at most so wide
+DOT = 1.6
 _STYLE = 'font-family="Noto Sans, DejaVu Sans, Noto Sans CJK SC, sans-serif" font-size="11"'
 
 
@@ -48,7 +52,25 @@ def chart_svg(chart: Chart, show: Show, zone: ZoneInfo) -> str:
             f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#b3261e" stroke-dasharray="6 4"/>'
         )
         parts.append(f'<text x="{WIDE - RIGHT}" y="{y - 4:.1f}" text-anchor="end" fill="#b3261e">{said}</text>')
-    return _svg(show.words(chart.title), HIGH, parts)
+    return _svg(chart_alt(chart, show), HIGH, parts)
+
+
+def chart_alt(chart: Chart, show: Show) -> str:
+    """What a chart shows, for those who hear it: from where to where each of its lines goes."""
+    w, said = show.words, []
+    for line in chart.lines:
+        seen = line.y[np.isfinite(line.y)]
+        if len(seen):
+            low, high = (show.value(float(one), chart.unit) for one in (seen.min(), seen.max()))
+            said.append(w.sentence(Message("{line} from {low} to {high}", {"line": w(line.label), "low": low, "high": high})))
+    return f"{w(chart.title)}: {'; '.join(said)}" if said else w(chart.title)
+
+
+def flow_alt(flow: Flow, show: Show) -> str:
+    """What a flow shows, for those who hear it: how much goes from each station to the next."""
+    w = show.words
+    links = (f"{w(source)} → {w(target)} {show.value(value, flow.unit)}" for source, target, value in flow.links)
+    return f"{w(flow.title)}: {'; '.join(links)}"
 
 
 def _svg(label: str, high: float, parts: Sequence[str]) -> str:
@@ -66,19 +88,20 @@ def _span(chart: Chart) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if chart.kind == "bar" or (low > 0 and low < 0.5 * high):
         low = min(low, 0.0)
-    room = 0.06 * (high - low) or 0.5
+    room = max(0.06 * (high - low), FLAT_FRAC * max(abs(low), abs(high))) or 0.5
     return (low if low == 0 else low - room), high + room
 
 
-def _ticks(low: float, high: float, most: int = 5) -> list[float]:
-    raw = (high - low) / most
+def _ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
+    """Round values from ``low`` to ``high``; ``whole``: of things that are counted."""
+    raw = max((high - low) / most, 1.0 if whole else 0.0)
     size = 10.0 ** np.floor(np.log10(raw))
-    step = next(s for s in (1, 2, 2.5, 5, 10) if s * size >= raw) * size
+    step = next(s for s in (1, 2, 2.5, 5, 10) if s * size >= raw and not (whole and s * size % 1)) * size
     return [float(v) for v in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
 
 
 def _y_axis(chart: Chart, show: Show, low: float, high: float, y_at: Callable[[Floats], Floats]) -> Iterator[str]:
-    for value in _ticks(low, high):
+    for value in _ticks(low, high, whole=chart.unit == "count"):
         y = float(y_at(np.array([value]))[0])
         yield f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d5d8dc" stroke-width="0.6"/>'
         said = html.escape(show.value(value, chart.unit))
@@ -92,7 +115,8 @@ def _x_axis(
     for value, said in marks:
         x = float(x_at(np.array([value]))[0])
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{HIGH - BOTTOM}" y2="{HIGH - BOTTOM + 4}" stroke="#888"/>'
-        yield f'<text x="{x:.1f}" y="{HIGH - 8}" text-anchor="middle" fill="#444">{html.escape(said)}</text>'
+        x, anchor = (WIDE - 1, "end") if x + CHARACTER * len(said) / 2 > WIDE else (x, "middle")  # none is cut at the edge
+        yield f'<text x="{x:.1f}" y="{HIGH - 8}" text-anchor="{anchor}" fill="#444">{html.escape(said)}</text>'
 
 
 def _days(first: float, last: float, zone: ZoneInfo) -> list[tuple[float, str]]:
@@ -106,16 +130,30 @@ def _days(first: float, last: float, zone: ZoneInfo) -> list[tuple[float, str]]:
 
 
 def _path(x: Floats, y: Floats, tone: str) -> str:
-    every = max(1, -(-len(x) // MAX_POINTS))
-    x, y = x[::every], y[::every]
-    steps, pen = [], False
-    for a, b in zip(x.tolist(), y.tolist(), strict=True):
-        if b != b:  # a gap stays a gap
-            pen = False
-            continue
-        steps.append(f"{'L' if pen else 'M'}{a:.1f} {b:.1f}")
-        pen = True
+    x, y = _envelope(x, y)
+    seen = np.isfinite(y)
+    begins = seen & ~np.r_[False, seen[:-1]]  # a gap stays a gap
+    alone = begins & ~np.r_[seen[1:], False]
+    steps = [
+        f"M{a - DOT / 2:.1f} {b:.1f}h{DOT}" if lone else f"{'M' if first else 'L'}{a:.1f} {b:.1f}"
+        for a, b, first, lone in zip(x[seen].tolist(), y[seen].tolist(), begins[seen], alone[seen], strict=True)
+    ]
     return f'<path d="{"".join(steps)}" fill="none" stroke="{tone}" stroke-width="1.4" stroke-linejoin="round"/>'
+
+
+def _envelope(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The lowest and the highest of each stretch where there are more than ``MAX_POINTS``, in their order: the peak of the span
+    is on the chart. A stretch of which nothing is known stays a gap."""
+    if len(x) <= MAX_POINTS:
+        return x, y
+    every = -(-2 * len(x) // MAX_POINTS)
+    table = np.full((-(-len(x) // every), every), np.nan)
+    table.flat[: len(y)] = y
+    known, first = np.isfinite(table), every * np.arange(len(table))
+    low = first + np.where(known, table, np.inf).argmin(axis=1)
+    high = first + np.where(known, table, -np.inf).argmax(axis=1)
+    pick = np.unique(np.concatenate([low, high]))
+    return x[pick], y[pick]
 
 
 def _bars(x: Floats, y: Floats, ground: float, tone: str) -> list[str]:
@@ -160,7 +198,7 @@ def flow_svg(flow: Flow, show: Show) -> str:
             for i, line in enumerate(lines)
         ]
     bottom = max(at[name] + max(size[name] * scale, LABEL_HIGH) for name in depth) + 14
-    return _svg(show.words(flow.title), bottom, parts)
+    return _svg(flow_alt(flow, show), bottom, parts)
 
 
 def _bands(flow: Flow, at: Mapping[str, float], x_of: Mapping[str, float], scale: float) -> Iterator[str]:

@@ -14,6 +14,7 @@ from ui.report.energy import Limits
 from ui.report.gather import Inputs
 from ui.report.settle import settled
 
+QUARTER_S = 900.0
 HEAD = ("facility_kwh", "pue_ratio", "carbon_location_kg", "cost", "peak_w", "held_frac", "busy_frac", "idle_held_frac")
 
 
@@ -66,7 +67,9 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
             "PUE was {pue:.3f}, above the limit of {limit:.2f}.")  # fmt: skip
         yield Message(text, {"pue": pue, "limit": limit_ratio})
     if np.isfinite(made.peak_w):
-        yield Message("The highest quarter of an hour drew {peak:,.0f} kW.", {"peak": made.peak_w / 1e3})
+        text = "The highest quarter of an hour drew {peak:,.1f} kW." if inputs.meters.step_s <= QUARTER_S else (
+            "The highest hour drew {peak:,.1f} kW.")  # fmt: skip
+        yield Message(text, {"peak": made.peak_w / 1e3})
     if held is not None:
         idle = found.get("idle_held_frac")
         if idle is None:

@@ -150,11 +150,6 @@ class Report:
         """What a section shows beside its figures."""
         return [block for block in section.blocks if not isinstance(block, Figure) and block.key not in COVER]
 
-    @property
-    def heading(self) -> str:
-        """Of when and, of a part, of what."""
-        return " · ".join(filter(None, (self.scope, self.span, f"{self.first_day} – {self.last_day}", self.zone)))
-
     def tables(self) -> list[Table]:
         """Every table, in order."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]

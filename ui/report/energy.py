@@ -82,7 +82,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                            query=query(inputs, "", "job")))  # fmt: skip
     made += _of_tokens(inputs, limits)
     if limits.pue_ratio is not None and inputs.scope.whole:
-        made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio", limits.pue_ratio,
+        made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio",
                               query=query(inputs, "")))  # fmt: skip
     if inputs.contract_w > 0 and inputs.scope.whole:
         made.append(Figure("contract_w", "Contracted demand", inputs.contract_w, "w", query="/api/v1/energy/tables"))
@@ -221,11 +221,12 @@ def _unpriced(made: Account) -> Iterator[Message]:
 
 def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:
     meters = inputs.meters
-    lines = [Line("Facility power", meters.facility_w, "accent"), Line("IT power", meters.it_w, "measured")]
+    name = "Facility power" if inputs.scope.whole else "Its part of facility power"
+    lines = [Line(name, meters.facility_w, "accent"), Line("IT power", meters.it_w, "measured")]
     seen = [line for line in lines if known(line.y)]
     if seen:
         contract = inputs.contract_w if inputs.contract_w > 0 and inputs.scope.whole else NOTHING
-        yield Chart("power", "Power", "w", meters.time_s, seen, limit=contract)
+        yield Chart("power", "Power over the span", "w", meters.time_s, seen, limit=contract)
     pue = np.divide(meters.facility_w, meters.it_w, out=np.full(len(meters.it_w), np.nan), where=meters.it_w > 0)
     if known(pue):
         limit = limits.pue_ratio if limits.pue_ratio is not None and inputs.scope.whole else NOTHING

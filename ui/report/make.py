@@ -20,8 +20,8 @@ from ui.report.write import Written, files
 @dataclass(frozen=True, slots=True)
 class From:
     """What a report is made from. ``given``: what the operator knows, over a span; ``outside``: URL under which people reach
-    icctwin, for the links behind the numbers ("": relative ones); ``picture``: whether the hottest hour is drawn, where the
-    extra for that is installed."""
+    icctwin, for the links behind the numbers ("": none on pages, relative ones in data); ``picture``: whether the hottest hour
+    is drawn, where the extra for that is installed."""
 
     site: Site
     store: Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Block, Cell, Chart, Figure, Flow, Picture, Report, Section, Table
+from ui.report.document import Block, Chart, Figure, Flow, Picture, Report, Section, Table
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
@@ -17,14 +17,14 @@ STYLE = Path(__file__).with_name("report.css")
 def page(report: Report, show: Show) -> str:
     """The whole document; the same report gives the same text."""
     w = show.words
-    title = html.escape(f"{report.site} · {report.name}")
+    title = html.escape(f"{report.site} · {show.heading(report)}")
     links = "".join(f'<a href="#{section.key}">{html.escape(w(section.title))}</a>' for section in report.sections)
     lines = "".join(f"<li>{html.escape(w.sentence(message))}</li>" for message in report.said)
     head = "".join(_tile(figure, show) for figure in report.head)
     zone = ZoneInfo(report.zone)
     body = "".join(_section(section, report.body(section), show, zone) for section in report.sections)
     kind = html.escape(w("Energy and utilisation report"))
-    span, cover = html.escape(report.heading), "".join(_block(block, show, zone) for block in report.cover)
+    span, cover = html.escape(show.heading(report)), "".join(_block(block, show, zone) for block in report.cover)
     return (
         f'<!DOCTYPE html>\n<html lang="{w.language}"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE.read_text("utf-8")}</style></head>'
@@ -36,7 +36,7 @@ def page(report: Report, show: Show) -> str:
 
 def _tile(figure: Figure, show: Show) -> str:
     change = show.change(figure)
-    better = "" if not change or not figure.good else " good" if figure.change_frac * figure.good > 0 else " bad"
+    better = "" if not change or not figure.good else " good" if (figure.value - figure.was) * figure.good > 0 else " bad"
     said = f'<span class="change{better}">{change}</span>' if change else ""
     return (
         f'<div class="tile"><span class="label">{_linked(html.escape(show.words(figure.label)), figure.answer)}</span>'
@@ -53,7 +53,8 @@ def _section(section: Section, blocks: Sequence[Block], show: Show, zone: ZoneIn
     lead = "".join(f"<p>{html.escape(show.words.sentence(message))}</p>" for message in section.lead)
     figures = _figures(section.figures, show)
     rest = "".join(_block(block, show, zone) for block in blocks)
-    return f'<section id="{section.key}"><h2>{html.escape(show.words(section.title))}</h2>{lead}{figures}{rest}</section>'
+    title, terms = html.escape(show.words(section.title)), _terms(section, show)
+    return f'<section id="{section.key}"><h2>{title}</h2>{lead}{figures}{rest}{terms}</section>'
 
 
 def _figures(figures: list[Figure], show: Show) -> str:
@@ -62,13 +63,23 @@ def _figures(figures: list[Figure], show: Show) -> str:
     rows = []
     for figure in figures:
         label = html.escape(w(figure.label))
-        note = f' title="{html.escape(figure.note)}"' if figure.note else ""
         name = _linked(label, figure.answer)
         values = (show.value(figure.value, figure.unit), show.value(figure.was, figure.unit), show.change(figure),
                   show.value(figure.year, figure.unit))  # fmt: skip
         cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
-        rows.append(f'<tr><th scope="row"{note}>{name}</th>{cells}</tr>')
-    return f"<table class=figures><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if figures else ""
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    table = f"<table class=figures><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return _wide(table, w("figures")) if figures else ""
+
+
+def _wide(table: str, name: str) -> str:
+    """A table that a narrow screen moves sideways in its own frame, by keys too."""
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{html.escape(name)}">{table}</div>'
+
+
+def _terms(section: Section, show: Show) -> str:
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd>" for name, said in show.terms(section))
+    return f"<h3>{html.escape(show.words('Definitions'))}</h3><dl>{rows}</dl>" if rows else ""
 
 
 def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
@@ -86,7 +97,7 @@ def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
         )
     if isinstance(block, Table):
         title = _linked(html.escape(w(block.title)), block.answer)
-        return f"<figure><h3>{title}</h3>{''.join(_table(block, show))}{note}</figure>"
+        return f"<figure><h3>{title}</h3>{_wide(''.join(_table(block, show)), w(block.title))}{note}</figure>"
     return ""
 
 
@@ -94,13 +105,13 @@ def _table(table: Table, show: Show) -> Iterator[str]:
     heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in show.heads(table.heads))
     yield f"<table><thead><tr>{heads}</tr></thead><tbody>"
     for row in shown_rows(table):
-        yield _row(table, row, show)
+        yield _row(show.row(table, row))
     if left := len(table.rows) - len(shown_rows(table)):
         said = html.escape(show.words("{n} more rows are in the data files").format(n=left))
         yield f'<tr class="more"><td colspan="{len(table.heads)}">{said}</td></tr>'
     yield "</tbody>"
     if table.total:
-        yield f"<tfoot>{_row(table, table.total, show)}</tfoot>"
+        yield f"<tfoot>{_row(show.row(table, table.total, total=True))}</tfoot>"
     yield "</table>"
 
 
@@ -110,7 +121,7 @@ def shown_rows(table: Table) -> list[tuple[str | float, ...]]:
     return [tuple(row) for row in table.rows[: table.shown]] + ends
 
 
-def _row(table: Table, row: Sequence[Cell], show: Show) -> str:
-    first, *rest = [show.cell(cell, unit) for cell, (_, unit) in zip(row, table.heads, strict=True)]
+def _row(cells: Sequence[str]) -> str:
+    first, *rest = cells
     cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
     return f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>'

@@ -1,11 +1,12 @@
 """How a report's values read: one way for page, PDF and charts; data files carry the bare numbers."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from twin.kinds import KINDS
-from ui.report.document import Cell, Figure
+from ui.report.document import Cell, Figure, Report, Section, Table
 from ui.words import DASH, Words
 
 # Units that reports have beside the metric table's: (factor, sign, decimals); None decimals: three significant digits.
@@ -16,9 +17,15 @@ _OWN = {
     "per_mwh": (1.0, "/MWh", 2),
     "flops": (1e-15, "PFLOP/s", 1),
 }
-# Texts in cells that name no one, and kinds of assets: they are translated.
-SPOKEN = frozenset((*KINDS, "total", "demand", "(idle)", "(unseen)", "(no tenant)", "(no project)", "(no user)", "not known",
-                    "the program itself", "sharp", "peak", "flat", "valley", "deep", "spot"))  # fmt: skip
+# Words of ours in cells, by the head of their column: they are translated. Names that people gave are not, whatever they are.
+SPOKEN: Mapping[str, frozenset[str]] = {
+    "component": frozenset(KINDS),
+    "kind": frozenset(KINDS),
+    "period": frozenset(("demand", "sharp", "peak", "flat", "valley", "deep", "spot")),
+    "cause": frozenset(("not known", "the program itself")),
+}
+NOBODY = frozenset(("(idle)", "(unseen)", "(no tenant)", "(no project)", "(no user)"))  # in the other columns
+_TERM = re.compile(r"^[\u4e00-\u9fff]+: ")
 _SCALED = {
     "tokens": ((1e9, "G"), (1e6, "M"), (1.0, "")),
     "kwh": ((1e6, "GWh"), (1e3, "MWh"), (1.0, "kWh")),
@@ -42,19 +49,38 @@ class Show:
         if unit in _OWN:
             factor, sign, digits = _OWN[unit]
             sign = self._currency if unit == "money" else f"{self._currency}{sign}" if unit == "per_mwh" else sign
-            return f"{self._number(value * factor, digits)}\u202f{sign}".strip()
+            return f"{self._number(value * factor, digits)}\u202f{self.words(sign)}".strip()
         return str(self.words.quantity(value, unit))
 
-    def cell(self, cell: Cell, unit: str) -> str:
-        """A cell of a table: texts as they are, but those that name no one are translated."""
-        if isinstance(cell, str):
-            return self.words(cell) if cell in SPOKEN else cell
-        return self.value(cell, unit)
+    def row(self, table: Table, cells: Sequence[Cell], total: bool = False) -> list[str]:
+        """The cells of a row: names as they are, our own words translated. ``total``: it is the last row."""
+        return [
+            self.value(cell, unit) if not isinstance(cell, str)
+            else self.words(cell) if total or cell in SPOKEN.get(head, NOBODY) else cell
+            for cell, (head, unit) in zip(cells, table.heads, strict=True)
+        ]  # fmt: skip
 
     def change(self, figure: Figure) -> str:
-        """Against the span before, as a signed percentage."""
-        change = figure.change_frac
-        return "" if not np.isfinite(change) else f"{'+' if change > 0 else '−' if change < 0 else '±'}{abs(change):.1%}"
+        """Against the span before, as a signed percentage; of a share, in percentage points."""
+        points = figure.unit == "frac"
+        change = figure.value - figure.was if points else figure.change_frac
+        if not np.isfinite(change):
+            return ""
+        text = f"{abs(change):.1%}"
+        sign = "±" if not float(text[:-1]) else "+" if change > 0 else "−"
+        return sign + (self.words("{n} points").format(n=text[:-1]) if points else text)
+
+    def heading(self, report: Report) -> str:
+        """Of when and, of a part, of what."""
+        kind, _, name = report.scope.partition(":")
+        scope = f"{self.words(kind)} {name}" if name else ""
+        return " · ".join(filter(None, (scope, report.span, f"{report.first_day} – {report.last_day}", report.zone)))
+
+    def terms(self, section: Section) -> list[tuple[str, str]]:
+        """(figure, definition) of a section's figures that have one."""
+        told = [(self.words(one.label), self.words(one.note)) for one in section.figures if one.note]
+        # an English page need not have a font for the Chinese term before a definition
+        return [(name, _TERM.sub("", said)) for name, said in told] if self.words.language == "en" else told
 
     def heads(self, heads: Sequence[tuple[str, str]]) -> list[str]:
         """Column heads."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from twin.errors import SourceError
-from ui.report.charts import chart_svg, flow_svg
+from ui.report.charts import chart_alt, chart_svg, flow_alt, flow_svg
 from ui.report.document import Chart, Flow, Picture, Report, Table
 from ui.report.page import FIGURE_HEADS, shown_rows
 from ui.report.show import Show
@@ -56,14 +56,15 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
             blocks.append({"is": "table", "title": "", "heads": heads, "rows": rows, "total": [], "note": "", "links": links})
         blocks += [_block(block, show, zone) for block in report.body(section)]
         lead = [w.sentence(message) for message in section.lead]
-        sections.append({"title": w(section.title), "lead": lead, "blocks": blocks})
+        sections.append({"title": w(section.title), "lead": lead, "blocks": blocks, "terms": show.terms(section)})
     return {
         "lang": w.language,
-        "title": f"{report.site} · {report.name}",
+        "title": f"{report.site} · {show.heading(report)}",
         "cover": [_block(block, show, zone) for block in report.cover],
+        "definitions": w("Definitions"),
         "kind": w("Energy and utilisation report"),
         "site": report.site,
-        "span": report.heading,
+        "span": show.heading(report),
         "date": [made.year, made.month, made.day],
         "head": [[w(f.label), show.value(f.value, f.unit), show.change(f), _url(f.answer)] for f in report.head],
         "said": [w.sentence(message) for message in report.said],
@@ -75,13 +76,13 @@ def _block(block: "Table | Chart | Flow | Picture", show: Show, zone: ZoneInfo) 
     w = show.words
     said = {"title": w(block.title), "note": w.sentence(block.note) if block.note else ""}
     if isinstance(block, Chart):
-        return {"is": "picture", "svg": chart_svg(block, show, zone), **said}
+        return {"is": "picture", "svg": chart_svg(block, show, zone), "alt": chart_alt(block, show), **said}
     if isinstance(block, Flow):
-        return {"is": "picture", "svg": flow_svg(block, show), **said}
+        return {"is": "picture", "svg": flow_svg(block, show), "alt": flow_alt(block, show), **said}
     if isinstance(block, Picture):
         return {"is": "photo", "png": list(block.png), "alt": w.sentence(block.alt), **said}
-    rows = [[show.cell(cell, unit) for cell, (_, unit) in zip(row, block.heads, strict=True)] for row in shown_rows(block)]
-    total = [show.cell(cell, unit) for cell, (_, unit) in zip(block.total, block.heads, strict=True)] if block.total else []
+    rows = [show.row(block, row) for row in shown_rows(block)]
+    total = show.row(block, block.total, total=True) if block.total else []
     left = len(block.rows) - len(rows)
     note = " ".join(filter(None, [str(said["note"]), w("{n} more rows are in the data files").format(n=left) if left else ""]))
     said |= {"note": note, "link": _url(block.answer)}
