@@ -104,6 +104,8 @@ def test_changes_of_shares_are_points_and_nothing_has_a_sign() -> None:
                               ("{x:,.0f} kWh", -4.2, "-4 kWh"), ("{x:,.1f}", -0.4, "-0.4")):  # fmt: skip
         assert words("en").sentence(Message(text, {"x": value})) == said
     assert words("en").sentence(Message("2026-01 to 2026-02-0")) == "2026-01 to 2026-02-0"
+    hours = Table("h", "H", (("who", ""), ("GPU hours", "gpu_h")), ())
+    assert [ZH.row(hours, ["j", h])[1] for h in (0.26, 1234.0, float("nan"))] == ["0.26", "1,234", "–"]
     assert ZH.value(1234.0, "gpu_h") == "1,234\u202fGPU\u202f小时"
 
 

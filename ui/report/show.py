@@ -55,10 +55,14 @@ class Show:
     def row(self, table: Table, cells: Sequence[Cell], total: bool = False) -> list[str]:
         """The cells of a row: names as they are, our own words translated. ``total``: it is the last row."""
         return [
-            self.value(cell, unit) if not isinstance(cell, str)
+            self._cell(cell, unit) if not isinstance(cell, str)
             else self.words(cell) if total or cell in SPOKEN.get(head, NOBODY) else cell
             for cell, (head, unit) in zip(cells, table.heads, strict=True)
         ]  # fmt: skip
+
+    def _cell(self, value: float, unit: str) -> str:
+        """GPU hours without their unit, which their column's head is, and with the digits of small ones."""
+        return self._number(value) if unit == "gpu_h" and np.isfinite(value) else self.value(value, unit)
 
     def change(self, figure: Figure) -> str:
         """Against the span before, as a signed percentage; of a share, in percentage points."""
