@@ -143,7 +143,8 @@ def test_nothing_is_moved_before_it_was_watched_and_only_steps_beyond_what_is_pr
 
 
 def stale(reading: Reading) -> Reading:
-    return reading._replace(time_s=reading.time_s - 7200)
+    """Two hours late, by a clock that is right again at the next reading."""
+    return reading._replace(time_s=reading.time_s + 7200)
 
 
 def silent(reading: Reading) -> Reading:
@@ -170,6 +171,17 @@ def test_it_hands_back_at_once_and_comes_back_slowly(fault) -> None:  # type: ig
     rest = bench.tuner.options.watch.rest
     assert all(one.settings is None for one in after[:rest]), "good readings for a while first"
     assert after[rest + 1].settings is not None
+
+
+@pytest.mark.parametrize(("gone_s", "believed"), [(1800, True), (5400, True), (5401, False), (0, False), (-86_400, True)])
+def test_a_reading_is_stale_after_three_decisions_or_where_it_is_the_same_again(gone_s: float, believed: bool) -> None:
+    """Less than nothing has passed where the clock had leapt ahead by a day: what was read then makes the present not stale."""
+    bench = Bench()
+    bench.live(24)
+    last_s = bench.time_s - bench.tuner.options.every_s
+    made = bench.go(bench.reading(8.0, 0.6)._replace(time_s=last_s + gone_s))
+    assert (made.settings is not None) == believed
+    assert believed or str(made.why) == "Readings are stale: the plant's own control takes over"
 
 
 def test_a_meter_that_lies_is_found_by_the_residual() -> None:

@@ -87,6 +87,20 @@ def test_a_plan_stands_until_the_next_decision_and_ends_by_itself(past) -> None:
     assert all(action.until <= NOW + timedelta(hours=1) for action in first.actions), "nobody renews it: the plant's own"
 
 
+def test_a_clock_that_leaps_ahead_and_back_holds_up_no_decision(past) -> None:  # type: ignore[no-untyped-def]
+    """Ahead by an hour at the second look, and right again at the third, ten minutes after the first."""
+    lever = taught(past)
+    decided, ends = [], []
+    for minutes in (0.0, 65.0, 10.0, 20.0, 40.0):
+        plan = proposed(lever, HOT, minutes)
+        assert plan is not None
+        assert lever.tuner is not None
+        decided.append(lever.tuner.learned["it"].count)
+        ends.append({round((action.until - NOW).total_seconds() / 60 - minutes) for action in plan.actions})
+    assert np.diff(decided).tolist() == [1, 1, 0, 1], "at once when it is right again, and from there every half hour"
+    assert ends == [{60}, {60}, {60}, {50}, {60}], "and none of its orders lasts longer than an hour from now"
+
+
 def test_what_is_held_without_a_move_is_renewed_before_it_ends(past) -> None:  # type: ignore[no-untyped-def]
     """Twelve hours of steady weather with every plan carried out: the plant arrives where nothing better is in reach, and what
     was ordered is ordered again before it goes back."""

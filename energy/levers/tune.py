@@ -113,7 +113,8 @@ class Tune:
         return len(made)
 
     def propose(self, site: Site, state: State, jobs: Jobs, outlook: Outlook, now: datetime) -> Plan | None:
-        """The step that the tuner decided on last, or None; it decides anew every ``EVERY_S``. ``jobs`` do not matter."""
+        """The step that the tuner decided on last, or None; it decides anew every ``EVERY_S``, and where the clock was set back
+        behind the last decision. ``jobs`` do not matter."""
 
         def get(kind: str, name: str) -> Floats:
             return believed(state, kind, name, now)
@@ -123,7 +124,7 @@ class Tune:
             self._chain = chain_of(site, get)
         if self._chain is None:
             return None
-        if time_s >= self._due_s:
+        if not self._due_s - EVERY_S <= time_s < self._due_s:
             self._decide(site, state, reading_of(site, self._chain, get, time_s), now)
         return self._plan(site_power_w(state, "facility_power_w", now), now)
 

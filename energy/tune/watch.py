@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """``late_s``: readings further apart than this are stale; ``off``: expected power may be off by so many standard deviations
-    in ``patience`` readings in a row; ``lost``: a margin this far below 0 (its own unit) hands back at once; ``rest``: good
-    readings after which a plant that was handed back is taken up again."""
+    """``late_s``: a reading that comes longer after the one before is stale, as the same one again is; ``off``: expected power
+    may be off by so many standard deviations in ``patience`` readings in a row; ``lost``: a margin this far below 0 (its own
+    unit) hands back at once; ``rest``: good readings after which a plant that was handed back is taken up again."""
 
     late_s: float = 5400.0
     off: float = 6.0
@@ -43,7 +43,7 @@ class Guarding:
     def judge(self, reading: "Reading", score: float) -> Message | None:
         """Why the plant is to go by its own control now; None where the tuner may decide. ``score``: of this reading."""
         why = self._why(reading, score)
-        self._last_s = reading.time_s if np.isnan(self._last_s) else max(self._last_s, reading.time_s)
+        self._last_s = reading.time_s
         if why is not None:
             self._waits = self._watch.rest
             return why
@@ -60,7 +60,8 @@ class Guarding:
             return Message(
                 "{what} is silent: the plant's own control takes over", {"what": silent[0] if silent else "a sensor"}
             )
-        if reading.time_s <= self._last_s or reading.time_s - self._last_s > w.late_s:
+        gone_s = reading.time_s - self._last_s  # less than 0 where the clock was set back: then no time is known to have passed
+        if gone_s == 0 or gone_s > w.late_s:
             return Message("Readings are stale: the plant's own control takes over")
         lost = [name for name, value in reading.margins.items() if value < -w.lost]
         if lost:
