@@ -111,8 +111,11 @@ class Memory:
 
     def forget(self, now: datetime) -> None:
         """What is older than the records that are read back, or than the guard asks of what answered the grid: by two looks one
-        after the other, for a clock that is ahead at one of them must not make all of it old."""
+        after the other, for a clock that is ahead at one of them must not make all of it old. What was done beyond both of
+        them, by a clock that was set back since, counts as done now: rests and rates must not last for as long as it leapt."""
         was, self.looked = self.looked, now
+        latest = now if was is None else max(now, was)
+        self.done = [replace(done, time=latest) if done.time > latest else done for done in self.done]
         now = now if was is None else min(now, was)
         self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}

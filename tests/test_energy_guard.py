@@ -12,6 +12,7 @@ from small import rows
 
 from analytics.alerts import Alert, Phase, Severity
 from energy.guard import RULES, Limits, guard
+from energy.memory import Memory
 from energy.plan import Done, Effect, Plan
 from energy.reach import cooled_share
 from twin.frame import Frame, frame_of
@@ -159,6 +160,18 @@ def test_bounds_of_the_metric_table_hold_whatever_the_operator_wrote() -> None:
 def test_dwell_and_rate_forget() -> None:
     long_ago = [Done("c1", SETPOINT, NOW - timedelta(hours=2)) for _ in range(100)]
     assert said(history=long_ago) == []
+
+
+def test_what_was_done_by_a_clock_that_was_set_back_rests_no_longer_than_its_dwell() -> None:
+    """Ten orders of a minute ago, by a clock that was six hours ahead: they were done now, at the latest. Where the clock is
+    behind at one look only, they stay as they are."""
+    ahead, dwell = NOW + timedelta(hours=6), timedelta(seconds=Limits().dwell_s)
+    memory = Memory(done=[Done("c1", SETPOINT, ahead) for _ in range(10)])
+    for now, seen in ((ahead, ahead), (NOW - dwell, ahead), (ahead, ahead), (NOW - dwell, ahead), (NOW - dwell, NOW - dwell)):
+        memory.forget(now)
+        assert {done.time for done in memory.done} == {seen}
+    assert said(history=memory.done) == []
+    assert said(history=[replace(done, time=done.time + timedelta(seconds=1)) for done in memory.done]) == ["dwell"]
 
 
 @pytest.mark.parametrize(
