@@ -70,6 +70,8 @@ class JobBook:
     def look(self, queue: str, now: datetime) -> Due:
         """What of ``queue``, which was heard since the last look, is to be booked."""
         self._recall()
+        if self._looked.get(queue, now) > now:  # the clock was set back since: what came in between is as good as not looked at
+            del self._looked[queue]
         window = now - timedelta(days=DAYS)
         # where nothing could be booked for days, from when it last could
         since = min(window, self._looked.get(queue, window) - SETTLED)

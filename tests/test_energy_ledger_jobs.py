@@ -9,7 +9,7 @@ from energy_house import NOW, MemoryRecords, account, book_jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy.ledger_book import TOPIC
+from energy.ledger_book import TOPIC, JobBook
 from energy.ledger_jobs import Grounds, Ran
 from energy.ledger_seen import Watcher
 from energy.levers.jobs_ahead import GPU_W
@@ -134,3 +134,20 @@ def test_from_the_queue_to_the_entry_and_nothing_twice():
     records.all = [one for one in records.all if one[1] != TOPIC]
     assert book_jobs(records, "slurm", "carbon_gco2_per_kwh", one_ground(32, TIME_S, FALLS), late) == []
     assert sum(topic == "ran" for _, topic, _, _ in records.all) == 1
+
+
+def test_a_run_that_ended_while_the_clock_was_ahead_is_booked():
+    """A job that waited for five hours and a half more ran from hour 6 to 8; the look at hour 5 stood at hour 53."""
+    records = MemoryRecords()
+    watcher, book = Watcher(records), JobBook(records)
+    watcher.see("slurm", queue(JobState.PENDING, begin=T + 300), NOW)
+    head = {"plan": "p1", "queue": "slurm", "verb": "begin", "targets": ["7"]}
+    records.append("audit", NOW, {"stage": "begun", **head, "values": [T + 6 * HOUR]})
+    records.append("audit", NOW, {"stage": "done", **head, "results": ["done"]})
+    ground = one_ground(32, TIME_S, FALLS)
+    assert book_jobs(records, "slurm", "carbon_gco2_per_kwh", ground, NOW + timedelta(hours=53), book) == []
+    for hours in (9, 10):
+        now = NOW + timedelta(hours=hours)
+        watcher.see("slurm", queue(JobState.COMPLETED, T + 6 * HOUR, T + 8 * HOUR), now)
+        booked = book_jobs(records, "slurm", "carbon_gco2_per_kwh", ground, now, book)
+        assert [one["change"] for one in booked] == ([pytest.approx(-8 * GPU_W / 1e3 * 2 * 300)] if hours == 9 else [])
