@@ -8,6 +8,7 @@ from twin.load import build_site
 from twin.params import Params
 from twin.sim.outlook import Line, Outlook, outlook_of
 from twin.sim.scenario import Fault, Scenario
+from twin.sim.storage import Storage
 from twin.sim.telemetry import Telemetry
 from twin.simulate import Trajectory, simulate
 from twin.site import Site
@@ -87,3 +88,12 @@ def test_chips_slow_down_at_their_limit_before_they_switch_off() -> None:
     assert made.summary["junction_max_c"] == pytest.approx(P.loops.junction_limit_c, abs=1.0)
     assert made.series["it_power_w"][-1] < 0.98 * LOAD_W
     assert made.summary["balance_gap_w"] < 1.0  # type: ignore[operator]
+
+
+def test_a_battery_gives_back_what_charging_left_of_what_it_took() -> None:
+    """8 kWh at 4 kW under a cap of 1 kW, by hand: 4 kWh out, 2 kWh in of which 88 % stay, and 4 kW at most out again."""
+    site = build_site("x", "UTC", rows("id=b kind=battery rated_w=4000 rated_kwh=8"))
+    made = Storage(site, Outlook(), P, 1000.0).settle(np.array([5000.0, 0, 0, 9000]), np.arange(4) * 3600.0, 3600.0)
+    assert made["battery_w"].tolist() == [-4000.0, 1000.0, 1000.0, -4000.0]
+    np.testing.assert_allclose(made["charge_frac"], [4 / 8, 4.88 / 8, 5.76 / 8, 1.76 / 8])
+    assert made["grid_power_w"].tolist() == [1000.0, 1000.0, 1000.0, 5000.0]
