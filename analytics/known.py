@@ -222,10 +222,3 @@ def maintenance(windows_s: list[tuple[float, float, float]], first_s: float, ste
     if (end < start).any() or ((share < 0) | (share > 1)).any():
         raise ValueError("a maintenance window ends before it starts, or its share is not within 0-1")
     return np.minimum(held(start, end, share, edges), 1.0)
-
-
-def next_midnight(now: datetime, zone: str) -> datetime:
-    """When the local day that holds ``now`` ends, aware UTC: 23 or 25 hours after it began where the clocks change."""
-    local = now.astimezone(_zone(zone))
-    day = local.date() + timedelta(days=1)
-    return datetime(day.year, day.month, day.day, tzinfo=local.tzinfo).astimezone(UTC)

@@ -24,13 +24,11 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "gpu_util_frac": "mean over GPUs and time of the share of time with at least one kernel resident"
         " (NVML utilization.gpu, DCGM_FI_DEV_GPU_UTIL): busy, not how busy",
         "sm_active_frac": "mean share of SM cycles with at least one warp (DCGM_FI_PROF_SM_ACTIVE)",
-        "mfu_frac": "achieved model FLOP/s over peak FLOP/s, without recomputation (Chowdhery et al. 2022, PaLM, appendix B)",
         "tensor_mfu_frac": "share of cycles with an active tensor pipe (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE): an upper bound of MFU"
         " where the framework reports no tokens",
         "ettr_frac": "effective training time ratio: productive runtime over available wall time of a job, without what is"
         " replayed since the last checkpoint and without restarts (Kokolis et al. 2025, arXiv 2410.21680)",
         "goodput_frac": "scheduling x runtime x program goodput (Google Cloud, ML Productivity Goodput, 2024)",
-        "speedup_frac": "linear speed-up: throughput on N GPUs over N/N0 times the throughput on N0",
         "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
         "mtti_gpu_h": "GPU-hours that jobs held per interruption of one, with the exact Poisson interval (Garwood 1936)",
         "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
@@ -38,8 +36,6 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023),"
         " of nodes that are neither drained nor down",
         "tokens_per_s": "tokens over the window's seconds",
-        "tokens_per_j": "tokens over the energy of the GPUs that made them; times IT over facility energy for the centre",
-        "straggler_ratio": "step time over the step time with every rank at the peers' median (Lin et al., OSDI 2025)",
         "utilisation_frac": "算力利用率: GPU-hours allocated to jobs over GPU-hours in service (as CAICT uses the word; the"
         " share that was busy is gpu_util_frac)",
         "rack_fill_frac": "上架率: racks in use over racks built (MIIT 2021, three-year plan for new data centres)",
@@ -87,19 +83,6 @@ def known_mean(values: Floats, weight: Floats | None = None) -> tuple[float, flo
     return float((values[known] * weights[known]).sum() / seen), seen / total
 
 
-def flops_per_token(parameters: float, layers: float, width: float, sequence: float) -> float:
-    """Forward and backward FLOP of one token of a dense transformer: 6 N + 12 L d s (Chowdhery et al. 2022, appendix B).
-    ``width``: heads times head size. Of a mixture of experts, ``parameters`` are those active for a token."""
-    return 6 * parameters + 12 * layers * width * sequence
-
-
-def mfu_frac(tokens_per_s: float, flop_per_token: float, gpus: int, peak_flops: float) -> float:
-    """Model FLOP utilisation from what the framework reports; ``peak_flops``: of one GPU, dense, at the precision trained
-    in."""
-    peak = gpus * peak_flops
-    return tokens_per_s * flop_per_token / peak if peak > 0 else NOTHING
-
-
 def ettr_frac(productive_s: Floats, available_s: Floats, gpus: Ints) -> float:
     """Effective training time ratio over runs, weighted by their GPU time: float64[n] productive and available wall time."""
     known = np.isfinite(productive_s) & np.isfinite(available_s) & (available_s > 0)
@@ -114,21 +97,6 @@ def ettr_frac(productive_s: Floats, available_s: Floats, gpus: Ints) -> float:
 def goodput_frac(scheduling_frac: float, runtime_frac: float, program_frac: float) -> float:
     """ML productivity goodput: GPUs allocated over GPUs there are, productive over allocated time, MFU over its ideal."""
     return scheduling_frac * runtime_frac * program_frac
-
-
-def speedup_frac(throughput: float, gpus: int, base_throughput: float, base_gpus: int) -> float:
-    """Linear speed-up, 1 where ``gpus`` do as much each as ``base_gpus`` did."""
-    ideal = base_throughput * gpus / base_gpus if base_gpus > 0 else 0.0
-    return throughput / ideal if ideal > 0 else NOTHING
-
-
-def straggler_ratio(step_s: Floats) -> float:
-    """How much longer steps take for the slowest rank: ``step_s`` is float64[steps, ranks], each rank's own time, all ranks
-    waiting for the last. 1 is none; NaN where no step has all its ranks."""
-    whole = step_s[np.isfinite(step_s).all(axis=1)] if step_s.size else step_s
-    if not whole.size:
-        return NOTHING
-    return float(whole.max(axis=1).sum() / np.median(whole, axis=1).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +148,6 @@ def fragmentation_frac(idle_gpus: Ints, sizes: Ints, node_gpus: int) -> float:
     kinds, count = kinds[most], count[most]
     stranded = np.array([int(idle_gpus[idle_gpus < kind].sum()) for kind in kinds])
     return float((stranded * count).sum() / (count.sum() * total))
-
-
-def tokens_per_j(tokens: float, gpu_energy_j: float, facility_over_it: float = 1.0) -> float:
-    """Tokens per joule of the GPUs, or of the facility with its PUE as ``facility_over_it``."""
-    energy = gpu_energy_j * facility_over_it
-    return tokens / energy if energy > 0 else NOTHING
 
 
 def utilisation_frac(held_from_s: Floats, held_to_s: Floats, held: Ints, gpus: int, start_s: float, end_s: float) -> float:

@@ -82,16 +82,3 @@ def reconciled(said: Floats, sums: Sums, covariance: Floats) -> Floats:
     scale = float(np.trace(between)) / max(len(between), 1)
     gain = np.linalg.solve(between + np.eye(len(between)) * scale * 1e-12, spread.T)
     return np.asarray(said - (said @ rows.T) @ gain, dtype=np.float64)
-
-
-def spread_ratio(sums: Sums, covariance: Floats) -> Floats:
-    """float64[n]: standard deviation of each series' error after reconciliation over that before, at most 1: by so much its
-    interval may narrow."""
-    rows = sums.constraints()
-    spread = covariance @ rows.T
-    between = rows @ spread
-    scale = float(np.trace(between)) / max(len(between), 1)
-    gain = np.linalg.solve(between + np.eye(len(between)) * scale * 1e-12, spread.T)
-    before = np.diag(covariance)
-    after = np.maximum(before - np.einsum("ij,ji->i", spread, gain), 0.0)
-    return np.asarray(np.sqrt(after / before), dtype=np.float64)

@@ -13,7 +13,6 @@ from analytics.known import (
     committed_gpus,
     has_holidays,
     maintenance,
-    next_midnight,
     special_effect,
     words_driver,
 )
@@ -39,7 +38,6 @@ def test_the_calendar_knows_days_off_and_the_weekends_worked_for_them() -> None:
 def test_hours_that_come_twice_keep_their_place_in_the_week() -> None:
     when = calendar(seconds(2026, 10, 25, 0), 4, HOUR_S, "Europe/Berlin", "")  # the clocks go back at 1:00 UTC
     assert (when.place % 24).tolist() == [2, 2, 3, 4]
-    assert next_midnight(datetime(2026, 10, 24, 23, 0, tzinfo=UTC), "Europe/Berlin") == datetime(2026, 10, 25, 23, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("zone", "country", "says"), [("Mars/Base", "", "no time zone"), ("UTC", "XX", "no holidays known")])

@@ -79,7 +79,6 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         "ht, counterflow: NTU 3.369556, effectiveness 0.811354",
     ),
     (cdu.needed_cold_c, {"supply_c": 30.0, "rise_k": 10.0, "ntu": 5.0}, 28.0, 1e-12, "by hand: rise / NTU below"),
-    (pump.hydraulic_power_w, {"flow_m3ps": 198 / 60e3, "head_pa": 40 * 6894.757, "efficiency_frac": 0.6}, 1517.0, 1e-3, "OCP"),
     (pump.affine_power_w, {"speed_frac": 0.8, "rated_w": 1.0}, 0.512, 1e-12, "affinity laws"),
     (
         tower.approach_k,
@@ -114,6 +113,8 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
     (chiller.cop_ratio, {"leaving_c": 6.7, "condenser_c": 35.0, "carnot_frac": 0.63}, 6.28, 0.01, "ASHRAE 90.1: 0.56 kW/ton"),
     (chiller.part_load_frac, {"load_frac": 1.0}, 0.99706738, 1e-9, "COMNET / DOE-2, sum of the coefficients"),
     (chiller.bank_power_w, {"heat_w": 5e6, "unit_w": 4e6, "units": 3, "cop": 6.0}, 842_457.0, 1e-5, "by hand: two at 0.625"),
+    (chiller.bank_power_w, {"heat_w": 5e5, "unit_w": 1e6, "units": 4, "cop": 5.0}, 104_987.39, 1e-6, "by hand: one at 0.5"),
+    (chiller.cop_ratio, {"leaving_c": 18.0, "condenser_c": 20.0, "carnot_frac": 0.5}, 29.115, 1e-9, "by hand: held at 5 K"),
     (hydraulics.opening_frac, {"position_frac": 0.5, "rangeability_ratio": 50.0}, 0.141421, 1e-5, "equal percentage: 50^-0.5"),
     (
         hydraulics.pressure_drop_pa,
@@ -143,6 +144,13 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         1e-12,
         "the inverse of coil_heat_w",
     ),
+    (
+        crah.needed_air_frac,
+        {"heat_w": 60e3, "air_c": 35.0, "water_c": 20.0, "design_wpk": 2e3},
+        1.0,
+        0.0,
+        "by hand: twice what all its air carries",
+    ),
     (water.evaporated_kgps, {"heat_w": 1e3}, 1.481 / 3600, 2e-4, "1.481 L per kWh of heat"),
     (water.makeup_kgps, {"evaporation_kgps": 1.481, "cycles_ratio": 5.0}, 1.852, 5e-4, "CoC 5: 1.852 L/kWh"),
     (
@@ -158,6 +166,20 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         60.0,
         1e-12,
         "0.02 K/W: 20 K over the coolant at 1 kW",
+    ),
+    (
+        coldplate.junction_c,
+        {"coolant_c": 40.0, "chip_w": 1000.0, "plate_wpk": 50.0, "flow_frac": 0.125, "exponent": 1 / 3},
+        70.0,
+        1e-12,
+        "by hand: at an eighth of the flow the film, half of 0.02 K/W, is twice what it was",
+    ),
+    (
+        coldplate.junction_c,
+        {"coolant_c": 40.0, "chip_w": 1000.0, "plate_wpk": 50.0, "flow_frac": 0.0, "exponent": 1 / 3},
+        77.1442,
+        1e-6,
+        "by hand: standing water as a twentieth of design, 40 °C + 20 K · (0.5 + 0.5 · 20^(1/3))",
     ),
     (
         coldplate.seconds_to_limit_s,

@@ -1,14 +1,9 @@
-"""Pumps: hydraulic power and the affinity laws."""
+"""Pumps: the affinity laws."""
 
 import numpy as np
 
 from twin.frame import Floats
 from twin.physics import Numbers
-
-
-def hydraulic_power_w(flow_m3ps: Numbers, head_pa: Numbers, efficiency_frac: Numbers) -> Floats:
-    """Electrical power [W] to move ``flow_m3ps`` against ``head_pa``: P = V̇ · Δp / η, η of pump, motor and drive together."""
-    return np.asarray(np.asarray(flow_m3ps) * head_pa / efficiency_frac)
 
 
 def affine_power_w(speed_frac: Numbers, rated_w: Numbers) -> Floats:

@@ -85,12 +85,6 @@ def sun_deg(panels: Panels, time_s: Floats) -> tuple[Floats, Floats]:
     return found["apparent_zenith"].to_numpy(), found["azimuth"].to_numpy()
 
 
-def incidence_deg(panels: Panels, time_s: Floats) -> Floats:
-    """float64[t]: angle between the sun's rays and the panels' normal."""
-    zenith, azimuth = sun_deg(panels, time_s)
-    return np.asarray(_library().irradiance.aoi(panels.tilt_deg, panels.azimuth_deg, zenith, azimuth), dtype=np.float64)
-
-
 def clear_sky(panels: Panels, time_s: Floats) -> Sky:
     """What a cloudless sky gives (Ineichen & Perez 2002, Solar Energy 73, 151) under the place's usual haze (SoDa's monthly
     Linke turbidities)."""
