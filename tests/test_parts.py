@@ -256,3 +256,20 @@ def test_the_centre_learns_lives_from_its_inventory_and_its_outcome_log() -> Non
     assert made["disk"].failures == len(replaced) - 1  # with the first, watching begins
     assert made["disk"].factor["A"] > 1.5 > 0.8 > made["disk"].factor["B"]
     assert lives.learn(site, state, replaced[:5], START) == {}
+
+
+def test_a_battery_ages_twice_as_fast_at_8_3_k_more_and_lasts_by_peukert() -> None:
+    """IEEE Std 1188-2005: half the life at 33.3 °C, and no more than the whole at 15 °C; five years take 20 %, so a tenth lasts
+    two and a half. At twice the load a battery as good as new runs for 2^1.2 times less; at 80 % of that it is at its end."""
+    ups = Batteries(4)
+    temp_c, charge = np.array([25.0, 33.3, 15.0, np.nan]), np.ones(4)
+    for _ in range(60):
+        ups.update(np.full(4, 600.0), np.full(4, 1e5), charge, temp_c)
+    years = [ups.lead_s(0.9, row, END_FRAC) / (365.25 * 86400) for row in range(4)]
+    assert years == pytest.approx([2.5, 1.25, 2.5, 2.5])
+    assert ups.lead_s(0.7, 0, END_FRAC) == 0
+    for _ in range(600):
+        left = ups.update(600.0 * np.array([1.0, 1.0, 0.8, 0.8]) / 2**1.2, np.full(4, 2e5), charge, temp_c)
+    assert left == pytest.approx([1.0, 1.0, 0.8, 0.8], rel=1e-6)
+    assert np.isfinite(ups.update(np.full(4, 1.0), np.full(4, 1e5), 0.96 * charge, temp_c)).all()
+    assert ups.update(np.full(4, 1.0), np.full(4, 1e5), 0.96 * charge, temp_c) == pytest.approx(left), "not full: not compared"

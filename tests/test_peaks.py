@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from analytics.forecast import Forecast, forecast_series
-from analytics.peaks import crossing, day_peaks, paths, paths_of, peaks_of, usual_peaks
-from analytics.replay import replay
-from analytics.score import brier, reliability, reliability_gap
+from analytics.peaks import crossing, day_peaks, paths, paths_of, peaks_of, usual_peaks, views
+from analytics.replay import BLEND, Replay, replay
+from analytics.score import Rolling, brier, reliability, reliability_gap
 from twin.frame import Floats
 
 HOUR_S, DAY = 3600.0, 24
@@ -32,6 +32,43 @@ def test_crossing_by_hand() -> None:
     assert 0 < never.probability < 0.2  # four paths cannot say never
     assert np.isnan(never.step_p50)
     assert crossing(of, 0.5, above=False).probability == pytest.approx(0.5 / 5)
+
+
+def said(median: Floats, truth: Floats, up: Floats, down: Floats) -> Replay:
+    """A replay whose origins lie a horizon apart: float64[k, h] each; ``up``, ``down``: half widths of the bands."""
+    k, h = median.shape
+    rolling = Rolling(np.arange(1, k + 1, dtype=np.int32) * h, truth, {BLEND: median}, np.ones(k))
+    bands = {BLEND: (median - down, median, median + up)}
+    return Replay(rolling, bands, [], [slice(0, h)], np.concatenate([np.zeros(h), truth[:-1].ravel()]))
+
+
+def test_paths_by_hand() -> None:
+    """Past errors half of the upper width 1 and a quarter of the lower width 2: so much of the widths 3 and 4 of now; one of
+    ten times its width counts as four. What came after the origin says nothing."""
+    ones = np.ones((12, 2))
+    up, down = ones.copy(), 2 * ones
+    up[9], down[9] = 3.0, 4.0
+    error = np.tile([0.5, -0.5], (12, 1))
+    error[0] = 10.0
+    error[9:] = 1e3
+    of = paths(said(20 * ones, 20 + error, up, down), 9)
+    assert of is not None
+    assert of.tolist() == [[32.0, 32.0]] + [[21.5, 19.0]] * 8
+
+
+def test_the_hour_of_a_peak_is_told_without_what_came_after_it() -> None:
+    """``views`` of the sixth of twelve days: later days say nothing, and how wrong former days were makes the median sharp or
+    dull, by hand: two steps of which the higher is e² times as likely where it is half the mean error higher."""
+    median = np.tile(np.where(np.arange(24) == 12, 1.0, 0.0), (12, 1))
+    truth = median + 2.0
+    truth[6:] += 1e3
+    ones = np.ones((12, 24))
+    seen = views(said(median, truth, ones, ones), 6, 0, DAY, np.ones((1, 12)))
+    high = np.exp(2) / (np.exp(2) + 23)
+    low = 1 / (np.exp(2) + 23)
+    assert seen[0, [12, 11, 13, 0]] == pytest.approx([(high + low) / 2, (high + 3 * low) / 4, (high + 3 * low) / 4, low])
+    assert seen[1, [11, 12, 13]] == pytest.approx([0.25, 0.5, 0.25], abs=1e-6)
+    assert seen.sum(axis=1) == pytest.approx(np.ones(4))
 
 
 def test_a_day_s_peak_is_a_distribution_that_sums_to_one_and_wraps_midnight() -> None:
