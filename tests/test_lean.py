@@ -104,7 +104,19 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_opened_again():
         (whole(PACKED[:-9], b"Content-Encoding: gzip\r\n"), "not whole gzip"),
         (whole(b"no gzip at all", b"Content-Encoding: gzip\r\n"), "not whole gzip"),
     ],
-    ids=["status", "status and close", "elsewhere", "no http", "headers", "charset", "large", "bomb", "small bomb", "cut gzip", "no gzip"],
+    ids=[
+        "status",
+        "closed",
+        "elsewhere",
+        "no http",
+        "headers",
+        "charset",
+        "large",
+        "bomb",
+        "small bomb",
+        "cut gzip",
+        "no gzip",
+    ],
 )
 async def test_a_sick_server_is_one_sentence_and_the_next_answer_counts(answer, says):
     async with server(answer, whole()) as (line, _):
