@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from faces_harness import NOW, Hands, live_of
 
+from analytics.forecast import Forecast, Score
 from energy.account.grids import on_grids
 from energy.account.meters import read_meters
 from energy.account.tariff import load_tariff
@@ -226,3 +227,8 @@ def test_what_an_hour_costs_is_the_tariffs_where_one_counts() -> None:
         ]
     plain = priced.table(priced.Priced(1.0, 1.0, None, "EUR"), seen(site, PLACES, frames(site)), (), words("en"))
     assert (plain["n.cost"]["n"], plain["n.cost"]["u"]) == ("220", "EUR/h")
+    shown, score = seen(site, PLACES, frames(site)), Score("naive", 1.0, 1.0, 1.0, 1.0, 24)
+    hour_s, price = np.array([shown.time.timestamp() + 1800.0]), np.array([84.4])
+    foreseen = [Forecast("grid", row, "price_per_mwh", shown.time, hour_s, price, price, price, score) for row in (0, 1)]
+    (then,) = priced.table(priced.Priced(1.0, 1.0, None, "EUR"), shown, foreseen, words("en"))["l.next"]
+    assert (then["c"][1]["n"], then["c"][1]["u"]) == ("84.4", "EUR/MWh")

@@ -84,7 +84,7 @@ def held(time_s: Floats, told_s: Floats, told: Floats) -> Floats:
 def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], words: Words) -> Table:
     """Numbers and texts of the tiles on price and cost."""
     tariff, currency = (priced.tariff, priced.currency) if priced else (None, "")
-    now, upcoming = _by_tariff(tariff, view, words) if tariff else _by_market(view, forecasts, words)
+    now, upcoming = _by_tariff(tariff, view, words) if tariff else _by_market(view, forecasts, currency, words)
     cost = priced.cost_today if priced else np.nan
     share = priced.known_frac if priced and np.isfinite(cost) else np.nan
     return {
@@ -138,7 +138,7 @@ def _period(position: int, words: Words) -> str:
     return words(_PERIODS[PERIODS[position]])
 
 
-def _by_market(view: View, forecasts: Sequence[Forecast], words: Words) -> tuple[Cell, Cell | None]:
+def _by_market(view: View, forecasts: Sequence[Forecast], currency: str, words: Words) -> tuple[Cell, Cell | None]:
     """The price as the grid tells it, and a row: the next hour's as it is foreseen (the chart has its interval)."""
     now = cell(words, view.centre.price)
     at_s = view.time.timestamp()
@@ -153,7 +153,9 @@ def _by_market(view: View, forecasts: Sequence[Forecast], words: Words) -> tuple
             return now, None
         begins_s = float(newest.time_s[after[0]])
         mean += share * float(newest.p50[after[0]])
-    return now, {"k": "", "c": [when(begins_s), plain(words, mean, "per_mwh")]} if np.isfinite(begins_s) else None
+    return now, {"k": "", "c": [when(begins_s), _in(currency, plain(words, mean, "per_mwh"))]} if np.isfinite(
+        begins_s
+    ) else None
 
 
 def _carried(view: View) -> list[tuple[int, float]]:
