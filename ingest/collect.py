@@ -259,6 +259,7 @@ class Collector:
             log.warning("source %s is down: %s", name, reason)
         self._up[i] = 0
         self._errors[i] += 1
+        self._lag_s[i] = np.nan  # of an answer: its age from now on says since when there was none
         self.reasons[name] = reason
 
     def _recovered(self, i: int) -> None:

@@ -75,6 +75,14 @@ async def test_a_source_that_fails_is_down_says_why_and_comes_back() -> None:
     assert collector.reasons == {}
 
 
+async def test_the_delay_of_an_answer_is_as_old_as_the_answer() -> None:
+    no = SourceError("s1: nobody there")
+    collector, state, clock = _collector(Scripted("s1", "ok", *[no] * 9), Scripted("s2"))
+    await _run(collector, clock, 6)
+    dead_s, well_s = state.newest("source", "lag_s").time_s - START.timestamp()
+    assert dead_s <= 1.0 < 5.0 <= well_s, "the wall says since when it is not heard"
+
+
 async def test_a_source_that_hangs_ends_within_its_time_and_does_not_hold_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.collect.MAX_TIMEOUT_S", 0.05)
     monkeypatch.setattr("ingest.collect.MIN_TIMEOUT_S", 0.05)

@@ -3,13 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from faces_harness import Hands, live_of
 from numpy.testing import assert_array_equal
 
 from twin.frame import Floats, Frame, Origin, Quality
 from twin.load import Row, build_site
 from twin.state import State
 from ui.faces.pages.columns import GAP_S, Rates, column
+from ui.faces.pages.sources import look, told
 from ui.own import source_counts, source_rows
+from ui.view import view
+from ui.words import words
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 ROWS = [{"id": "h", "kind": "hall"}, {"id": "s", "kind": "switch", "parent": "h"}]
@@ -71,3 +75,21 @@ def test_sources_are_counted_all_and_listed_as_many_as_are_asked_for() -> None:
     assert (source_counts(seen, later).silent, source_counts(seen, later).up) == (1200, 0)
     assert [one.status for one in source_rows(seen, NOW)] == ["down"] * 50 + ["waiting"] * 50 + ["up"] * 100
     assert len(source_rows(seen, NOW, None)) == 1250
+
+
+def test_a_source_is_heard_when_it_answers_and_not_when_we_say_that_it_is_down() -> None:
+    seen = State(build_site("c", "UTC", [Row("test", {"id": name, "kind": "source"}) for name in ("dead", "gone", "well")]))
+
+    def say(age_s: float, up: list[float], lag_s: list[float]) -> None:
+        at = NOW - timedelta(seconds=age_s)
+        seen.absorb(Frame("source", at, np.arange(3, dtype=np.int32), {"up_flag": np.array(up), "lag_s": np.array(lag_s)}), at)
+
+    say(3600.0, [0, 1, 1], [np.nan, 2.0, 2.0])
+    say(3.0, [0, 0, 1], [np.nan, np.nan, 2.0])
+    live = live_of(seen.site, Hands(NOW))
+    live.state = seen
+    whole = view(live, NOW)
+    rows = told(look(whole, live, 1), whole, words("en"))["l.sources"]
+    assert {row["c"][0]: (row["c"][2]["n"], row["c"][2]["f"]) for row in rows} == {
+        "dead": ("never", "none"), "gone": ("60\u202fmin", "stale"), "well": ("3\u202fs", "ok"),
+    }  # fmt: skip

@@ -150,11 +150,22 @@ def _sum(readings: list[Reading]) -> float:
 def _source(one: SourceRow, seen: Seen, words: Words) -> Cell:
     i = seen.rows[one.id]
     state = {"up": "", "waiting": ""}.get(one.status, "critical" if one.status == "down" else "warning")
-    heard = {"n": words.age(one.up.age_s), "u": "", "f": "ok" if one.up.fresh else "stale" if one.up.known else "none"}
-    cells = [heard, cell(words, one.poll), cell(words, seen.more["lag_s"].at(i)), _counted(one.samples, words)]
+    cells = [
+        _heard(one, i, seen, words),
+        cell(words, one.poll),
+        cell(words, seen.more["lag_s"].at(i)),
+        _counted(one.samples, words),
+    ]
     cells += [cell(words, reading) for reading in (one.errors, one.unmapped, one.suspect)]
     cells += [cell(words, seen.more[name].at(i)) for name in MORE[1:]]
     return row(state, [one.id, words(_stands(one, i, seen)), *cells])
+
+
+def _heard(one: SourceRow, i: int, seen: Seen, words: Words) -> Cell:
+    """When it last answered: that it is down is our own word, and new at each poll; its delay is known of an answer alone."""
+    age_s = one.up.age_s if one.status != "down" else seen.now.timestamp() - float(seen.more["lag_s"].time_s[i])
+    fresh = one.up.fresh and one.status != "down"
+    return {"n": words.age(age_s), "u": "", "f": "ok" if fresh else "stale" if np.isfinite(age_s) else "none"}
 
 
 def _stands(one: SourceRow, i: int, seen: Seen) -> str:
