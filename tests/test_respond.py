@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from energy.respond import Curve, Loads
 from energy.respond.bench import carry_out, recorded_loads, recorded_meter
 from energy.respond.divide import divide, uniform_cap
-from energy.respond.plan import Battery, Connection, actions, eased, plan_of, respond
+from energy.respond.plan import Battery, Connection, course, respond
 from energy.respond.proof import before, prove
 from energy.respond.track import LOOKS, Trim
 from ingest.curtail import read_request
@@ -165,19 +165,16 @@ def test_a_watt_less_of_the_jobs_is_more_than_a_watt_at_the_meter() -> None:
     assert made.expected_w[inside] == pytest.approx(8000)
 
 
-def test_orders_are_caps_that_end_by_themselves() -> None:
-    asked = request(cut_w=1900.0)
-    made = respond(asked, TEN, CENTRE)
-    gpus = {"flat": ("g1", "g2"), "steep": ("g3",)}
-    plan = plan_of(asked, made, TEN, gpus, T0 + 1200)
-    assert plan is not None
-    assert {(a.asset, a.metric) for a in plan.actions} == {("g1", "power_cap_w"), ("g2", "power_cap_w")}
-    assert all(a.until.timestamp() <= asked.end_s + CENTRE.ramp_up_s for a in plan.actions)
-    assert plan.effect.facility_power_w < -1890
-    assert actions(asked, made, TEN, gpus, T0 + 1200) == list(plan.actions)
-    assert plan_of(asked, made, TEN, gpus, T0) is None
-    over = eased(asked, T0 + 1200)
-    assert (over.begin_s, over.end_s) == (asked.begin_s, T0 + 1200)
+def test_a_limit_above_the_baseline_is_aimed_at_itself_and_a_battery_gives_what_the_load_is_over_it() -> None:
+    """1200 W over a baseline of 1000 W, and a load of 1500 W when it comes: 1200 less 0.2 % from one minute before on."""
+    asked = request(limit_w=1200.0)
+    held = course(asked, Connection(1000.0, 0.0, load_w=1500.0), Battery(400.0, 3.6e6))
+    bound = np.isfinite(held.ours_w)
+    assert held.time_s[bound][[0, -1]].tolist() == [T0 + 600 - 60, T0 + 600 + 3600 - 60]
+    assert held.ours_w[bound] == pytest.approx(1197.6)
+    assert held.battery_w[bound] == pytest.approx(302.4)
+    assert not held.battery_w[~bound].any()
+    assert not course(asked, Connection(1000.0, 0.0), Battery(400.0, 3.6e6)).battery_w.any()
 
 
 # --- following and proving --------------------------------------------------------------------------------------------

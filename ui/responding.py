@@ -19,7 +19,7 @@ from energy.levers import Call, Lever, Outlook, QueueNow, believed, no_outlook, 
 from energy.notes import plain
 from energy.plan import ANSWERS, Mode, Plan, Verdict
 from energy.respond.inbox import note, standing, together
-from energy.respond.live import STEP_S, aimed_w, answer
+from energy.respond.live import STEP_S, aimed_w, answer, felt
 from energy.respond.plan import SETTLE_S, targets
 from energy.respond.proof import AFTER_S, before, prove
 from energy.respond.track import Trim
@@ -27,10 +27,12 @@ from twin.curtail import Asker, Informed, PowerState, Request
 from twin.errors import SourceError
 from twin.frame import Floats, Frame
 from twin.message import Message
+from twin.ports import Action
 from ui.view import Live
 
 log = logging.getLogger(__name__)
 LEVERS = ("demand_response", "job_respond")
+HOLDS = f"{LEVERS[1]}:"  # how plans that hold work back begin
 TOPIC = "responses"
 LEAD_S = SETTLE_S + STEP_S  # before its begin that a request is answered
 WINDOW_S = 86_400.0  # of a request so much is looked back on, and less than the longest order ahead: it may last for days
@@ -195,6 +197,7 @@ class Responding:
             charge_frac=going.charge_frac if lasts else {},  # what was in it days ago says nothing of what is left
             until_s={one.action.asset: one.action.until.timestamp() for one in self._desk.in_force
                      if one.action.metric in ANSWERS},
+            held=frozenset((one.queue, one.target) for one in self._desk.ordered if one.plan.startswith(HOLDS)),
         )  # fmt: skip
 
     def _learn(self, going: _Going, call: Call, queues: Sequence[QueueNow], now: datetime) -> None:
@@ -203,17 +206,22 @@ class Responding:
             return
         going.looked_s = now.timestamp()
         found = answer(call, self._live.site, self._live.state, queues)
-        inside = found is not None and np.isfinite(found.course.target_w[found.step])
+        meter_w = site_power_w(self._live.state, "facility_power_w", now)
+        inside = found is not None and np.isfinite(found.course.target_w[found.step]) and felt(found, meter_w)
         acts = any(self._desk.stage(f"{name}:{going.key}") in YES for name in self._levers)
         if inside and acts and np.isfinite(going.aimed_w):  # of what nobody carried out nothing is to be learnt
-            going.trim = going.trim.step(site_power_w(self._live.state, "facility_power_w", now), going.aimed_w)
+            going.trim = going.trim.step(meter_w, going.aimed_w)
         going.aimed_w = aimed_w(found) if found is not None and inside else float("nan")
 
     def _refer(self, now: datetime) -> None:
         """What GPUs draw while no cap of ours is on them."""
         live, ids = self._live, self._live.site.ids_of("gpu")
         now_w = believed(live.state, "gpu", "power_w", now)
-        capped = {entry.action.asset for entry in self._desk.in_force if entry.action.metric == "power_cap_w"}
+        capped = {
+            entry.action.asset
+            for entry in self._desk.in_force
+            if entry.action.metric == "power_cap_w" and not self._is_top(entry.action)
+        }
         if capped:
             of, nodes = live.site.within("gpu", "node"), live.site.ids_of("node")
             ours = np.array([gpu in capped or (of[g] >= 0 and nodes[of[g]] in capped) for g, gpu in enumerate(ids)])
@@ -221,6 +229,11 @@ class Responding:
             self._reference = np.where(ours & np.isfinite(self._reference), np.fmax(self._reference, now_w), now_w)
         else:
             self._reference = now_w
+
+    def _is_top(self, cap: Action) -> bool:
+        """Whether a cap of ours lets the device draw all that it is rated for: then it is none."""
+        site = self._live.site
+        return bool(cap.value >= site.number(site.kind(cap.asset), "rated_w")[site.row(cap.asset)])
 
     async def _over(self, now: datetime) -> None:
         """Nothing is asked (any more). What ran to its end comes back by itself; what was called off comes back now."""

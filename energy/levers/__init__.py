@@ -66,7 +66,8 @@ class Call:
     """What the grid asks of the centre. ``key`` names it as long as something is asked, ``turn`` the look at it (empty: the
     first); ``baseline_w``: what the meter would show without it; ``trim_w``: by what its budget is moved; ``settable``: assets
     that can be set at all; ``reference_w``: float64[g], what each GPU draws without a cap of ours; ``charge_frac``: of each
-    battery when it began; ``until_s``: when orders in force end, by their asset [s since 1970]."""
+    battery when it began; ``until_s``: when orders in force end, by their asset [s since 1970]; ``held``: (queue, job) of
+    those that wait by our answer."""
 
     key: str
     request: Request
@@ -78,6 +79,7 @@ class Call:
     turn: str = ""
     charge_frac: Mapping[str, float] = field(default_factory=dict)
     until_s: Mapping[str, float] = field(default_factory=dict)
+    held: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def now_s(self) -> float:

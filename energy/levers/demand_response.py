@@ -42,7 +42,8 @@ class DemandResponse:
         if found is None:
             return None
         call = found.call
-        actions = [*_caps(found, outlook, site, state), *_battery(found, call, site, state)]
+        changes = [*_caps(found, outlook, site, state), *_battery(found, call, site, state)]
+        actions = [one for one in changes if found.binds or one.asset in call.until_s]
         if not actions:
             return None
         loads = found.able.loads

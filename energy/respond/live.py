@@ -1,8 +1,10 @@
 """A request of the grid as it stands now: which running jobs can give how much, what they may draw, what is to be ordered.
 
 The meter leads: what the jobs may draw is what is asked of the meter less what everything else draws at this moment, moved
-by ``respond.track`` for what the curves have wrong. How a job's throughput answers its power comes from the mean of the eight
-workloads of the measured sweep (Emerald AI, 2025, ``bench dr``), over the power that the job drew before it was capped.
+by ``respond.track`` for what the curves have wrong. What is asked binds where what would be drawn without an answer, or with
+what is free to start, comes over it, whatever was drawn before. How a job's throughput answers its power comes from the mean
+of the eight workloads of the measured sweep (Emerald AI, 2025, ``bench dr``), over the power that the job drew before it was
+capped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +46,9 @@ class Able:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What is to be so now, by ``call``. ``step``: of ``course``; ``division``: of the jobs' budget, which is ``budget_w``."""
+    """What is to be so now, by ``call``. ``step``: of ``course``; ``division``: of the jobs' budget, which is ``budget_w``;
+    ``spare_w``: what may start all the same (below 0: nothing, infinity: all); ``binds``: without an answer the meter would,
+    or could, show more than is aimed at. Where nothing binds, only what was ordered before is let go."""
 
     call: Call
     able: Able
@@ -52,11 +56,13 @@ class Answer:
     step: int
     budget_w: float
     division: Division
+    spare_w: float
+    binds: bool
 
     @property
     def battery_w(self) -> float:
         """What the battery is to give."""
-        return float(self.course.battery_w[self.step])
+        return float(self.course.battery_w[self.step]) if self.binds else 0.0
 
     @property
     def pauses(self) -> Bools:
@@ -68,24 +74,56 @@ def answer(call: Call | None, site: Site, state: State, queues: Sequence[QueueNo
     """What ``call`` wants now; None where there is none, it wants nothing (yet, or any more), or the meter is not known."""
     if call is None:
         return None
-    connection = Connection(call.baseline_w, 0.0)
-    held = course(call.request, connection, battery_of(call, site, state), STEP_S)
-    step = held.at(call.now_s)
     meter_w = site_power_w(state, "facility_power_w", call.now)
-    if step < 0 or not held.ours_w[step] < call.baseline_w - 1e-6 or not np.isfinite(meter_w):
+    if not np.isfinite(meter_w):
         return None
     able = able_jobs(call, site, state, queues)
-    given_w = float(held.battery_w[step])
     other_w = meter_w + _battery_now_w(site, state, call) - float(able.draws_w.sum())
-    budget_w = max(float(held.ours_w[step]) + given_w + call.trim_w - other_w, 0.0)
+    load_w = other_w + float(np.maximum(able.loads.full_w, able.draws_w).sum())
+    held = course(call.request, Connection(call.baseline_w, 0.0, load_w=load_w), battery_of(call, site, state), STEP_S)
+    step = held.at(call.now_s)
+    if step < 0 or not np.isfinite(held.ours_w[step]):
+        return None
+    aim_w, given_w = float(held.ours_w[step]), float(held.battery_w[step])
+    binds = aim_w - load_w < _startable_w(call, site, queues)
+    spare_w = aim_w - load_w if binds else np.inf
+    budget_w = max(aim_w + given_w + call.trim_w - other_w, 0.0)
     floors_w = float(able.loads.least_w.sum())
     may_pause = not call.request.best_effort and floors_w > budget_w
-    return Answer(call, able, held, step, budget_w, divide(able.loads, budget_w, may_pause))
+    return Answer(call, able, held, step, budget_w, divide(able.loads, budget_w, may_pause), spare_w, binds)
 
 
 def aimed_w(found: Answer) -> float:
     """What the meter is to show."""
     return float(found.course.ours_w[found.step])
+
+
+def felt(found: Answer, meter_w: float) -> bool:
+    """Whether what is aimed at is felt: somebody gets less than he wants, or the meter is over it. Else the meter says nothing
+    of how well the jobs' curves hold."""
+    able = found.able.loads
+    return bool(found.division.power_w.sum() < able.full_w.sum() - 1.0 or meter_w > aimed_w(found))
+
+
+def start_w(call: Call, site: Site) -> float:
+    """Power of a GPU whose job starts [W]: the most that one of the site is rated for, else the most that one was seen to draw;
+    infinity where neither is known."""
+    known = [column[np.isfinite(column)] for column in (site.number("gpu", "rated_w"), call.reference_w)]
+    return float(next((column.max() for column in known if len(column)), np.inf))
+
+
+def may_start(queue: QueueNow) -> Ints:
+    """Rows of jobs that wait and that we may let wait."""
+    jobs = queue.jobs
+    waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.gpus > 0)
+    return np.flatnonzero(waits & ((jobs.terms.held == 0) | (jobs.terms.noted == 1))).astype(np.int32)
+
+
+def _startable_w(call: Call, site: Site, queues: Sequence[QueueNow]) -> float:
+    """What may be drawn more by jobs that can be held: theirs at most, and that of the GPUs that are free."""
+    waiting = sum(int(queue.jobs.gpus[may_start(queue)].sum()) for queue in queues)
+    count = min(waiting, site.count("gpu") - sum(queue.jobs.gpus_in(JobState.RUNNING) for queue in queues))
+    return count * start_w(call, site) if count > 0 else 0.0
 
 
 def able_jobs(call: Call, site: Site, state: State, queues: Sequence[QueueNow]) -> Able:
@@ -173,7 +211,7 @@ def _battery_now_w(site: Site, state: State, call: Call) -> float:
 
 def caps(found: Answer, call: Call, site: Site, state: State) -> Mapping[str, tuple[float, float]]:
     """(cap [W], when it ends [s since 1970]) by asset: of GPUs that can be capped themselves, else of their nodes, whose other
-    GPUs keep what they draw at most."""
+    GPUs keep what they draw at most. A GPU that may draw all it wants has one only where it was ordered another."""
     division, able = found.division, found.able
     wanted: Floats = np.full(site.count("gpu"), np.nan)
     ends = np.full(site.count("gpu"), np.nan)
@@ -188,7 +226,7 @@ def caps(found: Answer, call: Call, site: Site, state: State) -> Mapping[str, tu
     rated_w = site.number("gpu", "rated_w")
     mine = np.flatnonzero(~np.isnan(wanted))
     for g in mine.tolist():
-        if ids[g] in call.settable:
+        if ids[g] in call.settable and (np.isfinite(wanted[g]) or ids[g] in call.until_s):
             top_w = float(rated_w[g]) if np.isfinite(rated_w[g]) else float(call.reference_w[g]) * 1.5
             made[ids[g]] = (min(float(wanted[g]), top_w), float(ends[g]))
     made |= _node_caps(wanted, ends, call, site, state)

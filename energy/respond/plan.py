@@ -4,22 +4,19 @@ Order of what is asked first: the battery as far as its energy lasts, work that 
 ``divide``, and pauses only where caps at the jobs' floors are not enough and the request is no best effort.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 
 import numpy as np
 
-from energy.plan import Effect, Plan
 from energy.respond import Division, Loads
 from energy.respond.divide import divide
-from twin.curtail import Interval, Request
+from twin.curtail import Request
 from twin.frame import Floats
 from twin.message import Message
-from twin.ports import Action
 from twin.site import Bools
 
 MAX_STEPS = 2880  # two days in minutes
+SMALL_W = 1e-6
 SETTLE_S = 240.0  # from the first order to the whole cut: what the measured event took
 
 
@@ -41,7 +38,8 @@ class Connection:
     """What the meter sees beside the jobs. ``baseline_w``: what the centre would draw; ``other_w``: the part of it that no cap
     moves; ``facility_ratio``: W at the meter for a W less into the jobs (1: no credit for cooling and losses);
     ``held_w``: power at the meter of work that would start meanwhile and can wait; ``margin_frac``: of the target that is kept
-    free for what the meter does between two looks."""
+    free for what the meter does between two looks; ``load_w``: what would be drawn now if nobody answered, which a limit
+    above the baseline is held against."""
 
     baseline_w: float
     other_w: float
@@ -50,6 +48,7 @@ class Connection:
     margin_frac: float = 0.002
     ramp_down_s: float = 120.0
     ramp_up_s: float = 1200.0
+    load_w: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +73,8 @@ class Response:
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
     """What we hold ourselves to, in steps that begin at ``time_s``: float64[t] each. ``target_w``: asked (infinity: nothing);
-    ``ours_w``: at the meter and without the battery; ``battery_w``: out of it."""
+    ``ours_w``: at the meter (infinity: nothing), below the baseline what it takes to come from there and back, else the limit
+    itself; ``battery_w``: out of it."""
 
     time_s: Floats
     target_w: Floats
@@ -100,7 +100,7 @@ def course(request: Request, connection: Connection, battery: Battery | None = N
         raise ValueError(f"request {request.key!r} needs {count} steps, over {MAX_STEPS}; use a longer step")
     time_s = begin + step_s * np.arange(count)
     target_w = targets(request, time_s, step_s, connection.baseline_w)
-    ours = np.minimum(_ramped(target_w, connection, step_s), connection.baseline_w)
+    ours = _ramped(target_w, connection, step_s)
     return Course(time_s, target_w, ours, _battery(ours, connection, battery, step_s))
 
 
@@ -110,7 +110,7 @@ def respond(
     """The plan for ``request``. ``ValueError`` as of ``course``."""
     held = course(request, connection, battery, step_s)
     time_s, target_w, ours, given_w, count = held.time_s, held.target_w, held.ours_w, held.battery_w, len(held.time_s)
-    hold = np.asarray(ours < connection.baseline_w - 1e-6)
+    hold = np.asarray(ours < connection.baseline_w - SMALL_W)
     caps = np.full((count, len(loads)), np.nan)
     expected_w, got, bound = np.full(count, connection.baseline_w), np.ones(count), np.ones(count)
     known: dict[float, Division] = {}
@@ -152,70 +152,30 @@ def metered(connection: Connection, jobs_w: float) -> float:
     return connection.baseline_w - connection.held_w - (own_w - jobs_w) * connection.facility_ratio
 
 
-def actions(
-    request: Request, response: Response, loads: Loads, gpus_of: Mapping[str, Sequence[str]], at_s: float
-) -> list[Action]:
-    """Caps in force from ``at_s`` (s since 1970) on as orders, each at the latest undone when the request's ramp is over.
-    ``gpus_of``: job id -> ids of its GPUs. Paused jobs have none: the scheduler pauses them."""
-    i = int(np.clip(np.searchsorted(response.time_s, at_s, side="right") - 1, 0, len(response.time_s) - 1))
-    until = datetime.fromtimestamp(float(response.time_s[-1]), UTC)
-    found = []
-    for j, job in enumerate(loads.ids):
-        cap_w = float(response.cap_w[i, j])
-        if np.isnan(cap_w) or cap_w == 0:
-            continue
-        found += [Action(gpu, "power_cap_w", cap_w, until, f"{request.key}/{gpu}/{cap_w:.0f}") for gpu in gpus_of.get(job, ())]
-    return found
-
-
-def plan_of(
-    request: Request, response: Response, loads: Loads, gpus_of: Mapping[str, Sequence[str]], at_s: float
-) -> Plan | None:
-    """The step that holds at ``at_s`` as a plan for guard and desk; None where it orders nothing."""
-    orders = actions(request, response, loads, gpus_of, at_s)
-    if not orders:
-        return None
-    asked = np.isfinite(response.target_w)
-    baseline_w = float(response.expected_w.max())
-    change_w = float(response.expected_w[asked].mean()) - baseline_w
-    now = datetime.fromtimestamp(at_s, UTC)
-    span_s = request.end_s - request.begin_s
-    effect = Effect(change_w, 1.1 * change_w, 0.9 * change_w, span_s, change_w)
-    text = "The grid asks for {cut_kw:.0f} kW less from {begin} on; caps keep {through:.1%} of the throughput"
-    begin = datetime.fromtimestamp(request.begin_s, UTC).isoformat(timespec="minutes")
-    reason = Message(text, {"cut_kw": -change_w / 1e3, "begin": begin, "through": response.throughput_frac})
-    key = f"respond/{request.key}/{at_s:.0f}"
-    return Plan(key, "respond", tuple(orders), reason, effect, now, now + timedelta(seconds=SETTLE_S))
-
-
-def eased(request: Request, end_s: float) -> Request:
-    """The request cut off at ``end_s``: the asker has withdrawn it, or called it over."""
-    kept = [one if one.end_s <= end_s else Interval(one.begin_s, end_s, one.limit_w, one.cut_w) for one in request.intervals
-            if one.begin_s < end_s]  # fmt: skip
-    return replace(request, intervals=tuple(kept))
-
-
 def _divided(loads: Loads, budget_w: float, may_pause: bool) -> Division:
     """Caps alone where they are enough; pauses only where they are not."""
     return divide(loads, budget_w, may_pause and bool(loads.least_w.sum() > budget_w))
 
 
 def _ramped(target_w: Floats, connection: Connection, step_s: float) -> Floats:
-    """What we hold ourselves to: the target less its margin, reached ``step_s`` before it begins, down and up in even steps."""
-    held = np.where(np.isfinite(target_w), target_w * (1 - connection.margin_frac), connection.baseline_w)
+    """What we hold ourselves to: the target less its margin, reached ``step_s`` before it begins, down and up in even steps.
+    A limit above the baseline is one all the same: the load may come to it later."""
+    limit = target_w * (1 - connection.margin_frac)
+    limit = np.minimum(limit, np.append(limit[1:], np.inf))  # whole one step early: caps take a moment
+    held = np.minimum(limit, connection.baseline_w)
     deepest = connection.baseline_w - held.min(initial=connection.baseline_w)
     down, up = (deepest / max(int(np.ceil(span_s / step_s)), 1) for span_s in (connection.ramp_down_s, connection.ramp_up_s))
-    out = np.minimum(held, np.append(held[1:], connection.baseline_w))  # whole one step early: caps take a moment
+    out = held.copy()
     for i in range(len(out) - 2, -1, -1):
         out[i] = min(out[i], out[i + 1] + down)
     for i in range(1, len(out)):
         out[i] = min(out[i], out[i - 1] + up)
-    return np.asarray(out)
+    return np.asarray(np.where(out < connection.baseline_w - SMALL_W, out, limit))
 
 
 def _battery(ours: Floats, connection: Connection, battery: Battery | None, step_s: float) -> Floats:
     """Even power over the steps with a cut, as far as energy and power last: the deepest cuts get no less than others."""
-    cut = np.maximum(connection.baseline_w - ours, 0.0)
+    cut = np.maximum(np.where(ours < connection.baseline_w, connection.baseline_w, connection.load_w) - ours, 0.0)
     if battery is None or not cut.any():
         return np.zeros(len(ours))
     low, high = 0.0, battery.power_w

@@ -1,0 +1,58 @@
+"""Requests of the grid one beside and after the other, as they come in life: what is held, let go and proven in each case."""
+
+import numpy as np
+import pytest
+from responding_house import asking_house, limit
+
+from twin.job import JobState
+
+
+@pytest.fixture
+async def asked(tmp_path):
+    """The house after its first look, and who asks."""
+    house, grid = asking_house(tmp_path)
+    house.hour_before()
+    await house.minute()
+    yield house, grid
+    house.store.close()
+    house.records.close()
+
+
+# --- limits that lie above the load -----------------------------------------------------------------------------------
+
+
+async def test_a_limit_above_the_load_holds_once_the_load_comes_to_it_and_lets_go_when_it_is_gone(tmp_path):
+    """7.2 kW when a limit of 10.8 kW begins; the jobs would draw 12 kW an hour later, and 7.2 kW again after another."""
+    house, grid = asking_house(tmp_path)
+    house.hour_before(200.0)
+    grid.asks(limit(house, "cap", 10, 250, 10.8))
+    await house.minutes(60)
+    assert house.told("begun")[0]["baseline_w"] == 7200
+    assert (house.caps == 700).all()
+    assert house.slurm.orders == []
+    house.draws[:] = 500.0
+    await house.minutes(60)
+    assert max(house.meter[65:]) <= 10_800
+    assert house.meter[-1] >= 10_800 * 0.99  # not more than is asked
+    assert house.slurm.begin[2] > house.clock.now().timestamp()
+    house.draws[:] = 200.0
+    await house.minutes(30)
+    assert (house.caps == 700).all()
+    assert np.isnan(house.slurm.begin[2])
+    house.store.close()
+    house.records.close()
+
+
+@pytest.mark.parametrize(("kw", "waits"), [(10.8, True), (14.1, True), (14.2, False)])
+async def test_below_a_limit_only_what_does_not_fit_waits(asked, kw, waits):
+    """Eight GPUs are free: 4 + 8 x 0.5 + 8 x 0.07 = 8.56 kW, and 8 x 0.7 = 5.6 kW could start. 0.2 % of a limit are kept."""
+    house, grid = asked
+    house.slurm.state[1] = JobState.COMPLETED
+    grid.asks(limit(house, "cap", 0, 240, kw))
+    await house.minutes(10)
+    assert (not np.isnan(house.slurm.begin[2])) == waits
+    assert (house.caps == 700).all()
+    if kw == 10.8:
+        house.draws[:8] = 30.0  # 4.8 kW: now it fits, and has 2 % to spare
+        await house.minutes(3)
+        assert np.isnan(house.slurm.begin[2])
