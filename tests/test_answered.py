@@ -30,6 +30,8 @@ from twin.state import State
 from ui.faces.pages import proposed
 from ui.faces.pages.answered import Answered, Reader, table
 from ui.faces.pages.energy import read_books
+from ui.faces.shelf import Kept
+from ui.responding import FIRST
 from ui.responding import TOPIC as RESPONSES
 from ui.view import Live, view
 from ui.words import words
@@ -170,6 +172,17 @@ def test_a_plan_says_whose_forecast_it_rests_on(live: Live) -> None:
         live.plans = ((plan, Verdict(plan.key, ())),)
         (row,) = view(live, NOW).plans
         assert proposed._row(row, None, NOW, words("en"))["c"][0].endswith(said)
+
+
+def test_the_page_says_why_levers_rest(live: Live) -> None:
+    live.resting = FIRST
+    for language, said in (
+        ("en", "While a request of the grid is answered, no other lever moves work"),
+        ("zh", "响应电网请求期间"),
+    ):
+        made = proposed.table((), Kept(lambda live, now: None, 1.0, 1.0), 8, NOW, words(language), live.resting)
+        assert str(made["t.rests"]).startswith(said)
+    assert proposed.table((), Kept(lambda live, now: None, 1.0, 1.0), 8, NOW, words("en"))["t.rests"] == ""
 
 
 def test_what_the_service_told_last_is_drawn_beside_our_forecast(live: Live) -> None:

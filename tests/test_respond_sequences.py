@@ -1,9 +1,12 @@
 """Requests of the grid one beside and after the other, as they come in life: what is held, let go and proven in each case."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from responding_house import asking_house, limit
 
+from energy.plan import Mode
 from twin.job import JobState
 
 
@@ -56,3 +59,34 @@ async def test_below_a_limit_only_what_does_not_fit_waits(asked, kw, waits):
         house.draws[:8] = 30.0  # 4.8 kW: now it fits, and has 2 % to spare
         await house.minutes(3)
         assert np.isnan(house.slurm.begin[2])
+
+
+@pytest.mark.parametrize(
+    ("kw", "mode", "rests"),
+    [(20.0, Mode.AUTO, False), (10.8, Mode.ADVISE, False), (10.8, Mode.AUTO, True), (10.8, Mode.APPROVE, True)],
+)
+async def test_other_levers_rest_only_while_an_answer_is_in_force(asked, kw, mode, rests):
+    """12 kW under a limit without an end: below 20 kW there is nothing to do, and what is advised touches nobody's work."""
+    house, grid = asked
+    house.live.modes |= dict.fromkeys(("demand_response", "job_respond"), mode)
+    grid.asks(limit(house, "cap", 0, np.inf, kw))
+    await house.minutes(5)
+    assert house.acting._responding.busy == rests
+    assert (house.live.resting is not None) == rests
+    grid.asks()
+    await house.minute()
+    assert house.live.resting is None
+
+
+async def test_between_two_parts_of_a_request_work_may_move_unless_some_is_held(asked):
+    """10.8 kW in the minutes 10 to 40 and 160 to 190: an hour after the first part nobody is capped."""
+    house, grid = asked
+    first, second = (limit(house, "parts", begin, begin + 30, 10.8) for begin in (10, 160))
+    house.slurm.state[2] = JobState.COMPLETED
+    grid.asks(replace(first, intervals=first.intervals + second.intervals))
+    await house.minutes(30)
+    assert house.live.resting is not None
+    await house.minutes(70)
+    assert house.live.resting is None
+    await house.minutes(70)
+    assert house.live.resting is not None

@@ -147,7 +147,7 @@ class Acting:
         made: list[tuple[Plan, Verdict]] = []
         for name, lever in self._levers.items():
             if name in MOVE_WORK and self._responding.busy:
-                continue  # while the grid asks for something, that alone moves work
+                continue  # while the grid is answered, that alone moves work
             resting = self._rests(name, now)
             if resting:
                 async with self._busy:  # what it brought in force before belongs to an hour in which it acts
@@ -185,7 +185,7 @@ class Acting:
                 )
                 await self._responding.look(queues, self._judged, now)
         self._responding.prove(now)
-        self._live.plans = (*self._responding.plans, *self._made)
+        self._live.plans, self._live.resting = (*self._responding.plans, *self._made), self._responding.resting
 
     async def _judged(self, plan: Plan, now: datetime) -> tuple[Plan, Verdict]:
         """What of a plan the guard may let pass (all of it, or none, but for answers to the grid), and what it says of that."""

@@ -32,6 +32,7 @@ from ui.view import Live
 
 log = logging.getLogger(__name__)
 LEVERS = ("demand_response", "job_respond")
+FIRST = Message("While a request of the grid is answered, no other lever moves work")
 HOLDS = f"{LEVERS[1]}:"  # how plans that hold work back begin
 TOPIC = "responses"
 LEAD_S = SETTLE_S + STEP_S  # before its begin that a request is answered
@@ -49,7 +50,8 @@ Judge = Callable[[Plan, datetime], Awaitable[tuple[Plan, Verdict]]]  # the part 
 
 @dataclass
 class _Going:
-    """What is being answered: since when, from which baseline, and what the looks at the meter have taught."""
+    """What is being answered: since when, from which baseline, what the looks at the meter have taught, and whether the last of
+    them found that what is asked ``binds``."""
 
     key: str
     ordered: datetime
@@ -57,6 +59,7 @@ class _Going:
     trim: Trim = field(default_factory=Trim)
     aimed_w: float = float("nan")
     looked_s: float = 0.0
+    binds: bool = False
     charge_frac: dict[str, float] = field(default_factory=dict)
 
 
@@ -85,8 +88,15 @@ class Responding:
 
     @property
     def busy(self) -> bool:
-        """Whether something is asked now: nobody else moves work meanwhile."""
-        return self._going is not None
+        """Whether an answer is in force, or may come to be: nobody else moves work meanwhile."""
+        if self._going is None or all(self._live.modes.get(name, Mode.ADVISE) is Mode.ADVISE for name in self._levers):
+            return False
+        return self._going.binds or any(one.plan.startswith(HOLDS) for one in self._desk.ordered)
+
+    @property
+    def resting(self) -> Message | None:
+        """Why levers that move work make no plans; None where they may."""
+        return FIRST if self.busy else None
 
     def hear(self, now: datetime) -> None:
         """Take in what came from outside."""
@@ -114,6 +124,7 @@ class Responding:
             return
         call = self._call(going, asked, now)
         if call is None:
+            going.binds = False
             return  # between two parts of a long request
         self._learn(going, call, queues, now)
         call = replace(call, trim_w=going.trim.trim_w)
@@ -208,6 +219,8 @@ class Responding:
         found = answer(call, self._live.site, self._live.state, queues)
         meter_w = site_power_w(self._live.state, "facility_power_w", now)
         inside = found is not None and np.isfinite(found.course.target_w[found.step]) and felt(found, meter_w)
+        if np.isfinite(meter_w):  # a meter that is silent for a while frees nobody
+            going.binds = found is not None and found.binds
         acts = any(self._desk.stage(f"{name}:{going.key}") in YES for name in self._levers)
         if inside and acts and np.isfinite(going.aimed_w):  # of what nobody carried out nothing is to be learnt
             going.trim = going.trim.step(meter_w, going.aimed_w)

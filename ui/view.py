@@ -62,6 +62,7 @@ class Live:
     causes: tuple[Explanation, ...] = ()
     accuracy: Mapping[tuple[str, int, str], Accuracy] = field(default_factory=dict)  # (kind, row, metric) -> how it came
     plans: tuple[tuple[Plan, Verdict], ...] = ()
+    resting: Message | None = None  # why levers make no plans that could
     fitted: Fitted = field(default_factory=Fitted)  # what the twin works with
     modes: dict[str, Mode] = field(default_factory=dict)  # lever -> mode
     gate: Gate | None = None  # where what is pushed goes in

@@ -11,6 +11,7 @@ from analytics.forecast import Forecast
 from analytics.told import FRESH_S, Word
 from energy.ledger import Summary, summary
 from twin.frame import Floats
+from twin.message import Message
 from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
 from ui.faces.pages import answered, between, grids, priced, proposed
@@ -68,6 +69,7 @@ class Seen:
     forecasts: tuple[Forecast, ...]
     placed: Sequence[Placed]
     signal: str
+    resting: Message | None
 
 
 def add_energy(server: FastAPI, pulse: Pulse) -> None:
@@ -82,7 +84,21 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
         kept = pulse.shelf[PAST]
         books, said, brought = (pulse.shelf[name] for name in NEEDS)
         places = placed(live)
-        return Seen(view.time, view, kept.value, kept, books, said, brought, towers, heat, live.forecasts, places, live.signal)
+        return Seen(
+            view.time,
+            view,
+            kept.value,
+            kept,
+            books,
+            said,
+            brought,
+            towers,
+            heat,
+            live.forecasts,
+            places,
+            live.signal,
+            live.resting,
+        )
 
     feed = Feed(once(gather, told), LABELS, body(bool(pulse.live.atlas.places), pulse.live.site.count("grid") > 1), needs=NEEDS)
     serve_page(server, pulse, "energy", feed, ("pages.js", "energy.js"))
@@ -262,7 +278,7 @@ def _lines(
 
 def _lists(seen: Seen, words: Words) -> Table:
     return {
-        **proposed.table(seen.view.plans, seen.told, ROWS, seen.now, words),
+        **proposed.table(seen.view.plans, seen.told, ROWS, seen.now, words, seen.resting),
         **answered.table(seen.answered.value, words),
         **(between.table(seen.placed, seen.signal, words) if seen.placed else {}),
     }

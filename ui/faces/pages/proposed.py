@@ -11,7 +11,7 @@ from typing import Any
 from energy.notes import TOPIC, Stage
 from energy.plan import Mode
 from twin.message import Message
-from ui.faces.pages.markup import fine, listed, more, panel, say
+from ui.faces.pages.markup import fine, listed, more, panel, say, text
 from ui.faces.pages.recent import Record
 from ui.faces.pages.texts import Cell, Table, cell, plain, press, row, source
 from ui.faces.shelf import Kept
@@ -76,14 +76,17 @@ def places() -> str:
     )
     table = listed("plans", "Nothing to propose", heads, cols)
     counts = [fine("carried out", "carried"), fine("advised", "advised"), fine("refused", "refused"), more("plans")]
-    return panel("plans", "Plans", counts, form, table, sure, size="w14 wrapping")
+    return panel("plans", "Plans", counts, form, text("rests", "fine"), table, sure, size="w14 wrapping")
 
 
-def table(plans: Sequence[PlanRow], kept: Kept, most: int, now: datetime, words: Words) -> Table:
-    """Rows of plans, the ones that wait for a person first."""
+def table(
+    plans: Sequence[PlanRow], kept: Kept, most: int, now: datetime, words: Words, resting: Message | None = None
+) -> Table:
+    """Rows of plans, the ones that wait for a person first; ``resting``: why some levers make none."""
     told: Mapping[str, LastWord] = kept.value or {}
     ordered = sorted(plans, key=lambda one: not _waits(one, told.get(one.key), now))
     return {
+        "t.rests": words.sentence(resting) if resting is not None else "",
         "l.plans": [_row(one, told.get(one.key), now, words) for one in ordered[:most]],
         "m.plans": max(len(plans) - most, 0),
         "p.plans": source(words, [one.effect for one in plans]) if plans else {"x": "", "f": "none"},
