@@ -1,15 +1,20 @@
 """The whole way to an identity provider and back, and everything that must not get anybody in."""
 
+import asyncio
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from access_house import HOME, House, house
+from access_house import HOME, ORIGIN, House, house, sign_in
 from joserfc.jwk import OctKey, RSAKey
 from oidc_provider import CLIENT, SECRET, Provider, rotate
 
+from twin.errors import SourceError
+from ui.access.oidc import Oidc
 from ui.access.role import Role
 
 pytest.importorskip("authlib", reason="authlib is not installed: make field")
@@ -117,4 +122,41 @@ async def test_a_provider_that_is_away_or_another_is_said_in_a_sentence(centre: 
         answer = await browser.get("/sign-in/oidc")
         assert (answer.status_code, "calls itself 'https://evil.example'" in answer.json()["detail"]) == (503, True)
         provider.bend = {"about": {"token_endpoint": None}}
+        made.clock.skip(30)
         assert "names no token_endpoint" in (await browser.get("/sign-in/oidc")).json()["detail"]
+
+
+async def test_a_provider_that_hangs_holds_up_nobody_but_those_who_go_there(
+    centre: tuple[House, Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = centre
+    made.user("op", Role.OPERATOR)
+    gate, asked = threading.Event(), []
+
+    def hangs(self: Oidc, url: str) -> dict[str, object]:
+        asked.append(url)
+        gate.wait(60)
+        raise SourceError("the identity provider does not answer; is it up?")
+
+    monkeypatch.setattr(Oidc, "_get", hangs)
+    async with made.browser() as browser, made.browser("203.0.113.9") as stranger:
+        await sign_in(browser, "op")
+        made.clock.skip(2)  # so that the door reads users and sessions again
+        going = [asyncio.create_task(stranger.get("/sign-in/oidc")) for _ in range(120)]
+        try:
+            async with asyncio.timeout(30):
+                while len([one for one in going if one.done()]) < 112:
+                    await asyncio.sleep(0.01)
+                stop = await browser.post("/api/v1/stop", json={"by": "op", "why": "smoke"}, headers=ORIGIN)
+            assert stop.status_code == 202, stop.text
+        finally:
+            gate.set()
+        said = Counter((one.status_code, "Too many people" in one.text) for one in await asyncio.gather(*going))
+        assert said == {(503, True): 112, (503, False): 8}
+        assert len(asked) == 1, "one asks for all"
+        made.clock.skip(29)
+        assert "does not answer" in (await stranger.get("/sign-in/oidc")).text
+        assert len(asked) == 1, "and what failed is not asked again at once"
+        made.clock.skip(2)
+        await stranger.get("/sign-in/oidc")
+        assert len(asked) == 2

@@ -13,7 +13,6 @@ from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -22,6 +21,7 @@ from starlette.types import Scope as Asgi
 from twin.errors import SourceError
 from ui.access.cookies import KIOSK, SESSION, Cookies
 from ui.access.desk import Access
+from ui.access.lanes import Lane
 from ui.access.role import NOBODY, Identity, Role, Scope, Sort
 from ui.access.routes import Does, Route, Table
 from ui.access.section import is_loopback
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _FORWARDED = {"forwarded", "x-forwarded-for", "x-real-ip"}  # a proxy on this machine speaks for somebody elsewhere
 _WRITES = ("POST", "PUT", "PATCH")
+THREADS = 8  # of the door alone: whatever hangs in the threads of pages, who asks is known and a stop gets through
 STILL_S = 1.0  # how often an open socket is asked whether its session still holds
 
 
@@ -87,6 +88,7 @@ class Door:
     ) -> None:
         self._live, self._feed, self._origins = live, feed, frozenset(origins)
         self.table = table or Table()
+        self._lane = Lane(THREADS)
 
     async def admit(self, scope: Asgi) -> Response | None:
         """None where the request may go on, with who asks in its scope; else the answer."""
@@ -131,13 +133,13 @@ class Door:
         noted = scope.get("noted") or {"what": f"{row.method} {row.path}", "about": scope["path"]}
         source = scope["client"][0] if scope.get("client") else ""
         access, now = access_of(self._live), self._live.clock.now()
-        await run_in_threadpool(lambda: access.records.note(who, source, now=now, **noted))
+        await self._lane.run(lambda: access.records.note(who, source, now=now, **noted))
 
     async def _refresh(self) -> None:
         access, now = access_of(self._live), self._live.clock.now()
         if access.accounts and access.due(now):
             try:
-                await run_in_threadpool(access.refresh, now)
+                await self._lane.run(access.refresh, now)
             except SourceError as error:
                 log.error("users and tokens are those of before, the records do not answer: %s", error)
 
@@ -153,7 +155,7 @@ class Door:
         cookies = Cookies(access.section, HTTPConnection(scope).cookies)
         if secret := cookies.get(SESSION):
             try:
-                found = await run_in_threadpool(lambda: access.sessions.whose(secret, now, used=used))
+                found = await self._lane.run(lambda: access.sessions.whose(secret, now, used=used))
             except SourceError as error:
                 raise Refused(503, f"{error}.") from None
             if found is not None:

@@ -8,17 +8,19 @@ can take it back, and a sign-in that somebody else began cannot be ended in this
 import base64
 import json
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from starlette.responses import RedirectResponse, Response
 
 from twin.errors import SourceError
 from ui.access.cookies import SIGNING, Cookies
 from ui.access.desk import Access
+from ui.access.lanes import Lane
 from ui.access.role import ROLES, Role, role_of
 from ui.access.section import OidcSection
 from ui.access.signin import Caller, NotIn, enter
@@ -26,6 +28,8 @@ from ui.access.signin import Caller, NotIn, enter
 BACK = "/sign-in/oidc/back"
 LASTS_S = 600.0  # between going to the provider and coming back
 KNOWN_S = 3600.0  # how long what the provider says of itself is believed
+FAILED_S = 30.0  # how long it is believed that it does not answer
+AT_ONCE = 8  # threads that may wait for it; more who sign in are told to come again
 LEEWAY_S = 60
 _WAIT_S = 10.0
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")  # asymmetric alone, and never none
@@ -40,13 +44,16 @@ class _Provider:
 
 
 class Oidc:
-    """One provider. Its methods take seconds: not for the event loop."""
+    """One provider. Its methods take seconds: for threads of its ``lane``, so that a provider that hangs holds up nobody else."""
 
     def __init__(self, section: OidcSection) -> None:
         from authlib.integrations.requests_client import OAuth2Session
 
         self._session, self.section = OAuth2Session, section
         self._provider: _Provider | None = None
+        self._reading = threading.Lock()  # one asks what all wait for
+        self._failed: tuple[float, str] | None = None  # when and why it could not be read
+        self.lane = Lane(AT_ONCE, waiting=0)
 
     def go(self, access: Access, home: str, after: str, now: datetime) -> Response:
         """Send the browser to the provider; ``home``: our own address, ``after``: the page to go to in the end."""
@@ -105,8 +112,22 @@ class Oidc:
     def _about(self, now: datetime, *, anew: bool = False) -> _Provider:
         """What the provider says of itself, and its keys."""
         known, now_s = self._provider, now.timestamp()
-        if known is not None and not anew and now_s - known.read_s < KNOWN_S:
+        if not anew and _fresh(known, now_s):
             return known
+        with self._reading:
+            if self._provider is not known and _fresh(self._provider, now_s):
+                return self._provider  # another has read it meanwhile
+            if self._failed is not None and 0 <= now_s - self._failed[0] < FAILED_S:
+                raise SourceError(self._failed[1])
+            try:
+                self._provider = self._read(now_s)
+            except SourceError as error:
+                self._failed = now_s, str(error)
+                raise
+            self._failed = None
+            return self._provider
+
+    def _read(self, now_s: float) -> _Provider:
         from joserfc.jwk import KeySet
 
         about = self._get(self.section.issuer.rstrip("/") + "/.well-known/openid-configuration")
@@ -115,8 +136,7 @@ class Oidc:
         if missing := [name for name in _ENDPOINTS if not isinstance(about.get(name), str)]:
             raise SourceError(f"{self.section.issuer} names no {missing[0]}; it is no OpenID Connect provider that we can use")
         keys = KeySet.import_key_set(self._get(about["jwks_uri"]))  # type: ignore[arg-type]
-        self._provider = _Provider(about, keys, now_s)
-        return self._provider
+        return _Provider(about, keys, now_s)
 
     def _get(self, url: str) -> dict[str, Any]:
         import requests
@@ -177,6 +197,10 @@ class Oidc:
         if role is Role.NOBODY:
             raise NotIn(403, f"None of your {self.section.role_claim} has a role here; ask whoever administers icctwin.")
         return role
+
+
+def _fresh(provider: _Provider | None, now_s: float) -> TypeGuard[_Provider]:
+    return provider is not None and now_s - provider.read_s < KNOWN_S
 
 
 def _secret(path: Path) -> str:

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.concurrency import run_in_threadpool
 
 from ui.access.desk import Access
 from ui.access.door import access_of
+from ui.access.lanes import Full
 from ui.access.oidc import Oidc
 from ui.access.signin import NotIn
 from ui.faces.api_access import caller_of
@@ -23,6 +23,7 @@ from ui.faces.statics import static
 from ui.words import Words, words
 
 After = Annotated[str, Query(alias="next", max_length=2000)]
+_BUSY = NotIn(503, "Too many people sign in at once; try again in a few seconds.", 5.0)
 
 
 def add_sign_in(server: FastAPI, pulse: Pulse) -> None:
@@ -54,14 +55,21 @@ def add_sign_in(server: FastAPI, pulse: Pulse) -> None:
     async def go(request: Request, after: After = "/") -> Response:
         access = access_of(live)
         home, now = access.section.url, live.clock.now()
-        return await run_in_threadpool(provider(access).go, access, home, page_of_ours(after), now)
+        asked = provider(access)
+        try:
+            return await asked.lane.run(asked.go, access, home, page_of_ours(after), now)
+        except Full:
+            return refused(request, _BUSY)
 
     @server.get("/sign-in/oidc/back", include_in_schema=False)
     async def back(request: Request) -> Response:
         access, query = access_of(live), dict(request.query_params)
         caller, home, now = caller_of(request, access), access.section.url, live.clock.now()
+        asked = provider(access)
         try:
-            return await run_in_threadpool(provider(access).back, access, caller, home, query, now)
+            return await asked.lane.run(asked.back, access, caller, home, query, now)
+        except Full:
+            return refused(request, _BUSY)
         except NotIn as why:
             return refused(request, why)
 
