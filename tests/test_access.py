@@ -181,6 +181,23 @@ async def test_a_kiosk_can_only_look(centre: House) -> None:
         assert (await screen.get("/?kiosk=icctwin_wrong")).status_code == 401
 
 
+def test_right_passwords_count_against_no_network() -> None:
+    kept, address = Guesses(), "198.51.100.7"
+    for k in range(100):
+        assert kept.wait_s(f"user {k}", "", address, k) == 0.0
+        kept.failed(f"user {k}", "", address, k)
+        kept.passed(f"user {k}", "", address, k)
+    for k in range(20):
+        assert kept.wait_s(f"guess {k}", "", address, 1000.0) == 0.0
+        kept.failed(f"guess {k}", "", address, 1000.0)
+    assert kept.wait_s("user 1", "", address, 1000.0) == 2.0, "twenty wrong ones do"
+    kept.failed("user 1", "", address, 1002.0)
+    kept.passed("user 1", "", address, 1002.0)
+    assert kept.wait_s("user 2", "", address, 1002.0) == 0.0, "the right one makes nobody wait anew"
+    kept.failed("guess 1", "", address, 1002.0)
+    assert kept.wait_s("user 2", "", address, 1002.0) == 4.0, "and forgives no wrong one"
+
+
 async def test_guessing_waits_longer_each_time_and_its_owner_is_never_kept_out(centre: House) -> None:
     async with centre.browser("198.51.100.7") as own, centre.browser("203.0.113.66") as thief:
         assert (await sign_in(own, "li")).status_code == 200

@@ -21,6 +21,7 @@ MAX_KEPT = 20_000  # counts; the oldest are forgotten
 class _Count:
     failures: int
     last_s: float
+    before_s: float  # the failure before the last
 
 
 class Guesses:
@@ -39,17 +40,24 @@ class Guesses:
         for key, *_ in _buckets(name, device, address):
             count = self._counts.pop(key, None)
             if count is None or now_s - count.last_s > FORGOTTEN_S:
-                count = _Count(0, now_s)
-            count.failures, count.last_s = count.failures + 1, now_s
+                count = _Count(0, now_s, now_s)
+            count.failures, count.before_s, count.last_s = count.failures + 1, count.last_s, now_s
             self._counts[key] = count
         while len(self._counts) > MAX_KEPT:
             self._counts.popitem(last=False)
 
-    def passed(self, name: str, device: str, address: str) -> None:
-        """The right password: what this one failed before is forgotten, what its network did for other names is not."""
+    def passed(self, name: str, device: str, address: str, now_s: float) -> None:
+        """The right password, in the attempt that ``failed`` counted at ``now_s``: what this one failed before is forgotten. What
+        its network did for other names is not; of that the attempt alone is taken back."""
         for key, *_ in _buckets(name, device, address):
             if key[0] != "network":
                 self._counts.pop(key, None)
+            elif (count := self._counts.get(key)) is not None:
+                count.failures -= 1
+                if count.last_s == now_s:  # nobody of the network failed since
+                    count.last_s = count.before_s
+                if count.failures <= 0:
+                    del self._counts[key]
 
     def _wait_s(self, key: tuple[str, ...], free: int, longest_s: float, now_s: float) -> float:
         count = self._counts.get(key)

@@ -67,7 +67,7 @@ class SignIn:
         access.guesses.failed(name, device, address, now.timestamp())
         right = await self.hashing(access.users.check, name, password, now)
         if right:
-            access.guesses.passed(name, device, address)
+            access.guesses.passed(name, device, address, now.timestamp())
         return right
 
     async def hashing(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
