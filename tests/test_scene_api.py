@@ -1,6 +1,7 @@
 """The 3D twin over HTTP and its socket: one body for all, honest refusals, what-if runs, bounds."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,7 +20,7 @@ from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.ports import Store
 from twin.site import without
-from ui.faces import scene_push
+from ui.faces import api_scene, scene_push
 from ui.faces.api_twin import Runner
 from ui.faces.scene_push import SceneFeed
 from ui.faces.scene_studio import Ask, Studio
@@ -281,3 +282,31 @@ async def test_frames_of_the_past_are_kept_within_a_bound(store: Store, monkeypa
     for k in range(8):
         await studio.frame(Ask(time_s=live.clock.now().timestamp() - k))
     assert sum(len(body) for body in studio._frames.values()) <= 3 * size + 100
+
+
+async def test_one_export_is_worked_out_at_a_time_and_kept_for_those_who_ask_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, forms = threading.Event(), []
+
+    def child(what: object, geometry: object, body: bytes, form: str) -> bytes:
+        forms.append(form)
+        gate.wait(30)
+        return form.encode()
+
+    monkeypatch.setattr(api_scene, "apart", child)
+    transport = httpx.ASGITransport(build_server(fed()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1") as client:
+        asked = [asyncio.create_task(client.get(f"/scene.{form}")) for form in ("glb", "usdc", "glb", "glb") * 2]
+        try:
+            async with asyncio.timeout(20):
+                while len([one for one in asked if one.done()]) < 7:
+                    await asyncio.sleep(0.01)
+        finally:
+            gate.set()
+        answers = await asyncio.gather(*asked)
+        assert sorted(one.status_code for one in answers) == [200] + [429] * 7
+        assert len(forms) == 1, "one child"
+        again = await client.get(f"/scene.{forms[0]}")
+        assert (again.content, len(forms)) == (forms[0].encode(), 1), "what was made a moment ago is given again"
+        monkeypatch.setattr(api_scene, "EXPORT_KEPT_S", 0.0)
+        assert (await client.get(f"/scene.{forms[0]}")).status_code == 200
+        assert len(forms) == 2

@@ -1,5 +1,6 @@
 """``/api/v1/scene``: the 3D twin for programs and its page (geometry, frames, what-if runs, exports), and ``/live/scene``."""
 
+import asyncio
 import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -7,9 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError
+from ui.access.lanes import Full, Lane
 from ui.apart import apart
 from ui.faces.answers import Failure, When
 from ui.faces.api_twin import Busy, LimitOut, Runner
@@ -21,6 +22,7 @@ from ui.scene.ahead import HOURS_AHEAD
 from ui.scene.wire import Detail
 
 SCENE_SOCKET = "/live/scene"
+EXPORT_KEPT_S = 5.0  # an export is given to all who ask for the same so soon
 MAX_OPEN = 64  # halls whose GPUs are asked for by name
 _BINARY = "application/octet-stream"
 _OPEN = "halls whose GPUs are wanted: their numbers in the scene, separated by commas; none: all"
@@ -186,19 +188,41 @@ def _add_runs(router: APIRouter, studio: Studio) -> None:
             raise HTTPException(429, "Another run of the twin goes on; ask again in some seconds.") from error
 
 
+class _Exports:
+    """Files of the scene. One at a time is worked out, in a child that takes 300 MB; the last one is kept for ``EXPORT_KEPT_S``."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._lane = Lane(1, waiting=0)
+        self._last: tuple[float, tuple[str, Ask], bytes] | None = None  # when, what, the file
+
+    async def made(self, form: str, ask: Ask) -> bytes:
+        """A file of that form. ``Full`` while another is worked out."""
+        from ui.scene.export import exported
+
+        time_s = asyncio.get_running_loop().time
+        if self._last is not None and self._last[1] == (form, ask) and time_s() - self._last[0] < EXPORT_KEPT_S:
+            return self._last[2]
+        body, geometry = await self._studio.frame(ask), await self._studio.geometry()
+        data = await self._lane.run(apart, exported, geometry, body, form)
+        self._last = time_s(), (form, ask), data
+        return data
+
+
 def _add_exports(router: APIRouter, studio: Studio) -> None:
-    missing: dict[int | str, dict[str, Any]] = {501: {"model": Failure}}
+    missing: dict[int | str, dict[str, Any]] = {429: {"model": Failure}, 501: {"model": Failure}}
+    exports = _Exports(studio)
 
     async def made(form: str, colour: str, origin: Whose) -> Response:
-        from ui.scene.export import MEDIA, exported
+        from ui.scene.export import MEDIA
 
-        ask = _ask(colour[:100], origin, 1, None, "", False, 3, "")
         try:
-            body = await studio.frame(ask)
-            data = await run_in_threadpool(apart, exported, await studio.geometry(), body, form)
+            data = await exports.made(form, _ask(colour[:100], origin, 1, None, "", False, 3, ""))
         except ConfigError as error:
             status = 501 if any(problem.where == "scene" for problem in error.problems) else 422
             raise HTTPException(status, str(error.problems[0])) from error
+        except Full as error:
+            raise HTTPException(429, "Another export of the scene goes on; ask again in some seconds.") from error
         name = {"content-disposition": f'attachment; filename="scene.{form}"'}
         return Response(data, media_type=MEDIA[form], headers=name)
 
