@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ import httpx
 import pytest
 import trustme
 from access_house import PASSWORD, house, sign_in
+from faces_harness import served
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from whole_centre import alive, token_of, write_centre
 
 import ui.listen as listening
 from twin.errors import ConfigError, SourceError
 from ui.access.guesses import FREE
-from ui.access.rates import BURST_S, MAX_KEPT, Rates
+from ui.access.rates import BURST_S, MAX_KEPT, Held, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
 from ui.access.routes import ROUTES, Does
 from ui.access.signin import AT_ONCE
@@ -72,6 +75,43 @@ async def test_whoever_shows_a_wrong_token_is_paced_as_anybody(tmp_path: Path) -
             assert told[-2:] == [429, 429], path
             assert 429 not in told[:-2], path
             assert (await guesser.get("/api/v1/site", headers=good)).status_code == 200, "who has a token is not kept out"
+
+
+def test_a_user_a_token_and_a_network_of_strangers_hold_twenty_sockets_each() -> None:
+    held, anywhere = Held(), "203.0.113.7"
+    sessions = [Identity("li", "li", Role.VIEWER, sort=Sort.SESSION, ref=f"s{k % 3}") for k in range(21)]
+    kiosks = [Identity("li", "hall", Role.VIEWER, sort=Sort.KIOSK, ref="k1")] * 21
+    for crowd, places in (
+        (sessions, [anywhere] * 21),
+        (kiosks, [anywhere] * 21),
+        ([one("t1")] * 21, [f"203.0.113.{k}" for k in range(21)]),
+        ([GUEST] * 21, [f"2001:db8::{k}" for k in range(21)]),
+    ):
+        with ExitStack() as stack:
+            free = [stack.enter_context(held.one(who, where)) for who, where in zip(crowd, places, strict=True)]
+            assert free == [True] * 20 + [False]
+            assert stack.enter_context(held.one(one("t2"), anywhere)), "others are not touched"
+            assert stack.enter_context(held.one(GUEST, "2001:db8:1::1"))
+        with held.one(crowd[0], places[0]) as again:
+            assert again, "what is closed counts no more"
+    with ExitStack() as stack:
+        assert all(stack.enter_context(held.one(LOCAL, "127.0.0.1")) for _ in range(50)), "this machine is not counted"
+
+
+def test_a_wall_too_many_of_one_token_is_told_so_and_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.access.rates.MAX_SOCKETS", 2)
+    made = house(tmp_path)
+    made.user("li", Role.VIEWER)
+    shown = [{"authorization": f"Bearer {made.token('li', Role.VIEWER)}"} for _ in range(2)]
+    with served(made.live) as url, ExitStack() as stack:
+        at = url.replace("http", "ws") + "/live"
+        walls = [stack.enter_context(connect(at, additional_headers=shown[k])) for k in (0, 0, 0, 1)]
+        for k in (0, 1, 3):
+            assert '"is":"hello"' in str(walls[k].recv(timeout=10))
+        with pytest.raises(ConnectionClosed) as closed:
+            walls[2].recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason[:9]) == (1013, "20 walls ")
 
 
 async def test_guesses_at_ones_own_password_wait_and_are_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.ports import Store
 from twin.site import without
+from ui.access.role import Identity, Role, Sort
 from ui.faces import api_scene, scene_push
 from ui.faces.api_twin import Runner
 from ui.faces.scene_push import SceneFeed
@@ -221,7 +222,10 @@ async def test_a_socket_that_asks_for_nonsense_is_told_so_and_one_that_speaks_is
 class _Socket:
     """Implements what a feed asks of a websocket; ``closed`` is the code that it was closed with."""
 
-    def __init__(self) -> None:
+    client = None
+
+    def __init__(self, who: Identity = Identity("local", "local", Role.ADMIN)) -> None:
+        self.scope = {"identity": who}
         self.closed: int | None = None
         self.frames: list[bytes] = []
         self.done = asyncio.Event()  # closed, or fed three times
@@ -259,6 +263,20 @@ async def test_more_pages_or_more_pictures_than_there_may_be_are_told_so(monkeyp
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert feed.clients == 0
+
+
+async def test_one_kiosk_takes_no_more_than_its_own_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_push, "EVERY_S", 0.02)
+    live = fed()
+    feed = SceneFeed(Studio(live, Runner(live)))
+    first, second = (Identity("root", "hall", Role.VIEWER, sort=Sort.KIOSK, ref=ref) for ref in ("k1", "k2"))
+    sockets = [_Socket(first) for _ in range(21)] + [_Socket(second)]
+    tasks = [asyncio.create_task(feed.serve(socket, Ask("power_w"))) for socket in sockets]  # type: ignore[arg-type]
+    await asyncio.gather(*(asyncio.wait_for(socket.done.wait(), 10) for socket in sockets))
+    assert [socket.closed for socket in sockets] == [None] * 20 + [1013, None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_changed_site_is_another_scene() -> None:

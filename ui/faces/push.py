@@ -20,7 +20,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from twin.frame import Origin
 from twin.site import Site
-from ui.access.door import identity_of
+from ui.access.door import identity_of, source_of
+from ui.access.rates import MAX_SOCKETS, Held
 from ui.faces.pages import may_see
 from ui.faces.pages.shell import shell_labels
 from ui.faces.pages.texts import shell_table
@@ -77,6 +78,7 @@ class Pulse:
         self.shelf = Shelf(live)
         self.shelf.add(PAST, PAST_EVERY_S, read_day, PAST_SOON_S)
         self.clients = 0
+        self._held = Held()
         self._view: View | None = None
         self._made_s = -1.0
         self._number = 0
@@ -124,7 +126,13 @@ class Pulse:
         if self.clients >= MAX_CLIENTS:
             await socket.close(1013, f"{MAX_CLIENTS} walls are open already")
             return
-        key = page, language if language in LANGUAGES else "en"
+        with self._held.one(who, source_of(socket)) as free:
+            if free:
+                await self._fed(socket, (page, language if language in LANGUAGES else "en"))
+            else:
+                await socket.close(1013, f"{MAX_SOCKETS} walls are open already for you")
+
+    async def _fed(self, socket: WebSocket, key: Key) -> None:
         self.clients += 1
         self._readers[key] += 1
         listener = asyncio.create_task(_until_it_leaves(socket))

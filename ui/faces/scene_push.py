@@ -10,6 +10,8 @@ import logging
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from twin.errors import ConfigError, SourceError
+from ui.access.door import identity_of, source_of
+from ui.access.rates import MAX_SOCKETS, Held
 from ui.faces.scene_studio import Ask, Studio
 
 MAX_CLIENTS = 200  # one more is told so (close code 1013) and tries again later
@@ -24,6 +26,7 @@ class SceneFeed:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.clients = 0
+        self._held = Held()
         self.made = 0  # frames worked out since start
         self._looks: dict[Ask, int] = {}
         self._frames: dict[Ask, asyncio.Task[bytes]] = {}
@@ -36,6 +39,13 @@ class SceneFeed:
         if self.clients >= MAX_CLIENTS or (ask not in self._looks and len(self._looks) >= MAX_LOOKS):
             await socket.close(1013, "too many pictures are shown already")
             return
+        with self._held.one(identity_of(socket), source_of(socket)) as free:
+            if free:
+                await self._fed(socket, ask)
+            else:
+                await socket.close(1013, f"{MAX_SOCKETS} pictures are shown already for you")
+
+    async def _fed(self, socket: WebSocket, ask: Ask) -> None:
         self.clients += 1
         self._looks[ask] = self._looks.get(ask, 0) + 1
         listener = asyncio.create_task(_until_it_leaves(socket))
