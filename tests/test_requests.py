@@ -11,6 +11,7 @@ from faces_harness import DayStore, Hands
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energy.respond import inbox
 from energy.respond.inbox import MAX_STANDING, note, standing, together
 from ingest.stores.records import open_records
 from twin.curtail import Asked, Interval, Request
@@ -51,6 +52,30 @@ def test_what_somebody_asks_replaces_what_they_asked_and_nobody_elses():
     assert standing(records, NOW)[0][1].end_s == float("inf")
     with pytest.raises(SourceError, match=f"more than {MAX_STANDING}"):
         note(records, Asked("c", tuple(one(str(i)) for i in range(MAX_STANDING))), NOW)
+
+
+def test_a_limit_without_an_end_stands_whatever_its_age_and_however_many_came_after_it(tmp_path, monkeypatch):
+    """Another asker changes its mind 50 times: 20 records are read."""
+    monkeypatch.setattr(inbox, "MAX_RECORDS", 20)
+    monkeypatch.setattr(inbox, "RENEWED", 10)
+    records = open_records(tmp_path / "records.db")
+    assert note(records, Asked("vtn", (Request("cap", T, (Interval(T, math.inf, limit_w=8e3),)),)), NOW)
+    assert [one.key for _, one in standing(records, NOW + timedelta(days=400))] == ["cap"]
+    for i in range(50):
+        assert note(records, Asked("dso", (one(str(i), hours=1 + i % 7),)), NOW + timedelta(days=33))
+    records.close()
+    records = open_records(tmp_path / "records.db")  # also after a restart
+    assert [request.key for _, request in standing(records, NOW + timedelta(days=33))] == ["cap"]
+    assert note(records, Asked("vtn"), NOW + timedelta(days=33))
+    assert standing(records, NOW + timedelta(days=33)) == []
+    assert note(records, Asked("dso"), NOW + timedelta(days=33))
+    records.close()
+
+
+def test_what_is_over_takes_no_room_from_what_is_asked():
+    records = Kept()
+    assert note(records, Asked("a", tuple(one(str(i)) for i in range(MAX_STANDING))), NOW)
+    assert note(records, Asked("b", (one("b", 4),)), NOW + timedelta(hours=3))
 
 
 parts = st.tuples(st.integers(0, 20), st.integers(1, 20), st.floats(0, 1e6), st.booleans())

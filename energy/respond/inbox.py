@@ -1,13 +1,14 @@
 """The requests that stand: noted as records, so that a restart, a face and a command know the same ones.
 
-A record is all that one asker asks from then on; the newest of each asker counts. Topic ``requests``.
+A record is all that one asker asks from then on; the newest of each asker counts, whatever its age: a limit without an end
+stands until it is changed or taken back. Topic ``requests``.
 """
 
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +22,8 @@ from twin.ports import Records
 log = logging.getLogger(__name__)
 
 TOPIC = "requests"
-MEMORY = timedelta(days=32)  # the longest notice
-MAX_RECORDS, KEPT = 2000, 10_000
+MAX_RECORDS, KEPT = 2000, 10_000  # that are read, and that are kept
+RENEWED = MAX_RECORDS // 2  # records after which what stands is written anew, before it is read no more
 MAX_STANDING = 20  # requests that are looked at together; more are refused when they come
 
 
@@ -32,17 +33,28 @@ def note(records: Records, asked: Asked, now: datetime) -> bool:
     record = plain({"who": asked.who, "requests": [asdict(request) for request in asked.requests]})
     if record["requests"] == plain([asdict(one) for one in standing.get(asked.who, Asked(asked.who)).requests]):
         return False
-    others = sum(len(one.requests) for who, one in standing.items() if who != asked.who)
-    if others + len(asked.requests) > MAX_STANDING:
+    others = [one for who, one in standing.items() if who != asked.who]
+    stands = sum(request.end_s > now.timestamp() for one in others for request in one.requests)
+    if stands + len(asked.requests) > MAX_STANDING:
         raise SourceError(f"{asked.who} asks for more than {MAX_STANDING} requests that stand at once; take some back first")
+    _renew(records, {one.who for one in others if any(request.end_s > now.timestamp() for request in one.requests)}, now)
     records.append(TOPIC, now, record)
     records.trim(TOPIC, KEPT)
     return True
 
 
+def _renew(records: Records, others: set[str], now: datetime) -> None:
+    """Write down again what ``others`` ask, where so many records came after it."""
+    found = [record for _, _, record in records.read(TOPIC, limit=MAX_RECORDS, newest=True)]
+    lately = {record["who"] for record in found[-RENEWED:]}
+    old = {record["who"]: record for record in found[:-RENEWED] if record["who"] in others - lately}
+    for record in old.values():
+        records.append(TOPIC, now, record)
+
+
 def all_asked(records: Records, now: datetime) -> Mapping[str, Asked]:
     """What each asker asks, by who it is. A request that cannot be (an older version took it) asks for nothing, and is told."""
-    found = records.read(TOPIC, start=now - MEMORY, limit=MAX_RECORDS, newest=True)
+    found = records.read(TOPIC, limit=MAX_RECORDS, newest=True)
     newest = {record["who"]: record["requests"] for _, _, record in found}
     return {who: Asked(who, tuple(_readable(who, requests))) for who, requests in newest.items()}
 
