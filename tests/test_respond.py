@@ -193,6 +193,18 @@ def test_power_is_taken_back_at_once_and_given_back_slowly() -> None:
     assert Trim(3.0).step(float("nan"), 100.0).trim_w == 3.0
 
 
+def test_no_look_moves_the_budget_further_than_it_may() -> None:
+    """0.15 of an aim of 100 W, so what was taken for an hour of a meter that is stuck is given back within four looks."""
+    low = high = Trim()
+    for _ in range(60):
+        low = low.step(200.0, 100.0)
+    assert low.trim_w == -15
+    for _ in range(600):
+        high = high.step(0.0, 100.0)
+    assert high.trim_w == 15
+    assert high.step(125.2, 100.0).trim_w == pytest.approx(15 - 0.8 * 25)
+
+
 def meter(*pieces: tuple[int, float]) -> tuple[Floats, Floats]:
     power = np.concatenate([np.full(n, w) for n, w in pieces])
     return T0 + 60.0 * np.arange(len(power)), power
@@ -217,6 +229,16 @@ def test_a_proof_by_hand() -> None:
     assert prove(time_s, gone, target, base, ordered, "before").coverage_frac == pytest.approx(50 / 60)
     with pytest.raises(ValueError, match="never read"):
         prove(time_s, np.full(len(time_s), np.nan), target, base, ordered, "before")
+
+
+@pytest.mark.parametrize(("draws_w", "short"), [(12e6, 60), (1.0, 60), (0.0, 0)])
+def test_a_request_for_no_power_at_all_is_kept_by_no_power_only(draws_w: float, short: int) -> None:
+    time_s, power = meter((60, 12e6), (60, draws_w), (60, 12e6))
+    target = np.where((time_s >= time_s[60]) & (time_s < time_s[120]), 0.0, np.inf)
+    made = prove(time_s, power, target, 12e6, float(time_s[60]), "before")
+    assert made.short_steps == short
+    assert made.worst_short_frac == pytest.approx(draws_w / 12e6)
+    assert np.isnan(made.in_place_s) == (short > 0)
 
 
 # --- the measured event -----------------------------------------------------------------------------------------------

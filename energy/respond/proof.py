@@ -18,11 +18,11 @@ RESTORED_FRAC = 0.95
 @dataclass(frozen=True, slots=True)
 class Proof:
     """``cut_kwh`` below the baseline and ``asked_kwh``; ``mean_cut_frac``, ``worst_cut_frac``: of the baseline, over the steps
-    of the event; ``worst_short_frac``: most that a step stood above its target, over the target; ``short_steps``: steps over it
-    by more than ``SHORT_FRAC``; ``in_place_s``: from the first order to the first step that meets the target (NaN: none);
-    ``rebound_frac``: highest quarter of an hour (what demand is billed by) in the hour after, over
-    that in the hour before, less 1; ``restore_s``: until 95 % of the baseline was
-    back; ``coverage_frac``: share of the event's steps that the meter was read in: the others count neither way."""
+    of the event; ``worst_short_frac``: most that a step stood above its target, over the target (over the baseline, where that
+    is 0 W); ``short_steps``: steps over it by more than ``SHORT_FRAC`` of the target; ``in_place_s``: from the first order to
+    the first step that meets the target (NaN: none); ``rebound_frac``: highest quarter of an hour (what demand is billed by) in
+    the hour after, over that in the hour before, less 1; ``restore_s``: until 95 % of the baseline was back;
+    ``coverage_frac``: share of the event's steps that the meter was read in: the others count neither way."""
 
     baseline: str
     cut_kwh: float
@@ -51,7 +51,8 @@ def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats 
     seen = event & np.isfinite(power_w) & np.isfinite(base)
     if not seen.any():
         raise ValueError("the meter was never read while the request lasted; nothing can be proven")
-    cut_w, over = base - power_w, power_w / np.where(target_w > 0, target_w, np.nan) - 1
+    cut_w, allowed_w = base - power_w, target_w * (1 + SHORT_FRAC)
+    over = (power_w - target_w)[seen] / np.where(target_w > 0, target_w, base)[seen]
     last_s = float(time_s[event][-1]) + step_s
     held = np.flatnonzero((time_s >= ordered_s) & (time_s < last_s) & np.isfinite(power_w))
     goal = float(target_w[event][0])
@@ -68,8 +69,8 @@ def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats 
         asked_kwh=float((base - target_w)[seen].sum()) * step_s / 3.6e6,
         mean_cut_frac=float(cut_w[seen].sum() / base[seen].sum()),
         worst_cut_frac=float((cut_w / base)[seen].min()),
-        worst_short_frac=max(float(over[seen].max()), 0.0),
-        short_steps=int((over[seen] > SHORT_FRAC).sum()),
+        worst_short_frac=max(float(over.max()), 0.0),
+        short_steps=int((power_w > allowed_w)[seen].sum()),
         in_place_s=in_place,
         rebound_frac=max(_highest(power_w[after], step_s) / highest_w - 1, 0.0) if after.any() else float("nan"),
         restore_s=float(time_s[back[0]]) - last_s if len(back) else float("nan"),
