@@ -90,3 +90,15 @@ async def test_between_two_parts_of_a_request_work_may_move_unless_some_is_held(
     assert house.live.resting is None
     await house.minutes(70)
     assert house.live.resting is not None
+
+
+async def test_after_a_clock_that_leapt_ahead_and_back_the_meter_is_followed_at_the_next_minute(asked):
+    house, grid = asked
+    grid.asks(limit(house, "cap", 0, 600, 10.8))
+    await house.minutes(20)
+    house.clock.skip(3600)
+    await house.minute()
+    house.clock.skip(-3660)
+    seen = house.acting._responding._going.trim
+    await house.minutes(3)
+    assert house.acting._responding._going.trim != seen

@@ -58,7 +58,7 @@ class _Going:
     baseline_w: float
     trim: Trim = field(default_factory=Trim)
     aimed_w: float = float("nan")
-    looked_s: float = 0.0
+    due_s: float = 0.0
     binds: bool = False
     charge_frac: dict[str, float] = field(default_factory=dict)
 
@@ -213,9 +213,11 @@ class Responding:
 
     def _learn(self, going: _Going, call: Call, queues: Sequence[QueueNow], now: datetime) -> None:
         """One look at the meter a minute moves the budget; and what is aimed at until the next."""
-        if now.timestamp() - going.looked_s < STEP_S:
+        # of a clock that leaps ahead and back nothing is due later than a step from now
+        going.due_s = min(going.due_s, now.timestamp() + STEP_S)
+        if now.timestamp() < going.due_s:
             return
-        going.looked_s = now.timestamp()
+        going.due_s = now.timestamp() + STEP_S
         found = answer(call, self._live.site, self._live.state, queues)
         meter_w = site_power_w(self._live.state, "facility_power_w", now)
         inside = found is not None and np.isfinite(found.course.target_w[found.step]) and felt(found, meter_w)
