@@ -116,12 +116,13 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
     (chiller.bank_power_w, {"heat_w": 5e5, "unit_w": 1e6, "units": 4, "cop": 5.0}, 104_987.39, 1e-6, "by hand: one at 0.5"),
     (chiller.cop_ratio, {"leaving_c": 18.0, "condenser_c": 20.0, "carnot_frac": 0.5}, 29.115, 1e-9, "by hand: held at 5 K"),
     (hydraulics.opening_frac, {"position_frac": 0.5, "rangeability_ratio": 50.0}, 0.141421, 1e-5, "equal percentage: 50^-0.5"),
+    (hydraulics.opening_frac, {"position_frac": 0.005, "rangeability_ratio": 50.0}, 0.0103989, 1e-5, "seat: 50^-0.99 / 2"),
     (
         hydraulics.pressure_drop_pa,
-        {"flow_kgps": 2.0, "design_kgps": 4.0, "design_pa": 80e3, "opening_share_frac": 0.5},
-        80e3,
+        {"flow_kgps": 2.0, "design_kgps": 4.0, "design_pa": 80e3, "opening_share_frac": 0.25},
+        320e3,
         1e-12,
-        "by hand: half the flow through half the opening",
+        "by hand: half the flow through a quarter of the opening",
     ),
     (
         hydraulics.pump_head_pa,
