@@ -122,7 +122,7 @@ def measure(store: Store, window: Interval, others: Sequence[Interval], it_shift
 def _table(store: Store, start: datetime, end: datetime) -> tuple[Floats, Floats, Floats, Floats]:
     """Step starts [s], IT power [W], wet bulb [°C] and facility power [W] over ``[start, end)``."""
     series = store.series("site", ("it_power_w", "facility_power_w"), start, end, STEP_S)
-    wet_c = held(store, "weather", "wet_bulb_c", series.time_s, start, end)
+    wet_c = held(store, "weather", "wet_bulb_c", series.time_s, STEP_S, start, end)
     return series.time_s, series.values["it_power_w"][:, 0], wet_c, series.values["facility_power_w"][:, 0]
 
 

@@ -165,7 +165,7 @@ def judged(trial: Trial, store: Store) -> Estimate | None:
     """What a trial shows; None with under ``LEAST_BLOCKS`` blocks of either sort."""
     start, end = datetime.fromtimestamp(trial.begin_s, UTC), datetime.fromtimestamp(trial.end_s, UTC)
     series = store.series("site", ("it_power_w", "facility_power_w"), start, end, STEP_S)
-    wet_c = held(store, "weather", "wet_bulb_c", series.time_s, start, end)
+    wet_c = held(store, "weather", "wet_bulb_c", series.time_s, STEP_S, start, end)
     table = np.column_stack([series.values["facility_power_w"][:, 0], series.values["it_power_w"][:, 0], wet_c])
     return estimate(trial, series.time_s, table)
 

@@ -187,7 +187,7 @@ class MemoryStore:
         origin: Origin = Origin.MEASURED,
         band: str = "",
     ) -> Series:
-        assert how is How.MEAN
+        assert how in (How.MEAN, How.LAST)
         at = np.array([0], dtype=np.int32)
         lo, hi = start.timestamp(), end.timestamp()
         cut = {m: self._cut(kind, m, lo, hi) for m in metrics}
@@ -206,6 +206,8 @@ class MemoryStore:
             n = np.bincount(bins, minlength=count)
             total = np.bincount(bins, weights=v, minlength=count)
             values[m] = np.divide(total, n, out=np.full(count, np.nan), where=n > 0)[:, None]
+            if how is How.LAST:
+                values[m][bins, 0] = v  # times increase
         return Series((first + np.arange(count)) * step_s, at, values)
 
     def _cut(self, kind: str, name: str, lo: float, hi: float) -> tuple[np.ndarray, np.ndarray]:

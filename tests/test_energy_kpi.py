@@ -1,15 +1,19 @@
 """Energy adds up, gaps count for nothing on either side, and a ratio is called what the standard lets it be called."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from energy_house import MemoryStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import small_site
 
 from energy.account.book import Account, Given, account
 from energy.kpi import Category, held, pue_name
+from ingest.stores import Retention, open_store
+from twin.frame import Frame, frame_of
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = START + timedelta(days=1)
@@ -95,9 +99,55 @@ def test_a_grid_signal_that_is_too_old_prices_nothing() -> None:
     k = kpis(store, START, DAY)
     assert k.carbon.coverage_frac == pytest.approx(121 / 1440)  # two hours of validity, the edge included
     assert k.carbon.location_kg == pytest.approx(1000 / 60 * 121 * 0.4)
-    time_s = START.timestamp() + np.array([-7201.0, 0.0, 7200.0, 7201.0])
-    seen = held(store, "grid", "carbon_gco2_per_kwh", time_s, START, DAY)
+    time_s = START.timestamp() + np.array([-7200.0, 0.0, 7200.0, 7260.0])
+    seen = held(store, "grid", "carbon_gco2_per_kwh", time_s, 60.0, START, DAY)
     np.testing.assert_array_equal(seen, [np.nan, 400.0, 400.0, np.nan])
+
+
+def test_a_step_has_the_price_of_its_own_time() -> None:
+    """20 kW in the hours that cost 100 a MWh and 10 kW in those that cost nothing, polled each five minutes, 20 s past."""
+    watts = np.tile(np.repeat([10e3, 20e3], 60), 12)
+    store = filled(watts, 0.8 * watts)
+    store.put("grid", "price_per_mwh", START + timedelta(seconds=20), 300, np.tile(np.repeat([0.0, 100.0], 12), 12))
+    for step_s in (60.0, 300.0, 900.0, 3600.0):
+        bill = kpis(store, START, DAY, step_s).bill
+        assert bill is not None
+        assert bill.cost == pytest.approx(12 * 20 * 0.1, abs=1e-9), step_s
+
+
+def test_what_is_held_is_the_last_value_and_not_the_mean_of_its_step() -> None:
+    store = MemoryStore()
+    store.put("grid", "price_per_mwh", START, 1800, np.array([100.0, 300.0]))
+    time_s = START.timestamp() + 3600.0 * np.arange(4)
+    seen = held(store, "grid", "price_per_mwh", time_s, 3600.0, START, DAY)
+    np.testing.assert_array_equal(seen, [200.0, 300.0, 300.0, np.nan])
+
+
+def test_carbon_and_cost_of_what_only_rollups_hold(tmp_path: Path) -> None:
+    """Five days of 10 kW at 500 g and 100 a MWh, read each 5 minutes; of the second minutes are left, of the first hours."""
+    site = small_site()
+    keep = Retention(raw_s=86_400, minute_s=3 * 86_400, hour_s=400 * 86_400, max_bytes=10**9)
+    store, frames = open_store(tmp_path, site, retention=keep), list[Frame]()
+    for hour in range(5 * 24):
+        for at in (START + timedelta(hours=hour, minutes=5 * k) for k in range(12)):
+            frames += [frame_of("site", at, 0, facility_power_w=1e4, it_power_w=8e3)]
+            frames += [frame_of("grid", at, 0, carbon_gco2_per_kwh=500.0, price_per_mwh=100.0)]
+        if hour % 6 == 5:
+            store.append(frames)
+            store.maintain(frames[-1].time)
+            frames = []
+    for _ in range(12):
+        store.maintain(START + timedelta(days=5))
+    assert not np.isfinite(
+        store.series("grid", ("price_per_mwh",), START, START + 3 * (DAY - START)).values["price_per_mwh"]
+    ).any()
+    for day, step_s in ((0, 3600.0), (2, 300.0)):
+        made = kpis(store, START + timedelta(days=day), START + timedelta(days=day + 1), step_s)
+        assert (made.facility_kwh, made.coverage_frac) == pytest.approx((240, 1)), day
+        assert (made.carbon.location_kg, made.carbon.coverage_frac) == pytest.approx((120, 1)), day
+        assert made.bill is not None
+        assert made.bill.cost == pytest.approx(24), day
+    store.close()
 
 
 def test_names_by_period_and_category() -> None:

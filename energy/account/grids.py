@@ -88,7 +88,10 @@ def mixed(store: Store, steps: Steps, supply: Supply, names: tuple[str, ...], ha
     rows = np.unique(supply.grids[[hall]] if hall >= 0 else np.append(supply.grids, 0))
     shares = _shares(store, steps, supply, rows) if len(rows) > 1 else np.ones((1, len(steps.time_s)))
     start, end = (datetime.fromtimestamp(float(s), UTC) for s in (steps.time_s[0], steps.time_s[-1] + steps.step_s))
-    told = {name: np.array([held(store, "grid", name, steps.time_s, start, end, int(row)) for row in rows]) for name in names}
+    told = {
+        name: np.array([held(store, "grid", name, steps.time_s, steps.step_s, start, end, int(row)) for row in rows])
+        for name in names
+    }
     return {name: mix(shares, of_each) for name, of_each in told.items()}
 
 

@@ -62,7 +62,7 @@ def read_meters(store: Store, start: datetime, end: datetime, step_s: float = 30
     metered = sides[Origin.MEASURED]
     measured = np.isfinite(metered["facility_power_w"]) & np.isfinite(metered["it_power_w"])
     own_w = _generated_w(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
-    average, marginal, price = (held(store, "grid", name, time_s, start, end) for name in SIGNALS)
+    average, marginal, price = (held(store, "grid", name, time_s, step_s, start, end) for name in SIGNALS)
     length_s = np.minimum(time_s + step_s, end.timestamp()) - np.maximum(time_s, start.timestamp())
     modelled = ~measured if whose != "measured" else np.zeros(count, dtype=np.bool_)
     facility_w, it_w, cooling_w = (best[name] for name in _NAMES)
