@@ -67,10 +67,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Account:
-    """Of ``[start, end)``. Energies [kWh] count the steps in which facility and IT power are known: ``coverage_frac`` of the
-    interval, of which ``modelled_frac`` were the twin's word and not a meter's. ``it_read_kwh`` is IT's over all steps in which
-    its own power is known, ``it_read_frac`` of the interval: all that a centre without a facility meter has. ``peak_w``:
-    highest quarter of an hour drawn from the grid, which began at ``peak_s``."""
+    """Of ``[start, end)``. Energies [kWh] count the time in which facility and IT power are known: ``coverage_frac`` of the
+    interval, of which ``modelled_frac`` was the twin's word and not a meter's. ``it_read_kwh`` is IT's over all the time in
+    which its own power is known, ``it_read_frac`` of the interval, of which ``it_modelled_frac`` by the twin: all that a centre
+    without a facility meter has. ``peak_w``: highest quarter of an hour drawn from the grid, which began at ``peak_s``."""
 
     start: datetime
     end: datetime
@@ -84,6 +84,7 @@ class Account:
     modelled_frac: float
     it_read_kwh: float
     it_read_frac: float
+    it_modelled_frac: float
     peak_w: float
     peak_s: float
     pue_name: str
@@ -161,10 +162,10 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
     charged = _bill(meters, given) if seen else None
     total, it_total = (float(column.sum()) if seen else float("nan") for column in (facility, it))
     cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
-    length = float(meters.length_s[meters.known].sum())
+    length = float(meters.length_s.sum())
     highest_w, highest_s = peak_of(meters)
-    it_read = np.isfinite(meters.it_w)
-    it_read_frac = float(meters.length_s[it_read].sum()) / (end - start).total_seconds()
+    it_read_s = float(meters.it_alone_s.sum())
+    it_read_kwh = float((np.nan_to_num(meters.it_alone_w) * meters.it_alone_s).sum()) / 3.6e6
     made = Account(
         start=start,
         end=end,
@@ -175,9 +176,10 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         own_kwh=float(own.sum()) if seen else float("nan"),
         grid_kwh=float(grid.sum()) if seen else float("nan"),
         coverage_frac=length / (end - start).total_seconds(),
-        modelled_frac=float(meters.length_s[meters.known & meters.modelled].sum()) / length if length else 0.0,
-        it_read_kwh=float((meters.it_w * meters.length_s)[it_read].sum()) / 3.6e6 if it_read_frac else float("nan"),
-        it_read_frac=it_read_frac,
+        modelled_frac=float(meters.modelled_s.sum()) / length if length else 0.0,
+        it_read_kwh=it_read_kwh if it_read_s else float("nan"),
+        it_read_frac=it_read_s / (end - start).total_seconds(),
+        it_modelled_frac=float(meters.it_modelled_s.sum()) / it_read_s if it_read_s else 0.0,
         peak_w=highest_w,
         peak_s=highest_s,
         pue_name=pue_name(given.category, end - start),
@@ -199,13 +201,13 @@ def _prices(meters: Meters, given: Given) -> Floats:
 
 
 def _bill(meters: Meters, given: Given) -> Bill | None:
-    drawn = np.where(meters.known, np.maximum(meters.facility_w - meters.own_w, 0.0) * meters.length_s / meters.step_s, np.nan)
     if given.tariff is not None:
-        return bill(given.tariff, meters.time_s, drawn, meters.step_s, meters.price_per_mwh if given.spot else None)
+        spot = meters.price_per_mwh if given.spot else None
+        return bill(given.tariff, meters.time_s, meters.drawn_w, meters.step_s, spot, meters.length_s)
     priced = np.isfinite(meters.price_per_mwh)
     if not priced.any():
         return None
-    kwh = np.nan_to_num(drawn) * meters.step_s / 3.6e6
+    kwh = meters.kwh(meters.drawn_w)
     total = float(kwh.sum())
     cost = float((kwh * np.where(priced, meters.price_per_mwh, 0.0)).sum() * 1e-3)
     return Bill(given.currency, {"spot": total}, {"spot": cost}, (), float(kwh[priced].sum()) / total if total else 1.0)

@@ -1,18 +1,20 @@
 """The centre's own meters over an interval: as measured, as the twin works them out where they were not, told apart."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import numpy as np
 
-from energy.account.tariff import QUARTER_S
+from energy.account.tariff import highest_quarter
 from energy.kpi import held
 from twin.frame import Floats, Origin
 from twin.ports import Series, Store
 from twin.site import Bools
 
 MAX_STEPS = 1_100_000  # two years in minutes
+CELLS_S = (60.0, 300.0, 900.0, 1800.0)  # in which it is told how much of a longer step was read
 Whose = Literal["measured", "modelled", "best"]
 _SIDES = (Origin.MEASURED, Origin.MODELLED)
 SIGNALS = ("carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh")
@@ -21,9 +23,11 @@ _NAMES = ("facility_power_w", "it_power_w", "cooling_power_w")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meters:
-    """float64[t] each, for steps that begin at ``time_s``; ``length_s``: the part of each step inside the interval. Powers [W]
-    are NaN where not known; ``modelled``: bool[t], facility or IT power is the twin's. ``own_w``: on-site generation (0: none
-    read). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
+    """float64[t] each, for steps that begin at ``time_s``. ``length_s``: the time of each step in which facility and IT power
+    were both read; powers [W] are means over that time, of a step without any over the time in which each was read; NaN where
+    not known. ``modelled_s``: of ``length_s``, the time in which one of the two is the twin's. ``it_alone_w``: IT's mean over
+    all the time in which it was read, which is ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``: on-site
+    generation (0: none read). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
 
     time_s: Floats
     length_s: Floats
@@ -32,7 +36,10 @@ class Meters:
     it_w: Floats
     cooling_w: Floats
     own_w: Floats
-    modelled: Bools
+    modelled_s: Floats
+    it_alone_w: Floats
+    it_alone_s: Floats
+    it_modelled_s: Floats
     average_gco2_per_kwh: Floats
     marginal_gco2_per_kwh: Floats
     price_per_mwh: Floats
@@ -40,10 +47,15 @@ class Meters:
     @property
     def known(self) -> Bools:
         """bool[t]: facility and IT power are both known."""
-        return np.isfinite(self.facility_w) & np.isfinite(self.it_w)
+        return np.isfinite(self.facility_w) & np.isfinite(self.it_w) & (self.length_s > 0)
+
+    @property
+    def drawn_w(self) -> Floats:
+        """float64[t]: drawn from the grid; NaN where facility power is not known."""
+        return np.maximum(self.facility_w - self.own_w, 0.0)
 
     def kwh(self, power_w: Floats) -> Floats:
-        """float64[t]: energy of each step in which facility and IT power are known; 0 in the others."""
+        """float64[t]: energy of each step over the time in which facility and IT power were read; 0 where there is none."""
         return np.where(self.known & np.isfinite(power_w), power_w, 0.0) * self.length_s / 3.6e6
 
 
@@ -55,30 +67,78 @@ def read_meters(store: Store, start: datetime, end: datetime, step_s: float = 30
     first = np.floor(start.timestamp() / step_s)
     count = int(np.ceil(end.timestamp() / step_s) - first)
     time_s = step_s * (first + np.arange(count))
-    sides = {o: _columns(store.series("site", _NAMES, start, end, step_s, origin=o), first, count, step_s) for o in _SIDES}
-    best = dict(sides[Origin.MODELLED if whose == "modelled" else Origin.MEASURED])
+    sides = _read(store, start, end, step_s, time_s)
+    metered, twins = (sides[origin] for origin in _SIDES)
+    best = dict(twins if whose == "modelled" else metered)
     if whose == "best":
-        best = {name: np.where(np.isfinite(best[name]), best[name], sides[Origin.MODELLED][name]) for name in _NAMES}
-    metered = sides[Origin.MEASURED]
-    measured = np.isfinite(metered["facility_power_w"]) & np.isfinite(metered["it_power_w"])
+        best = {name: np.where(np.isfinite(best[name]), best[name], twins[name]) for name in _NAMES}
+    facility, it, cooling = (best[name] for name in _NAMES)
+    cell_s = step_s / facility.shape[1]
+    begin_s = time_s[:, None] + cell_s * np.arange(facility.shape[1])
+    inside = (np.minimum(begin_s + cell_s, end.timestamp()) - np.maximum(begin_s, start.timestamp())) / cell_s
+    alone = np.where(np.isfinite(it), np.maximum(inside, 0.0), 0.0)  # parts of each cell, here and below
+    both = np.where(np.isfinite(facility), alone, 0.0)
+    none = ~both.any(axis=1, keepdims=True)
+    facility_w, it_w, cooling_w = (_mean(power, np.where(none, inside, both)) for power in (facility, it, cooling))
+    metered_it = np.isfinite(metered["it_power_w"]) | (whose == "measured")
+    metered_all = metered_it & (np.isfinite(metered["facility_power_w"]) | (whose == "measured"))
+    length_s, alone_s, twins_s, twins_it_s = (
+        cell_s * part.sum(axis=1) for part in (both, alone, both * ~metered_all, alone * ~metered_it)
+    )
     own_w = _generated_w(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
     average, marginal, price = (held(store, "grid", name, time_s, step_s, start, end) for name in SIGNALS)
-    length_s = np.minimum(time_s + step_s, end.timestamp()) - np.maximum(time_s, start.timestamp())
-    modelled = ~measured if whose != "measured" else np.zeros(count, dtype=np.bool_)
-    facility_w, it_w, cooling_w = (best[name] for name in _NAMES)
-    return Meters(time_s, length_s, step_s, facility_w, it_w, cooling_w, own_w, modelled, average, marginal, price)
+    return Meters(
+        time_s, length_s, step_s, facility_w, it_w, cooling_w, own_w, twins_s, _mean(it, alone), alone_s, twins_it_s, average,
+        marginal, price,
+    )  # fmt: skip
 
 
-def _columns(series: Series, first: float, count: int, step_s: float) -> dict[str, Floats]:
-    """float64[t] for each of ``_NAMES`` on the account's own steps."""
-    place = np.rint(series.time_s / step_s - first).astype(np.int64)
-    columns = {}
-    for name in _NAMES:
-        column: Floats = np.full(count, np.nan)
-        if name in series.values and series.values[name].shape[1]:
-            column[place] = series.values[name][:, 0]
-        columns[name] = column
-    return columns
+def _read(store: Store, start: datetime, end: datetime, step_s: float, time_s: Floats) -> Mapping[Origin, dict[str, Floats]]:
+    """By origin and name float64[t, c]: power in the ``c`` cells of each step, which are the finest of ``CELLS_S`` in which
+    every meter usually speaks: a step that was read in part is known by its cells. A step of which only the whole is kept
+    (hours outlive minutes), or that has no such cells, counts as read from end to end."""
+    count, finest_s = len(time_s), CELLS_S[0]
+    cells = round(step_s / finest_s) if step_s % finest_s == 0 and count * step_s <= MAX_STEPS * finest_s else 1
+
+    def read(cells: int) -> dict[tuple[Origin, str], Floats]:
+        found = {o: store.series("site", _NAMES, start, end, step_s / cells, origin=o) for o in _SIDES}
+        return {
+            (o, name): _column(found[o], name, time_s[0], count * cells, step_s / cells).reshape(count, cells)
+            for o in _SIDES for name in _NAMES
+        }  # fmt: skip
+
+    tables = read(cells)
+    silent = {key: np.isnan(table).all(axis=1, keepdims=True) for key, table in tables.items()}
+    if cells > 1 and any(one.any() for one in silent.values()):
+        whole = read(1)
+        tables = {key: np.where(silent[key], whole[key], table) for key, table in tables.items()}
+    gap_s = max(_usual_gap(np.isfinite(table).ravel()) for table in tables.values()) * step_s / cells
+    fits = (one for one in CELLS_S if gap_s <= one < step_s and step_s % one == 0)
+    kept = round(step_s / next(fits, step_s)) if cells > 1 else 1
+    folded = {key: _mean(table.reshape(count * kept, -1)).reshape(count, kept) for key, table in tables.items()}
+    return {o: {name: folded[o, name] for name in _NAMES} for o in _SIDES}
+
+
+def _usual_gap(spoken: Bools) -> int:
+    """From one value to the next, in cells: the longest gap that is not over twice the middle one; 1 where there are none."""
+    gaps = np.diff(np.flatnonzero(spoken))
+    return int(gaps[gaps <= 2 * np.median(gaps)].max()) if len(gaps) else 1
+
+
+def _mean(values: Floats, weight: Floats | float = 1.0) -> Floats:
+    """float64[t] of float64[t, c]: the mean of what is known by ``weight`` (float64[t, c]); NaN where nothing has any."""
+    counts = np.where(np.isfinite(values), weight, 0.0)
+    total = counts.sum(axis=1)
+    known = total > 0
+    return np.where(known, (np.nan_to_num(values) * counts).sum(axis=1) / np.where(known, total, 1.0), np.nan)
+
+
+def _column(series: Series, name: str, begin_s: float, count: int, step_s: float) -> Floats:
+    """float64[t]: the site's own on steps from ``begin_s`` on."""
+    column: Floats = np.full(count, np.nan)
+    if name in series.values and series.values[name].shape[1]:
+        column[np.rint((series.time_s - begin_s) / step_s).astype(np.int64)] = series.values[name][:, 0]
+    return column
 
 
 def _generated_w(series: Series, first: float, count: int, step_s: float) -> Floats:
@@ -92,13 +152,4 @@ def _generated_w(series: Series, first: float, count: int, step_s: float) -> Flo
 
 def peak_of(meters: Meters) -> tuple[float, float]:
     """Highest quarter of an hour drawn from the grid [W] and when it began (s since 1970 UTC); NaN where nothing is known."""
-    drawn = np.maximum(meters.facility_w - meters.own_w, 0.0)
-    seen = np.isfinite(drawn)
-    if not seen.any():
-        return float("nan"), float("nan")
-    quarter = np.floor(meters.time_s / QUARTER_S).astype(np.int64)
-    base = int(quarter[0])
-    count = np.bincount(quarter[seen] - base)
-    mean = np.bincount(quarter[seen] - base, weights=drawn[seen]) / np.maximum(count, 1)
-    top = int(mean.argmax())
-    return float(mean[top]), float((base + top) * QUARTER_S)
+    return highest_quarter(meters.time_s, meters.drawn_w)

@@ -49,7 +49,7 @@ def covered(holds: Holds, begin_s: float, step_s: float, steps: int, gpus: int) 
 
 def scaled(meters: Meters, share: Floats) -> Meters:
     """The meters of a part that took ``share`` (float64[t]) of each step."""
-    powers = ("facility_w", "it_w", "cooling_w", "own_w")
+    powers = ("facility_w", "it_w", "it_alone_w", "cooling_w", "own_w")
     return replace(meters, **{name: getattr(meters, name) * share for name in powers})
 
 

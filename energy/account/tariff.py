@@ -119,10 +119,11 @@ class _Local:
 
 
 def _local(time_s: Floats, zone: str) -> _Local:
-    """Local hour, month and weekday of each time; the offset is asked once an hour of the series, which is where it changes."""
+    """Local hour, month and weekday of each time; the offset is asked once a quarter of an hour of the series: some zones
+    change it at half past (Lord Howe Island, by half an hour)."""
     where = ZoneInfo(zone)
-    hours, back = np.unique(np.floor(np.asarray(time_s) / 3600.0).astype(np.int64), return_inverse=True)
-    moments = [datetime.fromtimestamp(int(hour) * 3600, where) for hour in hours]
+    quarters, back = np.unique(np.floor(np.asarray(time_s) / QUARTER_S).astype(np.int64), return_inverse=True)
+    moments = [datetime.fromtimestamp(int(quarter) * QUARTER_S, where) for quarter in quarters]
     offset_s = np.array([moment.utcoffset().total_seconds() for moment in moments])  # type: ignore[union-attr]
     shifted = np.asarray(time_s) + offset_s[back]
     day = np.floor(shifted / 86400.0).astype(np.int64)
@@ -172,10 +173,18 @@ class Bill:
         return sum(self.energy_cost.values()) + self.demand_cost
 
 
-def bill(tariff: Tariff, time_s: Floats, power_w: Floats, step_s: float, spot_per_mwh: Floats | None = None) -> Bill:
-    """The bill for ``power_w`` (float64[t], W drawn from the grid in steps from ``time_s`` on; NaN counts for nothing).
-    ``spot_per_mwh``: float64[t] takes the place of the periods' prices where given."""
-    kwh = np.nan_to_num(power_w) * step_s / 3.6e6
+def bill(
+    tariff: Tariff,
+    time_s: Floats,
+    power_w: Floats,
+    step_s: float,
+    spot_per_mwh: Floats | None = None,
+    read_s: Floats | None = None,
+) -> Bill:
+    """The bill for ``power_w`` (float64[t], W drawn from the grid in steps of ``step_s`` from ``time_s`` on; NaN counts for
+    nothing). ``spot_per_mwh``: float64[t] takes the place of the periods' prices where given; ``read_s``: float64[t], the time
+    of each step that energy is counted of (None: all)."""
+    kwh = np.nan_to_num(power_w) * (step_s if read_s is None else read_s) / 3.6e6
     period = tariff.periods(time_s)
     price = tariff.price_per_mwh(time_s) if spot_per_mwh is None else spot_per_mwh
     priced = np.isfinite(price)
@@ -194,7 +203,7 @@ def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, ste
     found = []
     for month in np.unique(key).tolist():
         mine = key == month
-        peak_w = highest_quarter_w(time_s[mine], power_w[mine])
+        peak_w, _ = highest_quarter(time_s[mine], power_w[mine])
         if not np.isfinite(peak_w):  # nothing was read in that month: as its energy, its demand is in no sum
             continue
         begin = np.datetime64(month, "M")
@@ -217,16 +226,18 @@ def billed_demand_w(demand: Demand, peak_w: float) -> float:
     return contracted_w + demand.over_factor * over_w
 
 
-def highest_quarter_w(time_s: Floats, power_w: Floats) -> float:
-    """Highest mean over a quarter of an hour by the clock [W]; NaN where nothing was seen."""
-    quarter = np.floor(time_s / QUARTER_S).astype(np.int64)
-    quarter -= quarter.min(initial=0) if not len(quarter) else quarter[0]
+def highest_quarter(time_s: Floats, power_w: Floats) -> tuple[float, float]:
+    """Highest mean over a quarter of an hour by the clock [W], of the steps in which ``power_w`` (float64[t]) is known, and
+    when that quarter began (s since 1970 UTC); NaN where nothing was seen."""
     seen = np.isfinite(power_w)
     if not seen.any():
-        return float("nan")
-    count = np.bincount(quarter[seen])
-    total = np.bincount(quarter[seen], weights=power_w[seen])
-    return float((total[count > 0] / count[count > 0]).max())
+        return float("nan"), float("nan")
+    quarter = np.floor(time_s[seen] / QUARTER_S).astype(np.int64)
+    base = int(quarter[0])
+    count = np.bincount(quarter - base)
+    mean = np.bincount(quarter - base, weights=power_w[seen]) / np.maximum(count, 1)
+    top = int(np.where(count > 0, mean, -np.inf).argmax())
+    return float(mean[top]), float((base + top) * QUARTER_S)
 
 
 def load_tariff(name: str | Path) -> Tariff:

@@ -104,11 +104,12 @@ def _made(options: argparse.Namespace) -> "Account":
 
 
 def _print(said: dict[str, Any]) -> None:
-    known, modelled = _short(said["coverage_frac"]), _short(said["modelled_frac"])
-    say(f"{said['start']} to {said['end']}: {known} of it known, {modelled} of that by the twin")
+    by_twin = f", {_short(said['modelled_frac'])} of that by the twin" if said["coverage_frac"] > 0 else ""
+    say(f"{said['start']} to {said['end']}: {_short(said['coverage_frac'])} of it known{by_twin}")
     say(f"  {'facility':<22}{_short(said['facility_kwh']):>14} kWh   IT {_short(said['it_kwh'])} kWh")
     if said["it_read_frac"] > said["coverage_frac"]:
-        say(f"  {'IT alone':<22}{_short(said['it_read_kwh']):>14} kWh   in {_short(said['it_read_frac'])} of it")
+        of_it = f"in {_short(said['it_read_frac'])} of it, {_short(said['it_modelled_frac'])} of that by the twin"
+        say(f"  {'IT alone':<22}{_short(said['it_read_kwh']):>14} kWh   {of_it}")
     say(f"  {said['pue_name']:<22}{_short(said['indicators']['pue_ratio']):>14}")
     if said["meters_apart_frac"] > 0:
         say(f"  meters disagree: those of IT read {said['meters_apart_frac']:.2%} more than the facility's; check both")
@@ -120,6 +121,8 @@ def _print(said: dict[str, Any]) -> None:
         ("marginal_kg", "marginal, not to be added"),
     ):
         say(f"  {'CO2':<22}{_short(said['carbon'][name]):>14} kg    {unit}")
+    if said["coverage_frac"] > 0 and said["carbon"]["coverage_frac"] < 1 - 1e-9:
+        say(f"  of {1 - said['carbon']['coverage_frac']:.1%} of the grid's energy no intensity is known: it is not in the CO2")
     for name, value in said["indicators"].items():
         if value is not None and name != "pue_ratio":
             say(f"  {name:<22}{_short(value):>14}")

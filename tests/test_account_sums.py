@@ -1,0 +1,110 @@
+"""Sums hold the time that was read and no more, whatever the step; a peak has one meaning; prices follow the zone's clock."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from energy_house import MemoryStore
+
+from energy.account.book import Account, Given, account
+from energy.account.carbon import Contract, carbon
+from energy.account.meters import read_meters
+from energy.account.tariff import Demand, Rule, Tariff, bill
+
+START = datetime(2026, 11, 2, tzinfo=UTC)  # a Monday
+HOUR = timedelta(hours=1)
+FLAT = Tariff(name="t", source="s", dated=date(2026, 1, 1), timezone="UTC", per_kwh={"flat": 1.0, "peak": 2.0})
+
+
+def read(every_s: float, facility_w: np.ndarray, it_w: np.ndarray) -> MemoryStore:
+    store = MemoryStore()
+    store.put("site", "facility_power_w", START, every_s, facility_w)
+    store.put("site", "it_power_w", START, every_s, it_w)
+    return store
+
+
+def over(store: MemoryStore, hours: float, step_s: float, given: Given | None = None) -> Account:
+    return account(store, START, START + hours * HOUR, given or Given(), step_s=step_s)
+
+
+@pytest.mark.parametrize("step_s", [60.0, 300.0, 900.0, 3600.0])
+def test_a_step_that_was_read_in_part_counts_for_that_part(step_s: float) -> None:
+    """Seven minutes of an hour, at 3 kW of IT and 3.6 kW in all, priced at 1 a kWh and 500 g."""
+    store = read(60.0, np.full(7, 3.6e3), np.full(7, 3e3))
+    store.put("grid", "carbon_gco2_per_kwh", START, 3600.0, np.array([500.0]))
+    made = over(store, 1, step_s, Given(tariff=FLAT))
+    assert made.bill is not None
+    assert (made.it_kwh, made.facility_kwh, made.coverage_frac) == pytest.approx((0.35, 0.42, 7 / 60))
+    assert (made.it_read_kwh, made.it_read_frac) == pytest.approx((0.35, 7 / 60))
+    assert (made.carbon.location_kg, made.bill.cost, made.indicators.pue_ratio) == pytest.approx((0.21, 0.42, 1.2))
+
+
+@pytest.mark.parametrize("every_s", [15.0, 80.0, 300.0, 900.0, 3600.0])
+def test_a_meter_that_is_read_seldom_is_read_all_the_time(every_s: float) -> None:
+    count = int(6 * 3600 / every_s)
+    made = over(read(every_s, np.full(count, 1.2e3), np.full(count, 1e3)), 6, 3600.0)
+    assert (made.coverage_frac, made.it_kwh, made.it_read_frac) == pytest.approx((1.0, 6.0, 1.0))
+
+
+def test_of_an_hour_both_meters_count_over_the_same_time() -> None:
+    """The facility's meter is read for the first half alone, in which IT takes 4 of its 10 kW; then IT takes 8."""
+    it_w = np.repeat([4e3, 8e3], 30)
+    made = over(read(60.0, np.where(it_w < 5e3, 10e3, np.nan), it_w), 1, 3600.0)
+    assert (made.facility_kwh, made.it_kwh, made.coverage_frac) == pytest.approx((5.0, 2.0, 0.5))
+    assert (made.it_read_kwh, made.it_read_frac) == pytest.approx((6.0, 1.0))
+
+
+def test_a_peak_is_what_the_grid_gave_and_the_bill_says_the_same() -> None:
+    """20 kW for a quarter of an hour, of which 15 kW are made on the spot; 12 kW in the next; the hour ends within a step."""
+    facility_w = np.repeat([10e3, 20e3, 12e3, 10e3], 15)
+    store = read(60.0, facility_w, np.full(60, 5e3))
+    store.put("pv", "power_w", START, 60.0, np.repeat([0.0, -15e3, 0.0, 0.0], 15))
+    demand = FLAT.model_copy(update={"demand": Demand(per_kw_month=30.0)})
+    made = account(store, START, START + timedelta(minutes=32), Given(tariff=demand), step_s=900.0)
+    assert (made.peak_w, made.peak_s) == (12e3, START.timestamp() + 1800)
+    assert made.bill is not None
+    assert made.bill.months[0].peak_w == 12e3, "the two minutes of the last quarter are what was read of it"
+    assert made.grid_kwh == pytest.approx(10 * 0.25 + 5 * 0.25 + 12 / 30)
+
+
+def test_a_step_of_only_whole_hours_is_read_from_end_to_end() -> None:
+    """Of the first hours, minutes are gone: the store answers for them by the hour alone."""
+
+    class Aged(MemoryStore):
+        def series(self, kind, metrics, start, end, step_s=None, *more, **options):  # type: ignore[no-untyped-def]
+            found = super().series(kind, metrics, start, end, step_s, *more, **options)
+            for column in found.values.values():
+                column[(found.time_s < START.timestamp() + 7200) & (step_s < 3600)] = np.nan
+            return found
+
+    store = Aged()
+    store.data = read(60.0, np.full(150, 1.2e3), np.full(150, 1e3)).data
+    made = over(store, 3, 3600.0)
+    assert (made.it_kwh, made.coverage_frac) == pytest.approx((2.5, 2.5 / 3))
+
+
+def test_meters_that_nobody_read_have_no_time() -> None:
+    meters = read_meters(MemoryStore(), START, START + HOUR, 900.0)
+    assert meters.length_s.tolist() == meters.it_alone_s.tolist() == [0.0] * 4
+    assert not meters.known.any()
+
+
+def test_periods_follow_a_clock_that_is_put_forward_off_the_hour() -> None:
+    """Lord Howe Island, 2026-10-04: at 02:00, 15:30 UTC, it is 02:30. A megawatt from midnight on, dear from 02:30 to 05:00."""
+    tariff = FLAT.model_copy(update={"timezone": "Australia/Lord_Howe", "rule": [Rule(period="peak", hours=[(2.5, 5)])]})
+    at = datetime(2026, 10, 3, 13, 30, tzinfo=UTC).timestamp() + 900.0 * np.arange(4 * 8)
+    assert bill(tariff, at, np.full(len(at), 1e6), 900.0).energy_kwh == pytest.approx({"peak": 2500.0, "flat": 5500.0})
+
+
+def test_saturday_is_no_workday() -> None:
+    tariff = FLAT.model_copy(update={"rule": [Rule(period="peak", hours=[(0, 24)], days="workday")]})
+    at = START.timestamp() + 3600.0 * np.arange(24 * 7)
+    assert bill(tariff, at, np.full(len(at), 1e3), 3600.0).energy_kwh == pytest.approx({"peak": 120.0, "flat": 48.0})
+
+
+def test_contracts_of_more_than_all_energy_count_no_kwh_twice() -> None:
+    """Two of 300 kWh for 400 that were taken: the first has 300 at 10 g, the second the last 100 at 20 g."""
+    kwh = np.full(4, 100.0)
+    both = [Contract("wind", kwh=300, gco2_per_kwh=10), Contract("sun", kwh=300, gco2_per_kwh=20)]
+    made = carbon(kwh, np.full(4, 500.0), kwh, contracts=both)
+    assert (made.market_kg, made.contracted_kwh, made.renewable_kwh) == pytest.approx((5.0, 400.0, 400.0))
