@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Saving:
     """kWh over the days that count (``days``): expected less metered, with its interval of ``CONFIDENCE_FRAC``; NaN and a
-    reason where it cannot be shown. ``cv_frac``: CV(RMSE) of the model on its own past."""
+    reason where it cannot be shown. ``cv_frac``: CV(RMSE) of the model on its own past, which is ``fitted_days`` long."""
 
     verdict: Verdict
     kwh: float
@@ -42,6 +42,7 @@ class Saving:
     metered_kwh: float
     days: int
     cv_frac: float
+    fitted_days: int
 
 
 def saving(past_days: Floats, span_days: Floats) -> Saving:
@@ -51,9 +52,9 @@ def saving(past_days: Floats, span_days: Floats) -> Saving:
     columns = (0, 1, 2) if with_bulb else (0, 1)
     past, now = (table[np.isfinite(table[:, columns]).all(axis=1)][:, columns] for table in (past_days, span_days))
     if not len(now):
-        return _none(Verdict.NO_DAYS, 0, np.nan)
+        return _none(Verdict.NO_DAYS, 0, np.nan, len(past))
     if len(past) < LEAST_DAYS:
-        return _none(Verdict.TOO_SHORT, len(now), np.nan)
+        return _none(Verdict.TOO_SHORT, len(now), np.nan, len(past))
     x, y = np.column_stack([np.ones(len(past)), past[:, 1:]]), past[:, 0]
     scale = np.fmax(np.abs(x).max(axis=0), np.full(x.shape[1], 1e-12))
     factors, _, rank, _ = np.linalg.lstsq(x / scale, y, rcond=1e-8)
@@ -63,18 +64,18 @@ def saving(past_days: Floats, span_days: Floats) -> Saving:
     mean_kwh = float(y.mean())
     cv_frac = float(np.sqrt(variance)) / mean_kwh if mean_kwh > 0 else np.inf
     if cv_frac > WORST_CV_FRAC:
-        return _none(Verdict.TOO_LOOSE, len(now), cv_frac)
+        return _none(Verdict.TOO_LOOSE, len(now), cv_frac, len(past))
     low, high = past[:, 1:].min(axis=0), past[:, 1:].max(axis=0)
     room = 0.1 * np.maximum(high - low, 1e-9)
     mean = now[:, 1:].mean(axis=0)
     if ((mean < low - room) | (mean > high + room)).any():
-        return _none(Verdict.OUTSIDE, len(now), cv_frac)
+        return _none(Verdict.OUTSIDE, len(now), cv_frac, len(past))
     at = np.column_stack([np.ones(len(now)), now[:, 1:]]) / scale
     expected, metered = float((at @ factors).sum()), float(now[:, 0].sum())
     spread = _spread(x / scale, at.sum(axis=0), variance, residual, len(now))
     wide = float(stdtrit(free, 0.5 + CONFIDENCE_FRAC / 2)) * spread
     saved = expected - metered
-    return Saving(Verdict.SHOWN, saved, saved - wide, saved + wide, expected, metered, len(now), cv_frac)
+    return Saving(Verdict.SHOWN, saved, saved - wide, saved + wide, expected, metered, len(now), cv_frac, len(past))
 
 
 def _spread(x: Floats, at: Floats, variance: float, residual: Floats, days: int) -> float:
@@ -86,5 +87,5 @@ def _spread(x: Floats, at: Floats, variance: float, residual: Floats, days: int)
     return float(np.sqrt(variance * (at @ inverse @ at + own)))
 
 
-def _none(why: Verdict, days: int, cv_frac: float) -> Saving:
-    return Saving(why, np.nan, np.nan, np.nan, np.nan, np.nan, days, float(cv_frac))
+def _none(why: Verdict, days: int, cv_frac: float, fitted_days: int) -> Saving:
+    return Saving(why, np.nan, np.nan, np.nan, np.nan, np.nan, days, float(cv_frac), fitted_days)

@@ -128,7 +128,7 @@ def test_a_centre_that_reads_only_its_gpus_has_a_report_of_them(tmp_path: Path) 
     assert found["busy_frac"] == pytest.approx(0.5, rel=1e-9)
     assert not {"pue_limit_ratio", "cost", "carbon_location_kg", "kwh_per_gpu_h"} & set(found)
     assert np.isnan([found["facility_kwh"], found["it_kwh"], found["pue_ratio"]]).all()
-    assert made.said[0].text.startswith("IT took {kwh:,.1f} kWh. Nothing says what the whole centre took in")
+    assert made.said[0].text.startswith("IT took {kwh:,.1f} kWh, {modelled:.0%} of the time as the twin works it out")
     assert made.said[-1].params == {"read": pytest.approx(4 / 7)}
 
 

@@ -163,6 +163,8 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
     total, it_total = (float(column.sum()) if seen else float("nan") for column in (facility, it))
     cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
     length = float(meters.length_s.sum())
+    counted = float(it[np.isfinite(average) | (grid == 0)].sum())  # IT's in the steps whose carbon is known
+    emitted_kg = emitted.location_kg * it_total / counted if counted > 0 else emitted.location_kg
     highest_w, highest_s = peak_of(meters)
     it_read_s = float(meters.it_alone_s.sum())
     it_read_kwh = float((np.nan_to_num(meters.it_alone_w) * meters.it_alone_s).sum()) / 3.6e6
@@ -183,9 +185,7 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         peak_w=highest_w,
         peak_s=highest_s,
         pue_name=pue_name(given.category, end - start),
-        indicators=indicators(
-            total, it_total, cool, given.water_kg, emitted.location_kg, given.reused_kwh, emitted.renewable_kwh
-        ),
+        indicators=indicators(total, it_total, cool, given.water_kg, emitted_kg, given.reused_kwh, emitted.renewable_kwh),
         carbon=emitted,
         bill=charged,
         split=None,

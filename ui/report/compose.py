@@ -92,7 +92,12 @@ def _taken(inputs: Inputs, facility: Figure) -> Message:
     who = {} if inputs.scope.whole else {"who": inputs.scope.name}
     if made.coverage_frac <= 0:
         text = "IT took {kwh:,.1f} kWh. Nothing says what the whole centre took in, so there is no PUE, cost or carbon."
-        return Message(text, {"kwh": made.it_read_kwh})
+        if made.it_modelled_frac > 0:
+            text = (
+                "IT took {kwh:,.1f} kWh, {modelled:.0%} of the time as the twin works it out and no meter says. Nothing says "
+                "what the whole centre took in, so there is no PUE, cost or carbon."
+            )
+        return Message(text, {"kwh": made.it_read_kwh, "modelled": made.it_modelled_frac})
     if np.isfinite(facility.change_frac):
         text = "{who} took in {kwh:,.0f} kWh, {change:+.1%} against the span before." if who else (
             "The centre took in {kwh:,.0f} kWh, {change:+.1%} against the span before.")  # fmt: skip

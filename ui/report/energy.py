@@ -8,7 +8,8 @@ import numpy as np
 
 from energy.account.book import Account
 from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
-from energy.baseline import Verdict
+from energy.account.tariff import highest_quarter
+from energy.baseline import Saving, Verdict
 from energy.ledger_sums import Moved
 from twin.frame import Floats
 from twin.message import Message
@@ -18,7 +19,9 @@ from ui.report.gather import Inputs, daily
 
 FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came from outside
 BULB_STEP_K = 2.0
+HOUR_S = 3600.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
+OF_CARBON = ("carbon_location_kg", "carbon_market_kg", "cue_kg_per_kwh")
 SCI = "ISO/IEC 21031:2024: location-based carbon, and the share of what making the GPUs emitted, by time over life"
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
@@ -68,16 +71,15 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     made = []
     for key, label, unit, good, of in rows:
         now = of(inputs.account)
-        was, year = (_comparable(inputs.account, other, unit, of) for other in (inputs.before, inputs.year_ago))
+        was, year = (_comparable(inputs.account, other, key, unit, of) for other in (inputs.before, inputs.year_ago))
         made.append(Figure(key, label, now, unit, was, year, good, query=query(inputs, POINTERS[key])))
-    held = float(inputs.use.held.sum()) * inputs.account.coverage_frac  # energy is of the time that was read
+    held = _held_h(inputs)
     if held > 0:
-        per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", inputs.account.facility_kwh, "kwh"),
-               ("kg_per_gpu_h", "Carbon of a GPU hour allocated", inputs.account.carbon.location_kg, "kg"))  # fmt: skip
-        made += [
-            Figure(key, label, total / held, unit, good=-1, query=query(inputs, "", "job")) for key, label, total, unit in per
-        ]
-        sci = _sci(limits, inputs.account, inputs.account.facility_kwh, 3600 * held, held)
+        each = inputs.account.facility_kwh / held
+        per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", each, "kwh"),
+               ("kg_per_gpu_h", "Carbon of a GPU hour allocated", each * _kg_per_kwh(inputs.account), "kg"))  # fmt: skip
+        made += [Figure(key, label, one, unit, good=-1, query=query(inputs, "", "job")) for key, label, one, unit in per]
+        sci = _sci(limits, inputs.account, inputs.account.facility_kwh, HOUR_S * held, held)
         made.append(Figure("sci_kg_per_gpu_h", "SCI of a GPU hour allocated", sci, "kg", good=-1, note=SCI,
                            query=query(inputs, "", "job")))  # fmt: skip
     made += _of_tokens(inputs, limits)
@@ -87,6 +89,20 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     if inputs.contract_w > 0 and inputs.scope.whole:
         made.append(Figure("contract_w", "Contracted demand", inputs.contract_w, "w", query="/api/v1/energy/tables"))
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
+
+
+def _held_h(inputs: Inputs) -> float:
+    """GPU hours held in the time that the account's energy is of."""
+    use, meters = inputs.use, inputs.meters
+    hour = np.clip((meters.time_s - use.time_s[0]) // HOUR_S, 0, len(use.time_s) - 1).astype(np.int64)
+    read = np.bincount(hour, weights=meters.length_s, minlength=len(use.time_s)) / HOUR_S
+    return float((use.held * np.minimum(read, 1.0)).sum())
+
+
+def _kg_per_kwh(made: Account) -> float:
+    """Location-based carbon of a kWh taken in, over the energy whose carbon is known."""
+    known_kwh = made.facility_kwh * made.carbon.coverage_frac
+    return made.carbon.location_kg / known_kwh if known_kwh > 0 else NOTHING
 
 
 def _it_alone(made: Account) -> float:
@@ -99,8 +115,9 @@ def _sci(limits: Limits, made: Account, kwh: float, gpu_s: float, units: float) 
     is not given."""
     if limits.embodied_kg_per_gpu <= 0 or not made.facility_kwh > 0:
         return NOTHING
-    per_kwh = made.carbon.location_kg / made.facility_kwh
-    return sci_kg_per_unit(kwh, per_kwh, embodied_share_kg(limits.embodied_kg_per_gpu, gpu_s, limits.gpu_life_s), units)
+    return sci_kg_per_unit(
+        kwh, _kg_per_kwh(made), embodied_share_kg(limits.embodied_kg_per_gpu, gpu_s, limits.gpu_life_s), units
+    )
 
 
 def _of_tokens(inputs: Inputs, limits: Limits) -> Iterator[Figure]:
@@ -112,24 +129,32 @@ def _of_tokens(inputs: Inputs, limits: Limits) -> Iterator[Figure]:
     asked = f"/api/v1/explore?kind=node&metric=tokens_per_s&by=site&across=sum&start={start}&end={end}"
     million, pue = tokens.count / 1e6, made.facility_kwh / made.it_kwh
     note = "of the nodes that generated them, times the PUE"
-    per_kwh = made.carbon.location_kg / made.facility_kwh
     yield Figure("tokens_count", "Tokens generated", tokens.count, "tokens", good=1, query=asked)
     yield Figure("kwh_per_mtoken", "Energy of a million tokens", tokens.node_kwh * pue / million, "kwh", good=-1, note=note,
                  query=asked)  # fmt: skip
-    yield Figure("kg_per_mtoken", "Carbon of a million tokens", tokens.node_kwh * pue * per_kwh / million, "kg", good=-1,
-                 note=note, query=asked)  # fmt: skip
+    each_kg = tokens.node_kwh * pue * _kg_per_kwh(made) / million
+    yield Figure("kg_per_mtoken", "Carbon of a million tokens", each_kg, "kg", good=-1, note=note, query=asked)
     sci = _sci(limits, made, tokens.node_kwh * pue, 3600 * tokens.gpu_h, million)
     yield Figure("sci_kg_per_mtoken", "SCI of a million tokens", sci, "kg", good=-1, note=SCI, query=asked)
 
 
-def _comparable(now: Account, other: Account | None, unit: str, of: Callable[[Account], float]) -> float:
-    """Sums are set beside each other only where as much of the time was read."""
+def _comparable(now: Account, other: Account | None, key: str, unit: str, of: Callable[[Account], float]) -> float:
+    """Sums are set beside each other only where as much of the time was read; carbon and cost where as much of the energy has
+    an intensity or a price."""
     if other is None:
         return NOTHING
-    apart = abs(other.coverage_frac - now.coverage_frac), abs(other.it_read_frac - now.it_read_frac)
-    if unit in SUMS and max(apart) > SAME_COVERAGE_FRAC:
-        return NOTHING
-    return of(other)
+    apart = [abs(was - is_) for was, is_ in zip(_covered(other, key, unit), _covered(now, key, unit), strict=True)]
+    return NOTHING if max(apart, default=0.0) > SAME_COVERAGE_FRAC else of(other)
+
+
+def _covered(made: Account, key: str, unit: str) -> list[float]:
+    """What a figure is held up by, each as a share of all of it."""
+    shares = [made.coverage_frac, made.it_read_frac] if unit in SUMS else []
+    if key in OF_CARBON:
+        shares.append(made.carbon.coverage_frac)
+    if key == "cost":
+        shares.append(made.bill.coverage_frac if made.bill else 0.0)
+    return shares
 
 
 def query(inputs: Inputs, pointer: str, by: str = "") -> str:
@@ -150,8 +175,11 @@ def section(inputs: Inputs, limits: Limits) -> Section:
 
 def _said(inputs: Inputs) -> Iterator[Message]:
     made = inputs.account
-    yield Message("{name}: {coverage:.0%} of the time was read, {modelled:.0%} of that by the twin and not by a meter.", {
-        "name": made.pue_name, "coverage": made.coverage_frac, "modelled": made.modelled_frac})  # fmt: skip
+    read = "{name}: {coverage:.0%} of the time was read, {modelled:.0%} of that by the twin and not by a meter."
+    if made.coverage_frac > 0 or not made.it_read_frac > 0:
+        yield Message(read, {"name": made.pue_name, "coverage": made.coverage_frac, "modelled": made.modelled_frac})
+    else:
+        yield Message(read, {"name": "IT", "coverage": made.it_read_frac, "modelled": made.it_modelled_frac})
     boundary = (
         "Boundary: all that comes in from the grid and own generation, over IT energy as site meters have it; the name says "
         "the ISO/IEC 30134-2 category and how long was measured."
@@ -168,21 +196,13 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
         return
-    if one.verdict is Verdict.SHOWN:
-        text = (
-            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
-            "{saved:,.0f} kWh less were taken, 80% between {low:,.0f} and {high:,.0f} kWh."
-        )
-        numbers = {"saved": one.kwh, "low": one.low_kwh, "high": one.high_kwh, "cv": one.cv_frac}
-        yield Message(text, {"days": 56, **numbers})
-    else:
-        yield Message(one.verdict.value)
+    yield _saved(one)
     if book.carried_out:
         text = (
             "Of {carried} plans carried out, {saved} saved, {lost} lost and {open} left it open: {change:,.0f} kWh together, "
             "80% between {low:,.0f} and {high:,.0f} kWh."
         )
-        numbers = {"change": book.change_kwh, "low": book.low_kwh, "high": book.high_kwh}
+        numbers = {"change": _whole(book.change_kwh), "low": _whole(book.low_kwh), "high": _whole(book.high_kwh)}
         counts = {"carried": book.carried_out, "saved": book.saved, "lost": book.lost, "open": book.undecided}
         yield Message(text, {**counts, **numbers})
     else:
@@ -192,10 +212,42 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         yield from _moved(inputs.moved)
 
 
+def _saved(one: Saving) -> Message:
+    """What the span took less or more than the days before it let expect; that nothing is shown where it may be either."""
+    if one.verdict is not Verdict.SHOWN:
+        return Message(one.verdict.value)
+    low, high = one.low_kwh, one.high_kwh
+    if low <= 0 <= high:
+        text = (
+            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}) no "
+            "saving can be shown: what was taken less is, at 80%, between {low:+,.0f} and {high:+,.0f} kWh, which may be "
+            "nothing."
+        )
+    elif low > 0:
+        text = (
+            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
+            "{saved:,.0f} kWh less were taken, 80% between {low:,.0f} and {high:,.0f} kWh."
+        )
+    else:
+        text = (
+            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
+            "{saved:,.0f} kWh more were taken, 80% between {low:,.0f} and {high:,.0f} kWh."
+        )
+        low, high = -high, -low
+    numbers = {"saved": _whole(abs(one.kwh)), "low": _whole(low), "high": _whole(high)}
+    return Message(text, {"days": one.fitted_days, "cv": one.cv_frac, **numbers})
+
+
+def _whole(number: float) -> float:
+    """Rounded to a whole one, and never below 0 where it is 0."""
+    return round(number) + 0.0 if math.isfinite(number) else number
+
+
 def _moved(found: Moved) -> Iterator[Message]:
     """What moving work brought. g/kWh times kWh are grams, /MWh times kWh a thousandth of the price's money."""
     for signal, one in sorted(found.by_signal.items()):
-        said = {"count": one.count, "change": one.change / 1e3, "low": one.low / 1e3, "high": one.high / 1e3}
+        change, low, high = (_whole(value / 1e3) for value in (one.change, one.low, one.high))
+        said = {"count": one.count, "change": change, "low": low, "high": high}
         text = (
             "{count} jobs have ended that were moved, or held up by others that were: {change:+,.0f} kg of CO2 beside what "
             "they would have emitted, 80% between {low:+,.0f} and {high:+,.0f} kg. A job counts when it has ended."
@@ -211,18 +263,23 @@ def _moved(found: Moved) -> Iterator[Message]:
 
 
 def _unpriced(made: Account) -> Iterator[Message]:
-    """What the cost does not hold."""
+    """What the cost and the carbon do not hold."""
     if made.bill is not None and made.bill.ended is not None:
         text = "The tariff ended on {day}: nothing after it is in the cost. Name the one that holds since in [energy]."
         yield Message(text, {"day": made.bill.ended.isoformat()})
     if made.bill is not None and made.bill.coverage_frac < 1 - 1e-9:
         yield Message("{share:.1%} of the energy has no price and is not in the cost.", {"share": 1 - made.bill.coverage_frac})
+    if 0 < made.carbon.coverage_frac < 1 - 1e-9:
+        text = "{share:.1%} of the grid's energy has no carbon intensity and is not in the carbon."
+        yield Message(text, {"share": 1 - made.carbon.coverage_frac})
 
 
 def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:
     meters = inputs.meters
     name = "Facility power" if inputs.scope.whole else "Its part of facility power"
     lines = [Line(name, meters.facility_w, "accent"), Line("IT power", meters.it_w, "measured")]
+    if (meters.own_w > 0).any():  # demand is what the grid gives
+        lines.insert(0, Line("Power from the grid", meters.drawn_w, "forecast"))
     seen = [line for line in lines if known(line.y)]
     if seen:
         contract = inputs.contract_w if inputs.contract_w > 0 and inputs.scope.whole else NOTHING
@@ -259,9 +316,8 @@ def _daily_peaks(inputs: Inputs) -> Floats:
     day = np.clip(np.searchsorted(edges, inputs.meters.time_s, side="right") - 1, 0, len(edges) - 2)
     out = np.full(len(edges) - 1, np.nan)
     for k in range(len(out)):
-        mine = inputs.meters.facility_w[day == k]
-        if known(mine):
-            out[k] = float(np.nanmax(mine))
+        mine = day == k
+        out[k] = highest_quarter(inputs.meters.time_s[mine], inputs.meters.drawn_w[mine])[0]
     return out
 
 
@@ -307,4 +363,4 @@ def _cooling(inputs: Inputs) -> Iterator[Block]:
         yield Chart("bulb", title, "frac", x, [Line("Cooling over IT", mean, "measured")], "bar", time=False, x_unit="c")
     if known(inputs.chiller_w):
         free = np.isfinite(inputs.chiller_w) & (inputs.chiller_w < FREE_FRAC * np.nan_to_num(meters.cooling_w, nan=np.inf))
-        yield Figure("free_cooling_s", "Free cooling", float(free.sum()) * meters.step_s, "s", good=1)
+        yield Figure("free_cooling_s", "Free cooling", float(meters.length_s[free].sum()), "s", good=1)
