@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from energy_house import MemoryStore
 
-from energy.account.book import Account, Given, account
+from energy.account.book import Account, Given, account, account_of
 from energy.account.carbon import Contract, carbon
 from energy.account.meters import read_meters
+from energy.account.part import part_account
 from energy.account.tariff import Demand, Rule, Tariff, bill
 
 START = datetime(2026, 11, 2, tzinfo=UTC)  # a Monday
@@ -108,3 +109,18 @@ def test_contracts_of_more_than_all_energy_count_no_kwh_twice() -> None:
     both = [Contract("wind", kwh=300, gco2_per_kwh=10), Contract("sun", kwh=300, gco2_per_kwh=20)]
     made = carbon(kwh, np.full(4, 500.0), kwh, contracts=both)
     assert (made.market_kg, made.contracted_kwh, made.renewable_kwh) == pytest.approx((5.0, 400.0, 400.0))
+
+
+def test_market_based_carbon_of_a_part_follows_when_it_took_its_energy() -> None:
+    """Two hours of 12 kW at 800 and 400 g; one part took the first, the other the second. Then half is bought at 20 g, and then
+    the rest is of a residual mix of 600 g."""
+    store = read(60.0, np.full(120, 12e3), np.full(120, 10e3))
+    store.put("grid", "carbon_gco2_per_kwh", START, 3600.0, np.array([800.0, 400.0]))
+    half = [Contract("sun", share_frac=0.5, gco2_per_kwh=20)]
+    plain, bought, mixed = Given(), Given(contracts=half), Given(contracts=half, residual_gco2_per_kwh=600.0)
+    meters = read_meters(store, START, START + 2 * HOUR, 900.0)
+    for given, expected in ((plain, (9.6, 4.8)), (bought, (4.92, 2.52)), (mixed, (3.72, 3.72))):
+        whole, _ = account_of(meters, START, START + 2 * HOUR, given)
+        parts = [part_account(whole, meters, np.repeat(share, 4), given) for share in ([1.0, 0.0], [0.0, 1.0])]
+        assert [part.carbon.market_kg for part in parts] == pytest.approx(expected)
+        assert sum(expected) == pytest.approx(whole.carbon.market_kg)

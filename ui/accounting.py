@@ -5,6 +5,8 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from energy.account.book import IDLE, QUANTITIES, RULE, UNSEEN, Account, By, Given, account
 from energy.account.runs import read_runs
 from twin.ports import Records, Store
@@ -55,13 +57,15 @@ def plain(made: Account, limit: int = MAX_ROWS) -> dict[str, Any]:
 
 
 def rows_of(made: Account) -> list[dict[str, float | str]]:
-    """A row for each part, ``IDLE`` and ``UNSEEN`` last; empty where nothing was split. Market-based carbon follows energy."""
+    """A row for each part, ``IDLE`` and ``UNSEEN`` last; empty where nothing was split. Market-based carbon is that of
+    ``Carbon.market_of``."""
     split = made.split
     if split is None:
         return []
     facility = split.column("facility_kwh")
     total = float(facility.sum())
-    market = facility * (made.carbon.market_kg / total if total else math.nan)
+    of_all = facility / total if total else np.full(len(facility), np.nan)
+    market = np.asarray(made.carbon.market_of(split.column("carbon_location_kg"), of_all))
     rows: list[dict[str, float | str]] = []
     for i, name in enumerate(split.names):
         row: dict[str, float | str] = {"name": name, "gpu_s": float(split.gpu_s[i])}

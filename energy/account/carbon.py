@@ -32,8 +32,8 @@ class Contract:
 @dataclass(frozen=True, slots=True)
 class Carbon:
     """kg CO2; ``marginal_kg`` stands alone. ``coverage_frac`` and ``marginal_coverage_frac``: part of the grid energy whose
-    intensity was known; the rest is not in the sums. ``contracted_kwh``: grid energy under contracts; ``renewable_kwh``: of it
-    renewable, with own generation used."""
+    intensity was known; the rest is not in the sums. ``market_average_kg``: of ``market_kg``, what rests on the grid's average.
+    ``contracted_kwh``: grid energy under contracts; ``renewable_kwh``: of it renewable, with own generation used."""
 
     location_kg: float
     market_kg: float
@@ -42,6 +42,13 @@ class Carbon:
     marginal_coverage_frac: float
     contracted_kwh: float
     renewable_kwh: float
+    market_average_kg: float
+
+    def market_of(self, location_kg: Floats | float, energy_frac: Floats | float) -> Floats | float:
+        """Market-based carbon of parts with ``location_kg`` that took ``energy_frac`` of the energy: what rests on the grid's
+        average follows when they took it, what contracts and a residual mix count for follows their energy."""
+        average = self.market_average_kg * location_kg / self.location_kg if self.location_kg > 0 else 0.0
+        return average + (self.market_kg - self.market_average_kg) * energy_frac
 
 
 def carbon(
@@ -81,13 +88,14 @@ def carbon(
         marginal_coverage_frac=marginal_known,
         contracted_kwh=covered,
         renewable_kwh=renewable,
+        market_average_kg=rest if residual_gco2_per_kwh is None else 0.0,
     )
 
 
 def nothing_known() -> Carbon:
     """Of an interval in which no meter spoke."""
     unknown = float("nan")
-    return Carbon(unknown, unknown, unknown, 0.0, 0.0, unknown, unknown)
+    return Carbon(unknown, unknown, unknown, 0.0, 0.0, unknown, unknown, unknown)
 
 
 def _weighted(kwh: Floats, gco2_per_kwh: Floats) -> tuple[float, float]:

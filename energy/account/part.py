@@ -57,13 +57,14 @@ def part_account(whole: Account, meters: Meters, share: Floats, given: Given) ->
     """The account of the part that took ``share`` (float64[t]) of each step of ``meters``, which are those of ``whole``."""
     made, _ = account_of(scaled(meters, share), whole.start, whole.end, given)
     frac = made.facility_kwh / whole.facility_kwh if whole.facility_kwh > 0 else float("nan")
-    by_energy = {name: getattr(whole.carbon, name) * frac for name in ("market_kg", "contracted_kwh", "renewable_kwh")}
+    bought = {name: getattr(whole.carbon, name) * frac for name in ("contracted_kwh", "renewable_kwh")}
+    bought["market_kg"] = float(whole.carbon.market_of(made.carbon.location_kg, frac))
     bill = made.bill
     if bill is not None and whole.bill is not None:
         months = [replace(one, billed_w=one.billed_w * frac, cost=one.cost * frac) for one in whole.bill.months]
         bill = replace(bill, months=months)
     ref = replace(made.indicators, ref_frac=whole.indicators.ref_frac, wue_kg_per_kwh=float("nan"), erf_frac=float("nan"))
-    return replace(made, carbon=replace(made.carbon, **by_energy), bill=bill, indicators=ref)
+    return replace(made, carbon=replace(made.carbon, **bought), bill=bill, indicators=ref)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
