@@ -26,6 +26,7 @@ from twin.ports import How, Series
 
 START = datetime(2026, 11, 2, tzinfo=UTC)  # a Monday
 S0 = START.timestamp()
+GPUS = [f"g{i}" for i in range(16)]
 
 
 class Tables:
@@ -324,11 +325,11 @@ def queue(now: datetime, *rows: tuple[str, JobState, float, float, list[int]]) -
 
 def test_a_run_of_months_is_in_every_account_of_them() -> None:
     """Training for 100 days on four GPUs, looked at each day; icctwin starts again on day 50 and is away from day 60 to 70."""
-    records, log = MemoryRecords(), RunLog()
+    records, log = MemoryRecords(), RunLog(GPUS)
     go, done, nan = JobState.RUNNING, JobState.COMPLETED, float("nan")
     for hour in range(0, 24 * 100, 24):
         if hour == 24 * 50:
-            log = RunLog()
+            log = RunLog(GPUS)
         if not 24 * 60 <= hour < 24 * 70:
             now = START + timedelta(hours=hour)
             log.note(records, {"q": queue(now, ("j1", go, 0, nan, [0, 1, 2, 3]))}, now)
@@ -336,34 +337,34 @@ def test_a_run_of_months_is_in_every_account_of_them() -> None:
     over = START + timedelta(days=100)
     log.note(records, {"q": queue(over, ("j1", done, 0, 2400.0, []))}, over)
     for day in (0, 34, 36, 65, 99):
-        found = read_runs(records, START + timedelta(days=day), START + timedelta(days=day + 1))
+        found = read_runs(records, START + timedelta(days=day), START + timedelta(days=day + 1), GPUS)
         assert (found.ids, found.gpu.tolist(), found.start_s.tolist()) == (["j1"], [0, 1, 2, 3], [S0]), day
         assert found.end_s.tolist() == [S0 + 3600 * 2400.0]
-    assert read_runs(records, over, over + timedelta(days=1)).ids == []
+    assert read_runs(records, over, over + timedelta(days=1), GPUS).ids == []
 
 
 def test_runs_are_noted_once_and_survive_a_restart() -> None:
-    records, log = MemoryRecords(), RunLog()
+    records, log = MemoryRecords(), RunLog(GPUS)
     go, done, nan = JobState.RUNNING, JobState.COMPLETED, float("nan")
     hour = [START + timedelta(hours=h) for h in range(6)]
     assert log.note(records, {"q": queue(hour[0], ("j1", go, 0, nan, [0, 1, 2, 5]), ("j2", go, 0, nan, [3]))}, hour[0]) == 2
     assert log.note(records, {"q": queue(hour[1], ("j1", go, 0, nan, [0, 1, 2, 5]), ("j2", go, 0, nan, [3]))}, hour[1]) == 0
-    after = RunLog()  # icctwin was started again; j1 ended and says when, j2 has vanished
+    after = RunLog(GPUS)  # icctwin was started again; j1 ended and says when, j2 has vanished
     assert after.note(records, {"q": queue(hour[3], ("j1", done, 0, 2.5, []))}, hour[3]) == 2
     assert after.note(records, {"q": queue(hour[4], ("j1", done, 0, 2.5, []))}, hour[4]) == 0
-    found = read_runs(records, START, hour[5])
+    found = read_runs(records, START, hour[5], GPUS)
     assert (found.ids, found.projects) == (["j1", "j2"], ["p-j1", "p-j2"])
     assert ((found.end_s - S0) / 3600).tolist() == [2.5, 3.0]
     assert found.gpu.tolist() == [0, 1, 2, 5, 3]
-    assert read_runs(records, hour[4], hour[5]).ids == []
+    assert read_runs(records, hour[4], hour[5], GPUS).ids == []
     # a queue that does not answer ends nothing
-    assert RunLog().note(records, {}, hour[5]) == 0
+    assert RunLog(GPUS).note(records, {}, hour[5]) == 0
 
 
 def test_only_the_first_start_of_a_job_waited_and_each_queue_counts_its_own_jobs() -> None:
     """Job 7 of one queue is paused and goes on, that of the other is over, and one of the same name comes after it."""
-    records, log = MemoryRecords(), RunLog()
-    recent = Recent(records)
+    records, log = MemoryRecords(), RunLog(GPUS)
+    recent = Recent(records, GPUS)
     go, done, wait, nan = JobState.RUNNING, JobState.COMPLETED, JobState.PENDING, float("nan")
 
     def look(hour: float, a: tuple[JobState, float, float], b: tuple[JobState, float, float], came: float = 0) -> None:
@@ -377,7 +378,7 @@ def test_only_the_first_start_of_a_job_waited_and_each_queue_counts_its_own_jobs
 
     def waits(hour: float) -> list[float]:
         start, end = START + timedelta(hours=hour), START + timedelta(hours=100)
-        found = read_runs(records, start, end)
+        found = read_runs(records, start, end, GPUS)
         assert np.array_equal(recent.read(start, end).wait_s, found.wait_s, equal_nan=True)
         return (found.only(np.ones(len(found), dtype=np.bool_)).wait_s / 3600).tolist()
 

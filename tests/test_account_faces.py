@@ -61,7 +61,7 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
         now = START + timedelta(minutes=minute)
         gpus = Frame("gpu", now, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)})
         store.append([frame_of("site", now, 0, facility_power_w=13e3, it_power_w=10e3), gpus])
-    log, hour = RunLog(), timedelta(hours=1)
+    log, hour = RunLog(site.ids_of("gpu")), timedelta(hours=1)
     going, over = JobState.RUNNING, JobState.COMPLETED
     log.note(records, {"q": queue(START, ("j1", going, 0, math.nan, [0, 1, 2, 3]), ("=1+2", going, 0, math.nan, [4]))}, START)
     log.note(records, {"q": queue(START, ("j1", over, 0, 1, []), ("=1+2", over, 0, 1, []))}, START + hour)

@@ -188,7 +188,7 @@ def test_what_jobs_hold_is_written_down_as_it_was_known(live: Live) -> None:
 
 def note_full_day(live: Live) -> None:
     """Jobs of an hour on all 16 GPUs, one after the other, from a day and a half ago on; the queue lists the one that runs."""
-    log, now = RunLog(), live.clock.now()
+    log, now = RunLog(live.site.ids_of("gpu")), live.clock.now()
     for hour in range(-36, 1):
         begun = now + timedelta(hours=hour)
         live.jobs = replace(

@@ -145,7 +145,7 @@ def test_what_tenants_held_adds_up_and_small_ones_stand_together(live: Live) -> 
     from energy.account.runs import read_runs
 
     held = note_runs(live, 48)
-    runs = read_runs(live.records, END - timedelta(days=5), END)
+    runs = read_runs(live.records, END - timedelta(days=5), END, live.site.ids_of("gpu"))
     names, values = tenants_held(runs, runs.projects, END)
     assert names == ["alpha", "beta"]
     assert values.sum(axis=1) == pytest.approx(held)
@@ -158,6 +158,7 @@ def test_what_tenants_held_adds_up_and_small_ones_stand_together(live: Live) -> 
         end_s=np.resize(runs.end_s, len(many)),
         gpu=np.arange(len(many), dtype=np.int32),
         run_of=np.arange(len(many), dtype=np.int32),
+        gone=None,
     )
     names, values = tenants_held(wide, many, END)
     assert len(names) == MAX_TENANTS

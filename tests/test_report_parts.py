@@ -41,6 +41,7 @@ GIVEN = Given(
     tariff=load_tariff("guangdong-2021").model_copy(update={"demand": Demand(per_kw_month=32.0)}),
     contracts=[Contract("wind", kwh=900.0), Contract("sun", share_frac=0.2)],
 )
+GPUS = [f"g{k}" for k in range(12)]
 BEGIN, HOURS = datetime(2026, 11, 1, tzinfo=ZONE), 30 * 24
 
 
@@ -106,7 +107,7 @@ SUMS = ("facility_kwh", "it_kwh", "carbon_location_kg", "carbon_market_kg", "cos
 @pytest.mark.parametrize("span", SPANS)
 def test_parts_of_every_kind_sum_to_the_centre(house: House, span: str) -> None:
     over = span_of(span, ZONE)
-    runs = read_runs(house.records, over.start, over.end)
+    runs = read_runs(house.records, over.start, over.end, house.site.ids_of("gpu"))
     meters = read_meters(house.store, over.start, over.end, 3600.0)
     whole, values = account_of(meters, over.start, over.end, GIVEN)
     for kind in ("hall", "tenant", "project"):
@@ -196,7 +197,7 @@ def test_waits_by_partition_and_size_and_what_ended_runs(house: House) -> None:
     assert {row[0] for row in waits.rows} == {"a", "b"}
     assert sum(float(row[2]) for row in waits.rows) == float(waits.total[2]) == 20
     assert float(waits.total[3]) == pytest.approx(60 * 9.5)
-    runs = read_runs(house.records, BEGIN, BEGIN + timedelta(days=30))
+    runs = read_runs(house.records, BEGIN, BEGIN + timedelta(days=30), house.site.ids_of("gpu"))
     failed = [
         i for i, how in enumerate(runs.ends) if how == "failed" and runs.end_s[i] < (BEGIN + timedelta(days=30)).timestamp()
     ]
@@ -257,13 +258,13 @@ def test_runs_noted_before_get_their_submission_at_the_first_look(tmp_path: Path
         "gpus": [[0, 1]],
     }
     records.append(TOPIC, now - timedelta(seconds=90), {"entry": "begun", **old})  # as releases before wrote it
-    assert np.isnan(read_runs(records, now - timedelta(days=1), now).wait_s).all()
-    log = RunLog()
+    assert np.isnan(read_runs(records, now - timedelta(days=1), now, GPUS).wait_s).all()
+    log = RunLog(GPUS)
     assert log.note(records, {"q": _jobs(JobState.RUNNING, start_s)}, now) == 1
     assert log.note(records, {"q": _jobs(JobState.RUNNING, start_s)}, now) == 0
-    assert RunLog().note(records, {"q": _jobs(JobState.RUNNING, start_s)}, now) == 0, "told once, whoever leads"
+    assert RunLog(GPUS).note(records, {"q": _jobs(JobState.RUNNING, start_s)}, now) == 0, "told once, whoever leads"
     assert log.note(records, {"q": _jobs(JobState.FAILED, start_s, start_s + 50)}, now) == 1
-    found = read_runs(records, now - timedelta(days=1), now)
+    found = read_runs(records, now - timedelta(days=1), now, GPUS)
     assert (found.wait_s.tolist(), list(found.ends)) == ([40.0], ["failed"])
 
 
@@ -278,7 +279,7 @@ def test_a_meter_of_a_part_is_none_where_the_centres_is_none(house: House) -> No
     over = span_of("2026-Q4", ZONE)
     meters: Meters = read_meters(house.store, over.start, over.end, 3600.0)
     whole, _ = account_of(meters, over.start, over.end, GIVEN)
-    runs = read_runs(house.records, over.start, over.end)
+    runs = read_runs(house.records, over.start, over.end, house.site.ids_of("gpu"))
     part = part_account(
         whole, meters, part_of(scope_of("hall:h1"), house.site, runs, GIVEN).piece(house.store, meters).share, GIVEN
     )

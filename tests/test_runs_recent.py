@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_account import START, MemoryRecords, queue
+from test_account import GPUS, START, MemoryRecords, queue
 
 from energy.account.runs import TOPIC, Recent, RunLog, Runs, read_runs
 from twin.job import JobState
@@ -40,12 +40,12 @@ def rows(runs: Runs):
 )
 def test_they_are_what_is_read_at_once(jobs, restarts, unseen, looks):
     """Every three hours: jobs of (start, hours, GPUs), some of them out of sight for a while; who asks does not each time."""
-    records, log = MemoryRecords(), RunLog()
-    recent = Recent(records)
+    records, log = MemoryRecords(), RunLog(GPUS)
+    recent = Recent(records, GPUS)
     for k, hour in enumerate(range(0, 150, 3)):
         now = START + timedelta(hours=hour)
         if any(hour - 3 < one <= hour for one in restarts):
-            log, recent = RunLog(), Recent(records)
+            log, recent = RunLog(GPUS), Recent(records, GPUS)
         shown = [
             (str(i), JobState.RUNNING if hour < start + hours else JobState.COMPLETED, start, start + hours, list(range(gpus)))
             for i, (start, hours, gpus) in enumerate(jobs)
@@ -53,12 +53,12 @@ def test_they_are_what_is_read_at_once(jobs, restarts, unseen, looks):
         ]
         log.note(records, {"q": queue(now, *shown)}, now)
         if looks[k]:
-            assert rows(recent.read(now - WINDOW, now)) == rows(read_runs(records, now - WINDOW, now))
+            assert rows(recent.read(now - WINDOW, now)) == rows(read_runs(records, now - WINDOW, now, GPUS))
 
 
 def busy(records, hours):
     """A job an hour, of two hours."""
-    log = RunLog()
+    log = RunLog(GPUS)
     for hour in range(hours):
         now = START + timedelta(hours=hour)
         shown = [
@@ -72,10 +72,10 @@ def busy(records, hours):
 def test_a_note_is_read_once_and_what_is_over_is_not_kept():
     records = Counting()
     now = busy(records, 200)
-    recent, count = Recent(records), sum(one[1] == TOPIC for one in records.all)
+    recent, count = Recent(records, GPUS), sum(one[1] == TOPIC for one in records.all)
     assert len(recent.read(now - WINDOW, now)) == 25
     back = now - timedelta(minutes=45)  # of the clock, or of one who asked first and comes last
-    before = rows(read_runs(records, back - WINDOW, back))
+    before = rows(read_runs(records, back - WINDOW, back, GPUS))
     first, records.given = records.given // 2, 0
     assert first == count > 350
     for seconds in range(0, 600, 10):
@@ -90,7 +90,7 @@ def test_a_note_is_read_once_and_what_is_over_is_not_kept():
 def test_rows_that_a_caller_changes_are_his_own():
     records = MemoryRecords()
     now = busy(records, 10)
-    recent = Recent(records)
+    recent = Recent(records, GPUS)
     recent.read(now - WINDOW, now).gpu[:] = 99
     assert np.max(recent.read(now - WINDOW, now).gpu) == 3
 
@@ -100,4 +100,4 @@ def test_too_many_notes_are_an_error(monkeypatch):
     records = MemoryRecords()
     now = busy(records, 20)
     with pytest.raises(ValueError, match="over 10 notes of runs"):
-        Recent(records).read(now - WINDOW, now)
+        Recent(records, GPUS).read(now - WINDOW, now)

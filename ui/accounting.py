@@ -20,7 +20,7 @@ def make_account(
     site: Site, store: Store, records: Records, start: datetime, end: datetime, given: Given, by: By | None, step_s: float
 ) -> Account:
     """The account of ``[start, end)`` from the store; split ``by`` who used it where that is asked."""
-    runs = read_runs(records, start, end) if by else None
+    runs = read_runs(records, start, end, site.ids_of("gpu")) if by else None
     return account(store, start, end, given, runs, by or "project", site.count("gpu") if by else 0, step_s)
 
 

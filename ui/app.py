@@ -274,7 +274,8 @@ class Centre:
         runs held which GPUs. ``over``: whether to leave off."""
         assert opened.history is not None  # noqa: S101 - whoever calls has looked
         batch: list[Frame] = []
-        log, runs, loop = RunLog(), list[tuple[datetime, Mapping[str, Any]]](), asyncio.new_event_loop()
+        log, loop = RunLog(self.site.ids_of("gpu")), asyncio.new_event_loop()
+        runs = list[tuple[datetime, Mapping[str, Any]]]()
         for i, frames in enumerate(takewhile(lambda _: not over(), opened.history(self.clock.now())), 1):
             now = frames[0].time
             for frame in frames:

@@ -54,7 +54,7 @@ class Duties:
         self._foresight, self._stand_in = Foresight(live, publish), StandIn(live, publish)
         self._onsite = OnSite(live, publish)
         self._jobs: dict[str, Jobs] = {}
-        self._work, self._runs = Work(), RunLog()
+        self._work, self._runs = Work(), RunLog(live.site.ids_of("gpu"))
         self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)

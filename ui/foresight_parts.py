@@ -166,7 +166,7 @@ def _of_bands(
 
 
 def _tenants(live: Live, forecasts: Sequence[Forecast], windows: Windows, end: datetime, now: datetime) -> list[Foreseen]:
-    runs = read_runs(live.records, end - RUNS_HISTORY, now)
+    runs = read_runs(live.records, end - RUNS_HISTORY, now, live.site.ids_of("gpu"))
     whole = next((one for one in forecasts if (one.kind, one.metric) == ("queue", TENANT_METRIC)), None)
     if not len(runs) or live.site.count("queue") != 1:
         return []

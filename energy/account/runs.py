@@ -1,19 +1,23 @@
 """Which job held which GPUs, from when to when: written down as it happens, read back as columns for an account.
 
 A queue forgets its jobs soon after they end, so each run is noted twice in the records: when it is first seen to run, and when
-it is over. A run that vanishes between two looks is over at the second, and marked so. When it was submitted is noted with its
-beginning; of a run that an icctwin before that noted, by a note of its own at the first look. A run that goes on is noted again
-each week, as it was: so whoever reads a few weeks of notes finds it, however long ago it began.
+it is over. A run that vanishes between two looks is over at the second, and marked so. A run that goes on is noted again each
+week, as it was: so whoever reads a few weeks of notes finds it, however long ago it began. What an earlier note of a run left
+out, as those of releases before did, a later one may say: at the first look what goes on is noted anew.
+
+GPUs are noted by id (``energy.account.named``): a past run belongs to those that it had, wherever the inventory has them now.
+Those that it has no more are counted, and stand in no row. Notes of releases before have rows, which are read as they are now.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from energy.account.named import Names
 from energy.notes import PAGE, every
 from twin.frame import Floats, Ints
 from twin.job import Jobs, JobState
@@ -31,7 +35,8 @@ _HOW = {state: state.name.lower() for state in JobState}
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
     """Columns over n runs. ``start_s``, ``end_s``: float64[n], s since 1970 UTC (infinity: goes on); ``gpu`` and ``run_of``:
-    int32[m], the GPUs that they hold (row in the site's table, position of the run). ``submit_s``: float64[n], NaN where the
+    int32[m], the GPUs that they hold (row in the site's table, position of the run); ``gone``: int32[n], how many each held
+    beside these, which the site has no more (None: of none). ``submit_s``: float64[n], NaN where the
     queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said);
     ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none); ``first``:
     bool[n], the job had not run before, and began within what was asked for (None: all)."""
@@ -48,14 +53,15 @@ class Runs:
     ends: Sequence[str] = ()
     limit_s: Floats | None = None
     first: Bools | None = None
+    gone: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def gpus(self) -> Ints:
-        """int32[n]: how many each holds."""
-        return np.bincount(self.run_of, minlength=len(self)).astype(np.int32)
+        """int32[n]: how many each holds, those with it that the site has no more."""
+        return np.bincount(self.run_of, minlength=len(self)).astype(np.int32) + (0 if self.gone is None else self.gone)
 
     @property
     def wait_s(self) -> Floats:
@@ -67,7 +73,7 @@ class Runs:
         return np.where((wait_s >= 0) & (True if self.first is None else self.first), wait_s, np.nan)
 
     def only(self, kept: Bools, gpus: Bools | None = None) -> "Runs":
-        """Those that ``kept`` (bool[n]) names, with what they hold of ``gpus`` (bool[g]; None: all)."""
+        """Those that ``kept`` (bool[n]) names, with what they hold of ``gpus`` (bool[g]; None: all, and what is gone)."""
         where = np.flatnonzero(kept)
         new = np.full(len(self), -1, dtype=np.int32)
         new[where] = np.arange(len(where), dtype=np.int32)
@@ -89,6 +95,7 @@ class Runs:
             some(self.ends),
             None if self.limit_s is None else self.limit_s[where],
             None if self.first is None else self.first[where],
+            None if self.gone is None or gpus is not None else self.gone[where],
         )
 
 
@@ -100,11 +107,17 @@ def no_runs() -> Runs:
 
 @dataclass
 class RunLog:
-    """Notes what the queues' jobs show. ``note`` is called after each look; the first call remembers what was open before."""
+    """Notes what the queues' jobs show. ``note`` is called after each look; the first call remembers what was open before.
+    ``gpus``: ids of the site's, by row."""
 
+    gpus: InitVar[Sequence[str]]
+    _names: Names = field(init=False)
     _open: dict[str, dict[str, Any]] = field(default_factory=dict)
     _noted: dict[str, datetime] = field(default_factory=dict)  # when each of them was, last
     _known: bool = False
+
+    def __post_init__(self, gpus: Sequence[str]) -> None:
+        self._names = Names(gpus)
 
     def note(self, records: Records, queues: Mapping[str, Jobs], now: datetime) -> int:
         """Write what began and what ended since the last look; gives how many records that were."""
@@ -120,17 +133,15 @@ class RunLog:
         """What began and what ended since the last look, as ``note`` would write it."""
         going: dict[str, dict[str, Any]] = {}
         for queue, jobs in queues.items():
-            going |= _going(queue, jobs)
+            going |= _going(queue, jobs, self._names)
         ended = {key: (float(now.timestamp()), "") for key in self._open if key not in going and _queue(key) in queues}
         for queue, jobs in queues.items():
             ended |= {key: (end_s, how) for key, end_s, how in _ends(queue, jobs) if key in ended and end_s == end_s}
         made: list[dict[str, Any]] = []
         for key, run in going.items():
-            if key not in self._open or now - self._noted[key] >= RENEWED:
+            if key not in self._open or "held" not in self._open[key] or now - self._noted[key] >= RENEWED:
                 made.append({"entry": "begun", **run})
                 self._noted[key] = now
-            elif run["submit_s"] is not None and "submit_s" not in self._open[key]:  # noted by an icctwin that did not ask
-                made.append({"entry": "submitted", "key": key, "submit_s": run["submit_s"]})
         for key, (end_s, how) in ended.items():
             seen = end_s != now.timestamp()
             made.append({"entry": "ended", "key": key, "end_s": end_s, "end_told": seen, "how": how})
@@ -153,7 +164,7 @@ def _queue(key: str) -> str:
     return _job(key).split("/", 1)[0]
 
 
-def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
+def _going(queue: str, jobs: Jobs, names: Names) -> dict[str, dict[str, Any]]:
     found = {}
     held: dict[int, list[int]] = {}
     for row, job in zip(jobs.rows.tolist(), jobs.job_of.tolist(), strict=True):
@@ -170,7 +181,7 @@ def _going(queue: str, jobs: Jobs) -> dict[str, dict[str, Any]]:
             "start_s": float(jobs.start_s[i]),
             "submit_s": float(jobs.submit_s[i]) if np.isfinite(jobs.submit_s[i]) else None,
             "limit_s": float(jobs.limit_s[i]) if np.isfinite(jobs.limit_s[i]) else None,
-            "gpus": _ranges(held.get(i, [])),
+            "held": names.named(held.get(i, [])),
         }
     return found
 
@@ -179,17 +190,6 @@ def _ends(queue: str, jobs: Jobs) -> Iterable[tuple[str, float, str]]:
     over = np.flatnonzero(~np.isin(jobs.state, (*_GOING, JobState.PENDING)) & np.isfinite(jobs.start_s)).tolist()
     keys = [_key(queue, jobs.ids[i], float(jobs.start_s[i])) for i in over]
     return [(key, float(jobs.end_s[i]), _HOW[jobs.state[i]]) for key, i in zip(keys, over, strict=True)]
-
-
-def _ranges(rows: Iterable[int]) -> list[list[int]]:
-    """Rows as ``[first, last]`` pairs: GPUs of a job mostly stand in a row."""
-    made: list[list[int]] = []
-    for row in sorted(rows):
-        if made and row == made[-1][1] + 1:
-            made[-1][1] = row
-        else:
-            made.append([row, row])
-    return made
 
 
 def _open_in(records: Records, now: datetime) -> tuple[dict[str, dict[str, Any]], dict[str, datetime]]:
@@ -222,22 +222,31 @@ def noted_from(records: Records) -> datetime | None:
 
 @dataclass
 class NotedRuns:
-    """What notes of runs say, taken in their order: what each run is, as it was noted first, and how it ended."""
+    """What notes of runs say, taken in their order: what each run is, as it was noted first, and how it ended. ``gpus``: ids of
+    the site's, by row."""
 
+    gpus: InitVar[Sequence[str]]
+    _names: Names = field(init=False)
     _begun: dict[str, dict[str, Any]] = field(default_factory=dict)
     _ends: dict[str, tuple[float, str]] = field(default_factory=dict)
-    _rows: dict[str, Ints] = field(default_factory=dict)  # the GPUs of those that were asked for
+    _rows: dict[str, tuple[Ints, int]] = field(default_factory=dict)  # the GPUs of those that were asked for
     _again: set[str] = field(default_factory=set)  # runs of jobs that had run before
     # Of each job that may run again, its first run and when it ran last [s since 1970; infinity: it does]. One of which it is
     # known how it ended is over: what has its name afterwards is another job.
     _jobs: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self, gpus: Sequence[str]) -> None:
+        self._names = Names(gpus)
 
     def take(self, record: dict[str, Any]) -> None:
         """The next note."""
         key, job = record["key"], _job(record["key"])
         first, _ = self._jobs.get(job, (key, math.inf))
         if record["entry"] == "begun":
-            self._begun.setdefault(key, record)
+            known = self._begun.setdefault(key, record)
+            if "held" in record and "held" not in known:
+                self._begun[key] = {**record, **known}
+                self._rows.pop(key, None)
             self._ends.pop(key, None)  # it had only been out of sight
             self._jobs[job] = first, math.inf
             if first != key:
@@ -268,7 +277,8 @@ class NotedRuns:
         ends = self._ends
         kept = {key: r for key, r in self._begun.items() if r["start_s"] < end_s and ends.get(key, going)[0] > start_s}
         over = [ends.get(key, going) for key in kept]
-        notes, rows = kept.values(), [self._rows_of(key) for key in kept]
+        notes, held = kept.values(), [self._rows_of(key) for key in kept]
+        rows = [some for some, _ in held]
         return Runs(
             ids=[record["job"] for record in notes],
             users=[record["user"] for record in notes],
@@ -282,18 +292,21 @@ class NotedRuns:
             ends=[how for _, how in over],
             limit_s=np.array([record.get("limit_s") for record in notes], dtype=np.float64),
             first=np.array([key not in self._again and r["start_s"] >= start_s for key, r in kept.items()], dtype=np.bool_),
+            gone=np.array([gone for _, gone in held], dtype=np.int32),
         )
 
-    def _rows_of(self, key: str) -> Ints:
+    def _rows_of(self, key: str) -> tuple[Ints, int]:
+        """(rows, how many the site has no more) of the GPUs of a run."""
         if key not in self._rows:
-            ranges = [np.arange(a, b + 1, dtype=np.int32) for a, b in self._begun[key]["gpus"]]
-            self._rows[key] = ranges[0] if len(ranges) == 1 else np.concatenate([np.empty(0, np.int32), *ranges])
+            note = self._begun[key]
+            named = note.get("held")
+            self._rows[key] = self._names.rows_by_number(note["gpus"]) if named is None else self._names.rows(named)
         return self._rows[key]
 
 
-def read_runs(records: Records, start: datetime, end: datetime) -> Runs:
-    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity."""
-    told = NotedRuns()
+def read_runs(records: Records, start: datetime, end: datetime, gpus: Sequence[str]) -> Runs:
+    """Runs that have a part in ``[start, end)``; of those that go on the end is infinity. ``gpus``: the site's ids, by row."""
+    told = NotedRuns(gpus)
     for _, record in _noted(records, start - LONGEST):
         told.take(record)
     return told.within(start, end)
@@ -305,14 +318,14 @@ class Recent:
 
     SLACK = timedelta(hours=1)  # a clock is set back, or who asked first comes last: neither has all notes read anew
 
-    def __init__(self, records: Records) -> None:
-        self._records, self._told, self._after = records, NotedRuns(), 0
+    def __init__(self, records: Records, gpus: Sequence[str]) -> None:
+        self._records, self._gpus, self._told, self._after = records, gpus, NotedRuns(gpus), 0
         self._since: datetime | None = None  # what has a part in anything from then on is kept
 
     def read(self, start: datetime, end: datetime) -> Runs:
         """As ``read_runs``; a ``start`` over ``SLACK`` before the latest that was asked for has all notes read anew."""
         if self._since is None or start < self._since:
-            self._told, self._after, self._since = NotedRuns(), 0, start - self.SLACK
+            self._told, self._after, self._since = NotedRuns(self._gpus), 0, start - self.SLACK
         self._since = max(self._since, start - self.SLACK)
         since = self._since - LONGEST if self._after == 0 else None
         full, count = True, 0

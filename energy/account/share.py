@@ -57,24 +57,26 @@ def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
 
 @dataclass(eq=False)
 class Shares:
-    """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q]."""
+    """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q];
+    ``gone_s``: float64[n], GPU seconds on GPUs that the site has no more; ``gpu_s``: float64[n], these and all others."""
 
     holds: Holds
     runs: Floats
     idle: Floats
     unseen: Floats
+    gone_s: Floats
     gpu_s: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
-        self.gpu_s = np.asarray(np.bincount(self.holds.run, seconds, len(self.runs)), dtype=np.float64)
+        self.gpu_s = np.bincount(self.holds.run, seconds, len(self.runs)) + self.gone_s
 
     def only(self, mine: Bools) -> "Shares":
         """Of the runs ``mine`` (bool[n]) alone: nothing idle, nothing unseen."""
         new, kept, old = np.cumsum(mine) - 1, mine[self.holds.run], self.holds
         run = new[old.run[kept]].astype(np.int32)
         holds = Holds(old.gpu[kept], run, old.begin_s[kept], old.end_s[kept], old.share[kept])
-        return Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen))
+        return Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine])
 
     def add(self, begin_s: float, step_s: float, gpu_w: Floats, values: Floats) -> None:
         """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not read; ``values``: float64[t, q],
@@ -102,7 +104,15 @@ class Shares:
 def begin_shares(runs: Runs, begin_s: float, end_s: float, quantities: int) -> Shares:
     """Nothing shared yet."""
     zero = np.zeros(quantities)
-    return Shares(holds_of(runs, begin_s, end_s), np.zeros((len(runs), quantities)), zero, zero.copy())
+    gone_s = gone_seconds(runs, begin_s, end_s)
+    return Shares(holds_of(runs, begin_s, end_s), np.zeros((len(runs), quantities)), zero, zero.copy(), gone_s)
+
+
+def gone_seconds(runs: Runs, begin_s: float, end_s: float) -> Floats:
+    """float64[n]: GPU seconds within ``[begin_s, end_s)`` that each run held GPUs which the site has no more."""
+    if runs.gone is None:
+        return np.zeros(len(runs))
+    return runs.gone * np.clip(np.minimum(runs.end_s, end_s) - np.maximum(runs.start_s, begin_s), 0.0, None)
 
 
 def _until(sums: Floats, flow: Floats, edge: Floats, gpu: Ints) -> Floats:

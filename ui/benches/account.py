@@ -29,14 +29,16 @@ def bench_account(options: argparse.Namespace) -> Result:
 
 def _runs(folder: Path, rng: np.random.Generator) -> tuple[dict[str, float], int]:
     """CPU time of the last day's runs: read at once; by who keeps them, the first time, and each ten seconds after."""
+    from energy.account.bench import GPUS
     from energy.account.runs import TOPIC, Recent, read_runs
     from ingest.stores.records import open_records
 
     end, records = datetime(2026, 11, 9, tzinfo=UTC), open_records(folder / "records.db")
     notes = _notes(rng, end.timestamp())
     records.append_all(TOPIC, [(datetime.fromtimestamp(time_s, UTC), note) for time_s, note in notes])
-    recent = Recent(records)
-    whole_s = _spent_s(lambda: read_runs(records, end - ASKED, end))
+    gpus = [f"g{i}" for i in range(GPUS)]
+    recent = Recent(records, gpus)
+    whole_s = _spent_s(lambda: read_runs(records, end - ASKED, end, gpus))
     first_s = _spent_s(lambda: recent.read(end - ASKED, end))
     ends = [end + k * EVERY for k in range(1, TIMES)]
     again_s = [_spent_s(partial(recent.read, now - ASKED, now)) for now in ends]
@@ -59,7 +61,7 @@ def _notes(rng: np.random.Generator, end_s: float) -> list[tuple[float, dict[str
     for i, start_s in enumerate(starts_s):
         key, over_s = f"q/{i}@{start_s:.0f}", start_s + length_s[i]
         said = {"user": f"u{i % 300}", "project": f"p{i % 40}", "partition": "gpu", "submit_s": start_s - 600.0}
-        held = {"limit_s": 2 * length_s[i], "gpus": [[first[i], first[i] + size[i] - 1]]}
+        held = {"limit_s": 2 * length_s[i], "held": {"g": [[first[i], first[i] + size[i] - 1]]}}
         notes.append((start_s, {"entry": "begun", "key": key, "job": str(i), "start_s": start_s, **said, **held}))
         if over_s < end_s:
             notes.append((over_s, {"entry": "ended", "key": key, "end_s": over_s, "end_told": True, "how": "completed"}))

@@ -128,7 +128,7 @@ def _write_runs(path: Path, gpus: int, runs: int, start: datetime, end: datetime
         key = f"bench/{i}@{begin_s:.0f}"
         first = node * NODE_GPUS
         run = {"key": key, "job": str(i), "user": f"u{i % 300}", "project": f"p{i % 40}", "partition": "gpu",
-               "start_s": begin_s, "gpus": [[first, first + NODE_GPUS - 1]]}  # fmt: skip
+               "start_s": begin_s, "held": {"g": [[first, first + NODE_GPUS - 1]]}}  # fmt: skip
         over = {"entry": "ended", "key": key, "end_s": end_s, "end_told": True}
         notes += [(begin_s, {"entry": "begun", **run}), (end_s, over)]
     records = open_records(path)

@@ -287,7 +287,7 @@ class _Used:
     for it in a thread of the server's pool would leave one less for everybody else. Who asks meanwhile gets the same answer."""
 
     def __init__(self, live: Live) -> None:
-        self._live, self._records, self._recent = live, live.records, Recent(live.records)
+        self._live, self._records, self._recent = live, live.records, _recent(live)
         self._task: asyncio.Task[KpisOut] | None = None
 
     async def told(self) -> KpisOut:
@@ -299,7 +299,7 @@ class _Used:
     def _work_out(self) -> KpisOut:
         live = self._live
         if (records := live.records) is not self._records:  # a reload has closed those before
-            self._records, self._recent = records, Recent(records)
+            self._records, self._recent = records, _recent(live)
         end = live.clock.now()
         start = max(end - timedelta(hours=KPI_HOURS), live.started) if live.demo else end - timedelta(hours=KPI_HOURS)
         runs = self._recent.read(start, end)
@@ -309,6 +309,10 @@ class _Used:
         ]
         waits = [{field: getattr(one, field) for field in one.__slots__} for one in _waits(runs, start)]
         return KpisOut(start=start, end=end, kpis=out, waits=waits)
+
+
+def _recent(live: Live) -> Recent:
+    return Recent(live.records, live.site.ids_of("gpu"))
 
 
 def _measured(live: Live, start: datetime, end: datetime) -> Sequence[tuple[str, float, float]]:

@@ -103,7 +103,7 @@ def gather(site: Site, store: Store, records: Records, span: Span, given: Given,
     start, end, whole = span.start, span.end, scope.whole
     step_s = _step(store, start, end)
     meters = on_grids(store, read_meters(store, start, end, step_s), given.supply)
-    runs = read_runs(records, start, end)
+    runs = read_runs(records, start, end, site.ids_of("gpu"))
     part = part_of(scope, site, runs, given)
     splits, mine = _splits(site, store, meters, runs, part, span, given)
     use, idle = _use(site, store, part, start, end)
@@ -197,7 +197,7 @@ def _other(site: Site, store: Store, records: Records, span: Span, given: Given,
         return None
     if scope.whole:
         return made
-    part = part_of(scope, site, read_runs(records, span.start, span.end), given)
+    part = part_of(scope, site, read_runs(records, span.start, span.end, site.ids_of("gpu")), given)
     if not len(part.runs) and scope.kind != "hall":
         return None  # nobody noted then who held what: no energy of anybody is known
     return part_account(made, _here(store, meters, part, given), part.piece(store, meters).share, given)

@@ -76,7 +76,7 @@ class Part:
     @property
     def own(self) -> Runs:
         """Its runs, with what they hold of its GPUs."""
-        return self.runs if self.scope.whole else self.runs.only(self.mine, self.gpus)
+        return self.runs if self.scope.whole else self.runs.only(self.mine, self.gpus if self.scope.kind == "hall" else None)
 
     def piece(self, store: Store, meters: Meters) -> Piece:
         """Its part of each step of ``meters``."""
