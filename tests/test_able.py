@@ -24,10 +24,10 @@ from ui.able import by_hour
 from ui.faces.api_forecast import _available as available
 from ui.faces.api_forecast import _placed as placed
 from ui.report.gather import _heard as heard_of
-from ui.report.gather import _use as used
 from ui.report.scope import CENTRE, part_of
 from ui.report.span import span_of
 from ui.report.tokens import tokens_of
+from ui.report.used import use_of
 from ui.view import Live
 
 START = datetime(2026, 11, 9, tzinfo=UTC)
@@ -57,7 +57,7 @@ def test_drained_unhealthy_and_silent_gpus_are_not_available_to_any_face(tmp_pat
     able_h = 16 * HOURS - 4 * 6 - 24 - 12
     live = Live(site, State(site), store, open_records(tmp_path / "r.db"), Hands(NOW), START)
     assert available(live, START, NOW) == (("availability_frac", able_h / (16 * HOURS), 1 - 12 / (16 * HOURS)),)
-    use, _ = used(site, store, part_of(CENTRE, site, no_runs(), Given()), START, NOW)
+    use = use_of(site, store, part_of(CENTRE, site, no_runs(), Given()), START, NOW)
     store.close()
     assert use.able.sum() == able_h
     assert use.usable.sum(axis=0).tolist() == [18, 24, 24, 24]

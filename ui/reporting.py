@@ -67,10 +67,10 @@ def library_of(config: Config, records: Records, file: OnCallFile) -> Library:
     return Library(records, config.store.path / "reports", check_recipients(config.report, file))
 
 
-def about_of(live: Live, section: ReportSection) -> From:
+def about_of(live: Live, section: ReportSection, now: datetime) -> From:
     """What reports of a live centre are made from."""
     outside = live.oncall.file.delivery.outside if live.oncall else ""
-    return From(live.site, live.store, live.records, live.given, section.limits(), outside, section.picture)
+    return From(live.site, live.store, live.records, live.given, section.limits(), outside, section.picture, now)
 
 
 class Reporting:
@@ -132,7 +132,7 @@ class Reporting:
 
     def _write(self, library: Library, span: Span, scope: Scope, by: str, now: datetime) -> None:
         live, section = self._live, library.section
-        made = make(about_of(live, section), span, scope)
+        made = make(about_of(live, section, now), span, scope)
         if made.coverage_frac <= 0:
             library.note(span, scope, Stage.EMPTY, by, now)
             return

@@ -101,6 +101,15 @@ class Shares:
             self.idle[q] += float((sums[-1] - np.bincount(gpu, weights=got, minlength=power.shape[1])).sum())
 
 
+def amounts(holds: Holds, begin_s: float, step_s: float, values: Floats) -> Floats:
+    """float64[m]: what each hold took of ``values`` (float64[t, g], of each GPU in steps from ``begin_s`` on); within a step
+    evenly."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    begin, end = (np.clip((edge - begin_s) / step_s, 0.0, float(len(values))) for edge in (holds.begin_s, holds.end_s))
+    return np.asarray((_until(sums, values, end, holds.gpu) - _until(sums, values, begin, holds.gpu)) * holds.share)
+
+
 def begin_shares(runs: Runs, begin_s: float, end_s: float, quantities: int) -> Shares:
     """Nothing shared yet."""
     zero = np.zeros(quantities)
@@ -112,7 +121,7 @@ def gone_seconds(runs: Runs, begin_s: float, end_s: float) -> Floats:
     """float64[n]: GPU seconds within ``[begin_s, end_s)`` that each run held GPUs which the site has no more."""
     if runs.gone is None:
         return np.zeros(len(runs))
-    return runs.gone * np.clip(np.minimum(runs.end_s, end_s) - np.maximum(runs.start_s, begin_s), 0.0, None)
+    return np.asarray(runs.gone * np.clip(np.minimum(runs.end_s, end_s) - np.maximum(runs.start_s, begin_s), 0.0, None))
 
 
 def _until(sums: Floats, flow: Floats, edge: Floats, gpu: Ints) -> Floats:

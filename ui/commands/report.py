@@ -57,16 +57,18 @@ def report(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     site = site_of(config, TASK_NAMES)
     zone = ZoneInfo(site.timezone)
-    asked = options.week or options.span
-    span = span_of(asked, zone) if asked else last_over("week", RealClock().now(), zone)
+    asked, now = options.week or options.span, RealClock().now()
+    span = span_of(asked, zone) if asked else last_over("week", now, zone)
     if options.week and span.kind != "week":
         raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
+    if span.start >= now:
+        raise ConfigError([Problem("--week" if options.week else "--span", f"{asked!r} has not begun; name one that has")])
     scope, section = scope_of(options.scope), config.report
     outside = read_oncall(config.alerts.oncall, site.timezone, environment()).delivery.outside
     given, limits = given_by(config.energy, site), section.limits(options.pue_limit)
     with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
-        made = make(From(site, store, records, given, limits, outside, section.picture), span, scope)
+        made = make(From(site, store, records, given, limits, outside, section.picture, now), span, scope)
     done = made.files(languages, formats)
     written = write(options.out, done.files)
     if options.json:

@@ -94,7 +94,9 @@ class Answers:
             raise HTTPException(429, "Another report is being worked out; ask again in some seconds.")
         self._busy = True
         try:
-            body = await run_in_threadpool(_worked_out, about_of(self._live, library.section), span, scope)
+            body = await run_in_threadpool(
+                _worked_out, about_of(self._live, library.section, self._live.clock.now()), span, scope
+            )
         finally:
             self._busy = False
         self._last = name, Answer(now, False, body)

@@ -55,6 +55,7 @@ def _reached(block: Block, base: str, asked: str) -> Block:
 
 def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -> Iterator[Message]:
     made, facility, held = inputs.account, found["facility_kwh"], found.get("held_frac")
+    yield from _not_over(inputs)
     if made.coverage_frac <= 0 and made.it_read_frac <= 0:
         yield Message("Nothing was read in this span: no meter and no model says what the centre took in.")
         return
@@ -84,6 +85,14 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
     read_frac = made.coverage_frac or made.it_read_frac
     if read_frac < 0.95:
         yield Message("Only {read:.0%} of the time was read; sums are of that time alone.", {"read": read_frac})
+
+
+def _not_over(inputs: Inputs) -> Iterator[Message]:
+    if inputs.until <= inputs.span.start:
+        yield Message("The span has not begun.")
+    elif inputs.until < inputs.span.end:
+        until = inputs.until.astimezone(inputs.span.zone)
+        yield Message("The span is not over: all figures are of the time until {until}.", {"until": f"{until:%Y-%m-%d %H:%M}"})
 
 
 def _taken(inputs: Inputs, facility: Figure) -> Message:

@@ -20,6 +20,7 @@ from ui.report.gather import Inputs
 BEFORE_S, AFTER_S = 600.0, 120.0  # of a run's end: an event on its own hardware then is taken for the cause
 ENOUGH_H = 1.0  # GPU hours below which a job is not ranked
 RANKED = 10
+HOUR_DIGITS, BUSY_DIGITS = 6, 4  # that ranks are told apart by: what lies below is how sums were rounded
 PROGRAM = frozenset(f"xid/{code}" for code in PROGRAM_XIDS)
 UNKNOWN, BY_ITSELF = "not known", "the program itself"
 
@@ -30,7 +31,7 @@ def figures(inputs: Inputs) -> list[Figure]:
     known = wait_s[np.isfinite(wait_s)]
     over = _over(inputs)
     failed, told = over & _ended(runs, "failed"), over & ~_ended(runs, "")
-    hours, held = _gpu_h(inputs), float(inputs.use.held.sum())
+    hours, held_frac = inputs.use.run_h, inputs.use.held_frac
     rows = [
         Figure("wait_median_s", "Queue wait, median", _share(known, 50), "s", good=-1, note=DEFINITIONS["queue_wait_s"]),
         Figure("wait_p95_s", "Queue wait, 95th percentile", _share(known, 95), "s", good=-1),
@@ -43,10 +44,8 @@ def figures(inputs: Inputs) -> list[Figure]:
             Figure("mtti_gpu_h", "GPU hours per interruption", rate.value, "gpu_h", good=1, note=DEFINITIONS["mtti_gpu_h"]),
             Figure("ettr_frac", "Effective training time, at least", kept, "frac", good=1, note=DEFINITIONS["ettr_frac"]),
         ]
-        if np.isfinite(held) and inputs.use.gpus:
-            good = kept * held / (inputs.use.gpus * len(inputs.use.time_s))
-            label, note = "Scheduling and runtime goodput, at least", DEFINITIONS["goodput_frac"]
-            rows.append(Figure("goodput_frac", label, good, "frac", good=1, note=note))
+        label, note = "Scheduling and runtime goodput, at least", DEFINITIONS["goodput_frac"]
+        rows.append(Figure("goodput_frac", label, kept * held_frac, "frac", good=1, note=note))
     return [row for row in rows if np.isfinite(row.value)]
 
 
@@ -62,12 +61,12 @@ def _share(values: Floats, percent: float) -> float:
 
 
 def _begun(inputs: Inputs) -> Bools:
-    start_s, end_s = inputs.span.start.timestamp(), inputs.span.end.timestamp()
+    start_s, end_s = inputs.span.start.timestamp(), inputs.until.timestamp()
     return np.asarray((inputs.runs.start_s >= start_s) & (inputs.runs.start_s < end_s))
 
 
 def _over(inputs: Inputs) -> Bools:
-    start_s, end_s = inputs.span.start.timestamp(), inputs.span.end.timestamp()
+    start_s, end_s = inputs.span.start.timestamp(), inputs.until.timestamp()
     return np.asarray((inputs.runs.end_s > start_s) & (inputs.runs.end_s <= end_s))
 
 
@@ -79,13 +78,6 @@ def _ended(runs: Runs, how: str) -> Bools:
 def _waits(inputs: Inputs) -> Floats:
     """float64[n]: of the runs that started in the span; NaN of the others and where not known."""
     return np.where(_begun(inputs), inputs.runs.wait_s, np.nan)
-
-
-def _gpu_h(inputs: Inputs) -> Floats:
-    """float64[n]: GPU hours that each run held within the span."""
-    start_s, end_s, runs = inputs.span.start.timestamp(), inputs.span.end.timestamp(), inputs.runs
-    hours = np.clip(np.minimum(runs.end_s, end_s) - np.maximum(runs.start_s, start_s), 0, None) / 3600
-    return np.asarray(hours * runs.gpus)
 
 
 def size_label(low: int, high: int) -> str:
@@ -101,7 +93,7 @@ def size_classes() -> list[tuple[int, int]]:
 def _wait_table(inputs: Inputs) -> Iterator[Table]:
     """Queue wait by partition and size. Jobs that still wait are not in it: they would draw a mean down."""
     runs, wait_s = inputs.runs, _waits(inputs)
-    known, sizes, hours = np.isfinite(wait_s), inputs.runs.gpus, _gpu_h(inputs)
+    known, sizes, hours = np.isfinite(wait_s), inputs.runs.gpus, inputs.use.run_h
     if not known.any():
         return
     partition = np.array([name or "–" for name in runs.partitions], dtype=np.str_)
@@ -131,7 +123,7 @@ def _causes(inputs: Inputs) -> Iterator[Table]:
     if not len(failed):
         return
     blamed = _Blamed(inputs)
-    hours = _gpu_h(inputs)
+    hours = inputs.use.run_h
     count, lost = Counter[str](), Counter[str]()
     order = np.argsort(runs.run_of, kind="stable")
     edges = np.searchsorted(runs.run_of[order], np.arange(len(runs) + 1))
@@ -194,23 +186,22 @@ def _ranked(inputs: Inputs) -> Iterator[Table]:
     """Jobs that kept what they held busiest, and those that least did; of at least ``ENOUGH_H`` GPU hours."""
     runs, use = inputs.runs, inputs.use
     names, job = np.unique(np.array(runs.ids, dtype=np.str_), return_inverse=True)
-    held = np.bincount(job, weights=_gpu_h(inputs), minlength=len(names))
-    seen = np.bincount(job, weights=use.run_h, minlength=len(names))
-    busy = np.bincount(job, weights=np.nan_to_num(use.run_busy) * use.run_h, minlength=len(names)) / np.maximum(seen, 1e-9)
+    held, seen = (np.round(np.bincount(job, hours, len(names)), HOUR_DIGITS) for hours in (use.run_h, use.run_seen_h))
+    worked_h = np.bincount(job, np.nan_to_num(use.run_busy) * use.run_seen_h, len(names))
+    busy = np.round(worked_h / np.maximum(seen, 1e-9), BUSY_DIGITS)
     split = inputs.splits["job"].split
-    if split is None or not (seen >= ENOUGH_H).any():
+    ranked = np.flatnonzero(seen >= ENOUGH_H)  # in the order of their names, which a stable sort leaves ties in
+    if split is None or not len(ranked):
         return
     energy = dict(zip(split.names, split.column("facility_kwh").tolist(), strict=True))
     owner = dict(zip(runs.ids, runs.users, strict=True))
-    ranked = [i for i in np.argsort(-busy, kind="stable").tolist() if seen[i] >= ENOUGH_H]
+    busiest, laziest = (ranked[np.argsort(sign * busy[ranked], kind="stable")][:RANKED].tolist() for sign in (-1, 1))
     heads = (("job", ""), ("user", ""), ("GPU hours", "gpu_h"), ("Busy", "frac"), ("Facility energy", "kwh"))
 
     def row(i: int) -> list[Cell]:
         name = str(names[i])
         return [name, owner[name], float(held[i]), float(busy[i]), energy.get(name, NOTHING)]
 
-    yield Table("busiest", "Jobs that kept their GPUs busiest", heads, [row(i) for i in ranked[:RANKED]], shown=RANKED)
+    yield Table("busiest", "Jobs that kept their GPUs busiest", heads, [row(i) for i in busiest], shown=RANKED)
     if len(ranked) > RANKED:
-        yield Table(
-            "laziest", "Jobs that kept their GPUs least busy", heads, [row(i) for i in ranked[: -RANKED - 1 : -1]], shown=RANKED
-        )
+        yield Table("laziest", "Jobs that kept their GPUs least busy", heads, [row(i) for i in laziest], shown=RANKED)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from energy.account.book import Given
 from twin.ports import Records, Store
@@ -21,7 +21,7 @@ from ui.report.write import Written, files
 class From:
     """What a report is made from. ``given``: what the operator knows, over a span; ``outside``: URL under which people reach
     icctwin, for the links behind the numbers ("": none on pages, relative ones in data); ``picture``: whether the hottest hour
-    is drawn, where the extra for that is installed."""
+    is drawn, where the extra for that is installed; ``now``: when it was asked for (None: the span is over)."""
 
     site: Site
     store: Store
@@ -30,6 +30,7 @@ class From:
     limits: Limits
     outside: str = ""
     picture: bool = True
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def make(about: From, span: Span, scope: Scope) -> Made:
     """``SourceError`` where the store does not answer, ``ConfigError`` where there is no such part."""
     given = about.given(span.end - span.start)
     refuse_unknown(scope, about.site, about.records, span, given)
-    inputs = gather(about.site, about.store, about.records, span, given, scope)
+    inputs = gather(about.site, about.store, about.records, span, given, scope, about.now)
     bill = inputs.account.bill
     drawn = list(drawer(about.site, about.store)(span)) if about.picture and scope.whole else []
     report = compose(inputs, about.limits, about.outside, drawn)

@@ -16,7 +16,8 @@ from ui.report.jobs import PROGRAM
 
 Failure = tuple[float, str, str]  # when [s since 1970 UTC], asset, code
 SAME_S = 3600.0
-COMPONENTS = ("gpu", "node", "switch", "port", "storage", "cdu", "pump", "chiller", "ups", "pdu")
+COMPONENTS = ("gpu", "node", "switch", "port", "storage", "cdu", "pump", "chiller", "ups", "pdu",
+              "transformer")  # fmt: skip
 
 
 def section(inputs: Inputs) -> Section:
@@ -27,19 +28,20 @@ def section(inputs: Inputs) -> Section:
 
 
 def figures(inputs: Inputs) -> list[Figure]:
-    """Incidents and how fast they were taken and ended; failures, and which of them were foretold."""
+    """Incidents that began, and how fast those that ended were taken and ended, whenever they began; failures, and which of
+    them were foretold."""
     if inputs.scope.kind in ("tenant", "project"):
         return []
     start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
-    fired = sum(record["phase"] == "firing" for _, record in inputs.alerts)
+    fired = sum(record.get("count", 1) for _, record in inputs.alerts if record["phase"] == "firing")  # a storm is one record
     rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query="/api/v1/oncall/timeline")]
     if inputs.scope.whole:
-        seen = times(inputs.incidents)
+        seen, ended = times(inputs.incidents), times(inputs.answered)
         on_call = "/api/v1/oncall/report"
         rows += [
             Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query=on_call),
-            Figure("mtta_s", "Mean time to acknowledge", seen.mtta_s, "s", good=-1, query=on_call),
-            Figure("mttr_s", "Mean time to resolve", seen.mttr_s, "s", good=-1, query=on_call),
+            Figure("mtta_s", "Mean time to acknowledge", ended.mtta_s, "s", good=-1, query=on_call),
+            Figure("mttr_s", "Mean time to resolve", ended.mttr_s, "s", good=-1, query=on_call),
         ]
     broke = failures(inputs)
     foretold = _foretold(inputs, broke)
@@ -90,7 +92,7 @@ def _alerts(inputs: Inputs) -> Iterator[Table]:
         counter = {"opened": opened, "acknowledged": acked}.get(str(record["what"]))
         if counter is not None:
             counter.update(record.get("rules", ()))
-    span_s = (inputs.span.end - inputs.span.start).total_seconds()
+    span_s = (inputs.until - inputs.span.start).total_seconds()
     found = noise([row for row in inputs.alerts if row[1]["asset"] != "*"], acked, opened, span_s)
     rows = [(one.rule, float(one.fired), float(one.assets), one.worst, one.median_lasting_s) for one in found]
     if rows:
@@ -102,14 +104,15 @@ def _components(inputs: Inputs) -> Iterator[Table]:
     """Mean time between failures by kind of component, with its interval; kinds that did not fail say at least how long."""
     if inputs.scope.kind in ("tenant", "project"):
         return
-    site, hours = inputs.site, len(inputs.use.time_s)
+    site, read = inputs.site, inputs.read
+    read_h, gpu_h = float(inputs.use.length_h[read].sum()), float(inputs.use.there[read].sum())
     inside = None if inputs.scope.whole else inputs.scope.name
     count = Counter(site.kind(asset) for _, asset, _ in failures(inputs))
     rows: list[list[Cell]] = []
     for kind in (*COMPONENTS, *sorted(set(count) - set(COMPONENTS))):
         there = site.count(kind) if inside is None else int((site.within(kind, "hall") == site.row(inside)).sum())
-        if there:
-            rate = exposure_per_event(float(there * hours), count[kind])
+        if there and read_h > 0:
+            rate = exposure_per_event(gpu_h if kind == "gpu" else there * read_h, count[kind])
             bounds = [3600 * one if np.isfinite(one) else NOTHING for one in (rate.value, rate.low, rate.high)]
             rows.append([kind, float(there), float(count[kind]), *bounds])
     if rows:
@@ -121,7 +124,7 @@ def _components(inputs: Inputs) -> Iterator[Table]:
             ("at least", "s"),
             ("at most", "s"),
         )
-        note = Message("Service hours of all assets of a kind over their failures; 90% by Garwood 1936.")
+        note = Message("Hours read of all assets of a kind over their failures; 90% by Garwood 1936.")
         yield Table("components", "Mean time between failures", heads, rows, note=note, shown=15)
 
 

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import numpy as np
 
 from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
-from energy.account.book import RULE, By
+from energy.account.book import RULE, Account, By
+from energy.account.share import gone_seconds
 from twin.frame import Floats
 from twin.message import Message
 from ui.able import HOUR_S
@@ -15,8 +16,9 @@ from ui.accounting import rows_of
 from ui.report import jobs
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
 from ui.report.energy import Limits, query
-from ui.report.gather import IDLE_FRAC, Inputs
-from ui.report.jobs import size_classes, size_label
+from ui.report.gather import Inputs
+from ui.report.jobs import HOUR_DIGITS, size_classes, size_label
+from ui.report.used import IDLE_FRAC
 
 WAYS: tuple[tuple[By, str], ...] = (
     ("tenant", "Energy, carbon and cost by tenant"),
@@ -28,20 +30,18 @@ WAYS: tuple[tuple[By, str], ...] = (
 
 def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     """GPU hours and shares."""
-    use, gpus = inputs.use, inputs.use.gpus
+    use = inputs.use
     uses = inputs.scope.kind in ("tenant", "project")  # somebody who holds GPUs, and has none
     asked = {name: _explore(inputs, name) for name in ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w")}
     account = query(inputs, "", "job")
-    hours = len(use.time_s)
-    there_h = float(gpus * hours)
+    there_h = float(use.there.sum()) if use.heard.any() or len(inputs.runs) else NOTHING
     held_h, told_h, idle_h = (float(column.sum()) for column in (use.held, use.told, use.idle_held))
     busy, active, tensor = (_mean(use.means[name], use.heard) for name in ("util_frac", "sm_active_frac", "tensor_active_frac"))
-    held_frac = held_h / there_h if there_h else NOTHING
     run_s = inputs.runs.end_s - inputs.runs.start_s
     rows = [
         Figure("gpu_h", "GPU hours there were", there_h, "gpu_h", query=asked["power_w"]),
         Figure("held_h", "GPU hours allocated", held_h, "gpu_h", good=1, query=account),
-        Figure("held_frac", "Allocated", held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"], query=account),
+        Figure("held_frac", "Allocated", use.held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"], query=account),
         Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"], query=asked["util_frac"]),
         Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"],
                query=asked["sm_active_frac"]),
@@ -51,9 +51,8 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                query=asked["util_frac"]),
     ]  # fmt: skip
     if not uses:
-        available = float(use.able.sum()) / there_h if there_h else NOTHING
-        peak = limits.gpu_peak_flops
-        effective = effective_flops(peak, gpus, available, tensor) if peak else NOTHING
+        available, peak, hours = use.available_frac, limits.gpu_peak_flops, float(use.length_h[use.read].sum())
+        effective = effective_flops(peak * use.there_read_h / hours, 1, available, tensor) if peak and hours else NOTHING
         rows += [
             Figure("fragmentation_frac", "Fragmentation", _fragmentation(inputs), "frac", good=-1,
                    note=DEFINITIONS["fragmentation_frac"], query=account),
@@ -83,8 +82,21 @@ def section(inputs: Inputs, limits: Limits) -> Section:
     """The whole section."""
     blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs), _sizes(inputs), *jobs.blocks(inputs), *_idle(inputs)]
     blocks += _shares(inputs)
-    lead = Message("A GPU counts as idle in an hour in which it was busy for less than {idle:.0%}.", {"idle": IDLE_FRAC})
-    return Section("use", "Utilisation", (lead, Message(RULE)), tuple(blocks))
+    return Section("use", "Utilisation", tuple(_lead(inputs)), tuple(blocks))
+
+
+def _lead(inputs: Inputs) -> Iterator[Message]:
+    use, runs = inputs.use, inputs.runs
+    yield Message("A GPU counts as idle in an hour in which it was busy for less than {idle:.0%}.", {"idle": IDLE_FRAC})
+    yield Message(RULE)
+    read_h, all_h = float(use.length_h[use.read].sum()), float(use.length_h.sum())
+    if read_h < all_h:
+        text = "GPUs were read in {read:,.0f} of {hours:,.0f} hours: what was allocated or available is a share of these."
+        yield Message(text, {"read": read_h, "hours": all_h})
+    gone_h = float(gone_seconds(runs, inputs.span.start.timestamp(), inputs.until.timestamp()).sum()) / HOUR_S
+    if gone_h:
+        text = "{hours:,.0f} of the GPU hours were on GPUs that the inventory has no more; what energy these took is not known."
+        yield Message(text, {"hours": gone_h})
 
 
 def _mean(values: Floats, weight: Floats) -> float:
@@ -117,7 +129,7 @@ def _fragmentation(inputs: Inputs) -> float:
     node_of = site.within("gpu", "node")
     mine = node_of >= 0
     size = np.bincount(node_of[mine], minlength=nodes)
-    sizes = np.bincount(runs.run_of, minlength=len(runs)).astype(np.int32)
+    sizes = runs.gpus
     found = []
     every = max(1, len(inputs.use.time_s) // 56)
     for at_s, usable in zip((inputs.use.time_s + HOUR_S / 2)[::every], inputs.use.usable[::every], strict=True):
@@ -130,38 +142,40 @@ def _fragmentation(inputs: Inputs) -> float:
 
 def _charts(inputs: Inputs) -> Iterator[Chart]:
     use = inputs.use
-    lines = [Line("heard of", use.heard, "stale"), Line("allocated", use.held, "accent"),
-             Line("allocated but idle", use.idle_held, "warn")]  # fmt: skip
+    shown = (("heard of", use.heard, "stale"), ("allocated", use.held, "accent"), ("allocated but idle", use.idle_held, "warn"))
+    lines = [Line(label, hours / use.length_h, tone) for label, hours, tone in shown]
     if use.heard.any() or known(use.held):
         yield Chart("gpus", "GPUs by the hour", "count", use.time_s, [line for line in lines if known(line.y)])
-    shown = (("util_frac", "busy", "measured"), ("sm_active_frac", "SM active", "accent"),
-             ("tensor_active_frac", "tensor cores active", "forecast"))  # fmt: skip
-    work = [Line(label, use.means[name], tone) for name, label, tone in shown if known(use.means[name])]
+    did = (("util_frac", "busy", "measured"), ("sm_active_frac", "SM active", "accent"),
+           ("tensor_active_frac", "tensor cores active", "forecast"))  # fmt: skip
+    work = [Line(label, use.means[name], tone) for name, label, tone in did if known(use.means[name])]
     if work:
         yield Chart("work", "What the GPUs did", "frac", use.time_s, work)
 
 
 def _sizes(inputs: Inputs) -> Table:
     """Runs by how many GPUs they held."""
-    runs = inputs.runs
-    sizes = np.bincount(runs.run_of, minlength=len(runs)) if len(runs) else np.empty(0, dtype=np.int64)
-    start, end = inputs.span.start.timestamp(), inputs.span.end.timestamp()
-    hours = np.clip(np.minimum(runs.end_s, end) - np.maximum(runs.start_s, start), 0, None) / 3600
+    runs, sizes = inputs.runs, inputs.runs.gpus
     length = runs.end_s - runs.start_s
     rows = []
     for low, high in size_classes():
         mine = (sizes >= low) & ((sizes < high) if high else True)
         label = size_label(low, high)
-        rows.append((label, float(mine.sum()), float((hours * sizes)[mine].sum()), _median(length[mine & np.isfinite(length)])))
+        rows.append(
+            (label, float(mine.sum()), float(inputs.use.run_h[mine].sum()), _median(length[mine & np.isfinite(length)]))
+        )
     heads = (("GPUs of a run", ""), ("Runs", "count"), ("GPU hours", "gpu_h"), ("Median length of a run", "s"))
     total = ("total", float(len(runs)), sum(row[2] for row in rows), NOTHING)
     return Table("sizes", "Runs by size", heads, rows, total)
 
 
 def _idle(inputs: Inputs) -> Iterator[Table]:
-    if inputs.idle_by:
-        rows = sorted(inputs.idle_by.items(), key=lambda row: (-row[1], row[0]))
-        total = ("total", sum(inputs.idle_by.values()))
+    users, user = np.unique(np.array(inputs.runs.users, dtype=np.str_), return_inverse=True)
+    hours = np.round(np.bincount(user, inputs.use.run_idle_h, len(users)), HOUR_DIGITS)
+    rows = [(name, idle_h) for name, idle_h in zip(users.tolist(), hours.tolist(), strict=True) if idle_h > 0]
+    if rows:
+        rows.sort(key=lambda row: (-row[1], row[0]))
+        total = ("total", sum(idle_h for _, idle_h in rows))
         yield Table("idle", "Allocated but idle, by user", (("user", ""), ("GPU hours", "gpu_h")), rows, total, shown=10)
 
 
@@ -172,14 +186,31 @@ def _shares(inputs: Inputs) -> Iterator[Table]:
     for by, title in WAYS:
         if by not in inputs.splits:
             continue
+        told = _told(inputs.splits[by])
         table = [
-            (str(row["name"]), [float(row[name]) / (3600 if name == "gpu_s" else 1) for name in names])
+            (
+                str(row["name"]),
+                [float(row[name]) / 3600 if name == "gpu_s" else float(row[name]) + told[name] for name in names],
+            )
             for row in rows_of(inputs.splits[by])
         ]
         rows: list[list[Cell]] = [[name, *values] for name, values in table]
         total: list[Cell] = ["total", *(sum(values[k] for _, values in table) for k in range(len(names)))]
         split = inputs.splits[by].split
-        error = split.sum_error_frac if split is not None else NOTHING
-        note = Message("The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading.", {
-            "error": error})  # fmt: skip
+        note = None
+        if split is not None and np.isfinite(told["it_kwh"] + told["facility_kwh"]):
+            text = "The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading."
+            note = Message(text, {"error": split.sum_error_frac})
         yield Table(f"by_{by}", title, heads, rows, total, note, shown=12)
+
+
+def _told(made: Account) -> dict[str, float]:
+    """Of each quantity that is split 0 where the account knows its sum, and NaN where it does not: then no part is known."""
+    sums = {
+        "it_kwh": made.it_kwh,
+        "facility_kwh": made.facility_kwh,
+        "carbon_location_kg": made.carbon.location_kg,
+        "carbon_market_kg": made.carbon.market_kg,
+        "cost": made.bill.cost if made.bill is not None else NOTHING,
+    }
+    return {name: 0.0 if np.isfinite(value) else NOTHING for name, value in sums.items()}
