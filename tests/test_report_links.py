@@ -62,7 +62,7 @@ def pointed(answer: Any, pointer: str) -> Any:
 @pytest.mark.parametrize("kept", [True, False])
 def test_each_figure_and_table_links_to_a_question_that_answers_with_it(run: Run, scope: str, kept: bool) -> None:
     kind, _, name = scope.partition(":")
-    made = make(about_of(run.centre.live, SECTION), span_of("2026-W46", ZONE), Scope(kind, name))  # type: ignore[arg-type]
+    made = make(about_of(run.centre.live, SECTION, run.clock.time), span_of("2026-W46", ZONE), Scope(kind, name))  # type: ignore[arg-type]
     reports = run.centre.live.reports
     assert reports is not None
     if kept:
@@ -96,7 +96,7 @@ def test_each_figure_and_table_links_to_a_question_that_answers_with_it(run: Run
 def test_a_page_that_has_no_address_has_no_links_that_lead_nowhere(run: Run) -> None:
     from dataclasses import replace
 
-    about = replace(about_of(run.centre.live, SECTION), outside="")
+    about = replace(about_of(run.centre.live, SECTION, run.clock.time), outside="")
     made = make(about, span_of("2026-W46", ZONE), Scope())
     assert 'href="/' not in dict(made.files(["en"], ["html"]).files)["2026-W46.html"].decode()
     assert made.report.head[0].answer.startswith("/api/v1/report?"), "the data files say where"
@@ -171,7 +171,7 @@ def test_by_hand_and_by_itself_it_is_the_same_report(run: Run, tmp_path: Path, m
 @pytest.mark.parametrize("name", ["tenant:acmee", "project:lllm"])
 def test_a_name_that_nobody_has_is_refused(run: Run, name: str) -> None:
     kind, _, word = name.partition(":")
-    about = about_of(run.centre.live, SECTION)
+    about = about_of(run.centre.live, SECTION, run.clock.time)
     with pytest.raises(ConfigError, match=f"there is no {kind} '{word}'; there are llm"):
         make(about, span_of("2026-W46", ZONE), Scope(kind, word))  # type: ignore[arg-type]
     known = make(about, span_of("2026-11-14/2026-11-15", ZONE), Scope("project", "llm"))
@@ -179,7 +179,7 @@ def test_a_name_that_nobody_has_is_refused(run: Run, name: str) -> None:
 
 
 def test_a_year_ago_is_not_known_where_nobody_noted_runs(run: Run) -> None:
-    made = make(about_of(run.centre.live, SECTION), span_of("2026-W46", ZONE), Scope("project", "llm"))
+    made = make(about_of(run.centre.live, SECTION, run.clock.time), span_of("2026-W46", ZONE), Scope("project", "llm"))
     facility = made.report.head[0]
     assert facility.key == "facility_kwh"
     assert facility.value > 0

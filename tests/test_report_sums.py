@@ -137,7 +137,7 @@ def test_what_the_twin_says_of_it_is_not_called_read(inputs: Inputs) -> None:
         ),
         (
             (-0.2, -0.4, 0.1),
-            "no saving can be shown: what was taken less is, at 80%, between +0 and +0 kWh, which may be nothing.",
+            "no saving can be shown: what was taken less is, at 80%, between 0 and 0 kWh, which may be nothing.",
         ),
         ((90.0, 50.0, 130.0), "90 kWh less were taken, 80% between 50 and 130 kWh."),
         ((-90.0, -130.0, -50.0), "90 kWh more were taken, 80% between 50 and 130 kWh."),

@@ -115,7 +115,8 @@ def refuse_unknown(scope: Scope, site: Site, records: Records, span: Span, given
         for start in (span.start, span.end - MAX_SPAN):
             if scope.name in names:
                 return
-            names |= set(keys_of(read_runs(records, start, span.end), "tenant" if by == "tenant" else "project", given))
+            runs = read_runs(records, start, span.end, site.ids_of("gpu"))
+            names |= set(keys_of(runs, "tenant" if by == "tenant" else "project", given))
         _refuse(scope, sorted(names))
 
 
