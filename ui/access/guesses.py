@@ -47,8 +47,8 @@ class Guesses:
             self._counts.popitem(last=False)
 
     def passed(self, name: str, device: str, address: str, now_s: float) -> None:
-        """The right password, in the attempt that ``failed`` counted at ``now_s``: what this one failed before is forgotten. What
-        its network did for other names is not; of that the attempt alone is taken back."""
+        """The right password, in the attempt that ``failed`` counted at ``now_s``: what this one failed before is forgotten.
+        What its network did for other names is not; of that the attempt alone is taken back."""
         for key, *_ in _buckets(name, device, address):
             if key[0] != "network":
                 self._counts.pop(key, None)

@@ -8,7 +8,7 @@ can take it back, and a sign-in that somebody else began cannot be ended in this
 import base64
 import json
 import secrets
-import threading
+import threading  # noqa: TID251 - one thread asks what all others of the lane wait for
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,7 +44,7 @@ class _Provider:
 
 
 class Oidc:
-    """One provider. Its methods take seconds: for threads of its ``lane``, so that a provider that hangs holds up nobody else."""
+    """One provider. Its methods take seconds: for threads of its ``lane``, so that one that hangs holds up nobody else."""
 
     def __init__(self, section: OidcSection) -> None:
         from authlib.integrations.requests_client import OAuth2Session

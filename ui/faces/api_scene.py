@@ -189,7 +189,7 @@ def _add_runs(router: APIRouter, studio: Studio) -> None:
 
 
 class _Exports:
-    """Files of the scene. One at a time is worked out, in a child that takes 300 MB; the last one is kept for ``EXPORT_KEPT_S``."""
+    """Files of the scene: one at a time is worked out, in a child that takes 300 MB, and the last is kept ``EXPORT_KEPT_S``."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio

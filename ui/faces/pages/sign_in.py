@@ -5,7 +5,8 @@ for no form may be sent by the page itself (``form-action 'none'``).
 """
 
 import html
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, ParamSpec
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -13,22 +14,35 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from ui.access.desk import Access
 from ui.access.door import access_of
-from ui.access.lanes import Full
+from ui.access.lanes import Full, Lane
 from ui.access.oidc import Oidc
 from ui.access.signin import NotIn
 from ui.faces.api_access import caller_of
 from ui.faces.pages.shell import language_of
 from ui.faces.push import Pulse
 from ui.faces.statics import static
+from ui.view import Live
 from ui.words import Words, words
 
+P = ParamSpec("P")
 After = Annotated[str, Query(alias="next", max_length=2000)]
-_BUSY = NotIn(503, "Too many people sign in at once; try again in a few seconds.", 5.0)
 
 
 def add_sign_in(server: FastAPI, pulse: Pulse) -> None:
     """Serve it on ``server``."""
     live = pulse.live
+
+    @server.get("/sign-in", response_class=HTMLResponse, include_in_schema=False)
+    def sign_in(request: Request, after: After = "/") -> Response:
+        access = access_of(live)
+        if not access.accounts:
+            return RedirectResponse(page_of_ours(after), 303)
+        return HTMLResponse(_page(words(language_of(request)), access, live.site.name, page_of_ours(after), ""))
+
+    _add_provider(server, live)
+
+
+def _add_provider(server: FastAPI, live: Live) -> None:
     providers: dict[str, Oidc] = {}
 
     def provider(access: Access) -> Oidc:
@@ -41,37 +55,27 @@ def add_sign_in(server: FastAPI, pulse: Pulse) -> None:
             providers[key] = Oidc(section)
         return providers[key]
 
-    def refused(request: Request, why: NotIn) -> HTMLResponse:
-        return HTMLResponse(_page(words(language_of(request)), access_of(live), live.site.name, "/", str(why)), why.status)
-
-    @server.get("/sign-in", response_class=HTMLResponse, include_in_schema=False)
-    def sign_in(request: Request, after: After = "/") -> Response:
-        access = access_of(live)
-        if not access.accounts:
-            return RedirectResponse(page_of_ours(after), 303)
-        return HTMLResponse(_page(words(language_of(request)), access, live.site.name, page_of_ours(after), ""))
+    async def asked(request: Request, lane: Lane, work: Callable[P, Response], *args: P.args, **options: P.kwargs) -> Response:
+        try:
+            return await lane.run(work, *args, **options)
+        except Full:
+            why = NotIn(503, "Too many people sign in at once; try again in a few seconds.", 5.0)
+        except NotIn as refused:
+            why = refused
+        said = words(language_of(request))
+        return HTMLResponse(_page(said, access_of(live), live.site.name, "/", str(why)), why.status)
 
     @server.get("/sign-in/oidc", include_in_schema=False)
     async def go(request: Request, after: After = "/") -> Response:
         access = access_of(live)
-        home, now = access.section.url, live.clock.now()
-        asked = provider(access)
-        try:
-            return await asked.lane.run(asked.go, access, home, page_of_ours(after), now)
-        except Full:
-            return refused(request, _BUSY)
+        of, home, now = provider(access), access.section.url, live.clock.now()
+        return await asked(request, of.lane, of.go, access, home, page_of_ours(after), now)
 
     @server.get("/sign-in/oidc/back", include_in_schema=False)
     async def back(request: Request) -> Response:
         access, query = access_of(live), dict(request.query_params)
-        caller, home, now = caller_of(request, access), access.section.url, live.clock.now()
-        asked = provider(access)
-        try:
-            return await asked.lane.run(asked.back, access, caller, home, query, now)
-        except Full:
-            return refused(request, _BUSY)
-        except NotIn as why:
-            return refused(request, why)
+        of, home, now = provider(access), access.section.url, live.clock.now()
+        return await asked(request, of.lane, of.back, access, caller_of(request, access), home, query, now)
 
 
 def page_of_ours(after: str) -> str:
