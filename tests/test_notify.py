@@ -160,6 +160,31 @@ async def test_robots_codes_ask_for_patience_or_end() -> None:
             assert found == [(False, 600.0 if kind == "dingtalk" else 60.0), (True, 0.0), (False, 0.0)]
 
 
+async def test_what_a_receiver_repeats_of_a_secret_is_not_told() -> None:
+    """Parts of path and query, as sent and as meant, and the headers; where the answer is cut, and inside a robot's too."""
+    token, value, bearer = "T0KEN-in-the-path", "a/secret value", "a-token-of-receivers-0123"
+    url = f"{{url}}/hooks/{token}/x?sig=a%2Fsecret%20value&v=1"
+    said = f"Cannot POST /hooks/{token}: {value} a%2Fsecret%20value {token.lower()}; Bearer {bearer}; " + "x" * 60 + token
+    channels = [
+        ("webhook", {}, [404, 500]),
+        ("wecom", {"errcode": 93000, "errmsg": said}, [200]),
+    ]
+    for kind, body, statuses in channels:
+        with receiving(OPTIONS[kind][2]) as receiver:
+            module = channel_module(kind)
+            options = module.Options.model_validate({"url": "env:URL"})
+            secrets = {"url": url.replace("{url}", receiver.url)} | ({"token": bearer} if kind == "webhook" else {})
+            channel = module.build("c", options, secrets)
+            receiver.answers = [(status, {}, body or said) for status in statuses]
+            for _ in range(len(receiver.answers)):
+                with pytest.raises(Undelivered) as caught:
+                    await deliver(channel)
+                told = str(caught.value).lower()
+                assert "cannot post" in told
+                assert not any(one.lower() in told for one in (token[:8], value, "secret%20value", secrets.get("token", token)))
+            assert receiver.seen[0].path.startswith(f"/hooks/{token}/x?sig="), "and the secret's URL is where it went"
+
+
 async def test_what_the_robots_were_told() -> None:
     """In Chinese, the cause in the first line, with the link, and no mention smuggled in."""
     for kind in ("dingtalk", "feishu", "wecom"):

@@ -292,7 +292,8 @@ class _Reader:
         found: dict[str, str] = {}
         for name, about in type(options).model_fields.items():
             value = getattr(options, name)
-            if isinstance(value, str) and _is_secret(about.annotation, about.metadata):
+            named = isinstance(value, str) and value.startswith(("env:", "file:"))  # a URL may be a secret and may be none
+            if named and _is_secret(about.annotation, about.metadata):
                 found[name] = self._secret(value, (*place, name))
         return found if all(found.values()) else None
 

@@ -9,11 +9,13 @@ import fnmatch
 import io
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -25,6 +27,7 @@ from analytics.oncall.outbox import hopeless
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 65_536
 MAX_SAID_CHARS = 200  # of what a receiver answered
+SECRET_CHARS = 8  # a part of a URL so long may be a token
 
 
 class Undelivered(Exception):
@@ -38,10 +41,16 @@ class Undelivered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``status`` and ``body`` (at most ``MAX_ANSWER_BYTES``) of an HTTP answer."""
+    """``status`` and ``body`` (at most ``MAX_ANSWER_BYTES``) of an HTTP answer; ``hidden``: what of the request it may repeat
+    and nobody may read."""
 
     status: int
     body: bytes
+    hidden: Sequence[str] = ()
+
+    def shown(self, text: str) -> str:
+        """The beginning of ``text``, which is from the answer, without what is hidden."""
+        return _short(text, self.hidden)
 
 
 def listed(host: str, allow: Sequence[str]) -> bool:
@@ -127,20 +136,20 @@ class Post:
             raise Undelivered(str(error), hopeless=True) from None
         raw = io.BytesIO(as_json(body) if data is None else data)
         full = {"Content-Type": "application/json", **(headers or {})}
+        hidden = _hidden(url, headers or {})
         try:
             async with self._open().post(url, data=raw, headers=full, allow_redirects=False) as response:
                 said = await response.content.read(MAX_ANSWER_BYTES)
                 status, asked = response.status, response.headers.get("Retry-After", "")
                 date = response.headers.get("Date", "")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Undelivered(f"{host} does not answer ({type(error).__name__}: {_short(str(error), url)})") from None
+            raise Undelivered(f"{host} does not answer ({type(error).__name__}: {_short(str(error), hidden)})") from None
         if 300 <= status < 400:
             raise Undelivered(f"{host} redirects (status {status}), which is not followed; give its new URL", hopeless=True)
         if not 200 <= status < 300:
-            text = said[:MAX_SAID_CHARS].decode("utf-8", "replace")
-            why = f"{host} answered {status}: {_short(text, url)}"
+            why = f"{host} answered {status}: {_short(said.decode('utf-8', 'replace'), hidden)}"
             raise Undelivered(why, retry_after_s=_asked_s(asked, date), hopeless=hopeless(status))
-        return Answer(status, said)
+        return Answer(status, said, hidden)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -166,12 +175,23 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _short(text: str, url: str) -> str:
-    """``text`` without what the URL holds beside its host."""
-    parts = URL(url)
-    for hidden in (url, parts.raw_path_qs, parts.raw_query_string):
-        if len(hidden) > 1:
-            text = text.replace(hidden, "…")
+def _hidden(url: str, headers: Mapping[str, str]) -> list[str]:
+    """What a receiver may repeat of a request and nobody may read, longest first: the URL, path and query as wholes; each part
+    of them and of the headers from ``SECRET_CHARS`` on, as written, as sent and as meant."""
+    written, sent = urlsplit(url), URL(url)
+    wholes, words = [url], [word for value in headers.values() for word in (value, *value.split())]
+    for path, query in ((written.path, written.query), (sent.raw_path, sent.raw_query_string)):
+        parts = [*path.split("/"), *(pair.partition("=")[2] for pair in query.split("&"))]
+        wholes += [path, query, f"{path}?{query}"]
+        words += [form for part in parts for form in (part, unquote(part), unquote_plus(part))]
+    found = {*(one for one in wholes if len(one) > 1), *(one for one in words if len(one) >= SECRET_CHARS)}
+    return sorted(found, key=len, reverse=True)
+
+
+def _short(text: str, hidden: Sequence[str]) -> str:
+    """The beginning of ``text`` without what is ``hidden``; looked for before it is cut, or half of it would be left."""
+    for one in hidden:
+        text = re.sub(re.escape(one), "…", text, flags=re.IGNORECASE)
     return text[:MAX_SAID_CHARS]
 
 

@@ -22,11 +22,11 @@ def taken(
     try:
         table = json.loads(answer.body)
     except ValueError:
-        raise Undelivered(f"the robot's answer is no JSON: {answer.body[:100]!r}") from None
+        raise Undelivered(f"the robot's answer is no JSON: {answer.shown(answer.body.decode('utf-8', 'replace'))!r}") from None
     code = table.get(code_name, 0) if isinstance(table, Mapping) else None
     if code == 0:
         return
-    said = str(table.get(says_name, ""))[:200] if isinstance(table, Mapping) else ""
+    said = answer.shown(str(table.get(says_name, ""))) if isinstance(table, Mapping) else ""
     why = f"the robot refused it ({code_name} {code}): {said}"
     raise Undelivered(why, retry_after_s=busy_s if code in busy else 0.0, hopeless=code in refused)
 

@@ -13,10 +13,10 @@ PACE = Pace()
 
 
 class Options(ChannelOptions):
-    """``url``: the receiver; ``token``: sent as bearer where given, 22 characters or more; ``outside``: URL under which people
-    reach icctwin."""
+    """``url``: the receiver, or where it stands, if it is a secret itself; ``token``: sent as bearer where given, 22 characters
+    or more; ``outside``: URL under which people reach icctwin."""
 
-    url: str
+    url: Secret | str
     token: Secret | None = None
     outside: str = ""
 
@@ -26,13 +26,14 @@ class Webhook:
 
     def __init__(self, name: str, options: Options, secrets: Mapping[str, str]) -> None:
         self._name, self._options = name, options
+        self._url = secrets.get("url", options.url)
         self._headers = {"Authorization": f"Bearer {secrets['token']}"} if "token" in secrets else {}
 
     async def deliver(self, parcel: Parcel, post: Post) -> None:
         """See ``ui.faces.notify.Channel``."""
         options = self._options
         body = payload(parcel.page, self._name, words(options.language), options.outside)
-        await post.send(options.url, body=body, headers={**self._headers, "Idempotency-Key": parcel.id})
+        await post.send(self._url, body=body, headers={**self._headers, "Idempotency-Key": parcel.id})
 
 
 def build(name: str, options: Options, secrets: Mapping[str, str]) -> Webhook:
