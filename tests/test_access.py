@@ -251,16 +251,46 @@ async def test_one_person_on_this_machine_needs_none_of_it(tmp_path: Path) -> No
     made = house(tmp_path, {"mode": "single"})
     async with made.browser("127.0.0.1") as here:
         del here.headers["origin"]
+        here.headers["host"] = "localhost:8050"
         assert (await here.get(ME)).json()["sort"] == "local"
         assert (await here.post("/api/v1/views", json=VIEW)).status_code == 201
         rebound = {"origin": HOME, "host": "twin"}  # a name that its owner let point to this machine
-        assert (await here.post("/api/v1/views", json=VIEW, headers=rebound)).status_code == 403
+        assert (await here.post("/api/v1/views", json=VIEW, headers=rebound)).status_code == 421
         proxied = {"x-forwarded-for": "203.0.113.9"}
         assert (await here.post("/api/v1/views", json=VIEW, headers=proxied)).status_code == 403
         assert (await here.get("/api/v1/site", headers=proxied)).status_code == 200
         assert [entry["who"] for entry in made.audited()] == ["local"]
         signing = await sign_in(here, "li")
         assert (signing.status_code, "Nobody signs in here" in signing.text) == (422, True)
+
+
+VERIFY = "/api/v1/audit/verify"  # an admin looks at it
+NAMED = [  # Host, mode, [access] url -> an admin's page, site, whether it lives
+    ("localhost", "single", "", 200, 200, 200),
+    ("127.0.0.1:8050", "single", "", 200, 200, 200),
+    ("[::1]:8050", "single", "", 200, 200, 200),
+    ("evil.example:8050", "single", "", 421, 421, 200),
+    ("localhost.evil.example", "single", "", 421, 421, 200),
+    ("[evil", "single", "", 403, 200, 200),
+    ("10.0.0.5:8050", "single", "", 403, 200, 200),
+    ("noc.example.org", "single", "https://noc.example.org", 403, 200, 200),
+    ("evil.example", "open", "", 403, 200, 200),
+    ("localhost", "open", "", 200, 200, 200),
+]
+
+
+@pytest.mark.parametrize(("host", "mode", "url", "verify", "site", "lives"), NAMED)
+async def test_a_name_that_is_not_this_machines_leads_nobody_in(
+    tmp_path: Path, host: str, mode: str, url: str, verify: int, site: int, lives: int
+) -> None:
+    made = house(tmp_path, {"mode": mode, "url": url})
+    async with made.browser("127.0.0.1", host=host) as here:
+        del here.headers["origin"]  # a browser that reads a page's own origin says nothing of it
+        said = [(await here.get(path)).status_code for path in (VERIFY, "/api/v1/site", "/healthz")]
+        assert said == [verify, site, lives]
+    raw = [(b"host", host.encode())]
+    socket = {"type": "websocket", "path": "/live", "query_string": b"", "headers": raw, "client": ("127.0.0.1", 1)}
+    assert (await made.door.admit(socket) is not None) == (site == 421)
 
 
 SITE = '[site]\nname = "c"\nassets = "assets.csv"\n[wall]\nhost = "{host}"\n{access}'

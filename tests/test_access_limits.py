@@ -377,7 +377,7 @@ def test_no_face_no_log_and_no_error_shows_a_secret(tmp_path: Path, caplog: pyte
         transport = httpx.ASGITransport(build_server(centre.live), raise_app_exceptions=False)
 
         async def look() -> None:
-            async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 for row in ROUTES:
                     path = row.path.replace("{area}", "gpu").replace("{asset:path}", "site").replace("{key}", "x")
                     if row.does is not Does.LOOK or "{" in path or row.method != "GET":

@@ -192,7 +192,7 @@ async def test_a_plan_that_waits_is_carried_out_by_a_name_or_a_link_that_counts_
     link = {"plan": "p1", "who": "li", "until": int(until.timestamp())}
     sign = signature(signing_key(tmp_path), "p1", "li", until)
     transport = httpx.ASGITransport(build_server(house.live), client=("127.0.0.1", 5))
-    async with httpx.AsyncClient(transport=transport, base_url="http://twin") as ask:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as ask:
         assert (await ask.post("/api/v1/approvals", json={**link, "who": "wu", "sign": sign})).status_code == 409
         late = until + timedelta(hours=5)
         forged = {**link, "until": int(late.timestamp()), "sign": sign}

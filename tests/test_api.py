@@ -33,7 +33,7 @@ def live() -> Live:
 @pytest.fixture
 async def ask(live: Live) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(build_server(live))
-    async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -219,7 +219,7 @@ async def test_health_is_the_process_and_readiness_its_work(live: Live, ask: htt
 
 async def test_a_centre_that_never_heard_anything_is_not_ready() -> None:
     transport = httpx.ASGITransport(build_server(live_of(small_site(), Hands())))
-    async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["no source has reported yet"])
 

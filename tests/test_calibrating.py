@@ -189,7 +189,7 @@ def _report() -> dict[str, object]:
 def _ask(record: dict[str, object] | None) -> httpx.AsyncClient:
     live = live_of(small_site(), Hands())
     live.records = _Told(record)  # type: ignore[assignment]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost")
 
 
 async def test_the_api_and_the_page_show_the_newest_run() -> None:

@@ -178,7 +178,7 @@ async def test_the_api_gives_events_newest_first_and_filters_them(tmp_path: Path
         ]
     )
     book.flush()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin") as ask:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost") as ask:
         for query, assets in (
             ("", ["g1", "c1", "g0"]),
             ("?code=xid", ["g1", "g0"]),

@@ -77,7 +77,7 @@ def test_the_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 async def test_the_api_draws_what_the_page_lists(tmp_path: Path) -> None:
     site = small_site()
     live = Live(site, State(site), DayStore(), open_records(tmp_path / "r.db"), Hands(NOW), NOW, forecasts=(made(),))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin") as ask:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost") as ask:
         found = await ask.get("/api/v1/forecasts/picture?key=site/0/it_power_w&language=en")
         assert found.headers["content-type"] == "image/svg+xml"
         assert (ElementTree.fromstring(found.text)[1].text or "") == "IT power"

@@ -210,7 +210,7 @@ def ask(live: Live) -> httpx.AsyncClient:
         live.clock.skip(12 * HOUR_S)  # type: ignore[attr-defined]
     foresight.run(live.clock.now())
     note_full_day(live)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost")
 
 
 async def test_the_api_says_how_far_to_believe_and_when_peaks_come(ask: httpx.AsyncClient) -> None:

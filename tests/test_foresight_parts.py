@@ -186,7 +186,7 @@ def test_the_page_lets_each_be_chosen_and_sums_each_lot(live: Live) -> None:
 
 async def test_the_api_pages_through_the_parts(live: Live) -> None:
     live.parts = parts_foreseen(live, [], {}, NOW)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin") as ask:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost") as ask:
         found = (await ask.get("/api/v1/forecasts/parts?kind=rack&limit=1&offset=1")).json()
         assert (found["total"], [part["name"] for part in found["parts"]], len(found["time"])) == (2, ["r2"], 24)
         assert found["sum_p50"] == pytest.approx(live.parts[0].p50.sum(axis=1).tolist())

@@ -28,7 +28,7 @@ def live() -> Live:
 
 
 def client_of(live: Live) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost")
 
 
 class Held(MemoryRecords):

@@ -186,7 +186,7 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
         await run.at(1, hot=1)
         app = build_server(run.centre.live)
         auth = {"authorization": "Bearer a-token-of-the-test-and-of-it-alone"}
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as ask:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as ask:
             desk = (await ask.get("/api/v1/oncall")).json()
             (group,) = desk["groups"]
             assert (group["summary"], group["acknowledged"]) == ("g0 is at 90 °C", None)
@@ -228,7 +228,7 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             assert (await ask.post("/api/v2/alerts", json=ours, headers=auth)).json()["taken"] == 0  # it came from us
             assert heard.json() == {"taken": 2, "unknown": 1}
             replica = httpx.ASGITransport(app, client=("10.0.0.9", 1))  # the other of two Prometheus tells the same
-            async with httpx.AsyncClient(transport=replica, base_url="http://c", headers=auth) as other:
+            async with httpx.AsyncClient(transport=replica, base_url="http://localhost", headers=auth) as other:
                 assert (await other.post("/api/v2/alerts", json=[alert])).json()["taken"] == 1
             await run.at(1, hot=4)
             await run.at(1, hot=4)

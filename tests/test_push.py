@@ -71,7 +71,7 @@ class Field:
 
     async def __aenter__(self):
         self.gate.open(asyncio.get_running_loop())
-        self.ask = httpx.AsyncClient(transport=httpx.ASGITransport(self.server), base_url="http://twin")
+        self.ask = httpx.AsyncClient(transport=httpx.ASGITransport(self.server), base_url="http://localhost")
         return self
 
     async def __aexit__(self, *_):
@@ -337,7 +337,7 @@ async def test_without_a_source_to_push_into_the_paths_say_so(tmp_path):
         answer = await field.post("/api/v2/write", b"a b=1\n")
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     live = live_of(site(), Hands())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://twin") as ask:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(live)), base_url="http://localhost") as ask:
         assert (await ask.post("/api/v1/write", content=b"")).status_code == 404
         assert (await ask.get("/ping")).status_code == 204
 

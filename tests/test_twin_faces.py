@@ -22,7 +22,7 @@ TRIP = {"name": "trip", "fault": [{"asset": "h1-a-cdu1", "what": "trip", "start_
 @pytest.fixture
 async def ask() -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(build_server(live_of(SITE, Hands())))
-    async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -67,7 +67,7 @@ async def test_answers_rest_on_the_fitted_parameters_and_say_where_they_end() ->
     said = []
     for live.fitted in (Fitted(), Fitted(replace(Params(), node=hungry), {"it_power_w": (1.0, 2.0)})):
         transport = httpx.ASGITransport(build_server(live))
-        async with httpx.AsyncClient(transport=transport, base_url="http://twin") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             said.append((await client.post("/api/v1/simulate", json=asked)).json())
             both = (await client.post("/api/v1/what-if", json={**asked, "members": 0, "other": {"gpu_cap_frac": 0.6}})).json()
     assert said[1]["summary"]["facility_energy_kwh"] > said[0]["summary"]["facility_energy_kwh"]

@@ -24,7 +24,7 @@ from ui.access.desk import Access
 from ui.access.lanes import Lane
 from ui.access.role import NOBODY, Identity, Role, Scope, Sort
 from ui.access.routes import Does, Route, Table
-from ui.access.section import is_loopback
+from ui.access.section import Mode, is_address, is_loopback
 from ui.faces.pages import may_see
 from ui.view import Live
 
@@ -206,6 +206,9 @@ class Door:
             return
         if route.does is not Does.LOOK:
             self._from_our_page(route, who, headers)
+        section = access_of(self._live).section
+        if who.sort is Sort.LOCAL and section.mode is Mode.SINGLE and not _names_us(headers, section.url):
+            raise Refused(421, "This name is not this machine's; open it by its address, or write the name as [access] url.")
         if route.does is Does.ENTER:
             return
         token = self._live.oncall.file.token if self._live.oncall else ""
@@ -263,12 +266,26 @@ def _named(who: Identity) -> str:
 
 
 def _local(scope: Asgi, headers: Headers) -> Identity:
-    """Nobody signs in: this machine may do everything, whoever else reaches the address may look. A browser that came by a name
-    which is not this machine's may have been led here by whoever owns that name (DNS rebinding)."""
+    """Nobody signs in: this machine may do everything, whoever else reaches the address may look. Who came by a name which is
+    not this machine's may be a browser that was led here by whoever owns that name (DNS rebinding): one that reads what has
+    the origin of its page does not say that it is a browser."""
     host = scope["client"][0] if scope.get("client") else ""
     here = is_loopback(host) and not _FORWARDED.intersection(headers.keys())
-    browser = "origin" in headers or "sec-fetch-site" in headers
-    if here and (not browser or is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")):
+    if here and is_loopback(_name_of(headers)):
         return Identity("local", "local", Role.ADMIN)
     guest = Identity("guest", "guest", Role.VIEWER)
     return replace(guest, scopes=frozenset({Scope.LOOK, Scope.TWIN, Scope.ONCALL, Scope.ACT}))
+
+
+def _name_of(headers: Headers) -> str:
+    """The host that was asked for, "" where none is said."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _names_us(headers: Headers, url: str) -> bool:
+    """Whether nobody else can have led a browser here: it came by an address, which is no name at all, or by a name of ours."""
+    name = _name_of(headers)
+    return name in ("", urlsplit(url).hostname) or is_loopback(name) or is_address(name)

@@ -108,6 +108,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def refuses(section: AccessSection, host: str) -> str:
     """Why a wall may not listen on ``host`` with this section; "" where it may."""
     if section.mode is not Mode.SINGLE or is_loopback(host):
