@@ -102,3 +102,46 @@ async def test_after_a_clock_that_leapt_ahead_and_back_the_meter_is_followed_at_
     seen = house.acting._responding._going.trim
     await house.minutes(3)
     assert house.acting._responding._going.trim != seen
+
+
+async def test_what_was_taken_back_is_let_go_though_another_request_ended_within_the_hour(asked):
+    house, grid = asked
+    grid.asks(limit(house, "a", 10, 30, 10.8))
+    grid.asks(limit(house, "b", 45, 200, 10.5), who="tso")
+    await house.minutes(55)
+    assert house.meter[-1] <= 10_500 * 1.01
+    grid.asks(who="tso")
+    await house.minutes(5)
+    assert (house.caps == 700).all()
+    assert house.meter[-1] == 12_000
+    await house.minutes(60 * 24)
+    assert [record["request"].partition("@")[0] for record in house.told("withdrawn")] == ["tso/b"]
+    (proof,) = house.told("proved")
+    assert (proof["request"].partition("@")[0], proof["short_steps"]) == ("dso/a", 0)
+    assert house.told("unproven") == []
+
+
+async def test_requests_that_overlap_are_each_proven_against_the_hour_before_all_of_them(asked):
+    house, grid = asked
+    grid.asks(limit(house, "a", 10, 70, 10.8))
+    grid.asks(limit(house, "b", 40, 100, 10.5), who="tso")
+    await house.minutes(50)
+    house.anew()  # a restart in between forgets neither
+    await house.minutes(100 + 61 - 50)
+    proofs = {record["request"].partition("@")[0]: record for record in house.told("proved")}
+    assert set(proofs) == {"dso/a", "tso/b"}
+    for proof in proofs.values():
+        assert (proof["short_steps"], proof["coverage_frac"]) == (0, 1.0)
+        assert proof["rebound_frac"] < 0.001, "12 kW is usual, not what was left of it"
+        assert proof["baseline_w"] == 12_000
+    assert [record["request"].partition("@")[0] for record in house.told("answered")] == ["dso/a", "tso/b"]
+
+
+async def test_a_request_is_proven_though_its_asker_asks_for_something_else_since(asked):
+    house, grid = asked
+    grid.asks(limit(house, "a", 10, 40, 10.8))
+    await house.minutes(60)
+    grid.asks(limit(house, "tomorrow", 22 * 60, 23 * 60, 10.8))
+    await house.minutes(45)
+    (proof,) = house.told("proved")
+    assert (proof["request"].partition("@")[0], proof["short_steps"]) == ("dso/a", 0)

@@ -18,7 +18,7 @@ from energy.guard import Limits
 from energy.levers import Call, Lever, Outlook, QueueNow, believed, no_outlook, site_power_w
 from energy.notes import plain
 from energy.plan import ANSWERS, Mode, Plan, Verdict
-from energy.respond.inbox import note, standing, together
+from energy.respond.inbox import note, request_of, standing, together
 from energy.respond.live import STEP_S, aimed_w, answer, felt
 from energy.respond.plan import SETTLE_S, targets
 from energy.respond.proof import AFTER_S, before, prove
@@ -44,6 +44,7 @@ PROVEN_WITHIN_S = 2 * 86_400.0  # what could not be proven for so long is said t
 YES = (Stage.APPROVED, Stage.BEGUN, Stage.DONE, Stage.FAILED)
 
 RESTS = frozenset({"dwell"})
+SAYS = "mean of the hour before the first order"  # what the baseline is
 
 Judge = Callable[[Plan, datetime], Awaitable[tuple[Plan, Verdict]]]  # the part of a plan that fits, and what is said of it
 
@@ -61,6 +62,7 @@ class _Going:
     due_s: float = 0.0
     binds: bool = False
     charge_frac: dict[str, float] = field(default_factory=dict)
+    answered: dict[str, float] = field(default_factory=dict)  # name of each request that was not taken back -> its end [s]
 
 
 class Responding:
@@ -113,7 +115,8 @@ class Responding:
         live = self._live
         self._refer(now)
         self._inform(now)
-        asked = [one for _, one in standing(live.records, now) if one.begin_s - LEAD_S <= now.timestamp()]
+        named = {_name(who, one): one for who, one in standing(live.records, now) if one.begin_s - LEAD_S <= now.timestamp()}
+        asked = list(named.values())
         if not asked:
             await self._over(now)
             return
@@ -122,6 +125,7 @@ class Responding:
         going = self._going
         if going is None:
             return
+        self._answering(going, named, now)
         call = self._call(going, asked, now)
         if call is None:
             going.binds = False
@@ -132,6 +136,17 @@ class Responding:
         made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
         if new := tuple(one for one in made if one is not None):
             self.plans = new
+
+    def _answering(self, going: _Going, named: Mapping[str, Request], now: datetime) -> None:
+        """Write down each request when it is first answered, to be proven by, and when it is taken back."""
+        for name, one in named.items():
+            if name not in going.answered:
+                said = {"stage": "answered", "request": name, "key": going.key, "baseline_w": going.baseline_w}
+                self._note({**said, "first_s": going.ordered.timestamp(), "asked": plain(asdict(one))}, now)
+            going.answered[name] = one.end_s
+        for name in [name for name, end_s in going.answered.items() if name not in named and end_s > now.timestamp()]:
+            self._note({"stage": "withdrawn", "request": name, "key": going.key}, now)
+            del going.answered[name]
 
     def _inform(self, now: datetime) -> None:
         """Let who asked know how it is answered."""
@@ -254,8 +269,9 @@ class Responding:
         """Nothing is asked (any more). What ran to its end comes back by itself; what was called off comes back now."""
         going, self._going = self._going, None
         if going is not None:
-            last = [one for _, one in standing(self._live.records, now, AFTER_S) if one.begin_s <= now.timestamp()]
-            if not any(one.end_s <= now.timestamp() for one in last):
+            taken_back = any(end_s > now.timestamp() for end_s in going.answered.values())
+            self._answering(going, {}, now)
+            if taken_back:
                 why = Message("The request was taken back")
                 for name in self._levers:
                     for outcome in await self._desk.end(f"{name}:{going.key}", self._live.state, now, why):
@@ -270,32 +286,34 @@ class Responding:
         """Judge each request that has been over for an hour, once."""
         live, now_s = self._live, now.timestamp()
         notes = [record for _, _, record in live.records.read(TOPIC, limit=KEPT, newest=True)]
-        proven = {record["request"] for record in notes if record["stage"] in ("proved", "unproven")}
-        for who, one in standing(live.records, now, PROVEN_WITHIN_S):
-            name = f"{who}/{one.key}@{one.begin_s:.0f}"
-            if name in proven or one.end_s + AFTER_S > now_s:
+        done = {record["request"] for record in notes if record["stage"] in ("proved", "unproven", "withdrawn")}
+        stands = {_name(who, one): one for who, one in standing(live.records, now, PROVEN_WITHIN_S)}
+        answered = {record["request"]: record for record in notes if record["stage"] == "answered"}
+        # what was asked may since have made place for something else
+        ended = {name: request_of(record["asked"]) for name, record in answered.items()} | stands
+        for name, one in ended.items():
+            if name in done or not one.end_s + AFTER_S <= now_s < one.end_s + PROVEN_WITHIN_S:
                 continue
-            begun = [r for r in notes if r["stage"] == "begun" and one.begin_s - LEAD_S - 1 <= r["time_s"] < one.end_s]
-            if begun:
-                self._prove(name, one, begun[0], now)
+            if name in answered:
+                self._prove(name, one, answered[name], now)
             elif one.end_s + PROVEN_WITHIN_S / 2 < now_s:
                 self._note({"stage": "unproven", "request": name, "why": "nobody answered it"}, now)
 
-    def _prove(self, name: str, one: Request, begun: Mapping[str, Any], now: datetime) -> None:
-        ordered_s, baseline_w = float(begun["time_s"]), float(begun["baseline_w"])
-        start = datetime.fromtimestamp(ordered_s - AFTER_S, UTC)
+    def _prove(self, name: str, one: Request, answered: Mapping[str, Any], now: datetime) -> None:
+        ordered_s, first_s, baseline_w = (float(answered[what]) for what in ("time_s", "first_s", "baseline_w"))
+        start = datetime.fromtimestamp(first_s - AFTER_S, UTC)
         end = datetime.fromtimestamp(one.end_s + AFTER_S, UTC)
         series = self._live.store.series("site", ("facility_power_w",), start, end, STEP_S)
         power_w = series.values["facility_power_w"]
         known = power_w[:, 0] if power_w.shape[1] else np.full(len(series.time_s), np.nan)
         aimed = targets(one, series.time_s, STEP_S, baseline_w)
         try:
-            proof = prove(series.time_s, known, aimed, baseline_w, ordered_s, "mean of the hour before the first order")
+            proof = prove(series.time_s, known, aimed, baseline_w, ordered_s, SAYS, first_s)
         except (ValueError, IndexError) as error:
             self._note({"stage": "unproven", "request": name, "why": str(error)}, now)
             return
         modes = {lever: str(self._live.modes.get(lever, Mode.ADVISE)) for lever in self._levers}
-        record = {"stage": "proved", "request": name, "key": begun["key"], "baseline_w": baseline_w, "modes": modes}
+        record = {"stage": "proved", "request": name, "key": answered["key"], "baseline_w": baseline_w, "modes": modes}
         self._note({**record, **asdict(proof)}, now)
 
     def _note(self, record: Mapping[str, Any], now: datetime) -> None:
@@ -309,8 +327,18 @@ class Responding:
         if going is not None:
             ordered = datetime.fromtimestamp(going["time_s"], UTC)
             self._going = _Going(going["key"], ordered, going["baseline_w"], charge_frac=dict(going["charge_frac"]))
+            for record in notes:
+                if record["stage"] == "answered" and record["key"] == going["key"]:
+                    self._going.answered[record["request"]] = request_of(record["asked"]).end_s
+                elif record["stage"] == "withdrawn":
+                    self._going.answered.pop(record["request"], None)
             drew = np.array([np.nan if one is None else float(one) for one in going["reference_w"]])
             self._reference = drew if len(drew) == len(self._reference) else self._reference
+
+
+def _name(who: str, one: Request) -> str:
+    """Of a request, as it is proven by."""
+    return f"{who}/{one.key}@{one.begin_s:.0f}"
 
 
 def _window(asked: Sequence[Request], now_s: float, ahead_s: float) -> list[Request]:

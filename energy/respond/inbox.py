@@ -62,7 +62,7 @@ def all_asked(records: Records, now: datetime) -> Mapping[str, Asked]:
 def _readable(who: str, requests: Sequence[Mapping[str, Any]]) -> Iterator[Request]:
     for request in requests:
         try:
-            yield _request(request)
+            yield request_of(request)
         except ValueError as error:
             log.warning("request %r of %s is left out: %s", request["key"], who, error)
 
@@ -98,7 +98,8 @@ def together(requests: Sequence[Request], baseline_w: float) -> Request:
     return Request(key, received_s, tuple(made), all(one.best_effort for one in requests))
 
 
-def _request(record: Mapping[str, Any]) -> Request:
+def request_of(record: Mapping[str, Any]) -> Request:
+    """A request as it was noted; ``ValueError`` where there can be no such."""
     parts = tuple(
         Interval(float(part["begin_s"]),
                  math.inf if part["end_s"] is None else float(part["end_s"]), _number(part["limit_w"]), _number(part["cut_w"]))

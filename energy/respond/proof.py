@@ -43,8 +43,17 @@ def before(time_s: Floats, power_w: Floats, ordered_s: float, over_s: float = 36
     return float(power_w[mine].mean()) if mine.any() else float("nan")
 
 
-def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats | float, ordered_s: float, says: str) -> Proof:
-    """Judge ``power_w`` (float64[t], NaN where not read) against ``target_w`` (infinity where nothing is asked)."""
+def prove(
+    time_s: Floats,
+    power_w: Floats,
+    target_w: Floats,
+    baseline_w: Floats | float,
+    ordered_s: float,
+    says: str,
+    usual_s: float | None = None,
+) -> Proof:
+    """Judge ``power_w`` (float64[t], NaN where not read) against ``target_w`` (infinity where nothing is asked). Where other
+    requests had been answered before ``ordered_s``, the hour before ``usual_s`` is what is usual."""
     step_s = float(np.median(np.diff(time_s)))
     base = np.broadcast_to(np.asarray(baseline_w, dtype=np.float64), time_s.shape)
     event = np.isfinite(target_w)
@@ -60,7 +69,8 @@ def prove(time_s: Floats, power_w: Floats, target_w: Floats, baseline_w: Floats 
     first = np.flatnonzero(good)
     in_place = float(time_s[held[first[0]]]) - ordered_s if len(first) else float("nan")
     after = (time_s >= last_s) & (time_s < last_s + AFTER_S) & np.isfinite(power_w)
-    usual = (time_s >= ordered_s - AFTER_S) & (time_s < ordered_s) & np.isfinite(power_w)
+    since_s = ordered_s if usual_s is None else usual_s
+    usual = (time_s >= since_s - AFTER_S) & (time_s < since_s) & np.isfinite(power_w)
     highest_w = _highest(power_w[usual], step_s) if usual.any() else float(base[seen].max())
     back = np.flatnonzero(after & (power_w >= RESTORED_FRAC * base))
     return Proof(
