@@ -199,6 +199,13 @@ async def test_a_plan_that_waits_is_carried_out_by_a_name_or_a_link_that_counts_
         assert (await ask.post("/api/v1/approvals", json=forged)).status_code == 409
         page = await ask.get("/approve", params={**link, "sign": sign})
         assert "test" in page.text  # the plan's reason
+        over = signature(signing_key(tmp_path), "p1", "li", house.clock.now())
+        for wrong in ({**link, "sign": "0" * 64}, {**link, "sign": sign, "who": "wu"}, {**forged}):
+            unsigned = await ask.get("/approve", params=wrong)
+            assert (unsigned.status_code, "not signed here" in unsigned.text, "p1" in unsigned.text) == (403, True, False)
+            assert "<button>" not in unsigned.text
+        past = {**link, "until": int(house.clock.now().timestamp()), "sign": over}
+        assert "This link is over" in (await ask.get("/approve", params=past)).text
         await house.pass_by()
         assert house.slurm.begin == {}  # opened, not said
         assert (await ask.post("/api/v1/approvals", json={**link, "sign": sign})).status_code == 202

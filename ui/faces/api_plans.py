@@ -4,6 +4,7 @@ Who may is said in ``ui.access.routes``. A signed link is a right of its own: it
 time, and counts once. Opening it changes nothing (programs that preview links open them too); its button does.
 """
 
+import hmac
 from datetime import UTC, datetime
 from html import escape
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from energy.plan import Mode
 from ui.access.door import access_of, identity_of, note, source_of, speaker
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
-from ui.switch import Wish, last_sign, redeem, stopped, wish
+from ui.switch import Wish, last_sign, redeem, signature, signing_key, stopped, wish
 from ui.view import Live
 from ui.words import LANGUAGES, words
 
@@ -131,6 +132,23 @@ def _add_saying(router: APIRouter, live: Live) -> None:
         return to_all("go", said, request)
 
 
+def _time_of(until: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(until, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise HTTPException(422, "until is no time.") from None
+
+
+def _unsigned(live: Live, plan: str, who: str, until: int, sign: str) -> str:
+    """Why a link shows nothing, "" where it was signed here and is not over; whether it was used is asked by its button."""
+    end = _time_of(until)
+    if live.folder is None or not hmac.compare_digest(
+        signature(signing_key(live.folder), plan, who, end).encode(), sign.encode()
+    ):
+        return "This link was not signed here, or was changed."
+    return "" if live.clock.now() < end else "This link is over; ask for another."
+
+
 _SCRIPT = """const b=document.querySelector("button"),s=document.querySelector("output");
 b.addEventListener("click",async()=>{b.disabled=true;const q=new URLSearchParams(location.search);
 const r=await fetch("/api/v1/approvals",{method:"POST",headers:{"content-type":"application/json"},
@@ -146,14 +164,19 @@ def _add_links(router: APIRouter, live: Live) -> None:
     def page(plan: str, who: str, until: int, sign: str, lang: str = "en") -> HTMLResponse:
         """What the link is about, and a button."""
         say = words(lang if lang in LANGUAGES else "en")
-        reason = next((say.sentence(one.reason) for one, _ in live.plans if one.key == plan), plan)
         title, done = escape(say("Approve a plan")), escape(say("Taken: it is carried out where the guard still allows it"))
+        if why := _unsigned(live, plan, who, until, sign):
+            inside, status = f"<p>{escape(say(why))}</p>", 403
+        else:
+            reason = next((say.sentence(one.reason) for one, _ in live.plans if one.key == plan), plan)
+            inside, status = f"<p>{escape(reason)}</p><p>{escape(who)}</p><button>{escape(say('Say yes'))}</button>", 200
+            inside += f'<output data-done="{done}"></output><script src="/approve/page.js"></script>'
         language = "zh" if say.language == "zh" else "en"
         return HTMLResponse(
             f'<!DOCTYPE html><html lang="{language}"><head><meta charset="utf-8"><title>{title}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body><h1>{title}</h1>'
-            f"<p>{escape(reason)}</p><p>{escape(who)}</p><button>{escape(say('Say yes'))}</button>"
-            f'<output data-done="{done}"></output><script src="/approve/page.js"></script></body></html>'
+            f"{inside}</body></html>",
+            status,
         )
 
     @router.get("/approve/page.js", include_in_schema=False)
@@ -168,10 +191,7 @@ def _add_links(router: APIRouter, live: Live) -> None:
             raise HTTPException(403, "Send it as application/json.")
         if live.folder is None:
             raise HTTPException(503, "This process does not know where links are signed.")
-        try:
-            until = datetime.fromtimestamp(link.until, UTC)
-        except (OverflowError, ValueError, OSError):
-            raise HTTPException(422, "until is no time.") from None
+        until = _time_of(link.until)
         now = live.clock.now()
         why = redeem(live.records, live.folder, link.plan, link.who, until, link.sign, now)
         if why:
