@@ -214,6 +214,7 @@ def faces(live: Live, wall: WallSection) -> Server:
     proxies = ",".join(live.access.section.proxies) if live.access else "127.0.0.1"
     more: dict[str, Any] = {"ws_max_size": 65536, "ws_per_message_deflate": False, "timeout_graceful_shutdown": GRACE_S}
     more["timeout_keep_alive"] = KEPT_S
+    more["log_config"] = None  # its loggers go to ours, which say the same once a minute: who asks badly fills no log
     more |= {"http": type("InTime", (_InTime, AutoHTTPProtocol), {}), "backlog": BACKLOG}
     if wall.tls_cert and wall.tls_key:
         more |= {"ssl_certfile": wall.tls_cert, "ssl_keyfile": wall.tls_key}
