@@ -264,6 +264,13 @@ async def test_one_person_on_this_machine_needs_none_of_it(tmp_path: Path) -> No
         assert (signing.status_code, "Nobody signs in here" in signing.text) == (422, True)
 
 
+async def test_what_the_store_says_is_for_whoever_may_look(centre: House) -> None:
+    centre.live.store.broken = True  # type: ignore[attr-defined]
+    async with centre.browser() as stranger, centre.program(centre.token("li", Role.VIEWER)) as viewer:
+        assert (await stranger.get("/readyz")).json()["reasons"] == ["the store does not answer"]
+        assert (await viewer.get("/readyz")).json()["reasons"] == ["the store does not answer: disk gone"]
+
+
 VERIFY = "/api/v1/audit/verify"  # an admin looks at it
 NAMED = [  # Host, mode, [access] url -> an admin's page, site, whether it lives
     ("localhost", "single", "", 200, 200, 200),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import io
 import logging
 import socket
 import ssl
@@ -36,6 +37,7 @@ from ui.benches.demo import free_port
 from ui.config import WallSection, load_config
 from ui.faces.server import build_server
 from ui.listen import SHARE, faces, listen
+from ui.sparing import Sparing
 
 LOCAL, GUEST = Identity("local", "local", Role.ADMIN), Identity("guest", "guest", Role.VIEWER)
 
@@ -336,6 +338,22 @@ def configured(folder: Path) -> Path:
     return path
 
 
+def test_who_asks_badly_fills_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bad request is a warning of uvicorn's, which went past the handlers that say the same once a minute."""
+    for name in ("uvicorn", "uvicorn.error"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    handler.addFilter(Sparing())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    faces(house(tmp_path).live, WallSection(port=free_port()))
+    for _ in range(100):
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    assert said.getvalue() == "Invalid HTTP request received.\n"
+    assert logging.getLogger("uvicorn").handlers == []
+
+
 def test_a_secret_that_was_written_where_none_belongs_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\n")
     (tmp_path / "site.toml").write_text(f'[site]\nname = "x"\n[store]\npassword = "{CANARY}"\n[wall]\nhots = "shown"\n')
@@ -352,6 +370,9 @@ def test_a_secret_that_was_written_where_none_belongs_is_not_repeated(tmp_path: 
         f'[cluster]\npostgres = "host=db password={CANARY} dbname=x"\n',
         f'[cluster]\npostgres = "postgresql://icctwin:{CANARY}@db/x"\n',
         f'[store]\ntype = "influxdb"\nurl = "http://admin:{CANARY}@influx:8086"\n',
+        f'[cluster]\npostgres = "host=db passwd={CANARY} dbname=x"\n',
+        f'[cluster]\npostgres = "postgresql://db/x?sslpassword={CANARY}"\n',
+        f'[store]\ntype = "influxdb"\nurl = "http://influx:8086/?p={CANARY}"\n',
         f'[store]\ntype = "victoriametrics"\nurl = "vm"\nuser = "{CANARY}"\n',
         f'[[source]]\nname = "g"\ntype = "grid"\napi_key = "{CANARY}"\n',
         f'[[source]]\nname = "g"\ntype = "weather"\nurl = "ftp://me:{CANARY}/x@host/"\n',

@@ -158,6 +158,11 @@ class EnergySection(_Section):
         return value
 
 
+# what of libpq's connection string holds no secret: PostgreSQL names it whole where it cannot be reached
+_DSN = {"host", "hostaddr", "port", "dbname", "user", "application_name", "target_session_attrs", "connect_timeout"}
+_DSN |= {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode"}
+
+
 class ClusterSection(_Section):
     """``[cluster]``: what several processes of one centre share. ``broker``: ``mqtt://host:1883`` or ``mqtts://host:8883``
     for live frames; ``postgres``: ``host=… dbname=… user=…`` for alerts, plans and audit; ``shards``: how many ingest
@@ -174,8 +179,8 @@ class ClusterSection(_Section):
     @field_validator("postgres")
     @classmethod
     def _holds_no_secret(cls, value: str) -> str:
-        if "password" in value or "@" in value:
-            raise ValueError("holds a password, a secret that must not stand here; write host=… dbname=… user=… and "
+        if "@" in value or any(one.partition("=")[0] not in _DSN for one in value.split()):
+            raise ValueError("may hold a password, a secret that must not stand here; write host=… dbname=… user=… and "
                              "postgres_password_file")  # fmt: skip
         return value
 

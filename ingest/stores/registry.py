@@ -47,6 +47,8 @@ class StoreOptions(BaseModel):
             raise ValueError(f'a store of type {self.type} needs url = "http://…" or "https://…"')
         if "@" in self.url or "@" in self.read_url:
             raise ValueError("a url holds a password, a secret that must not stand here; use user and password_file")
+        if any(sign in url for url in (self.url, self.read_url) for sign in "?#"):
+            raise ValueError("a url has no query, in which a secret may stand; use token_file, or user and password_file")
         if self.token_file and self.password_file:
             raise ValueError("token_file and password_file are two ways to say who asks; leave one")
         return self

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from twin.errors import SourceError
-from ui.access.door import Door
+from ui.access.door import Door, identity_of
+from ui.access.role import Role
 from ui.faces.api import add_api
 from ui.faces.api_access import add_access
 from ui.faces.api_alerts import add_alert_api
@@ -125,13 +126,15 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
         return {"status": "ok"}
 
     @server.get("/readyz", response_model=Ready, responses={503: {"model": Ready}})
-    async def readyz() -> JSONResponse:
-        """The store answers, a source has reported and alerts were looked for lately; 503 with the reasons where not."""
+    async def readyz(request: Request) -> JSONResponse:
+        """The store answers, a source has reported and alerts were looked for lately; 503 with the reasons where not. What the
+        store said is for whoever may look."""
         reasons = []
         try:
             await run_in_threadpool(live.store.size_bytes)
         except (SourceError, OSError, sqlite3.Error) as error:
-            reasons.append(f"the store does not answer: {error}")
+            known = identity_of(request).role >= Role.VIEWER
+            reasons.append(f"the store does not answer: {error}" if known else "the store does not answer")
         age_s = newest_word_age_s(live.state, live.clock.now())
         if age_s > READY_AGE_S:
             reasons.append("no source has reported yet" if age_s == float("inf") else f"no source reported for {age_s:.0f} s")
