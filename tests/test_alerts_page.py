@@ -57,7 +57,9 @@ async def test_a_chinese_page_says_in_chinese_what_began_though_its_limit_is_not
         assert en["l.past"][0]["c"][1] == "a program on g0 failed (XID 43)"
         (opened,) = [one["c"] for one in en["l.past"] if one["c"][3] == "opened"]
         assert opened[2] == "g0 +1", "an incident stands beside what it is about, not beside its rule"
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(build_server(run.centre.live)), base_url="http://localhost") as ask:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(build_server(run.centre.live)), base_url="http://localhost"
+        ) as ask:
             rows = (await ask.get("/api/v1/oncall/timeline?lang=zh")).json()
         assert any("g0 上的程序出错" in str(row) for row in rows)
         assert "a program on" not in " ".join(str(row.get("text")) for row in rows)
