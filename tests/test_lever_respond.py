@@ -19,6 +19,7 @@ from energy.levers.demand_response import build
 from energy.notes import Stage, decision
 from energy.plan import Done, Mode, Plan
 from energy.respond.inbox import together
+from energy.respond.live import battery_of
 from ingest.stores.records import MAX_BYTES
 from twin.curtail import Interval, Request
 from twin.frame import Frame
@@ -139,3 +140,20 @@ def test_a_request_of_four_days_is_answered_from_its_first_to_its_last_hour() ->
         renewed = asked(held, request, now, soon)
         assert (renewed is not None) == (action.until.timestamp() > soon["n0"] + 60)
     assert _window([whole], end_s + 2 * DAY_S, DAY_S) == []
+
+
+@pytest.mark.parametrize(("charge_frac", "began_frac", "kwh"), [(0.7, 0.7, 50.0), (0.3, 0.7, 50.0), (0.21, 0.21, 1.0)])
+def test_a_battery_keeps_a_fifth_of_what_it_holds(charge_frac: float, began_frac: float, kwh: float) -> None:
+    """100 kWh: from 70 % on it gives 50 kWh in all, from 21 % on 1 kWh."""
+    site = build_site("s", "UTC", rows("id=b kind=battery rated_w=20000 rated_kwh=100"), rows())
+    state, now_s = State(site), NOW.timestamp()
+    state.absorb(Frame("battery", NOW, site.all_rows("battery"), {"charge_frac": np.array([charge_frac])}), NOW)
+    request = Request("r", now_s, (Interval(now_s, now_s + 3600, cut_w=1e4),))
+    call = Call("r", request, NOW, BASE_W, frozenset({"b"}), np.empty(0), charge_frac={"b": began_frac})
+    found = battery_of(call, site, state)
+    assert found is not None
+    assert (found.power_w, found.energy_j) == (20_000, pytest.approx(kwh * 3.6e6))
+    for left_frac in (0.2, 0.1):
+        state = State(site)
+        state.absorb(Frame("battery", NOW, site.all_rows("battery"), {"charge_frac": np.array([left_frac])}), NOW)
+        assert battery_of(call, site, state) is None

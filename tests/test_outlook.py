@@ -220,7 +220,7 @@ async def test_a_table_is_read_anew_at_each_poll(tmp_path):
     one = source("grid", provider="csv", path=table)
     here, ahead = told(await one.poll(NOW))
     assert (here, ahead) == ([(0, {"price_per_mwh": 90})], [(60, {"price_per_mwh": 95, "carbon_gco2_per_kwh": 410})])
-    table.write_text("time,price_per_mwh\n2026-11-22T12:00:00Z,91\n")
+    table.write_text("time,price_per_mwh\n2026-11-22T12:00:00Z,91\n", encoding="utf-8-sig")  # as a spreadsheet writes it
     here, _ = told(await polled(one))
     assert here == [(0, {"price_per_mwh": 91})]
 

@@ -271,7 +271,7 @@ def _read_csv(path: Path) -> tuple[Steps, datetime]:
         if path.stat().st_size > MAX_CSV_BYTES:
             raise SourceError(f"{path}: is over {MAX_CSV_BYTES} bytes")
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             return [_row(f"{path}:{reader.line_num}", row) for row in reader], changed
     except (OSError, UnicodeDecodeError, csv.Error) as error:

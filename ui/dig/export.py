@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from twin.metrics import suffix
 from ui.dig.explore import Answer, Question
+from ui.report.data import inert
 
 KINDS = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
@@ -35,6 +36,9 @@ def written(answer: Answer, asked: Question, form: str) -> bytes:
         return out.getvalue()
     stamps = [datetime.fromtimestamp(t, UTC).isoformat().replace("+00:00", "Z") for t in answer.time_s.tolist()]
     table = table.set_column(0, "time", pa.array(stamps, pa.string()))
+    table = table.rename_columns(
+        [str(inert(name)) for name in table.column_names]
+    )  # a spreadsheet computes what looks like a formula
     pa_csv.write_csv(table, out)
     return out.getvalue()
 

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ SORTS: Mapping[type[Block], str] = {
     Figure: "figures", Table: "tables", Chart: "charts", Flow: "flows", Picture: "pictures"}  # fmt: skip
 FIGURE_HEADS = ("section", "key", "figure", "value", "unit", "before", "year ago", "query")
 _TEXTS = {"strings_to_formulas": False, "strings_to_urls": False}
+CellT = TypeVar("CellT", bound=Cell)
 
 
 def as_json(report: Report, currency: str = "") -> str:
@@ -79,7 +80,7 @@ def _text(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
-    writer.writerows([[_inert(cell) for cell in _bare(row)] for row in rows])
+    writer.writerows([[inert(cell) for cell in _bare(row)] for row in rows])
     return out.getvalue()
 
 
@@ -106,7 +107,8 @@ def _bare(row: "tuple[Cell, ...] | list[Cell] | Any") -> list[Cell]:
     return ["" if isinstance(cell, float) and not np.isfinite(cell) else cell for cell in row]
 
 
-def _inert(cell: Cell) -> Cell:
+def inert(cell: CellT) -> CellT | str:
+    """``cell`` as no spreadsheet takes it for a formula, whoever chose its words (OWASP, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
