@@ -20,11 +20,11 @@ from twin.message import Message
 from ui.cli import main
 from ui.faces.server import build_server
 from ui.report.document import Picture
+from ui.report.from_live import about_of
 from ui.report.make import make
 from ui.report.scope import Scope
 from ui.report.section import ReportSection
 from ui.report.span import span_of
-from ui.reporting import about_of
 
 FILES = '["html", "pdf", "json", "csv"]'
 SECTION = ReportSection.model_validate({"picture": False, "pue_limit": 1.25})

@@ -23,8 +23,9 @@ from twin.ports import Records
 from ui.config import Config
 from ui.oncall.file import OnCallFile
 from ui.report.document import Report
+from ui.report.from_live import about_of
 from ui.report.library import Entry, Library, Stage, id_of, scope_in, sums_of
-from ui.report.make import From, Made, make
+from ui.report.make import Made, make
 from ui.report.scope import Scope, scopes_of
 from ui.report.section import ReportSection
 from ui.report.show import Show
@@ -65,12 +66,6 @@ def check_recipients(section: ReportSection, file: OnCallFile) -> ReportSection:
 def library_of(config: Config, records: Records, file: OnCallFile) -> Library:
     """Where the reports of a centre lie; ``ConfigError`` as ``check_recipients``."""
     return Library(records, config.store.path / "reports", check_recipients(config.report, file))
-
-
-def about_of(live: Live, section: ReportSection, now: datetime) -> From:
-    """What reports of a live centre are made from."""
-    outside = live.oncall.file.delivery.outside if live.oncall else ""
-    return From(live.site, live.store, live.records, live.given, section.limits(), outside, section.picture, now)
 
 
 class Reporting:

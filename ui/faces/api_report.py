@@ -14,11 +14,11 @@ from ui.faces.answers import Failure
 from ui.faces.api_reports import library_in, named, refused
 from ui.faces.push import Pulse
 from ui.report.data import as_json
+from ui.report.from_live import about_of
 from ui.report.library import Library, Stage, id_of
 from ui.report.make import From, make
 from ui.report.scope import MAX_NAME, Scope
 from ui.report.span import Span
-from ui.reporting import about_of
 from ui.view import Live
 
 STANDS = timedelta(minutes=1)  # for so long the last answer that was worked out is given again

@@ -27,7 +27,8 @@ def sentence(record: Mapping[str, Any], words: Words) -> str:
     spoken = record.get("said")
     if isinstance(spoken, Mapping):
         params = {name: math.nan if value is None else value for name, value in spoken["params"].items()}
-        return words.sentence(Message(str(spoken["text"]), params))
+        text = str(spoken["text"])
+        return words.sentence(Message(text, params))
     rule = f"{record.get('rule') or ''} ×{record['count']}" if record.get("count") else str(record.get("rule") or "")
     return str(record.get("summary") or rule)
 
