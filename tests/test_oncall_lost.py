@@ -36,12 +36,17 @@ def first_pages(run: Run) -> list[tuple[str, str, int]]:
     return [(one.channel, one.status, one.attempts) for one in pages if one.text == pages[0].text]
 
 
+async def first_try(run: Run, judge: Receivers) -> None:
+    """A page is made and tried once, while both channels are away."""
+    judge.away = {"/hook", "/second"}
+    await run.at(1, hot=1)
+    await run.at(1, hot=1)
+
+
 async def test_the_fallback_channel_is_tried_for_a_day_of_its_own(tmp_path: Path) -> None:
     judge = Receivers()
     with receiving(judge) as receiver, centre(tmp_path, receiver) as run:
-        judge.away = {"/hook", "/second"}
-        await run.at(1, hot=1)
-        await run.at(1, hot=1)
+        await first_try(run, judge)
         assert first_pages(run) == [("hook", "waiting", 1)]
         await run.at(DAY_S + 100, hot=1)  # a day later it is given up, and the turn of the fallback comes
         await run.at(2, hot=1)
@@ -56,9 +61,7 @@ async def test_the_fallback_channel_is_tried_for_a_day_of_its_own(tmp_path: Path
 async def test_the_fallback_too_is_given_up_after_a_day(tmp_path: Path) -> None:
     judge = Receivers()
     with receiving(judge) as receiver, centre(tmp_path, receiver) as run:
-        judge.away = {"/hook", "/second"}
-        await run.at(1, hot=1)
-        await run.at(1, hot=1)
+        await first_try(run, judge)
         await run.at(DAY_S + 100, hot=1)
         await run.at(2, hot=1)
         await run.at(DAY_S + 100, hot=1)

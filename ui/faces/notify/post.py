@@ -23,6 +23,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from analytics.oncall.outbox import hopeless
+from ui.access.section import is_address
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 65_536
@@ -116,7 +117,7 @@ class Post:
             raise ValueError(f"http to {parts.host} would show the page to whoever listens; write https, or name it in allow")
         if parts.user or parts.password:
             raise ValueError(f"a password in the URL of {parts.host} ends up in logs; write it as a secret")
-        if _is_address(parts.host) and not here and not public(parts.host):
+        if is_address(parts.host) and not here and not public(parts.host):
             raise ValueError(f"{parts.host} is an address of a private network; name it in allow of [delivery]")
 
     async def send(
@@ -165,14 +166,6 @@ class Post:
             await self._session.close()
             self._session = None
             await asyncio.sleep(0)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _hidden(url: str, headers: Mapping[str, str]) -> list[str]:
