@@ -160,6 +160,16 @@ class StoreContract:
             ]
             np.testing.assert_allclose(found.values["power_w"], expected, rtol=1e-12)
 
+    def test_nine_weeks_come_by_the_minute(self, store: Store, site: Site) -> None:
+        """The baseline of a report: more steps than a server may give to one question."""
+        hours = np.arange(-63 * 24, 0, 5)
+        store.append([gpus(site, 3600 * int(h) + 61, [float(h)], [0]) for h in hours])
+        found = store.series("gpu", ["power_w"], at(-63 * 86_400), at(0), 60.0, rows=np.array([0]))
+        values = found.values["power_w"][:, 0]
+        assert len(values) >= 63 * 1440
+        assert found.time_s[np.isfinite(values)].tolist() == [at(3600 * h + 61).timestamp() // 60 * 60 for h in hours.tolist()]
+        np.testing.assert_array_equal(values[np.isfinite(values)], hours)
+
     def test_many_sources_each_with_its_own_times(self, store: Store, site: Site) -> None:
         """Four nodes read each by itself: one with gaps, one in another rhythm, one also by a second source."""
         model, rng = Model(), np.random.default_rng(2)

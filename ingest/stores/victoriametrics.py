@@ -26,6 +26,7 @@ from twin.site import Site
 from twin.times import micros
 
 LEAST_STEP = 60 * MICRO  # below it the newest points may be held back: raw values are folded here
+MOST_STEPS = 10_000  # of one question: servers refuse more (-search.maxPointsPerTimeseries, 30,000 where nobody sets it)
 LATEST_S = 86_400  # how long after ``since`` the newest values are looked for
 _MILLI = 1000  # microseconds
 _FOLD = {How.MEAN: "avg_over_time", How.MIN: "min_over_time", How.MAX: "max_over_time", How.LAST: "last_over_time"}
@@ -67,24 +68,28 @@ class VictoriaStore(Served):
             table[:] = folded(self._raw(asked, name, low, high), starts, step, n, how)
             return
         whole = np.flatnonzero((starts >= low) & (starts + step <= high))
-        if len(whole):
-            first, last = int(starts[whole[0]]), int(starts[whole[-1]])
-            at = step // _MILLI - 1  # of a window that ends a millisecond before the next step, both ends of it counted
-            fields = {
-                "query": f"{_FOLD[how]}({asked.selector(name)}[{step // _MILLI}ms])",
-                "start": _seconds(first // _MILLI + at),
-                "end": _seconds(last // _MILLI + at),
-                "step": f"{step // _MILLI}ms",
-                "nocache": "1",
-            }
-            for one in self._ask("/api/v1/query_range", fields):
-                place = asked.place(one["metric"])
-                if place is not None:
-                    when = np.array([round(time * 1000) for time, _ in one["values"]], dtype=np.int64) - at
-                    table[(when * _MILLI - int(starts[0])) // step, place] = numbers([float(v) for _, v in one["values"]])
+        for i in range(0, len(whole), MOST_STEPS):
+            self._whole(asked, name, starts[whole[i : i + MOST_STEPS]], step, how, table[whole[i] :])
         for i in sorted(set(range(len(starts))) - set(whole.tolist())):  # the first and the last step, where cut
             some = self._raw(asked, name, max(low, int(starts[i])), min(high, int(starts[i]) + step))
             table[i] = folded(some, starts[i : i + 1], step, n, how)[0]
+
+    def _whole(self, asked: "_Which", name: str, starts: Times, step: int, how: How, table: Floats) -> None:
+        """Steps that follow each other, as the server folds them, into the first rows of ``table``."""
+        first, last = int(starts[0]), int(starts[-1])
+        at = step // _MILLI - 1  # of a window that ends a millisecond before the next step, both ends of it counted
+        fields = {
+            "query": f"{_FOLD[how]}({asked.selector(name)}[{step // _MILLI}ms])",
+            "start": _seconds(first // _MILLI + at),
+            "end": _seconds(last // _MILLI + at),
+            "step": f"{step // _MILLI}ms",
+            "nocache": "1",
+        }
+        for one in self._ask("/api/v1/query_range", fields):
+            place = asked.place(one["metric"])
+            if place is not None:
+                when = np.array([round(time * 1000) for time, _ in one["values"]], dtype=np.int64) - at
+                table[(when * _MILLI - first) // step, place] = numbers([float(v) for _, v in one["values"]])
 
     def _has_bad(self, asked: "_Which", name: str, low: int, high: int) -> bool:
         """Whether any value that is asked for is bad: the server's own folding may count it, as earlier versions
