@@ -1,13 +1,12 @@
 """The checker of the chaos bench finds what is planted: a checker that cannot fail shows nothing."""
 
 import json
-from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 
-from ui.benches.chaos_check import Kept, held, memory, orders, samples, slope_with_interval
+from ui.benches.chaos_check import Kept, held, life_of, memory, orders, samples, slope_with_interval
 from ui.benches.chaos_people import Acknowledged, Submitted
 from ui.benches.chaos_world import GPUS, NODES
 
@@ -35,7 +34,7 @@ def exported(sent, off_ms=0, leave_out=(), change=(), twice=()):
 
 def found(sent, lines):
     figures = samples(sent, Kept(iter(lines)))
-    return {name.removesuffix("_samples_count"): value for name, value in figures.items() if value}
+    return {name.removesuffix("_samples_count"): value for name, value in figures.items() if value and name.endswith("_count")}
 
 
 def test_samples_that_are_whole_are_found_so():
@@ -62,27 +61,25 @@ def test_what_came_while_the_clock_was_behind_counts_as_of_its_arrival_and_only_
     assert found(sent, [*shifted, *exported(sent)])["doubled"] == 5 * N
 
 
-def test_two_that_share_a_moment_of_a_clock_that_was_behind_must_both_have_been_written():
-    """The one that came later, ten minutes late by the centre's clock, fell on the very millisecond of the other."""
-    first, later = batches(1), Acknowledged(tuple(70 + i / 32 for i in range(N)), frozenset({-600.0}))
-    sent = {**first, T0_MS + 600_000: later}
-    shown = exported({T0_MS: later})
-    both = [*exported(first), *shown]
+def test_what_is_lost_or_wrong_is_named_with_what_is_there():
+    lines = exported(batches(2), leave_out=[(1, 3)], change=[(0, 1)])
+    named = samples(batches(2), Kept(iter(lines)))["lost_or_wrong_samples"]
+    sent = [batch.values for batch in batches(2).values()]
+    assert named == (
+        f"{sent[0][1]} of 1 at {T0_MS} ms, clock off by [0.0] s: {sent[0][1] + 1}; "
+        f"{sent[1][3]} of 3 at {T0_MS + 500} ms, clock off by [0.0] s: None"
+    )
+    many = samples(batches(2), Kept(iter(())))["lost_or_wrong_samples"]
+    assert len(many.split("; ")) == 21
+    assert many.endswith("; and 12 more")
 
-    def judged(writes):
-        return {name: value for name, value in samples(sent, Kept(iter(shown)), Kept(iter(writes))).items() if value}
 
-    seen = {"acknowledged_samples_count": 2 * N, "as_of_arrival_samples_count": N}
-    assert judged(both) == {**seen, "same_moment_samples_count": N}
-    assert judged(shown) == {**seen, "wrong_samples_count": N}, "what was never written is no chance"
+def test_two_batches_may_trade_places_where_the_clock_was_behind():
+    """Each is there as of its arrival, one of them at the moment that the other was sent."""
+    later = Acknowledged(tuple(70 + i / 32 for i in range(N)), frozenset({-600.0}))
     early = {T0_MS: Acknowledged(batches(1)[T0_MS].values, frozenset({-600.0})), T0_MS + 600_000: later}
-    arrived = [*exported(batches(1), off_ms=-600_000), *shown]
-    assert {k: v for k, v in samples(early, Kept(iter(arrived))).items() if v} == {
-        "acknowledged_samples_count": 2 * N,
-        "as_of_arrival_samples_count": 2 * N,
-    }, "each as of its arrival, one of them where the other was sent"
-    sent[T0_MS + 600_000] = replace(later, skews_s=RIGHT)
-    assert judged(both)["wrong_samples_count"] == N, "and a clock that was right puts nothing there"
+    arrived = [*exported(batches(1), off_ms=-600_000), *exported({T0_MS: later})]
+    assert found(early, arrived) == {"acknowledged": 2 * N, "as_of_arrival": 2 * N}
 
 
 def job(number, kind="marked", submit_s=1000.0, due_s=20_000.0):
@@ -163,6 +160,16 @@ def test_what_is_still_held_back_is_counted():
         {"job_id": 5, "job_state": "PENDING", "comment": "icctwin:deadline=x", "eligible_time": 7900},  # let go, without room
     ]
     assert held([job(i) for i in range(1, 6)], queue, 8000.0) == ["1", "2"]
+
+
+def test_the_life_of_a_job_that_is_still_held_is_told():
+    audit = [begun({"1": 9000.0, "2": 8.0}), begun({"2": 9.0}), begun({"1": 0.0}, "reverting")]
+    told = life_of("1", [job(1), job(2)], audit, said((1, 9000.0), (2, 8.0)))
+    assert told == (
+        "job 1 (marked of 1970-01-01T00:16:40Z): Slurm saw begin "
+        f"{stamp(9000.0)} at 1970-01-01T01:23:20Z; the audit says begun 9000.0, reverting 0.0"
+    )
+    assert life_of("3", [job(1)], audit, "") == "job 3 (unknown): Slurm saw nothing; the audit says nothing"
 
 
 def test_memory_that_grows_is_told_from_memory_that_breathes():

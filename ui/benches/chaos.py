@@ -2,7 +2,7 @@
 
 Every so often something is taken away and given back: a process of ours killed with SIGKILL, all of them at once, the store,
 the broker, the database, Slurm's controller or its REST stopped or frozen, the receiver of pages away, the disk full, the
-centre's clock set an hour forward or ten minutes back. All the while a sender pushes samples and remembers those that were
+centre's clock set an hour forward or a day back. All the while a sender pushes samples and remembers those that were
 taken, GPUs get hot one after another, each of which somebody must be told of, and owners submit jobs of mixed consent that
 icctwin may move. Afterwards the checker looks for every acknowledged sample in the store, for a page of every hot GPU, and for
 each change that Slurm saw in the audit. The last third of the time spares our own processes, to see whether their memory grows.
@@ -32,7 +32,7 @@ from energy.notes import TOPIC
 from ingest.stores.postgres import PostgresRecords, Session
 from twin.errors import SourceError
 from ui.benches import Result
-from ui.benches.chaos_check import Kept, Scale, held, memory, orders, samples
+from ui.benches.chaos_check import Kept, Scale, held, life_of, memory, orders, samples
 from ui.benches.chaos_people import Hook, Owners, Sender
 from ui.benches.chaos_world import GPUS, NODES, SETTLE_S, Server, centre, eventually, servers, write_past
 from ui.benches.skew import Clock
@@ -46,7 +46,8 @@ SEED, UP_S, TOLD_S = 1, 180.0, 180.0
 OURS = ("ingest", "tasks", "wall")
 CALM_FRAC = 1 / 2  # of the time, at its end, in which no process of ours is killed
 WARM_S = 600.0  # after its start a process is not weighed: plans, forecasts and garbage have come for the first time by then
-AHEAD_S, BEHIND_S = 3600, -600
+AHEAD_S = 3600
+BEHIND_S = -86_400  # further back than a run lasts: what is stored as of its arrival shares no moment with what was sent then
 TAKEN_BACK_S = 90.0
 MAX_AUDIT = 100_000
 
@@ -253,7 +254,7 @@ def _round(world: World, fault: Fault, who: str) -> float | None:
 
 def _samples(world: World) -> Result:
     """Every acknowledged sample against what the store has, once all that waits has had time to get there."""
-    found: dict[str, int] = {}
+    found: dict[str, int | str] = {}
 
     def kept(more: str = "") -> Kept:
         text = _get(f"{world.said['store']}/api/v1/export?match[]=gpu_temp_c{more}").decode()
@@ -267,7 +268,7 @@ def _samples(world: World) -> Result:
     eventually(all_there, 120)
     # as they lie, before the server's own deduplication: a body that it took half of is sent again whole
     writes = kept("&reduce_mem_usage=1")
-    return {**samples(world.sender.acknowledged, kept(), writes), "written_again_samples_count": writes.again}
+    return {**samples(world.sender.acknowledged, kept()), "written_again_samples_count": writes.again}
 
 
 def _listed(slurm: SlurmServer) -> Sequence[Mapping[str, Any]] | None:
@@ -301,4 +302,5 @@ def _orders(world: World) -> Result:
     finally:
         records.close()
     log = (slurm.folder / "slurmctld.log").read_text(errors="replace")
-    return {**orders(owners.jobs, audit, log), "orders_left_in_force_count": len(left)}
+    lives = "; ".join(life_of(number, owners.jobs, audit, log) for number in left)
+    return {**orders(owners.jobs, audit, log), "orders_left_in_force_count": len(left), "orders_left_in_force": lives}

@@ -22,6 +22,7 @@ NEAR_MS = 5000  # how far beside its skewed time a sample may be kept: the clock
 LONGEST_WAIT_S = 86_400.0 + 60.0  # of the guard, after a job's submission
 WEIGH_S, HAC_S = 2.0, 60.0
 LEAST_WEIGHED = 60
+NAMED = 20  # of samples that are not as they should be, with what the store has in their place
 
 Key = tuple[int, int]  # time [ms], GPU
 
@@ -32,23 +33,16 @@ class Kept:
     def __init__(self, lines: Iterator[str]) -> None:
         """``lines``: of VictoriaMetrics' export, JSON each."""
         self.values: dict[Key, float] = {}
-        self.others: dict[Key, set[float]] = defaultdict(set)  # what was written there as well, where that is something else
         self.again = self.changed = 0  # written again as it was, and as another
         for asset, times, column in _series(lines):
             for time_ms, value in zip(times, column, strict=True):
                 before = self.values.setdefault((time_ms, asset), value)
                 if before is not value:
                     self.again, self.changed = self.again + (before == value), self.changed + (before != value)
-                    if before != value:
-                        self.others[time_ms, asset].add(value)
         by_asset: dict[int, list[int]] = defaultdict(list)
         for time_ms, asset in self.values:
             by_asset[asset].append(time_ms)
         self._times = {asset: np.sort(np.array(times)) for asset, times in by_asset.items()}
-
-    def written(self, key: Key, value: float) -> bool:
-        """Whether this value was ever written there."""
-        return self.values.get(key) == value or value in self.others.get(key, ())
 
     def near(self, time_ms: float, asset: int, value: float) -> int:
         """How many samples with this value lie about here."""
@@ -69,40 +63,32 @@ def _series(lines: Iterator[str]) -> Iterator[tuple[int, list[int], list[float]]
                 yield asset, one["timestamps"], one["values"]
 
 
-def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept, writes: Kept | None = None) -> dict[str, int]:
+def samples(acknowledged: Mapping[int, Acknowledged], kept: Kept) -> dict[str, int | str]:
     """Every acknowledged sample must be there once and as it was sent: at its own time, or, where the centre's clock was behind
-    it, as of when it came. Of two that share a moment by that the store shows one: they count apart where ``writes``, the
-    export of every write, has both."""
-    lost = wrong = moved = double = shared = 0
+    it, as of when it came. What is lost or another is named."""
+    lost = wrong = moved = double = 0
+    named: list[str] = []
     for time_ms, batch in acknowledged.items():
         behind = [skew_s for skew_s in batch.skews_s if skew_s < 0]
         for asset, value in enumerate(batch.values):
             found = kept.values.get((time_ms, asset))
             shifted = sum(kept.near(time_ms + 1000 * skew_s, asset, value) for skew_s in behind)
-            here, other = found == value, found is not None and found != value
-            same = other and not shifted and writes is not None and writes.written((time_ms, asset), value)
-            same = same and _came_then(acknowledged, time_ms, asset, found)
+            here = found == value
             lost += found is None and not shifted
-            wrong += other and not shifted and not same  # one that is there as of its arrival may have another at its own time
-            shared += same
+            wrong += found is not None and not here and not shifted  # what came late may have another at its own time
             moved += not here and shifted > 0
             double += here and shifted > 0
+            if not here and not shifted:
+                named.append(f"{value} of {asset} at {time_ms} ms, clock off by {sorted(batch.skews_s)} s: {found}")
+    more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
     return {
         "acknowledged_samples_count": len(acknowledged) * NODES * GPUS,
         "lost_samples_count": lost,
         "wrong_samples_count": wrong + kept.changed,
         "doubled_samples_count": double + kept.again,
         "as_of_arrival_samples_count": moved,
-        "same_moment_samples_count": shared,
+        "lost_or_wrong_samples": "; ".join(named[:NAMED] + more),
     }
-
-
-def _came_then(acknowledged: Mapping[int, Acknowledged], at_ms: int, asset: int, value: float | None) -> bool:
-    """Whether a sample of this value may have come at this moment of a clock that was behind."""
-    return any(
-        batch.values[asset] == value and any(s < 0 and abs(time_ms + 1000 * s - at_ms) < NEAR_MS for s in batch.skews_s)
-        for time_ms, batch in acknowledged.items()
-    )
 
 
 class Change(NamedTuple):
@@ -191,6 +177,18 @@ def held(jobs: Sequence[Submitted], queue: Sequence[Mapping[str, Any]], now_s: f
             if late or "[icctwin:" in str(one.get("comment")):
                 found.append(job)
     return found
+
+
+def life_of(number: str, jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> str:
+    """What became of one job, in a sentence: what Slurm saw and what the audit says."""
+    seen = [f"{one.what} {one.value} at {_clock(one.at_s)}" for one in _changes(log) if one.job == number]
+    told = [
+        f"{record['stage']} {dict(zip(record['targets'], record.get('values', ()), strict=False)).get(number)}"
+        for record in audit
+        if number in record.get("targets", ())
+    ]
+    own = next((f"{job.kind} of {_clock(job.submit_s)}" for job in reversed(jobs) if job.id == number), "unknown")
+    return f"job {number} ({own}): Slurm saw {', '.join(seen) or 'nothing'}; the audit says {', '.join(told) or 'nothing'}"
 
 
 class Scale(Beside):
