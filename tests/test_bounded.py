@@ -29,7 +29,7 @@ from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, JobState
 from twin.metrics import METRICS
 from twin.order import Terms
-from ui.memory import Tidy
+from ui.memory import LEARNT, Tidy
 
 HOUR_S, DAY = 3600.0, 24
 
@@ -152,15 +152,21 @@ class Knot:
 @pytest.mark.usefixtures("_thawed")
 def test_what_died_in_a_knot_goes_and_so_does_a_centre_that_another_replaced() -> None:
     tidy = Tidy()
-    knot, centre = Knot(), Knot()
-    gone, replaced = weakref.ref(knot), weakref.ref(centre)
+    knot, centre, early = Knot(), Knot(), Knot()
+    gone, replaced, begun = weakref.ref(knot), weakref.ref(centre), weakref.ref(early)
     tidy.run()  # from here on what is there is left alone
     assert gc.get_freeze_count() > 0
     young = Knot()
     died = weakref.ref(young)
-    del young, knot, centre
+    del young, early
     tidy.run()
     assert died() is None
+    assert begun() is not None
+    for _ in range(LEARNT - 1):  # what was there when it began is looked through once more
+        tidy.run()
+    assert begun() is None
+    del knot, centre
+    tidy.run()
     assert gone() is not None
     Tidy().run()
     assert (gone(), replaced()) == (None, None)

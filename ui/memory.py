@@ -14,7 +14,8 @@ from typing import Any
 
 YOUNG = 50_000  # objects made and kept since, before the young ones are looked through: some 10 MB
 OLDER = 20  # such looks, before the next generation's turn
-TIDY_S = 600.0
+TIDY_S = 60.0  # garbage of longer lies between what lasts, and leaves holes there
+LEARNT = 10  # runs until all that lasts has been learnt
 ARENAS = 2  # of glibc, for all threads; by itself it takes eight a core, and each keeps the most that its threads ever held
 # What is larger than this has pages of its own, which go back at once. By itself glibc raises it to the largest such block that
 # was ever freed, up to 32 MB: then arrays lie among what is small and lasts, and leave holes that nothing fills.
@@ -37,20 +38,21 @@ def look_seldom() -> None:
 
 
 class Tidy:
-    """Looks through everything at its first run, when all that lasts has been learnt, and from then on through what came since.
-    A centre that takes another's place has its own, whose first run finds what that one left."""
+    """Looks through everything at its first run and again when all that lasts has been learnt; in between and from then on
+    through what came since. A centre that takes another's place has its own, whose first run finds what that one left."""
 
     def __init__(self) -> None:
-        self._first = True
+        self._runs = 0
 
     def run(self) -> None:
         """Collect garbage, and give free memory back to the system."""
-        if self._first:
+        whole = self._runs in (0, LEARNT)
+        self._runs += 1
+        if whole:
             gc.unfreeze()
         gc.collect()
-        if self._first:
+        if whole:
             gc.freeze()
-            self._first = False
         if (trim := _of_libc("malloc_trim")) is not None:
             trim(0)
 
