@@ -66,6 +66,11 @@ def test_a_good_configuration_gives_a_site_with_our_own_assets(tmp_path: Path) -
         ),
         ("[site]\nname = x\n", 2, 'is not a TOML file: Invalid value; a text stands in quotes: "…"'),
         ("[site]\nname = 'x'\nname = 'y'\n", 3, "the same key stands twice"),
+        (
+            GOOD + '[[source]]\nname="b\\nERROR c"\ntype="host"\n',
+            11,
+            r"source 'b\nERROR c': its name begins a line or steers a terminal",
+        ),
     ],
 )
 def test_each_mistake_is_named_with_its_line(tmp_path: Path, toml: str, line: int, says: str) -> None:
@@ -94,6 +99,13 @@ def test_mistakes_of_the_tables_come_with_their_own_line(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         site_of(load_config(path), ())
     assert f"{tmp_path / 'assets.csv'}:3" in str(caught.value)
+
+
+def test_a_name_of_the_site_that_steers_a_terminal_has_its_line(tmp_path: Path) -> None:
+    config = load_config(_write(tmp_path, GOOD.replace('"test"', '"x\\u001bc"')))
+    with pytest.raises(ConfigError) as caught:
+        prepared(config, WHOLE, datetime(2026, 11, 26, tzinfo=UTC))
+    assert str(caught.value).startswith(rf"{tmp_path}/site.toml:3: [site] name: column 'id': 'x\x1bc' has a character")
 
 
 def test_lines_are_found_in_sections_and_lists() -> None:

@@ -95,6 +95,21 @@ def test_each_problem_is_one_sentence_with_file_and_line(
     assert found[0].startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('"r\x1b[2J3",rack,h1,,\n', r"assets.csv:3: column 'id': 'r\x1b[2J3' has a character that begins a line"),
+        ('"a\nERROR b",rack,h1,,\n', r"assets.csv:4: column 'id': 'a\nERROR b' has a character that begins a line"),
+        ("r3,rack,h1,Rack\u202e3,\n", r"assets.csv:3: column 'name': 'Rack\u202e3' has a character that begins a line"),
+        ("r3,rack,h1,,/dev/\x07sda\n", r"assets.csv:3: column 'device': '/dev/\x07sda' has a character that begins a line"),
+    ],
+)
+def test_what_begins_a_line_or_steers_a_terminal_is_no_text_of_an_asset(tmp_path: Path, more: str, expected: str) -> None:
+    (found,) = problems(tmp_path, "id,kind,parent,name,device\nh1,hall,,机房 A\u3000一,\n" + more, "from,to,relation\n")
+    assert found.startswith(expected)
+    assert found.isprintable()
+
+
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
     """Every single-line fault of the list above in one pair of files, each at its own line, and nothing beside."""
     assets, links, expected = GOOD, GOOD_LINKS, []
@@ -153,19 +168,19 @@ def test_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
 
 
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    """BOM, CRLF, quotes, a comma and a line break in a cell, blank lines, comments, spaces, short rows."""
+    """BOM, CRLF, quotes, a comma in a cell, blank lines, comments, spaces, short rows."""
     text = (
         '\ufeff# the hall\r\nid,kind,parent,name,rated_w\r\n\r\n , ,\r\nh1 , hall,,"Hall ""one"", east",\r\n'
-        '# racks\r\nr1,rack,h1,"two\r\nlines",4e4\r\n,,,,\r\nr2,rack,h1\r\n'
+        '# racks\r\nr1,rack,h1,"two, too",4e4\r\n,,,,\r\nr2,rack,h1\r\n'
     )
     site = load(tmp_path, text.encode(), "from,to,relation\n")
     assert site.ids == ("test", "h1", "r1", "r2")
     assert site.text("hall", "name") == ['Hall "one", east']
-    assert site.text("rack", "name") == ["two\r\nlines", ""]
+    assert site.text("rack", "name") == ["two, too", ""]
     np.testing.assert_equal(site.number("rack", "rated_w"), [40000, np.nan])
     np.testing.assert_equal(site.number("rack", "rated_w", 7.0), [40000, 7])
     late = text.replace("r2,rack,h1", "r2,rack,h9")
-    assert problems(tmp_path, late.encode(), "from,to,relation\n")[0].startswith("assets.csv:10: 'r2': parent 'h9'")
+    assert problems(tmp_path, late.encode(), "from,to,relation\n")[0].startswith("assets.csv:9: 'r2': parent 'h9'")
 
 
 def test_shares_given_and_left_out_sum_to_one(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 from twin.coolants import COOLANTS, is_coolant
 from twin.errors import Problem, SiteError
 from twin.kinds import KINDS, NO_SOURCES, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
+from twin.plain import escaped, steers
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
 MAX_PROBLEMS = 200  # of one load; the rest is counted
+MAX_SHOWN = 100  # characters of a cell
 _MAX_CYCLES = 10  # told of one relation
 _LINK_COLUMNS = ("from", "to", "relation", "share")
 _KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
@@ -100,7 +102,7 @@ def build_site(
     that belong directly into a site get it as parent."""
     report = report or _Report()
     if not any(row.cells.get("kind") == "site" for row in assets):
-        assets = [Row("(the site itself)", {"id": name, "kind": "site"}), *assets]
+        assets = [Row("[site] name", {"id": name, "kind": "site"}), *assets]
     if len(assets) > MAX_ASSETS:
         report.add(assets[0].where, f"{len(assets)} assets; the most that one site may have is {MAX_ASSETS}")
     _check_columns(assets, report)
@@ -113,6 +115,8 @@ def build_site(
     numbers = _numbers(assets, report)
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
+    for column, cells in {"id": ids, **texts}.items():
+        _check_texts(assets, column, cells, report)
     for row in assets if "coolant" in texts else ():
         if (coolant := row.cells.get("coolant", "")) and not is_coolant(coolant):
             report.add(row.where, f"no coolant {coolant!r}; write {COOLANTS}")
@@ -136,6 +140,16 @@ def _check_columns(assets: Sequence[Row], report: _Report) -> None:
             match = [known for known in NUMBER_ATTRIBUTES if known.rsplit("_", 1)[0] == stem]
             hint = f"its unit here is that of {match[0]!r}: convert it" if match else _known_columns()
             report.add(row.where, f"no column {column!r} in an assets table; {hint}")
+
+
+def _check_texts(assets: Sequence[Row], column: str, cells: Sequence[str], report: _Report) -> None:
+    """What begins a line or steers a terminal would do so wherever an id is logged, shown or written."""
+    if not steers("".join(cells)):
+        return
+    for row, cell in zip(assets, cells, strict=True):
+        if steers(cell):
+            what = "has a character that begins a line or steers a terminal; take it out"
+            report.add(row.where, f"column {column!r}: '{escaped(cell[:MAX_SHOWN])}' {what}")
 
 
 def _known_columns() -> str:

@@ -22,6 +22,7 @@ from ingest.shard import MAX_SHARDS
 from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem
 from twin.load import Row, load_site
+from twin.plain import escaped, steers
 from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
 from ui.limits import LimitsSection, PlantSection
@@ -334,6 +335,10 @@ class _Reader:
         precedence = self._precedence(i, options.pop("precedence", FIRST))
         if not isinstance(name, str) or not name:
             self._problem(("source", i), 'a source without a name; write name = "…"')
+            return None
+        if steers(name):
+            what = f"source '{escaped(name[:100])}': its name begins a line or steers a terminal; write letters and digits"
+            self._problem(("source", i, "name"), what)
             return None
         if not isinstance(kind, str) or kind not in SOURCES:
             self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")

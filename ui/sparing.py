@@ -6,14 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import RLock  # noqa: TID251 - every thread warns, and a handler filters before it locks; starts no thread
 
+from twin.plain import one_line
+
 EVERY_S = 60.0  # for so long the same is said once
 MAX_KEPT = 1000  # things said; what was said longest ago is forgotten
-
-
-# What would begin a line of its own, steer a terminal or turn the order of letters: controls, their Latin-1 kin, separators of
-# lines and paragraphs, and what turns the direction (Unicode TR 36, 3.4).
-_STEERS = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
-_SHOWN = {code: chr(code).encode("unicode_escape").decode() for code in _STEERS} | {ord("\n"): " | "}
 
 
 class OneLine(logging.Formatter):
@@ -21,7 +17,7 @@ class OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """See ``logging.Formatter``."""
-        return super().formatMessage(record).translate(_SHOWN)
+        return one_line(super().formatMessage(record))
 
 
 @dataclass
