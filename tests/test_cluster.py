@@ -167,6 +167,27 @@ def test_records_are_shared_and_one_process_leads(database: str) -> None:
         each.close()
 
 
+def test_an_error_of_the_database_names_where_it_is_and_nothing_else_of_the_connection() -> None:
+    port = free_port()
+    where = f"host=127.0.0.1 port={port} user=li.na dbname=twin sslkey=/keys/li.pem application_name=127 sslmode=prefer"
+    with pytest.raises(SourceError) as caught:
+        Session(where, None).ask("SELECT 1")
+    assert str(caught.value).startswith(f"PostgreSQL (host=127.0.0.1 port={port} dbname=twin): connection failed: ")
+    assert not any(one in str(caught.value) for one in ("li.na", "/keys/li.pem", "prefer"))
+    assert 'at "127.0.0.1"' in str(caught.value), "what is hidden is a word, no part of one"
+    with pytest.raises(SourceError, match=r'^PostgreSQL \(host=127.0.0.1\): .*invalid sslmode value: "…"; '):
+        Session("host=127.0.0.1 sslmode=hunter2", None).ask("SELECT 1")
+
+
+@pytest.mark.server
+def test_what_the_database_says_of_a_user_is_told_without_the_name(database: str) -> None:
+    for name in ("wang.wei", "postgres"):  # the second is also what the database is called
+        with pytest.raises(SourceError, match=r'role "…" does not exist; is it running') as caught:
+            Session(database.replace("user=icctwin", f"user={name}"), None).ask("SELECT 1")
+        assert "wang.wei" not in str(caught.value)
+        assert "dbname=postgres)" in str(caught.value)
+
+
 @pytest.mark.server
 def test_a_database_that_is_frozen_is_not_waited_for(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.stores.postgres.ANSWER_S", 0.3)

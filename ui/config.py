@@ -159,7 +159,7 @@ class EnergySection(_Section):
         return value
 
 
-# what of libpq's connection string holds no secret: PostgreSQL names it whole where it cannot be reached
+# what of libpq's connection string holds no secret
 _DSN = {"host", "hostaddr", "port", "dbname", "user", "application_name", "target_session_attrs", "connect_timeout"}
 _DSN |= {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode"}
 

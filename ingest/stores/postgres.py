@@ -1,6 +1,7 @@
 """Records in PostgreSQL, shared by the processes of a centre, and the lock by which one of them leads."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -17,6 +18,8 @@ WAIT_S = 5
 ANSWER_S = 10.0  # a server that is frozen takes questions and answers none; nobody waits longer for one statement
 T = TypeVar("T")
 Ask = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+_TOLD = ("host", "hostaddr", "port", "dbname")  # of the connection string, in an error; the rest is nobody's business
+_WHO = re.compile(r'\b(user|role) "[^"]*"')
 _SCHEMA_KEY = 0x1CC7  # of the advisory lock under which tables are made
 _SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS icctwin_record(number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic TEXT NOT NULL,
@@ -27,7 +30,8 @@ CREATE INDEX IF NOT EXISTS icctwin_record_time ON icctwin_record(topic, time);
 
 
 class Session:
-    """One connection, made anew when it broke. ``where``: ``host=… dbname=… user=…`` without a password."""
+    """One connection, made anew when it broke. ``where``: ``host=… dbname=… user=…`` without a password; errors name host, port
+    and database of it."""
 
     def __init__(self, where: str, password_file: Path | None) -> None:
         try:
@@ -41,6 +45,10 @@ class Session:
                 return super().wait(gen, interval, timeout)
 
         self._psycopg, self._connection, self._where, self._password_file = psycopg, Impatient, where, password_file
+        given = dict(one.partition("=")[::2] for one in where.split())
+        self._told = " ".join(f"{name}={given[name]}" for name in _TOLD if name in given)
+        hidden = {value for name, value in given.items() if name not in _TOLD} - {given.get(name, "") for name in _TOLD} - {""}
+        self._hidden = re.compile("|".join(rf"(?<![\w.-]){re.escape(one)}(?![\w.-])" for one in sorted(hidden)) or r"(?!)")
         self._lock = Lock()
         self._con: Any = None
 
@@ -64,8 +72,8 @@ class Session:
                 return work()
             except self._psycopg.Error as error:
                 self._let_go()
-                what = " ".join(str(error).split())
-                raise StoreError(f"PostgreSQL ({self._where}): {what}; is it running, and may we write there?") from None
+                what = self._hidden.sub("…", _WHO.sub(r'\1 "…"', " ".join(str(error).split())))
+                raise StoreError(f"PostgreSQL ({self._told}): {what}; is it running, and may we write there?") from None
 
     def _connected(self) -> Any:
         if self._con is None:
