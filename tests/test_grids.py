@@ -25,7 +25,7 @@ from ui.faces.pages import energy, grids, priced
 from ui.faces.pages.energy import read_books
 from ui.faces.push import read_day
 from ui.given import supply_of, zones_of
-from ui.report.scope import hall_shares
+from ui.report.halls import hall_parts
 from ui.view import Live, View, view
 from ui.words import words
 
@@ -188,7 +188,7 @@ def test_an_hour_in_which_the_racks_on_one_grid_are_silent_is_not_the_other_grid
     supply = supply_of(PLACES, site)
     assert supply is not None
     meters = read_meters(store, NOW - timedelta(hours=4), NOW, 1800.0)
-    found, of_halls = on_grids(store, meters, supply).average_gco2_per_kwh, hall_shares(site, store, meters)
+    found, of_halls = on_grids(store, meters, supply).average_gco2_per_kwh, hall_parts(site, store, meters)[0]
     store.close()
     assert of_halls[0].tolist() == pytest.approx([0.25] * 2 + [0.1 if gpus else 0.0] * 2 + [0.25] * 4)
     assert of_halls[1].tolist() == pytest.approx([0.75] * 2 + [0.9 if gpus else 0.0] * 2 + [0.75] * 4), "nor the other hall's"

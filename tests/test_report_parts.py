@@ -113,11 +113,12 @@ def test_parts_of_every_kind_sum_to_the_centre(house: House, span: str) -> None:
     for kind in ("hall", "tenant", "project"):
         scopes = scopes_of([f"{kind}s"], house.site, runs, GIVEN)
         assert len(scopes) >= 2
-        shares = [part_of(scope, house.site, runs, GIVEN).piece(house.store, meters).share for scope in scopes]
-        total = np.sum(shares, axis=0)
-        assert (total <= 1 + 1e-12).all()
-        rest = part_account(whole, meters, 1 - total, GIVEN)  # idle, unseen, and what stands in no hall
-        parts = [part_account(whole, meters, share, GIVEN) for share in shares] + [rest]
+        pieces = [part_of(scope, house.site, runs, GIVEN).piece(house.store, meters) for scope in scopes]
+        took = [(piece.share, piece.share if piece.cooling_frac is None else piece.cooling_frac) for piece in pieces]
+        share, cooling = np.sum(took, axis=0)
+        assert (share <= 1 + 1e-12).all()
+        rest = 1 - share, 1 - cooling  # idle, unseen, and what stands in no hall
+        parts = [part_account(whole, meters, of_it, GIVEN, of_cooling) for of_it, of_cooling in (*took, rest)]
         for name in ("facility_kwh", "it_kwh", "cooling_kwh", "grid_kwh"):
             assert sum(getattr(part, name) for part in parts) == pytest.approx(getattr(whole, name), rel=1e-9), (kind, name)
         assert sum(part.carbon.location_kg for part in parts) == pytest.approx(whole.carbon.location_kg, rel=1e-9)
@@ -158,6 +159,38 @@ def test_a_halls_report_is_of_its_own_gpus_and_its_runs_parts_sum_to_it(house: H
     cooling = sum(float(row[3]) for row in halls.values())
     assert float(halls["h2"][4]) > float(halls["h1"][4]), "the CDU that stands in it counts as its own"
     assert cooling == pytest.approx(float(table(whole, "halls").total[3]), rel=1e-11)
+
+
+def test_cooling_in_a_hall_is_that_halls_own_and_its_report_says_what_its_row_says(tmp_path: Path) -> None:
+    """Of 1.2 kW of cooling 0.24 stand in h1 (a pump inside its CDU is in the CDU's), 0.36 in h2; 0.6 kW of the plant and 0.8 kW
+    of losses go by IT power, one to three. For the last quarter of the day the rack of h2 is silent."""
+    lines = [{"id": f"h{k}", "kind": "hall"} for k in (1, 2)] + [
+        {"id": f"r{k}", "kind": "rack", "parent": f"h{k}"} for k in (1, 2)
+    ]
+    lines += [{"id": "c1", "kind": "cdu", "parent": "r1"}, {"id": "a1", "kind": "crah", "parent": "h1"}]
+    lines += [{"id": f"p{k}", "kind": "pump", "parent": parent} for k, parent in enumerate(("c1", "h1"))]
+    lines += [{"id": "ch1", "kind": "chiller"}, {"id": "ch2", "kind": "chiller", "parent": "h2"}]
+    site = build_site("own", str(ZONE), [Row(f"t:{i}", line) for i, line in enumerate(lines)])
+    house = House(site, open_store(tmp_path / "store", site), open_records(tmp_path / "records.db"))
+    span = span_of("2026-11-03/2026-11-04", ZONE)
+    powers = {"cdu": [150.0], "crah": [40.0], "pump": [30.0, 50.0], "chiller": [500.0, 360.0]}
+    site_w = {"facility_power_w": np.array([6e3]), "it_power_w": np.array([4e3]), "cooling_power_w": np.array([1.2e3])}
+    for k in range(4 * 24):
+        at = span.start + timedelta(minutes=15 * k)
+        columns = {kind: {"power_w": np.array(value)} for kind, value in powers.items()}
+        columns |= {"rack": {"power_w": np.array([1e3, 3e3 if k < 72 else np.nan])}, "site": site_w}
+        house.store.append([Frame(kind, at, site.all_rows(kind), values) for kind, values in columns.items()])
+    made = table(reported(house, span.label), "halls")
+    rows = {str(row[0]): [float(cell) for cell in row[1:]] for row in made.rows}
+    assert rows["h1"] == pytest.approx([18 * 1.0, 18 / 96, 18 * 0.39, 1.39, 18 * 1.59, 1.59], rel=1e-9)
+    assert rows["h2"] == pytest.approx([18 * 3.0, 54 / 96, 18 * 0.81, 1.27, 18 * 4.41, 1.47], rel=1e-9)
+    for hall, row in rows.items():
+        own = figures(reported(house, span.label, f"hall:{hall}"))
+        assert [own[name] for name in ("it_kwh", "ppue_ratio", "facility_kwh", "pue_ratio")] == pytest.approx(
+            [row[0], *row[3:]], rel=1e-9
+        )
+    assert made.note is not None
+    assert made.note.params["left"] == pytest.approx(6 * 6.0), "what nobody can be given is named"
 
 
 def test_halls_on_two_grids_have_each_its_own_and_the_centre_their_mix(tmp_path: Path) -> None:

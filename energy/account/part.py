@@ -1,8 +1,9 @@
 """A part of the centre: what a hall, a tenant or a project took of each step, so that all parts sum to the meters.
 
 A hall's part of a step is that of its racks' power, or of its GPUs' where no rack is read; a tenant's or a project's is the
-energy of the GPUs that its runs held then. All else (processors, network, cooling, losses) follows, as ``share`` has it; the
-demand charge and what is bought by contract follow energy over the whole interval.
+energy of the GPUs that its runs held then. All else (processors, network, cooling, losses) follows, as ``share`` has it, but
+for cooling equipment that stands in a hall, which is that hall's own; the demand charge and what is bought by contract follow
+energy over the whole interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from energy.account.book import Account, By, Given, account_of, grouped, read_shares
+from energy.account.book import QUANTITIES, Account, By, Given, account_of, grouped, read_shares
 from energy.account.meters import Meters
 from energy.account.power import power_of
 from energy.account.runs import Runs
@@ -47,15 +48,28 @@ def covered(holds: Holds, begin_s: float, step_s: float, steps: int, gpus: int) 
     return np.asarray((cover + np.cumsum(rise, axis=0)[:-1])[:steps])
 
 
-def scaled(meters: Meters, share: Floats) -> Meters:
-    """The meters of a part that took ``share`` (float64[t]) of each step."""
-    powers = ("facility_w", "it_w", "it_alone_w", "cooling_w", "own_w")
-    return replace(meters, **{name: getattr(meters, name) * share for name in powers})
+def scaled(meters: Meters, share: Floats, cooling_frac: Floats | None = None) -> Meters:
+    """The meters of a part that took ``share`` (float64[t]) of each step, of cooling power ``cooling_frac`` (float64[t]; None:
+    as much)."""
+    of_all = _of_all(meters, share, cooling_frac)
+    parts = {"facility_w": of_all, "own_w": of_all, "it_w": share, "it_alone_w": share}
+    parts["cooling_w"] = share if cooling_frac is None else cooling_frac
+    return replace(meters, **{name: getattr(meters, name) * part for name, part in parts.items()})
 
 
-def part_account(whole: Account, meters: Meters, share: Floats, given: Given) -> Account:
-    """The account of the part that took ``share`` (float64[t]) of each step of ``meters``, which are those of ``whole``."""
-    made, _ = account_of(scaled(meters, share), whole.start, whole.end, given)
+def _of_all(meters: Meters, share: Floats, cooling_frac: Floats | None) -> Floats:
+    """float64[t]: part of facility power: of cooling its own, of all else ``share``; parts of each that sum to 1 do so here."""
+    if cooling_frac is None:
+        return share
+    known = np.isfinite(meters.cooling_w) & (meters.facility_w > 0)
+    cooled = np.divide(meters.cooling_w, meters.facility_w, out=np.zeros(len(share)), where=known)
+    return np.asarray(share + (cooling_frac - share) * np.minimum(cooled, 1.0))
+
+
+def part_account(whole: Account, meters: Meters, share: Floats, given: Given, cooling_frac: Floats | None = None) -> Account:
+    """The account of the part that took ``share`` (float64[t]) of each step of ``meters``, which are those of ``whole``; of
+    cooling ``cooling_frac``, as ``scaled`` has it."""
+    made, _ = account_of(scaled(meters, share, cooling_frac), whole.start, whole.end, given)
     frac = made.facility_kwh / whole.facility_kwh if whole.facility_kwh > 0 else float("nan")
     bought = {name: getattr(whole.carbon, name) * frac for name in ("contracted_kwh", "renewable_kwh")}
     bought["market_kg"] = float(whole.carbon.market_of(made.carbon.location_kg, frac))
@@ -70,11 +84,13 @@ def part_account(whole: Account, meters: Meters, share: Floats, given: Given) ->
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
     """A part of the centre. ``share``: float64[t], what it took of each step; ``mine``: bool[n], its runs; ``inside``: bool[g],
-    its GPUs, None where it is whose runs are whose and not where."""
+    its GPUs, None where it is whose runs are whose and not where; ``cooling_frac``: float64[t], what it took of each step's
+    cooling power, None where that is ``share`` too."""
 
     share: Floats
     mine: Bools
     inside: Bools | None = None
+    cooling_frac: Floats | None = None
 
 
 def part_splits(
@@ -82,9 +98,10 @@ def part_splits(
 ) -> Mapping[By, Account]:
     """The account of ``piece``, split in each of ``ways``; ``meters``, ``whole``, ``runs``: of the centre. What runs took of a
     hall leaves idle and unseen; of a tenant or project nothing is left over."""
-    made = part_account(whole, meters, piece.share, given)
+    made = part_account(whole, meters, piece.share, given, piece.cooling_frac)
     values = account_of(meters, whole.start, whole.end, given)[1]
-    parts = values * piece.share[:, None]
+    of_all = _of_all(meters, piece.share, piece.cooling_frac)
+    parts = values * np.column_stack([piece.share if name == "it_kwh" else of_all for name in QUANTITIES])
     if piece.inside is None:
         shares = read_shares(store, meters, runs, gpus, values).only(piece.mine)
     else:

@@ -8,14 +8,13 @@ import numpy as np
 
 from energy.account.book import Account
 from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
-from energy.account.tariff import highest_quarter
 from energy.baseline import Saving, Verdict
 from energy.ledger_sums import Moved
-from twin.frame import Floats
 from twin.message import Message
-from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
+from ui.report.document import NOTHING, Block, Chart, Figure, Line, Section, known
+from ui.report.energy_tables import OF_HALLS, cost, days, halls
 from ui.report.flows import flow
-from ui.report.gather import Inputs, daily
+from ui.report.gather import Inputs
 
 FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came from outside
 BULB_STEP_K = 2.0
@@ -168,7 +167,7 @@ def query(inputs: Inputs, pointer: str, by: str = "") -> str:
 
 def section(inputs: Inputs, limits: Limits) -> Section:
     """The whole section."""
-    blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs, limits), _days(inputs), *_cost(inputs), *_halls(inputs)]
+    blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs, limits), days(inputs), *cost(inputs), *halls(inputs)]
     blocks += [*flow(inputs), *_cooling(inputs)]
     return Section("energy", "Energy", tuple(_said(inputs)), tuple(blocks))
 
@@ -191,6 +190,8 @@ def _said(inputs: Inputs) -> Iterator[Message]:
             "below 1. Check what each of them holds, its factor and its clock."
         )
         yield Message(text, {"apart": made.meters_apart_frac})
+    if inputs.scope.kind == "hall":
+        yield Message(OF_HALLS)
     yield from _unpriced(made)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
@@ -291,62 +292,6 @@ def _charts(inputs: Inputs, limits: Limits) -> Iterator[Chart]:
     if known(meters.average_gco2_per_kwh):
         line = Line("Carbon intensity of the grid", meters.average_gco2_per_kwh, "forecast")
         yield Chart("carbon", "Carbon intensity", "gco2_per_kwh", meters.time_s, [line])
-
-
-def _days(inputs: Inputs) -> Table:
-    table = daily(inputs.meters, inputs.span, inputs.wet_bulb_c)
-    peaks = _daily_peaks(inputs)
-    rows = []
-    for day, (facility, it, bulb), peak in zip(inputs.span.days, table.tolist(), peaks.tolist(), strict=True):
-        rows.append((day.isoformat(), facility, it, facility / it if it else NOTHING, peak, bulb))
-    heads = (
-        ("day", ""),
-        ("Facility energy", "kwh"),
-        ("IT energy", "kwh"),
-        ("PUE", "ratio"),
-        ("Peak demand", "w"),
-        ("wet bulb", "c"),
-    )
-    note = Message("Days of which less than nine tenths were read stand empty.")
-    return Table("days", "Day by day", heads, rows, note=note, shown=31)
-
-
-def _daily_peaks(inputs: Inputs) -> Floats:
-    edges = np.array(inputs.span.edges_s())
-    day = np.clip(np.searchsorted(edges, inputs.meters.time_s, side="right") - 1, 0, len(edges) - 2)
-    out = np.full(len(edges) - 1, np.nan)
-    for k in range(len(out)):
-        mine = day == k
-        out[k] = highest_quarter(inputs.meters.time_s[mine], inputs.meters.drawn_w[mine])[0]
-    return out
-
-
-def _cost(inputs: Inputs) -> Iterator[Table]:
-    bill = inputs.account.bill
-    if bill is None:
-        return
-    rows = [(name, bill.energy_kwh[name], cost, 1e3 * cost / bill.energy_kwh[name] if bill.energy_kwh[name] else NOTHING)
-            for name, cost in bill.energy_cost.items()]  # fmt: skip
-    rows.append(("demand", NOTHING, bill.demand_cost, NOTHING))
-    heads = (("period", ""), ("Energy", "kwh"), ("Cost", "money"), ("Price", "per_mwh"))
-    total = ("total", sum(row[1] for row in rows[:-1]), bill.cost, NOTHING)
-    yield Table("cost", "Cost by tariff period", heads, rows, total)
-
-
-def _halls(inputs: Inputs) -> Iterator[Table]:
-    if not inputs.halls:
-        return
-    whole_kwh = inputs.account.it_kwh
-
-    def row(name: str, it: float, cooling: float) -> list[Cell]:
-        share = it / whole_kwh if whole_kwh > 0 else NOTHING
-        return [name, it, share, cooling, (it + cooling) / it if it > 0 else NOTHING]
-
-    rows = [row(name, it, cooling) for name, (it, cooling) in inputs.halls.items()]
-    total = row("total", *(sum(found[k] for found in inputs.halls.values()) for k in range(2)))
-    note = Message("Cooling equipment that stands in a hall is its own; the plant's is shared by IT energy.")
-    heads = (("hall", ""), ("IT energy", "kwh"), ("share", "frac"), ("Cooling energy", "kwh"), ("pPUE", "ratio"))
-    yield Table("halls", "Halls", heads, rows, total, note)
 
 
 def _cooling(inputs: Inputs) -> Iterator[Block]:

@@ -23,7 +23,8 @@ from twin.site import Bools, Site
 from ui.able import HOUR_S, by_hour
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
-from ui.report.plant import chain_losses, hall_energy, heat_ways, on_steps
+from ui.report.halls import hall_accounts
+from ui.report.plant import chain_losses, heat_ways, on_steps
 from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
 from ui.report.tokens import Tokens, tokens_of
@@ -41,8 +42,8 @@ class Inputs:
     """All that the sections are made from, of what ``scope`` names. ``until``: up to when the span is over, its end or the
     moment at which it was asked for; all is of the time before. ``read``: bool[h], hours in which a meter or a GPU was read;
     ``answered``: what was written down of incidents that ended in the span, however long ago they began. ``splits``: the
-    account split by user, project and job; ``contract_w``: demand under contract, 0: none; ``halls``: IT and cooling energy
-    [kWh] of each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: kWh of heat by how it left;
+    account split by user, project and job; ``contract_w``: demand under contract, 0: none; ``halls``: the account of
+    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: kWh of heat by how it left;
     ``saving``, ``ledger``, ``moved``: None of a part, which has no counterfactual of its own."""
 
     site: Site
@@ -58,7 +59,7 @@ class Inputs:
     chiller_w: Floats
     gpu_kwh: float
     contract_w: float
-    halls: Mapping[str, tuple[float, float]]
+    halls: Mapping[str, Account]
     losses: Mapping[str, float]
     rejected: Mapping[str, float]
     use: Use
@@ -105,7 +106,7 @@ def gather(
         chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
         gpu_kwh=float(np.nansum(use.means["power_w"] * use.heard)) / 1e3,
         contract_w=1e3 * given.tariff.demand.contracted_kw if given.tariff and given.tariff.demand else 0.0,
-        halls=hall_energy(site, store, meters) if whole else {},
+        halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
         rejected=heat_ways(site, store, meters) if whole else {},
         use=use,
@@ -160,7 +161,7 @@ def _splits(
         return accounts(store, *asked, given, runs, ways, gpus, meters.step_s), meters
     whole, _ = account_of(meters, *asked, given)
     piece, here = part.piece(store, meters), _here(store, meters, part, given)
-    return part_splits(store, here, whole, given, runs, ways, piece, gpus), scaled(here, piece.share)
+    return part_splits(store, here, whole, given, runs, ways, piece, gpus), scaled(here, piece.share, piece.cooling_frac)
 
 
 def _here(store: Store, meters: Meters, part: Part, given: Given) -> Meters:
@@ -215,7 +216,8 @@ def _other(
     part = part_of(scope, site, read_runs(records, start, end, site.ids_of("gpu")), given)
     if not len(part.runs) and scope.kind != "hall":
         return None  # nobody noted then who held what: no energy of anybody is known
-    return part_account(made, _here(store, meters, part, given), part.piece(store, meters).share, given)
+    piece = part.piece(store, meters)
+    return part_account(made, _here(store, meters, part, given), piece.share, given, piece.cooling_frac)
 
 
 def _days(store: Store, span: Span, step_s: float) -> tuple[Floats, Floats]:

@@ -1,5 +1,5 @@
-"""What the plant did over the span, on the meters' own steps: series of one kind, halls, losses of the power chain, the ways
-by which heat left."""
+"""What the plant did over the span, on the meters' own steps: series of one kind, losses of the power chain, the ways by which
+heat left."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,9 +10,7 @@ from energy.account.meters import Meters
 from twin.frame import Floats, Origin
 from twin.ports import Store
 from twin.site import Site
-from ui.report.scope import hall_shares
 
-IN_HALLS = ("crah", "cdu", "pump", "chiller")  # cooling equipment that may stand in a hall
 CHAIN = ("transformer", "ups", "pdu")  # from the connection to the racks
 WAYS_OUT = ("heatreuse", "chiller", "tower", "drycooler")
 
@@ -41,33 +39,6 @@ def table_on_steps(store: Store, kind: str, metric: str, meters: Meters, origin:
     fits = (place >= 0) & (place < len(out))
     out[place[fits]] = found[fits]
     return out
-
-
-def hall_energy(site: Site, store: Store, meters: Meters) -> dict[str, tuple[float, float]]:
-    """(IT, cooling) energy [kWh] of each hall; empty where there is one hall or none. Cooling equipment that stands in a hall
-    is the hall's; the plant's is shared by IT power."""
-    names = site.ids_of("hall")
-    if len(names) < 2:
-        return {}
-    share = hall_shares(site, store, meters)
-    if not share.any():
-        return {}
-    own = np.zeros((len(names), len(meters.time_s)))
-    for kind in IN_HALLS:
-        if site.count(kind):
-            hall = site.within(kind, "hall")
-            power = np.nan_to_num(table_on_steps(store, kind, "power_w", meters, Origin.MEASURED))
-            if power.shape[1] == len(hall):
-                for k in range(len(names)):
-                    own[k] += power[:, hall == k].sum(axis=1)
-    cooling = np.nan_to_num(meters.cooling_w)
-    told = own.sum(axis=0)
-    own *= np.where(told > cooling, cooling / np.where(told > 0, told, 1.0), 1.0)  # never more than the centre's own meter
-    each = own + share * (cooling - own.sum(axis=0))
-    return {
-        name: (float(meters.kwh(meters.it_w * share[k]).sum()), float(meters.kwh(each[k]).sum()))
-        for k, name in enumerate(names)
-    }
 
 
 def chain_losses(store: Store, meters: Meters) -> dict[str, float]:

@@ -12,12 +12,11 @@ import numpy as np
 from energy.account.book import Given, keys_of
 from energy.account.meters import Meters
 from energy.account.part import Piece, shares_of_runs
-from energy.account.power import parts_of_groups
 from energy.account.runs import Runs, read_runs
 from twin.errors import ConfigError, Problem
-from twin.frame import Floats
 from twin.ports import Records, Store
 from twin.site import Bools, Site
+from ui.report.halls import hall_parts
 from ui.report.span import MAX_SPAN, Span
 
 Kind = Literal["centre", "hall", "tenant", "project"]
@@ -80,15 +79,13 @@ class Part:
 
     def piece(self, store: Store, meters: Meters) -> Piece:
         """Its part of each step of ``meters``."""
-        return Piece(self._share(store, meters), self.mine, self.gpus if self.scope.kind == "hall" else None)
-
-    def _share(self, store: Store, meters: Meters) -> Floats:
         site, scope = self.site, self.scope
         if scope.whole:
-            return np.ones(len(meters.time_s))
+            return Piece(np.ones(len(meters.time_s)), self.mine)
         if scope.kind == "hall":
-            return np.asarray(hall_shares(site, store, meters)[site.row(scope.name)])
-        return shares_of_runs(store, meters, self.runs, self.mine, site.count("gpu"))
+            share, cooling = (part[site.row(scope.name)] for part in hall_parts(site, store, meters))
+            return Piece(share, self.mine, self.gpus, cooling)
+        return Piece(shares_of_runs(store, meters, self.runs, self.mine, site.count("gpu")), self.mine)
 
 
 def part_of(scope: Scope, site: Site, runs: Runs, given: Given) -> Part:
@@ -124,13 +121,6 @@ def _refuse(scope: Scope, names: Sequence[str]) -> None:
     if scope.name not in names:
         there = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
         raise ConfigError([Problem("scope", f"there is no {scope.kind} {scope.name!r}; there are {there or 'none'}")])
-
-
-def hall_shares(site: Site, store: Store, meters: Meters) -> Floats:
-    """float64[halls, t]: part of each step that each hall took, by its racks' power, else by its GPUs'; 0 of all where that is
-    not known, so that no hall is given what a silent one took."""
-    hall_of = {kind: site.within(kind, "hall") for kind in ("rack", "gpu")}
-    return np.nan_to_num(parts_of_groups(store, meters, hall_of, site.count("hall")))
 
 
 def scopes_of(patterns: Sequence[str], site: Site, runs: Runs, given: Given) -> list[Scope]:
