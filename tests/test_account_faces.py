@@ -3,26 +3,31 @@
 import asyncio
 import json
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from energy_house import MemoryStore
 from faces_harness import Hands
 from small import small_site
 from test_account import START, queue
 
+from energy.account.book import Given
 from energy.account.runs import RunLog
+from energy.account.tariff import load_tariff
 from ingest.stores.records import open_records
 from ingest.stores.registry import open_kept
 from twin.frame import Frame, frame_of
 from twin.job import JobState
 from twin.site import Site
 from twin.state import State
+from ui.benches.wall_process import NoRecords
 from ui.cli import main
 from ui.config import load_config
+from ui.faces.pages.priced import read_priced
 from ui.faces.server import build_server
 from ui.given import given_by
 from ui.view import Live
@@ -115,3 +120,50 @@ def parent_of(site: Site, asset: str) -> str:
     """Id of what contains it, "" where that is the site."""
     parent = int(site.parent[site.position[asset]])
     return "" if parent < 0 or site.kind(site.ids[parent]) == "site" else site.ids[parent]
+
+
+MIDNIGHT = datetime(2026, 11, 2, tzinfo=UTC)  # of the site too
+
+
+def today(hours: float, **of_site: float) -> Live:
+    """A centre read each minute since midnight: 2 MW, of which it made 0.4 on the spot."""
+    store, minutes = MemoryStore(), round(60 * hours)
+    for name, watts in ({"facility_power_w": 2e6, "it_power_w": 1.6e6} | of_site).items():
+        store.put("site", name, MIDNIGHT, 60, np.full(minutes, watts))
+    store.put("pv", "power_w", MIDNIGHT, 60, np.full(minutes, -4e5))
+    site = small_site()
+    return Live(site, State(site), store, NoRecords(), Hands(MIDNIGHT), MIDNIGHT)  # type: ignore[arg-type]
+
+
+def test_each_price_of_today_counts_for_as_long_as_it_held() -> None:
+    """Told each five minutes: 100 for ten of the first quarter and 400 for five, 400 in the second; nothing in the third, which
+    has the last; 40, 40 and 10 in the fourth; and nothing in the six minutes since."""
+    live = today(1.1)
+    told = [100.0, 100.0, 400.0, 400.0, 400.0, 400.0, *[np.nan] * 3, 40.0, 40.0, 10.0]
+    live.store.put("grid", "price_per_mwh", MIDNIGHT, 300, np.array(told))  # type: ignore[attr-defined]
+    made = read_priced(live, MIDNIGHT + timedelta(hours=1.1))
+    assert made.cost_today == pytest.approx(1.6 * (0.25 * (200 + 400 + 400 + 30) + 0.1 * 10))
+    assert made.known_frac == pytest.approx(1.0)
+
+
+def test_a_price_counts_for_two_hours_and_then_no_more() -> None:
+    live, now = today(4), MIDNIGHT + timedelta(hours=4)
+    live.store.put("grid", "price_per_mwh", MIDNIGHT, 300, np.array([80.0]))  # type: ignore[attr-defined]
+    made = read_priced(live, now)
+    assert made.known_frac == pytest.approx(2.25 / 4), "the quarter in which it was told, and two hours"
+    assert made.cost_today == pytest.approx(1.6 * 80 * 2.25)
+    assert read_priced(live, MIDNIGHT).known_frac == 0.0, "a day that has just begun"
+
+
+def test_today_costs_what_the_tariff_says_of_each_quarter_of_an_hour() -> None:
+    live, now = today(6), MIDNIGHT + timedelta(hours=6)
+    tariff = load_tariff("guangdong-2021")
+    live.given = lambda span: Given(tariff=tariff)
+    quarters = MIDNIGHT.timestamp() + 900.0 * np.arange(24)
+    made = read_priced(live, now)
+    assert made.cost_today == pytest.approx(float((1.6 / 4 * tariff.price_per_mwh(quarters)).sum()))
+    assert (made.known_frac, made.currency) == (pytest.approx(1.0), "CNY")
+    live.given = lambda span: Given()
+    made = read_priced(live, now)
+    assert np.isnan(made.cost_today)
+    assert made.known_frac == 0.0

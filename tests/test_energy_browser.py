@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 from access_house import PASSWORD
 from browsing import WAIT_MS, chromium, tab
@@ -21,7 +19,6 @@ from test_energy_orders import begin
 from wall_harness import plant_live
 
 from energy.account.book import Given
-from energy.account.tariff import load_tariff
 from energy.plan import Mode
 from ingest.stores.records import open_records
 from twin.state import State
@@ -29,8 +26,6 @@ from ui.access.desk import Access
 from ui.access.role import Role
 from ui.access.section import AccessSection
 from ui.acting import Acting
-from ui.benches.wall_process import NoRecords
-from ui.faces.pages.priced import held, read_priced
 from ui.view import Live
 
 pytestmark = pytest.mark.browser
@@ -130,23 +125,6 @@ def test_no_takes_a_plan_off_the_desk_and_who_may_only_look_is_told(desk: Desk, 
         assert desk.slurm.begin == {}
 
 
-def test_today_costs_what_the_tariff_says_of_each_quarter_of_an_hour() -> None:
-    live = Live(SITE, State(SITE), DayStore(mean_w=2e6), NoRecords(), Hands(NOW), NOW)
-    tariff = load_tariff("guangdong-2021")
-    live.given = lambda span: Given(tariff=tariff)
-    now = NOW.replace(hour=6)  # the site's midnight is UTC's
-    series = live.store.series("site", ("facility_power_w",), NOW.replace(hour=0), now, 900.0)
-    w = series.values["facility_power_w"][:, 0]
-    expected = sum(w[i] / 1e6 * tariff.price_per_mwh(np.array([t]))[0] / 4 for i, t in enumerate(series.time_s))
-    made = read_priced(live, now, np.empty(0), np.empty(0))
-    assert made.cost_today == pytest.approx(expected)
-    assert made.known_frac == pytest.approx(1.0)
-    live.given = lambda span: Given()
-    made = read_priced(live, now, np.empty(0), np.empty(0))
-    assert np.isnan(made.cost_today)
-    assert made.known_frac == 0.0
-
-
 def test_the_curve_of_prices_says_which_money(browser: Browser) -> None:
     live = plant_live("normal", running=False)
     live.given = lambda span: Given(currency="EUR")
@@ -154,9 +132,3 @@ def test_the_curve_of_prices_says_which_money(browser: Browser) -> None:
         page.goto(f"{url}/energy?lang=en")
         expect(page.locator("#pricing")).to_contain_text("EUR/MWh")
         expect(page.locator("#cleanness")).to_contain_text("gCO₂/kWh")
-
-
-def test_a_price_counts_for_two_hours_and_then_no_more() -> None:
-    time_s = NOW.timestamp() + 900.0 * np.arange(16)
-    value = held(time_s, time_s[:1], np.array([80.0]))
-    assert np.nanmax(time_s[np.isfinite(value)]) - time_s[0] == timedelta(hours=2).total_seconds()

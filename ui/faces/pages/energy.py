@@ -21,7 +21,7 @@ from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, source
 from ui.faces.push import PAST, Feed, Pulse
 from ui.faces.shelf import Kept
-from ui.past import DAY, Past, of_quarters
+from ui.past import DAY, Past
 from ui.placing import Placed, placed
 from ui.reading import derived
 from ui.signals import words_of
@@ -113,10 +113,7 @@ def read_books(live: Live, now: datetime) -> Books:
     for name, column in read.items():
         if count and (values := told.values[name]).shape[1]:
             column[:, told.rows] = values
-    price = read[PRICE][:, 0] if count else np.full(len(told.time_s), np.nan)
-    if live.supply is not None:
-        price = of_quarters(live.store, live.supply, (PRICE,), told.time_s)[PRICE]
-    cost = priced.read_priced(live, now, told.time_s, price)
+    cost = priced.read_priced(live, now)
     words = {name: [words_of(live, row, name, now).newest(now.timestamp()) for row in range(count)] for name in SIGNALS}
     return Books(told.time_s, read, words, cost, summary(live.records, now - timedelta(days=DAYS), now))
 

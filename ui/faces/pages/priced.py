@@ -9,9 +9,10 @@ import numpy as np
 
 from analytics.forecast import Forecast
 from energy.account.book import Given
+from energy.account.grids import on_grids
+from energy.account.meters import read_meters
 from energy.account.tariff import PERIODS, Tariff
 from twin.errors import ConfigError
-from twin.frame import Floats, Origin
 from ui.faces.pages.texts import Cell, Table, cell, plain, when
 from ui.past import DAY
 from ui.reading import Reading, derived
@@ -19,7 +20,6 @@ from ui.view import Live, View
 from ui.words import DASH, Words
 
 STEP_S = 900.0  # of a bill: a quarter of an hour
-HELD_S = 7200.0  # so long a price counts, as in the metric table
 AHEAD_S = 48 * 3600.0  # in which the next period is looked for
 PLAIN = "one rate"
 _PERIODS = {name: f"{name} rate" for name in PERIODS}
@@ -43,42 +43,21 @@ def _given(live: Live) -> Given:
         return Given()  # a file went away since the start: `icctwin check` names it
 
 
-def read_priced(live: Live, now: datetime, price_s: Floats, price_per_mwh: Floats) -> Priced:
-    """What today cost: each quarter of an hour's power by its price, the grid's (at ``price_s``) where no tariff counts."""
+def read_priced(live: Live, now: datetime) -> Priced:
+    """What was drawn from the grid today by its price, as an account has both: each price by the time in which it was told, the
+    grid's where no tariff counts."""
     given = _given(live)
     tariff = None if given.spot else given.tariff  # its periods count where the grid's price series does not
+    currency = tariff.currency if tariff else given.currency
     midnight = now.astimezone(ZoneInfo(live.site.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
     start = max(midnight, now - DAY)
-    sides = [
-        live.store.series("site", ("facility_power_w",), start, now, STEP_S, origin=origin)
-        for origin in (Origin.MEASURED, Origin.MODELLED)
-    ]
-    whole_s = (now - start).total_seconds()
-    time_s = start.timestamp() + STEP_S * np.arange(int(whole_s // STEP_S) + 1, dtype=np.float64)
-    power_w = np.full(len(time_s), np.nan)
-    for side in reversed(sides):  # measured last: it counts where both are
-        values = side.values["facility_power_w"]
-        if values.shape[1]:
-            at = np.round((side.time_s - time_s[0]) / STEP_S).astype(np.int64)
-            fits = (at >= 0) & (at < len(time_s)) & np.isfinite(values[:, 0])
-            power_w[at[fits]] = values[fits, 0]
-    price = tariff.price_per_mwh(time_s) if tariff else held(time_s, price_s, price_per_mwh)
-    length_s = np.minimum(STEP_S, start.timestamp() + whole_s - time_s)  # the last is still going on
-    known = np.isfinite(power_w) & np.isfinite(price) & (length_s > 0)
-    cost = float((power_w[known] / 1e6 * price[known] * length_s[known]).sum() / 3600.0) if known.any() else np.nan
-    share = float(length_s[known].sum() / whole_s) if whole_s > 0 else 0.0
-    return Priced(cost, share, tariff, tariff.currency if tariff else given.currency)
-
-
-def held(time_s: Floats, told_s: Floats, told: Floats) -> Floats:
-    """``told`` as it was last heard before the end of each step, NaN where that is over ``HELD_S`` ago."""
-    known = np.isfinite(told)
-    at_s, value = told_s[known], told[known]
-    if not len(at_s):
-        return np.full(len(time_s), np.nan)
-    last = np.searchsorted(at_s, time_s + STEP_S, side="right") - 1
-    fits = (last >= 0) & (time_s - at_s[np.maximum(last, 0)] <= HELD_S)
-    return np.where(fits, value[np.maximum(last, 0)], np.nan)
+    if start >= now:
+        return Priced(np.nan, 0.0, tariff, currency)
+    meters = on_grids(live.store, read_meters(live.store, start, now, STEP_S), live.supply)
+    price = tariff.price_per_mwh(meters.time_s) if tariff else meters.price_per_mwh
+    known = meters.known & np.isfinite(price)
+    cost = float((meters.kwh(meters.drawn_w)[known] * price[known]).sum() / 1e3) if known.any() else np.nan
+    return Priced(cost, float(meters.length_s[known].sum()) / (now - start).total_seconds(), tariff, currency)
 
 
 def table(priced: Priced | None, view: View, forecasts: Sequence[Forecast], words: Words) -> Table:
