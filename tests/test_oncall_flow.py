@@ -238,6 +238,7 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
             assert audit == [("end-silence", "wu"), ("silence", "li"), ("acknowledge", "li")]
             report = (await ask.get("/api/v1/oncall/report?days=1&lang=zh")).json()
             assert report["times"]["acknowledged"] == 1
+            await asked_over_a_span(ask, run.clock.time)
             assert report["noise"][0]["rule"] == "hot"
             assert [row["what"] for row in (await ask.get("/api/v1/oncall/timeline")).json() if "what" in row]
             assert (await ask.get("/api/v1/oncall/rules")).json()[0]["name"] == "hot"
@@ -251,6 +252,42 @@ async def test_the_api_acknowledges_silences_takes_the_alerts_of_others_and_writ
         assert set(run.centre.duties.oncall.others.known) == before
         assert len(before) == 3
         await run.close()
+
+
+async def asked_over_a_span(ask: httpx.AsyncClient, now: datetime) -> None:
+    """The report and the timeline know what a report's span is: in it is what happened then, and nothing else."""
+    today = now.date()
+    year, week, _ = today.isocalendar()
+    begun = now - timedelta(hours=6)
+    for query, there in (
+        (f"span={year}-W{week:02d}", True),
+        (f"span={today}/{today + timedelta(days=1)}", True),
+        (f"start={begun:%Y-%m-%dT%H:%MZ}", True),
+        (f"start={begun:%Y-%m-%dT%H:%MZ}&days=1", True),
+        (f"end={begun:%Y-%m-%dT%H:%MZ}", False),
+        (f"start={begun - timedelta(days=9):%Y-%m-%dT%H:%MZ}&end={begun:%Y-%m-%dT%H:%MZ}", False),
+        ("span=2025", False),
+    ):
+        report = (await ask.get(f"/api/v1/oncall/report?{query}")).json()
+        assert (report["times"]["acknowledged"], bool(report["noise"])) == (int(there), there), query
+        assert bool((await ask.get(f"/api/v1/oncall/timeline?{query}")).json()) is there, query
+        assert datetime.fromisoformat(report["start"]) < datetime.fromisoformat(report["end"]), query
+    for query, why in (
+        ("span=2026-W60", "'2026-W60' is in no calendar"),
+        ("span=soon", "'soon' is no span of time; write 2026-W46"),
+        ("span=2026-11&days=2", "span=2026-11 says from when until when; leave out start, end and days."),
+        ("start=2026-11-02T00:00Z&end=2026-11-02T00:00Z", "is not between nothing and 400 days"),
+        ("start=2024-11-02T00:00Z&end=2026-11-02T00:00Z", "is not between nothing and 400 days"),
+        ("start=2026-11-02T00:00Z&end=2026-11-03T00:00Z&days=2", "leave out days"),
+    ):
+        for route in ("report", "timeline"):
+            refused = await ask.get(f"/api/v1/oncall/{route}?{query}")
+            assert refused.status_code == 422
+            assert why in refused.json()["detail"], query
+    described = (await ask.get("/openapi.json")).json()["paths"]
+    for route in ("report", "timeline"):
+        named = {one["name"] for one in described[f"/api/v1/oncall/{route}"]["get"]["parameters"]}
+        assert {"span", "start", "end", "days"} <= named
 
 
 async def test_rules_are_read_again_when_they_change_and_kept_when_they_are_wrong(tmp_path: Path) -> None:

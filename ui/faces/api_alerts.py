@@ -6,10 +6,11 @@ nobody signs in, it must be shown.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -19,18 +20,20 @@ from analytics.oncall.others import WEBHOOK, names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity
 from ui.access.door import note, speaker
-from ui.faces.answers import Failure, Foreign, Moment
+from ui.faces.answers import Failure, Foreign, Moment, When
+from ui.faces.api_reports import named, refused
 from ui.faces.push import Pulse
 from ui.oncall.picture import series_picture
 from ui.oncall.service import ALERT_LOG, AUDIT, INCIDENTS, OnCall
 from ui.oncall.spoken import lead, phase, sentence
+from ui.report.span import MAX_SPAN
 from ui.view import Live
 from ui.words import LANGUAGES, words
 
 MAX_PAGE = 10_000
 MAX_LOG = 50_000  # records looked at for a report
 MAX_IN = 1000  # alerts of one request
-MAX_SPAN_DAYS = 92
+MAX_DAYS = 92
 MAX_ODD = 100  # problems of calendars that are shown
 _ORDER = list(Severity)
 
@@ -50,6 +53,16 @@ class SilenceIn(BaseModel):
     reason: str = Field(min_length=1, max_length=500)
     start: Moment | None = None
     end: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """From when until when: a span by its name, or two moments, or the last days."""
+
+    span: Annotated[str | None, Query(min_length=4, max_length=40, description="as 2026-W46, 2026-11 or 2026-Q4")] = None
+    start: Annotated[When | None, Query(description="ISO 8601 with zone; none: so many days before the end")] = None
+    end: Annotated[When | None, Query(description="ISO 8601 with zone; none: now")] = None
+    days: Annotated[float | None, Query(gt=0, le=MAX_DAYS, description="the last so many, or from start, or until end")] = None
 
 
 class ForeignAlert(BaseModel):
@@ -159,18 +172,37 @@ def _rule(rule: Rule) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value not in (None, "", [], 0.0) and key != "during"}
 
 
-def _add_reports(router: APIRouter, live: Live) -> None:
-    days = Annotated[float, Query(gt=0, le=MAX_SPAN_DAYS)]
+def _over(live: Live, last_days: float, asked: Asked) -> tuple[datetime, datetime]:
+    """``[start, end)`` that is asked for, the last ``last_days`` where nothing is; an answer that says why it is none."""
+    now = live.clock.now()
+    if asked.span is not None:
+        if asked.start or asked.end or asked.days:
+            raise HTTPException(422, f"span={asked.span} says from when until when; leave out start, end and days.")
+        with refused(asked.span):
+            when, _ = named(live, asked.span, "centre")
+        return when.start, when.end
+    if asked.days and asked.start and asked.end:
+        raise HTTPException(422, "start and end say from when until when; leave out days.")
+    length = timedelta(days=asked.days or last_days)
+    start = asked.start or (asked.end or now) - length
+    end = asked.end or (start + length if asked.days else max(now, start))
+    if not timedelta(0) < end - start <= MAX_SPAN:
+        raise HTTPException(
+            422, f"{start} to {end} is not between nothing and {MAX_SPAN.days} days; give another start or end."
+        )
+    return start, end
 
+
+def _add_reports(router: APIRouter, live: Live) -> None:
     @router.get("/api/v1/oncall/timeline")
     def timeline(
-        days: days = 1.0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000, lang: str = "en"
+        asked: Annotated[Asked, Depends()], limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000, lang: str = "en"
     ) -> list[dict[str, Any]]:
         """What began, was taken and ended, the newest first: alerts and incidents in one list. ``text`` says it in ``lang``."""
-        start = live.clock.now() - timedelta(days=days)
+        start, end = _over(live, 1.0, asked)
         rows = []
         for topic in (ALERT_LOG, INCIDENTS):
-            found = live.records.read(topic, start=start, limit=limit, newest=True)
+            found = live.records.read(topic, start, end, limit, newest=True)
             rows += [{"time": when, "topic": topic, "number": number, **record} for number, when, record in found]
         rows.sort(key=lambda row: (row["time"], row["number"]), reverse=True)
         said = words(lang if lang in LANGUAGES else "en")
@@ -184,17 +216,17 @@ def _add_reports(router: APIRouter, live: Live) -> None:
         return [{"time": when.isoformat(), **record} for _, when, record in reversed(found)]
 
     @router.get("/api/v1/oncall/report")
-    async def report(days: days = 30.0, lang: str = "en") -> dict[str, Any]:
+    async def report(asked: Annotated[Asked, Depends()], lang: str = "en") -> dict[str, Any]:
         """How well it went: mean times to acknowledge and to resolve, what fires most, what nobody takes, what flaps, with
         proposals."""
-        return await run_in_threadpool(_report, live, days, lang)
+        return await run_in_threadpool(_report, live, *_over(live, 30.0, asked), lang)
 
 
-def _report(live: Live, days: float, lang: str) -> dict[str, Any]:
+def _report(live: Live, start: datetime, end: datetime, lang: str) -> dict[str, Any]:
     said = words(lang if lang in LANGUAGES else "en")
-    start = live.clock.now() - timedelta(days=days)
-    incidents = [record for _, _, record in live.records.read(INCIDENTS, start=start, limit=MAX_LOG, newest=True)]
-    log = [(when, record) for _, when, record in live.records.read(ALERT_LOG, start=start, limit=MAX_LOG, newest=True)]
+    days = (min(end, max(live.clock.now(), start + timedelta(seconds=1))) - start).total_seconds() / 86400.0  # that are over
+    incidents = [record for _, _, record in live.records.read(INCIDENTS, start, end, MAX_LOG, newest=True)]
+    log = [(when, record) for _, when, record in live.records.read(ALERT_LOG, start, end, MAX_LOG, newest=True)]
     opened, acked = Counter[str](), Counter[str]()
     for record in incidents:
         counter = {"opened": opened, "acknowledged": acked}.get(record["what"])
@@ -207,7 +239,8 @@ def _report(live: Live, days: float, lang: str) -> dict[str, Any]:
         row = plain(one)
         row["proposal"] = said.sentence(one.proposal) if one.proposal else ""
         rows.append(row)
-    return {"days": days, "times": plain(times(incidents)), "noise": rows, "records": len(log)}
+    span = {"start": start.isoformat(), "end": end.isoformat(), "days": days}
+    return {**span, "times": plain(times(incidents)), "noise": rows, "records": len(log)}
 
 
 def _add_saying(router: APIRouter, live: Live) -> None:

@@ -34,10 +34,10 @@ def figures(inputs: Inputs) -> list[Figure]:
         return []
     start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
     fired = sum(record.get("count", 1) for _, record in inputs.alerts if record["phase"] == "firing")  # a storm is one record
-    rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query="/api/v1/oncall/timeline")]
+    timeline, on_call = (f"/api/v1/oncall/{route}?start={start}&end={end}" for route in ("timeline", "report"))
+    rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query=timeline)]
     if inputs.scope.whole:
         seen, ended = times(inputs.incidents), times(inputs.answered)
-        on_call = "/api/v1/oncall/report"
         rows += [
             Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query=on_call),
             Figure("mtta_s", "Mean time to acknowledge", ended.mtta_s, "s", good=-1, query=on_call),
