@@ -222,7 +222,7 @@ def test_a_day_shared_by_hand() -> None:
     assert split.column("facility_kwh")[0] == pytest.approx(13 * 24 * 0.4)
     # b ran from 6:00, half a day at 0.3 and half at 0.6 a kWh: all but 100 s in the cheap half
     assert split.column("cost")[1] == pytest.approx(13 * 0.3 * (6 * 0.3 + 100 / 3600 * 0.6))
-    assert split.gpu_s.tolist() == pytest.approx([86400, 3600 * hours, 0, 0])
+    assert split.gpu_s.tolist() == pytest.approx([86400, 3600 * hours, 3600 * (4 * 24 - 24 - hours), 0]), "idle hours too"
     assert split.sum_error_frac < 1e-12
 
 

@@ -51,7 +51,8 @@ class Given:
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """Columns over the parts, those that took most first, then ``IDLE`` and ``UNSEEN``: ``names``; ``gpu_s``: float64[n], GPU
-    seconds held; ``values``: float64[n, q] of ``QUANTITIES``; ``sum_error_frac``: most that their sum is off the meter.
+    seconds held, and of ``IDLE`` those in which a GPU was read and nobody held it; ``values``: float64[n, q] of ``QUANTITIES``;
+    ``sum_error_frac``: most that their sum is off the meter.
     """
 
     by: By
@@ -254,7 +255,7 @@ def grouped(shares: Shares, runs: Runs, by: By, values: Floats, given: Given) ->
     everything = np.vstack([sums[order], shares.idle, shares.unseen])
     off = np.abs(everything.sum(axis=0) - values) / np.where(values != 0, np.abs(values), 1.0)
     listed = [str(name) for name in names[order]] + [IDLE, UNSEEN]
-    return Split(by, listed, np.concatenate([held_s[order], [0.0, 0.0]]), everything, float(off.max(initial=0.0)))
+    return Split(by, listed, np.concatenate([held_s[order], [shares.idle_gpu_s, 0.0]]), everything, float(off.max(initial=0.0)))
 
 
 def tenant_of(project: str, tenants: Mapping[str, str]) -> str:

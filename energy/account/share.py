@@ -58,7 +58,8 @@ def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
 @dataclass(eq=False)
 class Shares:
     """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q];
-    ``gone_s``: float64[n], GPU seconds on GPUs that the site has no more; ``gpu_s``: float64[n], these and all others."""
+    ``gone_s``: float64[n], GPU seconds on GPUs that the site has no more; ``gpu_s``: float64[n], these and all others;
+    ``idle_gpu_s``: GPU seconds in which a GPU was read and nobody held it."""
 
     holds: Holds
     runs: Floats
@@ -66,6 +67,7 @@ class Shares:
     unseen: Floats
     gone_s: Floats
     gpu_s: Floats = field(init=False)
+    idle_gpu_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
@@ -86,19 +88,15 @@ class Shares:
         lit = total > 0
         self.unseen += values[~lit].sum(axis=0)
         share = power / np.where(lit, total, 1.0)[:, None]
-        steps = len(power)
-        mine = np.flatnonzero((self.holds.begin_s < begin_s + steps * step_s) & (self.holds.end_s > begin_s))
-        gpu = self.holds.gpu[mine]
-        edges = [
-            np.clip((column[mine] - begin_s) / step_s, 0.0, float(steps)) for column in (self.holds.begin_s, self.holds.end_s)
-        ]
+        near = (self.holds.begin_s < begin_s + len(power) * step_s) & (self.holds.end_s > begin_s)
+        mine = Holds(*(getattr(self.holds, name)[near] for name in ("gpu", "run", "begin_s", "end_s", "share")))
         for q in range(values.shape[1]):
             flow = share * np.where(lit, values[:, q], 0.0)[:, None]
-            sums = np.zeros((steps + 1, power.shape[1]))
-            np.cumsum(flow, axis=0, out=sums[1:])
-            got = (_until(sums, flow, edges[1], gpu) - _until(sums, flow, edges[0], gpu)) * self.holds.share[mine]
-            self.runs[:, q] += np.bincount(self.holds.run[mine], weights=got, minlength=len(self.runs))
-            self.idle[q] += float((sums[-1] - np.bincount(gpu, weights=got, minlength=power.shape[1])).sum())
+            got = amounts(mine, begin_s, step_s, flow)
+            self.runs[:, q] += np.bincount(mine.run, weights=got, minlength=len(self.runs))
+            self.idle[q] += float(flow.sum() - got.sum())
+        read_s = step_s * np.isfinite(gpu_w)
+        self.idle_gpu_s += max(float(read_s.sum() - amounts(mine, begin_s, step_s, read_s).sum()), 0.0)
 
 
 def amounts(holds: Holds, begin_s: float, step_s: float, values: Floats) -> Floats:
