@@ -137,12 +137,13 @@ def _local(time_s: Floats, zone: str) -> _Local:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A calendar month's demand. ``peak_w``: highest quarter of an hour that was seen; ``billed_w``: what is charged (above
-    ``over_frac`` of a contract already counted ``over_factor`` times); ``days_frac``: part of the month that the account
-    holds."""
+    """A calendar month's demand. ``peak_w``: highest quarter of an hour that was seen, which began at ``peak_s``; ``billed_w``:
+    what is charged (above ``over_frac`` of a contract already counted ``over_factor`` times); ``days_frac``: part of the month
+    that the account holds."""
 
     month: str
     peak_w: float
+    peak_s: float
     billed_w: float
     days_frac: float
     cost: float
@@ -203,7 +204,7 @@ def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, ste
     found = []
     for month in np.unique(key).tolist():
         mine = key == month
-        peak_w, _ = highest_quarter(time_s[mine], power_w[mine])
+        peak_w, peak_s = highest_quarter(time_s[mine], power_w[mine])
         if not np.isfinite(peak_w):  # nothing was read in that month: as its energy, its demand is in no sum
             continue
         begin = np.datetime64(month, "M")
@@ -211,7 +212,7 @@ def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, ste
         share = min(float(mine.sum()) * step_s / 86400.0 / days, 1.0)
         billed_w = billed_demand_w(demand, peak_w)
         cost = 1e-3 * billed_w * demand.per_kw_month * share
-        found.append(Month(str(begin), peak_w, billed_w, share, cost))
+        found.append(Month(str(begin), peak_w, peak_s, billed_w, share, cost))
     return tuple(found)
 
 

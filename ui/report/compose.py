@@ -8,14 +8,24 @@ import numpy as np
 
 from energy.baseline import Saving, Verdict
 from twin.message import Message
-from ui.report import energy, reliable, use
+from ui.report import demand, energy, reliable, use
 from ui.report.document import Block, Figure, Picture, Report, Table
 from ui.report.energy import Limits
 from ui.report.gather import Inputs
 from ui.report.settle import settled
 
 QUARTER_S = 900.0
-HEAD = ("facility_kwh", "pue_ratio", "carbon_location_kg", "cost", "peak_w", "held_frac", "busy_frac", "idle_held_frac")
+HEAD = (
+    "facility_kwh",
+    "pue_ratio",
+    "carbon_location_kg",
+    "cost",
+    "peak_w",
+    "contract_frac",
+    "held_frac",
+    "busy_frac",
+    "idle_held_frac",
+)
 
 
 def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pictures: Sequence[Picture] = ()) -> Report:
@@ -71,6 +81,7 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         text = "The highest quarter of an hour drew {peak:,.1f} kW." if inputs.meters.step_s <= QUARTER_S else (
             "The highest hour drew {peak:,.1f} kW.")  # fmt: skip
         yield Message(text, {"peak": made.peak_w / 1e3})
+        yield from demand.said(inputs)
     if held is not None:
         idle = found.get("idle_held_frac")
         if idle is None:

@@ -11,6 +11,7 @@ from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
 from energy.baseline import Saving, Verdict
 from energy.ledger_sums import Moved
 from twin.message import Message
+from ui.report import demand
 from ui.report.document import NOTHING, Block, Chart, Figure, Line, Section, known
 from ui.report.energy_tables import OF_HALLS, cost, days, halls
 from ui.report.flows import flow
@@ -85,8 +86,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     if limits.pue_ratio is not None and inputs.scope.whole:
         made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio",
                               query=query(inputs, "")))  # fmt: skip
-    if inputs.contract_w > 0 and inputs.scope.whole:
-        made.append(Figure("contract_w", "Contracted demand", inputs.contract_w, "w", query="/api/v1/energy/tables"))
+    made += demand.figures(inputs, query(inputs, POINTERS["peak_w"]))
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
 
 
@@ -167,7 +167,14 @@ def query(inputs: Inputs, pointer: str, by: str = "") -> str:
 
 def section(inputs: Inputs, limits: Limits) -> Section:
     """The whole section."""
-    blocks: list[Block] = [*figures(inputs, limits), *_charts(inputs, limits), days(inputs), *cost(inputs), *halls(inputs)]
+    blocks: list[Block] = [
+        *figures(inputs, limits),
+        *_charts(inputs, limits),
+        days(inputs),
+        *cost(inputs),
+        *demand.months(inputs),
+        *halls(inputs),
+    ]
     blocks += [*flow(inputs), *_cooling(inputs)]
     return Section("energy", "Energy", tuple(_said(inputs)), tuple(blocks))
 
@@ -193,6 +200,7 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     if inputs.scope.kind == "hall":
         yield Message(OF_HALLS)
     yield from _unpriced(made)
+    yield from demand.lead(inputs)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")

@@ -13,6 +13,7 @@ from energy.account.grids import on_grids
 from energy.account.meters import Meters, read_meters
 from energy.account.part import part_account, part_splits, scaled
 from energy.account.runs import Runs, no_runs, read_runs
+from energy.account.tariff import Tariff
 from energy.baseline import Saving, saving
 from energy.ledger import Summary, summary
 from energy.ledger_sums import Moved, moved
@@ -42,7 +43,7 @@ class Inputs:
     """All that the sections are made from, of what ``scope`` names. ``until``: up to when the span is over, its end or the
     moment at which it was asked for; all is of the time before. ``read``: bool[h], hours in which a meter or a GPU was read;
     ``answered``: what was written down of incidents that ended in the span, however long ago they began. ``splits``: the
-    account split by user, project and job; ``contract_w``: demand under contract, 0: none; ``halls``: the account of
+    account split by user, project and job; ``tariff``: None where there is none; ``halls``: the account of
     each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: kWh of heat by how it left;
     ``saving``, ``ledger``, ``moved``: None of a part, which has no counterfactual of its own."""
 
@@ -58,7 +59,7 @@ class Inputs:
     wet_bulb_c: Floats
     chiller_w: Floats
     gpu_kwh: float
-    contract_w: float
+    tariff: Tariff | None
     halls: Mapping[str, Account]
     losses: Mapping[str, float]
     rejected: Mapping[str, float]
@@ -76,6 +77,11 @@ class Inputs:
     outcomes: Sequence[Mapping[str, Any]]
     heard_frac: Mapping[str, float]
     tokens: Tokens | None = None
+
+    @property
+    def contract_w(self) -> float:
+        """Demand under contract [W]; 0 where none is stated."""
+        return 1e3 * self.tariff.demand.contracted_kw if self.tariff and self.tariff.demand else 0.0
 
 
 def gather(
@@ -105,7 +111,7 @@ def gather(
         wet_bulb_c=on_steps(store, "weather", "wet_bulb_c", meters),
         chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
         gpu_kwh=float(np.nansum(use.means["power_w"] * use.heard)) / 1e3,
-        contract_w=1e3 * given.tariff.demand.contracted_kw if given.tariff and given.tariff.demand else 0.0,
+        tariff=given.tariff,
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
         rejected=heat_ways(site, store, meters) if whole else {},
