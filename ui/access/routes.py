@@ -139,9 +139,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v1/write", _N, Does.FEED),
     Route("POST", "/v1/metrics", _N, Does.FEED),
 )
-# What the server has and nobody is let to: the answer to whatever there is not, which the door gives before it is asked, and
-# Dash's own websocket, which has no bounds and which nothing here uses.
-UNUSED = frozenset({("GET", "/{path:path}"), ("WS", "/forecast/_dash-ws-callback")})
+# What the server has and nobody is let to: the answer to whatever there is not, which the door gives before it is asked.
+UNUSED = frozenset({("GET", "/{path:path}")})
 
 
 class Table:

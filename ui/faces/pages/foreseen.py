@@ -46,7 +46,7 @@ def part_of(live: Live, key: str | None) -> tuple[Forecast, tuple[Floats, Floats
     kind, _, rest = (key or "").partition(":")
     name, _, place = rest.rpartition(":")
     for one in live.parts:
-        if (one.kind, one.metric) == (kind, name) and place.isdecimal() and int(place) < len(one.names):
+        if (one.kind, one.metric) == (kind, name) and place in {str(i) for i in range(len(one.names))}:
             past = one.past[:, int(place)]
             time_s = float(one.time_s[0]) - one.step_s * np.arange(len(past), 0.0, -1.0)
             return one.one(int(place)), (time_s, past)
