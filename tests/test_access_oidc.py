@@ -70,6 +70,47 @@ async def test_the_whole_way_there_and_back(centre: tuple[House, Provider]) -> N
         assert (shut.status_code, "not active" in shut.text) == (403, True)
 
 
+TAKEN = "is another user&#x27;s name here; an admin removes one of the two (icctwin user remove)."
+
+
+@pytest.mark.parametrize("said", ["wang.lei", "Wang.Lei", "\uff57ang.lei", " wang.\u200blei\n"])
+async def test_nobody_comes_in_under_the_name_of_another_user(centre: tuple[House, Provider], said: str) -> None:
+    """Of a local one, whatever its case, width and unseen characters; nor is a local one made with the name of theirs."""
+    made, provider = centre
+    made.user("wang.lei")
+    provider.claims["preferred_username"] = said
+    async with made.browser() as browser:
+        back = await browser.get(await there(browser))
+        assert (back.status_code, TAKEN in back.text) == (403, True), back.text
+        assert (await browser.get("/api/v1/access/me")).json()["role"] == "nobody"
+        assert list(made.access.users.table.rows()) == ["wang.lei"]
+        assert [(row["what"], row["who"]) for row in made.audited()] == [("sign-in refused", "nobody")]
+        provider.claims["preferred_username"] = "Chen.Y"
+        assert (await browser.get(await there(browser))).status_code == 303
+        with pytest.raises(ValueError, match=r"there is a user 'chen\.y' already"):
+            made.user("chen.y")
+        provider.claims["preferred_username"] = "chen.y"
+        assert (await browser.get(await there(browser))).status_code == 303, "to themself they are no other"
+
+
+async def test_two_whom_the_provider_calls_alike_and_what_we_call_nobody_are_told_apart(centre: tuple[House, Provider]) -> None:
+    made, provider = centre
+    async with made.browser() as first, made.browser() as second:
+        assert (await first.get(await there(first))).status_code == 303
+        provider.claims["sub"] = "another"
+        assert TAKEN in (await second.get(await there(second))).text
+        for ours in ("on-call file", "Local", "guest"):
+            provider.claims["preferred_username"] = ours
+            assert TAKEN in (await second.get(await there(second))).text, ours
+        provider.claims["preferred_username"] = "\u200b"
+        assert (await second.get(await there(second))).status_code == 303
+        names = {(await browser.get("/api/v1/access/me")).json()["name"] for browser in (first, second)}
+    assert names == {
+        "wang.lei",
+        next(key for key, row in made.access.users.table.rows().items() if row["subject"] == "another"),
+    }
+
+
 WRONG = {
     "another nonce": {"claims": {"nonce": "of another sign-in"}},
     "no nonce": {"claims": {"nonce": None}},

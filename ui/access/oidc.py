@@ -21,7 +21,8 @@ from twin.errors import SourceError
 from ui.access.cookies import SIGNING, Cookies
 from ui.access.desk import Access
 from ui.access.lanes import Lane
-from ui.access.role import ROLES, Role, role_of
+from ui.access.people import LONGEST_NAME
+from ui.access.role import ROLES, Identity, Role, Sort, role_of
 from ui.access.section import OidcSection
 from ui.access.signin import Caller, NotIn, enter
 
@@ -82,7 +83,13 @@ class Oidc:
         claims = self._claims(home, query["code"], kept, now)
         role = self._role(claims)
         name = str(claims.get("preferred_username") or claims.get("email") or claims["sub"])
-        user = access.users.vouched(self.section.issuer, str(claims["sub"]), name, role, now)
+        try:
+            user = access.users.vouched(self.section.issuer, str(claims["sub"]), name, role, now)
+        except ValueError as error:
+            who = Identity("", name[:LONGEST_NAME], Role.NOBODY, frozenset(), Sort.NOBODY)
+            about = f"oidc {self.section.issuer} {claims['sub']}"
+            access.records.note(who, caller.address, "sign-in refused", now, about=about)
+            raise NotIn(403, f"{error}.") from None
         answer = RedirectResponse(kept["after"], 303)
         enter(access, caller, user, answer, now, f"oidc {self.section.issuer}")
         Cookies(access.section).forget(answer, SIGNING)

@@ -4,6 +4,7 @@ alone."""
 import hmac
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,6 +21,8 @@ SEEN_EVERY_S = 60.0  # how often it is written down that a session is used
 LONGEST_TOKEN_S = 400 * 86400.0
 VOUCHED_FOR_S = 30 * 86400.0
 TOKEN = re.compile(r"icctwin_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
+LONGEST_NAME = 100
+OURS = frozenset({"local", "guest", "nobody", "on-call file"})  # what the audit calls those who did not sign in
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
 
@@ -38,7 +41,7 @@ class Users:
         kept = hashed(password, name)
 
         def begin(old: Row | None) -> Row:
-            if old is not None:
+            if old is not None or self._taken(name, name):
                 raise ValueError(f"there is a user {name!r} already")
             return {"name": name, "role": role.word, "hash": kept, "active": True, "made": now.isoformat()}
 
@@ -46,12 +49,25 @@ class Users:
 
     def vouched(self, issuer: str, subject: str, name: str, role: Role, now: datetime) -> str:
         """Somebody whom an identity provider vouches for, with the role that it gives now; gives their key. Who was made
-        inactive here stays so."""
+        inactive here stays so. ``ValueError`` where another user has that name: what is done in it must be theirs alone."""
         key = "oidc:" + sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
-        row: Row = {"name": name[:100], "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
+        shown = "".join(char for char in name if char.isprintable()).strip()[:LONGEST_NAME] or key
+        row: Row = {"name": shown, "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
         row["vouched_s"] = now.timestamp()
-        self.table.edit(key, lambda old: (old or {"made": now.isoformat(), "active": True}) | row, now)
+
+        def vouched(old: Row | None) -> Row:
+            if _alike(shown) in OURS or self._taken(shown, key):
+                raise ValueError(
+                    f"{shown!r} is another user's name here; an admin removes one of the two (icctwin user remove)"
+                )
+            return (old or {"made": now.isoformat(), "active": True}) | row
+
+        self.table.edit(key, vouched, now)
         return key
+
+    def _taken(self, name: str, key: str) -> bool:
+        """Whether another user than that of ``key`` is called ``name``, or something that reads the same."""
+        return any(_alike(row["name"]) == _alike(name) for other, row in self.table.rows().items() if other != key)
 
     def change(self, key: str, now: datetime, **what: Any) -> tuple[Row, Row]:
         """Set ``role``, ``active`` or ``password`` of a user; gives the row before and after. ``KeyError`` where there is
@@ -235,6 +251,11 @@ class Tokens:
         scopes = frozenset(Scope(scope) for scope in row["scopes"])
         sort = Sort.KIOSK if row["kiosk"] else Sort.TOKEN
         return Identity(row["owner"], row["name"], role, scopes, sort, parts["id"])
+
+
+def _alike(name: str) -> str:
+    """The same for names that people take for one another: of other case or width (Unicode's NFKC, UAX #15)."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _hash(secret: str) -> str:

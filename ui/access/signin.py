@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from ui.access.cookies import DEVICE, KIOSK, SESSION, Cookies
 from ui.access.desk import Access
+from ui.access.people import LONGEST_NAME
 from ui.access.role import Identity, Role, Sort
 
 DEVICE_S = 400 * 86400.0  # browsers keep no cookie longer (RFC 6265bis)
 AT_ONCE = 2  # passwords that are looked at together: each takes 64 MiB and some 50 ms of a core
 IN_LINE = 20  # and that wait for it; more are told to come again
-_LONGEST_NAME = 100
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class SignIn:
         self, access: Access, caller: Caller, name: str, password: str, answer: Response, now: datetime
     ) -> Identity:
         """With name and password; ``NotIn`` where that fails. The session is put into ``answer``."""
-        name = name.strip()[:_LONGEST_NAME]
+        name = name.strip()[:LONGEST_NAME]
         device = await asyncio.to_thread(known_device, access, caller, name, now)
         if not await self.right(access, name, device, caller.address, password, now):
             who = Identity("", name, Role.NOBODY, frozenset(), Sort.NOBODY)
