@@ -55,7 +55,7 @@ def test_numbers_lie_where_their_kind_of_number_can(tmp_path: Path) -> None:
 
 
 ONE_WRONG = [
-    ("h2,hal,,\n", "", "assets.csv:7: no kind 'hal'; kinds are site, hall, row"),
+    ("h2,hal,,\n", "", "assets.csv:7: no kind 'hal'; did you mean hall?"),
     ("r3,rack,h9,\n", "", "assets.csv:7: 'r3': parent 'h9' is no asset; a rack stands in a hall or row"),
     ("r3,rack,,\n", "", "assets.csv:7: 'r3': has no parent; a rack stands in a hall or row"),
     ("n1,node,h1,\n", "", "assets.csv:7: 'n1': a node cannot stand in a hall, only in rack"),
@@ -110,6 +110,9 @@ def test_what_begins_a_line_or_steers_a_terminal_is_no_text_of_an_asset(tmp_path
     assert found.isprintable()
 
 
+SLIPS = (("ID", "id"), ("parnet", "parent"))
+
+
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
     """Every single-line fault of the list above in one pair of files, each at its own line, and nothing beside."""
     assets, links, expected = GOOD, GOOD_LINKS, []
@@ -139,15 +142,43 @@ def test_a_column_in_another_unit_is_named(tmp_path: Path, column: str) -> None:
 
 
 def test_unknown_link_columns_and_bad_headers_are_told(tmp_path: Path) -> None:
-    assert "no column 'shar' in a links table" in problems(tmp_path, links=GOOD_LINKS.replace("share", "shar"))[0]
-    assert "assets.csv:1: no column 'id' in the header" in problems(tmp_path, GOOD.replace(",", ";"), "from,to,relation\n")[0]
+    shar = problems(tmp_path, links=GOOD_LINKS.replace("share", "shar"))
+    assert shar == ["links.csv:1: no column 'shar' in a links table; did you mean share?"]
+    parent = problems(tmp_path, "# ours\n" + GOOD.replace("id,kind,parent", "ID,kind,parnet"))
+    told = [f"assets.csv:2: no column {column!r} in an assets table; did you mean {near}?" for column, near in SLIPS]
+    assert parent == told, "of the header alone, though every line below has no parent now"
+    assert "no column 'colour' in an assets table; known: id, kind," in problems(tmp_path, GOOD.replace("rated_w", "colour"))[0]
+    for sign, name in ((";", "a semicolon"), ("\t", "a tab")):
+        says = f"assets.csv:1: {name} stands between the columns; save it with commas, as in id,kind,…"
+        assert problems(tmp_path, GOOD.replace(",", sign), "from,to,relation\n") == [says]
+    assert "assets.csv:1: no column 'id' in the header" in problems(tmp_path, "name,kind\nh,hall\n", "from,to,relation\n")[0]
     assert "column 'kind' stands twice" in problems(tmp_path, GOOD.replace("rated_w", "kind"), "from,to,relation\n")[0]
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match=r"cannot be read \(No such file"):
         load_site("test", "UTC", tmp_path / "none.csv", None)
-    assert "is not a UTF-8 CSV file" in problems(tmp_path, b"id,kind\n\xff\xfe,hall\n", "from,to,relation\n")[0]
+    save = "save it as UTF-8 (in Excel: CSV UTF-8, comma delimited)"
+    for raw, says in (
+        (b"id,kind\n\xff\xfe,hall\n", f"2: is not UTF-8 text; {save}"),
+        ("id,kind\n一号机房,hall\n".encode("gbk"), f"2: looks like GBK, not UTF-8; {save}"),
+        ("id,kind\nh,hall\n".encode("utf-16-le"), f"1: is UTF-16 without its mark; {save}"),
+        ("\ufeffid,kind\n".encode("utf-16-le") + b"h", f"2: is not UTF-8 text; {save}"),
+    ):
+        assert problems(tmp_path, raw, "from,to,relation\n") == [f"assets.csv:{says}"]
+    empty = "assets.csv: is empty; its first line names the columns, as in id,kind,…"
+    assert problems(tmp_path, "\n", "from,to,relation\n") == [empty]
+    nothing = "assets.csv: names no asset; write one a line, as in hall-1,hall"
+    assert problems(tmp_path, "id,kind\n# none yet\n", "from,to,relation\n") == [nothing]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_what_excel_saves_is_read(tmp_path: Path, encoding: str) -> None:
+    text = "id,kind,parent\r\n一号机房,hall,\r\n机柜甲,rack,一号机房\r\n"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "assets.csv").write_bytes((mark + text).encode(encoding))
+    site = load_site("test", "UTC", tmp_path / "assets.csv", None)
+    assert (site.ids_of("hall"), site.ids_of("rack")) == (["一号机房"], ["机柜甲"])
 
 
 def test_every_cycle_is_reported_and_found_behind_others(tmp_path: Path) -> None:

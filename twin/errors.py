@@ -1,7 +1,8 @@
 """The three ways in which something can be wrong, told apart by who can mend it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,10 @@ class ConfigError(Exception):
 
 class SiteError(ConfigError):
     """The site's assets or links are wrong."""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Which of ``known`` somebody who wrote ``word`` may have meant, whatever its case; "" where none is near."""
+    by_lower = {one.lower(): one for one in known}
+    near = get_close_matches(word.lower(), by_lower, 1)
+    return by_lower[near[0]] if near else ""

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from twin.coolants import COOLANTS, is_coolant
-from twin.errors import Problem, SiteError
+from twin.errors import Problem, SiteError, meant
 from twin.kinds import KINDS, NO_SOURCES, NUMBER_ATTRIBUTES, RELATIONS, TEXT_ATTRIBUTES, attribute_range
 from twin.plain import escaped, steers
+from twin.sheet import encoding_of, read_header, undecodable
 from twin.site import Links, Site, empty_links
 
 MAX_ASSETS = 2_000_000
 MAX_PROBLEMS = 200  # of one load; the rest is counted
 MAX_SHOWN = 100  # characters of a cell
 _MAX_CYCLES = 10  # told of one relation
+_ASSET_COLUMNS = ("id", "kind", "parent", *NUMBER_ATTRIBUTES, *TEXT_ATTRIBUTES)
 _LINK_COLUMNS = ("from", "to", "relation", "share")
 _KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -36,11 +38,10 @@ class _Report:
     problems: list[Problem] = field(default_factory=list)
     more: int = 0
 
-    def add(self, where: str, what: str) -> None:
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(where, what))
-        else:
-            self.more += 1
+    def add(self, where: str, *what: str) -> None:
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems += [Problem(where, one) for one in what[:room]]
+        self.more += len(what[room:])
 
     def stop_if_any(self) -> None:
         if self.more:
@@ -49,49 +50,48 @@ class _Report:
             raise SiteError(self.problems)
 
 
-def read_table(path: Path, report: _Report | None = None, needed: Sequence[str] = ()) -> list[Row]:
-    """Rows of a CSV file with a header line; blank lines and lines that start with ``#`` are left out. A header that lacks a
-    ``needed`` column, or has one twice, is one problem, and no row is read."""
-    report = report or _Report()
+def read_table(path: Path, report: _Report, needed: Sequence[str], known: Sequence[str], table: str) -> list[Row]:
+    """Rows of a CSV file (UTF-8, or UTF-16 with its mark) with a header line; blank lines and lines that start with ``#`` are
+    left out. A header that lacks a ``needed`` column, or has one twice, is one problem, and no row is read; one that is not
+    among ``known`` of such a ``table`` is a problem of the header alone."""
     rows: list[Row] = []
+    header: list[str] | None = None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding=encoding_of(path)) as file:
             reader = csv.reader(file)
-            header: list[str] | None = None
             for cells in reader:
                 if not any(map(str.strip, cells)) or cells[0].startswith("#"):
                     continue
                 where = f"{path}:{reader.line_num}"
                 if header is None:
-                    header = [cell.strip() for cell in cells]
-                    if wrong := _header_problem(header, needed):
-                        report.add(where, wrong)
+                    header, wrong = read_header(cells, needed, known, table)
+                    report.add(where, *wrong)
+                    if not header:
                         break
                 elif len(cells) > len(header):
                     report.add(where, f"{len(cells)} cells under {len(header)} columns; quote cells that hold a comma")
                 else:
                     rows.append(Row(where, dict(zip(header, map(str.strip, cells), strict=False))))
+        if header is None:
+            report.add(str(path), f"is empty; its first line names the columns, as in {','.join(needed)},…")
     except OSError as error:
         report.add(str(path), f"cannot be read ({error.strerror}); name an existing CSV file in [site]")
-    except (UnicodeDecodeError, csv.Error) as error:
-        report.add(str(path), f"is not a UTF-8 CSV file ({error})")
+    except UnicodeDecodeError:
+        line, what = undecodable(path)
+        report.add(f"{path}:{line}", what)
+    except csv.Error as error:
+        report.add(str(path), f"is not a CSV file ({error})")
     return rows
-
-
-def _header_problem(header: list[str], needed: Sequence[str]) -> str:
-    missing = [column for column in needed if column not in header]
-    if missing:
-        return f"no column {missing[0]!r} in the header; the first line names the columns, as in {','.join(needed)},…"
-    twice = [column for column, count in Counter(header).items() if column and count > 1]
-    return f"column {twice[0]!r} stands twice in the header; keep one" if twice else ""
 
 
 def load_site(name: str, timezone: str, assets: Path, links: Path | None, extra: Iterable[Row] = ()) -> Site:
     """The site described by two CSV files, with ``extra`` asset rows (sources and tasks, which come from the
     configuration). Raises ``SiteError`` with every problem found."""
     report = _Report()
-    asset_rows = read_table(assets, report, ("id", "kind"))
-    link_rows = read_table(links, report, _LINK_COLUMNS[:3]) if links else []
+    asset_rows = read_table(assets, report, ("id", "kind"), _ASSET_COLUMNS, "an assets table")
+    if not asset_rows and not report.problems:
+        report.add(str(assets), "names no asset; write one a line, as in hall-1,hall")
+    link_rows = read_table(links, report, _LINK_COLUMNS[:3], _LINK_COLUMNS, "a links table") if links else []
     return build_site(name, timezone, [*asset_rows, *extra], link_rows, report)
 
 
@@ -105,7 +105,6 @@ def build_site(
         assets = [Row("[site] name", {"id": name, "kind": "site"}), *assets]
     if len(assets) > MAX_ASSETS:
         report.add(assets[0].where, f"{len(assets)} assets; the most that one site may have is {MAX_ASSETS}")
-    _check_columns(assets, report)
     everything, assets = assets, list(_with_known_kind(assets, report))
     refused = {row.cells.get("id", "") for row in everything} - {row.cells.get("id", "") for row in assets}
     ids = [row.cells.get("id", "") for row in assets]
@@ -129,19 +128,6 @@ def build_site(
     return Site(name, timezone, tuple(ids), codes, row_of, parent, numbers, texts, made)
 
 
-def _check_columns(assets: Sequence[Row], report: _Report) -> None:
-    seen: set[str] = set()
-    for row in assets:
-        for column in row.cells.keys() - seen:
-            seen.add(column)
-            if column in {"id", "kind", "parent", *NUMBER_ATTRIBUTES, *TEXT_ATTRIBUTES}:
-                continue
-            stem = column.rsplit("_", 1)[0]
-            match = [known for known in NUMBER_ATTRIBUTES if known.rsplit("_", 1)[0] == stem]
-            hint = f"its unit here is that of {match[0]!r}: convert it" if match else _known_columns()
-            report.add(row.where, f"no column {column!r} in an assets table; {hint}")
-
-
 def _check_texts(assets: Sequence[Row], column: str, cells: Sequence[str], report: _Report) -> None:
     """What begins a line or steers a terminal would do so wherever an id is logged, shown or written."""
     if not steers("".join(cells)):
@@ -152,16 +138,14 @@ def _check_texts(assets: Sequence[Row], column: str, cells: Sequence[str], repor
             report.add(row.where, f"column {column!r}: '{escaped(cell[:MAX_SHOWN])}' {what}")
 
 
-def _known_columns() -> str:
-    return f"known: id, kind, parent, {', '.join((*NUMBER_ATTRIBUTES, *TEXT_ATTRIBUTES))}"
-
-
 def _with_known_kind(assets: Sequence[Row], report: _Report) -> Iterator[Row]:
     sites = 0
     for row in assets:
         kind = row.cells.get("kind", "")
         if kind not in _KIND_CODE:
-            report.add(row.where, f"no kind {kind!r}; kinds are {', '.join(KINDS)}")
+            near = meant(kind, KINDS)
+            hint = f"did you mean {near}?" if near else f"kinds are {', '.join(KINDS)}"
+            report.add(row.where, f"no kind {kind!r}; {hint}")
             continue
         sites += kind == "site"
         if kind == "site" and sites > 1:
@@ -240,7 +224,6 @@ def _numbers(assets: Sequence[Row], report: _Report) -> dict[str, np.ndarray]:
 def _links(
     rows: Sequence[Row], position: dict[str, int], codes: np.ndarray, refused: set[str], report: _Report
 ) -> dict[str, Links]:
-    _check_link_columns(rows, report)
     kinds = tuple(KINDS)
     found: dict[str, list[tuple[int, int, float, Row]]] = {relation: [] for relation in RELATIONS}
     seen: dict[tuple[str, str, str], str] = {}
@@ -276,12 +259,6 @@ def _link_problem(source: str, target: str, relation: str, kind: str) -> str:
         what = f"a {kind} {relation} nothing, as the relation carries {RELATIONS[relation]}"
         return f"{source!r} {relation} {target!r}: {what}; turn the link round or leave it out"
     return ""
-
-
-def _check_link_columns(rows: Sequence[Row], report: _Report) -> None:
-    for column in dict.fromkeys(column for row in rows for column in row.cells if column not in _LINK_COLUMNS):
-        where = next(row.where for row in rows if column in row.cells)
-        report.add(where, f"no column {column!r} in a links table; known: {', '.join(_LINK_COLUMNS)}")
 
 
 def _report_missing(ends: Sequence[str], row: Row, report: _Report) -> None:
