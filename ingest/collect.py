@@ -18,10 +18,13 @@ from ingest.precedence import FIRST, Precedence
 from ingest.push import Batch
 from ingest.registry import Inlet
 from ingest.sums import Sums
+from ingest.wire import without_secrets
+from twin.condition import MAX_ERROR, MAX_NAME, MAX_NAMES, MAX_TOLD, Condition
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Frame
-from twin.ports import Clock, Eventful, Manifold, Source, Troubled
+from twin.plain import one_line
+from twin.ports import Clock, Eventful, Manifold, Naming, Source, Troubled
 from twin.site import Site
 
 log = logging.getLogger(__name__)
@@ -87,7 +90,9 @@ class Collector:
         self._owed: dict[int, datetime] = {}  # due while still at work: since when
         self._faults: list[Exception] = []
         self._answering, self._silent = Places(MAX_AT_ONCE), Places(MAX_AT_ONCE)
-        self.reasons: dict[str, str] = {}  # source -> why it is down
+        self.reasons: dict[str, str] = {}  # source -> why it is down, or which part of it
+        self._since: dict[str, datetime] = {}  # from when on there is a reason
+        self._unmapped = np.zeros(n)
 
     async def tick(self, now: datetime) -> None:
         """Start what is due and report the sources' health; returns without waiting for the polls."""
@@ -138,6 +143,7 @@ class Collector:
 
     def health(self, now: datetime) -> Frame:
         """How the sources do, as a measured frame of kind ``source``."""
+        self._unmapped = np.array([float(source.unmapped) for source in self._sources])
         values = {
             "up_flag": self._up.copy(),
             "poll_s": self._poll_s.copy(),
@@ -146,13 +152,29 @@ class Collector:
             "suspect_count": self._suspect.copy(),
             "duplicates_count": self._repeats.copy(),
             "lag_s": self._lag_s.copy(),
-            "unmapped_count": np.array([float(source.unmapped) for source in self._sources]),
+            "unmapped_count": self._unmapped.copy(),
         }
         values |= self._precedence.counts(now)
         if any(self._manifold):
             values["targets_count"] = np.array([one.targets if one else np.nan for one in self._manifold])
             values["targets_down_count"] = np.array([one.targets_down if one else np.nan for one in self._manifold])
         return Frame("source", now, self._rows, values, source="icctwin")
+
+    def conditions(self) -> dict[str, Condition]:
+        """The same in words as of the last ``health``, of each source that was not asked to the end yet, and of those that fail
+        or tell of what is not known: at most ``MAX_TOLD``, those that are down first, then those that fail in part."""
+        fails = np.array([source.name in self.reasons for source in self._sources], dtype=bool)
+        unasked = np.isnan(self._up)
+        told = np.flatnonzero(~unasked & (fails | (self._unmapped > 0)))
+        worst = told[np.lexsort((~fails[told], self._up[told]))][:MAX_TOLD]
+        asked = {self._sources[i].name: self._condition(i) for i in worst.tolist()}
+        return asked | {self._sources[i].name: Condition(None) for i in np.flatnonzero(unasked).tolist()}
+
+    def _condition(self, i: int) -> Condition:
+        source, unmapped = self._sources[i], int(self._unmapped[i])
+        names = source.unmapped_names[:MAX_NAMES] if unmapped and isinstance(source, Naming) else ()
+        said, since = self.reasons.get(source.name, ""), self._since.get(source.name)
+        return Condition(bool(self._up[i]), said, since, unmapped, tuple(_cut(name, MAX_NAME) for name in names))
 
     def _start(self, i: int, now: datetime) -> None:
         self._owed.pop(i, None)
@@ -255,20 +277,30 @@ class Collector:
 
     def _failed(self, i: int, reason: str) -> None:
         name = self._sources[i].name
+        self.reasons[name] = reason = _cut(reason, MAX_ERROR)
         if self._up[i] != 0:
             log.warning("source %s is down: %s", name, reason)
+            self._since[name] = self._clock.now()
         self._up[i] = 0
         self._errors[i] += 1
         self._lag_s[i] = np.nan  # of an answer: its age from now on says since when there was none
-        self.reasons[name] = reason
 
     def _recovered(self, i: int) -> None:
         name = self._sources[i].name
         if self._up[i] == 0:
             log.info("source %s answers again", name)
+            self._since.pop(name, None)
         self._up[i] = 1
         parts = self._troubled[i]
         if parts is not None and (troubles := parts.troubles):  # up, but not all of it
-            self.reasons[name] = f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}"
+            self.reasons[name] = _cut(f"{len(troubles)} of its parts fail: {next(iter(troubles.values()))}", MAX_ERROR)
+            self._since.setdefault(name, self._clock.now())
         else:
             self.reasons.pop(name, None)
+            self._since.pop(name, None)
+
+
+def _cut(text: str, most: int) -> str:
+    """What others said, as one line of at most ``most`` characters that can be written down, without secrets."""
+    plain = one_line(without_secrets(text[: 4 * most])).encode("utf-8", "replace").decode()
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"

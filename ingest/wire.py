@@ -6,6 +6,7 @@ interval and no more. Every failure is a ``SourceError`` of one sentence that na
 
 import asyncio
 import json
+import re
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
@@ -27,7 +28,12 @@ MAX_SECRET_BYTES = 16 * 2**10
 REDIRECTS = (301, 302, 303, 307, 308)
 UTF8 = ("utf-8", "utf8", "us-ascii")
 _CHUNK_BYTES = 2**16
-_SECRET_WORDS = ("token", "secret", "password", "apikey", "api_key", "auth")
+_SECRET_WORDS = ("token", "secret", "password", "passphrase", "credential", "community", "apikey", "api_key", "auth")
+_SECRETS = (  # where they stand in the words of others: before a host, as the value of such a name, in a header
+    re.compile(r"(://)[^\s/@]+(?=@)"),
+    re.compile(rf"(?i)((?:{'|'.join(_SECRET_WORDS)})[\w-]*[\"']?(?:[=:]|:\s(?=[\"']))[\"']?)[^\s&;,\"')]+"),
+    re.compile(r"\b((?:Bearer|Basic) )[\w.~+/=-]{8,}"),
+)
 
 
 class Answer(NamedTuple):
@@ -130,6 +136,13 @@ def shown(url: URL) -> str:
     """``url`` as a sentence may show it: without the secrets that some servers want in the query."""
     hidden = {name: "***" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
     return str(url.update_query(hidden)) if hidden else str(url)
+
+
+def without_secrets(text: str) -> str:
+    """``text``, of which others may have chosen the words, without what looks like a secret."""
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***", text)
+    return text
 
 
 # what is said of an answer, whoever fetched it

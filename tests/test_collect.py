@@ -13,6 +13,7 @@ from ingest.collect import Collector
 from ingest.judge import judge
 from ingest.patience import MAX_AT_ONCE
 from ingest.spool import Spool
+from twin.condition import Condition
 from twin.errors import SourceError
 from twin.frame import Frame, Quality, frame_of
 from twin.state import State
@@ -73,6 +74,34 @@ async def test_a_source_that_fails_is_down_says_why_and_comes_back() -> None:
     assert state.column("source", "up_flag", clock.now()).tolist() == [1, 1]
     assert state.column("source", "errors_count", clock.now()).tolist() == [2, 0]
     assert collector.reasons == {}
+
+
+async def test_why_and_since_when_a_source_fails_is_told_without_what_is_secret() -> None:
+    class Parts(Scripted):
+        """Up, and one of its parts is not, as of the second poll."""
+
+        unmapped, troubles = 12, {}
+        unmapped_names = ('up{token="hunter2"}\nx', "n" * 100, *(f"m{i}" for i in range(10)))
+
+        async def poll(self, now: datetime) -> Sequence[Frame]:
+            self.troubles = {"cdu-2": "cdu-2: no answer"} if now > START else {}
+            return await super().poll(now)
+
+    said = 's1: http://bob:hunter2@bmc/?api_key=hunter2 said\n\x1b[2J "password": "hunter2", Bearer hunter2hunter2 \udc80'
+    collector, _, clock = _collector(Scripted("s1", SourceError(said), SourceError("s1: " + "x" * 500)), Parts("s2"))
+    assert collector.conditions() == {"s1": Condition(None), "s2": Condition(None)}, "nobody was asked yet"
+    names = ('up{token="***"} | x', "n" * 79 + "…", *(f"m{i}" for i in range(8)))
+    clean = 's1: http://***@bmc/?api_key=*** said | \\x1b[2J "password": "***", Bearer *** ?'
+    await _run(collector, clock, 0)
+    collector.health(clock.now())
+    assert collector.conditions() == {"s1": Condition(False, clean, START), "s2": Condition(True, "", None, 12, names)}
+    await _run(collector, clock, 1)
+    second, part = START + timedelta(seconds=1), "1 of its parts fail: cdu-2: no answer"
+    assert collector.conditions() == {
+        "s1": Condition(False, "s1: " + "x" * 395 + "…", START), "s2": Condition(True, part, second, 12, names)
+    }  # fmt: skip
+    await _run(collector, clock, 2)
+    assert collector.conditions() == {"s2": Condition(True, part, second, 12, names)}, "the other answers again"
 
 
 async def test_the_delay_of_an_answer_is_as_old_as_the_answer() -> None:

@@ -11,6 +11,7 @@ from twin.load import Row, build_site
 from twin.state import State
 from ui.faces.pages.columns import GAP_S, Rates, column
 from ui.faces.pages.sources import look, told
+from ui.faces.shelf import Kept
 from ui.own import source_counts, source_rows
 from ui.view import view
 from ui.words import words
@@ -89,7 +90,7 @@ def test_a_source_is_heard_when_it_answers_and_not_when_we_say_that_it_is_down()
     live = live_of(seen.site, Hands(NOW))
     live.state = seen
     whole = view(live, NOW)
-    rows = told(look(whole, live, 1), whole, words("en"))["l.sources"]
+    rows = told(look(whole, live, 1, Kept(lambda *_: {}, 5.0, 0.0)), whole, words("en"))["l.sources"]
     assert {row["c"][0]: (row["c"][2]["n"], row["c"][2]["f"]) for row in rows} == {
         "dead": ("never", "none"), "gone": ("60\u202fmin", "stale"), "well": ("3\u202fs", "ok"),
     }  # fmt: skip

@@ -21,6 +21,7 @@ from twin.metrics import metric
 from twin.state import State
 from ui.config import load_config
 from ui.faces.pages import sources
+from ui.faces.shelf import Kept
 from ui.tasks import VirtualClock
 from ui.view import view
 from ui.words import words
@@ -234,7 +235,7 @@ def test_the_page_of_sources_says_which_is_in_force_and_which_stands_by() -> Non
     counts = {"in_force_count": np.array([5.0, 0.0, 0.0]), "standby_count": np.array([2.0, 5.0, 0.0])}
     live.state.absorb(Frame("source", NOW, np.arange(3, dtype=np.int32), counts), NOW)
     shown = view(live, NOW)
-    rows = sources.told(sources.look(shown, live, 1), shown, words("en"))["l.sources"]
+    rows = sources.told(sources.look(shown, live, 1, Kept(lambda *_: {}, 5.0, 0.0)), shown, words("en"))["l.sources"]
     assert {row["c"][0]: row["c"][1] for row in rows} == {
         "src-bmc": "in force", "src-dcgm": "stands by", "src-fabric": "up", "src-plant": "up",
     }  # fmt: skip

@@ -36,6 +36,7 @@ from twin.state import State
 from ui.access.desk import Access
 from ui.acting import Acting
 from ui.calibrating import Fitted, adoption_file, fitted_of
+from ui.conditions import ConditionLog
 from ui.config import Config, site_of
 from ui.dig.placed import Placed
 from ui.duties import Duties
@@ -165,6 +166,7 @@ class Centre:
         sections = [section.name for section in config.sources]
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
+        self.conditions = ConditionLog(self.records, self.site, [source.name for source in sources])
         detector = Detector(self.site, self.events.past())
         ranks = {source.name: of.precedence for of, one in zip(config.sources, opened, strict=True) for source in one.sources}
         self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector, ranks)
@@ -239,9 +241,12 @@ class Centre:
         return some_of(table, self.part.roles)
 
     async def _collect(self, now: datetime) -> None:
-        await self.collector.tick(now)
-        if self._wait:
-            await self.collector.drain()
+        try:
+            await self.collector.tick(now)
+            if self._wait:
+                await self.collector.drain()
+        finally:  # a source that breaks us says why as well
+            self.conditions.note(self.collector.conditions())
 
     async def _notify(self, duties: Duties, now: datetime) -> None:
         self.delivery.events(now)
@@ -254,6 +259,7 @@ class Centre:
 
     def _flush(self, now: datetime) -> None:
         with ExitStack() as stack:  # each is done whatever breaks
+            stack.callback(lambda: self.conditions.flush(self.clock.now()))  # the last of them, for it can wait
             stack.callback(lambda: self.signals.flush(self.clock.now()))
             stack.callback(self.events.flush)
             stack.callback(self.spool.flush)

@@ -94,8 +94,17 @@ def source_counts(state: State, now: datetime) -> SourceCounts:
 
 def source_rows(state: State, now: datetime, most: int | None = MAX_SOURCES) -> tuple[SourceRow, ...]:
     """At most ``most`` (None: all), those that are not well first."""
-    ids, how, up = state.site.ids_of("source"), _how(state, now), state.newest("source", "up_flag")
-    shown = np.argsort(how, kind="stable")[:most].tolist()
+    how = _how(state, now)
+    return _source_rows(state, now, how, np.argsort(how, kind="stable")[:most].tolist())
+
+
+def source_row(state: State, asset: str, now: datetime) -> SourceRow:
+    """Of one source; ``KeyError`` where there is none of this id."""
+    return _source_rows(state, now, _how(state, now), [state.site.row(asset)])[0]
+
+
+def _source_rows(state: State, now: datetime, how: Ints, shown: Sequence[int]) -> tuple[SourceRow, ...]:
+    ids, up = state.site.ids_of("source"), state.newest("source", "up_flag")
     made = []
     for row, cells in zip(shown, _table(state, "source", _SOURCE, now, shown), strict=True):
         status = _ORDER[how[row]]

@@ -17,6 +17,7 @@ from twin.job import JobState
 from twin.kinds import KINDS, NUMBER_ATTRIBUTES
 from twin.metrics import METRICS, metric, suffix
 from twin.ports import How
+from ui.conditions import SourceSaid, sources_said
 from ui.faces.answers import (
     STEP_S,
     AlertOut,
@@ -35,7 +36,7 @@ from ui.faces.answers import (
     When,
 )
 from ui.faces.push import Pulse
-from ui.own import MAX_SOURCES, SourceRow, source_rows
+from ui.own import MAX_SOURCES, source_rows
 from ui.view import PlanRow, View, plan_rows
 
 MAX_PAGE = 10_000
@@ -46,7 +47,7 @@ AUTO_STEPS = 500  # steps of a series whose step is not given
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="at most so many rows")]
 Offset = Annotated[int, Query(ge=0, description="rows to leave out at the front")]
 _VIEW: TypeAdapter[View] = TypeAdapter(View)
-_SOURCES: TypeAdapter[tuple[SourceRow, ...]] = TypeAdapter(tuple[SourceRow, ...])
+_SOURCES: TypeAdapter[list[SourceSaid]] = TypeAdapter(list[SourceSaid])
 _PLANS: TypeAdapter[tuple[PlanRow, ...]] = TypeAdapter(tuple[PlanRow, ...])
 
 
@@ -232,11 +233,12 @@ def _add_view(router: APIRouter, pulse: Pulse) -> None:
         """What the wall shows, all of it: every number with its unit, age, freshness, origin and quality."""
         return _json(_VIEW.dump_json(await pulse.view()))
 
-    @router.get("/sources", response_model=tuple[SourceRow, ...])
+    @router.get("/sources", response_model=list[SourceSaid])
     def sources(limit: Limit = MAX_SOURCES, offset: Offset = 0) -> Any:
-        """How what icctwin reads is doing, those that are not well first."""
+        """How what icctwin reads is doing, those that are not well first: why a source fails, and what of it belongs to nothing
+        known."""
         rows = source_rows(live.state, live.clock.now(), offset + limit)
-        return _json(_SOURCES.dump_json(rows[offset:]))
+        return _json(_SOURCES.dump_json(sources_said(rows[offset:], live.records)))
 
     @router.get("/plans", response_model=tuple[PlanRow, ...])
     def plans(limit: Limit = 1000, offset: Offset = 0) -> Any:

@@ -18,6 +18,7 @@ from twin.message import Message
 from twin.metrics import suffix
 from twin.ports import How
 from ui.access.door import identity_of
+from ui.conditions import Trouble, read_conditions, troubles_of
 from ui.dig.card import WRONG_SCORE, Card, card, gpus_of, residual_of
 from ui.dig.explore import MAX_EXPORT, STEPS, Question, Unanswerable, explore, nice_step_s
 from ui.dig.export import KINDS as FORMS
@@ -29,6 +30,7 @@ from ui.faces.api_findings import FindingOut
 from ui.faces.api_views import AnnotationOut, annotations_on
 from ui.faces.pages.recent import meaning
 from ui.faces.push import Pulse
+from ui.own import source_row
 from ui.reading import Number
 from ui.view import Live
 from ui.words import Words, words
@@ -50,14 +52,23 @@ class PastJob(BaseModel):
     end_s: float | None
 
 
+class TroubleOut(BaseModel):
+    """One thing that is not well with a source, with what to do; ``since`` null: nobody knows from when on."""
+
+    text: str
+    since: datetime | None
+
+
 class AssetOut(BaseModel):
-    """The card of an asset, what is and was wrong with it, the jobs on it, and what people noted. ``said``: English sentences
-    among them -> the same in the language that was asked for; empty for English."""
+    """The card of an asset, what is and was wrong with it, the jobs on it, and what people noted. ``troubles``: of a source,
+    why it fails and what of it belongs to nothing known. ``said``: English sentences among them -> the same in the language
+    that was asked for; empty for English."""
 
     time: datetime
     card: Card
     alerts: list[AlertOut]
     findings: list[FindingOut]
+    troubles: list[TroubleOut]
     events: list[EventOut]
     jobs: list[PastJob]
     annotations: list[AnnotationOut]
@@ -134,12 +145,14 @@ def _add_asset(router: APIRouter, live: Live) -> None:
         alerts = [alert for alert in live.alerts if alert.asset in inside][:MAX_ALERTS]
         findings = [one for one in live.findings if one.asset in inside][:MAX_ALERTS]
         events = _events(live, inside, now)
-        told = [*(one.summary for one in alerts), *(one.summary for one in findings)]
+        troubles = _troubles(live, asset, now)
+        told = [*(one.summary for one in alerts), *(one.summary for one in findings), *(one.text for one in troubles)]
         return AssetOut(
             time=now,
             card=made,
             alerts=[AlertOut.of(alert) for alert in alerts],
             findings=[FindingOut(**record_of(one)) for one in findings],
+            troubles=[TroubleOut(text=str(one.text), since=one.since) for one in troubles],
             events=events,
             jobs=_jobs(live, made, now),
             annotations=annotations_on(live, identity_of(request), asset, now - BACK, None)[:MAX_EVENTS],
@@ -151,6 +164,12 @@ def _said(made: Card, summaries: Sequence[Message], events: Sequence[EventOut], 
     """Every sentence of the page in another language, by the English one."""
     told = {str(one): words.sentence(one) for one in summaries}
     return {made.says: words(made.says), **told, **{one.meaning: meaning(one.meaning, words) for one in events}}
+
+
+def _troubles(live: Live, asset: str, now: datetime) -> list[Trouble]:
+    if live.site.kind(asset) != "source":
+        return []
+    return troubles_of(source_row(live.state, asset, now), read_conditions(live.records).get(asset))
 
 
 def _subject(live: Live, asset: str) -> set[str]:

@@ -62,7 +62,7 @@ def _body(asset: str, kind: str) -> str:
         f'<div id="charts"></div><div class="columns"><div>'
         f'<section class="panel"><h2 data-t="Readings">Readings</h2>{table}</section>'
         f"{_part('attributes', 'Attributes')}{_part('jobs', 'Jobs that ran here')}</div><div>"
-        f"{_part('alerts', 'Alerts')}{_part('findings', 'Findings')}"
+        f"{_part('troubles', 'What is wrong with it')}{_part('alerts', 'Alerts')}{_part('findings', 'Findings')}"
         f"{_part('upstream', 'Upstream')}{_part('downstream', 'Downstream')}"
         f"{_part('children', 'Inside it')}{_part('events', 'Events')}"
         f'<section class="panel"><h2 data-t="Notes and maintenance">Notes and maintenance</h2><div id="annotations"></div>'

@@ -1,17 +1,22 @@
 """``/sources``: the health of our own eyes: what is read, what runs, and what this process costs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from fastapi import FastAPI
 
+from twin.condition import Condition
+from twin.message import Message
+from ui.conditions import Trouble, read_conditions, troubles_of
 from ui.faces.pages.columns import Columns, columns
-from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, tile
+from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, text, tile
 from ui.faces.pages.overview import STATUS
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
+from ui.faces.shelf import Kept
 from ui.own import SourceRow, TaskRow
 from ui.reading import Reading
 from ui.view import Live, View
@@ -29,11 +34,12 @@ OWN = (
 MORE = ("lag_s", "duplicates_count", "targets_count", "targets_down_count")
 FORCE = ("in_force_count", "standby_count")
 ROWS_SOURCES, ROWS_TASKS = 18, 24
+EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One look at ourselves."""
+    """One look at ourselves. ``said``: what sources say in words, by their id, as it was read ``said_age_s`` ago."""
 
     now: datetime
     view: View
@@ -41,6 +47,8 @@ class Seen:
     more: dict[str, Columns]
     rows: dict[str, int]
     walls: int
+    said: Mapping[str, Condition]
+    said_age_s: float
 
 
 COLS = (
@@ -50,19 +58,20 @@ COLS = (
 
 def add_sources(server: FastAPI, pulse: Pulse) -> None:
     """Serve the page."""
+    pulse.shelf.add("conditions", EVERY_S, lambda live, now: read_conditions(live.records))
 
     def gather(view: View, live: Live) -> Seen:
-        return look(view, live, pulse.clients)
+        return look(view, live, pulse.clients, pulse.shelf["conditions"])
 
-    serve_page(server, pulse, "sources", Feed(once(gather, told), (), body()), ("pages.js",))
+    serve_page(server, pulse, "sources", Feed(once(gather, told), (), body(), needs=("conditions",)), ("pages.js",))
 
 
-def look(view: View, live: Live, walls: int) -> Seen:
-    """At ourselves, while so many ``walls`` are open."""
+def look(view: View, live: Live, walls: int, kept: Kept) -> Seen:
+    """At ourselves, while so many ``walls`` are open; ``kept``: what sources say in words."""
     own = columns(live.state, "process", OWN, view.time)
     rest = columns(live.state, "source", (*MORE, *FORCE), view.time)
     ids = {id_: i for i, id_ in enumerate(live.site.ids_of("source"))}
-    return Seen(view.time, view, own, rest, ids, walls)
+    return Seen(view.time, view, own, rest, ids, walls, kept.value or {}, kept.age_s(view.time))
 
 
 def body() -> str:
@@ -85,7 +94,7 @@ def body() -> str:
         panel(
             "sources",
             "Sources, the unwell first",
-            [more("sources")],
+            [text("unread", "unread"), more("sources")],
             listed("sources", "No source", heads, COLS),
             size="w15",
         ),
@@ -123,7 +132,10 @@ def told(seen: Seen, view: View, words: Words) -> Table:
         "n.walls": plain(words, seen.walls, "count"),
         "n.pages": cell(words, own["pages_waiting_count"].figure(np.sum)),
         "n.dead": cell(words, own["pages_dead_count"].figure(np.sum)),
-        "l.sources": [_source(one, seen, words) for one in sources[:ROWS_SOURCES]],
+        "l.sources": [
+            made for one in sources[:ROWS_SOURCES] for made in (_source(one, seen, words), *_details(one, seen, words))
+        ],
+        "t.unread": _unread(seen.said_age_s, words),
         "m.sources": max(count.total - ROWS_SOURCES, 0),
         "l.tasks": [_task(one, words) for one in tasks[:ROWS_TASKS]],
         "m.tasks": max(len(tasks) - ROWS_TASKS, 0),
@@ -159,6 +171,28 @@ def _source(one: SourceRow, seen: Seen, words: Words) -> Cell:
     cells += [cell(words, reading) for reading in (one.errors, one.unmapped, one.suspect)]
     cells += [cell(words, seen.more[name].at(i)) for name in MORE[1:]]
     return row(state, [one.id, words(_stands(one, i, seen)), *cells])
+
+
+def _details(one: SourceRow, seen: Seen, words: Words) -> list[Cell]:
+    """Rows under a source's own: what it says in words."""
+    return [row("detail", [_detail(trouble, seen.now, words)]) for trouble in troubles_of(one, seen.said.get(one.id))]
+
+
+def _detail(trouble: Trouble, now: datetime, words: Words) -> str:
+    said = words.sentence(trouble.text)
+    if trouble.since is None:
+        return said
+    age = words.age((now - trouble.since).total_seconds())
+    return words.sentence(Message("for {age}: {said}", {"age": age, "said": said}))
+
+
+def _unread(age_s: float, words: Words) -> str:
+    """Nothing, where the records were read lately."""
+    if age_s <= 3 * EVERY_S + 5:
+        return ""
+    if not np.isfinite(age_s):
+        return words("errors were not read yet")
+    return words.sentence(Message("errors were not read for {age}", {"age": words.age(age_s)}))
 
 
 def _heard(one: SourceRow, i: int, seen: Seen, words: Words) -> Cell:

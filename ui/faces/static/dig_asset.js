@@ -56,6 +56,7 @@ function show() {
   if (!card.readings.length) at("readings").replaceChildren(make("tr", null, { children: [make("td", say("nothing yet"), { colSpan: 5 })] }));
   part("attributes", Object.entries(card.attributes).map(([name, value]) => entry(quiet(name), words(String(value)))));
   part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(spoken(typeof one.summary === "string" ? one.summary : one.summary.text ?? one.summary.sentence)), assetLink(one.asset), when(one.since))));
+  part("troubles", said.troubles.map((one) => entry(words(spoken(one.text)), one.since && when(one.since))));
   part("findings", said.findings.map((one) => entry(words(spoken(one.summary.text)), assetLink(one.asset), when(one.since))));
   part("upstream", card.upstream.map(neighbour));
   part("downstream", card.downstream.map(neighbour));

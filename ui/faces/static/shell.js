@@ -164,7 +164,7 @@ function trim(element, table) {
   const left = cut ? [...element.children].filter((row) => row.getBoundingClientRect().bottom > end) : [];
   for (const row of left) row.hidden = true;
   const name = element.dataset.l;
-  const count = left.length + (table[`m.${name}`] || 0);
+  const count = left.filter((row) => !row.classList.contains("detail")).length + (table[`m.${name}`] || 0);
   all(`[data-m="${name}"]`).forEach((more) => (more.textContent = count ? say("+{n} more", { n: count }) : ""));
 }
 
