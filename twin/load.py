@@ -50,10 +50,13 @@ class _Report:
             raise SiteError(self.problems)
 
 
-def read_table(path: Path, report: _Report, needed: Sequence[str], known: Sequence[str], table: str) -> list[Row]:
+def read_table(
+    path: Path, report: _Report | None = None, needed: Sequence[str] = (), known: Sequence[str] = (), table: str = ""
+) -> list[Row]:
     """Rows of a CSV file (UTF-8, or UTF-16 with its mark) with a header line; blank lines and lines that start with ``#`` are
     left out. A header that lacks a ``needed`` column, or has one twice, is one problem, and no row is read; one that is not
-    among ``known`` of such a ``table`` is a problem of the header alone."""
+    among ``known`` (none: any is) of such a ``table`` is a problem of the header alone."""
+    report = report or _Report()
     rows: list[Row] = []
     header: list[str] | None = None
     try:

@@ -44,7 +44,7 @@ def read_header(cells: Sequence[str], needed: Sequence[str], known: Sequence[str
     if any("\0" in name for name in names):
         return [], [f"is UTF-16 without its mark; {SAVE}"]
     for place, column in enumerate(tuple(names)):
-        if not column or column in known:
+        if not column or column in (known or names):
             continue
         stem = column.rsplit("_", 1)[0]
         unit = next((name for name in known if "_" in name and name.rsplit("_", 1)[0] == stem), "")
