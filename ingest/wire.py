@@ -103,14 +103,18 @@ def new_session(every_s: float, tls: Tls | None = None, connections: int = 2) ->
 
 
 def read_secret(path: Path) -> str:
-    """The token in a file, read anew each time so that it may be rotated; ``SourceError`` where it cannot be read."""
+    """The password or token in a file, read anew each time so that it may be rotated; ``SourceError`` where it cannot be
+    read."""
     try:
         with path.open(encoding="utf-8") as file:
             token = file.read(MAX_SECRET_BYTES + 1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"token file {path} cannot be read ({error}); name a readable text file") from None
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); write it there, or let icctwin's account read it"
+        raise SourceError(f"the secret in {path} {what}") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"the secret in {path} is no text; write it there as one line") from None
     if not token or len(token) > MAX_SECRET_BYTES or not token.isprintable():
-        raise SourceError(f"token file {path} does not hold one token of at most {MAX_SECRET_BYTES} printable characters")
+        raise SourceError(f"the secret in {path} is no line of at most {MAX_SECRET_BYTES} printable characters; write it so")
     return token
 
 

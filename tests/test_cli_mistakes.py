@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ingest.wire import read_secret
+from twin.errors import SourceError
 from ui.cli import main
 from ui.commands import account_name
+
+ASSETS = 'assets = "$"\n[store]'
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("request x --cut-kw 5 --hours inf", "between 0.01 and"),
     ("account --to 0001-01-01", "outside 1970 to 2999"),
     ("store grafana --out /dev/null/x", "/dev/null/x"),
+    ("backup --out /no/such/x.tar", "/no/such/x.tar: there is no folder /no/such; make it, or name another place with --out\n"),
+    ("report --out x --week 46", "--week: '46' is no week that there is; write one as 2026-W46, or another span with --span\n"),
+    ("report --out x --week 2026-W60", "--week: '2026-W60' is no week that there is; write one as 2026-W46"),
+    ("report --out x --week 2026-11", "--week: '2026-11' is no week that there is; write one as 2026-W46"),
+    ("report --out x --span 2026-99", "--span: '2026-99' is in no calendar"),
+    ("chekc", "icctwin: error: argument COMMAND: there is no 'chekc'; did you mean check?\n"),
+    ("user ad", "icctwin user: error: argument action: there is no 'ad'; did you mean add?\n"),
+    ("check --jsno", "icctwin check: error: there is no '--jsno' here; did you mean --json?\n"),
+    ("check site.toml", "icctwin check: error: there is no 'site.toml' here; see icctwin check --help\n"),
+    ("check --quietly=x", "icctwin check: error: there is no '--quietly' here; see icctwin check --help\n"),
 ])  # fmt: skip
 def test_a_value_that_cannot_be(site: Path, words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = [word.format(bin=site / "bin.csv") for word in words.split()]
@@ -51,6 +65,30 @@ def test_a_value_that_cannot_be(site: Path, words: str, says: str, capsys: pytes
 def test_a_place_that_cannot_be_written(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert capsys.readouterr().err.startswith("/dev/null/x")
+
+
+@pytest.mark.parametrize("below", ["assets.csv/store", "/proc/store"])
+def test_a_place_where_no_store_can_be(site: Path, tmp_path: Path, below: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (site / "site.toml").read_text().replace('"store"', f'"{site / below}"').replace("[store]", ASSETS)
+    (tmp_path / "site.toml").write_text(text.replace("$", str(site / "assets.csv")))
+    assert main(["check", "--config", str(tmp_path / "site.toml")]) == 1
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("BAD  store")
+    assert said.endswith("; let icctwin write there, or name another folder as path of [store]")
+
+
+@pytest.mark.parametrize(("kept", "says"), [
+    (None, "cannot be read (No such file or directory); write it there, or let icctwin's account read it"),
+    (b"\xff\xfe", "is no text; write it there as one line"),
+    (b"two\nlines", "is no line of at most 16384 printable characters; write it so"),
+])  # fmt: skip
+def test_a_file_of_a_password_is_called_what_it_is(tmp_path: Path, kept: bytes | None, says: str) -> None:
+    path = tmp_path / "word"
+    if kept is not None:
+        path.write_bytes(kept)
+    with pytest.raises(SourceError) as refused:
+        read_secret(path)
+    assert str(refused.value) == f"the secret in {path} {says}"
 
 
 @pytest.mark.parametrize(("name", "value"), [

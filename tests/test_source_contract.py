@@ -295,7 +295,7 @@ async def test_a_redirect_on_the_same_server_is_followed_and_the_token_file_read
     async with Endpoint(answer) as endpoint:
         one = source(endpoint.url, bearer_token_file=token)
         try:
-            with pytest.raises(SourceError, match="token file"):
+            with pytest.raises(SourceError, match="the secret in"):
                 await one.poll(NOW)
             for word in ("first", "second"):
                 token.write_text(f"{word}\n")

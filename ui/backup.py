@@ -54,6 +54,8 @@ def backup(path: Path, out: Path, now: datetime, release: str) -> Taken:
     config = load_config(path)
     if out.exists():
         raise ConfigError([Problem(str(out), "is already there and stays as it is; name another file")])
+    if not out.parent.is_dir():
+        raise ConfigError([Problem(str(out), f"there is no folder {out.parent}; make it, or name another place with --out")])
     half = out.with_name(out.name + ".part")
     try:
         with _packing(half) as archive, tempfile.TemporaryDirectory(dir=out.parent, prefix=".icctwin-") as scratch:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from twin.errors import ConfigError, SourceError
-from ui.commands import GROUPS
+from ui.commands import GROUPS, Parser
 from ui.sparing import OneLine, Sparing
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE = 0, 1, 2
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, for ``main`` and for the test that holds the README against it."""
-    parser = argparse.ArgumentParser(prog="icctwin", description="See, foresee and steer an AI computing centre.")
+    parser: argparse.ArgumentParser = Parser(prog="icctwin", description="See, foresee and steer an AI computing centre.")
     parser.add_argument("--version", action="version", version=f"icctwin {version('icctwin')}")
     parser.add_argument(
         "--log-level",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,7 +20,7 @@ from ingest.precedence import FIRST, LAST
 from ingest.registry import SOURCES, source_module
 from ingest.shard import MAX_SHARDS
 from ingest.stores.registry import StoreOptions
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, meant
 from twin.load import Row, load_site
 from twin.plain import escaped, steers
 from twin.site import Site
@@ -50,7 +50,8 @@ class SiteSection(_Section):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"no time zone {value!r}; write an IANA name such as Asia/Shanghai") from error
+            near = meant(value, available_timezones()) or "an IANA name such as Asia/Shanghai"
+            raise ValueError(f"no time zone {value!r}; write {near}") from error
         return value
 
 
@@ -153,9 +154,11 @@ class EnergySection(_Section):
     @field_validator("modes")
     @classmethod
     def _known_levers(cls, value: Mapping[str, Mode]) -> Mapping[str, Mode]:
+        known = ", ".join(LEVERS)
         for lever in value:
             if lever not in LEVERS:
-                raise ValueError(f"no lever {lever!r}; levers are {', '.join(LEVERS)}")
+                near = meant(lever, LEVERS)
+                raise ValueError(f"no lever {lever!r}; {f'did you mean {near}?' if near else f'levers are {known}'}")
         return value
 
 
@@ -300,8 +303,9 @@ class _Reader:
         if wall and access and wall.tls_cert and access.url.startswith("http:"):
             self._problem(("access", "url"), "begins with http, and the wall speaks TLS; write the address that people open")
         for name in raw:
-            known = ", ".join((*SECTIONS, "[source]"))
-            self._problem((name,), f"no section {name!r}; sections are {known}")
+            near = meant(name, ("source", *SECTIONS))
+            known = f"sections are {', '.join(SECTIONS)}, [source]"
+            self._problem((name,), f"no section {name!r}; {f'did you mean {near}?' if near else known}")
         if not isinstance(entries, list):
             self._problem(("source",), "sources are a list; write [[source]] with two brackets")
             entries = []
@@ -341,7 +345,9 @@ class _Reader:
             self._problem(("source", i, "name"), what)
             return None
         if not isinstance(kind, str) or kind not in SOURCES:
-            self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; types are {', '.join(SOURCES)}")
+            near = meant(str(kind), SOURCES)
+            hint = f"did you mean {near}?" if near else f"types are {', '.join(SOURCES)}"
+            self._problem(("source", i, "type"), f"source {name!r}: no type {kind!r}; {hint}")
             return None
         model = source_module(kind).Options
         try:

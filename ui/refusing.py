@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from twin.errors import meant
 
 Place = tuple[str | int, ...]
 
@@ -46,21 +47,23 @@ def toml_refusal(error: Exception) -> tuple[int | None, str]:
 
 
 def _meant(key: str, options: Sequence[str]) -> str:
-    near = get_close_matches(key, options, 1)
-    if near:
-        return f"; did you mean {near[0]}?"
+    if near := meant(key, options):
+        return f"; did you mean {near}?"
     more = ", …" if len(options) > MAX_OPTIONS else ""
     return f"; there are {', '.join(options[:MAX_OPTIONS])}{more}" if options else ""
 
 
 def _options(model: type[BaseModel], loc: Place) -> list[str]:
-    """Names of what may stand at ``loc`` within ``model``; none where that is not plain."""
+    """Names of what may stand at ``loc`` within ``model``, what is its own first; none where that is not plain."""
     here: type[BaseModel] | None = model
     for part in loc:
         if isinstance(part, str):
             field = here.model_fields.get(part) if here is not None else None
             here = next(_models(field.annotation), None) if field is not None else None
-    return [field.alias or name for name, field in here.model_fields.items()] if here is not None else []
+    if here is None:
+        return []
+    own = here.__annotations__  # what all sources share (secrets, times) stands in a class above
+    return [here.model_fields[name].alias or name for name in sorted(here.model_fields, key=lambda name: name not in own)]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from twin.errors import meant
+
 if TYPE_CHECKING:
     from ui.access.audit import Audited
 
@@ -38,6 +40,25 @@ GROUPS = (
     "ui.commands.request",
     "ui.commands.trial",
 )
+
+
+class Parser(argparse.ArgumentParser):
+    """Says of a misspelt command or option which was meant, with the usage of the command that was asked for."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse; what nobody knows is told here, by the command that it was said to."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+            near = meant(word, options) if word.startswith("-") else ""
+            self.error(f"there is no {word!r} here; {f'did you mean {near}?' if near else f'see {self.prog} --help'}")
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices and (near := meant(str(value), map(str, action.choices))):
+            raise argparse.ArgumentError(action, f"there is no {value!r}; did you mean {near}?")
+        super()._check_value(action, value)
 
 
 def add_command(

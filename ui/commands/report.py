@@ -4,10 +4,14 @@ import argparse
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from twin.errors import ConfigError, Problem
 from ui.commands import add_command, config_option, json_option, say, tell
+
+if TYPE_CHECKING:
+    from ui.report.span import Span
 
 FORMATS, LANGUAGES = ("html", "pdf", "json", "csv", "xlsx"), ("en", "zh")
 
@@ -48,7 +52,7 @@ def report(options: argparse.Namespace) -> int:
     from ui.oncall.wiring import read_oncall
     from ui.report.make import From, make
     from ui.report.scope import scope_of
-    from ui.report.span import last_over, span_of
+    from ui.report.span import last_over
     from ui.report.write import write
     from ui.shared import records_of
     from ui.tasks import RealClock
@@ -58,9 +62,7 @@ def report(options: argparse.Namespace) -> int:
     site = site_of(config, TASK_NAMES)
     zone = ZoneInfo(site.timezone)
     asked, now = options.week or options.span, RealClock().now()
-    span = span_of(asked, zone) if asked else last_over("week", now, zone)
-    if options.week and span.kind != "week":
-        raise ConfigError([Problem("--week", f"{options.week!r} is no week such as 2026-W46; other spans go to --span")])
+    span = _asked(options, zone) or last_over("week", now, zone)
     if span.start >= now:
         raise ConfigError([Problem("--week" if options.week else "--span", f"{asked!r} has not begun; name one that has")])
     scope, section = scope_of(options.scope), config.report
@@ -84,6 +86,22 @@ def report(options: argparse.Namespace) -> int:
         tell(f"nothing was read in {span.label}, by days of {site.timezone}: the report says so and has no sums")
         return 1
     return 0
+
+
+def _asked(options: argparse.Namespace, zone: ZoneInfo) -> "Span | None":
+    """The span that was named; None where none was."""
+    from ui.report.span import span_of
+
+    try:
+        span = span_of(options.week or options.span, zone) if options.week or options.span else None
+    except ConfigError as error:
+        if not options.week:
+            raise ConfigError([Problem("--span", problem.what) for problem in error.problems]) from None
+        span = None
+    if options.week and (span is None or span.kind != "week"):
+        what = f"{options.week!r} is no week that there is; write one as 2026-W46, or another span with --span"
+        raise ConfigError([Problem("--week", what)])
+    return span
 
 
 def _some(flag: str, text: str, known: tuple[str, ...]) -> list[str]:

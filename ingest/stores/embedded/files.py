@@ -1,5 +1,6 @@
 """The files of a store: how they are opened, what they are called, and what a failing disk is told as."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -131,6 +132,11 @@ def transaction(con: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+# what says that nothing can ever be kept there, as below a file, in /proc or in another account's folder
+_NO_PLACE = frozenset({errno.ENOTDIR, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST})
+_PLACE = "let icctwin write there, or name another folder as path of [store]"
+
+
 @contextmanager
 def told(path: Path) -> Iterator[None]:
     """Turns what SQLite or the system raises into one sentence that names the file and what to do."""
@@ -143,7 +149,8 @@ def told(path: Path) -> Iterator[None]:
         advice = "restore it from a copy" if "malformed" in text or "not a database" in text else "free space or mend the disk"
         raise StoreError(f"store {path}: {text}; {advice}, then it goes on by itself") from error
     except OSError as error:
-        raise StoreError(f"store {path}: {error.strerror or error}; free space or mend the disk, then it goes on") from error
+        advice = _PLACE if error.errno in _NO_PLACE else "free space or mend the disk, then it goes on"
+        raise StoreError(f"store {path}: {error.strerror or error}; {advice}") from error
 
 
 def remove(path: Path) -> None:
