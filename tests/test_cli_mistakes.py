@@ -4,10 +4,14 @@ import os
 import pwd
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from analytics import rule_replay
+from analytics.rule_replay import Fired
+from ingest.stores import registry
 from ingest.wire import read_secret
 from twin.errors import SourceError
 from ui.cli import main
@@ -139,3 +143,18 @@ def test_roles_and_the_site_of_netbox_can_be_said(fixtures: Path, tmp_path: Path
     ):
         assert main(["import", *files, "--out", str(tmp_path), *words]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_replay_of_the_rules_tells_what_fired_and_counts_the_rest(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Fired("quiet", 0, 0, "", 0.0, None), Fired("hot", 3, 2, "r1", 5400.0, None)]
+    monkeypatch.setattr(rule_replay, "replay", lambda *_: rows)
+    monkeypatch.setattr(registry, "open_kept", lambda *_, **__: BytesIO())
+    words = ["rules", "test", "--days", "2", "--config", str(site / "site.toml")]
+    hot = f"{3:6d} times  {'hot':<32} on 2 assets, most on r1, 1.5 h in all"
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines() == [hot, "1 of 2 rules fired in 2 days; --verbose lists the others"]
+    assert main([*words, "--verbose"]) == 0
+    quiet = f"{0:6d} times  {'quiet':<32} never"
+    assert capsys.readouterr().out.splitlines() == [hot, quiet, "1 of 2 rules fired in 2 days"]

@@ -62,6 +62,7 @@ def test_everything_left_out_is_named_with_its_reason(folder: Path) -> None:
         "pdu-a01-a: the export does not say what this pdu feeds: add to links",
         "cdu-a: the export does not say what this cdu cools: add to links",
         "ups-b: the export does not say what this ups feeds: add to links",
+        "primary IP: 2 of 10 devices have none, and icctwin discover finds them by it: fill in the column address",
     ]
     assumed = "\n".join(map(str, found.assumed))
     for word in ("'gpu-a02-1' has 4 GPUs", "rack group 'Row 1'", "has no location", "hall of its rack 'B01'", "one link here"):
@@ -85,7 +86,8 @@ def test_rest_answers_follow_the_cable_through_the_rack_pdu(folder: Path) -> Non
     }  # fmt: skip
     assert site.count("gpu") == 16  # from the custom field
     assert site.ids[site.parent[site.position["Panel A"]]] == "Hall A"
-    assert [problem.what for problem in found.left_out] == ["a device without a name; name it in NetBox"]
+    no_ip = "2 of 4 devices have none, and icctwin discover finds them by it: fill in the column address"
+    assert [problem.what for problem in found.left_out] == ["a device without a name; name it in NetBox", no_ip]
     assert site.text("node", "model") == ["SYS-821GE", "SYS-821GE"]
 
 

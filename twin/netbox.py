@@ -239,6 +239,12 @@ class _Importer:
             if kind in ("pdu", "ups", "cdu", "chiller") and asset not in linked:
                 relation = "cools" if kind in ("cdu", "chiller") else "feeds"
                 self._made.left_out.append(Problem(asset, f"the export does not say what this {kind} {relation}: add to links"))
+        known = [one for one in self._tables["device"] if one.get("name") in self._devices]
+        if bare := sum(not one.get("primary_ip") for one in known):
+            what = (
+                f"{bare} of {len(known)} devices have none, and icctwin discover finds them by it: fill in the column address"
+            )
+            self._made.left_out.append(Problem("primary IP", what))
 
     def _skip(self, record: _Record, why: str) -> None:
         self._made.left_out.append(Problem(record.where, why))

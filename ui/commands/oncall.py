@@ -28,6 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--step", type=between(1.0, 86_400.0), default=60.0, metavar="S", help="step of the replay in s (default: 60)"
     )
     parser.add_argument("--only", action="append", default=[], metavar="RULE", help="replay only this rule (may be repeated)")
+    parser.add_argument("--verbose", action="store_true", help="of a replay, list the rules that never fired too")
     json_option(parser)
 
     parser = add_command(
@@ -155,9 +156,12 @@ def _replay(options: argparse.Namespace, found: Any, config: Any, site: Any) -> 
             )
         )
         return 0
-    for row in sorted(rows, key=lambda row: -row.times):
+    fired = [row for row in rows if row.times]
+    for row in sorted(rows if options.verbose else fired, key=lambda row: -row.times):
         where = f"on {row.assets} assets, most on {row.worst}, {row.firing_s / 3600:.1f} h in all" if row.times else "never"
         say(f"{row.times:6d} times  {row.rule:<32} {where}")
+    others = "" if options.verbose else "; --verbose lists the others"
+    say(f"{len(fired)} of {len(rows)} rules fired in {options.days:g} days{others if len(fired) < len(rows) else ''}")
     return 0
 
 
