@@ -224,3 +224,34 @@ def test_a_page_of_another_release_loads_itself_again(live: Live, page: Page, mo
         expect(page.locator("[data-lost]")).to_have_text("")
         expect(page.locator('[data-n="it_power"] .v')).to_have_text("8.40")
         expect(page.locator("body.witness")).to_have_count(0)
+
+
+# Boxes (left, top, right, bottom) of the legend's texts and lines, of the line of now and of the curves.
+_BOXES = """() => {
+  const all = [...document.querySelectorAll("#chart svg > *")];
+  const box = (one) => { const r = one.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
+  const names = ["measured", "forecast", "80% interval", "实测", "预测", "80% 区间"];
+  const said = all.filter((one) => names.includes(one.textContent));
+  const drawn = all.filter((one) => one.matches("line.now, line.rule, path"));
+  return { said: said.map(box), drawn: drawn.map(box), frame: box(document.querySelector("#chart svg")) };
+}"""
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(("wide", "high"), [(1280, 800), (1920, 1080), (3840, 2160)])
+def test_nothing_runs_through_the_legend_of_the_day(live: Live, browser: Browser, wide: int, high: int, language: str) -> None:
+    with served(live) as url, tab(browser, viewport={"width": wide, "height": high}) as page:
+        page.goto(f"{url}/?lang={language}")
+        expect(page.locator("#chart line.now")).to_have_count(1)
+        boxes = page.evaluate(_BOXES)
+        assert len(boxes["said"]) == 3
+        assert len(boxes["drawn"]) > 5
+        for one in boxes["said"]:
+            through = [other for other in (*boxes["drawn"], *boxes["said"]) if other is not one and _meet(one, other)]
+            assert through == []
+            assert one[0] >= boxes["frame"][0]
+            assert one[1] >= boxes["frame"][1]
+
+
+def _meet(one: list[float], other: list[float]) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]

@@ -91,7 +91,9 @@ export function chart(box, spec) {
   const farthest = steps.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
   const unit = (spec.money || "") + formatNumber(farthest, spec.unit).u;
   const above = unit.length > 3; // a longer unit stands once, above the axis
-  const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, (above ? 1.9 : 0.6) * rem, 1.9 * rem];
+  const named = namedOf(spec);
+  // a row of its own for the legend: no line of the picture, nor that of now, runs through it
+  const [left, right, top, bottom] = [5.2 * rem, 0.9 * rem, ((above ? 1.9 : 0.6) + (named.length ? 1.4 : 0)) * rem, 1.9 * rem];
   const x = (t) => left + ((t - start) / (end - start)) * (w - left - right);
   const y = (value) => top + (1 - (value - low) / (high - low)) * (h - top - bottom);
   if (above) canvas.append(svg("text", { x: 0, y: rem, class: "name", "font-size": rem }, unit));
@@ -122,13 +124,17 @@ export function chart(box, spec) {
     if (one.t < start || one.t > end) continue;
     canvas.append(svg("path", { d: `M${x(one.t)},${h - bottom} l${-0.45 * rem},${-0.8 * rem} h${0.9 * rem} Z`, style: `fill:${one.fill || "var(--warn)"}` }, svg("title", {}, one.text || "")));
   }
-  legend(canvas, spec, w - right, top, rem);
+  legend(canvas, named, w - right, top - 1.4 * rem, rem);
   box.replaceChildren(canvas);
 }
 
-function legend(canvas, spec, end, top, rem) {
+// What a legend names; one line alone needs none.
+function namedOf(spec) {
   const named = [...spec.lines, ...(spec.bands || []).map((one) => ({ ...one, stroke: one.fill || "var(--band)", width: 8 }))].filter((one) => one.name);
-  if (named.length < 2) return;
+  return named.length < 2 ? [] : named;
+}
+
+function legend(canvas, named, end, top, rem) {
   let at = end;
   for (const one of named.reverse()) {
     const text = svg("text", { x: at, y: top + 0.7 * rem, "text-anchor": "end", class: "name", "font-size": 0.98 * rem }, one.name);
