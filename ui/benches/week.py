@@ -186,7 +186,7 @@ def _spells(faults: list[Fault], end_s: float) -> list[Spell]:
     return [Spell(one.gpu, one.at_s + one.for_s / 2, one.over_s + LET_S, one.name) for one in faults if one.over_s < end_s]
 
 
-def _samples(config: Path, seen: Seen, end_s: float) -> dict[str, int]:
+def _samples(config: Path, seen: Seen, end_s: float) -> dict[str, int | str]:
     read = load_config(config)
     site = site_of(read, TASK_NAMES)
     store = open_kept(read.store, site, readonly=True)
