@@ -5,7 +5,7 @@ the broker, the database, Slurm's controller or its REST stopped or frozen, the 
 centre's clock set an hour forward or a day back. All the while a sender pushes samples and remembers those that were
 taken, GPUs get hot one after another, each of which somebody must be told of, and owners submit jobs of mixed consent that
 icctwin may move. Afterwards the checker looks for every acknowledged sample in the store, for a page of every hot GPU, and for
-each change that Slurm saw in the audit. The last third of the time spares our own processes, to see whether their memory grows.
+each change that Slurm saw in the audit. The last two thirds of the time spare our own processes, to see whether their memory grows.
 
 What is promised, and so what is checked: `docs/faults.md`. A store that is killed with SIGKILL loses what it had told us was
 taken and had not yet written; that is its own promise, so it is ended with SIGTERM or frozen here.
@@ -44,7 +44,7 @@ from ui.tasks import RealClock
 
 SEED, UP_S, TOLD_S = 1, 180.0, 180.0
 OURS = ("ingest", "tasks", "wall")
-CALM_FRAC = 1 / 2  # of the time, at its end, in which no process of ours is killed
+CALM_FRAC = 2 / 3  # of the time, at its end, in which no process of ours is killed
 WARM_S = 600.0  # after its start a process is not weighed: plans, forecasts and garbage have come for the first time by then
 AHEAD_S = 3600
 BEHIND_S = -86_400  # further back than a run lasts: what is stored as of its arrival shares no moment with what was sent then
