@@ -83,6 +83,13 @@ def test_a_wrong_configuration_is_told_whole(config: Path, capsys: pytest.Captur
     assert "no section 'stores'" in told
 
 
+def test_a_wrong_table_is_no_sound_configuration(config: Path) -> None:
+    assert found(config, "configuration") == (Health.OK, f"{config} and its tables can be read; icctwin check asks its sources")
+    (config.parent / "assets.csv").write_text("id,kind\nr,rak\n")
+    table = config.parent / "assets.csv"
+    assert found(config, "configuration") == (Health.BAD, f"{table}:2: no kind 'rak'; did you mean rack?")
+
+
 def test_the_version_of_a_store_is_told_and_a_later_one_is_trouble(config: Path) -> None:
     where = load_config(config).store.path
     where.mkdir(parents=True)

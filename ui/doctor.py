@@ -27,7 +27,7 @@ from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
 from ui.backup import named_paths, secret_paths
 from ui.certificate import stands
-from ui.config import Config, load_config
+from ui.config import Config, load_config, site_of
 from ui.report.typeset import no_font
 from ui.switch import KEY_FILE
 from ui.tasks import RealClock
@@ -75,10 +75,11 @@ def examine(path: Path | None) -> Iterator[Row]:
         return
     try:
         config = load_config(path)
+        site_of(config, ())
     except ConfigError as error:
         yield from (Row(Health.BAD, "configuration", str(problem)) for problem in error.problems)
         return
-    yield Row(Health.OK, "configuration", f"{path} is sound, {len(config.sources)} sources")
+    yield Row(Health.OK, "configuration", f"{path} and its tables can be read; icctwin check asks its sources")
     yield from _disk(config)
     yield from _store(config)
     yield _files(config)
