@@ -91,10 +91,10 @@ def test_a_promise_counts_the_mark_that_moves_have_left() -> None:
     bench = Bench()
     here = bench.reading(8.0, 0.6)
     lower = here._replace(settings=tuner.own - [0.0, 0.1, 0.0])
-    unmoved = tuner.effect(tuner.own, tuner.own, here)
+    unmoved = tuner.effect(tuner.own, here)
     assert unmoved.facility_power_w == pytest.approx(0.0)
-    moved = tuner.effect(lower.settings, tuner.own, here).facility_power_w
-    still = tuner.effect(lower.settings, tuner.own, lower).facility_power_w
+    moved = tuner.effect(lower.settings, here).facility_power_w
+    still = tuner.effect(lower.settings, lower).facility_power_w
     assert moved - still == pytest.approx(0.01 * LOOP.it_w)
 
 

@@ -6,5 +6,5 @@ adds to that; ``knobs`` says what may be reached by now (bounds, ramp, dwell); `
 ``surely`` says how wide a promise's interval must be; ``tuner`` joins them, widens what is proven only by what was measured,
 and hands back to the plant's own control when it should not be believed.
 
-Judged on energy, carbon or cost of the whole facility, never on PUE (see ``energy.levers.supply_temperature``).
+Judged on the energy of the whole facility, never on PUE (see ``energy.levers.supply_temperature``).
 """

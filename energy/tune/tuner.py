@@ -93,13 +93,13 @@ class Tuner:
         self._reserve = o.reserve + np.array(physics.reserves)
         self.surely = Surely(round(DAY_S / o.every_s))
         self._before: deque[dict[str, Floats]] = deque(maxlen=max(AGES_DAYS) * round(DAY_S / o.every_s))
-        self._said, self._unmoved = 0.0, np.zeros(2 * len(physics.knobs))
+        self._said = 0.0
         self._steps = 0
         self._rested = np.full(len(physics.knobs), 10**6)
         self._ordered = self.own.copy()
 
-    def step(self, reading: Reading, weight: Floats | None = None) -> Decision:
-        """What to order now. ``weight`` [horizon]: cost of a unit of energy in each step (carbon, price; None: all alike)."""
+    def step(self, reading: Reading) -> Decision:
+        """What to order now."""
         o = self.options
         until_s = reading.time_s + o.expires_s
         score = self._learn(reading)
@@ -115,13 +115,13 @@ class Tuner:
             self._ordered = reading.settings.copy()  # advice that nobody took, or a person's hand: it goes on from there
         self._rested += 1
         aim = self._probe() if self._steps <= o.shadow + o.probe else None
-        settings = self._choose(reading, weight, aim)
+        settings = self._choose(aim)
         if settings is None:
             self._ordered = self.own.copy()
             return Decision(None, until_s, NO_ROOM, None)
         self._rested[np.abs(settings - self._ordered) > 1e-9] = 0
         self._ordered = settings
-        return Decision(settings, until_s, None, self.effect(settings, self.own, reading))
+        return Decision(settings, until_s, None, self.effect(settings, reading))
 
     def hand_back(self, settings: Floats) -> None:
         """What it ordered, ``settings`` [k], was ended before its time: it watches for a while, and has proven less."""
@@ -215,20 +215,19 @@ class Tuner:
 
     # deciding
 
-    def _choose(self, reading: Reading, weight: Floats | None, aim: Floats | None) -> Floats | None:
+    def _choose(self, aim: Floats | None) -> Floats | None:
         """The next settings, None where nothing that is allowed can be reached."""
         o, states = self.options, self.courses.states
         self.courses.charge(self._moving())
         near = np.flatnonzero(self.proven.near(states))  # what is not proven need not be worked out
         case = self._ahead(states[near])
         power, spread = self._power(case)
-        price = np.ones(o.horizon) if weight is None else weight
         # a load that is foreseen to fall may stay, and rise from there
         highest = np.maximum(case.load_frac, self.seen.past[-1, 2]) + self._rise()
         worst = case._replace(load_frac=np.minimum(highest, self.physics.peak_frac))
         safe = self.proven.safe(self.physics.limits(worst), o.margin_spread, self._reserve)
         cost = np.full((o.horizon, len(states)), np.inf)
-        cost[:, near] = np.where(safe, (power + o.unsure * spread) * price[:, None], np.inf)
+        cost[:, near] = np.where(safe, power + o.unsure * spread, np.inf)
         if aim is not None:
             cost = np.where(np.isfinite(cost), 10.0 * np.abs(states - aim).sum(axis=1), np.inf)
         resting = [i for i, knob in enumerate(self.physics.knobs) if self._rested[i] < knob.dwell]
@@ -281,15 +280,15 @@ class Tuner:
             variance = variance + learned.sigma(terms[name] - stay[name]) ** 2
         return power, np.sqrt(variance)
 
-    def effect(self, settings: Floats, base: Floats, reading: Reading) -> Effect:
-        """Change of facility power [W] by ``settings`` against ``base`` in the air and load of ``reading``, with its 80 %
-        interval."""
-        pair = np.stack([settings, base])
+    def effect(self, settings: Floats, reading: Reading) -> Effect:
+        """Change of facility power [W] by ``settings`` against the plant's own in the air and load of ``reading``, with its
+        80 % interval."""
+        pair = np.stack([settings, self.own])
         case = self._case(pair, reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
         change, variance, it = 0.0, 0.0, 0.0
         ramp = np.array([knob.ramp for knob in self.physics.knobs])
-        mark = self.moves.after(self.options.every_s, reading.settings, settings) if base is self.own else self._unmoved
-        away = min(float((np.abs(settings - base) / ramp).sum()) / _AWAY, 1.0)
+        mark = self.moves.after(self.options.every_s, reading.settings, settings)
+        away = min(float((np.abs(settings - self.own) / ramp).sum()) / _AWAY, 1.0)
         for name, terms in self.physics.terms(case).items():
             learned = self.learned[name]
             apart = np.concatenate([terms[0] - terms[1], mark])[None]
@@ -299,10 +298,8 @@ class Tuner:
             variance += (self.options.drifts * away * learned.drift) ** 2
             it = part if name == "it" else it
         scale = self.physics.it_w
-        raw = Z80 * float(np.sqrt(variance))
-        self._said = raw if base is self.own else self._said
-        left = LEFT_FRAC * abs(change) if base is self.own else 0.0
-        half = float(np.hypot(raw * self.surely.times * UNSEEN, left)) * scale
+        self._said = Z80 * float(np.sqrt(variance))
+        half = float(np.hypot(self._said * self.surely.times * UNSEEN, LEFT_FRAC * change)) * scale
         return Effect(change * scale, change * scale - half, change * scale + half, self.options.every_s, it * scale)
 
     def _case(self, knobs: Floats, dry_bulb_c: float, wet_bulb_c: float, load_frac: float) -> Case:

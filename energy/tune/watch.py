@@ -41,7 +41,8 @@ class Guarding:
         self._waits = self._watch.rest
 
     def judge(self, reading: "Reading", score: float) -> Message | None:
-        """Why the plant is to go by its own control now; None where the tuner may decide. ``score``: of this reading."""
+        """Why the plant is to go by its own control now; None where the tuner may decide. ``score``: how far
+        off expected power was at this reading [standard deviations, from 0]."""
         why = self._why(reading, score)
         self._last_s = reading.time_s
         if why is not None:
@@ -66,7 +67,7 @@ class Guarding:
         lost = [name for name, value in reading.margins.items() if value < -w.lost]
         if lost:
             return Message("{margin} is used up: the plant's own control takes over", {"margin": lost[0]})
-        self._off = self._off + 1 if abs(score) > w.off else 0
+        self._off = self._off + 1 if score > w.off else 0
         if self._off >= w.patience:
             return Message("Power is not what the model expects: the plant's own control takes over")
         return None
