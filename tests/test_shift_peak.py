@@ -1,5 +1,6 @@
 """What a plan owes beside its slots: the peak, power limits, and tenants who wait alike."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def test_a_demand_charge_by_hand() -> None:
     limited = solve_peak(work, price, room, Peak(base, np.array([14e3, 16e3, 16e3, 16e3])))
     assert limited.peak_w == 15e3
     assert not limited.schedule.running[:, 0].any()
+    both = solve_peak(work, price, room, Peak(base, np.array([14e3, 26e3, 26e3, 26e3]), cost=2e-3))
+    assert not both.schedule.running[:, 0].any(), "a limit is kept however much a peak costs"
+    assert (both.peak_w, both.cost) == (15e3, pytest.approx(40 + 2e-3 * 15e3))
+    urgent = solve_peak(replace(work, due=np.ones(2, "i4")), price, room, Peak(base, free, cost=1.0))
+    assert urgent.peak_w == 25e3, "nobody is late, or left out, for a lower peak"
+    assert not urgent.schedule.late.any()
 
 
 def test_a_peak_price_lowers_the_peak_of_a_centre_and_the_bill() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from energy.shift import Schedule, Work, check, late_price
+from energy.shift import Schedule, Work, check
 from energy.shift.decompose import decompose
 from twin.frame import Floats, Ints
 
@@ -48,8 +48,8 @@ class Peaked:
 
 
 def solve_peak(work: Work, price: Floats, capacity: Floats, peak: Peak) -> Peaked:
-    """The cheapest schedule found under ``peak``. Limits are hard, deadlines soft: lateness counts before cost. ``ValueError``
-    where columns do not fit together."""
+    """The cheapest schedule found under ``peak``. Limits are hard, deadlines soft: lateness counts before cost, that of a peak
+    too. ``ValueError`` where columns do not fit together."""
     check(work, price, capacity)
     fits = len(peak.base_w) == len(price) == len(peak.limit_w) and np.isfinite(peak.base_w).all()
     if not fits or peak.cost < 0:
@@ -66,7 +66,7 @@ def solve_peak(work: Work, price: Floats, capacity: Floats, peak: Peak) -> Peake
         for level_w in np.linspace(low_w, high_w, CANDIDATES + 1)[:-1].tolist():
             limited = np.minimum(room_w, np.maximum(level_w - peak.base_w, 0.0))
             one = _judged(work, decompose(work, price, capacity, limited), peak)
-            best = one if _rank(work, price, one) < _rank(work, price, best) else best
+            best = min(best, one, key=_rank)
         width_w = (high_w - low_w) / CANDIDATES
         low_w, high_w = max(best.peak_w - width_w, floor_w), min(best.peak_w + width_w, plain.peak_w)
         if high_w <= low_w:
@@ -79,11 +79,9 @@ def _judged(work: Work, made: Schedule, peak: Peak) -> Peaked:
     return Peaked(made, float(drawn.max()), peak)
 
 
-def _rank(work: Work, price: Floats, one: Peaked) -> float:
-    """Cost with lateness dearer than anything that it could save."""
-    slots = np.arange(len(price))
-    over = (one.schedule.running & (slots >= work.due[:, None])).sum(axis=1) + work.length * one.schedule.unplaced
-    return one.cost + late_price(work, price) * float(work.gpus @ over) + 2 * one.peak_cost * bool(over.any())
+def _rank(one: Peaked) -> tuple[int, int, float]:
+    """The lower the better: work without room, then late work, then what slots and peak cost: no charge is worth either."""
+    return (*one.schedule.rank[:2], one.cost)
 
 
 def waiting_at_most(work: Work, nominal: Ints, most_slots: int) -> Work:
