@@ -247,7 +247,10 @@ def test_classes_and_the_table_of_ways():
     ]  # fmt: skip
     where = Atlas((EAST, WEST, Place("north", "slurm", ("n",), "ge")), atlas(rate_bps=8e9).routes)
     assert where.may(0, 0, 0.0, np.nan) == ""
-    assert [where.may(0, 1, reach, 5.0) for reach in (0.031, 0.032)] == ["far", ""]
+    assert [where.may(0, 1, reach, 5.0) for reach in (0.031, 0.032, np.nan)] == ["far", "", "far"]
+    assert where.j_per_byte[1, 0] == pytest.approx(0.004 * 3.6e6 / 1e9)
+    assert Atlas((EAST, WEST), atlas(rate_bps=np.inf).routes).j_per_byte[1, 0] == 0, "the same storage: nothing travels"
+    assert np.diag(where.latency_s).tolist() == [0, 0, 0]
     assert where.may(1, 0, 1.0, np.nan) == "data"
     assert where.may(0, 2, 1.0, 5.0) == "far"  # no route goes there
     assert where.transfer_s(0, 1, 8e9) == pytest.approx(8.0)

@@ -74,6 +74,11 @@ class Placement:
     late: Bools
     transfer_j: float
 
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """The lower the better: work without room, then late work, then cost."""
+        return int((self.place < 0).sum()), int(self.late.sum()), self.cost
+
     def moved(self, travel: Travel) -> Bools:
         """bool[n]: runs elsewhere than at home."""
         return np.asarray((self.place >= 0) & (self.place != travel.home))

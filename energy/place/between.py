@@ -25,11 +25,10 @@ Slots = NDArray[np.intp]
 
 class _Spot(NamedTuple):
     """All pieces as they would be at one place: their windows there, and what getting there costs. ``may``: bool[n], they are
-    let in; ``fits``: bool[n], and could be in time."""
+    let in."""
 
     work: Work
     may: Bools
-    fits: Bools
     travel: Floats  # float64[n]
 
 
@@ -57,21 +56,20 @@ def place(work: Work, places: Places, travel: Travel, slot_s: float) -> Placemen
         blame[missing] += 1
     if best is None:
         raise AssertionError("ROUNDS is below 1")
-    return _made(work, places, travel, spots, _timed(places, spots, best[1]), bound)
+    found = _timed(places, spots, best[1]), _staying(places, spots, travel)
+    return min((_made(work, places, travel, spots, chosen, bound) for chosen in found), key=lambda made: made.rank)
 
 
 def _spots(work: Work, places: Places, travel: Travel, slot_s: float) -> list[_Spot]:
     may, wait = allowed(work, places, travel), transfer_slots(places, travel, slot_s)
-    slots = places.price.shape[1]
     spots = []
     for q in range(len(places.ids)):
         earliest = work.earliest + wait[:, q]
         there = Work(work.gpus, work.power_w, work.length, earliest.astype(np.int32), work.due, work.interruptible)
-        fits = may[:, q] & (earliest + work.length <= np.minimum(work.due, slots))
-        # the network's energy, at the mean price of the slots in which it would travel
+        # the network's energy, at the mean price there
         mean = places.price[q].mean()
         moved_w = np.where(travel.home == q, 0.0, travel.data_bytes * places.j_per_byte[travel.home, q] / slot_s)
-        spots.append(_Spot(there, may[:, q], fits, moved_w * mean))
+        spots.append(_Spot(there, may[:, q], moved_w * mean))
     return spots
 
 
@@ -102,7 +100,7 @@ def _respond(work: Work, price: Floats, dual: Floats, spots: list[_Spot]) -> tup
     n = len(work)
     values = np.full((n, len(spots)), np.inf)
     for q, spot in enumerate(spots):
-        values[:, q] = np.where(spot.fits, _own(spot.work, price[q], dual[q]) + spot.travel, np.inf)
+        values[:, q] = np.where(spot.may, _own(spot.work, price[q], dual[q]) + spot.travel, np.inf)
     where = values.argmin(axis=1)
     least = values[np.arange(n), where]
     load = np.zeros(price.shape)
@@ -181,7 +179,7 @@ def _fill(
 def _best(places: Places, spots: list[_Spot], dual: Floats, rest: Floats, j: int, late: bool) -> tuple[int, Slots] | None:
     found: tuple[float, int, Slots] | None = None
     for q, spot in enumerate(spots):
-        if not (spot.fits[j] or (late and spot.may[j])):
+        if not spot.may[j]:
             continue
         weight = spot.work.power_w[j] * places.price[q] + spot.work.gpus[j] * dual[q]
         end = places.price.shape[1] if late else int(spot.work.due[j])
@@ -204,14 +202,14 @@ def _take(at: tuple[int, Slots] | None, spots: list[_Spot], rest: Floats, j: int
 def _improve(
     places: Places, spots: list[_Spot], chosen: list[tuple[int, Slots] | None], order: NDArray[np.intp], dual: Floats
 ) -> None:
-    """Take each piece out and put it back where it is cheapest at prices of capacity that fade to none."""
+    """Take each piece out and put it back where it is cheapest in time, at prices of capacity that fade to none."""
     rest = places.capacity.copy()
     for j, at in enumerate(chosen):
         _take(at, spots, rest, j, -1)
     for n in range(PASSES):
         for j in (order if n % 2 else order[::-1]).tolist():
             at = chosen[j]
-            if at is None or at[1][-1] >= spots[at[0]].work.due[j]:
+            if at is None:
                 continue
             _take(at, spots, rest, j, 1)
             better = _best(places, spots, dual * (1 - (n + 1) / PASSES), rest, j, late=False)
@@ -234,6 +232,18 @@ def _timed(places: Places, spots: list[_Spot], chosen: list[tuple[int, Slots] | 
         if found.rank < (0, late, paid):
             for k, j in enumerate(mine.tolist()):
                 out[j] = (q, np.flatnonzero(found.running[k]))
+    return out
+
+
+def _staying(places: Places, spots: list[_Spot], travel: Travel) -> list[tuple[int, Slots] | None]:
+    """All at home, with the slots that shifting in time alone finds: who may travel is not to pay more than who may not."""
+    out: list[tuple[int, Slots] | None] = [None] * len(travel.home)
+    for q, spot in enumerate(spots):
+        mine = np.flatnonzero((travel.home == q) & spot.may)
+        if len(mine):
+            found = decompose(spot.work.only(mine), places.price[q], places.capacity[q])
+            for j, runs in zip(mine.tolist(), found.running, strict=True):
+                out[j] = (q, np.flatnonzero(runs)) if runs.any() else None
     return out
 
 
