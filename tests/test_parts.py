@@ -273,3 +273,52 @@ def test_a_battery_ages_twice_as_fast_at_8_3_k_more_and_lasts_by_peukert() -> No
     assert left == pytest.approx([1.0, 1.0, 0.8, 0.8], rel=1e-6)
     assert np.isfinite(ups.update(np.full(4, 1.0), np.full(4, 1e5), 0.96 * charge, temp_c)).all()
     assert ups.update(np.full(4, 1.0), np.full(4, 1e5), 0.96 * charge, temp_c) == pytest.approx(left), "not full: not compared"
+
+
+def test_a_life_is_seen_from_the_first_note_on_and_begins_anew_with_each_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noted from 30 days ago on, when disks of 2024-01-31 were 975 days old. ``d1`` was replaced 20 and 5 days ago, ``d2`` 10
+    days ago by a record that knows it better, the young one before the day that the inventory gives, the nameless one has no day."""
+    more = [
+        {"id": name, "kind": "disk", "parent": "n0", "installed": day} for name, day in (("young", "2026-10-30"), ("old", ""))
+    ]
+    site, told = hall(30, *more), list[tuple[object, ...]]()
+    unknown = [("d0", 30), ("d1", 20), ("d1", 5), ("young", 5), ("old", 5), *((f"d{i}", 1) for i in range(10, 26))]
+    replaced = [outcomes.Replaced(one, (START - timedelta(days=ago)).timestamp(), np.nan, "") for one, ago in unknown]
+    replaced.append(outcomes.Replaced("d2", (START - timedelta(days=10)).timestamp(), 3000 * DAY_S, "C"))
+    replaced.sort(key=lambda one: one.at_s)
+
+    def fit(entry_s: np.ndarray, exit_s: np.ndarray, failed: np.ndarray, models: tuple[str, ...]) -> None:
+        told.extend(zip((entry_s / DAY_S).round(3), (exit_s / DAY_S).round(3), failed.tolist(), models, strict=True))
+
+    monkeypatch.setattr(survival, "fit", fit)
+    lives.learn(site, State(site), replaced, START)
+    ended, living = [one for one in told if one[2]], [one for one in told if not one[2]]
+    first, second = (975.0, 975.0, True, "B"), [(975.0, 985.0, True, "A"), (0.0, 15.0, True, "A")]
+    assert {first, *second, (2980.0, 3000.0, True, "C")} <= set(ended)
+    assert len(ended) == 4 + 16, "neither of which no age is known, nor one that went before it came"
+    assert {one[:2] for one in living} == {(975.0, 1005.0), (0.0, 1.0), (0.0, 2.0), (0.0, 5.0), (0.0, 10.0), (0.0, 30.0)}
+    assert len(living) == 32
+    young, old = ([one for one in living if one[1] == days] for days in (2.0, 5.0))
+    assert (len(young), len(old)) == (1, 2), "the old one counts from its replacement, as d1 does"
+
+
+def test_capacity_is_a_mean_of_thirty_looks_beside_the_best_that_it_ever_was() -> None:
+    """By hand: of a hundred looks at 600 s one at 240 s takes a thirtieth; the best is not asked before twenty were seen, and
+    counts also from before this process began."""
+
+    def looked(*runtimes_s: float) -> tuple[Batteries, float]:
+        ups = Batteries(1)
+        for runtime_s in runtimes_s:
+            left = ups.update(np.array([runtime_s]), np.full(1, 1e5), np.ones(1), np.full(1, 25.0))
+        return ups, float(left[0])
+
+    assert looked(*[600.0] * 100, 240.0)[1] == pytest.approx(1 - 0.6 / 30)
+    assert looked(*[600.0] * 20, 240.0)[1] == pytest.approx(1 - 0.6 / 21), "a mean of all as long as there are fewer"
+    assert np.isnan(looked(*[600.0] * 19)[1])
+    assert looked(*[600.0] * 20)[1] == 1.0
+    assert looked(6000.0, *[600.0] * 19)[1] == 1.0, "one wild look at first is no best"
+    assert looked(*[600.0] * 30, 0.0, 0.0)[1] == pytest.approx(1.0), "no runtime is no look"
+    for before_s, left in ((1200.0, 0.5), (300.0, 1.0)):
+        ups, _ = looked(*[600.0] * 30)
+        ups.precede(looked(*[before_s] * 30)[0])
+        assert ups.update(np.full(1, 600.0), np.full(1, 1e5), np.ones(1), np.full(1, 25.0))[0] == pytest.approx(left)

@@ -81,6 +81,10 @@ def test_a_day_s_peak_is_a_distribution_that_sums_to_one_and_wraps_midnight() ->
     assert (peak.p10, peak.p90) == (7, 8)
     usual = usual_peaks(np.tile(np.arange(24.0), 10), DAY)
     assert usual.argmax() == 23
+    minutes = usual_peaks(np.tile(-np.abs(np.arange(1440.0) - 720), 3), 1440)
+    assert {int(i): minutes[i] for i in np.flatnonzero(minutes)} == {660: 0.25, 720: 0.5, 780: 0.25}, "an hour to each side"
+    (noon,) = day_peaks(np.tile(-np.abs(np.arange(1440.0) - 720), (2, 1)), 1440)
+    assert noon.probability[[660, 720, 780]].tolist() == [0.25, 0.5, 0.25]
 
 
 def test_the_truth_lies_where_the_paths_say() -> None:

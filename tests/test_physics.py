@@ -104,6 +104,13 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
         "by hand",
     ),
     (
+        drycooler.air_frac,
+        {"leaving_c": 20.0, "dry_bulb_c": 35.0, "range_k": 10.0, "design_approach_k": 6.0},
+        1.0,
+        1e-12,
+        "by hand: air that is warmer than the water that comes back",
+    ),
+    (
         drycooler.approach_k,
         {"air_share_frac": 16 / 22, "range_k": 10.0, "design_approach_k": 6.0},
         12.0,
