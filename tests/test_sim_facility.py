@@ -1,4 +1,6 @@
-"""Facility water as a network of pressures, and what flows in it."""
+"""Facility water as a network of pressures, what flows in it, and what plants do with its heat."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ from twin.errors import SiteError
 from twin.load import build_site
 from twin.params import Params
 from twin.physics.coolant import ethylene_heat_jpkgk, water_heat_jpkgk
-from twin.sim.circuit import Circuit, circuit_of
+from twin.physics.tower import approach_k
+from twin.sim.circuit import REJECTORS, Circuit, circuit_of
 from twin.sim.facility import Facility, Open
+from twin.sim.fleet import fleet_of
+from twin.sim.reject import Air, Plant
 from twin.site import Site
 
 P = Params()
@@ -82,3 +87,71 @@ def test_what_flows_is_taken_from_the_tables_of_the_site() -> None:
 def test_a_coolant_that_is_not_known_is_named(name: str) -> None:
     with pytest.raises(SiteError, match=f"no coolant '{name}'; write water, or pg and eg"):
         build_site("x", "UTC", rows(f"id=c kind=cdu coolant={name}"))
+
+
+# --- what a plant does with heat ------------------------------------------------------------------------------------
+
+
+def plant_of(*machines: str, economiser: str = "none", **alive: float) -> Plant:
+    """Behind 5 kW/K of water that is wanted at 20 °C, in air of 30 °C and 18 °C of wet bulb. ``alive``: shares of machines that
+    run, and ``fan``: how fast their fans may turn."""
+    links = tuple(f"from={line.split()[0].removeprefix('id=')} to=w" for line in machines)
+    kept = [line for line in ASSETS if "kind=tower" not in line]
+    cools = [line for line in (*LINKS, *links) if "from=t " not in line]
+    site = build_site("x", "UTC", rows(*kept, *PUMPS, *machines), rows(*(f"{line} relation=cools" for line in cools)))
+    circuit = circuit_of(site, np.array([5e4, 5e4]), P)
+    made = Plant(site, circuit, fleet_of(site, P), P, economiser)
+    setting = SimpleNamespace(
+        alive={kind: np.array([alive.get(kind, 1.0) * bool(len(circuit.machines[kind][0]))]) for kind in REJECTORS},
+        goal_c=np.array([20.0]),
+        fan_limit_frac=np.array([alive.get("fan", 1.0)]),
+    )
+    made.prepare(Air(np.array([18.0]), np.array([30.0])), setting)  # type: ignore[arg-type]
+    return made
+
+
+CHILLERS = ("id=k1 kind=chiller rated_heat_w=30000", "id=k2 kind=chiller rated_heat_w=30000")
+REUSE, DRY = "id=u kind=heatreuse rated_heat_w=20000", "id=d kind=drycooler"
+EVER_S = 1e9
+
+
+@pytest.mark.parametrize(
+    ("alive", "back_c", "reused_w", "warm_c", "chilled_w"),
+    [
+        ({}, 40.0, 20e3, 36.0, 60e3),  # 100 kW: reuse takes its 20, chillers what they can of the rest
+        ({"heatreuse": 0.5, "chiller": 0.5}, 40.0, 10e3, 38.0, 30e3),
+        ({}, 25.0, 20e3, 21.0, 5e3),
+        ({}, 21.0, 5e3, 20.0, 0.0),  # no colder than wanted
+    ],
+)
+def test_heat_goes_to_who_wants_it_then_to_chillers(
+    alive: dict[str, float], back_c: float, reused_w: float, warm_c: float, chilled_w: float
+) -> None:
+    made = plant_of(*CHILLERS, REUSE, **alive).reject(0, 0, 5e3, back_c, 0.0, EVER_S)
+    assert made == pytest.approx((reused_w, warm_c, warm_c - chilled_w / 5e3, chilled_w))
+
+
+def test_chillers_follow_with_their_lag_never_below_what_is_wanted_and_not_without_what_cools_them() -> None:
+    made = plant_of(*CHILLERS, DRY)
+    assert made.reject(0, 0, 5e3, 28.0, 0.0, P.loops.chiller_lag_s / 4)[3] == pytest.approx(10e3)
+    assert made.reject(0, 0, 5e3, 22.0, 60e3, 1.0)[2:] == pytest.approx((20.0, 10e3)), "not from the load before"
+    assert plant_of(*CHILLERS, DRY, drycooler=0.0).reject(0, 0, 5e3, 28.0, 60e3, EVER_S) == (0.0, 28.0, 28.0, 0.0)
+
+
+def test_dry_coolers_and_towers_give_what_their_air_does() -> None:
+    """Coils: 10 / 16 of the way to the air at design, by the share that runs and turns; an exchanger of 2 K behind them.
+    Towers: YorkCalc at the range that is left, half of them with twice the water for their air."""
+    assert plant_of(DRY).coldest_c(0, 0, 5e3, 40.0) == pytest.approx(40 - 10 / 16 * 10 + 2)
+    assert plant_of(DRY, drycooler=0.5, fan=0.8).coldest_c(0, 0, 5e3, 40.0) == pytest.approx(40 - 0.4 * 10 / 16 * 10 + 2)
+    for share, ratio in ((1.0, 1.0), (0.5, 2.0)):
+        made = plant_of("id=y kind=tower", tower=share)
+        cold_c = made.coldest_c(0, 0, made.design_wpk[0], 32.0)
+        assert cold_c == pytest.approx(18 + 2 + float(approach_k(18.0, 32.0 - cold_c, ratio)), abs=1e-6)
+    assert plant_of("id=y kind=tower", tower=0.0).coldest_c(0, 0, 5e3, 32.0) == 32.0
+
+
+def test_what_machines_carry_is_their_own_figure_or_one_to_spare() -> None:
+    assert plant_of(*CHILLERS).capacity_w["chiller"] == [60e3]
+    assert plant_of("id=k kind=chiller rated_w=5000").capacity_w["chiller"] == [30e3], "by a COP of 6"
+    three = plant_of(*(f"id=k{i} kind=chiller" for i in range(3)))
+    assert three.capacity_w["chiller"] == pytest.approx([3 * 1.1 * 1e5 / 2]), "two of three carry all and a tenth"

@@ -6,7 +6,10 @@ import pytest
 from tests.small import rows
 from twin.load import build_site
 from twin.params import Params
+from twin.sim.chain import Chain
+from twin.sim.fleet import fleet_of
 from twin.sim.outlook import Line, Outlook, outlook_of
+from twin.sim.protection import Protection
 from twin.sim.scenario import Fault, Scenario
 from twin.sim.storage import Storage
 from twin.sim.telemetry import Telemetry
@@ -97,3 +100,43 @@ def test_a_battery_gives_back_what_charging_left_of_what_it_took() -> None:
     assert made["battery_w"].tolist() == [-4000.0, 1000.0, 1000.0, -4000.0]
     np.testing.assert_allclose(made["charge_frac"], [4 / 8, 4.88 / 8, 5.76 / 8, 1.76 / 8])
     assert made["grid_power_w"].tolist() == [1000.0, 1000.0, 1000.0, 5000.0]
+
+
+def test_a_battery_takes_no_more_than_it_holds_and_counts_what_the_sun_gives() -> None:
+    """4 kWh out of 8 under a cap of 1 kW, of which 88 % stay when they come back: 4.545 h at 1 kW. Then 2.5 kW of sun beside 5,
+    3 and no kW of need: 1.06 kWh are to be filled, and what nobody takes goes to the grid."""
+    site = build_site("x", "UTC", rows("id=b kind=battery rated_w=4000 rated_kwh=8", "id=sun kind=pv"))
+    night = Storage(site, Outlook(), P, 1000.0).settle(np.array([5000.0, *np.zeros(6)]), np.arange(7) * 3600.0, 3600.0)
+    assert night["battery_w"] == pytest.approx([-4000, 1000, 1000, 1000, 1000, 4000 / 0.88 - 4000, 0])
+    assert night["charge_frac"][-1] == pytest.approx(1.0)
+    store = Storage(site, Outlook({"pv_w": Line(np.zeros(1), np.full(1, 2500.0))}), P, 1000.0)
+    day = store.settle(np.array([5000.0, 3000.0, 0.0]), np.arange(3) * 3600.0, 3600.0)
+    last_w = (1500 - 0.88 * 500) / 0.88
+    assert day["battery_w"] == pytest.approx([-1500, 500, last_w])
+    assert day["grid_power_w"] == pytest.approx([1000, 1000, last_w - 2500])
+    assert "1.3 kWh go back to the grid" in store.notes()[-1]
+
+
+def test_a_breaker_s_element_keeps_the_heat_of_the_load_before() -> None:
+    """A PDU of 100 kW at rest under 60 kW, then 150 kW: θ = 0.36 + (2.25 - 0.36)·(1 - e^(-t/τ)) reaches 1.25² after
+    τ·ln(1.89 / 0.6875); under 120 kW it never does. Half of the time, a pause, and the rest of it: it remembers."""
+    assets = ["id=h kind=hall", "id=net kind=grid", "id=a kind=pdu rated_w=100000", "id=r kind=rack parent=h rated_w=200000"]
+    links = ["from=net to=a relation=feeds", "from=a to=r relation=feeds"]
+    site = build_site("x", "UTC", rows(*assets), rows(*links))
+    chain = Chain(site, fleet_of(site, P), np.empty(0, dtype=np.int32), P)
+    due_s = P.loops.trip_s * np.log(1.89 / 0.6875)
+
+    def trips(*loads_w: tuple[float, int]) -> list[float]:
+        """After how many s under loads [W] for so many s each; a second a step."""
+        guard, at = Protection(site, chain, P), 0
+        for load_w, lasts in loads_w:
+            guard.until(np.full((lasts, 1), load_w), np.empty(0), float(at), 1.0)
+            at += lasts
+        return [time_s - loads_w[0][1] for time_s, _, _ in guard.trips]
+
+    assert trips((60e3, 30), (150e3, 900)) == [pytest.approx(due_s, abs=1.0)]
+    assert trips((60e3, 30), (120e3, 9000)) == []
+    half = int(due_s / 2)
+    left = 0.36 + 1.89 * (1 - np.exp(-half / P.loops.trip_s))
+    more_s = P.loops.trip_s * np.log((2.25 - left) / 0.6875)
+    assert trips((60e3, 30), (150e3, half), (149.9e3, 900)) == [pytest.approx(half + more_s, abs=2.0)]

@@ -9,8 +9,9 @@ from ingest.traces import read_trace
 from tests.small import small_site
 from twin.errors import ConfigError
 from twin.params import Params
+from twin.sim.fleet import fleet_of
 from twin.sim.outlook import Outlook
-from twin.sim.telemetry import Telemetry
+from twin.sim.telemetry import PowerReplay, Telemetry
 from twin.simulate import Trajectory, simulate
 
 SITE = small_site()
@@ -45,6 +46,15 @@ def test_a_gap_in_recorded_power_is_held_and_said() -> None:
     assert "r1n1 has no reading for 4.0 h of the run (2 columns have gaps); the reading before was held" in made.notes
     whole = run(Telemetry(time_s[:60], ("r1n2",), power_w[:60, 1:]), hours=1.0, step_s=60.0)
     assert not any("no reading" in note for note in whole.notes)
+
+
+def test_power_of_a_step_is_its_mean_and_both_ends_are_held() -> None:
+    """100 W from 0 s and 300 W from 600 s on: before and after as at the ends; a step across the change has both by halves."""
+    replay = PowerReplay(
+        SITE, fleet_of(SITE, Params()), Telemetry(np.array([0.0, 600.0]), ("r1",), np.array([[100.0], [300.0]]))
+    )
+    for start_s, mean_w in ((-600.0, 100.0), (-150.0, 100.0), (0.0, 100.0), (450.0, 200.0), (600.0, 300.0), (5000.0, 300.0)):
+        assert replay.advance(start_s, 300.0, 1)[0][0, 0] == pytest.approx(mean_w), start_s
 
 
 def test_a_clock_that_was_set_back_is_located(tmp_path: Path) -> None:
