@@ -277,7 +277,7 @@ def test_a_battery_ages_twice_as_fast_at_8_3_k_more_and_lasts_by_peukert() -> No
 
 def test_a_life_is_seen_from_the_first_note_on_and_begins_anew_with_each_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noted from 30 days ago on, when disks of 2024-01-31 were 975 days old. ``d1`` was replaced 20 and 5 days ago, ``d2`` 10
-    days ago by a record that knows it better, the young one before the day that the inventory gives, the nameless one has no day."""
+    days ago by a record that knows it better, the young one before the day of the inventory, the nameless one has no day."""
     more = [
         {"id": name, "kind": "disk", "parent": "n0", "installed": day} for name, day in (("young", "2026-10-30"), ("old", ""))
     ]

@@ -15,7 +15,11 @@ from twin.physics.tower import approach_k
 from twin.sim.circuit import REJECTORS, Circuit, circuit_of
 from twin.sim.facility import Facility, Open
 from twin.sim.fleet import fleet_of
+from twin.sim.outlook import Line, outlook_of
 from twin.sim.reject import Air, Plant
+from twin.sim.scenario import Change, Scenario
+from twin.sim.telemetry import Telemetry
+from twin.simulate import simulate
 from twin.site import Site
 
 P = Params()
@@ -87,6 +91,18 @@ def test_what_flows_is_taken_from_the_tables_of_the_site() -> None:
 def test_a_coolant_that_is_not_known_is_named(name: str) -> None:
     with pytest.raises(SiteError, match=f"no coolant '{name}'; write water, or pg and eg"):
         build_site("x", "UTC", rows(f"id=c kind=cdu coolant={name}"))
+
+
+def test_a_supply_near_the_dew_point_of_its_room_is_said() -> None:
+    """Air of 20 °C and 45 % has a dew point of 7.7 °C (ASHRAE Handbook of Fundamentals, ch. 1); one of two CDUs gives 9 °C."""
+    site, _ = centre(*PUMPS, "id=k kind=chiller rated_heat_w=300000", links=("from=k to=w",))
+    always = np.array([0.0, 1e6])
+    cold = outlook_of({name: Line(always, np.full(2, -10.0)) for name in ("wet_bulb_c", "dry_bulb_c")})
+    work = Telemetry(always, ("r1", "r2"), np.full((2, 2), 4e4))
+    plan = Scenario(changes=[Change("c1", "supply_temp_setpoint_c", 9.0)])
+    made = simulate(site, work, P, cold, 7200.0, 60.0, scenario=plan)
+    assert made.series["dew_margin_k"][-1] == pytest.approx(9.0 - 7.7, abs=0.1)
+    assert any("supply comes within 1.3 K of the dew point; keep 2 K or more" in note for note in made.notes)
 
 
 # --- what a plant does with heat ------------------------------------------------------------------------------------

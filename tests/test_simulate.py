@@ -231,6 +231,12 @@ def test_valves_throttle_what_they_stand_in() -> None:
     for valve in ("vc", "vw"):
         held = run(site, one_job(), changes=[Change(valve, "position_frac", 0.2)])
         assert (held.summary["supply_max_c"] or 0) > (free.summary["supply_max_c"] or 0) + 1, valve
+    twice = machine(more=("id=v1 kind=valve parent=w", "id=v2 kind=valve parent=w"))
+    one, both = (
+        run(twice, one_job(), changes=[Change("v1", "position_frac", 0.2), *more])
+        for more in ((), (Change("v2", "position_frac", 0.9),))
+    )
+    assert both.summary["supply_max_c"] == pytest.approx(one.summary["supply_max_c"]), "the narrower of two counts"
     by_kind = run(site, one_job(), changes=[Change("valve", "position_frac", 0.2)])
     assert (by_kind.summary["supply_max_c"] or 0) > (free.summary["supply_max_c"] or 0) + 1
 

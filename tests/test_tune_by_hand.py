@@ -315,6 +315,13 @@ def test_margins_of_a_warm_loop_are_those_of_its_water_and_its_chips() -> None:
     assert (loop.knobs[1].low, loop.knobs[1].high) == (0.3, 1.0)
 
 
+def test_water_comes_no_nearer_than_its_exchanger_lets_it_and_its_range_is_followed_slowly() -> None:
+    """A twentieth of design water: the correlation alone goes below the wet bulb. 4.4 K at a quarter of the load, where the
+    half of 8 K was taken, is a tenth more, of which a tenth is heeded."""
+    assert Fans(0.03, 0.5, 8.0, 0.02).approach_k(np.array(0.5), np.array(1.0), np.array(5.0)) == pytest.approx(2 + 0.5)
+    assert Fans(0.03, 0.5, 8.0, 0.5).ranged(0.25, 4.4).range_k == pytest.approx(8 * 1.1**0.1)
+
+
 BANK, FANS = Bank(4, 0.25), Fans(0.03, 0.5, 8.0, 0.5)
 
 
@@ -369,6 +376,10 @@ def test_colder_water_costs_lift_and_a_wider_gap_less_flow() -> None:
     assert two[1]["cold"][0, 0] == pytest.approx(lift_k / (0.5 * (23 + 273.15)), rel=1e-6), "all of it is the chillers'"
     assert two[1]["cold"][0, 1] == pytest.approx(0.012), "fans in full beside them"
     assert made.terms(case(24.0, 34.0, dry=45, wet=40, load=0.5))["it"][0].tolist() == [0.5, 1.0, 1.0]
+    limits = np.array([[25.0, 32.0, 1.0], [25.0, 32.0, 0.5]])
+    two = site(25.0, 32.0, fans=FANS).terms(Case(limits, np.full(2, 25.0), np.full(2, 20.0), np.ones(2)))["chill"]
+    assert two[:, 2] == pytest.approx([0, two[1, 0] - two[0, 0]]), "what a limit costs is told apart"
+    assert two[1, 2] > 0
     cool = made.terms(case(25.0, 32.0, dry=20, wet=15, load=1.0))["cold"][0]
     assert cool[0] == 0, "10 K over the wet bulb: towers do it alone"
     assert cool[1] < 0.012

@@ -134,8 +134,7 @@ class Settings:
                 dead = [start for start in since_s[pumps[mine]].tolist() if math.isfinite(start)]
                 duty = max(len(mine) - 1, 1)
                 ready = sum(time_s >= start + self.params.loops.takeover_s for start in dead) if len(mine) > 1 else 0
-                left = len(mine) - len(dead)
-                running[s] = min(duty - len(dead) + min(ready, len(mine) - duty), left) / duty if left > 0 else 0.0
+                running[s] = min(duty - len(dead) + min(ready, len(mine) - duty), len(mine) - len(dead)) / duty
         return speed, np.maximum(running, 0.0)
 
     def _branch_flows(self, faults: Sequence[Fault], speed: Floats, running: Floats, time_s: float) -> Floats:
