@@ -282,9 +282,10 @@ def test_a_life_is_seen_from_the_first_note_on_and_begins_anew_with_each_replace
         {"id": name, "kind": "disk", "parent": "n0", "installed": day} for name, day in (("young", "2026-10-30"), ("old", ""))
     ]
     site, told = hall(30, *more), list[tuple[object, ...]]()
-    unknown = [("d0", 30), ("d1", 20), ("d1", 5), ("young", 5), ("old", 5), *((f"d{i}", 1) for i in range(10, 26))]
+    unknown = [("d0", 30), ("d1", 20), ("d1", 5), ("d3", 20), ("young", 5), ("old", 5), *((f"d{i}", 1) for i in range(10, 26))]
     replaced = [outcomes.Replaced(one, (START - timedelta(days=ago)).timestamp(), np.nan, "") for one, ago in unknown]
-    replaced.append(outcomes.Replaced("d2", (START - timedelta(days=10)).timestamp(), 3000 * DAY_S, "C"))
+    for one, ago, age in (("d2", 10, 3000), ("d3", 5, 100)):
+        replaced.append(outcomes.Replaced(one, (START - timedelta(days=ago)).timestamp(), age * DAY_S, "C"))
     replaced.sort(key=lambda one: one.at_s)
 
     def fit(entry_s: np.ndarray, exit_s: np.ndarray, failed: np.ndarray, models: tuple[str, ...]) -> None:
@@ -294,12 +295,13 @@ def test_a_life_is_seen_from_the_first_note_on_and_begins_anew_with_each_replace
     lives.learn(site, State(site), replaced, START)
     ended, living = [one for one in told if one[2]], [one for one in told if not one[2]]
     first, second = (975.0, 975.0, True, "B"), [(975.0, 985.0, True, "A"), (0.0, 15.0, True, "A")]
-    assert {first, *second, (2980.0, 3000.0, True, "C")} <= set(ended)
-    assert len(ended) == 4 + 16, "neither of which no age is known, nor one that went before it came"
+    used = (85.0, 100.0, True, "C")  # d3 was put in 15 days before, and had run elsewhere
+    assert {first, *second, (2980.0, 3000.0, True, "C"), used} <= set(ended)
+    assert len(ended) == 6 + 16, "neither of which no age is known, nor one that went before it came"
     assert {one[:2] for one in living} == {(975.0, 1005.0), (0.0, 1.0), (0.0, 2.0), (0.0, 5.0), (0.0, 10.0), (0.0, 30.0)}
     assert len(living) == 32
     young, old = ([one for one in living if one[1] == days] for days in (2.0, 5.0))
-    assert (len(young), len(old)) == (1, 2), "the old one counts from its replacement, as d1 does"
+    assert (len(young), len(old)) == (1, 3), "the old one counts from its replacement, as d1 and d3 do"
 
 
 def test_capacity_is_a_mean_of_thirty_looks_beside_the_best_that_it_ever_was() -> None:

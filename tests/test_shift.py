@@ -87,6 +87,9 @@ def test_what_cannot_be_in_time_is_late_and_what_has_no_room_is_said() -> None:
     assert sorted(made.start.tolist()) == [-1, 0, 2]
     assert made.late.sum() == 2
     assert np.isnan(made.bound)
+    pair = work.only(np.arange(2))
+    soon = decompose(pair, np.array([1.0, 1, 5, 5, 1, 1]), np.ones(6))
+    assert sorted(soon.start.tolist()) == [0, 2], "as little late as can be, however dear"
 
 
 @pytest.mark.parametrize(

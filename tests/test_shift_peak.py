@@ -121,5 +121,7 @@ def test_added_waiting_has_a_bound() -> None:
     made = decompose(short, price, capacity * 10)
     assert (made.end <= work.earliest + work.length + 6).all()
     assert (short.due <= work.due).all()
+    later = waiting_at_most(work, work.earliest + 3, 6)
+    assert (later.due == np.minimum(work.due, work.earliest + 3 + work.length + 6)).all()
     early = waiting_at_most(work, work.earliest - 30, 6)  # would have run before it may
     assert (early.due == np.minimum(work.due, work.earliest + work.length)).all()

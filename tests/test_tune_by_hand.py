@@ -2,7 +2,7 @@
 of plant."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -313,6 +313,7 @@ def test_margins_of_a_warm_loop_are_those_of_its_water_and_its_chips() -> None:
     near_k = float(loop._approach(case(0.0, dry=33, wet=29, load=0.5))[0])
     assert hot == pytest.approx(33 - (29 + near_k + 1)), "no colder than towers make it"
     assert (loop.knobs[1].low, loop.knobs[1].high) == (0.3, 1.0)
+    assert replace(loop, overshoot_k=2.0, dew_rise_k=3.0).reserves == (2.0, 2.0, 0.0, 3.0)
 
 
 def test_water_comes_no_nearer_than_its_exchanger_lets_it_and_its_range_is_followed_slowly() -> None:
