@@ -15,7 +15,7 @@ from energy.shift import Schedule, Work, solve
 from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
 from energy.shift.exact import optimum
-from energy.shift.rolling import Past, replay
+from energy.shift.rolling import Past, replay, trust
 from energy.shift.tables import read_jobs
 from twin.errors import ConfigError
 from twin.frame import Floats
@@ -94,13 +94,24 @@ def test_what_cannot_be_in_time_is_late_and_what_has_no_room_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("column", "value", "says"),
-    [("gpus", 0.0, "must be above 0"), ("power_w", np.nan, "must be above 0"), ("length", 0, "must be above 0")],
+    [
+        ("gpus", 0.0, "must be above 0"),
+        ("power_w", np.nan, "must be above 0"),
+        ("length", 0, "must be above 0"),
+        ("earliest", -1, "earliest not below"),
+    ],
 )
 def test_columns_that_make_no_problem_are_refused(column: str, value: float, says: str) -> None:
     work, price, capacity = random_work(rng(1), 3, 48, 0.5)
     getattr(work, column)[1] = value
     with pytest.raises(ValueError, match=f"work 1: .*{says}"):
         solve(work, price, capacity)
+
+
+@pytest.mark.parametrize(("price", "capacity"), [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.inf), (1.0, -1.0)])
+def test_a_price_or_a_capacity_that_cannot_be_is_refused(price: float, capacity: float) -> None:
+    with pytest.raises(ValueError, match="not a finite number, or a capacity is below 0"):
+        solve(random_work(rng(1), 3, 48, 0.5)[0], np.full(48, price), np.full(48, capacity))
 
 
 # --- forecasts and decisions from the past alone ----------------------------------------------------------------------
@@ -135,6 +146,24 @@ def test_no_decision_knows_the_future() -> None:
     # a leak is seen: forecasts that are the truth itself change with it
     leak = np.lib.stride_tricks.sliding_window_view(np.append(other, np.zeros(DAY)), DAY)[: len(other)]
     assert not np.array_equal(replay(work, Past(other, leak, DAY), nominal=usual).running[:, :cut], ours.running[:, :cut])
+
+
+def test_trust_is_earned_over_seven_days_whose_outcome_is_known() -> None:
+    """A day whose 23rd hour costs 1 and all others 10, foreseen as it comes: an hour's job may wait a day for it. Had it come
+    to cost a million yesterday, that is known at once or, three hours late, not yet."""
+    wave = np.where(np.arange(30 * DAY) % DAY == 22, 1.0, 10.0)
+    seen = np.stack([wave[t : t + DAY] for t in range(29 * DAY)])
+
+    def trusts(days: int, delay: int = 0, truth: Floats = wave, window: int = DAY) -> bool:
+        begin = days * DAY
+        return trust(Past(truth, seen, DAY, delay), begin, begin, 1, begin + window, False)
+
+    assert [trusts(days) for days in (6, 7)] == [False, True]
+    assert [trusts(days, delay=3) for days in (7, 8)] == [False, True]
+    other = wave.copy()
+    other[20 * DAY - 2] = 1e6
+    assert [trusts(20, delay, other) for delay in (0, 3)] == [False, True]
+    assert not trusts(20, window=1), "it has no slot to wait for"
 
 
 def test_a_delay_hides_the_newest_values() -> None:
