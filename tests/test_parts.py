@@ -324,3 +324,7 @@ def test_capacity_is_a_mean_of_thirty_looks_beside_the_best_that_it_ever_was() -
         ups, _ = looked(*[600.0] * 30)
         ups.precede(looked(*[before_s] * 30)[0])
         assert ups.update(np.full(1, 600.0), np.full(1, 1e5), np.ones(1), np.full(1, 25.0))[0] == pytest.approx(left)
+    faded, seen = looked(*[600.0] * 30, *[300.0] * 300)
+    faded.precede(looked(*[300.0] * 30)[0])
+    assert faded.update(np.full(1, 300.0), np.full(1, 1e5), np.ones(1), np.full(1, 25.0))[0] == pytest.approx(seen, abs=1e-3)
+    assert seen == pytest.approx(0.5, abs=1e-3)

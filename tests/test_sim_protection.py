@@ -117,6 +117,26 @@ def test_a_battery_takes_no_more_than_it_holds_and_counts_what_the_sun_gives() -
     assert "1.3 kWh go back to the grid" in store.notes()[-1]
 
 
+def test_batteries_are_used_up_over_many_looks_each_by_its_own_load() -> None:
+    """Five minutes at its rating, and 2^1.05 times as long at half of it (Peukert); feeds are gone from the first second on."""
+    assets = ["id=h kind=hall", "id=net kind=grid", *(f"id=u{i} kind=ups rated_w=100000" for i in range(2))]
+    assets += [f"id=r{i} kind=rack parent=h rated_w=200000" for i in range(2)]
+    links = [f"from={a} to={b} relation=feeds" for i in range(2) for a, b in (("net", f"u{i}"), (f"u{i}", f"r{i}"))]
+    site = build_site("x", "UTC", rows(*assets), rows(*links))
+    chain = Chain(site, fleet_of(site, P), np.empty(0, dtype=np.int32), P)
+    guard, dark = Protection(site, chain, P), np.zeros(len(site.ids), dtype=np.bool_)
+    dark[site.position["net"]] = True
+    chain.lose(dark, guard.charged)
+    load_w, at, empty = np.tile([100e3, 50e3], (200, 1)), 0, {}
+    for _ in range(6):
+        at += guard.until(load_w, np.empty(0), float(at), 1.0)
+        for name in ("u0", "u1"):
+            if not guard.charged[site.position[name]]:
+                empty.setdefault(name, at)
+        chain.lose(dark, guard.charged)
+    assert empty == {"u0": 300, "u1": pytest.approx(300 * 2**1.05, abs=1)}
+
+
 def test_a_breaker_s_element_keeps_the_heat_of_the_load_before() -> None:
     """A PDU of 100 kW at rest under 60 kW, then 150 kW: θ = 0.36 + (2.25 - 0.36)·(1 - e^(-t/τ)) reaches 1.25² after
     τ·ln(1.89 / 0.6875); under 120 kW it never does. Half of the time, a pause, and the rest of it: it remembers."""

@@ -355,8 +355,8 @@ def test_what_is_learned_is_the_least_squares_of_it_and_fades_to_the_twin() -> N
 def test_the_outlook_knows_only_what_was() -> None:
     seen = Seen(1, 3600.0)
     day = 10 + 3 * np.sin(np.arange(24) / 24 * 2 * np.pi)
-    for value in np.tile(day, 10)[:230]:
+    for value in np.tile(day, 32)[:734]:
         seen.take(np.array([value]))
-    assert seen.ahead(6)[:, 0] == pytest.approx(np.tile(day, 11)[230:236])
+    assert seen.ahead(6)[:, 0] == pytest.approx(np.tile(day, 32)[734:740])
     assert len(seen.past) <= 7 * 24 + 1
     assert Seen(1, 3600.0).ahead(2).shape == (2, 1)
