@@ -15,6 +15,7 @@ from energy.shift import Schedule, Work, solve
 from energy.shift.bench_work import random_work
 from energy.shift.decompose import decompose
 from energy.shift.exact import optimum
+from energy.shift.offline import Terms, plan_file
 from energy.shift.rolling import Past, replay, trust
 from energy.shift.tables import read_jobs
 from twin.errors import ConfigError
@@ -322,9 +323,24 @@ def test_a_bad_job_is_one_sentence_with_its_line(tmp_path: Path, header: str, ro
 def test_a_signal_with_a_hole_is_bridged_and_said_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = files(tmp_path)
     lines = (tmp_path / "s.csv").read_text().splitlines()
-    (tmp_path / "s.csv").write_text("\n".join(lines[:500] + lines[502:]))
+    (tmp_path / "s.csv").write_text("\n".join(lines[:500] + lines[503:]))
     assert main(words) == 0
-    assert json.loads(capsys.readouterr().out)["filled_steps"] == 2
-    (tmp_path / "s.csv").write_text("\n".join(lines[:500] + lines[510:]))
+    assert json.loads(capsys.readouterr().out)["filled_steps"] == 3
+    (tmp_path / "s.csv").write_text("\n".join(lines[:500] + lines[504:]))
     assert main(words) == 2
-    assert "misses 10 steps from step 500 on" in capsys.readouterr().err
+    assert "misses 4 steps from step 500 on" in capsys.readouterr().err
+
+
+def test_what_a_plan_of_a_file_saves_by_hand(tmp_path: Path) -> None:
+    """Half hours at 10, 20, 30, 4, 5 and 50 a kWh. Two GPUs of a kW for 40 minutes, two half hours, would start in the second
+    one: 50, and 9 in the last two before they are due. 500 W for half an hour fit into the second alone: 5 in any case."""
+    series = write(tmp_path / "s.csv", "time,value", *(f"{1800 * i},{v}" for i, v in enumerate((10, 20, 30, 4, 5, 50))))
+    header = "id,earliest,deadline,duration_min,gpus,nominal,power_w"
+    rows = ["a,0,9000,40,2,1800,", "b,100,3700,30,1,,500"]
+    said = plan_file(write(tmp_path / "j.csv", header, *rows), series, tmp_path / "o.csv", Terms())
+    assert (said["signal_sum_at_once"], said["signal_sum"]) == (pytest.approx(55.0), pytest.approx(14.0))
+    assert said["saved_frac"] == pytest.approx(1 - 14 / 55)
+    starts = [row["start"] for row in csv.DictReader((tmp_path / "o.csv").read_text().splitlines())]
+    assert [datetime.fromisoformat(one).timestamp() for one in starts] == [3 * 1800, 1800]
+    with pytest.raises(ConfigError, match="job 'c' may start outside the signal"):
+        plan_file(write(tmp_path / "j.csv", header, "c,10800,12600,30,1,,"), series, tmp_path / "o.csv", Terms())
