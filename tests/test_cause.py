@@ -83,6 +83,13 @@ def test_what_speaks_long_after_what_hangs_on_it_is_not_its_cause(site: Site, sp
     assert explain(spread, late)[0].asset == "h1-a-cdu1"
 
 
+def test_what_happened_to_several_gpus_of_a_node_happened_to_the_node_and_one_alone_is_no_liar(spread: Spread) -> None:
+    several = [Sign(f"g{i}", f"h1-b01-n1-g{i}", "power_w", 100.0) for i in range(4)]
+    assert explain(spread, several)[0].asset == "h1-b01-n1"
+    alone = explain(spread, several[:1])[0]
+    assert (alone.asset, alone.sensor) == ("h1-b01-n1-g0", False), "nothing hangs on it that should have shown something"
+
+
 def test_how_far_a_sign_is_believed_and_whether_its_asset_speaks_itself_count(spread: Spread) -> None:
     """An event beside a reading, both alone: what failed says so itself nine times of ten, and a reading strays ten times as
     often as an event comes from nothing. Of two readings the one that is doubted is not named beside the other."""

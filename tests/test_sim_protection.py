@@ -117,6 +117,27 @@ def test_a_battery_takes_no_more_than_it_holds_and_counts_what_the_sun_gives() -
     assert "1.3 kWh go back to the grid" in store.notes()[-1]
 
 
+def test_what_is_dead_takes_nothing_and_loses_nothing() -> None:
+    """A transformer of 100 kVA under a rack of 10 kW and a pump of 5 kW: 0.3 % of its rating, and 1 % by the square of load."""
+    assets = ["id=h kind=hall", "id=net kind=grid", "id=t kind=transformer rated_va=100000", "id=w kind=loop"]
+    assets += ["id=p kind=pump parent=w", "id=r kind=rack parent=h rated_w=20000"]
+    links = [f"from={a} to={b} relation=feeds" for a, b in (("net", "t"), ("t", "p"), ("t", "r"))]
+    site = build_site("x", "UTC", rows(*assets), rows(*links))
+    chain = Chain(site, fleet_of(site, P), np.array([site.position["p"]], dtype=np.int32), P)
+    at = {site.ids[i]: row for row, i in enumerate(chain.at.tolist())}
+    power = chain.carry(np.array([[10e3]]), np.array([[5e3]]))
+    lost_w = 1e5 * (0.003 + 0.01 * 0.15**2)
+    assert (power.loss[at["t"], 0], power.into[at["net"], 0]) == (pytest.approx(lost_w), pytest.approx(15e3 + lost_w))
+    assert power.dead_w.tolist() == [0]
+    dark = np.zeros(len(site.ids), dtype=np.bool_)
+    dark[site.position["t"]] = True
+    chain.lose(dark, np.zeros_like(dark))
+    power = chain.carry(np.array([[10e3]]), np.array([[5e3]]))
+    assert not power.into.any()
+    assert not power.loss.any()
+    assert power.dead_w.tolist() == [10e3], "of IT"
+
+
 def test_batteries_are_used_up_over_many_looks_each_by_its_own_load() -> None:
     """Five minutes at its rating, and 2^1.05 times as long at half of it (Peukert); feeds are gone from the first second on."""
     assets = ["id=h kind=hall", "id=net kind=grid", *(f"id=u{i} kind=ups rated_w=100000" for i in range(2))]
