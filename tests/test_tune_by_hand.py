@@ -350,13 +350,6 @@ def test_margins_of_a_site_are_of_its_hottest_chip_the_dew_point_and_the_gap(
     assert made.reserves == (5.0, 0.0, -0.3)
 
 
-def test_a_dew_point_is_that_of_the_psychrometric_chart() -> None:
-    """By ASHRAE Handbook of Fundamentals, chapter 1 (PsychroLib), at sea level; saturated air is at its own temperature."""
-    assert dew_point_c(np.array([20.0, 30.0, 12.0]), np.array([14.5, 22.0, 12.0])) == pytest.approx(
-        [10.75, 18.44, 12], abs=0.16
-    )
-
-
 @pytest.mark.parametrize(("load", "count", "over_k"), [(1.0, 2, 4.4), (0.5, 2, 0.8), (0.4, 2, 0.0), (1.0, 4, 0.8)])
 def test_water_gets_warmer_by_what_chillers_are_not_counted_on_for(load: float, count: int, over_k: float) -> None:
     """Towers take nothing at 40 °C of wet bulb; a chiller of a quarter counts for 0.9 of that, and the water's range is 8 K."""

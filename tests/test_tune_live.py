@@ -87,6 +87,18 @@ def test_a_plan_stands_until_the_next_decision_and_ends_by_itself(past) -> None:
     assert all(action.until <= NOW + timedelta(hours=1) for action in first.actions), "nobody renews it: the plant's own"
 
 
+def test_what_is_not_surely_a_saving_or_hardly_one_is_not_proposed(past) -> None:  # type: ignore[no-untyped-def]
+    """Half a thousandth of the facility's power is the least that a plant is touched for."""
+    lever, facility_w = taught(past), float(HOT.solve(PLANT_C, LOOP_C)["facility_w"])
+    assert proposed(lever, HOT) is not None
+    made = lever._made
+    assert made is not None
+    assert made.effect is not None
+    for gain_frac, high_w, spoken in ((0.0006, -0.1, True), (0.0004, -0.1, False), (0.0006, 0.0, False)):
+        lever._made = made._replace(effect=replace(made.effect, facility_power_w=-gain_frac * facility_w, high_w=high_w))
+        assert (proposed(lever, HOT, 10.0) is not None) == spoken
+
+
 def test_a_clock_that_leaps_ahead_and_back_holds_up_no_decision(past) -> None:  # type: ignore[no-untyped-def]
     """Ahead by an hour at the second look, and right again at the third, ten minutes after the first."""
     lever = taught(past)
