@@ -99,6 +99,18 @@ def test_what_is_not_surely_a_saving_or_hardly_one_is_not_proposed(past) -> None
         assert (proposed(lever, HOT, 10.0) is not None) == spoken
 
 
+def test_room_of_chips_is_that_at_own_settings_whatever_is_in_force_at_the_start(past) -> None:  # type: ignore[no-untyped-def]
+    """Begun while coolant is 2 K warmer than it was by itself: chips have as much room at its own as if begun there."""
+    room_k = []
+    for loop_c in (LOOP_C, LOOP_C + 2.0):
+        lever = taught(past)
+        lever.propose(SITE, read(SITE, HOT, PLANT_C, loop_c), no_jobs(), no_outlook(), NOW)
+        assert lever._physics is not None
+        assert lever._physics.own == pytest.approx((PLANT_C, LOOP_C))
+        room_k.append(lever._physics.junction_k)
+    assert room_k[1] == pytest.approx(room_k[0], abs=1.0), "but for what they leak more while they are warmer"
+
+
 def test_a_clock_that_leaps_ahead_and_back_holds_up_no_decision(past) -> None:  # type: ignore[no-untyped-def]
     """Ahead by an hour at the second look, and right again at the third, ten minutes after the first."""
     lever = taught(past)
