@@ -14,6 +14,7 @@ from energy.account.runs import Runs
 from twin.frame import Floats
 from twin.message import Message
 from twin.site import Bools
+from ui.report.did import Did
 from ui.report.document import NOTHING, Block, Cell, Figure, Table
 from ui.report.gather import Inputs
 
@@ -25,13 +26,13 @@ PROGRAM = frozenset(f"xid/{code}" for code in PROGRAM_XIDS)
 UNKNOWN, BY_ITSELF = "not known", "the program itself"
 
 
-def figures(inputs: Inputs) -> list[Figure]:
+def figures(did: Did) -> list[Figure]:
     """Waits, interruptions and effective training time over the runs that there are."""
-    runs, wait_s = inputs.runs, _waits(inputs)
+    runs, wait_s = did.runs, _waits(did)
     known = wait_s[np.isfinite(wait_s)]
-    over = _over(inputs)
+    over = _over(did)
     failed, told = over & _ended(runs, "failed"), over & ~_ended(runs, "")
-    hours, held_frac = inputs.use.run_h, inputs.use.held_frac
+    hours, held_frac = did.use.run_h, did.use.held_frac
     rows = [
         Figure("wait_median_s", "Queue wait, median", _share(known, 50), "s", good=-1, note=DEFINITIONS["queue_wait_s"]),
         Figure("wait_p95_s", "Queue wait, 95th percentile", _share(known, 95), "s", good=-1),
@@ -60,14 +61,14 @@ def _share(values: Floats, percent: float) -> float:
     return float(np.percentile(values, percent)) if len(values) else NOTHING
 
 
-def _begun(inputs: Inputs) -> Bools:
-    start_s, end_s = inputs.span.start.timestamp(), inputs.until.timestamp()
-    return np.asarray((inputs.runs.start_s >= start_s) & (inputs.runs.start_s < end_s))
+def _begun(did: Did) -> Bools:
+    start_s, end_s = did.span.start.timestamp(), did.until.timestamp()
+    return np.asarray((did.runs.start_s >= start_s) & (did.runs.start_s < end_s))
 
 
-def _over(inputs: Inputs) -> Bools:
-    start_s, end_s = inputs.span.start.timestamp(), inputs.until.timestamp()
-    return np.asarray((inputs.runs.end_s > start_s) & (inputs.runs.end_s <= end_s))
+def _over(did: Did) -> Bools:
+    start_s, end_s = did.span.start.timestamp(), did.until.timestamp()
+    return np.asarray((did.runs.end_s > start_s) & (did.runs.end_s <= end_s))
 
 
 def _ended(runs: Runs, how: str) -> Bools:
@@ -75,9 +76,9 @@ def _ended(runs: Runs, how: str) -> Bools:
     return np.array([one == how for one in runs.ends or [""] * len(runs)], dtype=np.bool_)
 
 
-def _waits(inputs: Inputs) -> Floats:
+def _waits(did: Did) -> Floats:
     """float64[n]: of the runs that started in the span; NaN of the others and where not known."""
-    return np.where(_begun(inputs), inputs.runs.wait_s, np.nan)
+    return np.where(_begun(did), did.runs.wait_s, np.nan)
 
 
 def size_label(low: int, high: int) -> str:

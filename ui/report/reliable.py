@@ -10,6 +10,8 @@ from analytics.finding import Sort
 from analytics.kpis import exposure_per_event
 from analytics.oncall.report import noise, times
 from twin.message import Message
+from ui.report.beside import beside, unread
+from ui.report.did import Did
 from ui.report.document import NOTHING, Block, Cell, Figure, Section, Table
 from ui.report.gather import Inputs
 from ui.report.jobs import PROGRAM
@@ -24,27 +26,31 @@ def section(inputs: Inputs) -> Section:
     """The whole section."""
     blocks: list[Block] = [*figures(inputs), *_alerts(inputs), *_components(inputs), *_broke(inputs), *_liars(inputs)]
     blocks += _heard(inputs)
-    return Section("reliability", "Reliability", (), tuple(blocks))
+    return Section("reliability", "Reliability", tuple(unread(inputs)) if blocks else (), tuple(blocks))
 
 
 def figures(inputs: Inputs) -> list[Figure]:
     """Incidents that began, and how fast those that ended were taken and ended, whenever they began; failures, and which of
-    them were foretold."""
-    if inputs.scope.kind in ("tenant", "project"):
+    them were foretold; with the same of the span before and of a year ago, where icctwin was there to tell."""
+    return beside(inputs, lambda did: _figures(did) if did is inputs or did.watched else [])
+
+
+def _figures(did: Did) -> list[Figure]:
+    if did.scope.kind in ("tenant", "project"):
         return []
-    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
-    fired = sum(record.get("count", 1) for _, record in inputs.alerts if record["phase"] == "firing")  # a storm is one record
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (did.span.start, did.span.end))
+    fired = sum(record.get("count", 1) for _, record in did.alerts if record["phase"] == "firing")  # a storm is one record
     timeline, on_call = (f"/api/v1/oncall/{route}?start={start}&end={end}" for route in ("timeline", "report"))
     rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query=timeline)]
-    if inputs.scope.whole:
-        seen, ended = times(inputs.incidents), times(inputs.answered)
+    if did.scope.whole:
+        seen, ended = times(did.incidents), times(did.answered)
         rows += [
             Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query=on_call),
             Figure("mtta_s", "Mean time to acknowledge", ended.mtta_s, "s", good=-1, query=on_call),
             Figure("mttr_s", "Mean time to resolve", ended.mttr_s, "s", good=-1, query=on_call),
         ]
-    broke = failures(inputs)
-    foretold = _foretold(inputs, broke)
+    broke = failures(did)
+    foretold = _foretold(did, broke)
     told = f"/api/v1/events?start={start}&end={end}"
     rows += [
         Figure("failures_count", "Failures of hardware", float(len(broke)), "count", good=-1, query=told),
@@ -54,21 +60,21 @@ def figures(inputs: Inputs) -> list[Figure]:
                query="/api/v1/findings"),
     ]  # fmt: skip
     false = sum(record.get("verdict") in outcomes.VERDICTS and record.get("verdict") not in outcomes.TRUE
-                for record in inputs.outcomes)  # fmt: skip
-    if inputs.outcomes:
+                for record in did.outcomes)  # fmt: skip
+    if did.outcomes:
         rows.append(Figure("false_count", "Findings that people called wrong", float(false), "count", good=-1,
                            query="/api/v1/findings"))  # fmt: skip
     return [row for row in rows if np.isfinite(row.value)]
 
 
-def failures(inputs: Inputs) -> list[Failure]:
+def failures(did: Did) -> list[Failure]:
     """What devices told of hardware that broke, in order: a warning or worse that is no program's fault. The same code of the
     same asset within ``SAME_S`` is the same failure."""
     found: list[Failure] = []
     last: dict[tuple[str, str], float] = {}
-    for when, record in sorted(inputs.events, key=lambda row: row[0]):
+    for when, record in sorted(did.events, key=lambda row: row[0]):
         code, asset, at_s = str(record["code"]), str(record["asset"]), when.timestamp()
-        if record["severity"] == "info" or code in PROGRAM or asset not in inputs.site.position:
+        if record["severity"] == "info" or code in PROGRAM or asset not in did.site.position:
             continue
         if at_s - last.get((asset, code), -np.inf) >= SAME_S:
             found.append((at_s, asset, code))
@@ -76,10 +82,10 @@ def failures(inputs: Inputs) -> list[Failure]:
     return found
 
 
-def _foretold(inputs: Inputs, broke: Sequence[Failure]) -> list[float]:
+def _foretold(did: Did, broke: Sequence[Failure]) -> list[float]:
     """How long before [s] each failure that a finding of the same asset foretold it; the finding began in the span."""
     began: dict[str, list[float]] = {}
-    for when, record in inputs.findings:
+    for when, record in did.findings:
         if record["phase"] == "began" and record["sort"] == Sort.FAILURE.value:
             began.setdefault(str(record["asset"]), []).append(when.timestamp())
     leads = ([at_s - told for told in began.get(asset, ()) if told < at_s] for at_s, asset, _ in broke)

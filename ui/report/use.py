@@ -14,6 +14,8 @@ from twin.message import Message
 from ui.able import HOUR_S
 from ui.accounting import rows_of
 from ui.report import jobs
+from ui.report.beside import beside, unread
+from ui.report.did import Did
 from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Section, Table, known
 from ui.report.energy import Limits, query
 from ui.report.gather import Inputs
@@ -28,45 +30,53 @@ WAYS: tuple[tuple[By, str], ...] = (
 )
 
 
+# Where a figure's GPU metric can be looked at; the others stand in the account.
+ASKED = {
+    "gpu_h": "power_w", "busy_frac": "util_frac", "active_frac": "sm_active_frac", "tensor_frac": "tensor_active_frac",
+    "idle_held_frac": "util_frac", "available_frac": "power_w", "effective_flops": "tensor_active_frac",
+}  # fmt: skip
+
+
 def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
-    """GPU hours and shares."""
-    use = inputs.use
-    uses = inputs.scope.kind in ("tenant", "project")  # somebody who holds GPUs, and has none
-    asked = {name: _explore(inputs, name) for name in ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w")}
+    """GPU hours and shares, with the same of the span before and of a year ago."""
+    asked = {key: _explore(inputs, metric) for key, metric in ASKED.items()} | {"fill_frac": "/api/v1/site?kind=rack"}
     account = query(inputs, "", "job")
-    there_h = float(use.there.sum()) if use.heard.any() or len(inputs.runs) else NOTHING
+    found = beside(inputs, lambda did: _figures(did, limits))
+    return [replace(one, query=asked.get(one.key, account)) for one in found]
+
+
+def _figures(did: Did, limits: Limits) -> list[Figure]:
+    use = did.use
+    uses = did.scope.kind in ("tenant", "project")  # somebody who holds GPUs, and has none
+    there_h = float(use.there.sum()) if use.heard.any() or len(did.runs) else NOTHING
     held_h, told_h, idle_h = (float(column.sum()) for column in (use.held, use.told, use.idle_held))
     busy, active, tensor = (_mean(use.means[name], use.heard) for name in ("util_frac", "sm_active_frac", "tensor_active_frac"))
-    run_s = inputs.runs.end_s - inputs.runs.start_s
+    run_s = did.runs.end_s - did.runs.start_s
     rows = [
-        Figure("gpu_h", "GPU hours there were", there_h, "gpu_h", query=asked["power_w"]),
-        Figure("held_h", "GPU hours allocated", held_h, "gpu_h", good=1, query=account),
-        Figure("held_frac", "Allocated", use.held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"], query=account),
-        Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"], query=asked["util_frac"]),
-        Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"],
-               query=asked["sm_active_frac"]),
+        Figure("gpu_h", "GPU hours there were", there_h, "gpu_h"),
+        Figure("held_h", "GPU hours allocated", held_h, "gpu_h", good=1),
+        Figure("held_frac", "Allocated", use.held_frac, "frac", good=1, note=DEFINITIONS["utilisation_frac"]),
+        Figure("busy_frac", "Busy", busy, "frac", good=1, note=DEFINITIONS["gpu_util_frac"]),
+        Figure("active_frac", "SM active", active, "frac", good=1, note=DEFINITIONS["sm_active_frac"]),
         Figure("tensor_frac", "Tensor cores active (MFU at most)", tensor, "frac", good=1,
-               note=DEFINITIONS["tensor_mfu_frac"], query=asked["tensor_active_frac"]),
-        Figure("idle_held_frac", "Allocated but idle", idle_h / told_h if told_h else NOTHING, "frac", good=-1,
-               query=asked["util_frac"]),
+               note=DEFINITIONS["tensor_mfu_frac"]),
+        Figure("idle_held_frac", "Allocated but idle", idle_h / told_h if told_h else NOTHING, "frac", good=-1),
     ]  # fmt: skip
     if not uses:
         available, peak, hours = use.available_frac, limits.gpu_peak_flops, float(use.length_h[use.read].sum())
         effective = effective_flops(peak * use.there_read_h / hours, 1, available, tensor) if peak and hours else NOTHING
         rows += [
-            Figure("fragmentation_frac", "Fragmentation", _fragmentation(inputs), "frac", good=-1,
-                   note=DEFINITIONS["fragmentation_frac"], query=account),
-            Figure("available_frac", "Availability", available, "frac", good=1, note=DEFINITIONS["availability_frac"],
-                   query=asked["power_w"]),
-            Figure("fill_frac", "Racks in use", _fill(inputs), "frac", good=1, note=DEFINITIONS["rack_fill_frac"],
-                   query="/api/v1/site?kind=rack"),
+            Figure("fragmentation_frac", "Fragmentation", _fragmentation(did), "frac", good=-1,
+                   note=DEFINITIONS["fragmentation_frac"]),
+            Figure("available_frac", "Availability", available, "frac", good=1, note=DEFINITIONS["availability_frac"]),
+            Figure("fill_frac", "Racks in use", _fill(did), "frac", good=1, note=DEFINITIONS["rack_fill_frac"]),
             Figure("effective_flops", "Effective computing power, at most", effective, "flops", good=1,
-                   note=DEFINITIONS["effective_flops"], query=asked["tensor_active_frac"]),
+                   note=DEFINITIONS["effective_flops"]),
         ]  # fmt: skip
     rows += [
-        Figure("runs_count", "Runs", float(len(inputs.runs)), "count", query=account),
-        Figure("run_median_s", "Median length of a run", _median(run_s[np.isfinite(run_s)]), "s", query=account),
-        *(replace(figure, query=account) for figure in jobs.figures(inputs)),
+        Figure("runs_count", "Runs", float(len(did.runs)), "count"),
+        Figure("run_median_s", "Median length of a run", _median(run_s[np.isfinite(run_s)]), "s"),
+        *jobs.figures(did),
     ]
     return [figure for figure in rows if np.isfinite(figure.value)]
 
@@ -89,6 +99,7 @@ def _lead(inputs: Inputs) -> Iterator[Message]:
     use, runs = inputs.use, inputs.runs
     yield Message("A GPU counts as idle in an hour in which it was busy for less than {idle:.0%}.", {"idle": IDLE_FRAC})
     yield Message(RULE)
+    yield from unread(inputs)
     read_h, all_h = float(use.length_h[use.read].sum()), float(use.length_h.sum())
     if read_h < all_h:
         text = "GPUs were read in {read:,.0f} of {hours:,.0f} hours: what was allocated or available is a share of these."
@@ -108,9 +119,9 @@ def _median(values: Floats) -> float:
     return float(np.median(values)) if len(values) else NOTHING
 
 
-def _fill(inputs: Inputs) -> float:
+def _fill(did: Did) -> float:
     """Racks that hold a GPU or node, over racks."""
-    site, scope = inputs.site, inputs.scope
+    site, scope = did.site, did.scope
     mine = np.ones(site.count("rack"), dtype=np.bool_)
     if scope.kind == "hall":
         mine = site.within("rack", "hall") == site.row(scope.name)
@@ -119,10 +130,10 @@ def _fill(inputs: Inputs) -> float:
     return float(mine[used[used >= 0]].sum()) / racks if racks else NOTHING
 
 
-def _fragmentation(inputs: Inputs) -> float:
+def _fragmentation(did: Did) -> float:
     """Mean over the hours, from who held what: idle GPUs of each node that could be given out against the sizes of the runs
     seen."""
-    site, runs = inputs.site, inputs.runs
+    site, runs = did.site, did.runs
     nodes = site.count("node")
     if not nodes or not len(runs):
         return NOTHING
@@ -131,8 +142,8 @@ def _fragmentation(inputs: Inputs) -> float:
     size = np.bincount(node_of[mine], minlength=nodes)
     sizes = runs.gpus
     found = []
-    every = max(1, len(inputs.use.time_s) // 56)
-    for at_s, usable in zip((inputs.use.time_s + HOUR_S / 2)[::every], inputs.use.usable[::every], strict=True):
+    every = max(1, len(did.use.time_s) // 56)
+    for at_s, usable in zip((did.use.time_s + HOUR_S / 2)[::every], did.use.usable[::every], strict=True):
         going = (runs.start_s <= at_s) & (runs.end_s > at_s)
         taken = np.unique(runs.gpu[going[runs.run_of]])
         idle = size - np.bincount(node_of[taken][node_of[taken] >= 0], minlength=nodes)

@@ -32,7 +32,8 @@ class Use:
     those that the scheduler gave work for half of the hour.
 
     Of runs, float64[n]: ``run_h`` held, those that hold a GPU together alike; ``run_seen_h``: of these, of GPUs that gave a
-    reading, and how busy these were (``run_busy``); ``run_idle_h``: of these, idle but allocated."""
+    reading, and how busy these were (``run_busy``); ``run_idle_h``: of these, idle but allocated. ``silent``: no GPU
+    ever gave a reading."""
 
     time_s: Floats
     length_h: Floats
@@ -50,6 +51,7 @@ class Use:
     run_seen_h: Floats
     run_busy: Floats
     run_idle_h: Floats
+    silent: bool
 
     @property
     def there_read_h(self) -> float:
@@ -110,7 +112,8 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
             )
     if not held_known and not uses:
         held[:], told[:], idle[:] = np.nan, np.nan, np.nan
-    if not read.any():
+    silent = not read.any()
+    if silent:
         read[:], first[:] = True, 0  # nothing says since when which GPU is there
     gone = _gone(runs, time_s, end)
     there = _count(site, store, part, start, first, hours)
@@ -119,7 +122,7 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
     busy = np.divide(sums[1], sums[0], out=np.full(len(runs), np.nan), where=sums[0] > 0)
     return Use(
         time_s, length_h, there * length_h + gone, gone, heard, able, held + gone, told, idle, columns, read, usable,
-        run_h, sums[0], busy, sums[2],
+        run_h, sums[0], busy, sums[2], silent,
     )  # fmt: skip
 
 

@@ -1,0 +1,109 @@
+"""What was done in a span and what happened in it: GPUs hour by hour, runs, alerts, incidents, events, findings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from analytics.detect.outcomes import TOPIC as OUTCOMES
+from energy.account.meters import Meters
+from energy.account.runs import Runs
+from twin.event import TOPIC as EVENTS
+from twin.ports import Records, Store
+from twin.site import Bools, Site
+from ui.able import HOUR_S
+from ui.findings import TOPIC as FINDINGS
+from ui.oncall.service import ALERT_LOG, INCIDENTS
+from ui.report.scope import Part, Scope
+from ui.report.span import Span
+from ui.report.used import Use, use_of
+
+MAX_RECORDS = 100_000  # of one topic; the newest count
+BEFORE = timedelta(days=35)  # the span, in which what somebody did about an incident that ended in it is looked for
+Told = Sequence[tuple[datetime, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Did:
+    """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all is
+    of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``watched``: by its end icctwin had told of
+    something, so what it does not tell of was not there; ``answered``: what was written down of incidents that ended in the
+    span, however long ago they began."""
+
+    site: Site
+    span: Span
+    until: datetime
+    scope: Scope
+    use: Use
+    read: Bools
+    runs: Runs
+    watched: bool
+    incidents: Sequence[Mapping[str, Any]]
+    answered: Sequence[Mapping[str, Any]]
+    alerts: Told
+    events: Told
+    findings: Told
+    outcomes: Sequence[Mapping[str, Any]]
+
+    @property
+    def read_frac(self) -> float:
+        """Share of the time in which a meter or a GPU was read."""
+        return float(self.use.length_h[self.read].sum() / self.use.length_h.sum())
+
+
+def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Span, until: datetime, end: datetime) -> Did:
+    """What ``part`` did from the beginning of ``span`` to ``end``; ``meters``: of the centre, over the same time."""
+    start = span.start
+    use, asked = use_of(part.site, store, part, start, end), (records, start, end)
+    return Did(
+        site=part.site,
+        span=span,
+        until=until,
+        scope=part.scope,
+        use=use,
+        read=_read(use, meters),
+        runs=part.own,
+        watched=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS)),
+        incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
+        answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),
+        alerts=_told(part, ALERT_LOG, *asked),
+        events=_told(part, EVENTS, *asked),
+        findings=_told(part, FINDINGS, *asked),
+        outcomes=[r for _, r in _told(part, OUTCOMES, *asked)],
+    )
+
+
+def _read(use: Use, meters: Meters) -> Bools:
+    """bool[h]: a meter or a GPU gave a reading."""
+    seen = meters.time_s[np.isfinite(meters.facility_w) | np.isfinite(meters.it_w)]
+    hour = np.clip(((seen - use.time_s[0]) // HOUR_S).astype(np.int64), 0, len(use.time_s) - 1)
+    return np.asarray((use.read & ~np.bool_(use.silent)) | (np.bincount(hour, minlength=len(use.time_s)) > 0))
+
+
+def _answered(records: Sequence[Mapping[str, Any]], start: datetime, end: datetime) -> list[Mapping[str, Any]]:
+    """Of the incidents that ended in ``[start, end)`` when they began, and all that was written down of them."""
+    ended = {r["incident"]: r for r in records if r["what"] == "closed" and start.timestamp() <= r["at_s"] < end.timestamp()}
+    began = [{**r, "what": "opened", "at_s": r["opened_s"]} for r in ended.values()]
+    return [*began, *(r for r in records if r["incident"] in ended and r["what"] != "opened")]
+
+
+def _told(part: Part, topic: str, records: Records, start: datetime, end: datetime) -> Told:
+    """The newest records of a topic; of a hall those about what stands in it; of whoever only uses the centre none but events,
+    which may have ended their runs."""
+    found = [(when, record) for _, when, record in records.read(topic, start, end, MAX_RECORDS, newest=True)]
+    if part.scope.whole or (part.scope.kind != "hall" and topic == EVENTS):
+        return found
+    if part.scope.kind != "hall":
+        return []
+    return [(when, record) for when, record in found if _hall_of(part.site, str(record.get("asset", ""))) == part.scope.name]
+
+
+def _hall_of(site: Site, asset: str) -> str:
+    here = site.position.get(asset, -1)
+    while here >= 0:
+        if site.kind(site.ids[here]) == "hall":
+            return site.ids[here]
+        here = int(site.parent[here])
+    return ""
