@@ -109,6 +109,8 @@ def test_what_comes_into_a_station_leaves_it(report: Report) -> None:
     assert (into["Transformer losses"], into["UPS losses"]) == (pytest.approx(0.2 * hours), pytest.approx(0.6 * hours))
     assert into["Power chain losses"] == pytest.approx(0.1 * hours), "what nobody accounts for has a name"
     assert (into["Heat in the liquid"], into["Heat in the air"]) == (pytest.approx(7 * hours), pytest.approx(3 * hours))
+    assert into["Chillers"] == pytest.approx(10 * (hours - FREE_H)), "there is nothing but a chiller, while it ran"
+    assert into["Way out not known"] == pytest.approx(10 * FREE_H)
 
 
 def test_cooling_by_wet_bulb_free_cooling_and_limits(report: Report) -> None:

@@ -21,6 +21,7 @@ MAX_POINTS = 1400  # of a line; more cannot be seen
 FLAT_FRAC = 0.03  # of a line's height, above and below it: what hardly moves gets an axis of values that read differently
 CHARACTER = 7.0  # at most so wide
 DOT = 1.6
+WARM = ("Cooling", "loss", "Heat", "Chillers")  # in the name of a station: it has to do with heat
 _STYLE = 'font-family="Noto Sans, DejaVu Sans, Noto Sans CJK SC, sans-serif" font-size="11"'
 
 
@@ -210,7 +211,7 @@ def _bands(flow: Flow, at: Mapping[str, float], x_of: Mapping[str, float], scale
         y1, y2, mid = out[source] + thick / 2, into[target] + thick / 2, (a + b) / 2
         out[source] += thick
         into[target] += thick
-        tone = "#c2571a" if "Cooling" in target or "loss" in target or "Heat" in target else "#1f6f8b"
+        tone = "#c2571a" if any(word in f"{source} {target}" for word in WARM) else "#1f6f8b"
         yield (
             f'<path d="M{a:.1f} {y1:.1f}C{mid:.1f} {y1:.1f} {mid:.1f} {y2:.1f} {b:.1f} {y2:.1f}" fill="none" '
             f'stroke="{tone}" stroke-opacity="0.3" stroke-width="{max(thick, 0.8):.1f}"/>'

@@ -21,7 +21,8 @@ from twin.site import Site
 from ui.able import HOUR_S, by_hour
 from ui.report.did import Did, did_in
 from ui.report.halls import hall_accounts
-from ui.report.plant import chain_losses, heat_ways, on_steps
+from ui.report.plant import chain_losses, on_steps
+from ui.report.rejected import Heat, heat_of
 from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
 from ui.report.tokens import Tokens, tokens_of
@@ -37,7 +38,7 @@ class Inputs(Did):
     """All that the sections are made from, of what ``scope`` names. ``before``, ``year_ago``: the account of these spans, as
     far into them as ours is over, and what was done in them (``did_before``, ``did_year_ago``); None where nothing was read.
     ``splits``: the account split by user, project and job; ``tariff``: None where there is none; ``halls``: the account of
-    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: kWh of heat by how it left; ``saving``,
+    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by how it left; ``saving``,
     ``ledger``, ``moved``: None of a part, which has no counterfactual of its own."""
 
     account: Account
@@ -53,7 +54,7 @@ class Inputs(Did):
     tariff: Tariff | None
     halls: Mapping[str, Account]
     losses: Mapping[str, float]
-    rejected: Mapping[str, float]
+    rejected: Heat
     saving: Saving | None
     ledger: Summary | None
     moved: Moved | None
@@ -97,7 +98,7 @@ def gather(
         tariff=given.tariff,
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
-        rejected=heat_ways(site, store, meters) if whole else {},
+        rejected=heat_of(site, store, meters) if whole else {},
         saving=saving(*_days(store, span, step_s)) if whole else None,
         ledger=summary(records, start, end) if whole else None,
         moved=moved(records, start, end) if whole else None,

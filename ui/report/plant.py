@@ -1,7 +1,5 @@
-"""What the plant did over the span, on the meters' own steps: series of one kind, losses of the power chain, the ways by which
-heat left."""
+"""What the plant did over the span, on the meters' own steps: series of one kind, losses of the power chain."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,10 +7,8 @@ import numpy as np
 from energy.account.meters import Meters
 from twin.frame import Floats, Origin
 from twin.ports import Store
-from twin.site import Site
 
 CHAIN = ("transformer", "ups", "pdu")  # from the connection to the racks
-WAYS_OUT = ("heatreuse", "chiller", "tower", "drycooler")
 
 
 def on_steps(store: Store, kind: str, metric: str, meters: Meters, total: bool = False) -> Floats:
@@ -45,14 +41,3 @@ def chain_losses(store: Store, meters: Meters) -> dict[str, float]:
     """kWh that the transformers, UPS and PDUs lost, as they or the twin say; a kind that nobody knows of is not there."""
     found = {kind: on_steps(store, kind, "loss_w", meters, total=True) for kind in CHAIN}
     return {kind: float(meters.kwh(loss_w).sum()) for kind, loss_w in found.items() if np.isfinite(loss_w).any()}
-
-
-def heat_ways(site: Site, store: Store, meters: Meters) -> Mapping[str, float]:
-    """kWh of IT's heat by how it left the halls: with the CDUs' liquid, the rest with the air; empty where no CDU says."""
-    if not site.count("cdu"):
-        return {}
-    liquid_w = on_steps(store, "cdu", "heat_w", meters, total=True)
-    if not np.isfinite(liquid_w).any():
-        return {}
-    liquid = float(meters.kwh(np.minimum(np.maximum(liquid_w, 0.0), meters.it_w)).sum())
-    return {"liquid": liquid, "air": max(float(meters.kwh(meters.it_w).sum()) - liquid, 0.0)}
