@@ -11,7 +11,7 @@ from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
 from energy.baseline import Saving, Verdict
 from energy.ledger_sums import Moved
 from twin.message import Message
-from ui.report import demand
+from ui.report import demand, resources
 from ui.report.document import NOTHING, Block, Chart, Figure, Line, Section, known
 from ui.report.energy_tables import OF_HALLS, cost, days, halls
 from ui.report.flows import flow
@@ -23,6 +23,12 @@ HOUR_S = 3600.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
 OF_CARBON = ("carbon_location_kg", "carbon_market_kg", "cue_kg_per_kwh")
 SCI = "ISO/IEC 21031:2024: location-based carbon, and the share of what making the GPUs emitted, by time over life"
+DEFINED = {  # as ISO/IEC 30134 has it; over less than a year all are interim figures
+    "wue_kg_per_kwh": "ISO/IEC 30134-9: water taken in over IT energy, in litres (kg) for a kWh",
+    "cue_kg_per_kwh": "ISO/IEC 30134-8: CO2 of all energy taken in, location-based, over IT energy",
+    "ref_frac": "ISO/IEC 30134-3: renewable energy (own generation used, and contracts marked renewable) over all energy",
+    "erf_frac": "ISO/IEC 30134-6: heat handed to users outside over all energy",
+}
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
@@ -72,7 +78,11 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     for key, label, unit, good, of in rows:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, key, unit, of) for other in (inputs.before, inputs.year_ago))
-        made.append(Figure(key, label, now, unit, was, year, good, query=query(inputs, POINTERS[key])))
+        made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS[key])))
+    modelled = inputs.resources.modelled.each
+    if inputs.scope.whole and np.isfinite(modelled) and not np.isfinite(inputs.account.indicators.wue_kg_per_kwh):
+        made.append(Figure("wue_modelled_kg_per_kwh", "WUE, modelled", modelled, "kg_per_kwh", good=-1,
+                           note=DEFINED["wue_kg_per_kwh"], query=query(inputs, "")))  # fmt: skip
     held = _held_h(inputs)
     if held > 0:
         each = inputs.account.facility_kwh / held
@@ -201,6 +211,8 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         yield Message(OF_HALLS)
     yield from _unpriced(made)
     yield from demand.lead(inputs)
+    if inputs.scope.whole:
+        yield from resources.said(inputs.resources)
     one, book = inputs.saving, inputs.ledger
     if one is None or book is None:
         yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")

@@ -12,7 +12,13 @@ from ui.report.gather import Inputs
 
 LOSS = {"transformer": "Transformer losses", "ups": "UPS losses", "pdu": "PDU losses"}
 HEAT = {"liquid": "Heat in the liquid", "air": "Heat in the air", "unsaid": "Heat of which no CDU says"}
-OUT = {"chiller": "Chillers", "tower": "Cooling towers", "drycooler": "Dry coolers", "unknown": "Way out not known"}
+OUT = {
+    "chiller": "Chillers",
+    "tower": "Cooling towers",
+    "drycooler": "Dry coolers",
+    "heatreuse": "Heat reuse",
+    "unknown": "Way out not known",
+}
 REST = "Processors, network, storage"
 BEYOND = "Read beyond what came in"
 DUST_FRAC = 1e-12  # of the whole: what is below is how sums were rounded

@@ -23,6 +23,7 @@ from ui.report.did import Did, did_in
 from ui.report.halls import hall_accounts
 from ui.report.plant import chain_losses, on_steps
 from ui.report.rejected import Heat, heat_of
+from ui.report.resources import Resources, given_read, resources_of
 from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
 from ui.report.tokens import Tokens, tokens_of
@@ -52,6 +53,7 @@ class Inputs(Did):
     chiller_w: Floats
     gpu_kwh: float
     tariff: Tariff | None
+    resources: Resources
     halls: Mapping[str, Account]
     losses: Mapping[str, float]
     rejected: Heat
@@ -77,7 +79,8 @@ def gather(
     end = until if until > start else span.end  # of one that has not begun nothing was read, and nobody held anything
     meters = on_grids(store, read_meters(store, start, end, step_s), given.supply)
     runs = read_runs(records, start, end, site.ids_of("gpu")) if until > start else no_runs()
-    part = part_of(scope, site, runs, given)
+    part, found = part_of(scope, site, runs, given), resources_of(store, meters)
+    given = given_read(given, found, account_of(meters, start, end, given)[0])
     splits, mine = _splits(site, store, meters, runs, part, (start, end), given)
     did = did_in(store, records, part, meters, span, until, end)
     before, year_ago = (
@@ -96,6 +99,7 @@ def gather(
         chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
         gpu_kwh=float(np.nansum(did.use.means["power_w"] * did.use.heard)) / 1e3,
         tariff=given.tariff,
+        resources=found,
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
         rejected=heat_of(site, store, meters) if whole else {},
@@ -168,6 +172,7 @@ def _other(site: Site, store: Store, records: Records, span: Span, length: timed
 
 def _account(store: Store, meters: Meters, part: Part, start: datetime, end: datetime, given: Given) -> Account | None:
     made, _ = account_of(meters, start, end, given)
+    made, _ = account_of(meters, start, end, given_read(given, resources_of(store, meters), made))
     if not (made.coverage_frac or made.it_read_frac) > 0:
         return None
     if part.scope.whole:

@@ -36,7 +36,12 @@ def heat_of(site: Site, store: Store, meters: Meters) -> Heat:
     it_kwh = meters.kwh(meters.it_w)
     liquid = meters.kwh(np.minimum(np.maximum(np.nan_to_num(liquid_w), 0.0), meters.it_w))
     parts = {"liquid": liquid, "air": np.where(told, it_kwh - liquid, 0.0), "unsaid": np.where(told, 0.0, it_kwh)}
-    return {way: _by_path(site, store, meters, way, kwh) for way, kwh in parts.items() if kwh.any()}
+    reused = np.minimum(meters.kwh(np.maximum(on_steps(store, "heatreuse", "heat_w", meters, total=True), 0.0)), liquid)
+    parts["liquid"] = liquid - reused
+    made = {way: _by_path(site, store, meters, way, kwh) for way, kwh in parts.items() if kwh.any()}
+    if reused.any():
+        made["liquid"] = {**made.get("liquid", {}), ("heatreuse",): float(reused.sum())}
+    return made
 
 
 def _by_path(site: Site, store: Store, meters: Meters, way: str, kwh: Floats) -> Mapping[Path, float]:

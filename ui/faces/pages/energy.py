@@ -12,7 +12,6 @@ from analytics.told import FRESH_S, Word
 from energy.ledger import Summary, summary
 from twin.frame import Floats
 from twin.message import Message
-from twin.physics.water import evaporated_kgps, makeup_kgps
 from ui.faces.chart import band, coarse, curve, with_gaps
 from ui.faces.pages import answered, between, grids, priced, proposed
 from ui.faces.pages.columns import Columns, columns
@@ -24,12 +23,12 @@ from ui.faces.shelf import Kept
 from ui.past import DAY, Past
 from ui.placing import Placed, placed
 from ui.reading import derived
+from ui.report.resources import modelled_kgps
 from ui.signals import words_of
 from ui.view import Live, View
 from ui.words import Words
 
 DAYS = 30
-CYCLES = 5.0  # of concentration in towers: the middle of 3-7 that is usual (US DOE FEMP, cooling-tower management)
 GRID_STEP_S = 900.0
 STROKES = ("var(--measured)", "var(--supply)", "var(--return)", "var(--modelled)")  # of each grid in a chart
 DRAWN = len(STROKES)
@@ -174,7 +173,7 @@ def _numbers(seen: Seen, words: Words) -> Table:
     cue = derived(centre.carbon_intensity.value / 1e3 * centre.pue.value, "ratio", (centre.carbon_intensity, centre.pue))
     heat = seen.heat.figure(np.max)  # of the loop that all heat passes
     running = seen.towers.fresh and heat.known
-    water = float(makeup_kgps(evaporated_kgps(heat.value), CYCLES)) if running else np.nan
+    water = float(modelled_kgps(heat.value)) if running else np.nan
     it_kw = centre.it_power.value / 1e3 if centre.it_power.fresh else np.nan
     wue = water * 3600.0 / it_kw if it_kw else np.nan
     day = _energy_kwh(past)
