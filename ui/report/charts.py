@@ -221,8 +221,8 @@ def _bands(flow: Flow, at: Mapping[str, float], x_of: Mapping[str, float], scale
 def _wrapped(text: str) -> list[str]:
     """A station's name in lines that fit between two stations."""
     if text.isascii():
-        return textwrap.wrap(text, 18)
-    return [text[i : i + 9] for i in range(0, len(text), 9)]
+        return textwrap.wrap(text, 15)
+    return [text[i : i + 6] for i in range(0, len(text), 6)]
 
 
 def _depths(links: Sequence[tuple[str, str, float]]) -> dict[str, int]:
