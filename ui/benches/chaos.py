@@ -5,7 +5,8 @@ the broker, the database, Slurm's controller or its REST stopped or frozen, the 
 centre's clock set an hour forward or a day back. All the while a sender pushes samples and remembers those that were
 taken, GPUs get hot one after another, each of which somebody must be told of, and owners submit jobs of mixed consent that
 icctwin may move. Afterwards the checker looks for every acknowledged sample in the store, for a page of every hot GPU, and for
-each change that Slurm saw in the audit. The last two thirds of the time spare our own processes, to see whether their memory grows.
+each change that Slurm saw in the audit. The last two thirds of the time spare our own processes, to see whether their memory
+grows.
 
 What is promised, and so what is checked: `docs/faults.md`. A store that is killed with SIGKILL loses what it had told us was
 taken and had not yet written; that is its own promise, so it is ended with SIGTERM or frozen here.
