@@ -102,6 +102,10 @@ lock: .venv/place ## work out the seven locks anew from pyproject.toml (ARGS=--u
 	$(LOCK) $(ARGS) --output-file requirements-plants.txt --constraints requirements-dev.txt --group plants
 	$(LOCK) $(ARGS) --output-file requirements-setup.txt --constraints requirements.txt --group setup
 	$(LOCK) $(ARGS) --output-file requirements-docs.txt --constraints requirements-dev.txt --group docs
+	nowhere="$$(mktemp -d)"; trap 'rm -rf "$$nowhere"' EXIT
+	for processor in x86_64 aarch64; do # what the container file does there, without doing it
+	  $(UV) pip install --quiet --dry-run --target "$$nowhere" --python-platform "$$processor-manylinux_2_36" --require-hashes --only-binary :all: --no-binary psychrolib -r requirements-image.txt
+	done
 
 clean: ## remove the environment and what tools left behind; var/ (data) stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
