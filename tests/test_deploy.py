@@ -98,6 +98,20 @@ def test_the_container_runs_as_nobody_and_takes_only_what_is_pinned(given: Path)
     assert re.search(r'ENTRYPOINT \["icctwin"\]\nCMD \["up", ', last)
 
 
+def test_every_stage_is_made_for_the_processor_that_the_image_is_for(given: Path) -> None:
+    """Where one stage names a platform, buildah 1.28 makes the later ones for it: amd64 in an image that says arm64."""
+    text = (given / "Containerfile").read_text()
+    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) == 4
+    assert re.findall(r"^FROM --platform.*", text, re.MULTILINE) == []
+
+
+def test_who_builds_by_podman_keeps_the_health_check(given: Path) -> None:
+    read = [given / "Containerfile", ROOT / "docs" / "deploy.md"]
+    calls = [line for path in read for line in path.read_text().splitlines() if "podman build " in line]
+    assert len(calls) == 2
+    assert all("--format docker" in call for call in calls), "in podman's own format there is none"
+
+
 def test_a_wall_that_is_not_there_does_not_live(tmp_path: Path) -> None:
     assert (WallSection().host, WallSection().port) == (HOST, PORT)
     config = tmp_path / "site.toml"
@@ -126,13 +140,22 @@ def test_compose_is_whole_and_shut(given: Path) -> None:
             name = volume.split(":")[0]
             assert name.startswith(".") or name in text["volumes"]
         assert set(service.get("depends_on", {})) <= set(text["services"])
-        assert service.get("healthcheck") or "build" in service, "looked after by its image"
+        assert service.get("healthcheck"), "an image of podman's own format has none"
         if service["image"] == ours["image"]:
             assert (service["read_only"], service["cap_drop"], service["user"]) == (True, ["ALL"], ours["user"])
     told = text["services"]["influxdb"]["environment"]
     secret = {key: value for key, value in told.items() if "TOKEN" in key or "PASS" in key}
     assert len(secret) == 2
     assert all(key.endswith("_FILE") and value.startswith("/run/secrets/") for key, value in secret.items())
+
+
+def test_compose_asks_for_health_as_the_image_does(given: Path) -> None:
+    image = (given / "Containerfile").read_text().replace("\\\n", " ")
+    told = re.search(r"HEALTHCHECK --interval=(\S+) --timeout=(\S+) --start-period=(\S+) --retries=(\d+) +CMD (\[.*\])", image)
+    assert told is not None
+    check = services(given)["services"]["icctwin"]["healthcheck"]
+    assert check["test"] == ["CMD", *json.loads(told[5])]
+    assert [str(check[name]) for name in ("interval", "timeout", "start_period", "retries")] == list(told.groups()[:4])
 
 
 def test_the_configuration_beside_compose_is_one(given: Path) -> None:
