@@ -355,8 +355,20 @@ def test_what_is_learned_is_the_least_squares_of_it_and_fades_to_the_twin() -> N
 def test_the_outlook_knows_only_what_was() -> None:
     seen = Seen(1, 3600.0)
     day = 10 + 3 * np.sin(np.arange(24) / 24 * 2 * np.pi)
-    for value in np.tile(day, 32)[:734]:
-        seen.take(np.array([value]))
+    for hour, value in enumerate(np.tile(day, 32)[:734]):
+        seen.take(np.array([value]), 3600.0 * hour)
     assert seen.ahead(6)[:, 0] == pytest.approx(np.tile(day, 32)[734:740])
     assert len(seen.past) <= 7 * 24 + 1
     assert Seen(1, 3600.0).ahead(2).shape == (2, 1)
+
+
+def test_hours_without_a_decision_shift_no_day() -> None:
+    seen = Seen(1, 3600.0)
+    for hour in range(50):
+        if hour not in (5, 6, 7):
+            seen.take(np.array([10.0 * (hour % 24 == 12)]), 3600.0 * hour + 60 * (hour % 3))
+    assert seen.ahead(12)[:, 0].tolist() == [0.0] * 10 + [10.0, 0.0], "hour 50 is two o'clock, so noon is the eleventh"
+    seen.take(np.array([4.0]), 3600.0 * 49 - 600)
+    assert len(seen.past) == 51, "a clock that was set back leaves nothing out"
+    seen.take(np.array([5.0]), 3600.0 * 24 * 10)
+    assert seen.past.tolist() == [[5.0]], "after a week of nothing it begins anew"

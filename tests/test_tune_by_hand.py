@@ -244,15 +244,17 @@ def test_what_is_known_from_elsewhere_is_believed_less_and_keeps_a_least_doubt()
 
 def test_the_largest_rise_within_so_many_steps_is_remembered() -> None:
     seen = Seen(2, 3600.0)
-    for values, jump in (
-        ((9.0, 1.0), 0),
-        ((9.0, 0.0), 0),
-        ((9.0, 2.0), 2),
-        ((9.0, 5.0), 5),
-        ((0.0, np.nan), 5),
-        ((0.0, 1.0), 5),
+    for hour, (values, jump) in enumerate(
+        (
+            ((9.0, 1.0), 0),
+            ((9.0, 0.0), 0),
+            ((9.0, 2.0), 2),
+            ((9.0, 5.0), 5),
+            ((0.0, np.nan), 5),
+            ((0.0, 1.0), 5),
+        )
     ):
-        seen.take(np.array(values))
+        seen.take(np.array(values), 3600.0 * hour)
         assert seen.jump(1, 2) == jump
     assert seen.past[4, 1] == 5.0, "what is silent is as it was"
 

@@ -15,10 +15,10 @@ class Seen:
     """The last ``days`` of some columns at a fixed step; older readings are dropped."""
 
     def __init__(self, columns: int, step_s: float, days: int = 7) -> None:
-        self._slots = round(DAY_S / step_s)
+        self._step_s, self._slots = step_s, round(DAY_S / step_s)
         self._room = days * self._slots + 1
         self._rows = np.empty((2 * self._room, columns))  # filled twice over before what is old is thrown away
-        self._count = 0
+        self._count, self._last_s = 0, np.nan
         self._rises: dict[tuple[int, int], float] = {}
 
     @property
@@ -26,14 +26,22 @@ class Seen:
         """float64[t, c]: what is kept, the newest last."""
         return self._rows[max(self._count - self._room, 0) : self._count]
 
-    def take(self, values: Floats) -> None:
-        """Keep ``values`` [c] of this step; a NaN is kept as the value before it."""
-        if self._count:
-            values = np.where(np.isnan(values), self._rows[self._count - 1], values)
+    def take(self, values: Floats, time_s: float) -> None:
+        """Keep ``values`` [c] of the step at ``time_s``; a NaN is kept as the value before it, as is a step that was left out.
+        After as long as it remembers without any it begins anew."""
+        left_out = round((time_s - self._last_s) / self._step_s) - 1 if self._count else 0
+        if left_out >= self._room:
+            self._count = left_out = 0
+        self._last_s = time_s
+        for _ in range(left_out):  # none, too, where the clock was set back
+            self._keep(self._rows[self._count - 1])
+        self._keep(np.where(np.isnan(values), self._rows[self._count - 1], values) if self._count else values)
+
+    def _keep(self, row: Floats) -> None:
         if self._count == len(self._rows):
             self._rows[: self._room] = self._rows[-self._room :]
             self._count = self._room
-        self._rows[self._count] = values
+        self._rows[self._count] = row
         self._count += 1
 
     def ahead(self, steps: int) -> Floats:

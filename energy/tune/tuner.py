@@ -173,7 +173,7 @@ class Tuner:
     def _learn(self, reading: Reading) -> float:
         """Takes a reading in; gives how far all power together was off what was expected, in standard deviations."""
         case = self._case(reading.settings[None], reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac)
-        self.seen.take(np.array([reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac]))
+        self.seen.take(np.array([reading.dry_bulb_c, reading.wet_bulb_c, reading.load_frac]), reading.time_s)
         if not (
             np.isfinite(reading.settings).all() and np.isfinite(case.load_frac).all() and np.isfinite(case.wet_bulb_c).all()
         ):
