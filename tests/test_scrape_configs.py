@@ -79,7 +79,7 @@ def test_the_command_adds_the_sources_to_a_configuration_that_loads(tmp_path, ca
     config.write_text('[site]\nname = "a"  # my comment\n')
     assert main(["import", str(tmp_path / "prometheus.yml"), "--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
-    assert "5 sources added" in said.out
+    assert "sources added: 5, to" in said.out
     assert "left out: " in said.err
     assert "# my comment" in config.read_text()
     loaded = load_config(config)

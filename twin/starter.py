@@ -5,12 +5,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from twin.kinds import KINDS, NUMBER_ATTRIBUTES, TEXT_ATTRIBUTES
 from twin.load import Row
 from twin.tables import table_text
 
+NOT_WRITTEN = ("site", "source", "task", "process")  # come from the configuration
 _ASSET_NOTES = (
     "What stands in the centre and in what. One line each: id, kind, parent; further columns are optional.",
-    "Kinds and the columns that are understood: see twin/kinds.py. Numbers carry their unit in the column's name.",
+    f"Kinds: {', '.join(kind for kind in KINDS if kind not in NOT_WRITTEN)}.",
+    f"Further columns: {', '.join((*TEXT_ATTRIBUTES, *NUMBER_ATTRIBUTES))}. Numbers carry their unit in the column's name.",
     "Lines that begin with # are left out.",
 )
 _LINK_NOTES = (

@@ -134,7 +134,7 @@ def _show(proposal: "Proposal", options: argparse.Namespace) -> None:
         tell(f"{one.type:<11} {one.target:<32} {one.says}")
     tell(_silent(proposal.silent) if proposal.silent else "every address answered")
     if options.add:
-        say(f"{len(proposal.sources)} sources added to {options.config}")
+        say(f"sources added: {len(proposal.sources)}, to {options.config}")
     elif proposal.sources:
         say(sources_toml(proposal.sources).strip())
     if proposal.later:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, meant
 from ui.commands import add_command, config_option, json_option, say
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def _frame(options: argparse.Namespace, made: "Geometry", store: "Store") -> tup
     from ui.scene.still import still
 
     if not any(options.colour in rows for rows in METRICS.values()):
-        raise ConfigError([Problem("--colour", f"there is no metric {options.colour!r}; twin/metrics.py lists them")])
+        near = meant(options.colour, {name for rows in METRICS.values() for name in rows})
+        hint = f"did you mean {near}?" if near else "docs/reference/metrics.md lists them"
+        raise ConfigError([Problem("--colour", f"there is no metric {options.colour!r}; {hint}")])
     return still(made, store, _time(options.at, store), options.colour, options.origin)
 
 

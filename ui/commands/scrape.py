@@ -27,7 +27,7 @@ def bring_scrape_configs(files: Sequence[Path], out: Path | None, *, as_json: bo
     if out is None:
         say(sources_toml(sources).strip())
     else:
-        say(f"{len(sources)} sources added to {out / 'site.toml'}")
+        say(f"sources added: {len(sources)}, to {out / 'site.toml'}")
     for line in left_out:
         tell(f"left out: {line}")
     return 0
