@@ -16,6 +16,7 @@ MAX_KNOWN = 10_000  # plans remembered by key; the oldest is forgotten first
 MAX_ASKED = 100_000  # jobs whose waiting is remembered; what was asked longest ago is forgotten first
 ANSWERED = timedelta(hours=1)  # of what answers the grid, which follows the meter, so long is asked
 _FINAL = {Stage.REVERTED, Stage.LEFT}
+NEAR_S = 2.0  # begin times that are no further apart are the same
 TIMED = (Verb.BEGIN, Verb.MOVE)  # say from when a job may start, and release themselves
 
 
@@ -91,12 +92,14 @@ class Asked:
 
 @dataclass
 class Memory:
-    """See above. ``ordered`` by queue and target: a target is under one order at a time; ``left``: what a person took over,
-    and when that was seen: hands off; ``asked``: what each job was told to wait in the last two days."""
+    """See above. ``ordered`` by queue and target: a target is under one order at a time; ``over``: begin times that were taken
+    back, until they pass: a scheduler that dies may have them again; ``left``: what a person took over, and when that was seen:
+    hands off; ``asked``: what each job was told to wait in the last two days."""
 
     stage: dict[str, Stage] = field(default_factory=dict)
     open: dict[str, Open] = field(default_factory=dict)
     ordered: dict[Key, Ordered] = field(default_factory=dict)
+    over: dict[Key, Ordered] = field(default_factory=dict)
     left: dict[Key, datetime] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     asked: dict[Key, Asked] = field(default_factory=dict)
@@ -118,6 +121,7 @@ class Memory:
         self.done = [replace(done, time=latest) if done.time > latest else done for done in self.done]
         now = now if was is None else min(now, was)
         self.done = [done for done in self.done if now - done.time < (ANSWERED if done.metric in ANSWERS else MEMORY)]
+        self.over = {key: entry for key, entry in self.over.items() if entry.value > now.timestamp()}
         self.left = {key: seen for key, seen in self.left.items() if now - seen < MEMORY}
         self.asked = {key: asked for key, asked in self.asked.items() if now - asked.told < MEMORY}
 
@@ -137,7 +141,10 @@ class Memory:
             del self.asked[next(iter(self.asked))]
 
     def let_go(self, key: Key, now: datetime) -> None:
-        """A job waits no longer than until ``now``."""
+        """An order is over; its job waits no longer than until ``now``."""
+        gone = self.ordered.pop(key, None)
+        if gone is not None and gone.verb in TIMED and not abs(gone.value - gone.before) <= NEAR_S:
+            self.over[key] = gone
         last = self.asked.get(key)
         if last is not None and last.begin_s > now.timestamp():
             self.asked[key] = replace(last, begin_s=now.timestamp())
@@ -208,11 +215,11 @@ def take(memory: Memory, stage: Stage, time: datetime, record: Mapping[str, Any]
             if older is not None:
                 entry = _handed_on(entry, older)
             memory.ordered[key] = entry if older is None else replace(entry, older=replace(older, older=None))
+            memory.over.pop(key, None)
             memory.done.append(Done(target, verb, time))
         elif stage is Stage.DONE:
             _settle(memory, key, record, i)
         elif stage in _FINAL:
-            memory.ordered.pop(key, None)
             memory.let_go(key, time)
             if stage is Stage.LEFT:
                 memory.left[key] = time

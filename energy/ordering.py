@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from energy.memory import TIMED, Key, Memory, Ordered, take
+from energy.memory import NEAR_S, TIMED, Key, Memory, Ordered, take
 from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
@@ -27,7 +27,6 @@ from twin.state import State
 
 log = logging.getLogger(__name__)
 BATCH = 200  # orders of one record: what a crash leaves unsure is at most that
-NEAR_S = 2.0
 MOVED_FOR = timedelta(minutes=30)  # after the time that it was moved for, a job that still waits elsewhere goes home
 PAUSED_FOR = timedelta(minutes=2)  # a pause without a begin time after it is taken back
 CUT_FOR = timedelta(seconds=5)  # so long what a process sent that then died may still be on its way
@@ -42,6 +41,7 @@ _BACK: Mapping[Verb, Verb] = {
 }  # fmt: skip
 _OVER, _CHANGED, _OUT = "The job is over", "A person has changed it", "Its owner has taken it out"
 _CUT, _RUNS = "Who paused it died before it had a begin time", "It runs where it was moved to"
+_AGAIN = "Its scheduler has lost that it was let go"
 _UNFIT = "It can never run where it was moved to, says the scheduler"
 _STRAY = "stray"  # the plan of what nobody remembers having ordered
 _WORDS = (Verb.QOS, Verb.FEATURES)  # go back to the words that stood there
@@ -117,11 +117,12 @@ class Ordering:
     async def follow(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """See ``energy.act.Desk.follow``."""
         mine = [e for e in self._memory.ordered.values() if e.queue == queue and e.verb in OF_JOBS]
-        if not mine:
+        over = [e for e in self._memory.over.values() if e.queue == queue]
+        if not mine and not over:
             return
         last, count = self._lists.get(queue, (None, 0))
         self._lists[queue] = jobs, count + (jobs is not last)
-        self._odd = {key: since for key, since in self._odd.items() if key in self._memory.ordered}
+        self._odd = {key: since for key, since in self._odd.items() if key in self._memory.ordered or key in self._memory.over}
         at = {job: i for i, job in enumerate(jobs.ids)}
         found: dict[str, list[Ordered]] = defaultdict(list)
         for entry in mine:
@@ -134,6 +135,17 @@ class Ordering:
         await self._back(found[_UNFIT], now, Message(_UNFIT), left=True)
         await self._back(found[_CUT], now, Message(_CUT))
         await self._back(found[_RUNS], now, Message(_RUNS))
+        again = [entry for entry in over if self._is_back(entry, jobs, at.get(entry.target, -1), now)]
+        await self._back(again, now, Message(_AGAIN))
+
+    def _is_back(self, entry: Ordered, jobs: Jobs, i: int, now: datetime) -> bool:
+        """Whether a waiting job (row ``i``; -1: there is none any more) has a begin time again, to the second, that was taken
+        back: a controller that is killed forgets what it did last."""
+        waits = i >= 0 and jobs.state[i] == JobState.PENDING and entry.value > now.timestamp()
+        if not self._stays_odd(entry, waits and bool(abs(jobs.terms.begin_s[i] - entry.value) <= NEAR_S)):
+            return False
+        del self._odd[entry.queue, entry.target]  # should that not help, lists tell it anew
+        return True
 
     def _seen(self, entry: Ordered, jobs: Jobs, i: int, now: datetime) -> str:
         """Why an order is over by what its job (row ``i``; -1: there is none any more) shows; empty where it is not."""

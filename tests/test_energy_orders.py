@@ -158,6 +158,37 @@ async def test_whoever_takes_a_job_out_or_changes_it_has_it_for_good():
     assert sorted(why) == ["A person has changed it", "Its owner has taken it out"]
 
 
+async def test_what_a_scheduler_that_was_killed_has_forgotten_is_taken_back_again():
+    """It comes up with begin times that were let go last; where the note went by an owner's word, no stray is known by it."""
+    slurm, records = Scheduler(), MemoryRecords()
+    slurm.begin["2"] = T + 6 * HOUR
+    d = desk(slurm, records)
+    await auto(d, begin("0", "1"))
+    await auto(d, plan(orders(Verb.BEGIN, ["2"], T + 6 * HOUR, "waits", expected=np.array([T + 6 * HOUR])), key="p2"))
+    old, slurm.off = slurm.jobs(), {"0"}
+    await d.follow("slurm", slurm.jobs(), NOW)
+    await d.revert_orders(NOW, all_now=True)
+    for _ in range(SEEN_IN):
+        await d.follow("slurm", old, NOW)  # the same list of before says nothing of what came since
+    await d.follow("slurm", slurm.jobs(), NOW)
+    assert (slurm.begin, slurm.noted) == ({"2": T + 6 * HOUR}, set())
+    slurm.begin |= {"0": T + 6 * HOUR + 1, "1": T + 6 * HOUR + 60}  # a minute later is somebody else's
+    written = slurm.writes
+    for one in (d, desk(slurm, records)):  # also by the next process
+        slurm.begin["0"] = T + 6 * HOUR
+        for _ in range(SEEN_IN):
+            assert slurm.begin["0"] == T + 6 * HOUR
+            await one.follow("slurm", slurm.jobs(), NOW)
+        assert slurm.begin == {"1": T + 6 * HOUR + 60, "2": T + 6 * HOUR}
+    assert slurm.writes == written + 2
+    why = [record["why"] for *_, record in records.all if record["stage"] == "reverting"]
+    assert why[-1]["text"] == "Its scheduler has lost that it was let go"
+    slurm.begin["0"] = T + 6 * HOUR
+    for _ in range(SEEN_IN):
+        await d.follow("slurm", slurm.jobs(), NOW + timedelta(hours=7))
+    assert slurm.writes == written + 2, "what has passed holds nobody"
+
+
 async def test_a_list_that_is_older_than_the_order_is_no_persons_hand_though_the_clock_jumps():
     """The list that was there and the one on its way when eight begin times were sent show the owners' own; our clock jumps an
     hour ahead meanwhile. Then one owner takes his job out."""
