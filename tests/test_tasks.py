@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+from apscheduler.triggers.interval import IntervalTrigger
 from servers import needs
 from small import small_site
 
@@ -142,6 +144,22 @@ alarm.start()
 sys.stdin.read()
 alarm.stop()
 """
+
+
+def test_a_day_that_was_passed_over_is_one_run_and_no_list_of_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ran = [], threading.Event()
+    told = IntervalTrigger.get_next_fire_time
+    monkeypatch.setattr(IntervalTrigger, "get_next_fire_time", lambda self, *times: asked.append(1) or told(self, *times))
+    task = Task("a", lambda _: ran.set(), 1.0, first_s=3600.0)
+    health, loop = _health(task), asyncio.new_event_loop()
+    alarm = Alarm([task], RealClock(), health, loop, 1.0)
+    alarm.start()
+    alarm._scheduler.modify_job("a", next_run_time=datetime.now(UTC) - timedelta(days=1))
+    assert ran.wait(20)
+    alarm.stop()
+    loop.close()
+    assert 1 <= _reading(health, "runs_count")[0] < 5
+    assert len(asked) < 10, "there were 86,400"
 
 
 @needs("faketime", "faketime")

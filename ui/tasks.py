@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 MAX_THREADS = 4  # for tasks that compute for long; they share these, and no other task waits for them
 MIN_EVERY_S = 0.25  # of real time, however fast the clock runs
 LOOK_S = 1.0
+PASSED = 10  # times of a task: what is overdue by more counts from now
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def run_once(task: Task, now: datetime, health: Health, loop: asyncio.AbstractEv
 class _Steady(BackgroundScheduler):  # type: ignore[misc]  # untyped
     """APScheduler's runs are due at times of the machine's clock. ``latest_s``: job -> in how many seconds it is due at the
     latest; what is due later than that was planned by a clock that has been set back since, and would stay undone for as long.
-    It may be set back while nothing is due, so it is looked at every ``LOOK_S``."""
+    It may be set back while nothing is due, so it is looked at every ``LOOK_S``. Of what is long overdue, as after a clock that
+    was set forward or a machine that slept, APScheduler would list every time that was passed over, to run it once."""
 
     def __init__(self, latest_s: Mapping[str, float], **options: Any) -> None:
         super().__init__(**options)
@@ -137,6 +139,8 @@ class _Steady(BackgroundScheduler):  # type: ignore[misc]  # untyped
     def _process_jobs(self) -> float:
         now = datetime.now(UTC)
         for job in self.get_jobs():
+            if job.next_run_time < now - PASSED * job.trigger.interval:
+                self.modify_job(job.id, next_run_time=now)
             latest = now + timedelta(seconds=self._latest_s[job.id])
             if job.next_run_time > latest + timedelta(seconds=LOOK_S):
                 self.modify_job(job.id, next_run_time=latest)
