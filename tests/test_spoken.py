@@ -50,6 +50,7 @@ def test_how_numbers_are_printed() -> None:
     assert str(en.quantity(999_700, "w")) == "1.00\u202fMW", "no 1000 kW"
     assert str(en.quantity(-0.0001, "c")) == "0.0\u202f°C", "no minus nothing"
     assert str(en.quantity(0.012, "s")) == "12\u202fms"
+    assert [str(en.quantity(seconds, "s")) for seconds in (0.0, 1.5)] == ["0\u202fs", "1.5\u202fs"]
     assert en.quantity(math.nan, "w").number == "–"
     assert (en.age(130), zh.age(130), zh.age(math.inf)) == ("2\u202fmin", "2\u202f分钟", "从未")
     assert words("tlh").language == "en"

@@ -11,7 +11,7 @@ from twin.starter import Machine
 def machine_facts() -> Machine:
     """Host name, GPUs, network interfaces and mount points of this machine, as far as they can be read without rights."""
     interfaces = sorted(
-        name for name in psutil.net_if_stats() if name != "lo" and not name.startswith(("veth", "docker", "br-"))
+        name for _, name in socket.if_nameindex() if name != "lo" and not name.startswith(("veth", "docker", "br-"))
     )
     mounts = sorted({part.mountpoint for part in psutil.disk_partitions(all=False)})
     return Machine(socket.gethostname(), _gpus(), interfaces, mounts)

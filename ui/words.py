@@ -122,7 +122,7 @@ class Words:
             if abs(seconds) >= scale * (2 if whole and scale > 60 else 1):
                 count = seconds / scale
                 return Text(self._decimal(math.floor(count) if whole else count, 0 if whole or count >= 10 else 1), self(unit))
-        return Text(self._decimal(seconds, 0 if whole or abs(seconds) >= 10 else 1), self("s"))
+        return Text(self._decimal(seconds, 0 if whole or abs(seconds) >= 10 or seconds == 0 else 1), self("s"))
 
 
 SYMBOLS = {**UNITS, **DERIVED_UNITS, "gco2_per_kwh": "gCO₂/kWh", "tco2_per_h": "tCO₂/h", "tco2": "tCO₂"}
