@@ -142,7 +142,10 @@ class Spool:
 
     def _catch_up(self) -> bool:
         """A portion of what waits from before."""
-        if self._disk is None or not self._behind:
+        if self._disk is None:
+            return True
+        if not self._behind:
+            self._disk.rest()
             return True
         span = self._behind[0]
         frames, done = self._disk.read(span, CATCH_UP_SAMPLES)

@@ -143,6 +143,10 @@ class SpoolLog:
             self._begin_file()
             self._forget(bases[-1])
 
+    def rest(self) -> None:
+        """Let go of the file that was read last, which stays in memory while there is more to read of it."""
+        self._open_file = None
+
     def pack(self) -> None:
         """Compress files that are full; worth it where a store stays away."""
         for base in self.bases():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,11 @@ from analytics.replay import Memory, replay
 from energy.ledger_seen import Watcher
 from ingest import judge
 from ingest.broker import MAX_WAITING, Address, Broker, Codec, _Heard
+from ingest.spool import Spool
+from ingest.spool_log import SpoolLog, _Reader
 from ingest.stores import open_store
 from ingest.stores.embedded import names
+from twin.errors import SourceError
 from twin.frame import Floats, Frame, frame_of
 from twin.job import Jobs, JobState
 from twin.metrics import METRICS
@@ -150,6 +153,28 @@ class Knot:
 
 
 @pytest.mark.usefixtures("_thawed")
+def test_a_spool_with_nothing_behind_it_holds_nothing_of_its_log(tmp_path: Path) -> None:
+    """While the store is away what waits is read from disk; the file that it came from is up to 16 MB."""
+    site, here = small_site(), False
+
+    def take(_: Sequence[Frame]) -> None:
+        if not here:
+            raise SourceError("the store is away")
+
+    def readers() -> int:
+        return sum(isinstance(thing, _Reader) for thing in gc.get_objects())
+
+    spool = Spool(take, disk=SpoolLog(tmp_path, site))
+    for k in range(50):
+        spool.put([frame_of("gpu", NOW + timedelta(seconds=k), k % 8, power_w=300.0)])
+        spool.flush()
+    here = True
+    assert spool.flush(), "the first portion, which is all of it"
+    assert (spool.waiting, readers()) == (0, 1)
+    assert spool.flush()
+    assert readers() == 0
+
+
 def test_what_died_in_a_knot_goes_and_so_does_a_centre_that_another_replaced() -> None:
     tidy = Tidy()
     knot, centre, early = Knot(), Knot(), Knot()
