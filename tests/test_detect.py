@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
 
 from analytics.detect import bench, ceiling, novelty, shift
-from analytics.detect.judge import judge_events, point_adjusted_f1, spans, vus_pr
+from analytics.detect.judge import held, judge_events, point_adjusted_f1, spans, summed, vus_pr
 from analytics.detect.table import detect, read_labels, read_table
 from twin.errors import ConfigError
 from twin.message import Message
@@ -27,14 +27,28 @@ def flags(text: str) -> np.ndarray:
 
 
 def test_events_are_judged_as_a_person_would() -> None:
-    truth = flags("....####......####....")
+    """A row is ten seconds: 14 of the 22 rows are quiet."""
+    truth, time_s = flags("....####......####...."), 10 * np.arange(22.0)
     alarm = flags(".#....##.#........####")
-    events = judge_events(np.arange(22.0), alarm, truth, merge_s=0.0)
-    # 1 is a false alarm; 6 finds the first event after 2 s; 9 is false again; 18 comes after the second event has ended
-    assert (events.events, events.found, events.false, events.delay_s.tolist()) == (2, 1, 3, [2.0])
+    events = judge_events(time_s, alarm, truth, merge_s=0.0)
+    # 1 is a false alarm; 6 finds the first event after 20 s; 9 is false again; 18 comes after the second event has ended
+    assert (events.events, events.found, events.false, events.delay_s.tolist()) == (2, 1, 3, [20.0])
     assert events.f1 == pytest.approx(2 / 6)
-    merged = judge_events(np.arange(22.0), alarm, truth, merge_s=4.0)
-    assert (merged.found, merged.false) == (1, 2)
+    assert events.false_per(70.0) == pytest.approx(1.5)
+    assert summed([events, events]).quiet_s == 280.0
+    for merge_s, false in ((20.0, 2), (19.0, 3)):  # from 7 to 9
+        merged = judge_events(time_s, alarm, truth, merge_s)
+        assert (merged.found, merged.false) == (1, false)
+    early = judge_events(time_s, alarm, truth, 0.0, early_s=30.0)
+    assert (early.found, early.false, early.delay_s.tolist()) == (1, 2, [0.0]), "an alarm that may come first is no less late"
+    assert judge_events(time_s, flags(".......#.........#...."), truth, 0.0).delay_s.tolist() == [30.0, 30.0], "in its last row"
+
+
+def test_an_alarm_holds_until_it_was_calm_for_long_and_then_begins_anew() -> None:
+    """``H``: above, ``L``: below, three rows of either; between both a run breaks off."""
+    said = "HLHHH-LL-LLLHHH"
+    above, below = (np.array([c == level for c in said]) for level in "HL")
+    assert held(above, below, hold=3, calm=3).tolist() == flags("....#######...#").tolist()
 
 
 def test_an_alarm_that_is_always_on_finds_nothing() -> None:
@@ -55,6 +69,20 @@ def test_volume_under_the_surface_is_one_for_a_perfect_score_and_near_the_base_r
     assert vus_pr(truth, truth.astype(float), buffer=0) == pytest.approx(1.0, abs=0.02)
     chance = np.mean([vus_pr(truth, rng.random(1000), buffer=0) for _ in range(20)])
     assert 0.06 < chance < 0.16
+
+
+def test_volume_under_the_surface_by_hand() -> None:
+    """Points (recall, precision), joined from (0, 1). Of a score that says nothing (1, 1/4). Of two events of which one leads,
+    half of the rows times half of the events: (1/4, 1), (1, 1/2). With a buffer the row before an event counts √(1 - 1/5)."""
+    assert vus_pr(flags("...#"), np.zeros(4), buffer=0) == pytest.approx(5 / 8)
+    assert vus_pr(flags("#..#"), np.array([1.0, 0, 0, 0]), buffer=0) == pytest.approx(1 / 4 + 3 / 4 * 3 / 4)
+    near, far = 0.8**0.5, 0.6**0.5  # rows 4 and 7, row 3: two before the event, one after its last
+    label = 2 + 2 * near + far
+    recall, precision = near / ((2 + label) / 2), label / 10
+    wide = recall * (1 + near) / 2 + (1 - recall) * (near + precision) / 2
+    narrow = 0.2 / 2  # (0, 0), (1, 1/5)
+    assert vus_pr(flags(".....##..."), np.eye(10)[4], buffer=5) == pytest.approx((narrow + wide) / 2)
+    assert point_adjusted_f1(flags("#..#"), np.array([1.0, 0, 0, 0])) == pytest.approx(2 / 3), "one of two, no false one"
 
 
 def test_the_soonest_of_many_rules_may_cost_neither_events_nor_peace() -> None:

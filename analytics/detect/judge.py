@@ -71,7 +71,7 @@ def spans(flags: Bools) -> list[tuple[int, int]]:
 
 
 def judge_events(time_s: Floats, alarm: Bools, truth: Bools, merge_s: float, early_s: float = 0.0) -> Events:
-    """Alarms against labels, row by row the same times. Alarms less than ``merge_s`` apart are one; an alarm that begins over
+    """Alarms against labels, row by row the same times. Alarms up to ``merge_s`` apart are one; an alarm that begins over
     ``early_s`` before its event is a false one and finds nothing."""
     events = spans(truth)
     alarms: list[list[int]] = []
