@@ -6,7 +6,7 @@ import pytest
 from small import rows, small_site
 from watching import START, Told, hall, smart
 
-from analytics.detect import checks, gpu
+from analytics.detect import checks, disk_health, gpu
 from analytics.detect.live import _Life
 from analytics.detect.outcomes import Outcomes
 from analytics.detect.told import QUESTIONS
@@ -196,3 +196,27 @@ def test_evidence_of_a_gpu_adds_up_in_log_odds() -> None:
     years = np.array([0.2, 1.0, 3.0, 7.0, np.nan]) * 365.25 * DAY_S
     assert gpu.before(years) / gpu.before(years[1:2]) == pytest.approx([1.8, 1, 1, np.e, 1])
     assert gpu.braked(np.array([0x8, 0x20, 0x40, 0x80, 0x1, 0x4, 0x10, np.nan])).tolist() == [True] * 4 + [False] * 4
+
+
+def test_evidence_of_a_disk_adds_up_in_log_odds() -> None:
+    """Where nothing speaks it fails as often as not. By hand: ln e² is 2; of hazards the odds."""
+
+    def judged(
+        grown: float = 0.0, media: float = np.nan, wear: float = np.nan, failing: float = np.nan, **counts: float
+    ) -> disk_health.Judged:
+        seen = {name: np.array([counts.get(name, np.nan)]) for name in disk_health.COUNTS}
+        more = {name: np.array([grown if name in counts else 0.0]) for name in disk_health.COUNTS}
+        return disk_health.judge(seen, more, *(np.array([one]) for one in (media, wear, failing)), before=0.5)
+
+    def odds(found: disk_health.Judged) -> float:
+        return float(np.log(found.hazard[0] / (1 - found.hazard[0])))
+
+    for one in ({"failing": 0.0}, {"media": 0.0}, {"wear": 1.0}, {"pending_count": 0.0}):
+        assert odds(judged(**one)) == pytest.approx(0), "each says by itself that the disk is there"
+    assert odds(judged(reallocated_count=1.0)) == pytest.approx(0.52 + 0.15 * np.log(2))
+    assert odds(judged(np.e**2 - 1, reallocated_count=np.e**4 - 1)) == pytest.approx(0.52 + 4 * 0.15 + 2 * 0.25)
+    worn, media = judged(wear=1.04), judged(media=np.e**2 - 1)
+    assert (odds(worn), odds(media), odds(judged(failing=1.0))) == pytest.approx((3.0, 1.6, 6.0))
+    assert odds(judged(media=np.e**2 - 1, wear=1.04, failing=1.0)) == pytest.approx(10.6)
+    assert (worn.reason(0), media.reason(0)) == ("104 % of its rated writes are used", "media error 6")
+    assert [disk_health.lead_s(hazard) for hazard in (0.019, 0.02)] == [25 * DAY_S, 13.5 * DAY_S]
