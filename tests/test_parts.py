@@ -239,6 +239,21 @@ def test_a_model_with_three_failures_says_little_and_too_few_failures_nothing() 
     assert made is not None
     assert 1.0 < made.factor["new"] < 2.0
     assert survival.fit(entry, end, np.arange(400) < survival.LEAST_FAILURES - 1, models) is None
+    entry[1:], end[0] = 1e6, 1e5
+    alone = survival.fit(entry, end, np.arange(400) < survival.LEAST_FAILURES, models)
+    assert alone is not None
+    assert alone.hazard[1] == 1 / survival.LEAST_FAILURES, "one that fails where no other is seen does not decide for all"
+
+
+def test_the_chance_of_a_failure_is_that_of_its_age_and_of_its_model() -> None:
+    """A cumulative hazard that grows by 0.1, 0.2 and 0.3 in the first, second and third year; and one known for 100 days."""
+    year_s = 365.0 * DAY_S
+    known = survival.Baseline(np.arange(4) * year_s, np.array([0.0, 0.1, 0.3, 0.6]), {"bad": 3.0}, 99)
+    ages, models = np.array([0.0, 0.5, 1.0, 9.0, np.nan, 0.5]), [*["new"] * 5, "bad"]
+    rates = np.array([0.1, 0.1, 0.15, 0.3, 0.2, 0.3])
+    assert known.chance(ages * year_s, models, year_s) == pytest.approx(1 - np.exp(-rates))
+    short = survival.Baseline(np.array([0.0, 100.0]) * DAY_S, np.array([0.0, 0.1]), {}, 99)
+    assert short.chance(np.array([50.0 * DAY_S]), ["new"], 10 * DAY_S) == pytest.approx([1 - np.exp(-0.01)])
 
 
 def test_the_centre_learns_lives_from_its_inventory_and_its_outcome_log() -> None:
