@@ -179,7 +179,7 @@ def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(t
     assert {(one.asset, one.model, one.age_s) for one in learnt.replaced if one.asset == "d0"} == {("d0", "B", 2e7)}
 
 
-def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path) -> None:
+def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records, key = open_records(tmp_path / "records.db"), "gpu_hazard:g1:xid_code"
     for day, code in ((0, 13), (200, 79)):
         since = START + timedelta(days=day)
@@ -189,6 +189,9 @@ def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path) -> 
         )
     outcomes.note(records, key, "replaced", START + timedelta(days=200, hours=2))
     noted = records.read("outcome")[0][2]
+    outcomes.note(records, "psu:n1:psu_code", "repaired", START + timedelta(days=201))
+    monkeypatch.setattr(outcomes, "KEPT", 1)
+    assert outcomes.read(records).true == {"psu": 1}, "what is learnt from is the newest"
     records.close()
     assert (noted["code"], noted["age_s"]) == (79, 200 * DAY_S)
     assert noted["noted_s"] - noted["began_s"] == 7200
@@ -212,6 +215,28 @@ def test_a_question_that_cries_wolf_gets_a_higher_limit_and_never_more_than_doub
     assert outcomes.learn(wrong[:4]).stricter("straggler") == 1.0
     assert 1.0 < outcomes.learn(wrong[:40]).stricter("straggler") < outcomes.learn(wrong).stricter("straggler") <= 2.0
     assert outcomes.learn([{**one, "verdict": "confirmed"} for one in wrong]).stricter("straggler") == 1.0
+
+
+def test_limits_leads_and_weights_are_counted_as_by_hand() -> None:
+    """Twenty wrong ones beside 8 and 2 leave 8 of 30 right; ten right ones beside 5 and 5 have odds of 3. A lead is measured of
+    those that were true and had begun."""
+
+    def told(question: str, verdict: str, count: int, **more: float) -> list[dict[str, object]]:
+        return [{"key": f"{question}:g1:x", "verdict": verdict, **more} for _ in range(count)]
+
+    assert outcomes.learn(told("straggler", "false_alarm", 20)).stricter("straggler") == pytest.approx(2 - 2 * 8 / 30)
+    assert outcomes.learn(told("gpu_hazard", "false_alarm", 5)).stricter("gpu_hazard") == pytest.approx(1 + 1 / 3)
+    codes = [("reset", 10, 48), ("false_alarm", 10, 13), ("reset", 1000, 79)]
+    shift = outcomes.learn([one for verdict, n, code in codes for one in told("gpu_hazard", verdict, n, code=code)]).shift
+    assert shift == pytest.approx({48: np.log(3), 13: -np.log(3), 79: outcomes.MOST_SHIFT})
+    assert outcomes.learn(told("disk_hazard", "replaced", 9, code=48)).shift == {}
+    true = [one for noted_s in (100, 200, 300, 400, 1e6) for one in told("psu", "replaced", 1, began_s=50, noted_s=noted_s)]
+    other = [*told("psu", "false_alarm", 9, began_s=0, noted_s=9e9), *told("psu", "repaired", 9, began_s=50, noted_s=40)]
+    learnt = outcomes.learn([*other, *told("psu", "replaced", 1), *reversed(true), {"key": "psu:n1", "verdict": "replaced"}])
+    assert learnt.lead_s == {"psu": 250.0}
+    assert [one.at_s for one in learnt.replaced] == [100, 200, 300, 400, 1e6], "of one no day is known, of one no asset"
+    assert outcomes.learn([*other, *true[1:]]).lead_s == {}
+    assert (learnt.true["psu"], learnt.false["psu"]) == (15, 9)
 
 
 def test_baselines_find_the_wear_and_the_bad_model_again_that_lives_were_made_with() -> None:

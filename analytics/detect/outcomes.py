@@ -87,7 +87,7 @@ class Outcomes:
         """1-2: factor on the question's limit."""
         if self.true.get(question, 0) + self.false.get(question, 0) < ENOUGH:
             return 1.0
-        return 1.0 + min(1.0, max(0.0, 1.0 - 2.0 * self.confidence(question)))
+        return 1.0 + max(0.0, 1.0 - 2.0 * self.confidence(question))
 
 
 def learn(records: Iterable[Mapping[str, object]]) -> Outcomes:
