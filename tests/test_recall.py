@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from watching import Told, hall, smart
+from watching import START, Told, hall, smart
 
 from analytics.detect.batteries import PEUKERT
+from analytics.detect.recall import recall
 from ingest.stores import open_store
 from twin.errors import SourceError
 from twin.frame import Frame
-from twin.ports import Series, Store
+from twin.ports import How, Series, Store
 from twin.site import Site
 
 HOUR_S, EVERY_H, DAYS = 3600.0, 4, 100
@@ -110,6 +111,35 @@ def test_no_look_asks_a_store_to_fold_more_than_an_hour(past: tuple[Told, Store]
     told.watch.recall(Spied(), past[0].now)  # type: ignore[arg-type]
     assert max(spans_s) <= HOUR_S
     assert len(spans_s) < 400
+
+
+def test_what_grew_and_was_braked_fades_as_by_hand() -> None:
+    """A GPU that was braked at each look of two days, of a memory of one, and had ten errors a day ago: a share of 1 - e⁻² and
+    10/e. Of disks with a memory of a month: seven sectors a month ago are 7/e, and fifty are forgotten with the disk that had
+    them, though nothing was heard at the look at which it was replaced."""
+    site, now = centre(), START + timedelta(seconds=3723)
+
+    class By:
+        def series(self, kind: str, names: list[str], start: datetime, end: datetime, step_s: float, how: How) -> Series:
+            assert how is How.LAST
+            assert end <= now
+            assert (end - start).total_seconds() == step_s
+            assert start.timestamp() % step_s == 0, "else a store folds two of its steps"
+            ago = (now - end) / timedelta(days=1)
+            told = {name: np.zeros(site.count(kind)) for name in names}
+            if kind == "gpu":
+                told |= {"throttle_code": np.array([64.0]), "ecc_uncorrected_count": np.array([10.0 * (ago < 1.1)])}
+            if kind == "disk":
+                told["reallocated_count"] = np.array([7.0 * (ago < 30.5), 50.0 * (10 < ago < 20), 0.0])
+                there = 3e7 if ago > 10.5 else np.nan if ago > 9.5 else 1e6
+                told["powered_on_s"] = np.array([1e7, there, np.nan]) - ago
+            return Series(np.array([start.timestamp()]), site.all_rows(kind), {name: told[name][None] for name in names})
+
+    made = recall(By(), site, now)  # type: ignore[arg-type]
+    assert made.braked == pytest.approx([1 - np.exp(-2)])
+    assert made.gpus["ecc_uncorrected_count"].grown == pytest.approx([10 / np.e])
+    assert made.disks["reallocated_count"].grown == pytest.approx([7 / np.e, 0, 0])
+    assert made.powered_on_s == pytest.approx([1e7, 1e6, np.nan], abs=1, nan_ok=True)
 
 
 def test_what_a_store_cannot_tell_is_asked_again_and_changes_nothing(past: tuple[Told, Store], tmp_path: Path) -> None:
