@@ -181,7 +181,8 @@ def test_an_xid_that_was_mostly_a_false_alarm_weighs_less_and_lead_is_measured(t
 
 def test_an_outcome_is_that_of_the_newest_finding_of_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records, key = open_records(tmp_path / "records.db"), "gpu_hazard:g1:xid_code"
-    for day, code in ((0, 13), (200, 79)):
+    monkeypatch.setattr(outcomes, "_LOOKED_AT", 2)
+    for day, code in ((0, 13), (100, 31), (200, 79)):
         since = START + timedelta(days=day)
         params = {"code": code, "age_s": day * DAY_S, "model": "H100"}
         records.append(
