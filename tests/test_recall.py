@@ -114,13 +114,14 @@ def test_no_look_asks_a_store_to_fold_more_than_an_hour(past: tuple[Told, Store]
 
 
 def test_what_grew_and_was_braked_fades_as_by_hand() -> None:
-    """A GPU that was braked at each look of two days, of a memory of one, and had ten errors a day ago: a share of 1 - e⁻² and
-    10/e. Of disks with a memory of a month: seven sectors a month ago are 7/e, and fifty are forgotten with the disk that had
-    them, though nothing was heard at the look at which it was replaced."""
-    site, now = centre(), START + timedelta(seconds=3723)
+    """A GPU that was braked at each look of two days, of a memory of one, and had ten errors 20 hours ago: a share of 1 - e⁻²
+    and 10 e^(-5/6). Of disks with a memory of a month: seven sectors a month ago are 7/e, and fifty are forgotten with the disk
+    that had them, though nothing was heard at the look at which it was replaced."""
+    site, now, kinds = centre(), START + timedelta(seconds=3723), set[str]()
 
     class By:
         def series(self, kind: str, names: list[str], start: datetime, end: datetime, step_s: float, how: How) -> Series:
+            kinds.add(kind)
             assert how is How.LAST
             assert end <= now
             assert (end - start).total_seconds() == step_s
@@ -128,7 +129,7 @@ def test_what_grew_and_was_braked_fades_as_by_hand() -> None:
             ago = (now - end) / timedelta(days=1)
             told = {name: np.zeros(site.count(kind)) for name in names}
             if kind == "gpu":
-                told |= {"throttle_code": np.array([64.0]), "ecc_uncorrected_count": np.array([10.0 * (ago < 1.1)])}
+                told |= {"throttle_code": np.array([64.0]), "ecc_uncorrected_count": np.array([10.0 * (ago < 0.9)])}
             if kind == "disk":
                 told["reallocated_count"] = np.array([7.0 * (ago < 30.5), 50.0 * (10 < ago < 20), 0.0])
                 there = 3e7 if ago > 10.5 else np.nan if ago > 9.5 else 1e6
@@ -137,9 +138,12 @@ def test_what_grew_and_was_braked_fades_as_by_hand() -> None:
 
     made = recall(By(), site, now)  # type: ignore[arg-type]
     assert made.braked == pytest.approx([1 - np.exp(-2)])
-    assert made.gpus["ecc_uncorrected_count"].grown == pytest.approx([10 / np.e])
+    assert made.gpus["ecc_uncorrected_count"].grown == pytest.approx([10 * np.exp(-5 / 6)])
     assert made.disks["reallocated_count"].grown == pytest.approx([7 / np.e, 0, 0])
     assert made.powered_on_s == pytest.approx([1e7, 1e6, np.nan], abs=1, nan_ok=True)
+    kinds.clear()
+    recall(By(), hall(0), now)  # type: ignore[arg-type]
+    assert kinds == {"ups"}, "of what is not there nothing is asked"
 
 
 def test_what_a_store_cannot_tell_is_asked_again_and_changes_nothing(past: tuple[Told, Store], tmp_path: Path) -> None:
