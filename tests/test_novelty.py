@@ -89,6 +89,17 @@ def test_what_the_hour_of_the_day_explains_is_left_out_and_its_absence_seen(monk
     assert not scored(values, 3600.0, 2 * 24)[1].any(), "three days tell what is usual"
 
 
+@pytest.mark.parametrize(("dip", "explained"), [(50.0, True), (100.0, False)])
+def test_the_hour_of_the_day_has_to_explain_six_tenths(monkeypatch: pytest.MonkeyPatch, dip: float, explained: bool) -> None:
+    """100 at noon, and each day a dip at another hour: one of 50 has a fifth of the variance, one of 100 the half of it. 60 at
+    three in the morning is odd only for what is left after the hour."""
+    only(monkeypatch, "value")
+    values = np.where(np.arange(24 * 24) % 24 == 12, 100.0, 0.0)
+    values[[day * 24 + day for day in range(24)]] -= dip
+    values[22 * 24 + 3] = 60.0
+    assert scored(values, 3600.0, 20 * 24)[1][22 * 24 + 3] == explained
+
+
 def test_what_stood_still_is_held_against_a_tenth_of_all_that_it_was_and_the_view_that_is_most_beyond_counts() -> None:
     """A shelf at 20 after two hours of 0 and of 10 in turns: the value is 10 beyond, of 5, over 0.3. The peak over six hours
     was 0 in the first two and 10 ever since: 10 beyond, of a tenth of those 10, over 0.6."""
