@@ -86,7 +86,7 @@ def chain_of(site: Site, get: Get) -> Chain | None:
     """The one plant loop with a setpoint above CDUs that have theirs; None where CDUs have none, or there are more plants."""
     rows = {kind: np.flatnonzero(np.isfinite(get(kind, SETPOINT))) if site.count(kind) else np.empty(0, int) for kind in KINDS}
     cdus = site.of_kind("cdu")
-    tops = [int(i) for i in rows["loop"] if cooled_share(site, int(site.of_kind("loop")[i]), "cdu")[rows["cdu"]].any()]
+    tops = [int(i) for i in rows["loop"] if cooled_share(site, int(site.of_kind("loop")[i]), "cdu").any()]
     if not len(rows["cdu"]) or len(rows["cdu"]) != len(cdus) or len(tops) > 1:
         return None
     made = Chain(tuple(tops), tuple(int(i) for i in rows["cdu"]))
@@ -95,26 +95,26 @@ def chain_of(site: Site, get: Get) -> Chain | None:
 
 def _with_chillers(site: Site, chain: Chain, get: Get) -> Chain:
     """With the chillers that cool its loop, where how many of them run can be set and they are alike."""
-    limit = get("loop", LIMIT)
-    if not (len(limit) and np.isfinite(limit[chain.loop[0]])):
+    if not np.isfinite(get("loop", LIMIT)[chain.loop[0]]):
         return chain
     mine = _above(site, "chiller", chain)
     each_w = _carried_w(site)[mine]
-    if not mine or not (np.isfinite(each_w).all() and each_w.max() <= ALIKE * each_w.min()):
+    if not mine or not each_w.max() <= ALIKE * each_w.min():  # nor where one is not known
         return chain
     return replace(chain, chillers=tuple(mine), unit_w=float(each_w.mean()))
 
 
 def _with_fans(site: Site, chain: Chain, get: Get) -> Chain:
     """With the towers above its loop, where the fans of all of them can be limited and tell their speed and their water's
-    temperature, chillers of a known size stand beside them, and a plan still holds all setpoints. Without chillers fans run in
-    full whenever it would matter."""
+    temperature, the loop tells what comes back, chillers of a known size stand beside them, and a plan still holds all
+    setpoints. Without chillers fans run in full whenever it would matter."""
     mine, dry = _above(site, "tower", chain), _above(site, "drycooler", chain)
     chilled_w = float(_carried_w(site)[_above(site, "chiller", chain)].sum())
     if not mine or dry or not chilled_w > 0 or chain.count + len(mine) > MOST:
         return chain
-    told = [get("tower", name) for name in (FAN_LIMIT, FAN_SPEED, "supply_temp_c")]
-    if not all(len(column) and np.isfinite(column[mine]).all() for column in (*told, get("loop", "return_temp_c"))):
+    told = [(get("tower", name), mine) for name in (FAN_LIMIT, FAN_SPEED, "supply_temp_c")]
+    told.append((get("loop", "return_temp_c"), list(chain.loop)))
+    if not all(np.isfinite(column[at]).all() for column, at in told):
         return chain
     fan_w = float(site.number("tower", "rated_w")[mine].sum())
     fan_w = chilled_w * PlantParams().tower_fan_frac if math.isnan(fan_w) else fan_w
@@ -138,12 +138,11 @@ def running_of(site: Site, chain: Chain, get: Get) -> Running:
     turned = _turned_of(chain, get)
     if not chain.chillers:
         return Running(math.nan, math.nan, *turned)
-    rows, limit = list(chain.chillers), get("loop", LIMIT)
+    rows = list(chain.chillers)
     least_w = RUNS_FRAC * _carried_w(site)[rows] / PlantParams().chiller_cop
     power_w = get("chiller", "power_w")[rows]
-    most = float(limit[chain.loop[0]]) if len(limit) else math.nan
     number = float((power_w > least_w).sum()) if np.isfinite(power_w).all() else math.nan
-    return Running(number, most, *turned)
+    return Running(number, float(get("loop", LIMIT)[chain.loop[0]]), *turned)
 
 
 def _turned_of(chain: Chain, get: Get) -> tuple[float, float, float]:
@@ -169,8 +168,7 @@ def reading_of(site: Site, chain: Chain, get: Get, time_s: float) -> Reading:
     if chain.chillers:
         settings = np.append(settings, running_of(site, chain, get).in_force)
     if chain.fans:
-        limit = get("tower", FAN_LIMIT)
-        settings = np.append(settings, _mean(limit[list(chain.fans)]) if len(limit) else math.nan)
+        settings = np.append(settings, _mean(get("tower", FAN_LIMIT)[list(chain.fans)]))
     it_w = _mean(get("site", "it_power_w"))
     chill_w, *fans_w = (float(get(kind, "power_w").sum()) for kind in COLD_KINDS)
     pump_w = float(get("pump", "power_w").sum())
@@ -210,6 +208,5 @@ def last_of(column: Floats) -> Floats:
     """The newest value of each asset that has one: float64[n] of float64[t, n]."""
     if not len(column):
         return np.full(column.shape[1], np.nan)
-    known = np.isfinite(column)
-    at = len(column) - 1 - known[::-1].argmax(axis=0)
-    return np.asarray(np.where(known.any(axis=0), column[at, np.arange(column.shape[1])], np.nan))
+    at = len(column) - 1 - np.isfinite(column)[::-1].argmax(axis=0)
+    return np.asarray(column[at, np.arange(column.shape[1])])
