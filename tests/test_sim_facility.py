@@ -171,3 +171,98 @@ def test_what_machines_carry_is_their_own_figure_or_one_to_spare() -> None:
     assert plant_of("id=k kind=chiller rated_w=5000").capacity_w["chiller"] == [30e3], "by a COP of 6"
     three = plant_of(*(f"id=k{i} kind=chiller" for i in range(3)))
     assert three.capacity_w["chiller"] == pytest.approx([3 * 1.1 * 1e5 / 2]), "two of three carry all and a tenth"
+
+
+# --- the graph, compiled ----------------------------------------------------------------------------------------------
+
+DEEP = ["id=h kind=hall", "id=g kind=hall", "id=a1 kind=crah parent=g", "id=a2 kind=crah parent=g", "id=t kind=tower"]
+DEEP += ["id=bb kind=loop", "id=b kind=loop", "id=w kind=loop", "id=v kind=loop", "id=p kind=pump parent=b"]
+DEEP += ["id=q kind=pump parent=v", "id=k kind=chiller", "id=c1 kind=cdu", "id=c2 kind=cdu"]
+DEEP += ["id=r1 kind=rack parent=h liquid_frac=0.8", "id=r2 kind=rack parent=h liquid_frac=1", "id=off kind=rack parent=h"]
+DEEP += ["id=r3 kind=rack parent=g liquid_frac=0", "id=c3 kind=cdu", "id=e kind=hall", "id=a3 kind=crah parent=e"]
+PIPES = "t w, w c1, w b, b bb, bb c2, c1 r1 0.25, c2 r1 0.75, b r2 1, c2 r2 0, c1 off, c1 h, k v, v a1, v a2, w c3, c3 r3, w a3"
+
+
+def compiled(assets: list[str], pipes: str, *full_w: float) -> tuple[Site, Circuit]:
+    """``pipes``: what cools what, and its share."""
+    ends = [pipe.split() for pipe in pipes.split(", ") if pipe]
+    links = [f"from={a} to={b} relation=cools" + (f" share={share[0]}" if share else "") for a, b, *share in ends]
+    site = build_site("x", "UTC", rows(*assets), rows(*links))
+    return site, circuit_of(site, np.array(full_w), P)
+
+
+def test_heat_is_added_up_from_racks_to_plants() -> None:
+    """r1: 80 of 100 kW in liquid, a quarter to c1 and the rest to c2, three loops deep; r2: 50 kW into loop b itself; r3: 40 kW
+    of air, and its coolant takes the watt that none takes at least. What is left of r1 warms hall h, which w cools by c1. All
+    at 10 K. An empty hall's air handler asks for 18 °C of w, whose CDUs would need 28."""
+    site, c = compiled(DEEP, PIPES, 1e5, 5e4, 0.0, 4e4)
+    at = [site.ids[i] for i in c.station_at]
+    branches = {(site.ids_of("rack")[r], at[s]): wpk for r, s, wpk in zip(c.rack, c.station, c.branch_wpk, strict=True)}
+    assert branches == pytest.approx({("r1", "c1"): 2e3, ("r1", "c2"): 6e3, ("r2", "b"): 5e3, ("r3", "c3"): 0.1})
+    loops = [site.ids[i] for i in c.loop_at]
+    assert dict(zip(loops, c.loop_wpk, strict=True)) == pytest.approx({"bb": 6e3, "b": 11e3, "w": 15e3 + 0.1, "v": 4e3})
+    above = {name: loops[i] if i >= 0 else "" for name, i in zip(loops, c.loop_parent, strict=True)}
+    assert above == {"bb": "b", "b": "w", "w": "", "v": ""}
+    plants = [loops[i] for i in c.plant_loop]
+    assert [plants[i] for i in c.loop_plant] == ["v" if name == "v" else "w" for name in loops]
+    assert c.room_heat_w == pytest.approx([20e3, 40e3, 0.0])
+    assert ([loops[i] for i in c.room_loop], c.room_crah.tolist()) == (["w", "v", "w"], [0, 2, 1])
+    assert dict(zip(plants, c.plant_heat_w, strict=True)) == pytest.approx({"w": 150e3, "v": 40e3})
+    assert dict(zip(plants, c.goal_c, strict=True)) == pytest.approx({"w": 18.0, "v": 18.0})
+
+
+@pytest.mark.parametrize(("flows", "goal_c"), [((None, None), 28.0), ((2.0, None), 24.553), ((0.5, 0.5), 29.932)])
+def test_a_plant_is_as_cold_as_its_most_demanding_exchanger_needs(flows: tuple[float | None, ...], goal_c: float) -> None:
+    """Five transfer units on the facility's stream, ε = (1 - e^(-N(1-c))) / (1 - c·e^(-N(1-c))) and N / (1 + N) at c = 1
+    (Incropera, table 11.3). Supply 30 °C. With equal streams 5/6 of what lies between 40 °C and the cold one are 10 K. Twice
+    the secondary flow: ε 0.957 of half of its stream, 5 K; half of it: N is 10, ε 0.9966, 20 K."""
+    heat = float(heat_jpkgk("pg25", np.array(35.0)))
+    told = [f" rated_kgps={5e3 / heat * times}" if times else "" for times in flows]
+    assets = ["id=w kind=loop", "id=p kind=pump parent=w", "id=t kind=tower", *(f"id=c{i} kind=cdu" for i in (1, 2, 3))]
+    assets += ["id=h kind=hall", *(f"id=r{i} kind=rack parent=h liquid_frac=1{one}" for i, one in enumerate(told))]
+    _, c = compiled(assets, "t w, w c1, w c2, w c3, c1 r0 0.25, c2 r0 0.75, c3 r1", 5e4, 5e4)
+    assert c.goal_c == pytest.approx([goal_c], abs=1e-3)
+    first, second = (5e3 / heat * (times or 1.0) for times in flows)
+    assert c.branch_kgps == pytest.approx([0.25 * first, 0.75 * first, second])
+    assert c.station_kgps == pytest.approx(c.branch_kgps)
+
+
+ONE = ["id=h kind=hall", "id=w kind=loop", "id=v kind=loop", "id=t kind=tower", "id=c kind=cdu", "id=r kind=rack parent=h"]
+SEVERAL = "c has several loops; all of its heat goes to v"
+NONE = "no loop cools c: facility water of a fixed temperature is assumed"
+BARE = "halls without air handlers (crah) give their air's heat to the facility water; no air temperature"
+
+
+@pytest.mark.parametrize(
+    ("pipes", "takes", "of_air", "said"),
+    [
+        ("w c, v h", "w", "v", [BARE]),
+        ("w c 0.3, v c 0.7, c h", "v", "v", [SEVERAL, BARE]),
+        ("v h", "", "v", [NONE, BARE]),
+        ("w c", "w", "w", [BARE]),
+    ],
+)
+def test_what_the_graph_leaves_open_is_assumed_and_said_once(pipes: str, takes: str, of_air: str, said: list[str]) -> None:
+    site, c = compiled([*ONE, "id=p kind=pump parent=w", "id=q kind=pump parent=v"], f"t w, t v, c r, {pipes}", 5e4)
+    names = [site.ids[at] if at >= 0 else "" for at in c.loop_at]
+    assert ([names[i] for i in (c.station_loop[0], c.room_loop[0])], list(c.assumed)) == ([takes, of_air], said)
+
+
+def test_water_that_cools_a_hall_without_racks_and_a_hall_without_water_say_what_is_so() -> None:
+    _, c = compiled([ONE[0], ONE[1], ONE[3], "id=p kind=pump"], "t w, w h")
+    assert (list(c.assumed), c.goal_c.tolist(), c.plant_heat_w.tolist()) == ([BARE], [P.plant.chilled_c], [1.0])
+    _, c = compiled([ONE[0], ONE[5]], "", 5e4)
+    assert (c.assumed, c.room_loop.tolist(), len(c.loop_at)) == ((), [-1], 0)
+
+
+@pytest.mark.parametrize("home", ["", " parent=h", " parent=w", " parent=v", " parent=u"])
+def test_a_loop_may_live_from_a_pump_of_its_neighbour_its_hall_or_its_site(home: str) -> None:
+    """Loop v lies above w; u cools an empty hall and carries nothing, so it needs none and helps none."""
+    assets = [*ONE, f"id=p kind=pump{home}", "id=u kind=loop", "id=e kind=hall", "id=a kind=crah parent=e"]
+    pipes = "t v, v w, w c, c r, w h, u a"
+    if home == " parent=u":
+        with pytest.raises(SiteError) as caught:
+            compiled(assets, pipes, 5e4)
+        assert sorted(str(one).split(":")[0] for one in caught.value.problems) == ["v", "w"]
+    else:
+        assert len(compiled(assets, pipes, 5e4)[1].loop_at) == 3

@@ -144,8 +144,8 @@ class _Compiler:
         return Circuit(
             rack, station, share, liquid[rack], branch_wpk, np.array(stations, dtype=np.int32), loop, station_heat, station_wpk,
             primary_wpk, np.array(self.loops, dtype=np.int32), parent, plant, np.maximum(flow, 1e-6), rack_room, room_loop, air,
-            room_crah, np.array(roots, dtype=np.int32), np.maximum(load[roots], 1.0), goals, machines, tuple(self.assumed),
-            station_jpkgk, np.array([self._heat_jpkgk(at) for at in self.loops]),
+            room_crah, np.array(roots, dtype=np.int32), np.maximum(load[roots], 1.0), goals, machines,
+            tuple(dict.fromkeys(self.assumed)), station_jpkgk, np.array([self._heat_jpkgk(at) for at in self.loops]),
         )  # fmt: skip
 
     def _branches(self) -> list[tuple[int, int, float]]:
@@ -201,7 +201,7 @@ class _Compiler:
                 loop[row] = self._loop_of(feeding[0])
             elif fallback is not None:
                 loop[row] = fallback
-        if open_ and fallback is not None:
+        if (loop[open_] >= 0).any():
             self.assumed.append(
                 "halls without air handlers (crah) give their air's heat to the facility water; no air temperature"
             )
