@@ -122,8 +122,7 @@ class _Compiler:
         rooms, rack_room, room_loop, room_crah = self._rooms(loop_of[0] if loop_of else None)
         wet = np.zeros(len(self.full_w))
         np.add.at(wet, rack, liquid[rack] * share)
-        inside = rack_room >= 0
-        air = np.bincount(rack_room[inside], weights=(self.full_w * (1 - wet))[inside], minlength=rooms).astype(np.float64)
+        air = np.bincount(rack_room, weights=self.full_w * (1 - wet), minlength=rooms).astype(np.float64)
         parent, plant, roots = self._tree()
         loop = np.array(loop_of, dtype=np.int32)
         primary_wpk = np.maximum(station_heat, 1.0) / p.plant.range_k

@@ -1,11 +1,10 @@
 """What the water did over a chunk, and the constants of one of its steps."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from twin.frame import Floats
+from twin.frame import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +67,4 @@ class Fixed:
     warmed_k: Floats
     valve: float
     spun_w: float
-    room: Any
-    inside: Floats
-    all_inside: bool
+    room: Ints

@@ -148,8 +148,7 @@ class Water:
 
     def _room_sums(self, dry: Floats) -> Floats:
         """float64[t, h]: heat of racks that no liquid takes, by room."""
-        inside = np.flatnonzero(self.c.rack_room >= 0)
-        into = csr_array((np.ones(len(inside)), (inside, self.c.rack_room[inside])), shape=(self.racks, self.rooms))
+        into = csr_array((np.ones(self.racks), (np.arange(self.racks), self.c.rack_room)), shape=(self.racks, self.rooms))
         sums: Floats = dry @ into
         return sums
 
@@ -181,11 +180,10 @@ class Water:
         weight = s.branch_wpk / flow[c.station] if n else np.empty(0)
         follow = a / (1 + a)
         carried = np.bincount(c.station, weights=weight * follow, minlength=n)
-        room = c.rack_room[c.rack] if len(c.rack) else np.empty(0, dtype=np.int32)
         return Fixed(
             h, h / self.branch_jpk / (1 + a), 1 / (1 + a), follow, weight, b / (1 + b), 1 / (1 + b), b * carried / (1 + b), d,
             h * self.spun_w / self.supply_jpk, self.spun_w / flow, -float(np.expm1(-h / self.params.loops.valve_lag_s)),
-            float(self.spun_w.sum()), np.maximum(room, 0), np.where(room >= 0, 1.0, 0.0), bool((room >= 0).all()),
+            float(self.spun_w.sum()), c.rack_room[c.rack],
         )  # fmt: skip
 
     def _step(
@@ -210,7 +208,7 @@ class Water:
                 factor = factor * self.on * (1 - chips[1] * (1 - slow))
             q = liquid * factor
             moved = lean * (factor - 1)
-            room = room + np.bincount(f.room, weights=moved if f.all_inside else moved * f.inside, minlength=self.rooms)
+            room = room + np.bincount(f.room, weights=moved, minlength=self.rooms)
             record.factor[t] += factor * part
         else:
             q = liquid
