@@ -245,7 +245,7 @@ class _Compiler:
                         seen.add(s)
                         todo.append(s)
             pumps = site.of_kind("pump")
-            seen |= set(pumps[np.isin(site.parent[pumps], [s for s in seen if self.kind(s) == "loop"])].tolist())
+            seen |= set(pumps[np.isin(site.parent[pumps], list(seen))].tolist())
             for kind, each in found.items():
                 each.append(np.array(sorted(s for s in seen if self.kind(s) == kind), dtype=np.int32))
         return found
