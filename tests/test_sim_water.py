@@ -268,6 +268,21 @@ def test_a_loop_without_a_pump_is_named() -> None:
         circuit_of(plant("p1", "p2"), np.array([1e5, 5e4]), PARAMS)
 
 
+@pytest.mark.parametrize(("pump", "refused"), [("w", ""), ("v", ""), ("u", ""), ("beside", "[vu]: a loop without a pump")])
+def test_water_is_moved_by_a_pump_anywhere_above_or_below_but_not_beside(pump: str, refused: str) -> None:
+    """w feeds v and what stands beside it, v feeds u, u one CDU."""
+    assets = ["id=h kind=hall", "id=t kind=tower", f"id=p kind=pump parent={pump}"]
+    assets += [f"id={one} kind=loop" for one in ("w", "v", "u", "beside")] + [f"id=c{i} kind=cdu parent=h" for i in (1, 2)]
+    assets += [f"id=r{i} kind=rack parent=h rated_w=50000" for i in (1, 2)]
+    ways = ["t w", "w v", "v u", "u c1", "c1 r1", "c2 r2", *(("w beside", "beside c2") if refused else ("u c2",))]
+    site = build_site("x", "UTC", rows(*assets), rows(*("from={} to={} relation=cools".format(*way.split()) for way in ways)))
+    if refused:
+        with pytest.raises(SiteError, match=refused):
+            circuit_of(site, np.array([5e4, 5e4]), PARAMS)
+    else:
+        assert circuit_of(site, np.array([5e4, 5e4]), PARAMS).loop_wpk == pytest.approx(1e5 / PARAMS.plant.range_k)
+
+
 def test_a_flat_plate_steady_state_is_that_of_the_exchanger() -> None:
     """Return less supply is Q over the flow's capacity rate, whatever the plant does."""
     made = run(plant("ch"), 5.0)

@@ -224,10 +224,12 @@ class _Compiler:
         homes = set(site.parent[site.of_kind("pump")].tolist())
         plain = any(self.kind(home) in ("site", "hall") for home in homes)
         has = [at < 0 or plain or at in homes for at in self.loops]
+        above: list[set[int]] = []  # each loop and those that feed it; parents come first
+        for i, up in enumerate(parent.tolist()):
+            above.append({i} | (above[up] if up >= 0 else set()))
         problems = []
         for i, at in enumerate(self.loops):
-            family = [j for j in range(len(self.loops)) if parent[j] == i or parent[i] == j]
-            if flow[i] > 0 and not has[i] and not any(has[j] for j in family):
+            if flow[i] > 0 and not any(pumped and (j in above[i] or i in above[j]) for j, pumped in enumerate(has)):
                 problems.append(Problem(site.ids[at], "a loop without a pump cannot carry heat; add a pump with it as parent"))
         if problems:
             raise SiteError(problems)
