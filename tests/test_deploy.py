@@ -20,6 +20,7 @@ from ui.benches.demo import free_port
 from ui.cli import build_parser, main
 from ui.config import WallSection, load_config
 from ui.deploying import SHIPPED
+from ui.memory import SHIPPED_WITH
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = 10001
@@ -76,6 +77,20 @@ def test_what_units_start_is_a_command_that_the_program_knows(given: Path) -> No
             assert "/srv/centre/site.toml" in line
             seen += 1
     assert seen == 4
+
+
+def test_what_lives_for_months_is_started_without_what_keeps_memory(given: Path) -> None:
+    """A name that glibc does not know would be passed over without a word: its own loader is asked."""
+    assert SHIPPED_WITH
+    long_lived = [text for unit in (given / "systemd").glob("*.service") if "Type=oneshot" not in (text := unit.read_text())]
+    assert len(long_lived) == 3
+    for name, value in SHIPPED_WITH.items():
+        assert all(f"\nEnvironment={name}={value}\n" in text for text in long_lived)
+        assert f"\nENV {name}={value}\n" in (given / "Containerfile").read_text()
+    loader = Path("/lib64/ld-linux-x86-64.so.2")
+    if loader.exists():
+        told = subprocess.run([loader, "--list-tunables"], capture_output=True, text=True, env=SHIPPED_WITH).stdout
+        assert "glibc.malloc.tcache_count: 0x0 " in told
 
 
 def test_the_container_runs_as_nobody_and_takes_only_what_is_pinned(given: Path) -> None:

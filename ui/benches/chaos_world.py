@@ -27,6 +27,7 @@ from ui.benches.demo import free_port
 from ui.benches.skew import Clock
 from ui.benches.slurm_server import SlurmServer
 from ui.config import load_config, site_of
+from ui.memory import SHIPPED_WITH
 from ui.tasks import RealClock
 
 NODES, GPUS = 2, 8
@@ -176,7 +177,7 @@ def centre(
             + (_slurm_source(slurm) if slurm is not None else "")
         )
         words = [sys.executable, "-m", "ui", "--log-level", "error", "up", "--config", str(path), "--role", roles]
-        env = {**environment(), **clock.environment}
+        env = {**environment(), **SHIPPED_WITH, **clock.environment}
         made[name] = Server(name, words, stderr=(folder / f"{name}.log").open("ab"), env=env)
     return made, ports
 
