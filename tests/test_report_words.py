@@ -101,7 +101,9 @@ def test_changes_of_shares_are_points_and_nothing_has_a_sign() -> None:
     assert EN.change(Figure("x", "X", 99.0, "kwh", was=100.0)) == "−1.0%"
     assert EN.change(Figure("x", "X", 100.00001, "kwh", was=100.0)) == "±0.0%"
     for text, value, said in (("{x:,.0f} kWh less", -0.2, "0 kWh less"), ("{x:+.1%}", -0.0001, "0.0%"),
-                              ("{x:,.0f} kWh", -4.2, "-4 kWh"), ("{x:,.1f}", -0.4, "-0.4")):  # fmt: skip
+                              ("{x:,.0f} kWh", -4.2, "−4 kWh"), ("{x:,.1f}", -0.4, "−0.4"),
+                              ("h1-a-3, 2026-11: {x:.1f} (-1 to --2)", -1.3, "h1-a-3, 2026-11: −1.3 (−1 to --2)"),
+                              ):  # fmt: skip
         assert words("en").sentence(Message(text, {"x": value})) == said
     assert words("en").sentence(Message("2026-01 to 2026-02-0")) == "2026-01 to 2026-02-0"
     hours = Table("h", "H", (("who", ""), ("GPU hours", "gpu_h")), ())

@@ -53,6 +53,7 @@ def test_how_numbers_are_printed() -> None:
     assert [str(en.quantity(seconds, "s")) for seconds in (0.0, 1.5)] == ["0\u202fs", "1.5\u202fs"]
     assert en.quantity(math.nan, "w").number == "–"
     assert (en.age(130), zh.age(130), zh.age(math.inf)) == ("2\u202fmin", "2\u202f分钟", "从未")
+    assert (en.joined(["a", "b"]), zh.joined(["甲", "乙"])) == ("a; b", "甲；乙")
     assert words("tlh").language == "en"
 
 

@@ -8,7 +8,7 @@ import gettext
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -26,6 +26,7 @@ from ui.reading import DERIVED_UNITS, Reading
 
 LANGUAGES: Mapping[str, str] = {"en": "en", "zh": "zh_CN"}  # as faces name them -> locale
 LOCALES = Path(__file__).parent / "locale"
+_MINUS = re.compile(r"(?<![\w.,-])-(?=\d)")  # a hyphen before a number; not that of "2026-11", "a-3", "--2"
 _NOUGHT = re.compile(r"(?<![\w.,])[-\u2212+](0(?:\.0+)?)(?![\d.,]*\d)")  # as "-0" and "+0.0": a number that has no sign
 DASH = "–"  # where there is no number
 
@@ -72,7 +73,11 @@ class Words:
         params = dict(message.params)
         if isinstance(name := params.get("metric"), str):
             params["metric"] = self._catalogue.pgettext("metric", name)
-        return _NOUGHT.sub(r"\1", self(message.text).format(**params))
+        return _MINUS.sub("\u2212", _NOUGHT.sub(r"\1", self(message.text).format(**params)))
+
+    def joined(self, sentences: Iterable[str]) -> str:
+        """Several sentences as one, by this language's semicolon."""
+        return ("；" if self.language == "zh" else "; ").join(sentences)
 
     def quantity(self, value: float, unit: str) -> Text:
         """``value`` in ``unit`` (a suffix as in ``twin.metrics.UNITS``) with three significant digits or more, SI prefix

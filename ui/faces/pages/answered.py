@@ -244,7 +244,7 @@ def _asked_row(one: Asked, words: Words) -> Cell:
 
 
 def _refused_row(one: Refused, words: Words) -> Cell:
-    why = "；".join(words.sentence(reason) for reason in one.why)
+    why = words.joined(words.sentence(reason) for reason in one.why)
     return row("refused", [when(one.time, "stamp"), f"{words(one.lever)}: {words.sentence(one.wanted)}", why])
 
 

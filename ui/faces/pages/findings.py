@@ -146,7 +146,7 @@ def in_words(message: Message, words: Words) -> str:
 
 
 def _finding(one: Finding, now: datetime, words: Words) -> Cell:
-    evidence = "；".join(in_words(part, words) for part in one.evidence)
+    evidence = words.joined(in_words(part, words) for part in one.evidence)
     state = "critical" if one.sort is Sort.FAILURE and one.confidence >= SURE else "warning"
     since = {"n": words.age((now - one.since).total_seconds()), "u": "", "f": "ok"}
     said: list[str | Cell] = [one.asset, in_words(one.summary, words), evidence, words.sentence(one.action)]

@@ -227,7 +227,7 @@ def source_row(one: SourceRow, words: Words) -> Cell:
 
 def plan_row(one: PlanRow, words: Words) -> Cell:
     """A plan: why, its effect with the interval, mode, and what the guard says."""
-    verdict = words("allowed") if one.allowed else "；".join(words.sentence(why) for why in one.refusals)
+    verdict = words("allowed") if one.allowed else words.joined(words.sentence(why) for why in one.refusals)
     low, high = words.reading(one.effect_low), words.reading(one.effect_high)
     span = words.sentence(Message("{low} to {high}", {"low": str(low), "high": str(high)}))
     said: list[str | Cell] = [words.sentence(one.reason), cell(words, one.effect), span, words(one.mode.value), verdict]

@@ -138,5 +138,5 @@ def _state(one: PlanRow, told: LastWord | None, waits: bool, words: Words) -> st
     if said and told and (one.allowed or stage != Stage.REFUSED):
         return f"{words(said)} · {told.who}" if told.who else words(said)
     if not one.allowed:
-        return "；".join(words.sentence(why) for why in one.refusals)
+        return words.joined(words.sentence(why) for why in one.refusals)
     return words("allowed")

@@ -20,10 +20,10 @@ export function canvasIn(box) {
   return { w, h, canvas: svg("svg", { viewBox: `0 0 ${w} ${h}`, width: w, height: h, "aria-hidden": "true" }) };
 }
 
-// A number cell of the push as SVG text.
+// A number cell of the push as SVG text. Its space is a character: a dx is not counted where text is anchored at its end.
 export function cellText(cell, size, attributes) {
   const text = svg("text", { ...attributes, class: `value ${cell.f} ${cell.o || ""} ${cell.s || ""}`, "font-size": size }, (cell.o ? "≈" : "") + cell.n);
-  if (cell.u) text.append(svg("tspan", { class: "unit", dx: size * 0.2, "font-size": size * 0.6 }, cell.u));
+  if (cell.u) text.append(svg("tspan", { class: "unit", "font-size": size * 0.6 }, "\u00a0" + cell.u));
   return text;
 }
 

@@ -85,7 +85,7 @@ function drawFlow() {
     canvas.append(cellText(chosen(stages[key]), 1.25 * rem, { x: w * 0.56, y, "text-anchor": "end" }));
     if (stages[key].loss.f !== "none") {
       canvas.append(svg("text", { x: w - 6.2 * rem, y, class: "below", "text-anchor": "end", "font-size": 0.95 * rem }, say("loss")));
-      canvas.append(cellText(stages[key].loss, 1.25 * rem, { x: w, y, "text-anchor": "end" }));
+      canvas.append(cellText(stages[key].loss, 1.25 * rem, { x: w - 0.15 * rem, y, "text-anchor": "end" }));
     }
   });
   box("flow").replaceChildren(canvas);
