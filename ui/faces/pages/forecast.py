@@ -101,21 +101,21 @@ def body() -> str:
             "Forecast with its 80% interval",
             ['<select id="series" aria-label="Choose a series" data-a="Choose a series"></select>'],
             '<div class="fill"><div id="dash">{%app_entry%}</div></div>',
-            size="w16 h2",
+            size="w14 h2",
         ),
         panel(
             "leads",
             "IT power: how forecasts came, by lead",
             [],
             listed("leads", "No forecast was judged yet", leads, "minmax(0,1.3fr) repeat(4, minmax(0,1fr))"),
-            size="w8",
+            size="w10",
         ),
         panel(
             "series",
             "Forecasts",
             [],
             listed("series", "Nothing is foreseen yet", series, "minmax(0,1fr) 7.4rem 4.8rem 4.8rem 3.4rem 4.8rem"),
-            size="w8",
+            size="w10",
         ),
     )
 
@@ -134,7 +134,7 @@ def _name(live: Live, one: Forecast, said: Words) -> str:
     known |= {"gpus_allocated_count": "GPUs allocated", "cooling_power_w": "Cooling power"}
     ids = live.site.ids_of(one.kind)
     asset = ids[one.row] if one.row < len(ids) and one.kind not in ("site", "grid", "weather") else ""
-    return " ".join(part for part in (asset, said(known.get(one.metric, one.metric))) if part)
+    return " ".join(part for part in (asset, (said(known[one.metric]) if one.metric in known else said.metric(one.metric))) if part)
 
 
 def _newest(forecasts: tuple[Forecast, ...]) -> list[Forecast]:
