@@ -18,9 +18,10 @@ from ingest.stores.records import open_records
 from twin.frame import Frame
 from twin.message import Message
 from ui.faces.api_reports import _attached
-from ui.report.charts import HIGH, TOP, chart_alt, chart_svg, flow_alt
+from ui.report.charts import HIGH, TOP, chart_alt, chart_svg, flow_alt, flow_svg
 from ui.report.compose import compose
 from ui.report.document import Block, Chart, Figure, Flow, Line, Report, Section, Table
+from ui.report.flows import REST
 from ui.report.gather import gather
 from ui.report.page import page
 from ui.report.scope import Scope
@@ -117,6 +118,22 @@ def test_drawings_say_what_they_show() -> None:
     assert flow_alt(flow, EN) == "Where the energy went: Grid → Centre 12.0\u202fkWh"
     made = pdf(report(chart([1000.0, 2500.0]), flow), EN, datetime(2026, 11, 16, tzinfo=ZONE))
     assert made.startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("show", [EN, ZH], ids=["en", "zh"])
+def test_no_name_of_a_flow_lies_on_another(show: Show) -> None:
+    """Thin stations below one another, whose names take three lines; no line begins with what parts or closes."""
+    thin = [("Centre", name, 0.001) for name in ("Transformer losses", "UPS losses", "Power chain losses")]
+    drawn = flow_svg(Flow("flow", "Where the energy went", "kwh", (("Centre", "IT", 100.0), *thin, ("IT", REST, 1.0))), show)
+    lines = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', drawn)
+    for x in {x for x, _, _ in lines}:
+        y = np.array([float(y) for at, y, _ in lines if at == x])
+        apart = np.diff(y)
+        assert (np.isclose(apart, 12.0) | (apart >= 18.0)).all(), "lines of one name, or of another further down"
+    assert not [text for _, _, text in lines if text[0] in "、，）"]
+    assert "".join(text for _, _, text in lines).replace(" ", "").count(show.words(REST).replace(" ", "")) == 1, (
+        "nothing is cut"
+    )
 
 
 def test_definitions_stand_on_the_page_in_its_language() -> None:

@@ -1,6 +1,7 @@
 """Charts as SVG text: lines, bars and flows, the same on the page and in the PDF. Vector, no script, no font of their own."""
 
 import html
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from ui.report.show import Show
 WIDE, HIGH = 720.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 92.0, 8.0, 24.0, 24.0
 TONES = {"measured": "#1f6f8b", "accent": "#c2571a", "forecast": "#6a4c93", "warn": "#b8860b", "stale": "#8a8f98"}
-FLOW_HIGH, FLOW_GAP, FLOW_RIGHT, BAR, LABEL_HIGH = 190.0, 12.0, 130.0, 10.0, 26.0  # of a flow: stations, names beside them
+FLOW_HIGH, FLOW_GAP, FLOW_RIGHT, BAR, LINE_HIGH = 190.0, 14.0, 130.0, 10.0, 12.0  # of a flow: stations, lines of names beside
 MAX_POINTS = 1400  # of a line; more cannot be seen
 FLAT_FRAC = 0.03  # of a line's height, above and below it: what hardly moves gets an axis of values that read differently
 CHARACTER = 7.0  # at most so wide
@@ -181,24 +182,26 @@ def flow_svg(flow: Flow, show: Show) -> str:
     size = {name: max(_sum(flow.links, 0, name), _sum(flow.links, 1, name)) for name in depth}
     most = max(sum(size[n] for n in depth if depth[n] == d) for d in set(depth.values()))
     scale, columns = FLOW_HIGH / most, max(depth.values()) or 1
+    said = {name: [*_wrapped(show.words(name)), show.value(size[name], flow.unit)] for name in depth}
+    room = {name: max(size[name] * scale, LINE_HIGH * len(said[name])) for name in depth}
     at: dict[str, float] = {}
     for d in range(columns + 1):
         y = 14.0
         for name in (n for n in depth if depth[n] == d):
             at[name] = y
-            y += max(size[name] * scale, LABEL_HIGH) + FLOW_GAP
+            y += room[name] + FLOW_GAP
     x_of = {name: 12 + depth[name] * (WIDE - 12 - FLOW_RIGHT) / columns for name in depth}
     parts = [*_bands(flow, at, x_of, scale)]
     for name in depth:
         high = max(size[name] * scale, 0.8)
         parts.append(f'<rect x="{x_of[name]:.1f}" y="{at[name]:.1f}" width="{BAR}" height="{high:.1f}" fill="#333"/>')
-        lines = [*_wrapped(show.words(name)), show.value(size[name], flow.unit)]
-        top = max(at[name] + high / 2 - 6 * len(lines), at[name] - 4) + 9
+        top = max(at[name] + high / 2 - LINE_HIGH / 2 * len(said[name]), at[name] - 4) + 9
+        x = x_of[name] + BAR + 4
         parts += [
-            f'<text x="{x_of[name] + BAR + 4:.1f}" y="{top + 12 * i:.1f}" fill="#222" font-size="10">{html.escape(line)}</text>'
-            for i, line in enumerate(lines)
+            f'<text x="{x:.1f}" y="{top + LINE_HIGH * i:.1f}" fill="#222" font-size="10">{html.escape(line)}</text>'
+            for i, line in enumerate(said[name])
         ]
-    bottom = max(at[name] + max(size[name] * scale, LABEL_HIGH) for name in depth) + 14
+    bottom = max(at[name] + room[name] for name in depth) + 14
     return _svg(flow_alt(flow, show), bottom, parts)
 
 
@@ -222,7 +225,7 @@ def _wrapped(text: str) -> list[str]:
     """A station's name in lines that fit between two stations."""
     if text.isascii():
         return textwrap.wrap(text, 15)
-    return [text[i : i + 6] for i in range(0, len(text), 6)]
+    return re.findall(r".{1,6}[、，；：）]*", text)  # no line begins with what closes or parts
 
 
 def _depths(links: Sequence[tuple[str, str, float]]) -> dict[str, int]:

@@ -134,7 +134,8 @@ def _name(live: Live, one: Forecast, said: Words) -> str:
     known |= {"gpus_allocated_count": "GPUs allocated", "cooling_power_w": "Cooling power"}
     ids = live.site.ids_of(one.kind)
     asset = ids[one.row] if one.row < len(ids) and one.kind not in ("site", "grid", "weather") else ""
-    return " ".join(part for part in (asset, (said(known[one.metric]) if one.metric in known else said.metric(one.metric))) if part)
+    name = said(known[one.metric]) if one.metric in known else said.metric(one.metric)
+    return " ".join(part for part in (asset, name) if part)
 
 
 def _newest(forecasts: tuple[Forecast, ...]) -> list[Forecast]:
