@@ -270,7 +270,7 @@ def test_what_moved_jobs_brought_is_said_in_both_languages_and_so_is_what_has_no
     told = replace(inputs, moved=Moved({"carbon_gco2_per_kwh": g, "price_per_mwh": unit}, 2))
     lead = next(one for one in compose(told).sections if one.key == "energy").lead
     en, zh = ([words(name).sentence(one) for one in lead] for name in ("en", "zh"))
-    assert any(one.startswith("3 jobs have ended") and "-4 kg" in one and "between -4 and -4 kg" in one for one in en)
+    assert any(one.startswith("3 jobs have ended") and "−4 kg" in one and "between −4 and −4 kg" in one for one in en)
     assert any(one.startswith("1 jobs have ended") and "+2 in money" in one for one in en)
     assert any(one.startswith("2 moved jobs were not seen to end") for one in en)
     assert not set(en) & set(zh)

@@ -133,7 +133,7 @@ def test_what_the_twin_says_of_it_is_not_called_read(inputs: Inputs) -> None:
     [
         (
             (2.0, -4.0, 8.0),
-            "no saving can be shown: what was taken less is, at 80%, between -4 and +8 kWh, which may be nothing.",
+            "no saving can be shown: what was taken less is, at 80%, between −4 and +8 kWh, which may be nothing.",
         ),
         (
             (-0.2, -0.4, 0.1),
