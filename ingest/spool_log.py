@@ -128,9 +128,9 @@ class SpoolLog:
         """What lies from ``start`` on, a span for each file."""
         found = []
         for base in self.bases():
-            reader = self._reader(base)
+            reader = self._reader(base, start)
             if reader is not None and reader.end > start:
-                found.append(Span(max(base, start), reader.end, reader.samples_from(start)))
+                found.append(Span(max(base, start), reader.end, reader.samples))
         return found
 
     def drop_before(self, number: int) -> None:
@@ -199,7 +199,7 @@ class SpoolLog:
         data, plain = self._data(base), self._path(base)
         if data is None:
             return 2 * MAX_RECORD_BYTES
-        reader = _Reader(data, base, self._site)
+        reader = _Reader(data, base, self._site, base + len(data))
         if plain.exists():
             os.truncate(plain, reader.end - base)
         return reader.end - base
@@ -219,14 +219,16 @@ class SpoolLog:
             log.error("%s cannot be read (%s); what waits in it is lost", plain, error.strerror)
         return None
 
-    def _reader(self, at: int) -> "_Reader | None":
+    def _reader(self, at: int, start: int = 0) -> "_Reader | None":
+        """Of the file that ``at`` is in; it knows the batches from there or from ``start`` on, whichever is later."""
         bases = [base for base in self.bases() if base <= at]
         if not bases:
             return None
-        base = bases[-1]
-        if self._open_file is None or self._open_file[0] != base or self._open_file[1].end <= at:
-            self._open_file = (base, _Reader(self._data(base) or b"", base, self._site))
-        return self._open_file[1] if at < self._open_file[1].end else None
+        base, start = bases[-1], max(at, start)
+        known = self._open_file
+        if known is None or known[0] != base or known[1].end <= at or known[1].start > start:
+            known = self._open_file = (base, _Reader(self._data(base) or b"", base, self._site, start))
+        return known[1] if at < known[1].end else None
 
     def _packed(self, frames: Sequence[Frame], names: list[bytes]) -> tuple[bytes, int]:
         """A batch; what it names for the first time goes to ``names``."""
@@ -256,36 +258,36 @@ class SpoolLog:
 
 
 class _Reader:
-    """One file in memory: where its records stand, and what their names mean. ``end``: number of the byte after its last whole
-    record."""
+    """One file in memory: where its records from number ``start`` on stand, and what their names mean. ``end``: number of the
+    byte after its last whole record; ``samples``: values of the batches from ``start`` on. What was written before is passed
+    over and not remembered: an outage is to take no more for a file that is long already."""
 
-    def __init__(self, data: bytes, base: int, site: Site) -> None:
-        self._data, self._base, self._site = data, base, site
+    def __init__(self, data: bytes, base: int, site: Site, start: int) -> None:
+        self._data, self._base, self._site, self.start = data, base, site, start
         self._shapes: dict[int, _Shape] = {}
-        self._rows: dict[int, list[str]] = {}
+        self._rows: dict[int, tuple[int, int]] = {}  # place, length of what tells their ids
+        self._placed: dict[tuple[str, int], tuple[int, Ints, Ints | None]] = {}
         self._batches: list[tuple[int, int, int, int]] = []  # number, place, length, values
+        self.samples = 0
         at, first = 0, 0
         for place, length, kind, samples in _records(data):
-            payload = data[place : place + length]
             if kind == _SHAPE:
-                number, frame_kind, origin, band, source, metrics, graded = json.loads(payload)
+                number, frame_kind, origin, band, source, metrics, graded = json.loads(data[place : place + length])
                 self._shapes[number] = _Shape(frame_kind, origin, band, source, tuple(metrics), tuple(graded))
-            elif kind == _ROWS:
-                number, ids = json.loads(payload)
-                self._rows[number] = ids
+            elif kind == _ROWS:  # [number, ids], of which the ids may be many
+                self._rows[int(data[place + 1 : data.index(b",", place)])] = (place, length)
             else:
-                self._batches.append((base + first, place, length, samples))
+                if base + first >= start:
+                    self._batches.append((base + first, place, length, samples))
+                    self.samples += samples
                 first = place + length
             at = place + length
         self.end = base + at
         self._next = 0
 
-    def samples_from(self, start: int) -> int:
-        """Values of the batches that begin at ``start`` or later."""
-        return sum(samples for number, _, _, samples in self._batches if number >= start)
-
     def batch(self, at: int) -> tuple[int, list[Frame], int] | None:
-        """The first batch that begins at ``at`` or later: the number after it, its frames, its values."""
+        """The first batch that begins at ``at`` or later, which is not before ``start``: the number after it, its frames, its
+        values."""
         if self._next >= len(self._batches) or self._batches[self._next][0] != at:
             self._next = next((i for i, one in enumerate(self._batches) if one[0] >= at), len(self._batches))
         if self._next == len(self._batches):
@@ -302,8 +304,8 @@ class _Reader:
         for shape_id, rows_id, time, issued in heads.tolist():
             if shape_id not in self._shapes or rows_id not in self._rows:
                 return  # the record that names it was spoilt
-            shape, ids = self._shapes[shape_id], self._rows[rows_id]
-            n = len(ids)
+            shape = self._shapes[shape_id]
+            n, rows, take = self._place(shape.kind, rows_id)
             values: dict[str, Floats] = {}
             quality: dict[str, Bytes] = {}
             for name in shape.metrics:
@@ -312,7 +314,6 @@ class _Reader:
             for name in shape.graded:
                 quality[name] = np.frombuffer(data, dtype=np.uint8, count=n, offset=at)
                 at += n
-            rows, take = self._place(shape.kind, ids)
             if take is not None:
                 values = {name: column[take] for name, column in values.items()}
                 quality = {name: column[take] for name, column in quality.items()}
@@ -321,12 +322,16 @@ class _Reader:
                 origin = Origin(shape.origin)
                 yield Frame(shape.kind, when, rows, values, origin, shape.source, shape.band, quality, made)
 
-    def _place(self, kind: str, ids: Sequence[str]) -> tuple[Ints, Ints | None]:
-        """Rows of ``ids`` in the site as it is now, and which of them it still has (None: all)."""
-        site = self._site
-        known = [i for i, one in enumerate(ids) if one in site.position and site.kind(one) == kind]
-        rows = np.array([site.row(ids[i]) for i in known], dtype=np.int32)
-        return rows, None if len(known) == len(ids) else np.array(known, dtype=np.int32)
+    def _place(self, kind: str, rows_id: int) -> tuple[int, Ints, Ints | None]:
+        """How many ids a set of assets has, the rows of those that the site has now, and which these are (None: all)."""
+        key = (kind, rows_id)
+        if key not in self._placed:
+            place, length = self._rows[rows_id]
+            ids, site = json.loads(self._data[place : place + length])[1], self._site
+            known = [i for i, one in enumerate(ids) if one in site.position and site.kind(one) == kind]
+            rows = np.array([site.row(ids[i]) for i in known], dtype=np.int32)
+            self._placed[key] = (len(ids), rows, None if len(known) == len(ids) else np.array(known, dtype=np.int32))
+        return self._placed[key]
 
 
 def _records(data: bytes) -> Iterator[tuple[int, int, int, int]]:

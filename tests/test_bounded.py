@@ -4,6 +4,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -173,6 +174,23 @@ def test_a_spool_with_nothing_behind_it_holds_nothing_of_its_log(tmp_path: Path)
     assert (spool.waiting, readers()) == (0, 1)
     assert spool.flush()
     assert readers() == 0
+
+
+def test_what_waits_costs_no_more_behind_much_that_was_written(tmp_path: Path) -> None:
+    """A file goes on for hours where little is told, and each outage reads what waits from it: its bytes, and nothing besides
+    for each record from before."""
+    site, peaks = small_site(), list[int]()
+    for name, records in (("short", 100), ("long", 4_000)):
+        log = SpoolLog(tmp_path / name, site)
+        for k in range(records):
+            row = k % 8
+            span = log.write([frame_of("gpu", NOW + timedelta(seconds=k), row, power_w=300.0)])
+        tracemalloc.start()
+        frames, _ = log.read(span, 10)
+        peaks.append(tracemalloc.get_traced_memory()[1] - log.end)
+        tracemalloc.stop()
+        assert [(frame.time, frame.rows.tolist()) for frame in frames] == [(NOW + timedelta(seconds=records - 1), [row])]
+    assert abs(peaks[1] - peaks[0]) < 20_000, "some 140 bytes a record before"
 
 
 def test_what_died_in_a_knot_goes_and_so_does_a_centre_that_another_replaced() -> None:
