@@ -34,7 +34,7 @@ from ingest.stores.postgres import PostgresRecords, Session
 from twin.errors import SourceError
 from ui.benches import Result
 from ui.benches.chaos_check import Kept, Scale, held, life_of, memory, orders, samples
-from ui.benches.chaos_people import Hook, Owners, Sender
+from ui.benches.chaos_people import JOB_LISTED_S, Hook, Owners, Sender
 from ui.benches.chaos_world import GPUS, NODES, SETTLE_S, Server, centre, eventually, servers, write_past
 from ui.benches.skew import Clock
 from ui.benches.slurm_server import SlurmServer, lacking
@@ -101,7 +101,7 @@ def _world(folder: Path) -> Iterator[World]:
         hook, clock, slurm = Hook(), Clock(folder), None
         stack.callback(hook.close)
         if not lacking():
-            slurm = SlurmServer(folder / "slurm", 20_000 + os.getpid() % 400 * 20, NODES)
+            slurm = SlurmServer(folder / "slurm", 20_000 + os.getpid() % 400 * 20, NODES, ended_s=JOB_LISTED_S)
             stack.callback(slurm.stop)
             slurm.start()
         ours, ports = centre(folder, said, hook.port, slurm, clock)

@@ -22,6 +22,9 @@ SEND_EVERY_S = 0.5
 GRACE_S, DUE_S = 600.0, 8 * 3600.0  # what marked jobs give to be looked at, and by when they must have ended
 TAKEN_OUT = "icctwin:off"
 OUT_AFTER_S = 90.0  # so long after its submission an owner takes a job out
+# What is listed is as much after twenty minutes as after an hour, so that memory that grows is no longer list: whoever waits
+# for longer gives up, and what has ended is listed for as long as Slurm itself does so.
+GIVEN_UP_S, JOB_LISTED_S = 1200.0, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +121,12 @@ class Submitted:
     submit_s: float
     due_s: float
     taken_out: bool = False
+    given_up: bool = False
 
 
 class Owners(Beside):
-    """Submit jobs of mixed consent to a real Slurm, by a seed; where it does not answer they come again."""
+    """Submit jobs of mixed consent to a real Slurm, by a seed, and cancel what waits too long; where it does not answer they
+    come again."""
 
     def __init__(self, server: SlurmServer, rng: np.random.Generator) -> None:
         super().__init__(JOB_EVERY_S)
@@ -130,11 +135,12 @@ class Owners(Beside):
         self.refused = 0
 
     def step(self) -> None:
-        """Submit one job, and take out those whose owner changed their mind."""
+        """Submit one job, take out those whose owner changed their mind, and cancel those whose owner gave up."""
         try:
             self._look_for_unconfirmed()
             self._submit()
             self._take_out()
+            self._give_up()
         except subprocess.SubprocessError:  # slurmctld is away or frozen
             self.refused += 1
 
@@ -165,6 +171,13 @@ class Owners(Beside):
             if job.kind == "out" and job.id and not job.taken_out and now_s > job.submit_s + OUT_AFTER_S:
                 self._server.run("scontrol", "update", f"JobId={job.id}", f"Comment={TAKEN_OUT}")
                 job.taken_out = True
+
+    def _give_up(self) -> None:
+        now_s = time.time()  # noqa: TID251 - as above
+        for i, job in enumerate(self.jobs):
+            if not job.given_up and now_s > job.submit_s + GIVEN_UP_S:  # by its name: a number may be another's since a kill
+                self._server.run("scancel", "--state=PENDING", f"--jobname={_name(i)}")
+                job.given_up = True
 
 
 def _name(i: int) -> str:

@@ -59,7 +59,7 @@ JobRequeue=1
 RequeueExit=84
 RequeueExitHold=85
 KillWait=1
-MinJobAge=3600
+MinJobAge={ended_s}
 MaxJobCount=20000
 NodeName={node}[01-{nodes:02d}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 Sockets=2 \\
 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:h100:8 Feature=liquid,h100 State=UNKNOWN
@@ -147,10 +147,13 @@ class Parts:
 
 class SlurmServer:
     """One cluster of ``nodes`` nodes, all of them in partition ``batch``, or the last ``apart`` of them in ``west`` (and in
-    ``brief``, where jobs may run for a minute); ports ``port`` to ``port + nodes + 1`` are its own."""
+    ``brief``, where jobs may run for a minute); ports ``port`` to ``port + nodes + 1`` are its own. It lists jobs for
+    ``ended_s`` after their end (MinJobAge)."""
 
-    def __init__(self, folder: Path, port: int, nodes: int, apart: int = 0, member: Member | None = None) -> None:
-        self.folder, self.port, self.nodes, self._apart = folder, port, nodes, apart
+    def __init__(
+        self, folder: Path, port: int, nodes: int, apart: int = 0, member: Member | None = None, ended_s: int = 3600
+    ) -> None:
+        self.folder, self.port, self.nodes, self._apart, self._ended_s = folder, port, nodes, apart, ended_s
         self._alone = member is None
         self._member = member or Member("twin", "gpu", folder)
         self.conf = folder / "slurm.conf"
@@ -184,7 +187,7 @@ class SlurmServer:
         if self._alone:
             make_keys(d)
         host = self.run("hostname", "-s")
-        ends = {"first": self.port + 1, "last": self.port + self.nodes}
+        ends = {"first": self.port + 1, "last": self.port + self.nodes, "ended_s": self._ended_s}
         here = self.nodes - self._apart
         batch, west = f"{node}[01-{here:02d}]", f"{node}[{here + 1:02d}-{self.nodes:02d}]"
         of = {"name": self._member.name, "node": node, "shared": self._member.shared, "accounts": self._member.accounts}
