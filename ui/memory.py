@@ -21,8 +21,9 @@ ARENAS = 2  # of glibc, for all threads; by itself it takes eight a core, and ea
 # was ever freed, up to 32 MB: then arrays lie among what is small and lasts, and leave holes that nothing fills.
 APART_BYTES = 262_144
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h of glibc
-# glibc keeps up to seven freed blocks of each size for each thread, too, and what lies between them cannot be given back. That
-# is settled before a process begins, so units and images set it (``icctwin deploy``), not we.
+# glibc keeps up to seven freed blocks of each size for each thread, too, and what lies between them cannot be given back: tasks
+# grew by two thirds of what it did without this (docs/faults.md). It is settled before a process begins, so units and images
+# set it (``icctwin deploy``), not we.
 SHIPPED_WITH = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 
