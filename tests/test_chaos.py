@@ -5,7 +5,9 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from servers import running_slurm
 
+from ui.benches import chaos_people
 from ui.benches.chaos_check import Kept, held, life_of, memory, orders, samples, slope_with_interval
 from ui.benches.chaos_people import Acknowledged, Submitted
 from ui.benches.chaos_world import GPUS, NODES
@@ -170,6 +172,23 @@ def test_the_life_of_a_job_that_is_still_held_is_told():
         f"{stamp(9000.0)} at 1970-01-01T01:23:20Z; the audit says begun 9000.0, reverting 0.0"
     )
     assert life_of("3", [job(1)], audit, "") == "job 3 (unknown): Slurm saw nothing; the audit says nothing"
+
+
+def test_owners_give_up_what_waits_and_nothing_else(monkeypatch):
+    with running_slurm(2) as cluster:
+        people = chaos_people.Owners(cluster, np.random.Generator(np.random.PCG64(1)))
+        people.step()
+        people.step()  # the GPUs are free: what may begin at once runs, what may wait does so for its grace
+        names = [f"chaos-{i}" for i in range(2)]
+        assert sorted(cluster.run("squeue", "-h", "-o", "%j").split()) == names
+        cluster.run("scontrol", "update", f"JobId={people.jobs[0].id}", "StartTime=now")
+        cluster.run("scontrol", "update", f"JobId={people.jobs[1].id}", "StartTime=now+1hour")
+        cluster.wait_for(lambda: cluster.run("squeue", "-h", "-t", "RUNNING", "-o", "%j").split() == names[:1])
+        monkeypatch.setattr(chaos_people, "GIVEN_UP_S", -1.0)  # as if both had been sent long ago
+        people.step()
+        assert [job.given_up for job in people.jobs] == [True, True, True]
+        assert cluster.run("squeue", "-h", "-t", "PENDING", "-o", "%j") == ""
+        assert cluster.run("squeue", "-h", "-t", "RUNNING", "-o", "%j").split() == names[:1]
 
 
 def test_memory_that_grows_is_told_from_memory_that_breathes():
