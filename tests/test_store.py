@@ -1,11 +1,12 @@
 """The embedded store against the contract, with its own limits as they are and made so small that every one is met."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small import small_site
+from small import rows, small_site
 from store_contract import StoreContract
 from store_model import BAD, SUSPECT, Model, at, gpus, same_series
 
@@ -16,6 +17,7 @@ from ingest.stores.embedded.files import STATS
 from ingest.stores.embedded.query import Query
 from ingest.stores.embedded.straight import Table
 from twin.frame import Frame
+from twin.load import build_site
 from twin.ports import How, Series, Store
 from twin.site import Site
 
@@ -111,6 +113,26 @@ def test_hours_that_are_over_become_one_part_and_say_the_same(tmp_path: Path) ->
                     found, *model.series(site, "gpu", ["power_w"], at(0), at(20_000), step, How.MEAN, asked), exact=False
                 )
         reader.close()
+
+
+def test_a_store_goes_on_when_the_last_asset_of_a_kind_has_left_the_centre_and_has_its_past_when_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    whole, model = small_site(), Model()
+    without = build_site("test", "UTC", rows("id=h1 kind=hall", "id=r1 kind=rack parent=h1", "id=sky kind=weather"))
+    with closing(open_store(tmp_path, whole)) as store:
+        for s in range(0, 3600, 300):
+            frames = [gpus(whole, s, [100.0 + s / 300 + i for i in range(16)])]
+            store.append(frames)
+            model.append(whole, frames)
+    with closing(open_store(tmp_path, without)) as store:
+        for k in range(20):
+            store.maintain(at(3600 + 600 * k))
+    assert list(tmp_path.glob("hour-*.db")), "what came before became hours"
+    with closing(open_store(tmp_path, whole)) as store:
+        found = store.series("gpu", ["power_w"], at(-600), at(7200), 3600.0)
+        expected = model.series(whole, "gpu", ["power_w"], at(-600), at(7200), 3600.0, How.MEAN, list(range(16)))
+        same_series(found, *expected, exact=False)
 
 
 @pytest.mark.parametrize("include_bad", [False, True])

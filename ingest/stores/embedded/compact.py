@@ -209,7 +209,7 @@ class Compaction:
                     self._hours[group].add(unfinished)
         floor = self._index.floor(MINUTES.name)  # before it, minutes of an hour may be gone that the hour was made of
         for group, hours in sorted(self._hours.items()):
-            together = max(1, min(24, HOUR_CELLS // (60 * len(self._names.codes_of(group.kind)))))
+            together = max(1, min(24, HOUR_CELLS // (60 * self._names.known_count(group.kind))))
             batches: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
             for hour in sorted(hours - {open_hour}):
                 batches[hour // DAY, hour % DAY // HOUR // together, hour < floor].append(hour)

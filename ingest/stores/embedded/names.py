@@ -120,6 +120,10 @@ class Names:
         """Of all assets."""
         return len(self._codes)
 
+    def known_count(self, kind: str) -> int:
+        """How many assets of ``kind`` ever had a value, also those that the site has no longer."""
+        return sum(of == kind for of, _ in list(self._codes))  # a copy: another thread may add to it
+
     def codes_of(self, kind: str) -> Ints:
         """int32[n]: code of each row of ``kind`` of the site, 0 for assets that never had a value."""
         found = self._by_row.get(kind)
