@@ -9,7 +9,6 @@ from devices import opened
 from servers import running_slurm
 from test_queue_slurm import site
 
-from ingest.queues.mark import mark_of, owners_words, with_note
 from twin.order import Result, Verb, orders
 from ui.benches.slurm_server import RESTART_S
 
@@ -162,22 +161,3 @@ async def test_nodes_are_drained_with_a_reason_and_never_taken_from_a_person(slu
     finally:
         slurm.run("scontrol", "update", "NodeName=gpu02", "State=RESUME")
     assert list((await queue.order(orders(Verb.DRAIN, ["gpu99", "a b;reboot"]), now)).results) == [Result.GONE, Result.FAILED]
-
-
-@pytest.mark.parametrize(("comment", "deadline_s", "agreed", "interruptible"), [
-    ("icctwin:deadline=2026-12-01T06:00Z;interruptible", 1796104800.0, True, True),
-    ("run 7 icctwin:deadline=2026-12-01T06:00 please", 1796104800.0, True, False),
-    ("icctwin:deadline=+1.5h;interruptible", 1000 + 5400.0, True, False), ("icctwin:on", np.nan, True, False),
-    ("icctwin:off;deadline=+1h", np.nan, False, False), ("icctwin:deadline=soon", np.nan, False, False),
-    ("notmine/icctwin:on", np.nan, False, False), ("icctwin:on;fast", np.nan, False, False),
-    ("icctwin:on;runs=2h", np.nan, True, False), ("icctwin:on;runs=long", np.nan, False, False),
-    ("mine [icctwin: waits; icctwin:on]", np.nan, False, False),
-])  # fmt: skip
-def test_what_a_comment_agrees_to(comment, deadline_s, agreed, interruptible):
-    mark = mark_of(comment, 1000.0)
-    assert (mark.agreed, mark.interruptible) == (agreed, interruptible)
-    assert mark.deadline_s == pytest.approx(deadline_s, nan_ok=True)
-    once = with_note(comment, "until [02:00]")
-    assert with_note(once, "until [02:00]") == once
-    assert owners_words(once).strip() == owners_words(comment).strip()
-    assert with_note(once, "") == owners_words(comment)

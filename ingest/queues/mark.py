@@ -2,17 +2,22 @@
 
 ``icctwin:deadline=2026-12-01T06:00Z;runs=2h;interruptible`` agrees; ``latency=20ms`` lets it run elsewhere too, as far away as
 that, with ``data=200GB``; ``icctwin:off`` takes it all back, also where a partition, a QOS or an account agrees for all its
-jobs. What icctwin says stands behind the owner's own words in brackets, and goes when it has nothing more to say.
+jobs. Whatever else speaks of icctwin is no consent: its owner may have meant no. What icctwin says stands behind the owner's
+own words in brackets, and goes when it has nothing more to say.
 """
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 MAX_NOTE = 160  # characters
-_WORDS = ("on", "off", "deadline", "runs", "interruptible", "latency", "data")
-_MARK = re.compile(r"(?:^|\s)icctwin:(\S+)")
+Word = tuple[str, str | None]  # of a mark: its name, and the value behind "=" (None: there is none)
+_FLAGS = ("on", "off", "interruptible")
+_SPOKEN = re.compile("icctwin", re.IGNORECASE)
+_MARK = re.compile(r"(?<!\S)icctwin:(\S+(?:(?:(?<=;)\s+|\s+(?=;))\S+)*)")  # it goes on where spaces stand beside a semicolon
 _NOTE = re.compile(r"\s*\[icctwin: [^\]]*\]")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -39,28 +44,56 @@ class Mark:
 
 
 def mark_of(comment: str, submit_s: float) -> Mark:
-    """The mark in ``comment``. A deadline is ISO 8601 (without a zone: UTC), or ``+8h`` (``s``, ``m``, ``d``) from ``submit_s``
-    on. Only what has no such relative deadline is interruptible: Slurm counts the submission anew at each requeue."""
-    found = _MARK.search(owners_words(comment))
-    if not found:
-        return Mark()
-    said = dict(word.partition("=")[::2] for word in found[1].split(";") if word)
-    if "off" in said:
+    """The mark in ``comment``; all of them together, where there are several."""
+    words = owners_words(comment)
+    found = _MARK.findall(words)
+    said = [_word(word.strip()) for one in found for word in one.split(";") if word.strip()]
+    mark = mark_said(said, submit_s) if said else Mark()
+    if not mark.off and (_SPOKEN.search(_MARK.sub("", words)) or (found and not said)):
+        return Mark(wrong=" ".join(words.split())[:MAX_NOTE])
+    return mark
+
+
+def mark_said(said: Sequence[Word], submit_s: float) -> Mark:
+    """What the words of a mark say together. A deadline is ISO 8601 (without a zone: UTC), or ``+8h`` (``s``, ``m``, ``d``)
+    from ``submit_s`` on, which is NaN where the submission is not known: then it cannot be read. Only what has no such relative
+    deadline is interruptible: Slurm counts the submission anew at each requeue."""
+    said = list(dict.fromkeys(said))
+    if ("off", None) in said:
         return Mark(off=True)
-    deadline = said.get("deadline", "")
-    read = {
-        "deadline": _time(deadline, submit_s),
-        "runs": span_s(said.get("runs", "")),
-        "latency": latency_s(said.get("latency", "")),
-        "data": data_bytes(said.get("data", "")),
-    }
-    wrong = [word[:40] for word in said if word not in _WORDS]
-    wrong += [f"{name}={said[name][:40]}" for name, value in read.items() if name in said and math.isnan(value)]
+    read = {name: _value(name, value, submit_s) for name, value in said}
+    times = Counter(name for name, _ in said)
+    wrong = [(name, value) for name, value in said if math.isnan(read[name]) or times[name] > 1]
     if wrong:
-        return Mark(wrong=", ".join(wrong))
-    interruptible = "interruptible" in said and not deadline.startswith("+")
-    reach_s = read["latency"] if "latency" in said else 0.0
-    return Mark(True, False, read["deadline"], interruptible, read["runs"], "", reach_s, read["data"])
+        return Mark(wrong=", ".join(name[:40] if value is None else f"{name[:40]}={value[:40]}" for name, value in wrong))
+    relative = (dict(said).get("deadline") or "").startswith("+")
+    return Mark(
+        agreed=True,
+        deadline_s=read.get("deadline", math.nan),
+        interruptible="interruptible" in read and not relative,
+        runs_s=read.get("runs", math.nan),
+        reach_s=read.get("latency", 0.0),
+        data_bytes=read.get("data", math.nan),
+    )
+
+
+def _word(text: str) -> Word:
+    name, given, value = text.partition("=")
+    return name, value if given else None
+
+
+def _value(name: str, value: str | None, submit_s: float) -> float:
+    """The number that a word says; NaN where it says none, or is not known. A flag with a value, too, may be meant as a no."""
+    if name in _FLAGS:
+        return 1.0 if value is None else math.nan
+    text = value or ""
+    if name == "deadline":
+        return _time(text, submit_s)
+    if name == "runs":
+        return span_s(text)
+    if name == "latency":
+        return latency_s(text)
+    return data_bytes(text) if name == "data" else math.nan
 
 
 def span_s(text: str) -> float:

@@ -99,7 +99,8 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
     gpus = sum(gpus_in(detail) for detail in details) or gpus_in(job.get("tres_alloc_str")) or _asked(job) * tasks
     comment = comment_of(job)
     submit_s = time_s(job.get("submit_time"))
-    mark = mark_of(comment, submit_s)
+    # a requeue, also one of a node that failed, counts as a submission: what is meant from the first one on is not known
+    mark = mark_of(comment, math.nan if number(job.get("restart_cnt")) > 0 else submit_s)
     limit_min = number(job.get("time_limit"))
     return JobRecord(
         id=id_of(job),
