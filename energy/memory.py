@@ -45,10 +45,10 @@ class Open:
 class Ordered:
     """An order in force at a scheduler: ``target`` (a job, a node, a queue) was told ``verb`` with ``value``; ``before`` and
     ``said`` are what to go back to, ``until`` when it is over at the latest. ``sure``: it was read back; an order whose process
-    died is not. ``stuck``: it was to be taken back, and the scheduler did not follow; ``older``: what was in force before it,
-    and is again where this one was not taken; ``where``: the partition that the job has its home in and the one that it was
-    moved to, whatever else it was told since (empty: it was not moved); ``would_s``: when the job would start without it (NaN:
-    not known)."""
+    died, or that failed by half, is not. ``stuck``: it is to be taken back at once, for that was tried or it failed by half;
+    ``older``: what was in force before it, and is again where this one was not taken; ``where``: the partition that the job has
+    its home in and the one that it was moved to, whatever else it was told since (empty: it was not moved); ``would_s``: when
+    the job would start without it (NaN: not known)."""
 
     plan: str
     queue: str
@@ -248,8 +248,8 @@ def _settle(memory: Memory, key: Key, record: Mapping[str, Any], i: int) -> None
         if entry.verb in TIMED:
             memory.ask(entry)
         memory.ordered[key] = replace(entry, sure=True, said=entry.said or record["said"][i], older=None)
-    elif result == Result.FAILED and entry.verb is Verb.MOVE:
-        memory.ordered[key] = replace(entry, stuck=True, older=None)  # it may be elsewhere now: it is brought home
+    elif result == Result.HALF or (result == Result.FAILED and entry.verb is Verb.MOVE):
+        memory.ordered[key] = replace(entry, stuck=True, older=None)  # it may be held or elsewhere now: it is taken back
     elif result != Result.GONE and entry.older is not None:
         memory.ordered[key] = replace(entry.older, sure=result == Result.REFUSED)  # a failed write may have been half one
     else:

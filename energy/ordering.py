@@ -105,7 +105,9 @@ class Ordering:
     async def release_strays(self, queue: str, jobs: Jobs, now: datetime) -> None:
         """See ``energy.act.Desk.release_strays``."""
         terms = jobs.terms
-        waits = (jobs.state == JobState.PENDING) & (terms.noted == 1) & ((terms.begin_s > now.timestamp()) | (terms.held == 1))
+        waits = (jobs.state == JobState.PENDING) & (terms.noted == 1)
+        if queue not in self._queues or self._queues[queue].releases_itself:
+            waits &= (terms.begin_s > now.timestamp()) | (terms.held == 1)
         known = {target for name, target in self._memory.ordered if name == queue}
         lost = [
             Ordered(_STRAY, queue, jobs.ids[i], Verb.BEGIN, float(terms.begin_s[i]), math.nan, "", now + MOVED_FOR, now)
@@ -160,7 +162,8 @@ class Ordering:
             return _CUT
         begin_s, partition = float(terms.begin_s[i]), jobs.partitions[i]
         if entry.verb in TIMED and not entry.sure:
-            self._recognise(entry, begin_s, partition, now)
+            if not _is_half(entry):
+                self._recognise(entry, begin_s, partition, now)
             return ""
         if entry.moved and terms.unfit[i] and partition == entry.where[1]:
             return _UNFIT
@@ -221,7 +224,7 @@ class Ordering:
         self._write(Stage.DONE, {"stage": Stage.DONE, **head, **_came(got)}, now)
         for target in table.targets:
             entry = self._memory.ordered.get((queue, target))
-            if entry is not None and (table.verb in _ONCE or _nothing_left(entry, now)):
+            if entry is not None and not entry.stuck and (table.verb in _ONCE or _nothing_left(entry, now)):
                 del self._memory.ordered[queue, target]
         return got
 
@@ -351,8 +354,15 @@ def _backwards(verb: Verb, group: Sequence[Ordered], now: datetime, left: bool) 
 
 
 def _is_value(entry: Ordered, now: datetime) -> bool:
-    """Whether what a job shows must be what it was told: not after a move that failed, or one without a time."""
-    return entry.verb is not Verb.MOVE or (entry.value > now.timestamp() and not entry.stuck)
+    """Whether what a job shows must be what it was told: not after an order that failed by half, or a move without a time."""
+    if entry.verb is Verb.MOVE:
+        return entry.value > now.timestamp() and not entry.stuck
+    return not _is_half(entry)
+
+
+def _is_half(entry: Ordered) -> bool:
+    """Whether a part of an order may be in force, whatever its job shows: it is taken back until that is read back."""
+    return entry.stuck and not entry.sure and entry.verb is not Verb.MOVE
 
 
 def _end_of(result: Result, left: bool) -> Stage:

@@ -151,7 +151,7 @@ async def test_what_a_person_changes_in_between_is_not_overwritten(field):
     server, told, _ = field
     path = f"{BATCH}/wait"
     server.race[path] = {"metadata": {"annotations": {"icctwin/deferrable": "false"}}}
-    assert await told(Verb.BEGIN, "ml/wait", values=LATER, texts="x") == [Result.FAILED]
+    assert await told(Verb.BEGIN, "ml/wait", values=LATER, texts="x") == [Result.REFUSED]
     assert server.objects[path]["metadata"]["annotations"] == {"icctwin/deferrable": "false"}
     assert await told(Verb.BEGIN, "ml/wait", values=LATER, texts="x") == [Result.REFUSED]
 

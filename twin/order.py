@@ -53,6 +53,7 @@ class Result(StrEnum):
     REFUSED = "refused"  # its owner has not agreed (any more), or a person has changed it: it was not touched
     GONE = "gone"  # there is no such job any more, or it is past being ordered so
     FAILED = "failed"  # the scheduler did not do it, or its word cannot be read back
+    HALF = "half"  # the same, and some of it may be in force, or come to be, and would not end by itself: it must be taken back
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,10 @@
 """Orders to Kubernetes: Jobs suspended, Kueue's workloads and queues stopped, nodes cordoned; each read, patched, read back.
 
 A Job that Kueue manages is never suspended here: Kueue owns that field; its workload is made inactive instead. Each patch
-carries the version of what was read, so that what a person changes in between is not overwritten (status 409, and the order
-fails). Kubernetes has no begin time: a Job that is to start later is suspended, its time is written beside, and somebody must
-let it go.
+carries the version of what was read, so that what a person or a controller changes in between is not overwritten (status 409):
+then all is looked at anew, once. Kubernetes has no begin time: a Job that is to start later is suspended, its time is written
+beside, and somebody must let it go. So what is held has words of ours for as long as it is held: they come first and go last,
+and an order of which a part may be in force says so (``Result.HALF``).
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from twin.errors import SourceError
 from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipts
 
 AT_ONCE = 8
+LOOKS = 2  # at what is changed under our hands, before an order fails
 KUEUE = "/apis/kueue.x-k8s.io/v1beta1"
 REASON = "icctwin/reason"  # annotation of a node that we cordoned
 MERGE = {"Content-Type": "application/merge-patch+json"}
 NEAR_S = 2.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _SUSPENDS = (Verb.BEGIN, Verb.HOLD, Verb.PAUSE, Verb.SUSPEND)
+_SHAPES = (KeyError, TypeError, ValueError, AttributeError)  # what an object of a shape that is not known raises
 
 
 class Send(Protocol):
@@ -66,9 +69,39 @@ class _Job:
         return int((self.raw.get("status") or {}).get("active") or 0)
 
     @property
+    def note(self) -> str:
+        return self.labels.get(NOTE, "")
+
+    @property
+    def bare(self) -> bool:
+        """Whether no words of ours stand at it."""
+        return math.isnan(self.begin_s) and NOTE not in self.labels
+
+    @property
     def over(self) -> bool:
         ended = (self.raw.get("status") or {}).get("conditions") or ()
         return any(one["type"] in ("Complete", "Failed") and one.get("status") == "True" for one in ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """How a Job is to be: held or not, with which begin time (s since 1970; NaN: none) and words (empty: none)."""
+
+    stop: bool
+    begin_s: float
+    note: str
+
+    def is_so(self, job: _Job) -> bool:
+        """Whether it is."""
+        same_time = (math.isnan(self.begin_s) and math.isnan(job.begin_s)) or abs(job.begin_s - self.begin_s) <= NEAR_S
+        return job.stopped == self.stop and same_time and job.note == self.note
+
+
+class _Changed(Exception):
+    """What was read is not the newest any more, and was not written over. ``half``: a part of the order is written already, and
+    the rest can be written after a further look."""
+
+    half = False
 
 
 class KubernetesOrders:
@@ -84,19 +117,26 @@ class KubernetesOrders:
 
         async def bounded(i: int) -> Receipt:
             async with limit:
-                try:
-                    return await one(orders, i, now.timestamp())
-                except SourceError as error:
-                    return Receipt(Result.FAILED, why=str(error))
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    return Receipt(Result.FAILED, why=f"an object of a shape that is not known ({error})")
+                why, half = "", False
+                for _ in range(LOOKS):
+                    try:
+                        return await one(orders, i, now.timestamp())
+                    except _Changed as error:
+                        why, half = str(error), half or error.half
+                    except SourceError as error:
+                        why = str(error)
+                        break
+                    except _SHAPES as error:
+                        why = f"an object of a shape that is not known ({error})"
+                        break
+                return Receipt(Result.HALF if half else Result.FAILED, why=why)
 
         return receipts(await asyncio.gather(*map(bounded, range(len(orders)))))
 
     # jobs
 
     async def _of_job(self, orders: Orders, i: int, now_s: float) -> Receipt:
-        verb, target = orders.verb, orders.targets[i]
+        target = orders.targets[i]
         place = _place(target)
         if place is None:
             return Receipt(Result.FAILED, why=f"{target[:60]!r} is no namespace/name of a Job")
@@ -104,23 +144,30 @@ class KubernetesOrders:
         no = self._objection(orders, i, job, now_s)
         if no is not None or job is None:
             return no or Receipt(Result.GONE)
-        stop = verb in _SUSPENDS and not (verb is Verb.BEGIN and not orders.values[i] > now_s)
-        if verb is Verb.COMMENT:
-            stop = job.stopped
-        begin_s = float(orders.values[i]) if verb is Verb.BEGIN and stop else math.nan
-        if verb is Verb.COMMENT:
-            begin_s = job.begin_s
-        before, said = job.begin_s, job.labels.get(NOTE, "")
-        note = orders.texts[i] or ("held by icctwin" if stop else "")  # by its words we know what is ours
-        if _is_so(job, stop, begin_s, note):
-            return Receipt(Result.SAME, before, before, said)
-        wrong = await self._write(place, job, stop, begin_s, note)
-        after = await self._job(*place)
-        if after is not None and _is_so(after, stop, begin_s, note):
-            return Receipt(Result.DONE, before, after.begin_s, said)
-        if after is None or after.over:
-            return Receipt(Result.GONE, before, said=said, why=wrong or "it ended meanwhile")
-        return Receipt(Result.FAILED, before, after.begin_s, said, wrong or "the API server took it and shows something else")
+        ask = _asked(orders, i, job, now_s)
+        if ask.is_so(job):
+            return Receipt(Result.SAME, job.begin_s, job.begin_s, job.note)
+        try:
+            wrong, unsure = await self._write(place, job, ask), False
+        except SourceError as error:
+            wrong, unsure = str(error), True
+        return await self._came(place, job, ask, wrong, unsure)
+
+    async def _came(self, place: tuple[str, str], job: _Job, ask: _Ask, wrong: str, unsure: bool) -> Receipt:
+        """What a Job shows after it was written; ``unsure``: what was not answered may still be done."""
+        before, said = job.begin_s, job.note
+        try:
+            after = await self._job(*place)
+            if after is not None and ask.is_so(after):
+                return Receipt(Result.DONE, before, after.begin_s, said)
+            if after is None or after.over:
+                return Receipt(Result.GONE, before, said=said, why=wrong or "it ended meanwhile")
+        except (SourceError, *_SHAPES) as error:
+            why = f"{wrong or 'it was written'}; it could not be read back: {error}"
+            return Receipt(Result.HALF, before, said=said, why=why)
+        as_before = not unsure and _Ask(job.stopped, before, said).is_so(after)
+        why = wrong or "the API server took it and shows something else"
+        return Receipt(Result.FAILED if as_before else Result.HALF, before, after.begin_s, said, why)
 
     def _objection(self, orders: Orders, i: int, job: _Job | None, now_s: float) -> Receipt | None:
         verb = orders.verb
@@ -132,7 +179,9 @@ class KubernetesOrders:
             return Receipt(Result.FAILED, why="Kueue manages it and has made no workload of it yet")
         if orders.undo:
             wanted = math.nan if orders.expected is None else float(orders.expected[i])
-            if not math.isnan(wanted) and not abs(job.begin_s - wanted) <= NEAR_S:
+            # without words it is let go already, or its way back ended after the words, as that of older releases could
+            ended = job.bare and (job.managed or not job.stopped)
+            if not math.isnan(wanted) and not abs(job.begin_s - wanted) <= NEAR_S and not ended:
                 return Receipt(Result.REFUSED, job.begin_s, why="a person has changed it")
             return None
         if not agreed(job.labels):
@@ -145,23 +194,57 @@ class KubernetesOrders:
             return Receipt(Result.REFUSED, job.begin_s, why="it runs, and its owner has not agreed to be interrupted")
         return None
 
-    async def _write(self, place: tuple[str, str], job: _Job, stop: bool, begin_s: float, note: str) -> str:
-        """The words first, then what they explain: were we to die between, there is nothing without words."""
-        marks = {NOTE: note or None, BEGIN: None if math.isnan(begin_s) else f"{begin_s:.0f}"}
-        body: dict[str, Any] = {
-            "metadata": {"annotations": marks, "resourceVersion": job.raw["metadata"].get("resourceVersion")}
-        }
+    async def _write(self, place: tuple[str, str], job: _Job, ask: _Ask) -> str:
+        """Write; a clause of what is wrong. Words come before a hold and go after it: were we to die between, whoever comes
+        after us finds by them what is to be let go."""
         if not job.managed:
-            body["spec"] = {"suspend": stop}
-        wrong = await self._patch(f"/apis/batch/v1/namespaces/{place[0]}/jobs/{place[1]}", body)
-        if wrong or not job.managed or job.workload is None:
+            return await self._say(place, job, ask, {"suspend": ask.stop})
+        if ask.stop == job.stopped:
+            return await self._say(place, job, ask)
+        if not ask.stop:
+            return await self._let_go(place, job, ask)
+        if wrong := await self._say(place, job, ask):
             return wrong
-        meta = job.workload["metadata"]
-        change = {"metadata": {"resourceVersion": meta.get("resourceVersion")}, "spec": {"active": not stop}}
-        return await self._patch(f"{KUEUE}/namespaces/{place[0]}/workloads/{meta['name']}", change)
+        changed: _Changed | None = None
+        try:
+            wrong = await self._activate(place[0], job, False)
+        except _Changed as error:
+            wrong, changed = str(error), error
+        if wrong and (stays := await self._unsay(place, job)):
+            return f"{wrong}; what was said at it stays: {stays}"
+        if changed is not None:
+            raise changed
+        return wrong
+
+    async def _let_go(self, place: tuple[str, str], job: _Job, ask: _Ask) -> str:
+        if wrong := await self._activate(place[0], job, True):
+            return wrong
+        try:
+            return await self._say(place, job, ask)
+        except _Changed as error:
+            error.half = True
+            raise
+
+    async def _say(self, place: tuple[str, str], job: _Job, ask: _Ask, spec: Mapping[str, Any] | None = None) -> str:
+        marks = {NOTE: ask.note or None, BEGIN: None if math.isnan(ask.begin_s) else f"{ask.begin_s:.0f}"}
+        body = {"metadata": {"annotations": marks, "resourceVersion": job.raw["metadata"].get("resourceVersion")}}
+        return await self._patch(_path(place), {**body, "spec": spec} if spec else body)
+
+    async def _unsay(self, place: tuple[str, str], job: _Job) -> str:
+        """Say again what was said before; why that could not be done."""
+        try:
+            now = await self._job(*place)
+            return "" if now is None else await self._say(place, now, _Ask(job.stopped, job.begin_s, job.note))
+        except _Changed as error:
+            return str(error)
+
+    async def _activate(self, namespace: str, job: _Job, active: bool) -> str:
+        meta = (job.workload or {})["metadata"]
+        change = {"metadata": {"resourceVersion": meta.get("resourceVersion")}, "spec": {"active": active}}
+        return await self._patch(f"{KUEUE}/namespaces/{namespace}/workloads/{meta['name']}", change)
 
     async def _job(self, namespace: str, name: str) -> _Job | None:
-        raw = await self._get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
+        raw = await self._get(_path((namespace, name)))
         if raw is None:
             return None
         managed = QUEUE_NAME in labels_of(raw["metadata"])
@@ -200,9 +283,10 @@ class KubernetesOrders:
         if was and not said:
             return Receipt(Result.REFUSED, float(was), float(was), why="a person has cordoned it")
         meta = {"annotations": {REASON: text if cordon else None}, "resourceVersion": node["metadata"].get("resourceVersion")}
-        wrong = await self._patch(path, {"metadata": meta, "spec": {"unschedulable": cordon or None}})
-        after = await self._get(path)
-        shown = bool(((after or {}).get("spec") or {}).get("unschedulable"))
+        wrong, after = await self._patched(path, {"metadata": meta, "spec": {"unschedulable": cordon or None}})
+        if after is None:
+            return Receipt(Result.HALF, float(was), said=said, why=wrong)
+        shown = bool((after.get("spec") or {}).get("unschedulable"))
         result = Result.DONE if shown == cordon and not wrong else Result.FAILED
         return Receipt(result, float(was), float(shown), said, wrong)
 
@@ -218,10 +302,12 @@ class KubernetesOrders:
             return Receipt(Result.REFUSED, 1.0, 1.0, was, "a person has stopped it")
         note = "stopped by icctwin" if policy != "None" else None
         meta = {"annotations": {NOTE: note}, "resourceVersion": queue["metadata"].get("resourceVersion")}
-        wrong = await self._patch(path, {"metadata": meta, "spec": {"stopPolicy": policy}})
-        after = ((await self._get(path) or {}).get("spec") or {}).get("stopPolicy") or "None"
-        result = Result.DONE if after == policy and not wrong else Result.FAILED
-        return Receipt(result, float(was != "None"), float(after != "None"), was, wrong)
+        wrong, after = await self._patched(path, {"metadata": meta, "spec": {"stopPolicy": policy}})
+        if after is None:
+            return Receipt(Result.HALF, float(was != "None"), said=was, why=wrong)
+        shown = (after.get("spec") or {}).get("stopPolicy") or "None"
+        result = Result.DONE if shown == policy and not wrong else Result.FAILED
+        return Receipt(result, float(was != "None"), float(shown != "None"), was, wrong)
 
     async def _get(self, path: str) -> Any | None:
         reply = await self._send("GET", path)
@@ -232,11 +318,21 @@ class KubernetesOrders:
         return reply.body
 
     async def _patch(self, path: str, body: Any) -> str:
+        """A clause of what is wrong; ``SourceError`` where nobody knows what became of it."""
         reply = await self._send("PATCH", path, body, MERGE)
-        if reply.ok:
-            return ""
-        changed = "; it was changed meanwhile" if reply.status == 409 else ""
-        return f"status {reply.status}{_said(reply)}{changed}"
+        if reply.status == 409:
+            raise _Changed(f"status 409{_said(reply)}; it was changed meanwhile")
+        wrong = "" if reply.ok else f"status {reply.status}{_said(reply)}"
+        if reply.status >= 500:
+            raise SourceError(f"{path}: {wrong}")
+        return wrong
+
+    async def _patched(self, path: str, body: Any) -> tuple[str, Any | None]:
+        """Patch; a clause of what is wrong, and what is there then (None: not known)."""
+        try:
+            return await self._patch(path, body), await self._get(path) or {}
+        except SourceError as error:
+            return str(error), None
 
 
 def _place(target: str) -> tuple[str, str] | None:
@@ -244,9 +340,18 @@ def _place(target: str) -> tuple[str, str] | None:
     return (namespace, name) if _NAME.fullmatch(namespace) and _NAME.fullmatch(name) else None
 
 
-def _is_so(job: _Job, stop: bool, begin_s: float, note: str) -> bool:
-    same_time = (math.isnan(begin_s) and math.isnan(job.begin_s)) or abs(job.begin_s - begin_s) <= NEAR_S
-    return job.stopped == stop and same_time and job.labels.get(NOTE, "") == note
+def _path(place: tuple[str, str]) -> str:
+    return f"/apis/batch/v1/namespaces/{place[0]}/jobs/{place[1]}"
+
+
+def _asked(orders: Orders, i: int, job: _Job, now_s: float) -> _Ask:
+    """How the order wants the Job. A way back never holds it: begin times are ours alone, and nobody would let it go again."""
+    verb, later = orders.verb, bool(orders.values[i] > now_s)
+    stop = verb in _SUSPENDS and not orders.undo and (later or verb is not Verb.BEGIN)
+    begin_s = float(orders.values[i]) if verb is Verb.BEGIN and stop else math.nan
+    if verb is Verb.COMMENT:
+        stop, begin_s = job.stopped, job.begin_s
+    return _Ask(stop, begin_s, orders.texts[i] or ("held by icctwin" if stop else ""))  # by its words we know what is ours
 
 
 def _said(reply: Reply) -> str:
