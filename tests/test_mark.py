@@ -1,8 +1,11 @@
 """What owners say at their jobs: what agrees is read exactly, and whatever else speaks of icctwin is a no."""
 
+import time
+
 import numpy as np
 import pytest
 
+from ingest.queues.kubernetes_records import mark_at
 from ingest.queues.mark import mark_of, owners_words, with_note
 from ingest.queues.slurm import Options
 from ingest.queues.slurm_records import job_record
@@ -48,3 +51,39 @@ def test_a_deadline_from_submission_on_is_not_known_after_a_requeue_which_counts
     assert (first.deferrable, first.deadline_s, again.deferrable) == (True, 1000 + 8 * 3600, False)
     timed = job_record({**job, "restart_cnt": 1, "comment": "icctwin:deadline=1970-01-01T09:00"}, options)
     assert (timed.deferrable, timed.deadline_s) == (True, 9 * 3600)
+
+
+def labelled(annotations, labels=()):
+    meta = {"creationTimestamp": "1970-01-01T01:00:00Z", "annotations": annotations, "labels": dict(labels)}
+    return mark_at(meta)
+
+
+@pytest.mark.parametrize(("said", "deadline_s", "runs_s", "interruptible"), [
+    ({}, np.nan, np.nan, False), ({"runs": "2h", "interruptible": "false"}, np.nan, 7200.0, False),
+    ({"deadline": "+8h"}, 9 * 3600.0, np.nan, False), ({"deadline": "1970-01-02T06:00"}, 30 * 3600.0, np.nan, False),
+    ({"deadline": "1970-01-02T06:00+02:00", "interruptible": "true"}, 28 * 3600.0, np.nan, True),
+])  # fmt: skip
+def test_a_job_of_kubernetes_says_the_same_in_its_annotations_wherever_the_computer_stands(
+    said, deadline_s, runs_s, interruptible, monkeypatch
+):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    mark = labelled({"icctwin/deferrable": "true", **{f"icctwin/{name}": value for name, value in said.items()}})
+    monkeypatch.undo()
+    time.tzset()
+    assert (mark.agreed, mark.interruptible) == (True, interruptible)
+    assert [mark.deadline_s, mark.runs_s] == pytest.approx([deadline_s, runs_s], nan_ok=True)
+
+
+@pytest.mark.parametrize("said", [
+    {"icctwin/deadline": "2026-13-01T06:00Z"}, {"icctwin/deadline": "tomorrow 6am"}, {"icctwin/deadline": ""},
+    {"icctwin/runs": "2 hours"}, {"icctwin/dedline": "+8h"}, {"icctwin/interruptible": "maybe"}, {"icctwin/off": "true"},
+    {"icctwin/deferrable": "false"}, {"icctwin/deferrable": "no"}, {"ICCTWIN.io/deferrable": "false"}, {"icctwin": "off"},
+])  # fmt: skip
+def test_what_cannot_be_read_at_a_job_of_kubernetes_is_a_no_though_a_label_agrees(said):
+    agreed = {"icctwin/deferrable": "true"}
+    assert labelled(agreed, agreed).agreed
+    assert labelled({"icctwin/note": "waits", "icctwin/begin": "7", "icctwin/user": "li"}, agreed).agreed
+    assert not labelled(said, agreed).agreed
+    assert not labelled({"icctwin/deadline": "+8h"}).agreed, "a deadline alone is no consent"
+    assert not labelled({"icctwin/interruptible": "false"}, {**agreed, "icctwin/interruptible": "true"}).agreed

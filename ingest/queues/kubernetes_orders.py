@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ingest.queues.kubernetes_records import BEGIN, INTERRUPTIBLE, NOTE, QUEUE_NAME, agreed, labels_of
+from ingest.queues.kubernetes_records import BEGIN, NOTE, QUEUE_NAME, labels_of, mark_at
+from ingest.queues.mark import Mark
 from ingest.rest import Reply
 from twin.errors import SourceError
 from twin.order import OF_JOBS, Orders, Receipt, Receipts, Result, Verb, receipts
@@ -50,6 +51,10 @@ class _Job:
     @property
     def labels(self) -> Mapping[str, str]:
         return labels_of(self.raw["metadata"])
+
+    @property
+    def mark(self) -> Mark:
+        return mark_at(self.raw["metadata"])
 
     @property
     def stopped(self) -> bool:
@@ -184,11 +189,11 @@ class KubernetesOrders:
             if not math.isnan(wanted) and not abs(job.begin_s - wanted) <= NEAR_S and not ended:
                 return Receipt(Result.REFUSED, job.begin_s, why="a person has changed it")
             return None
-        if not agreed(job.labels):
+        if not job.mark.agreed:
             return Receipt(Result.REFUSED, job.begin_s, why="its owner has not agreed, or not any more")
         if job.stopped and NOTE not in job.labels:
             return Receipt(Result.REFUSED, job.begin_s, why="a person holds it")
-        if job.active and verb in _SUSPENDS and job.labels.get(INTERRUPTIBLE) != "true":
+        if job.active and verb in _SUSPENDS and not job.mark.interruptible:
             if verb is Verb.BEGIN and not orders.values[i] > now_s:
                 return None
             return Receipt(Result.REFUSED, job.begin_s, why="it runs, and its owner has not agreed to be interrupted")

@@ -6,20 +6,21 @@ Kubernetes does not say which GPU of a node a pod holds; where pods of one job h
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ingest.queues.mark import span_s
+from ingest.queues.mark import Mark, Word, mark_said
 from ingest.queues.tables import JobRecord, NodeRecord
 from twin.job import JobState, NodeState
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "huawei.com/Ascend910", "gpu.intel.com/i915")
 QUEUE_NAME = "kueue.x-k8s.io/queue-name"
-# labels or annotations of a Job: what its owner agrees to
-DEFERRABLE = "icctwin/deferrable"  # "true"; "false" takes it out
-DEADLINE = "icctwin/deadline"  # a time in ISO 8601
-RUNS = "icctwin/runs"  # how long it is expected to run: 90m, 2h
-INTERRUPTIBLE = "icctwin/interruptible"  # "true": it may be suspended while it runs
+# labels or annotations of a Job: what its owner agrees to, beside the words of a mark with their values (icctwin/deadline)
+OURS = "icctwin/"
+_FLAGS = {("deferrable", "true"): "on", ("deferrable", "false"): "off", ("interruptible", "true"): "interruptible"}
+_NO = ("interruptible", "false")  # says what goes without saying
+USER = "icctwin/user"  # whose it is
 # annotations of ours
 BEGIN = "icctwin/begin"  # when it may start; s since 1970
 NOTE = "icctwin/note"  # what its owner reads
@@ -72,12 +73,12 @@ def job_record(job: Any, here: "Pods", capacity: Mapping[str, int], resources: S
         state = JobState.RUNNING
     else:
         state = JobState.PENDING  # suspended by Kueue or by hand, or not yet placed: it waits
-    labels = labels_of(meta)
+    labels, mark = labels_of(meta), mark_at(meta)
     last = next((one.get("lastTransitionTime") for one in status.get("conditions") or () if one["type"] in ended), None)
     return JobRecord(
         id=f"{meta['namespace']}/{meta['name']}",
         name=str(meta["name"]),
-        user=str(labels.get("icctwin/user") or meta["namespace"]),
+        user=str(labels.get(USER) or meta["namespace"]),
         project=str(meta["namespace"]),
         partition=str(labels.get(QUEUE_NAME) or meta["namespace"]),
         state=state,
@@ -86,21 +87,33 @@ def job_record(job: Any, here: "Pods", capacity: Mapping[str, int], resources: S
         start_s=_time(status.get("startTime")),
         end_s=_time(status.get("completionTime") or last),
         limit_s=float(spec.get("activeDeadlineSeconds") or _NAN),
-        deadline_s=_time(labels.get(DEADLINE)),
-        deferrable=agreed(labels),
+        deadline_s=mark.deadline_s,
+        deferrable=mark.agreed,
         held=here.whole_nodes(uid, capacity),
         begin_s=_seconds(labels.get(BEGIN)) if state == JobState.PENDING else _NAN,
         # Kueue suspends what waits; who else does holds it
         stopped=state == JobState.PENDING and bool(spec.get("suspend")) and QUEUE_NAME not in labels,
-        interruptible=labels.get(INTERRUPTIBLE) == "true",
+        interruptible=mark.interruptible,
         noted=NOTE in labels,
-        runs_s=span_s(labels.get(RUNS, "")),
+        runs_s=mark.runs_s,
     )
 
 
-def agreed(labels: Mapping[str, str]) -> bool:
-    """Whether the owner has agreed that the job may wait."""
-    return labels.get(DEFERRABLE, "").lower() == "true"
+def mark_at(meta: Any) -> Mark:
+    """What the owner of a Job agrees to. Whatever else its labels and annotations say of icctwin, or say once so and once
+    otherwise, is no consent."""
+    both = ((str(key), str(value)) for place in ("labels", "annotations") for key, value in (meta.get(place) or {}).items())
+    pairs = {pair for pair in both if "icctwin" in pair[0].lower() and pair[0] not in (BEGIN, NOTE, USER)}
+    said = [_word(key.removeprefix(OURS), value) for key, value in sorted(pairs)]
+    words = [word for word in said if word != _NO or ("interruptible", None) in said]
+    mark = mark_said(words, _time(meta.get("creationTimestamp")))
+    return mark if ("on", None) in said else replace(mark, agreed=False, interruptible=False)
+
+
+def _word(name: str, value: str) -> Word:
+    pair = (name, value.lower())
+    flag = _FLAGS.get(pair)
+    return (flag, None) if flag else _NO if pair == _NO else (name, value)
 
 
 def _seconds(said: Any) -> float:
