@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from devices import NOW, Serving, opened
-from test_queue_kubernetes import job, node, site, workload
+from test_queue_kubernetes import job, node, pod, site, workload
 
 from ingest.queues.kubernetes_records import NOTE
 from twin.order import Result, Verb, orders
@@ -18,6 +18,7 @@ LATER = NOW.timestamp() + 7200
 AGREED = {"icctwin/deferrable": "true"}
 QUEUE = {"kueue.x-k8s.io/queue-name": "research"}
 BATCH, CORE, KUEUE = "/apis/batch/v1/namespaces/ml/jobs", "/api/v1/nodes", "/apis/kueue.x-k8s.io/v1beta1"
+PODS = "/api/v1/namespaces/ml/pods"
 
 
 def merged(value, patch):
@@ -134,12 +135,36 @@ async def test_what_kueue_manages_is_made_inactive_and_never_suspended(field):
     assert not [body for path, body in server.patched if path == f"{BATCH}/train" and "spec" in body]
 
 
+async def test_a_job_waits_while_none_of_its_pods_has_a_node_and_nothing_of_what_has_begun_waits_longer(field):
+    server, told, _ = field
+    server.objects |= {
+        f"{BATCH}/queued": job("queued", 2, status={"active": 2, "ready": 0}, annotations=AGREED),
+        f"{PODS}/queued-0": pod("queued-0", 2, phase="Pending", owner=("job-queued", "queued")),
+        f"{PODS}/queued-1": pod("queued-1", 2, phase="Pending", owner=("job-queued", "queued")),
+        f"{PODS}/other": pod("other", 2, "n1", owner=("job-other", "other")),
+    }
+    server.objects[f"{BATCH}/queued"]["metadata"]["resourceVersion"] = "1"
+    for change in ({"spec": {"nodeName": "n1"}}, {"metadata": {"ownerReferences": []}}):  # placed, or not to be seen
+        whole = server.objects[f"{PODS}/queued-1"]
+        server.objects[f"{PODS}/queued-1"] = merged(whole, change)
+        assert await told(Verb.BEGIN, "ml/queued", values=LATER, texts="x") == [Result.GONE]
+        server.objects[f"{PODS}/queued-1"] = whole
+    assert await told(Verb.BEGIN, "ml/runs", "ml/pausable", values=LATER, texts="x") == [Result.GONE] * 2
+    assert await told(Verb.BEGIN, "ml/runs", values=0.0) == [Result.GONE]
+    assert server.patched == []
+    assert await told(Verb.BEGIN, "ml/queued", values=LATER, texts="x") == [Result.DONE]
+    assert server.objects[f"{BATCH}/queued"]["spec"]["suspend"] is True
+    assert await told(Verb.PAUSE, "ml/pausable", texts="paused") == [Result.DONE]
+    assert await told(Verb.BEGIN, "ml/pausable", values=LATER, texts="paused") == [Result.DONE], "of what rests already"
+
+
 async def test_owners_and_persons_come_first(field):
     server, told, _ = field
     before = deepcopy(server.objects)
     for name in ("mine", "held", "runs"):
         for verb in (Verb.BEGIN, Verb.HOLD, Verb.PAUSE):
-            assert await told(verb, f"ml/{name}", values=LATER, texts="x") == [Result.REFUSED]
+            late = name == "runs" and verb is Verb.BEGIN
+            assert await told(verb, f"ml/{name}", values=LATER, texts="x") == [Result.GONE if late else Result.REFUSED]
     assert await told(Verb.HOLD, "ml/over", "ml/none", "ml", "../../api") == [Result.GONE] * 2 + [Result.FAILED] * 2
     assert await told(Verb.PRIORITY, "ml/wait", values=5.0) == [Result.FAILED]
     assert server.objects == before

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from yarl import URL
+
 from ingest.queues.kubernetes_records import BEGIN, NOTE, QUEUE_NAME, labels_of, mark_at
 from ingest.queues.mark import Mark
 from ingest.rest import Reply
@@ -29,6 +31,7 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 NEAR_S = 2.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _SUSPENDS = (Verb.BEGIN, Verb.HOLD, Verb.PAUSE, Verb.SUSPEND)
+_LIVE = ("Pending", "Running")  # phases of a pod that has not ended
 _SHAPES = (KeyError, TypeError, ValueError, AttributeError)  # what an object of a shape that is not known raises
 
 
@@ -146,7 +149,9 @@ class KubernetesOrders:
         if place is None:
             return Receipt(Result.FAILED, why=f"{target[:60]!r} is no namespace/name of a Job")
         job = await self._job(*place)
-        no = self._objection(orders, i, job, now_s)
+        no = self._objection(orders, i, job)
+        if no is None and job is not None and not orders.undo and not job.stopped and orders.verb in _SUSPENDS:
+            no = await self._running(orders.verb, place[0], job)
         if no is not None or job is None:
             return no or Receipt(Result.GONE)
         ask = _asked(orders, i, job, now_s)
@@ -174,7 +179,7 @@ class KubernetesOrders:
         why = wrong or "the API server took it and shows something else"
         return Receipt(Result.FAILED if as_before else Result.HALF, before, after.begin_s, said, why)
 
-    def _objection(self, orders: Orders, i: int, job: _Job | None, now_s: float) -> Receipt | None:
+    def _objection(self, orders: Orders, i: int, job: _Job | None) -> Receipt | None:
         verb = orders.verb
         if job is None or job.over:
             return Receipt(Result.GONE, why="there is no such Job any more" if job is None else "it is over")
@@ -193,11 +198,25 @@ class KubernetesOrders:
             return Receipt(Result.REFUSED, job.begin_s, why="its owner has not agreed, or not any more")
         if job.stopped and NOTE not in job.labels:
             return Receipt(Result.REFUSED, job.begin_s, why="a person holds it")
-        if job.active and verb in _SUSPENDS and not job.mark.interruptible:
-            if verb is Verb.BEGIN and not orders.values[i] > now_s:
-                return None
-            return Receipt(Result.REFUSED, job.begin_s, why="it runs, and its owner has not agreed to be interrupted")
         return None
+
+    async def _running(self, verb: Verb, namespace: str, job: _Job) -> Receipt | None:
+        """Why what runs is not held: a begin time is past where it has begun, and only who has agreed is interrupted."""
+        if (verb is not Verb.BEGIN and job.mark.interruptible) or not await self._runs(namespace, job):
+            return None
+        if verb is Verb.BEGIN:
+            return Receipt(Result.GONE, job.begin_s, why="it runs")
+        return Receipt(Result.REFUSED, job.begin_s, why="it runs, and its owner has not agreed to be interrupted")
+
+    async def _runs(self, namespace: str, job: _Job) -> bool:
+        """Whether a pod of it has a node; one that is not seen has. ``status.active`` of a Job counts those without one too
+        (Kubernetes API, JobStatus: "the number of pending and running pods")."""
+        chosen = ((job.raw["spec"].get("selector") or {}).get("matchLabels") or {}).items()
+        path = URL(f"/api/v1/namespaces/{namespace}/pods")
+        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in chosen)} if chosen else {}
+        body = await self._get(str(path.with_query(query)))
+        live = [pod for pod in (body or {}).get("items") or () if _of(pod, job) and pod["status"]["phase"] in _LIVE]
+        return job.active > len(live) or any(pod["spec"].get("nodeName") for pod in live)
 
     async def _write(self, place: tuple[str, str], job: _Job, ask: _Ask) -> str:
         """Write; a clause of what is wrong. Words come before a hold and go after it: were we to die between, whoever comes
@@ -343,6 +362,11 @@ class KubernetesOrders:
 def _place(target: str) -> tuple[str, str] | None:
     namespace, _, name = target.partition("/")
     return (namespace, name) if _NAME.fullmatch(namespace) and _NAME.fullmatch(name) else None
+
+
+def _of(pod: Any, job: _Job) -> bool:
+    uid = job.raw["metadata"]["uid"]
+    return any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ())
 
 
 def _path(place: tuple[str, str]) -> str:
