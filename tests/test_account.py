@@ -249,7 +249,7 @@ def test_parts_sum_to_the_meter_whatever_overlaps_or_is_missing(
     store.put("grid", "price_per_mwh", r.uniform(-100, 900, steps))
     held = runs_of(*((f"{'abc'[i % 3]}{i}", a, a + b, gpus) for i, (a, b, gpus) in enumerate(rows)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("energy.account.book.CHUNK_VALUES", 6 * chunk)
+        patch.setattr("energy.account.power.CHUNK_VALUES", 6 * chunk)
         made = account(store, START, START + timedelta(days=1), Given(), held, by, 6)  # type: ignore[arg-type]
     split = made.split
     assert split is not None

@@ -11,9 +11,9 @@ import pytest
 from energy.account.book import Given, account_of
 from energy.account.carbon import Contract
 from energy.account.meters import Meters, read_meters
-from energy.account.part import covered, part_account
+from energy.account.part import part_account
 from energy.account.runs import TOPIC, RunLog, Runs, read_runs
-from energy.account.share import holds_of
+from energy.account.share import covered, holds_of
 from energy.account.tariff import Demand, load_tariff
 from energy.place.atlas import Atlas, Place
 from ingest.stores import open_store

@@ -13,7 +13,7 @@ from twin.ports import Records, Store
 from twin.site import Site
 
 MAX_SPAN, MAX_ROWS = timedelta(days=400), 1_000_000
-COLUMNS = ("name", "gpu_s", *QUANTITIES, "carbon_market_kg")
+COLUMNS = ("name", "gpu_s", *QUANTITIES, "carbon_market_kg", "unread_gpu_s")
 
 
 def make_account(
@@ -70,7 +70,7 @@ def rows_of(made: Account) -> list[dict[str, float | str]]:
     for i, name in enumerate(split.names):
         row: dict[str, float | str] = {"name": name, "gpu_s": float(split.gpu_s[i])}
         row |= {q: float(split.values[i, k]) for k, q in enumerate(QUANTITIES)}
-        rows.append(row | {"carbon_market_kg": float(market[i])})
+        rows.append(row | {"carbon_market_kg": float(market[i]), "unread_gpu_s": float(split.unread_gpu_s[i])})
     return rows
 
 

@@ -11,7 +11,7 @@ from energy.account.carbon import Carbon, Contract, carbon, nothing_known
 from energy.account.grids import Supply, on_grids
 from energy.account.indicators import Indicators, indicators
 from energy.account.meters import Meters, Whose, peak_of, read_meters
-from energy.account.power import CHUNK_VALUES, gpu_w
+from energy.account.power import portions
 from energy.account.runs import Runs
 from energy.account.share import Shares, begin_shares
 from energy.account.tariff import Bill, Tariff, bill
@@ -51,13 +51,15 @@ class Given:
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """Columns over the parts, those that took most first, then ``IDLE`` and ``UNSEEN``: ``names``; ``gpu_s``: float64[n], GPU
-    seconds held, and of ``IDLE`` those in which a GPU was read and nobody held it; ``values``: float64[n, q] of ``QUANTITIES``;
+    seconds held, and of ``IDLE`` those in which a GPU's power is known and nobody held it; ``unread_gpu_s``: float64[n], of
+    those held the ones whose part is estimated, for no meter read the GPU; ``values``: float64[n, q] of ``QUANTITIES``;
     ``sum_error_frac``: most that their sum is off the meter.
     """
 
     by: By
     names: Sequence[str]
     gpu_s: Floats
+    unread_gpu_s: Floats
     values: Floats
     sum_error_frac: float
 
@@ -235,13 +237,10 @@ def read_shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Flo
     """``values`` (float64[t, q]) shared among ``runs`` by GPU energy: of all GPUs, or of those ``inside`` (bool[g])."""
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
-    size = max(1, CHUNK_VALUES // max(gpus, 1))
-    for first in range(0, len(meters.time_s), size):
-        at_s = meters.time_s[first : first + size]
-        power = gpu_w(store, at_s, step_s, gpus)
+    for at, power_w, measured in portions(store, "gpu", meters, gpus):
         if inside is not None:
-            power[:, ~inside] = np.nan
-        shares.add(float(at_s[0]), step_s, power, values[first : first + size])
+            power_w[:, ~inside] = np.nan
+        shares.add(float(meters.time_s[at.start]), step_s, power_w, measured, values[at])
     return shares
 
 
@@ -250,12 +249,13 @@ def grouped(shares: Shares, runs: Runs, by: By, values: Floats, given: Given) ->
     names, group = np.unique(np.array(keys_of(runs, by, given), dtype=np.str_), return_inverse=True)
     sums = np.zeros((len(names), len(QUANTITIES)))
     np.add.at(sums, group, shares.runs)
-    held_s = np.bincount(group, weights=shares.gpu_s, minlength=len(names))
+    held_s, unread_s = (np.bincount(group, weights=each, minlength=len(names)) for each in (shares.gpu_s, shares.unread_s))
     order = np.argsort(-sums[:, QUANTITIES.index("facility_kwh")], kind="stable")
     everything = np.vstack([sums[order], shares.idle, shares.unseen])
     off = np.abs(everything.sum(axis=0) - values) / np.where(values != 0, np.abs(values), 1.0)
     listed = [str(name) for name in names[order]] + [IDLE, UNSEEN]
-    return Split(by, listed, np.concatenate([held_s[order], [shares.idle_gpu_s, 0.0]]), everything, float(off.max(initial=0.0)))
+    gpu_s, unread_gpu_s = np.append(held_s[order], [shares.idle_gpu_s, 0.0]), np.append(unread_s[order], [0.0, 0.0])
+    return Split(by, listed, gpu_s, unread_gpu_s, everything, float(off.max(initial=0.0)))
 
 
 def tenant_of(project: str, tenants: Mapping[str, str]) -> str:

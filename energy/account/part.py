@@ -13,39 +13,27 @@ import numpy as np
 
 from energy.account.book import QUANTITIES, Account, By, Given, account_of, grouped, read_shares
 from energy.account.meters import Meters
-from energy.account.power import power_of
+from energy.account.power import portions
 from energy.account.runs import Runs
-from energy.account.share import Holds, holds_of
+from energy.account.share import covered, drawn, holds_of
 from twin.frame import Floats
 from twin.ports import Store
 from twin.site import Bools
 
 
 def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: int) -> Floats:
-    """float64[t]: part of each step's GPU energy that the runs of ``mine`` (bool[n]) held; 0 where no GPU was read."""
+    """float64[t]: part of each step's GPU energy that the runs of ``mine`` (bool[n]) held, as ``share`` has it; 0 where nothing
+    says who took what."""
     out: Floats = np.zeros(len(meters.time_s))
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     holds = holds_of(runs, begin_s, begin_s + step_s * len(out))
-    kept = mine[holds.run]
-    holds = Holds(*(getattr(holds, name)[kept] for name in ("gpu", "run", "begin_s", "end_s", "share")))
-    for at, power in power_of(store, "gpu", meters, gpus):
-        total = power.sum(axis=1)
-        cover = covered(holds, float(meters.time_s[at.start]), step_s, *power.shape)
+    own = holds.only(mine[holds.run])
+    for at, gpu_w, _ in portions(store, "gpu", meters, gpus):
+        at_s = float(meters.time_s[at.start])
+        power, total = drawn(gpu_w, holds, at_s, step_s)
+        cover = covered(own, at_s, step_s, *power.shape)
         out[at] = (power * cover).sum(axis=1) / np.where(total > 0, total, 1.0)
     return out
-
-
-def covered(holds: Holds, begin_s: float, step_s: float, steps: int, gpus: int) -> Floats:
-    """float64[steps, gpus]: for how much of each step each GPU was held by ``holds``."""
-    cover: Floats = np.zeros((steps + 1, gpus))
-    rise: Floats = np.zeros((steps + 2, gpus))
-    a, z = (np.clip((edge - begin_s) / step_s, 0.0, float(steps)) for edge in (holds.begin_s, holds.end_s))
-    first, last = a.astype(np.intp), z.astype(np.intp)
-    np.add.at(cover, (first, holds.gpu), -(a - first) * holds.share)  # from the first step's beginning, less what came before
-    np.add.at(cover, (last, holds.gpu), (z - last) * holds.share)
-    np.add.at(rise, (first, holds.gpu), holds.share)
-    np.add.at(rise, (last, holds.gpu), -holds.share)
-    return np.asarray((cover + np.cumsum(rise, axis=0)[:-1])[:steps])
 
 
 def scaled(meters: Meters, share: Floats, cooling_frac: Floats | None = None) -> Meters:

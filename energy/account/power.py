@@ -8,6 +8,7 @@ import numpy as np
 
 from twin.frame import Floats, Ints, Origin
 from twin.ports import Store
+from twin.site import Bools
 
 CHUNK_VALUES = 2_000_000  # in memory at once
 
@@ -22,20 +23,30 @@ class Steps(Protocol):
 
 
 def gpu_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> Floats:
-    """float64[t, g]: mean power of each GPU (or asset of ``kind``) in each step, NaN where not read; the twin's word where
-    none was."""
+    """float64[t, g]: mean power of each GPU (or asset of ``kind``) in each step, as ``known_w`` has it."""
+    return known_w(store, at_s, step_s, gpus, kind)[0]
+
+
+def known_w(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str = "gpu") -> tuple[Floats, Bools]:
+    """(float64[t, g], mean power of each asset in each step: measured, the twin's word of one that was not, NaN where neither
+    is known; bool[t, g], which were measured)."""
+    power_w = _table(store, at_s, step_s, gpus, kind, Origin.MEASURED)
+    measured: Bools = np.isfinite(power_w)
+    if not measured.all():
+        power_w = np.where(measured, power_w, _table(store, at_s, step_s, gpus, kind, Origin.MODELLED))
+    return power_w, measured
+
+
+def _table(store: Store, at_s: Floats, step_s: float, gpus: int, kind: str, origin: Origin) -> Floats:
+    power_w: Floats = np.full((len(at_s), gpus), np.nan)
     start, end = (datetime.fromtimestamp(float(edge), UTC) for edge in (at_s[0], at_s[-1] + step_s))
-    for origin in (Origin.MEASURED, Origin.MODELLED):
-        series = store.series(kind, ("power_w",), start, end, step_s, origin=origin)
-        found = series.values.get("power_w")
-        if found is None or not found.size or not np.isfinite(found).any():
-            continue
-        power = np.full((len(at_s), gpus), np.nan)
+    series = store.series(kind, ("power_w",), start, end, step_s, origin=origin)
+    found = series.values.get("power_w")
+    if found is not None and found.size:
         place = np.rint((series.time_s - at_s[0]) / step_s).astype(np.int64)
         fits = (place >= 0) & (place < len(at_s))  # the store rounds steps to microseconds, and may cut one more at the end
-        power[np.ix_(place[fits], series.rows)] = found[fits]
-        return power
-    return np.full((len(at_s), gpus), np.nan)
+        power_w[np.ix_(place[fits], series.rows)] = found[fits]
+    return power_w
 
 
 def parts_of_groups(store: Store, steps: Steps, group_of: Mapping[str, Ints], count: int) -> Floats:
@@ -67,9 +78,14 @@ def parts(power_w: Floats, group: Ints, count: int) -> Floats:
 
 
 def power_of(store: Store, kind: str, steps: Steps, count: int) -> Iterator[tuple[slice, Floats]]:
-    """(steps, float64[steps, n] of power [W], 0 where not read) in portions; the twin's word where no asset was read."""
+    """(steps, float64[steps, n] of power [W], 0 where not known) in portions."""
+    for at, power_w, _ in portions(store, kind, steps, count):
+        yield at, np.maximum(np.nan_to_num(power_w), 0.0)
+
+
+def portions(store: Store, kind: str, steps: Steps, count: int) -> Iterator[tuple[slice, Floats, Bools]]:
+    """(steps, power [W], which were measured) as ``known_w`` has them, of at most ``CHUNK_VALUES`` at once."""
     size = max(1, CHUNK_VALUES // max(count, 1))
     for first in range(0, len(steps.time_s), size):
         at_s = steps.time_s[first : first + size]
-        power = gpu_w(store, at_s, steps.step_s, count, kind)
-        yield slice(first, first + len(at_s)), np.maximum(np.nan_to_num(power), 0.0)
+        yield slice(first, first + len(at_s)), *known_w(store, at_s, steps.step_s, count, kind)

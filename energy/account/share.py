@@ -2,10 +2,12 @@
 
 The rule: in each step a GPU's own energy goes to the run that holds it, for the seconds that it holds it; where several hold it
 they share alike. All else that the centre took in then (processors, network, cooling, losses) follows the energy of the GPUs.
-What GPUs draw that nobody holds is *idle*; steps in which the meter read something and no GPU did are *unseen*.
+What GPUs draw that nobody holds is *idle*. A GPU that a run holds and that is not read draws something none the less: it counts
+as the mean of those that are known while they are held, so that no one else pays for it. Steps of which nothing says who took
+what, for no GPU is known, or none of those that are held, are *unseen*.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from twin.frame import Floats, Ints
 from twin.site import Bools
 
 TOLERANCE = 1e-9
+LEAST_HELD = 1e-9  # of a step: what lies below is how sums were rounded
 Rows = NDArray[np.intp]
 
 
@@ -28,6 +31,10 @@ class Holds:
     begin_s: Floats
     end_s: Floats
     share: Floats
+
+    def only(self, kept: Bools) -> "Holds":
+        """Those that ``kept`` (bool[m]) names."""
+        return Holds(self.gpu[kept], self.run[kept], self.begin_s[kept], self.end_s[kept], self.share[kept])
 
 
 def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
@@ -59,7 +66,8 @@ def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
 class Shares:
     """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q];
     ``gone_s``: float64[n], GPU seconds on GPUs that the site has no more; ``gpu_s``: float64[n], these and all others;
-    ``idle_gpu_s``: GPU seconds in which a GPU was read and nobody held it."""
+    ``unread_s``: float64[n], of these those that got their part though no meter read the GPU; ``idle_gpu_s``: GPU seconds in
+    which a GPU's power is known and nobody held it."""
 
     holds: Holds
     runs: Floats
@@ -67,36 +75,77 @@ class Shares:
     unseen: Floats
     gone_s: Floats
     gpu_s: Floats = field(init=False)
+    unread_s: Floats = field(init=False)
     idle_gpu_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
         self.gpu_s = np.bincount(self.holds.run, seconds, len(self.runs)) + self.gone_s
+        self.unread_s = np.zeros(len(self.runs))
 
     def only(self, mine: Bools) -> "Shares":
         """Of the runs ``mine`` (bool[n]) alone: nothing idle, nothing unseen."""
         new, kept, old = np.cumsum(mine) - 1, mine[self.holds.run], self.holds
-        run = new[old.run[kept]].astype(np.int32)
-        holds = Holds(old.gpu[kept], run, old.begin_s[kept], old.end_s[kept], old.share[kept])
-        return Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine])
+        holds = replace(old.only(kept), run=new[old.run[kept]].astype(np.int32))
+        made = Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine])
+        made.unread_s = self.unread_s[mine]
+        return made
 
-    def add(self, begin_s: float, step_s: float, gpu_w: Floats, values: Floats) -> None:
-        """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not read; ``values``: float64[t, q],
-        what the meter's quantities are in each step (0 where nothing is known)."""
-        power = np.nan_to_num(gpu_w)
-        total = power.sum(axis=1)
+    def add(self, begin_s: float, step_s: float, gpu_w: Floats, measured: Bools, values: Floats) -> None:
+        """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not known; ``measured``: bool[t, g],
+        where a meter says so; ``values``: float64[t, q], what the meter's quantities are in each step (0 where nothing is
+        known)."""
+        near = (self.holds.begin_s < begin_s + len(gpu_w) * step_s) & (self.holds.end_s > begin_s)
+        mine = self.holds.only(near)
+        known = np.isfinite(gpu_w)
+        power, total = drawn(gpu_w, mine, begin_s, step_s)
         lit = total > 0
         self.unseen += values[~lit].sum(axis=0)
         share = power / np.where(lit, total, 1.0)[:, None]
-        near = (self.holds.begin_s < begin_s + len(power) * step_s) & (self.holds.end_s > begin_s)
-        mine = Holds(*(getattr(self.holds, name)[near] for name in ("gpu", "run", "begin_s", "end_s", "share")))
         for q in range(values.shape[1]):
-            flow = share * np.where(lit, values[:, q], 0.0)[:, None]
-            got = amounts(mine, begin_s, step_s, flow)
+            shared = np.where(lit, values[:, q], 0.0)
+            got = amounts(mine, begin_s, step_s, share * shared[:, None])
             self.runs[:, q] += np.bincount(mine.run, weights=got, minlength=len(self.runs))
-            self.idle[q] += float(flow.sum() - got.sum())
-        read_s = step_s * np.isfinite(gpu_w)
-        self.idle_gpu_s += max(float(read_s.sum() - amounts(mine, begin_s, step_s, read_s).sum()), 0.0)
+            self.idle[q] += float(shared.sum() - got.sum())
+        if not measured.all():
+            unread_s = np.where(measured, 0.0, step_s * (lit & values.any(axis=1))[:, None])
+            self.unread_s += np.bincount(mine.run, amounts(mine, begin_s, step_s, unread_s), len(self.runs))
+        known_s = step_s * known
+        self.idle_gpu_s += max(float(known_s.sum() - amounts(mine, begin_s, step_s, known_s).sum()), 0.0)
+
+
+def drawn(gpu_w: Floats, holds: Holds, begin_s: float, step_s: float) -> tuple[Floats, Floats]:
+    """(float64[t, g], what each GPU drew; float64[t], what all drew together, which each step is shared by), from ``gpu_w``
+    (float64[t, g] in steps from ``begin_s`` on, NaN where not known) and all ``holds``.
+
+    One that is held and not known counts, for as long as it is held, as the mean of those that are known while they are held.
+    Where none of those is known either, nothing says who took what, and both are 0."""
+    known = np.isfinite(gpu_w)
+    power = np.where(known, np.maximum(gpu_w, 0.0), 0.0)
+    total = power.sum(axis=1)
+    if known.all() or not len(holds.gpu):
+        return power, total
+    held = covered(holds, begin_s, step_s, *gpu_w.shape)
+    held[held < LEAST_HELD] = 0.0
+    seen, missing = (np.where(which, held, 0.0).sum(axis=1) for which in (known, ~known))
+    mean = np.divide((power * held).sum(axis=1), seen, out=np.zeros(len(power)), where=seen > 0)
+    dark = (missing > 0) & (seen == 0)
+    power = np.where(~known & (held > 0), mean[:, None], power)
+    power[dark] = 0.0
+    return power, np.where(dark, 0.0, total + mean * missing)
+
+
+def covered(holds: Holds, begin_s: float, step_s: float, steps: int, gpus: int) -> Floats:
+    """float64[steps, gpus]: for how much of each step each GPU was held by ``holds``."""
+    cover: Floats = np.zeros((steps + 1, gpus))
+    rise: Floats = np.zeros((steps + 2, gpus))
+    a, z = (np.clip((edge - begin_s) / step_s, 0.0, float(steps)) for edge in (holds.begin_s, holds.end_s))
+    first, last = a.astype(np.intp), z.astype(np.intp)
+    np.add.at(cover, (first, holds.gpu), -(a - first) * holds.share)  # from the first step's beginning, less what came before
+    np.add.at(cover, (last, holds.gpu), (z - last) * holds.share)
+    np.add.at(rise, (first, holds.gpu), holds.share)
+    np.add.at(rise, (last, holds.gpu), -holds.share)
+    return np.asarray((cover + np.cumsum(rise, axis=0)[:-1])[:steps])
 
 
 def amounts(holds: Holds, begin_s: float, step_s: float, values: Floats) -> Floats:

@@ -151,6 +151,10 @@ def _rows(split: dict[str, Any]) -> None:
             f"{str(row['name'])[:27]:<28}{_short(values[0]):>12}"
             + "".join(f"{_short(v):>{w}}" for v, w in zip(values[1:], (14, 14, 12, 12), strict=True))
         )
+    unread_s = sum(row["unread_gpu_s"] for row in [*split["rows"], *more])
+    if unread_s > 0:
+        say(f"{_short(unread_s / 3600)} of the GPU h held were not read: their part is estimated, by what the twin says of")
+        say("these GPUs, else by the mean of those that were read while they were held")
     say(f"sums to the meter within {split['sum_error_frac']:.1e}. {split['rule']}")
 
 

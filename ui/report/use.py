@@ -28,6 +28,7 @@ WAYS: tuple[tuple[By, str], ...] = (
     ("user", "Energy, carbon and cost by user"),
     ("job", "Energy, carbon and cost by job"),
 )
+LEAST_UNREAD_H = 0.05  # that is said: what lies below rounds to nothing
 
 
 # Where a figure's GPU metric can be looked at; the others stand in the account.
@@ -108,6 +109,14 @@ def _lead(inputs: Inputs) -> Iterator[Message]:
     if gone_h:
         text = "{hours:,.0f} of the GPU hours were on GPUs that the inventory has no more; what energy these took is not known."
         yield Message(text, {"hours": gone_h})
+    split = inputs.splits["project"].split
+    unread_h = 0.0 if split is None else float(split.unread_gpu_s.sum()) / HOUR_S
+    if unread_h >= LEAST_UNREAD_H:
+        text = (
+            "{hours:,.1f} of the GPU hours allocated were not read: their part of energy, carbon and cost is estimated, by "
+            "what the twin says of these GPUs, else by the mean of the allocated ones that were read."
+        )
+        yield Message(text, {"hours": unread_h})
 
 
 def _mean(values: Floats, weight: Floats) -> float:

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from energy.account.part import covered
 from energy.account.runs import Runs
-from energy.account.share import Holds, amounts, gone_seconds, holds_of
+from energy.account.share import Holds, amounts, covered, gone_seconds, holds_of
 from twin.frame import Floats, Ints
 from twin.ports import Store
 from twin.site import Bools, Site
