@@ -73,7 +73,9 @@ class Account:
     """Of ``[start, end)``. Energies [kWh] count the time in which facility and IT power are known: ``coverage_frac`` of the
     interval, of which ``modelled_frac`` was the twin's word and not a meter's. ``it_read_kwh`` is IT's over all the time in
     which its own power is known, ``it_read_frac`` of the interval, of which ``it_modelled_frac`` by the twin: all that a centre
-    without a facility meter has. ``peak_w``: highest quarter of an hour drawn from the grid, which began at ``peak_s``."""
+    without a facility meter has. ``own_guessed_kwh``: of own generation what is estimated, of plants silent beside others;
+    ``own_read_frac``: of the time that is counted, in which every plant was read. ``peak_w``: highest quarter of an hour drawn
+    from the grid, which began at ``peak_s``."""
 
     start: datetime
     end: datetime
@@ -82,6 +84,8 @@ class Account:
     it_kwh: float
     cooling_kwh: float
     own_kwh: float
+    own_guessed_kwh: float
+    own_read_frac: float
     grid_kwh: float
     coverage_frac: float
     modelled_frac: float
@@ -179,6 +183,8 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         it_kwh=it_total,
         cooling_kwh=cool,
         own_kwh=float(own.sum()) if seen else float("nan"),
+        own_guessed_kwh=float(np.minimum(meters.kwh(meters.own_guessed_w), own).sum()) if seen else float("nan"),
+        own_read_frac=float(meters.length_s[meters.own_read].sum()) / length if length else float("nan"),
         grid_kwh=float(grid.sum()) if seen else float("nan"),
         coverage_frac=length / (end - start).total_seconds(),
         modelled_frac=float(meters.modelled_s.sum()) / length if length else 0.0,

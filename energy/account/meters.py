@@ -27,7 +27,8 @@ class Meters:
     were both read; powers [W] are means over that time, of a step without any over the time in which each was read; NaN where
     not known. ``modelled_s``: of ``length_s``, the time in which one of the two is the twin's. ``it_alone_w``: IT's mean over
     all the time in which it was read, which is ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``: on-site
-    generation (0: none read). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
+    generation (0: none read), of that ``own_guessed_w`` of plants that were silent beside others; ``own_read``: every plant of
+    the site was read (so it is where there is none). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
 
     time_s: Floats
     length_s: Floats
@@ -36,6 +37,8 @@ class Meters:
     it_w: Floats
     cooling_w: Floats
     own_w: Floats
+    own_guessed_w: Floats
+    own_read: Bools
     modelled_s: Floats
     it_alone_w: Floats
     it_alone_s: Floats
@@ -85,11 +88,11 @@ def read_meters(store: Store, start: datetime, end: datetime, step_s: float = 30
     length_s, alone_s, twins_s, twins_it_s = (
         cell_s * part.sum(axis=1) for part in (both, alone, both * ~metered_all, alone * ~metered_it)
     )
-    own_w = _generated_w(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
+    generated = _generated(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
     average, marginal, price = (held(store, "grid", name, time_s, step_s, start, end) for name in SIGNALS)
     return Meters(
-        time_s, length_s, step_s, facility_w, it_w, cooling_w, own_w, twins_s, _mean(it, alone), alone_s, twins_it_s, average,
-        marginal, price,
+        time_s, length_s, step_s, facility_w, it_w, cooling_w, *generated, twins_s, _mean(it, alone), alone_s, twins_it_s,
+        average, marginal, price,
     )  # fmt: skip
 
 
@@ -141,13 +144,26 @@ def _column(series: Series, name: str, begin_s: float, count: int, step_s: float
     return column
 
 
-def _generated_w(series: Series, first: float, count: int, step_s: float) -> Floats:
-    """float64[t]: what the site's own plants delivered; a delivering asset has negative power."""
-    own_w: Floats = np.zeros(count)
-    if "power_w" in series.values and series.values["power_w"].size:
-        place = np.rint(series.time_s / step_s - first).astype(np.int64)
-        own_w[place] = np.maximum(-np.nansum(series.values["power_w"], axis=1), 0.0)
-    return own_w
+def _generated(series: Series, first: float, count: int, step_s: float) -> tuple[Floats, Floats, Bools]:
+    """(float64[t], what the site's own plants delivered; float64[t], how much of it is estimated; bool[t], whether every one
+    was read). A delivering asset has negative power. One that is silent beside others counts in proportion to them, by what
+    each delivered while all did that ever spoke, at most its highest: the sun is theirs too. It is 0 while none is read, for
+    inverters sleep at night."""
+    found = series.values.get("power_w", np.empty((0, 0)))
+    table = np.full((count, found.shape[1]), np.nan)
+    if found.size:
+        table[np.rint(series.time_s / step_s - first).astype(np.int64)] = -found
+    read = np.isfinite(table)
+    spoke = read.any(axis=0)
+    all_read = read[:, spoke].all(axis=1)
+    power, seen = np.where(read, table, 0.0)[:, spoke], read[:, spoke]
+    usual_w = power[all_read].sum(axis=0)
+    beside, silent = seen @ usual_w, ~seen @ usual_w
+    known_w = power.sum(axis=1)
+    guess_w = np.divide(known_w * silent, beside, out=np.zeros(count), where=beside > 0)
+    guess_w = np.clip(guess_w, 0.0, ~seen @ power.max(axis=0, initial=0.0))
+    own_w = np.maximum(known_w + guess_w, 0.0)
+    return own_w, np.minimum(guess_w, own_w), read.all(axis=1)
 
 
 def peak_of(meters: Meters) -> tuple[float, float]:

@@ -40,7 +40,7 @@ def scaled(meters: Meters, share: Floats, cooling_frac: Floats | None = None) ->
     """The meters of a part that took ``share`` (float64[t]) of each step, of cooling power ``cooling_frac`` (float64[t]; None:
     as much)."""
     of_all = _of_all(meters, share, cooling_frac)
-    parts = {"facility_w": of_all, "own_w": of_all, "it_w": share, "it_alone_w": share}
+    parts = {"facility_w": of_all, "own_w": of_all, "own_guessed_w": of_all, "it_w": share, "it_alone_w": share}
     parts["cooling_w"] = share if cooling_frac is None else cooling_frac
     return replace(meters, **{name: getattr(meters, name) * part for name, part in parts.items()})
 

@@ -211,6 +211,7 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         yield Message(OF_HALLS)
     yield from _unpriced(made)
     yield from demand.lead(inputs)
+    yield from resources.own_said(made)
     if inputs.scope.whole:
         yield from resources.said(inputs.resources)
     one, book = inputs.saving, inputs.ledger

@@ -18,18 +18,26 @@ CYCLES = 5.0  # of concentration in towers: the middle of 3-7 that is usual (US 
 WATERED = ("site", "tower", "drycooler")  # what make-up is metered of: one meter for all, else those of the machines
 WUE_READ = "WUE: make-up water was read for {coverage:.0%} of the time."
 WUE_MODELLED = (
-    "WUE is modelled, no meter of make-up water was read: the heat of the loop evaporates while towers run, at {cycles:.0f} "
-    "cycles of concentration, an upper bound, known for {coverage:.0%} of the time. With makeup_kgps of the site or of its "
-    "towers it is measured."
+    "WUE is modelled, make-up water was not read, or never by all of its meters at one time: the heat of the loop evaporates "
+    "while towers run, at {cycles:.0f} cycles of concentration, an upper bound, known for {coverage:.0%} of the time. With "
+    "makeup_kgps of the site or of its towers it is measured."
 )
 NO_WUE = (
-    "WUE is not known: no meter of make-up water (makeup_kgps of the site or of its towers) was read, and the twin does not "
-    "know when towers ran and with what heat."
+    "WUE is not known: no meter of make-up water (makeup_kgps of the site or of its towers) was read, or never all of them at "
+    "one time, and the twin does not know when towers ran and with what heat."
 )
 ERF_READ = "ERF: heat handed to users outside was read for {coverage:.0%} of the time."
-NO_ERF = "ERF is not known: no meter of heat handed to users outside (heat_w of an asset of kind heatreuse) was read."
+NO_ERF = (
+    "ERF is not known: no meter of heat handed to users outside (heat_w of an asset of kind heatreuse) was read, or never all "
+    "of them at one time."
+)
 TOO_MUCH = (
     "ERF is not known: the meters of heat handed to users outside read more than the centre took in. Check their factors."
+)
+OWN_READ = (
+    "Own generation: every plant was read for {coverage:.0%} of the time. One that is silent beside others counts in "
+    "proportion to them, {guessed:,.0f} kWh in all; it counts as nothing while none is read, or where it never was read beside "
+    "them."
 )
 
 
@@ -74,9 +82,11 @@ def resources_of(store: Store, meters: Meters) -> Resources:
 
 
 def _read(store: Store, kinds: tuple[str, ...], metric: str, meters: Meters) -> Floats:
-    """float64[t]: the sum over the assets of ``kinds`` that meters read; NaN where none did."""
+    """float64[t]: the sum over the assets of ``kinds`` that meters read; NaN where one of those is silent that ever spoke: the
+    others' sum would be taken for all."""
     found = np.hstack([table_on_steps(store, kind, metric, meters, Origin.MEASURED) for kind in kinds])
-    return np.where(np.isfinite(found).any(axis=1), np.nansum(found, axis=1), np.nan)
+    spoke = np.isfinite(found).any(axis=0)
+    return found[:, spoke].sum(axis=1) if spoke.any() else np.full(len(found), np.nan)
 
 
 def _most(found: Floats) -> Floats:
@@ -99,6 +109,12 @@ def given_read(given: Given, found: Resources, whole: Account) -> Given:
     ``whole``."""
     reused = found.reused.each if found.reused.each <= 1 else float("nan")
     return replace(given, water_kg=found.water.each * whole.it_kwh, reused_kwh=reused * whole.facility_kwh)
+
+
+def own_said(made: Account) -> Iterator[Message]:
+    """What own generation rests on, where the site has plants that were not read all the time."""
+    if made.own_read_frac < 1:
+        yield Message(OWN_READ, {"coverage": made.own_read_frac, "guessed": round(made.own_guessed_kwh)})
 
 
 def said(found: Resources) -> Iterator[Message]:
