@@ -158,12 +158,12 @@ def test_a_price_counts_for_two_hours_and_then_no_more() -> None:
 def test_today_costs_what_the_tariff_says_of_each_quarter_of_an_hour() -> None:
     live, now = today(6), MIDNIGHT + timedelta(hours=6)
     tariff = load_tariff("guangdong-2021")
-    live.given = lambda span: Given(tariff=tariff)
+    live.given = lambda: Given(tariff=tariff)
     quarters = MIDNIGHT.timestamp() + 900.0 * np.arange(24)
     made = read_priced(live, now)
     assert made.cost_today == pytest.approx(float((1.6 / 4 * tariff.price_per_mwh(quarters)).sum()))
     assert (made.known_frac, made.currency) == (pytest.approx(1.0), "CNY")
-    live.given = lambda span: Given()
+    live.given = lambda: Given()
     made = read_priced(live, now)
     assert np.isnan(made.cost_today)
     assert made.known_frac == 0.0

@@ -111,6 +111,23 @@ def test_contracts_of_more_than_all_energy_count_no_kwh_twice() -> None:
     assert (made.market_kg, made.contracted_kwh, made.renewable_kwh) == pytest.approx((5.0, 400.0, 400.0))
 
 
+@pytest.mark.parametrize(("read_h", "hours"), [(168, 168), (84, 168), (84, 84), (24, 168)])
+def test_what_is_bought_for_a_year_counts_for_the_time_that_was_read(read_h: int, hours: int) -> None:
+    """Half of 12 kW is bought for the year: it is half of what was read, of a week that was read in part or is not yet over."""
+    store = read(900.0, np.full(4 * read_h, 12e3), np.full(4 * read_h, 10e3))
+    store.put("grid", "carbon_gco2_per_kwh", START, 900.0, np.full(4 * read_h, 500.0))
+    made = over(store, hours, 900.0, Given(contracts=[Contract("ppa", yearly_kwh=6 * 8760)]))
+    assert made.facility_kwh == pytest.approx(12 * read_h)
+    assert made.indicators.ref_frac == pytest.approx(0.5)
+    assert (made.carbon.location_kg, made.carbon.market_kg) == pytest.approx((6 * read_h, 3 * read_h))
+
+
+def test_a_contract_says_its_volume_once() -> None:
+    for bad in ({"share_frac": 0.5, "yearly_kwh": 1.0}, {"kwh": 1.0, "yearly_kwh": 1.0}, {"yearly_kwh": -1.0}):
+        with pytest.raises(ValueError, match="not both"):
+            Contract("ppa", **bad)
+
+
 def test_market_based_carbon_of_a_part_follows_when_it_took_its_energy() -> None:
     """Two hours of 12 kW at 800 and 400 g; one part took the first, the other the second. Then half is bought at 20 g, and then
     the rest is of a residual mix of 600 g."""

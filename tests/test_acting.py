@@ -224,11 +224,11 @@ async def test_a_plan_that_waits_is_carried_out_by_a_name_or_a_link_that_counts_
 async def test_a_yes_counts_by_the_tenants_that_were_read_last_where_their_file_is_away(house, monkeypatch):
     used = []
     monkeypatch.setattr("ui.acting.waits_of", lambda *of: used.append(of[3]) or waits_of(*of))
-    house.live.given = lambda span: Given(tenants={"p": "acme"})
+    house.live.given = lambda: Given(tenants={"p": "acme"})
     house.new()
     await house.act(Mode.APPROVE)
 
-    def away(span):
+    def away():
         raise ConfigError([Problem("tenants.csv", "cannot be read")])
 
     house.live.given = away

@@ -127,7 +127,7 @@ def test_no_takes_a_plan_off_the_desk_and_who_may_only_look_is_told(desk: Desk, 
 
 def test_the_curve_of_prices_says_which_money(browser: Browser) -> None:
     live = plant_live("normal", running=False)
-    live.given = lambda span: Given(currency="EUR")
+    live.given = lambda: Given(currency="EUR")
     with served(live) as url, tab(browser) as page:
         page.goto(f"{url}/energy?lang=en")
         expect(page.locator("#pricing")).to_contain_text("EUR/MWh")

@@ -213,7 +213,7 @@ class Listens(Proposes):
 async def test_levers_hear_what_tenants_wait_by_the_operators_table_and_so_does_the_next_process(tmp_path):
     records, clock, slurm, heard = open_records(tmp_path / "records.db"), Hands(NOW), Waits(), []
     live = Live(SITE, State(SITE), DayStore(), records, clock, NOW, folder=tmp_path, modes={"job_start": Mode.AUTO})
-    live.given = lambda span: Given(tenants={"p0": "acme", "p1": "acme"})
+    live.given = lambda: Given(tenants={"p0": "acme", "p1": "acme"})
     plan = would("0", "1", hours=6, since=0, key="p1")
     for _ in range(2):
         lever = Listens(plan)

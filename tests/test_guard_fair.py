@@ -47,7 +47,7 @@ def desk(tmp_path):
             self.clock, self.slurm, self.records = Hands(NOW), Waits(), open_records(tmp_path / "records.db")
             modes = dict.fromkeys(("job_start", "job_shift"), Mode.APPROVE)
             self.live = Live(SITE, State(SITE), DayStore(), self.records, self.clock, NOW, folder=tmp_path, modes=modes)
-            self.live.given = lambda span: Given(tenants={"p0": "acme", "p1": "acme"})
+            self.live.given = lambda: Given(tenants={"p0": "acme", "p1": "acme"})
             each = (("job_start", "0"), ("job_shift", "1"))
             self.plans = {name: would(job, hours=11, since=0, key=name) for name, job in each}
             self.new()

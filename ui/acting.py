@@ -254,7 +254,7 @@ class Acting:
     def _given(self) -> Given:
         """What the operator gives; as it was read last where a file of it is away, which whoever writes it anew may do."""
         try:
-            self._last = self._live.given(timedelta())
+            self._last = self._live.given()
         except ConfigError as error:
             log.error("[energy] counts as it was read last: %s", error)
         return self._last

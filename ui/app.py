@@ -102,7 +102,7 @@ def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened]
         fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
         atlas = atlas_of(config.energy, site)
         limits = limits_of(config.energy.limits, site, atlas)
-        given_of(config.energy, site, timedelta(days=1))  # a tariff that is none, tenants that cannot be read
+        given_of(config.energy, site)  # a tariff that is none, tenants that cannot be read
         return Ready(site, rules, told, atlas, limits, fitted, opened or open_sources(config, site))
 
 

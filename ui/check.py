@@ -39,7 +39,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     configuration itself is wrong."""
     ready = prepared(config, WHOLE, now)
     site, opened, rules, told, atlas = ready.site, ready.opened, ready.rules, ready.told, ready.atlas
-    given = given_of(config.energy, site, timedelta(days=1))
+    given = given_of(config.energy, site)
     schedules, _ = told.calendars(now)
     odd = [_row("calendar", one.where, one.what, ok=False) for one in told.read_calendars(now).left_out]
     links = sum(len(of.source) for of in site.links.values())

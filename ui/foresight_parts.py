@@ -186,7 +186,7 @@ def _tenants(live: Live, forecasts: Sequence[Forecast], windows: Windows, end: d
 
 def _whose(live: Live, runs: Runs) -> Sequence[str]:
     """Whose each run is: its tenant's, by the operator's table or its project; where there are no projects, the partition's."""
-    return keys_of(runs, "tenant" if any(runs.projects) else "partition", live.given(timedelta(days=1)))
+    return keys_of(runs, "tenant" if any(runs.projects) else "partition", live.given())
 
 
 def tenants_held(runs: Runs, whose: Sequence[str], end: datetime) -> tuple[list[str], Floats]:

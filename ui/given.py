@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from energy.account.book import Given
@@ -17,16 +16,15 @@ from ui.config import Config, EnergySection
 from ui.places import atlas_of
 
 MAX_TENANTS = 100_000
-YEAR_S = 365 * 86400.0
 
 
-def given_by(section: EnergySection, site: Site) -> Callable[[timedelta], Given]:
-    """What ``[energy]`` gives, as a function of how long an account is."""
-    return lambda span: given_of(section, site, span)
+def given_by(section: EnergySection, site: Site) -> Callable[[], Given]:
+    """What ``[energy]`` gives, read anew at each call."""
+    return lambda: given_of(section, site)
 
 
-def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
-    """What ``[energy]`` gives for an account of ``site`` over ``span``; ``ConfigError`` with every problem."""
+def given_of(section: EnergySection, site: Site) -> Given:
+    """What ``[energy]`` gives for an account of ``site``; ``ConfigError`` with every problem."""
     problems: list[Problem] = []
     factor = None
     if section.region:
@@ -46,10 +44,8 @@ def given_of(section: EnergySection, site: Site, span: timedelta) -> Given:
         problems += error.problems
     if problems:
         raise ConfigError(problems)
-    years = span.total_seconds() / YEAR_S
     contracts = [
-        Contract(one.name, one.share_frac, one.kwh_per_year * years, one.gco2_per_kwh, one.renewable)
-        for one in section.contract
+        Contract(one.name, one.share_frac, 0.0, one.gco2_per_kwh, one.renewable, one.kwh_per_year) for one in section.contract
     ]
     return Given(
         contracts=contracts,

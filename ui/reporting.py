@@ -104,10 +104,10 @@ class Reporting:
     def _scopes(self, section: ReportSection, span: Span) -> list[Scope]:
         live = self._live
         if all(":" in one or one == "centre" for one in section.scopes):
-            return scopes_of(section.scopes, live.site, no_runs(), live.given(span.end - span.start))
+            return scopes_of(section.scopes, live.site, no_runs(), live.given())
         if span.label not in self._parts:
             runs = read_runs(live.records, span.start, span.end, live.site.ids_of("gpu"))
-            found = scopes_of(section.scopes, live.site, runs, live.given(span.end - span.start))
+            found = scopes_of(section.scopes, live.site, runs, live.given())
             self._parts = {**dict(list(self._parts.items())[-MAX_PARTS:]), span.label: found}
         return self._parts[span.label]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Live:
     supply: Supply | None = None  # which hall hangs on which grid, where there are several
     zones: Mapping[str, str] = field(default_factory=dict)  # grid -> the zone by whose name its service knows it
     signal: str = "carbon_gco2_per_kwh"  # the grid's metric that work is moved by
-    given: Callable[[timedelta], Given] = lambda span: Given()  # what the operator gives for an account over a span
+    given: Callable[[], Given] = lambda: Given()  # what the operator gives for an account
     judged: datetime | None = None  # when alerts were last looked for, which goes on once the centre lives
     notices: tuple[Message, ...] = ()  # what icctwin has to say of itself: reload refused, store full
     certificate: Message | None = None  # what is wrong with that of the wall

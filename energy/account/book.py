@@ -165,11 +165,12 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         average = np.where(np.isfinite(average), average, given.average_gco2_per_kwh)
     seen = bool(meters.known.any())
     residual, marginal = given.residual_gco2_per_kwh, meters.marginal_gco2_per_kwh
-    emitted = carbon(grid, average, marginal, float(own.sum()), given.contracts, residual) if seen else nothing_known()
+    length = float(meters.length_s.sum())
+    contracts = [one.over(length) for one in given.contracts]
+    emitted = carbon(grid, average, marginal, float(own.sum()), contracts, residual) if seen else nothing_known()
     charged = _bill(meters, given) if seen else None
     total, it_total = (float(column.sum()) if seen else float("nan") for column in (facility, it))
     cool = float(cooling.sum()) if np.isfinite(meters.cooling_w[meters.known]).all() and seen else float("nan")
-    length = float(meters.length_s.sum())
     counted = float(it[np.isfinite(average) | (grid == 0)].sum())  # IT's in the steps whose carbon is known
     emitted_kg = emitted.location_kg * it_total / counted if counted > 0 else emitted.location_kg
     highest_w, highest_s = peak_of(meters)

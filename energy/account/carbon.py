@@ -6,27 +6,37 @@ average where none is published. Marginal: what one kWh less would have saved; f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from twin.frame import Floats
 
+YEAR_S = 365 * 86400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """A power purchase agreement or certificates. ``share_frac`` of what is taken from the grid in each step (hourly matched),
-    or ``kwh`` in the whole period (matched by volume); ``gco2_per_kwh``: its own factor; ``renewable``: counts for REF."""
+    or ``kwh`` in the whole period or ``yearly_kwh`` (matched by volume); ``gco2_per_kwh``: its own factor; ``renewable``:
+    counts for REF."""
 
     name: str
     share_frac: float = 0.0
     kwh: float = 0.0
     gco2_per_kwh: float = 0.0
     renewable: bool = True
+    yearly_kwh: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share_frac <= 1 and self.kwh >= 0 and self.gco2_per_kwh >= 0) or (self.share_frac and self.kwh):
+        said = [self.share_frac, self.kwh, self.yearly_kwh]
+        if not (min(*said, self.gco2_per_kwh) >= 0 and self.share_frac <= 1) or np.count_nonzero(said) > 1:
             raise ValueError(f"contract {self.name!r} must say a share of 0-1 or kWh from 0, not both, and a factor from 0")
+
+    def over(self, length_s: float) -> "Contract":
+        """With the volume of ``length_s`` in place of that of a year: the time of which the energy is counted, for what was not
+        read, or is still to come, has its own part of the volume."""
+        return replace(self, kwh=self.kwh + self.yearly_kwh * length_s / YEAR_S, yearly_kwh=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,8 @@ def carbon(
     residual_gco2_per_kwh: float | None = None,
 ) -> Carbon:
     """Of ``grid_kwh`` (float64[t], taken from the grid in each step) under intensities of the same steps (NaN: not known).
-    ``own_kwh``: own generation that was used. ``ValueError`` where contracts by share promise more than all."""
+    ``own_kwh``: own generation that was used; ``contracts``: ``over`` the time of these steps. ``ValueError`` where contracts
+    by share promise more than all."""
     if sum(one.share_frac for one in contracts) > 1 + 1e-9:
         raise ValueError("the contracts' shares are more than all of the energy; let them sum to 1 at most")
     total = float(grid_kwh.sum())

@@ -91,7 +91,7 @@ def _made(options: argparse.Namespace) -> "Account":
         named = "/" not in options.tariff and not options.tariff.endswith(".toml")
         changed |= {"tariff": options.tariff if named else "", "tariff_file": None if named else Path(options.tariff)}
     site = site_of(config, TASK_NAMES)
-    given = given_of(config.energy.model_copy(update=changed), site, end - start)
+    given = given_of(config.energy.model_copy(update=changed), site)
     more = {"water_kg": options.water_m3 and 1e3 * options.water_m3, "reused_kwh": options.reused_kwh}
     given = replace(given, **{name: value for name, value in more.items() if value is not None})
     with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:

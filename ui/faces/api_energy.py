@@ -44,7 +44,7 @@ def add_energy(server: FastAPI, pulse: Pulse) -> None:
         if by and (over - began).total_seconds() / step_s * live.site.count("gpu") > MAX_STEPS_GPUS:
             raise HTTPException(422, f"That is over {MAX_STEPS_GPUS} values; ask for less time or a longer step.")
         try:
-            given = live.given(over - began)
+            given = live.given()
         except ConfigError as error:
             raise HTTPException(422, "; ".join(str(one) for one in error.problems)) from error
         made = await run_in_threadpool(make_account, live.site, live.store, live.records, began, over, given, by, step_s)

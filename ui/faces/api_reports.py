@@ -146,7 +146,7 @@ def _ask(live: Live, said: Asked, by: str) -> Entry:
     library, now = library_in(live), live.clock.now()
     with refused(said.span):
         span, scope = named(live, said.span, said.scope)
-        refuse_unknown(scope, live.site, live.records, span, live.given(span.end - span.start))
+        refuse_unknown(scope, live.site, live.records, span, live.given())
         return library.ask(span, scope, by, now)
 
 

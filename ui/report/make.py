@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from energy.account.book import Given
 from twin.ports import Records, Store
@@ -19,14 +19,14 @@ from ui.report.write import Written, files
 
 @dataclass(frozen=True, slots=True)
 class From:
-    """What a report is made from. ``given``: what the operator knows, over a span; ``outside``: URL under which people reach
+    """What a report is made from. ``given``: what the operator knows; ``outside``: URL under which people reach
     icctwin, for the links behind the numbers ("": none on pages, relative ones in data); ``picture``: whether the hottest hour
     is drawn, where the extra for that is installed; ``now``: when it was asked for (None: the span is over)."""
 
     site: Site
     store: Store
     records: Records
-    given: Callable[[timedelta], Given]
+    given: Callable[[], Given]
     limits: Limits
     outside: str = ""
     picture: bool = True
@@ -50,7 +50,7 @@ class Made:
 
 def make(about: From, span: Span, scope: Scope) -> Made:
     """``SourceError`` where the store does not answer, ``ConfigError`` where there is no such part."""
-    given = about.given(span.end - span.start)
+    given = about.given()
     refuse_unknown(scope, about.site, about.records, span, given)
     inputs = gather(about.site, about.store, about.records, span, given, scope, about.now)
     bill = inputs.account.bill

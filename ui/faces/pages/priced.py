@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -38,7 +38,7 @@ class Priced:
 
 def _given(live: Live) -> Given:
     try:
-        return live.given(timedelta(days=1))
+        return live.given()
     except ConfigError:
         return Given()  # a file went away since the start: `icctwin check` names it
 
