@@ -138,11 +138,24 @@ def test_a_tenants_report_says_what_its_row_in_the_centres_says(house: House, sp
         found = figures(part)
         for name, column in names.items():
             assert found[name] == pytest.approx(float(rows[tenant][column]), rel=1e-9), (tenant, name)
-        assert found["held_h"] > 0
+        assert found["held_h"] == pytest.approx(float(rows[tenant][1]), rel=1e-9)
         users = np.array([[float(cell) for cell in row[1:]] for row in table(part, "by_user").rows])
         assert users[:, 2].sum() == pytest.approx(found["facility_kwh"], rel=1e-9)
         assert (users[-2:] == 0).all(), "of what a tenant took nothing is idle or unseen"
         assert str(part.said[0]).startswith(tenant)
+
+
+def test_a_gpu_that_two_projects_hold_together_is_half_of_each(house: House) -> None:
+    """In every figure of hours of a project's own report, so they sum to those of the centre."""
+    rows = {str(row[0]): float(row[1]) for row in table(reported(house, "2026-11"), "by_project").rows}
+    parts = {name: reported(house, "2026-11", f"project:{name}") for name in ("p1", "p2", "p3", "p4")}
+    for name, part in parts.items():
+        by_user = sum(float(row[1]) for row in table(part, "by_user").rows)
+        told = [figures(part)["held_h"], float(table(part, "sizes").total[2]), by_user]
+        assert told == pytest.approx([rows[name]] * 3, rel=1e-9)
+    runs = read_runs(house.records, BEGIN, BEGIN + timedelta(days=30), house.site.ids_of("gpu"))
+    alone = (runs.gpus * (runs.end_s - runs.start_s)).sum() / 3600
+    assert sum(rows[name] for name in parts) < 0.99 * alone, "some are held together"
 
 
 def test_a_halls_report_is_of_its_own_gpus_and_its_runs_parts_sum_to_it(house: House) -> None:

@@ -27,7 +27,7 @@ def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: 
     out: Floats = np.zeros(len(meters.time_s))
     begin_s, step_s = float(meters.time_s[0]), meters.step_s
     holds = holds_of(runs, begin_s, begin_s + step_s * len(out))
-    own = holds.only(mine[holds.run])
+    own = holds.of(mine)
     for at, gpu_w, _ in portions(store, "gpu", meters, gpus):
         at_s = float(meters.time_s[at.start])
         power, total = drawn(gpu_w, holds, at_s, step_s)

@@ -36,6 +36,11 @@ class Holds:
         """Those that ``kept`` (bool[m]) names."""
         return Holds(self.gpu[kept], self.run[kept], self.begin_s[kept], self.end_s[kept], self.share[kept])
 
+    def of(self, mine: Bools) -> "Holds":
+        """Those of the runs ``mine`` (bool[n]), counted anew among these. Who else holds a GPU with them has a part of it."""
+        own = self.only(mine[self.run])
+        return replace(own, run=(np.cumsum(mine) - 1)[own.run].astype(np.int32))
+
 
 def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
     """The runs' holds within ``[begin_s, end_s)``, with those that overlap on a GPU cut at each other's edges."""
@@ -85,9 +90,9 @@ class Shares:
 
     def only(self, mine: Bools) -> "Shares":
         """Of the runs ``mine`` (bool[n]) alone: nothing idle, nothing unseen."""
-        new, kept, old = np.cumsum(mine) - 1, mine[self.holds.run], self.holds
-        holds = replace(old.only(kept), run=new[old.run[kept]].astype(np.int32))
-        made = Shares(holds, self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine])
+        made = Shares(
+            self.holds.of(mine), self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine]
+        )
         made.unread_s = self.unread_s[mine]
         return made
 

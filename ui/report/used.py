@@ -81,7 +81,7 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
     heard, able, held, told, idle = (np.zeros(hours) for _ in range(5))
     usable, read = np.ones((hours, site.count("node")), dtype=np.bool_), np.zeros(hours, dtype=np.bool_)
     first = np.full(gpus, hours)  # hour in which each was heard of or held first
-    holds, sums, held_known = holds_of(runs, start.timestamp(), end.timestamp()), np.zeros((3, len(runs))), len(runs) > 0
+    holds, sums, held_known = _holds(part, start, end), np.zeros((3, len(runs))), len(runs) > 0
     portion = max(1, PORTION_VALUES // max(gpus, 1))
     for low in range(0, hours, portion):
         at, begin = slice(low, min(low + portion, hours)), start + timedelta(hours=low)
@@ -123,6 +123,12 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
         time_s, length_h, there * length_h + gone, gone, heard, able, held + gone, told, idle, columns, read, usable,
         run_h, sums[0], busy, sums[2], silent,
     )  # fmt: skip
+
+
+def _holds(part: Part, start: datetime, end: datetime) -> Holds:
+    """What the runs of the part held of its GPUs, less what others held of them with these."""
+    holds = holds_of(part.runs, start.timestamp(), end.timestamp()).of(part.mine)
+    return holds.only(part.gpus[holds.gpu])
 
 
 def _begin(first: Ints, there: Bools, low: int) -> None:
