@@ -3,11 +3,13 @@
 import json
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_account import S0, START, MemoryRecords, queue
 
+from energy.account.book import IDLE, QUANTITIES, UNSEEN, Given, grouped, keys_of
 from energy.account.named import Names, parted
 from energy.account.runs import TOPIC, Recent, RunLog, read_runs
 from energy.account.share import begin_shares
@@ -86,3 +88,20 @@ def test_names_say_what_they_were_given_and_nothing_else(ids: list[str], data: s
     mine = {ids[row] for row in held}
     assert sorted(later[row] for row in rows) == sorted(mine & set(later))
     assert gone == len(mine - set(later))
+
+
+def test_jobs_of_two_queues_with_one_id_are_two() -> None:
+    """A/101 is alice's and holds two GPUs for two hours, B/101 is bob's and holds one for three."""
+    made, log = MemoryRecords(), RunLog(THEN)
+    both = {"A": queue(START, ("101", GO, 0, NAN, [2, 3])), "B": queue(START, ("101", GO, 0, NAN, [1]))}
+    log.note(made, both, START)
+    over = {"A": queue(START, ("101", DONE, 0, 2, [])), "B": queue(START, ("101", DONE, 0, 3, []))}
+    log.note(made, over, START + 4 * HOUR)
+    runs = read_runs(made, START, START + 4 * HOUR, THEN)
+    shares = begin_shares(runs, S0, S0 + 4 * 3600, len(QUANTITIES))
+    split = grouped(shares, runs, "job", np.zeros(len(QUANTITIES)), Given())
+    assert dict(zip(split.names, split.gpu_s.tolist(), strict=True)) == {
+        "A/101": 4 * 3600, "B/101": 3 * 3600, IDLE: 0, UNSEEN: 0}  # fmt: skip
+    assert keys_of(runs.only(runs.gpus == 1), "job", Given()) == ["B/101"], "in a part's report it has the same name"
+    last = read_runs(made, START + 2 * HOUR, START + 4 * HOUR, THEN)
+    assert keys_of(last, "job", Given()) == ["101"], "of one queue the id tells enough"

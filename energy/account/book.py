@@ -274,5 +274,5 @@ def keys_of(runs: Runs, by: By, given: Given) -> Sequence[str]:
     """Whose each run is, split ``by``; who is not named is "(no …)"."""
     if by == "tenant":
         return [tenant_of(project, given.tenants) or "(no tenant)" for project in runs.projects]
-    words = {"job": runs.ids, "user": runs.users, "project": runs.projects, "partition": runs.partitions}[by]
+    words = {"job": runs.jobs or runs.ids, "user": runs.users, "project": runs.projects, "partition": runs.partitions}[by]
     return [word or f"(no {by})" for word in words]

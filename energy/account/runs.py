@@ -39,7 +39,8 @@ class Runs:
     beside these, which the site has no more (None: of none). ``submit_s``: float64[n], NaN where the
     queue did not say (None: of none); ``ends``: how each ended (completed, failed, cancelled; "": goes on, or nobody said);
     ``limit_s``: float64[n], the time asked for, NaN where there is none or it was not noted (None: of none); ``first``:
-    bool[n], the job had not run before, and began within what was asked for (None: all)."""
+    bool[n], the job had not run before, and began within what was asked for (None: all); ``jobs``: what tells the jobs apart,
+    ids with the queue before them where several queues count theirs (empty: the ids)."""
 
     ids: Sequence[str]
     users: Sequence[str]
@@ -54,6 +55,7 @@ class Runs:
     limit_s: Floats | None = None
     first: Bools | None = None
     gone: Ints | None = None
+    jobs: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,6 +98,7 @@ class Runs:
             None if self.limit_s is None else self.limit_s[where],
             None if self.first is None else self.first[where],
             None if self.gone is None or gpus is not None else self.gone[where],
+            some(self.jobs),
         )
 
 
@@ -162,6 +165,12 @@ def _job(key: str) -> str:
 
 def _queue(key: str) -> str:
     return _job(key).split("/", 1)[0]
+
+
+def _told_apart(keys: Iterable[str]) -> list[str]:
+    """Jobs of runs with their queue where there are several, which count theirs each for itself; else none: ids tell enough."""
+    jobs = [_job(key) for key in keys]
+    return jobs if len({_queue(job) for job in jobs}) > 1 else []
 
 
 def _going(queue: str, jobs: Jobs, names: Names) -> dict[str, dict[str, Any]]:
@@ -293,6 +302,7 @@ class NotedRuns:
             limit_s=np.array([record.get("limit_s") for record in notes], dtype=np.float64),
             first=np.array([key not in self._again and r["start_s"] >= start_s for key, r in kept.items()], dtype=np.bool_),
             gone=np.array([gone for _, gone in held], dtype=np.int32),
+            jobs=_told_apart(kept),
         )
 
     def _rows_of(self, key: str) -> tuple[Ints, int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from analytics.gpu_health import PROGRAM_XIDS
 from analytics.kpis import DEFINITIONS, SIZE_CLASSES, exposure_per_event
+from energy.account.book import Given, keys_of
 from energy.account.runs import Runs
 from twin.frame import Floats
 from twin.message import Message
@@ -186,7 +187,8 @@ def _seconds(when: datetime) -> float:
 def _ranked(inputs: Inputs) -> Iterator[Table]:
     """Jobs that kept what they held busiest, and those that least did; of at least ``ENOUGH_H`` GPU hours."""
     runs, use = inputs.runs, inputs.use
-    names, job = np.unique(np.array(runs.ids, dtype=np.str_), return_inverse=True)
+    keys = keys_of(runs, "job", Given())
+    names, job = np.unique(np.array(keys, dtype=np.str_), return_inverse=True)
     held, seen = (np.round(np.bincount(job, hours, len(names)), HOUR_DIGITS) for hours in (use.run_h, use.run_seen_h))
     worked_h = np.bincount(job, np.nan_to_num(use.run_busy) * use.run_seen_h, len(names))
     busy = np.round(worked_h / np.maximum(seen, 1e-9), BUSY_DIGITS)
@@ -195,7 +197,7 @@ def _ranked(inputs: Inputs) -> Iterator[Table]:
     if split is None or not len(ranked):
         return
     energy = dict(zip(split.names, split.column("facility_kwh").tolist(), strict=True))
-    owner = dict(zip(runs.ids, runs.users, strict=True))
+    owner = dict(zip(keys, runs.users, strict=True))
     busiest, laziest = (ranked[np.argsort(sign * busy[ranked], kind="stable")][:RANKED].tolist() for sign in (-1, 1))
     heads = (("job", ""), ("user", ""), ("GPU hours", "gpu_h"), ("Busy", "frac"), ("Facility energy", "kwh"))
 
