@@ -13,7 +13,7 @@ import numpy as np
 
 from energy.guard_orders import Case, Found, by_pool, few, rows_of, tables_of
 from energy.levers import QueueNow, Waits
-from energy.levers.jobs_ahead import pools
+from energy.levers.jobs_ahead import pools, reserved_jobs, reserved_spans
 from energy.memory import TIMED
 from energy.ordering import HELD_FOR
 from energy.shift.fair import bearable
@@ -98,9 +98,9 @@ def _latest_s(queue: QueueNow, asked: Ints, now_s: float) -> Floats:
     came_s[asked] += EVER_S
     own_s = np.where(terms.noted == 1, 0.0, np.nan_to_num(terms.begin_s, nan=0.0))
     jobs = replace(jobs, state=state, submit_s=came_s, limit_s=lasts_s, agreed=replace(terms, runs_s=lasts_s))
-    rows = np.flatnonzero((state <= JobState.RUNNING) & (jobs.gpus > 0))
-    room, pool = pools(queue)
-    starts_s: Floats = np.fmax(np.fmax(by_pool(jobs, rows, own_s, pool, room, now_s), own_s), now_s)
+    rows = np.flatnonzero((state <= JobState.RUNNING) & (jobs.gpus > 0) & ~reserved_jobs(queue))
+    (room, pool), kept = pools(queue), reserved_spans(queue.cluster, now_s)
+    starts_s: Floats = np.fmax(np.fmax(by_pool(jobs, rows, own_s, pool, room, now_s, kept), own_s), now_s)
     for p in range(len(room)):
         waits = rows[(pool[rows] == p) & (state[rows] == JobState.PENDING)]
         waits = waits[np.argsort(came_s[waits], kind="stable")]

@@ -13,14 +13,14 @@ import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
 from energy.levers import QueueNow, believed
-from energy.levers.jobs_ahead import partition_pools, pools
+from energy.levers.jobs_ahead import partition_pools, pools, reserved_jobs, reserved_spans
 from energy.memory import TIMED
 from energy.place.atlas import Atlas
 from energy.plan import Done, Plan
 from twin.frame import Floats, Ints, Origin
 from twin.job import Jobs, JobState
-from twin.order import OF_JOBS, Orders, Verb
-from twin.sim.schedule import Policy, schedule
+from twin.order import OF_JOBS, Orders, Tie, Verb
+from twin.sim.schedule import Kept, Policy, schedule
 from twin.sim.trace import trace_of
 from twin.site import Site
 from twin.state import State
@@ -154,6 +154,19 @@ def _agreed(case: Case) -> Found:
                     yield {"job": table.targets[i]}
 
 
+def _tied(tie: Tie) -> Callable[[Case], Found]:
+    """The rule that a job which is tied so is not held back."""
+
+    def found(case: Case) -> Found:
+        for queue, table, delays in tables_of(case):
+            if table.verb in OF_JOBS:
+                for i, row in rows_of(queue, table):
+                    if row >= 0 and delays[i] and int(queue.jobs.terms.tied[row]) & tie:
+                        yield {"job": table.targets[i]}
+
+    return found
+
+
 def _waits(case: Case) -> Found:
     for queue, table, delays in tables_of(case):
         if table.verb in TIMED:
@@ -244,7 +257,8 @@ def _consequence(case: Case) -> Found:
 
 def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
     jobs, now_s = queue.jobs, case.now.timestamp()
-    rows = np.flatnonzero((jobs.state <= JobState.RUNNING) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
+    counts = (jobs.state <= JobState.RUNNING) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
+    rows, kept = np.flatnonzero(counts & ~reserved_jobs(queue)), reserved_spans(queue.cluster, now_s)
     planned = np.nan_to_num(jobs.terms.begin_s, nan=0.0)
     (room, pool), of = pools(queue), partition_pools(queue.cluster)[1]
     then_pool = pool.copy()
@@ -254,8 +268,8 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
             if table.verb is Verb.MOVE:
                 then_pool[row] = of.get(table.where[i][1], 0)
     without = np.where(jobs.terms.noted == 1, 0.0, np.nan_to_num(jobs.terms.begin_s, nan=0.0))
-    was_s = by_pool(jobs, rows, without, pool, room, now_s)
-    then_s = by_pool(jobs, rows, planned, then_pool, room, now_s)
+    was_s = by_pool(jobs, rows, without, pool, room, now_s, kept)
+    then_s = by_pool(jobs, rows, planned, then_pool, room, now_s, kept)
     due_s = jobs.deadline_s + LATE_S
     late = (then_s + jobs.lasts_s > due_s) & ~(was_s + jobs.lasts_s > due_s)
     slack_s = LATE_S + OTHERS_FRAC * np.maximum(was_s - now_s, 0)
@@ -266,20 +280,35 @@ def _simulated(case: Case, queue: QueueNow, table: Orders) -> Found:
 
 
 def by_pool(
-    jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, pool: Ints, gpus: Floats, now_s: float
+    jobs: Jobs,
+    rows: np.ndarray[tuple[int], np.dtype[np.intp]],
+    begin_s: Floats,
+    pool: Ints,
+    gpus: Floats,
+    now_s: float,
+    kept: tuple[Floats, Floats],
 ) -> Floats:
-    """float64[n]: when each of ``rows`` would start in its ``pool`` of so many ``gpus``; NaN for the others, and where they are
-    not known."""
+    """float64[n]: when each of ``rows`` would start in its ``pool`` of so many ``gpus`` beside what reservations keep
+    (``reserved_spans``); NaN for the others, and where they are not known."""
     starts_s = np.full(len(jobs), math.nan)
     for p, usable in enumerate(gpus):
         mine = rows[pool[rows] == p]
         if len(mine) and math.isfinite(usable):
-            starts_s[mine] = _starts(jobs, mine, begin_s, int(usable), now_s)
+            spans = Kept(kept[0], kept[1][p].astype(np.int32)) if kept[1][p].any() else None
+            starts_s[mine] = _starts(jobs, mine, begin_s, int(usable), now_s, spans)
     return starts_s
 
 
-def _starts(jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s: Floats, gpus: int, now_s: float) -> Floats:
-    """float64[n]: when each would start; inf where it does not within the year."""
+def _starts(
+    jobs: Jobs,
+    rows: np.ndarray[tuple[int], np.dtype[np.intp]],
+    begin_s: Floats,
+    gpus: int,
+    now_s: float,
+    kept: Kept | None,
+) -> Floats:
+    """float64[n]: when each would start; inf where it does not within the year. A reservation is kept free for the whole of a
+    job's limit, as its scheduler does."""
     begins_s = begin_s[rows]
     runs = (jobs.state[rows] == JobState.RUNNING) & ~(begins_s > now_s)  # what is to be paused waits again
     arrival_s = np.where(runs, now_s - 1.0, np.maximum(begins_s, now_s))  # who runs has its place already
@@ -288,7 +317,8 @@ def _starts(jobs: Jobs, rows: np.ndarray[tuple[int], np.dtype[np.intp]], begin_s
     order = np.lexsort((np.nan_to_num(jobs.submit_s[rows], nan=now_s), arrival_s))
     wanted = np.minimum(jobs.gpus[rows][order], gpus).astype(np.int32)
     trace = trace_of([str(i) for i in order.tolist()], arrival_s[order], run_s[order], limit_s=run_s[order])
-    made = schedule(trace, Policy.EASY, wanted, gpus, now_s + 366 * 86_400.0)
+    asks_s = np.where(np.isnan(jobs.limit_s[rows]), math.inf, jobs.limit_s[rows])[order]
+    made = schedule(trace, Policy.EASY, wanted, gpus, now_s + 366 * 86_400.0, kept=kept, asks_s=asks_s)
     start_s = np.empty(len(rows))
     start_s[order] = np.where(np.isnan(made.start_s), math.inf, made.start_s)
     return np.where(runs, began_s, start_s)
@@ -311,6 +341,7 @@ ORDER_RULES: Mapping[str, tuple[Callable[[Case], Found], str]] = {
     "unknown_queue": (_no_queue, "{queue} is no scheduler whose jobs are known"),
     "gain": (_gain, "The expected change, {low_pct:.1f} to {high_pct:.1f} %, is not surely a saving"),
     "agreed": (few(_agreed), "The owner of job {job} has not agreed that it may wait"),
+    "reserved": (few(_tied(Tie.RESERVED)), "Job {job} runs in a reservation: it is left alone"),
     "wait": (few(_waits), "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
     "deadline": (few(_in_time), "Job {job} would end {late_s:.0f} s after its deadline"),
     "order_rate": (_rate, "{recent} orders in the last hour and {count} more are over the limit of {limit}"),

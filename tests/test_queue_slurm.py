@@ -98,10 +98,11 @@ async def test_a_real_cluster_is_read_alike_whichever_way(slurm, tmp_path, way):
     assert cluster.state.tolist() == [NodeState.MIXED, NodeState.DRAINED]
     assert (cluster.gpus.tolist(), cluster.gpus_used.tolist()) == ([8, 8], [2, 0])
     assert cluster.partition_nodes.tolist() == [[0, 0], [0, 1], [1, 1]]
+    assert (cluster.reservations, cluster.reservation_nodes.tolist()) == (["fix"], [[0, 1]])
+    assert cluster.reservation_end_s[0] - cluster.reservation_start_s[0] == 3600
+    assert cluster.reservation_start_s[0] == pytest.approx(now.timestamp() + 7200, abs=200)
     if way in ("jwt", "socket"):  # Slurm 22.05 has no command that prints these as JSON
         assert (cluster.partitions, cluster.partition_up.tolist()) == (["batch", "night"], [1, 0])
-        assert (cluster.reservations, cluster.reservation_nodes.tolist()) == (["fix"], [[0, 1]])
-        assert cluster.reservation_end_s[0] - cluster.reservation_start_s[0] == 3600
     assert columns(frames["queue"]) == {
         "running_count": [1],
         "waiting_count": [2],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import twin.sim.schedule as module
 from twin.job import Jobs, JobState
-from twin.sim.schedule import NO_ROOM, TOO_LARGE, Policy, Schedule, first_room, schedule
+from twin.sim.schedule import NO_ROOM, TOO_LARGE, Kept, Policy, Schedule, first_room, schedule
 from twin.sim.trace import Trace, checked, trace_of, trace_of_queue
 
 SLOTS = 10
@@ -50,6 +50,24 @@ def test_easy_delays_the_third_but_conservative_does_not() -> None:
     assert easy["y"] == 303
     assert careful["y"] == 200
     assert careful["z"] == 210
+
+
+def test_slots_that_are_kept_for_a_while_are_found_free_by_then() -> None:
+    """6 of 10 are kept from 50 to 80. a ends at 40, b has room after; c is short enough for before; d asks for longer than it
+    runs; e fits beside what is kept; f, who came before anything was kept, stays."""
+    rows = [("f", -1, 60, 60, 2), ("a", 0, 40, 40, 6), ("b", 1, 20, 20, 6), ("c", 2, 9, 9, 2), ("d", 3, 5, 5, 6)]
+    rows.append(("e", 41, 100, 100, 2))
+    kept = Kept(np.array([0.0, 50.0, 80.0]), np.array([0, 6, 0], dtype=np.int32))
+    jobs = trace(rows)
+    made = schedule(jobs, Policy.EASY, jobs.nodes, SLOTS, 1e6, kept=kept, asks_s=np.array([0, 0, 0, 0, 11, 0.0]))
+    found = dict(zip(jobs.ids, made.start_s.tolist(), strict=True))
+    assert found == {"f": -1, "a": 0, "b": 80, "c": 2, "d": 100, "e": 41}
+    none = Kept(np.array([0.0]), np.zeros(1, dtype=np.int32))
+    jobs = trace(QUEUE)
+    made = schedule(jobs, Policy.EASY, jobs.nodes, SLOTS, 1e6, kept=none)
+    assert dict(zip(jobs.ids, made.start_s.tolist(), strict=True)) == starts(Policy.EASY, jobs)
+    with pytest.raises(ValueError, match="easy"):
+        schedule(jobs, Policy.FCFS, jobs.nodes, SLOTS, 1e6, kept=none)
 
 
 def test_priority_goes_before_arrival() -> None:

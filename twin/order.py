@@ -6,7 +6,7 @@ are thousands of them. Each order is idempotent: what already is so is not writt
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 
 import numpy as np
 
@@ -43,6 +43,12 @@ OF_JOBS = frozenset(
     {Verb.BEGIN, Verb.MOVE, Verb.HOLD, Verb.RELEASE, Verb.PRIORITY, Verb.QOS, Verb.COMMENT, Verb.PAUSE, Verb.REQUEUE,
      Verb.SUSPEND, Verb.RESUME}
 )  # fmt: skip
+
+
+class Tie(IntFlag):
+    """By what else than room it is decided when a job runs; none is planned that is tied."""
+
+    RESERVED = 1  # it runs in a reservation
 
 
 class Result(StrEnum):
@@ -148,7 +154,7 @@ class Terms:
     may be paused; ``noted``: 1 where words of ours stand at it; ``runs_s``: how long the owner expects it to run (NaN: to its
     limit); ``reach_s``: the longest round trip to where it was submitted at which it may run (0: it stays); ``data_bytes`` that
     go with it then (NaN: not said); ``unfit``: 1 where the scheduler says that it can never run where it waits. A queue that
-    does not say of the last three moves nothing.
+    does not say of these three moves nothing. ``tied``: the sum of ``Tie`` (0: to nothing, also where a queue says nothing).
     """
 
     begin_s: Floats
@@ -159,10 +165,12 @@ class Terms:
     reach_s: Floats = field(default_factory=lambda: np.empty(0))
     data_bytes: Floats = field(default_factory=lambda: np.empty(0))
     unfit: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    tied: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
     def __post_init__(self) -> None:
         n = len(self.begin_s)
-        for name, none in (("reach_s", np.zeros(n)), ("data_bytes", np.full(n, np.nan)), ("unfit", np.zeros(n, np.uint8))):
+        flags = np.zeros(n, np.uint8)
+        for name, none in (("reach_s", np.zeros(n)), ("data_bytes", np.full(n, np.nan)), ("unfit", flags), ("tied", flags)):
             if len(getattr(self, name)) != n:
                 object.__setattr__(self, name, none)  # as the constructor of a frozen class does
 

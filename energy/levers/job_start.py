@@ -31,7 +31,7 @@ from energy.shift.decompose import cheapest, decompose
 from energy.shift.fair import Whose, granted
 from energy.waiting import Tally, would_start_s
 from twin.frame import Floats, Ints
-from twin.job import Jobs
+from twin.job import Jobs, JobState
 from twin.message import Message
 from twin.order import Orders, Verb, orders
 from twin.site import Bools, Site
@@ -112,8 +112,10 @@ class JobStart:
         waits &= (terms.held == 0) | (terms.noted == 1)  # what a person holds is the person's
         # a begin time that its owner has set further ahead is the owner's
         waits &= (terms.noted == 1) | ~(terms.begin_s > now_s + self.grace_s)
-        rows = in_turns(waits, now_s)
-        free = movable(queue, rows, jobs.lasts_s[rows], signal, now_s, self.longest_wait_s)
+        # what is tied is not planned, but let go where it waits by our order
+        rows = in_turns(waits | _to_let_go(jobs), now_s)
+        free_rows = rows[terms.tied[rows] == 0]
+        free = movable(queue, free_rows, jobs.lasts_s[free_rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(queue, free, left, signal, stands_at(queue, free, signal, now_s), tally)
         ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
@@ -131,6 +133,12 @@ class JobStart:
             picked = sorted(picked, key=lambda one: one[1] > 0)[: int(max(most, freed))]
         would_s = would_start_s(queue, free.rows, np.maximum(signal.begin_s + usual * signal.step_s, now_s))
         return _moved(jobs, picked, free, usual, signal, ours, would_s)
+
+
+def _to_let_go(jobs: Jobs) -> Bools:
+    """bool[n]: jobs that wait by our order and have since been tied to something."""
+    terms = jobs.terms
+    return np.asarray((jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (terms.noted == 1) & (terms.tied > 0))
 
 
 def stands_at(queue: QueueNow, free: Movable, signal: SignalAhead, now_s: float) -> Ints:

@@ -12,6 +12,7 @@ from energy.shift import Work
 from energy.shift.decompose import cheapest
 from twin.frame import Floats, Ints
 from twin.job import Cluster, Jobs, JobState, NodeState
+from twin.order import Tie
 from twin.site import Bools
 
 GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling; assumed, as in energy.shift.tables
@@ -33,8 +34,10 @@ class Movable:
 
 
 def waits_with_consent(jobs: Jobs) -> Bools:
-    """bool[n]: jobs that wait, whose owner, partition or account agreed, and whose size and length are known."""
-    return np.asarray((jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.lasts_s > 0) & (jobs.gpus > 0))
+    """bool[n]: jobs that wait, whose owner, partition or account agreed, whose size and length are known, and which are tied to
+    nothing (``twin.order.Tie``)."""
+    agreed = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.terms.tied == 0)
+    return np.asarray(agreed & (jobs.lasts_s > 0) & (jobs.gpus > 0))
 
 
 def in_turns(waits: Bools, now_s: float, most: int | None = None) -> Ints:
@@ -49,12 +52,18 @@ def in_turns(waits: Bools, now_s: float, most: int | None = None) -> Ints:
 
 
 def movable(queue: QueueNow, rows: Ints, left_s: Floats, signal: SignalAhead, now_s: float, wait_s: float) -> Movable:
-    """``rows`` of ``queue`` with ``left_s`` still to run, those left out that have no window."""
+    """``rows`` of ``queue`` with ``left_s`` still to run, those left out that have no window. A window ends where a reservation
+    leaves a job no room: by then its limit must be over, however short it is expected to run, or its scheduler starts it no
+    sooner than behind the reservation."""
     jobs = queue.jobs
     span = signal.step_s
     length = np.maximum(np.ceil(left_s / span - 1e-9), 1)
     submit_s = np.where(np.isnan(jobs.submit_s[rows]), now_s, jobs.submit_s[rows])
     due_s = np.fmin(jobs.deadline_s[rows], submit_s + min(wait_s, queue.longest_wait_s) + left_s)
+    asks_s = np.fmax(np.where(np.isnan(jobs.limit_s[rows]), math.inf, jobs.limit_s[rows]), left_s)
+    shut_s = _shut_s(queue, rows, now_s)
+    bounded = np.isfinite(shut_s)
+    due_s[bounded] = np.fmin(due_s[bounded], shut_s[bounded] - (asks_s - left_s)[bounded])
     # a job that starts within a slot ends within one: a slot is lost at the end
     due = np.floor((due_s - signal.begin_s) / span + 1e-9) - 1
     # by its whole window, not by what is left of it: else the reserve would be planned away as the deadline comes near
@@ -80,18 +89,65 @@ def partition_pools(cluster: Cluster | None) -> tuple[Floats, Mapping[str, int]]
     """float64[p]: usable GPUs of each pool of nodes; the pool of each partition."""
     if cluster is None or not len(cluster.nodes):
         return np.array([math.inf]), {}
-    label = _joined(cluster)
-    known, pool_of = np.unique(label, return_inverse=True)
-    of = {name: int(pool_of[i]) for i, name in enumerate(cluster.partitions)}
-    usable = np.where(cluster.state < NodeState.DRAINED, cluster.gpus, 0).astype(np.float64)
-    room = np.zeros(max(len(known), 1))
-    pairs = cluster.partition_nodes
-    if len(pairs):
-        _, first = np.unique(pairs[:, 1], return_index=True)  # each node once
-        np.add.at(room, pool_of[pairs[first, 0]], usable[pairs[first, 1]])
-    else:
-        room[0] = usable.sum()
+    pool, of = _node_pools(cluster)
+    room = np.zeros(max(of.values(), default=0) + 1)
+    np.add.at(room, pool[pool >= 0], _usable(cluster)[pool >= 0])
     return room, of
+
+
+def _usable(cluster: Cluster) -> Floats:
+    """float64[n]: GPUs of each node that jobs are given."""
+    return np.where(cluster.state < NodeState.DRAINED, cluster.gpus, 0).astype(np.float64)
+
+
+def _node_pools(cluster: Cluster) -> tuple[Ints, Mapping[str, int]]:
+    """int32[n]: the pool of each node, -1 of one in no partition; the pool of each partition."""
+    _, pool_of = np.unique(_joined(cluster), return_inverse=True)
+    pairs = cluster.partition_nodes
+    pool = np.full(len(cluster.nodes), -1 if len(pairs) else 0, dtype=np.int32)
+    pool[pairs[:, 1]] = pool_of[pairs[:, 0]]
+    return pool, {name: int(pool_of[i]) for i, name in enumerate(cluster.partitions)}
+
+
+def reserved_gpus(cluster: Cluster, edges_s: Floats) -> Floats:
+    """float64[p, k]: GPUs of each pool that reservations keep from other jobs, at some time in each of the k spans between
+    ``edges_s`` (float64[k + 1], increasing). Nodes count as a whole, though a reservation may be for some of their cores."""
+    kept = np.zeros((len(partition_pools(cluster)[0]), len(edges_s) - 1))
+    nodes, at = np.unique(cluster.reservation_nodes[:, 1], return_inverse=True)
+    begin_s, end_s = np.nan_to_num(cluster.reservation_start_s, nan=-math.inf), cluster.reservation_end_s
+    held = np.zeros((len(nodes), kept.shape[1]), dtype=np.bool_)
+    for r in range(len(cluster.reservations)):
+        meets = (begin_s[r] < edges_s[1:]) & ~(end_s[r] <= edges_s[:-1])
+        held[np.ix_(at[cluster.reservation_nodes[:, 0] == r], meets)] = True
+    pool = _node_pools(cluster)[0][nodes]
+    np.add.at(kept, pool[pool >= 0], (_usable(cluster)[nodes, None] * held)[pool >= 0])
+    return kept
+
+
+def reserved_spans(cluster: Cluster | None, now_s: float) -> tuple[Floats, Floats]:
+    """float64[k]: when what reservations keep changes, from now on; float64[p, k]: GPUs of each pool that they keep from then
+    on. k is 0 where there are no reservations."""
+    if cluster is None or not len(cluster.reservations):
+        return np.empty(0), np.empty((len(partition_pools(cluster)[0]), 0))
+    times_s = np.concatenate([cluster.reservation_start_s, cluster.reservation_end_s])
+    begin_s: Floats = np.unique(np.concatenate([[now_s], times_s[times_s > now_s]])).astype(np.float64)
+    edges_s = np.array([*begin_s.tolist(), math.inf], dtype=np.float64)
+    return begin_s, reserved_gpus(cluster, edges_s)
+
+
+def _shut_s(queue: QueueNow, rows: Ints, now_s: float) -> Floats:
+    """float64[m]: when reservations first leave too few GPUs for each of ``rows``; infinity where they never do."""
+    begin_s, kept = reserved_spans(queue.cluster, now_s)
+    usable, pool = pools(queue)
+    of = pool[rows]
+    short = (kept[of] > 0) & ((usable[:, None] - kept)[of] < queue.jobs.gpus[rows, None])
+    return np.asarray(np.where(short, begin_s, math.inf).min(axis=1, initial=math.inf))
+
+
+def reserved_jobs(queue: QueueNow) -> Bools:
+    """bool[n]: jobs that run, or are to run, in a reservation: they take nothing of what reservations leave to others."""
+    known = queue.cluster is not None and len(queue.cluster.reservations) > 0
+    return np.asarray(((queue.jobs.terms.tied & Tie.RESERVED) > 0) & known)
 
 
 def _joined(cluster: Cluster) -> Ints:
@@ -110,13 +166,17 @@ def _joined(cluster: Cluster) -> Ints:
 
 def room(queue: QueueNow, moving: Ints, signal: SignalAhead, now_s: float) -> list[Floats]:
     """float64[h] for each pool: GPUs that are left for the jobs at ``moving``. Running jobs hold theirs to their limit; what
-    waits and does not move takes its own as soon as there is room."""
+    waits and does not move takes its own as soon as there is room; what is reserved is not theirs."""
     jobs = queue.jobs
     usable, pool = pools(queue)
     slots = len(signal.ahead)
-    others = np.ones(len(jobs), dtype=np.bool_)
+    others = ~reserved_jobs(queue)
     others[moving] = False
     left = [np.full(slots, min(free, 1e9)) for free in usable]
+    if queue.cluster is not None and len(queue.cluster.reservations):
+        edges_s: Floats = (signal.begin_s + signal.step_s * np.arange(slots + 1)).astype(np.float64)
+        edges_s[0] = max(edges_s[0], now_s)
+        left = [rest - kept for rest, kept in zip(left, reserved_gpus(queue.cluster, edges_s), strict=True)]
     ends_s = np.where(np.isnan(jobs.lasts_s), math.inf, jobs.start_s + jobs.lasts_s)
     for j in np.flatnonzero(others & np.isin(jobs.state, (JobState.RUNNING, JobState.SUSPENDED))).tolist():
         over = (ends_s[j] - signal.begin_s) / signal.step_s

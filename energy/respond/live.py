@@ -115,7 +115,7 @@ def start_w(call: Call, site: Site) -> float:
 def may_start(queue: QueueNow) -> Ints:
     """Rows of jobs that wait and that we may let wait."""
     jobs = queue.jobs
-    waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.gpus > 0)
+    waits = (jobs.state == JobState.PENDING) & (jobs.deferrable == 1) & (jobs.terms.tied == 0) & (jobs.gpus > 0)
     return np.flatnonzero(waits & ((jobs.terms.held == 0) | (jobs.terms.noted == 1))).astype(np.int32)
 
 
@@ -137,7 +137,7 @@ def able_jobs(call: Call, site: Site, state: State, queues: Sequence[QueueNow]) 
     for q, queue in enumerate(queues):
         jobs = queue.jobs
         wants = (jobs.state == JobState.RUNNING) & (jobs.deferrable == 1)
-        stops = wants & (jobs.terms.interruptible == 1) & _in_time(call, queue)
+        stops = wants & (jobs.terms.interruptible == 1) & (jobs.terms.tied == 0) & _in_time(call, queue)
         order = np.argsort(jobs.job_of, kind="stable")
         bounds = np.searchsorted(jobs.job_of[order], np.arange(len(jobs) + 1))
         for j in np.flatnonzero(wants).tolist():

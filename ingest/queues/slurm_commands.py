@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,13 +65,32 @@ class Commands:
         nodes = told["nodes"] if "nodes" in told else (await self.json("scontrol", "show", "nodes", "--json"))["nodes"]
         if "nodes" in told:
             named = {name for node in nodes for name in node.get("partitions") or ()}
-            return [jobs, nodes, [{"name": name, "state": "UP"} for name in sorted(named)], []]
+            kept = await self.run("scontrol", "--oneliner", "show", "reservations")
+            partitions = [{"name": name, "state": "UP"} for name in sorted(named)]
+            return [jobs, nodes, partitions, reservations_in(kept.decode("utf-8", "replace"))]
         partitions = (await self.json("scontrol", "show", "partitions", "--json"))["partitions"]
         return [jobs, nodes, partitions, (await self.json("scontrol", "show", "reservations", "--json"))["reservations"]]
 
     async def jobs(self) -> Any:
         """All jobs."""
         return (await self.json("squeue", "--json"))["jobs"]
+
+
+def reservations_in(text: str) -> list[dict[str, Any]]:
+    """Reservations as ``scontrol --oneliner`` prints them in UTC, in the shape of slurmrestd. ``SourceError`` for a time that
+    cannot be read: what would be planned into a reservation must be known."""
+    found: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        told = dict(word.partition("=")[::2] for word in line.split())
+        if "ReservationName" in told:
+            try:
+                start, end = (datetime.fromisoformat(told[name]).replace(tzinfo=UTC) for name in ("StartTime", "EndTime"))
+            except (KeyError, ValueError):
+                raise SourceError(f"scontrol show reservations: a line of a shape that is not known ({line[:100]})") from None
+            nodes = told.get("Nodes", "").replace("(null)", "")
+            one = {"name": told["ReservationName"], "start_time": start.timestamp(), "end_time": end.timestamp()}
+            found.append({**one, "node_list": nodes})
+    return found
 
 
 async def _whole(process: asyncio.subprocess.Process, line: str) -> tuple[bytes, bytes]:

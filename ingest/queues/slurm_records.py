@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ingest.queues.mark import mark_of, noted, owners_words
+from ingest.queues.slurm_ties import ties_of
 from ingest.queues.tables import JobRecord, NodeRecord, Reservation, numbers_in
 from twin.job import JobState, NodeState
 
@@ -125,6 +126,7 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         reach_s=0.0 if _bound(job) else mark.reach_s,
         data_bytes=mark.data_bytes,
         unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
+        tied=ties_of(job),
     )
 
 

@@ -23,7 +23,7 @@ _ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 class JobRecord:
     """One job on its way into the columns. ``held``: (node's name, numbers of its GPUs; None: all that it has); ``begin_s``:
     earliest start; ``stopped``: somebody holds it back; ``interruptible``: it may be paused; ``noted``: words of ours stand
-    at it; ``runs_s``: how long its owner expects it to run; the last three: see ``twin.order.Terms``."""
+    at it; ``runs_s``: how long its owner expects it to run; the last four: see ``twin.order.Terms``."""
 
     id: str
     name: str
@@ -47,6 +47,7 @@ class JobRecord:
     reach_s: float = 0.0
     data_bytes: float = _NAN
     unfit: bool = False
+    tied: int = 0
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
         projects=[one.project for one in records],
         agreed=Terms(
             *(floats("begin_s"), flags("stopped"), flags("interruptible"), flags("noted"), floats("runs_s")),
-            *(floats("reach_s"), floats("data_bytes"), flags("unfit")),
+            *(floats("reach_s"), floats("data_bytes"), flags("unfit"), flags("tied")),
         ),
     )
 

@@ -11,7 +11,7 @@ A slot is a node, or a single GPU where a trace has jobs of less than a node. Po
 """
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,6 +49,51 @@ class Schedule:
     job: Ints
     slot: Ints
     left_out: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """Slots that are kept from a queue for a while, as reservations do: ``slots`` (int32[k]) from each of ``begin_s``
+    (float64[k], s, increasing) to the next, the last of them for good. Who came before the first keeps what he has."""
+
+    begin_s: Floats
+    slots: Ints
+
+
+class _Beside:
+    """What is left in each span of ``Kept`` beside those who run, to their limits."""
+
+    def __init__(self, kept: Kept, slots: int) -> None:
+        self.kept, self.slots = kept, slots
+        self.begin_s: list[float] = kept.begin_s.tolist()
+        self.left = slots - kept.slots.astype(np.int64)
+
+    def _spans(self, begin_s: float, end_s: float) -> slice:
+        return slice(max(bisect_right(self.begin_s, begin_s) - 1, 0), bisect_left(self.begin_s, end_s))
+
+    def hold(self, wanted: int, begin_s: float, end_s: float) -> None:
+        """Take (or, below 0, give back) slots for a while."""
+        self.left[self._spans(begin_s, end_s)] -= wanted
+
+    def fits(self, wanted: int, came_s: float, begin_s: float, end_s: float) -> bool:
+        """Whether nothing that is kept stands against so many slots until ``end_s``."""
+        spans = self.left[self._spans(begin_s, end_s)]
+        return came_s < self.begin_s[0] or not len(spans) or bool(spans.min() >= wanted)
+
+    def shadow(self, wanted: int, lasts_s: float, now: float, ends_s: Floats, held: Ints) -> tuple[float, int]:
+        """When so many slots are free for ``lasts_s``, by when those who run end, and how many are then left over."""
+        freed = np.concatenate(([0], np.cumsum(held)))
+        times = np.union1d(np.maximum(ends_s, now), self.kept.begin_s[self.kept.begin_s > now])
+        span = np.maximum(np.searchsorted(self.kept.begin_s, times, side="right") - 1, 0)
+        runs = freed[-1] - freed[np.searchsorted(ends_s, times, side="right")]
+        left = self.slots - self.kept.slots[span] - runs
+        short = np.where(left < wanted, times, np.inf)
+        next_short = np.minimum.accumulate(short[::-1])[::-1] if len(times) else short
+        found = np.flatnonzero(next_short >= times + lasts_s)
+        if not len(found):
+            return np.inf, 0
+        at = float(times[found[0]])
+        return at, int(left[(times >= at) & (times < at + lasts_s)].min()) - wanted
 
 
 class _Machine:
@@ -96,13 +141,23 @@ class _Run:
         first = (-trace.priority if policy is Policy.PRIORITY else np.zeros(n)).tolist()
         self.rank = [(p, s, i) for i, (p, s) in enumerate(zip(first, trace.submit_s.tolist(), strict=True))]
         self.left_out: dict[str, tuple[int, str]] = {}
+        self.beside: _Beside | None = None
+        self.asks = self.limit  # for how long each must find room beside what is kept
+
+    def keep(self, kept: Kept, asks_s: Floats | None) -> None:
+        self.beside = _Beside(kept, self.slots)
+        self.asks = self.limit if asks_s is None else np.fmax(asks_s, self.limit)
 
     def refuse(self, job: int, reason: str) -> None:
         count, first = self.left_out.get(reason, (0, self.trace.ids[job]))
         self.left_out[reason] = (count + 1, first)
 
-    def fits(self, job: int) -> bool:
-        return bool(self.wanted[job] <= self.machine.count and self.power_w[job] <= self.machine.spare_w)
+    def fits(self, job: int, now: float) -> bool:
+        wanted = int(self.wanted[job])
+        if wanted > self.machine.count or self.power_w[job] > self.machine.spare_w:
+            return False
+        came_s, end_s = float(self.trace.submit_s[job]), now + float(self.asks[job])
+        return self.beside is None or self.beside.fits(wanted, came_s, now, end_s)
 
     def begin(self, job: int, now: float) -> None:
         self.machine.take(job, int(self.wanted[job]), float(self.power_w[job]))
@@ -110,10 +165,14 @@ class _Run:
         self.start[job], self.end[job] = now, now + self.trace.run_s[job]
         heapq.heappush(self.ends, (float(self.end[job]), job))
         insort(self.expected, (now + float(self.limit[job]), job))
+        if self.beside is not None:
+            self.beside.hold(int(self.wanted[job]), now, now + float(self.limit[job]))
 
     def finish(self, job: int) -> None:
         self.machine.give(job, float(self.power_w[job]))
         entry = (float(self.start[job]) + float(self.limit[job]), job)
+        if self.beside is not None:
+            self.beside.hold(-int(self.wanted[job]), float(self.start[job]), entry[0])
         del self.expected[bisect_left(self.expected, entry)]
         if self.policy is Policy.CONSERVATIVE:
             self.places.advance(float(self.end[job]))
@@ -139,7 +198,7 @@ class _Run:
             self._reserve(now)
             return
         head = 0
-        while head < len(self.queue) and self.fits(self.queue[head]):
+        while head < len(self.queue) and self.fits(self.queue[head], now):
             self.begin(self.queue[head], now)
             head += 1
         del self.queue[:head]
@@ -149,6 +208,10 @@ class _Run:
     def _shadow(self, job: int, now: float) -> tuple[float, int]:
         """When ``job`` can start at the latest, and how many slots it then leaves over."""
         slots, spare_w = self.machine.count, self.machine.spare_w
+        if self.beside is not None:
+            ends_s = np.array([end for end, _ in self.expected])
+            held = self.wanted[[other for _, other in self.expected]]
+            return self.beside.shadow(int(self.wanted[job]), float(self.asks[job]), now, ends_s, held)
         for end, other in self.expected:
             slots += int(self.wanted[other])
             spare_w += float(self.power_w[other])
@@ -164,7 +227,7 @@ class _Run:
         started: set[int] = set()
         short = now + self.limit[behind] <= shadow
         for job, brief, wanted in zip(behind.tolist(), short.tolist(), self.wanted[behind].tolist(), strict=True):
-            if wanted > self.machine.count or not (brief or wanted <= extra) or not self.fits(job):
+            if wanted > self.machine.count or not (brief or wanted <= extra) or not self.fits(job, now):
                 continue
             self.begin(job, now)
             started.add(job)
@@ -193,7 +256,7 @@ class _Run:
         starts = np.array([places.start[job] for job in window.tolist()])
         while at < len(window) and self.machine.count:
             found = places.sooner(starts[at:], self.wanted[window[at:]].astype(np.int64), self.hold[window[at:]]) + at
-            fitting = next((i for i in found.tolist() if self.fits(int(window[i]))), None)
+            fitting = next((i for i in found.tolist() if self.fits(int(window[i]), now)), None)
             if fitting is None:
                 break
             job, at = int(window[fitting]), fitting + 1
@@ -205,23 +268,39 @@ class _Run:
 
 
 def schedule(
-    trace: Trace, policy: Policy, wanted: Ints, slots: int, end_s: float, power_w: Floats | None = None, spare_w: float = np.inf
+    trace: Trace,
+    policy: Policy,
+    wanted: Ints,
+    slots: int,
+    end_s: float,
+    power_w: Floats | None = None,
+    spare_w: float = np.inf,
+    kept: Kept | None = None,
+    asks_s: Floats | None = None,
 ) -> Schedule:
     """Run ``policy`` over ``trace`` until ``end_s``.
 
     ``wanted``: int32[n] slots of each job, of ``slots`` in all; ``power_w``: what each job adds, held under ``spare_w`` [W]: a
     job that would pass it waits as one without room. A job larger than the machine (or than the power) is left out and counted.
+    ``kept``: what is kept from them (under ``easy``, and without a limit of power), beside which each must find room for its
+    ``asks_s`` (float64[n], s; no less than its limit), though it runs for less. ``ValueError`` for another policy.
     """
     added = np.zeros(len(trace)) if power_w is None else np.maximum(power_w, 0.0)
     run = _Run(trace, policy, wanted, slots, added, spare_w)
+    if kept is not None:
+        if policy is not Policy.EASY or np.isfinite(spare_w):
+            raise ValueError(f"slots are kept under {Policy.EASY} without a limit of power, and not under {policy}")
+        run.keep(kept, asks_s)
+    turns = [] if kept is None else kept.begin_s.tolist()
     recorded = policy is Policy.RECORDED
     when = np.where(np.isnan(trace.start_s), trace.submit_s, trace.start_s) if recorded else trace.submit_s
     arrivals = np.argsort(when, kind="stable")
     arrivals = arrivals[when[arrivals] < end_s].tolist()
     at = 0
-    while at < len(arrivals) or run.ends:
+    while at < len(arrivals) or run.ends or (turns and run.queue):
         arrive = float(when[arrivals[at]]) if at < len(arrivals) else np.inf
-        now = min(arrive, run.ends[0][0] if run.ends else np.inf)
+        now = min(arrive, run.ends[0][0] if run.ends else np.inf, turns[0] if turns else np.inf)
+        turns = turns[bisect_right(turns, now) :]
         if now >= end_s:
             break
         while run.ends and run.ends[0][0] <= now:
@@ -289,7 +368,7 @@ def _arrive(run: _Run, job: int, now: float, recorded: bool) -> None:
         run.refuse(job, TOO_LARGE)
     elif not recorded:
         run.enqueue(job)
-    elif run.fits(job):
+    elif run.fits(job, now):
         run.begin(job, now)
     else:
         run.refuse(job, NO_ROOM)

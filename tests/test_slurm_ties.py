@@ -1,0 +1,123 @@
+"""What decides beside room when a job of Slurm runs: nothing is planned into a reservation, and what is tied is left alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+from test_lever_jobs import HOUR, NOW, SITE, begins, signal, state
+
+from energy.guard import Limits, guard
+from energy.levers import QueueNow, no_outlook, open_lever
+from energy.levers.jobs_ahead import reserved_spans, room
+from energy.plan import Plan
+from ingest.queues.slurm import Options
+from ingest.queues.slurm_records import job_record
+from ingest.queues.tables import NodeRecord, Places, Reservation, cluster_of, jobs_of
+from twin.job import Cluster, Jobs, NodeState
+from twin.order import Tie, Verb, orders
+from twin.state import State
+
+T = NOW.timestamp()
+OPTIONS = Options(queue="slurm", commands=True)
+NODES = [f"n{i}" for i in range(8)]
+MAINTENANCE = Reservation("maint", T + 8 * HOUR, T + 24 * HOUR, NODES)
+
+
+def due(hours: float, more: str = "") -> str:
+    """A mark with a deadline so many hours from now."""
+    return f"icctwin:deadline={datetime.fromtimestamp(T + hours * HOUR, UTC):%Y-%m-%dT%H:%MZ}{more}"
+
+
+def waits(number: int, comment: str = "", gpus: int = 8, limit_h: float = 3, **more: object) -> dict[str, object]:
+    """A job that waits, as slurmrestd tells it."""
+    told = {"job_id": number, "job_state": "PENDING", "name": "j", "user_name": "li", "partition": "batch"}
+    told |= {"submit_time": int(T - 60), "eligible_time": int(T - 60), "time_limit": int(60 * limit_h), "comment": comment}
+    return {**told, "tres_req_str": f"cpu=1,gres/gpu={gpus}", **more}
+
+
+def table(*raws: dict[str, object]) -> Jobs:
+    return jobs_of([job_record(raw, OPTIONS) for raw in raws], Places(SITE))
+
+
+def cluster(*reservations: Reservation, states: tuple[NodeState, ...] = (NodeState.IDLE,) * 8) -> Cluster:
+    nodes = [NodeRecord(name, state, 8, 0, ["batch"]) for name, state in zip(NODES, states, strict=True)]
+    return cluster_of(nodes, [("batch", True)], reservations, Places(SITE))
+
+
+def proposed(jobs: Jobs, of: Cluster) -> Plan | None:
+    queues = (QueueNow("slurm", jobs, of),)
+    outlook = replace(no_outlook(), signal=signal(), queues=queues)
+    return open_lever("job_start").propose(SITE, State(SITE), jobs, outlook, NOW)
+
+
+def refused(jobs: Jobs, of: Cluster, plan: Plan) -> set[str]:
+    verdict = guard(plan, SITE, state(), (), NOW, Limits(), (), (QueueNow("slurm", jobs, of),))
+    return {refusal.rule for refusal in verdict.refusals}
+
+
+def delayed(plan: Plan, job: str, hours: float) -> Plan:
+    """The same plan with one order: that this job starts so much later."""
+    return replace(plan, orders=(("slurm", orders(Verb.BEGIN, [job], T + hours * HOUR, "waits")),))
+
+
+def test_a_job_is_done_before_a_reservation_of_its_nodes_or_left_alone() -> None:
+    """Maintenance of all nodes from 8 h to 24 h on; the cleanest hours are 11 h and 12 h ahead."""
+    jobs = table(waits(1, due(18)))
+    free = proposed(jobs, cluster())
+    assert free is not None
+    assert begins(free)["1"] == 11
+    assert refused(jobs, cluster(), free) == set()
+    kept = cluster(MAINTENANCE)
+    assert refused(jobs, kept, free) == {"consequence"}
+    plan = proposed(jobs, kept)
+    assert plan is not None
+    assert 0 < begins(plan)["1"] <= 5
+    assert refused(jobs, kept, plan) == set()
+    down = cluster(MAINTENANCE, states=(NodeState.DOWN,) * 7 + (NodeState.IDLE,))
+    assert reserved_spans(down, T)[1].tolist() == [[0, 8, 0]]
+
+
+def test_a_scheduler_goes_by_the_limit_though_the_owner_expects_less() -> None:
+    kept = cluster(MAINTENANCE)
+    for limit_h, latest in ((3, 5), (6, 2), (7.5, 0), (20, 0)):
+        jobs = table(waits(1, due(18, ";runs=2h"), limit_h=limit_h))
+        plan = proposed(jobs, kept)
+        assert (0 if plan is None else begins(plan)["1"]) <= latest
+        free = proposed(jobs, cluster())
+        assert free is not None
+        assert refused(jobs, kept, delayed(free, "1", latest + 1)) == ({"consequence"} if limit_h < 8 else set())
+
+
+def test_what_a_reservation_leaves_is_shared_as_if_there_were_no_more() -> None:
+    """Seven of eight nodes are reserved from 8 h on; two of them twice, which counts once."""
+    kept = cluster(Reservation("most", T + 8 * HOUR, T + 40 * HOUR, NODES[:7]), Reservation("two", T, T + 9 * HOUR, NODES[5:7]))
+    begin_s, gpus = reserved_spans(kept, T)
+    assert ((begin_s - T) / HOUR).tolist() == [0, 8, 9, 40]
+    assert gpus.tolist() == [[16, 56, 56, 0]]
+    jobs = table(*(waits(number, due(20)) for number in range(1, 4)))
+    left = room(QueueNow("slurm", jobs, kept), np.arange(3, dtype=np.int32), signal(), T)
+    assert left[0][[0, 7, 8, 39, 40]].tolist() == [48, 48, 8, 8, 64]
+    plan = proposed(jobs, kept)
+    assert plan is not None
+    taken = np.zeros(48)
+    for hour in begins(plan).values():
+        taken[round(hour) : round(hour) + 3] += 8
+    assert taken[8:40].max() <= 8
+    assert refused(jobs, kept, plan) == set()
+
+
+def test_a_job_in_a_reservation_is_left_alone_and_takes_no_room_of_others() -> None:
+    """``--reservation=exam`` until 6 h from now: what waits till the clean hours never runs in it."""
+    kept = cluster(Reservation("exam", T - HOUR, T + 6 * HOUR, NODES[:2]))
+    jobs = table(waits(1, due(18), resv_name="exam"), waits(2, due(18), gpus=16))
+    assert jobs.terms.tied.tolist() == [Tie.RESERVED, 0]
+    plan = proposed(jobs, kept)
+    assert plan is not None
+    assert list(begins(plan)) == ["2"]
+    assert refused(jobs, kept, delayed(plan, "1", 10)) == {"reserved"}
+    left = room(QueueNow("slurm", jobs, kept), np.array([1], np.int32), signal(), T)
+    assert left[0][[0, 6]].tolist() == [48, 64]
+    ours = replace(jobs.terms, begin_s=np.array([T + 10 * HOUR, np.nan]), noted=np.array([1, 0], np.uint8))
+    freed = proposed(replace(jobs, agreed=ours), kept)
+    assert freed is not None
+    assert freed.orders[0][1].values[list(freed.orders[0][1].targets).index("1")] == 0  # tied since: it is let go
