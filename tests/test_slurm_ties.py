@@ -12,6 +12,7 @@ from energy.levers.jobs_ahead import reserved_spans, room
 from energy.plan import Plan
 from ingest.queues.slurm import Options
 from ingest.queues.slurm_records import job_record
+from ingest.queues.slurm_ties import tie
 from ingest.queues.tables import NodeRecord, Places, Reservation, cluster_of, jobs_of
 from twin.job import Cluster, Jobs, NodeState
 from twin.order import Tie, Verb, orders
@@ -36,7 +37,9 @@ def waits(number: int, comment: str = "", gpus: int = 8, limit_h: float = 3, **m
 
 
 def table(*raws: dict[str, object]) -> Jobs:
-    return jobs_of([job_record(raw, OPTIONS) for raw in raws], Places(SITE))
+    records = [job_record(raw, OPTIONS) for raw in raws]
+    tie(raws, records)
+    return jobs_of(records, Places(SITE))
 
 
 def cluster(*reservations: Reservation, states: tuple[NodeState, ...] = (NodeState.IDLE,) * 8) -> Cluster:
@@ -121,3 +124,49 @@ def test_a_job_in_a_reservation_is_left_alone_and_takes_no_room_of_others() -> N
     freed = proposed(replace(jobs, agreed=ours), kept)
     assert freed is not None
     assert freed.orders[0][1].values[list(freed.orders[0][1].targets).index("1")] == 0  # tied since: it is let go
+
+
+def test_neither_a_job_that_waits_for_another_nor_the_other_is_made_to_wait() -> None:
+    """4 and 6 wait for 3 and for a task of array 5, and their owners have not agreed; 7 is alone and waits for clean hours."""
+    after = {"state_reason": "Dependency", "eligible_time": 0, "deadline": int(T + 9 * HOUR)}
+    jobs = table(
+        waits(3, due(30), limit_h=4),
+        waits(4, limit_h=4, dependency="afterok:3(unfulfilled)", **after),
+        waits(5, due(30), limit_h=4, array_job_id=5, array_task_string="0-3"),
+        waits(6, limit_h=4, dependency="after:99+10(unfulfilled)?afterany:5_2(failed)", **after),
+        waits(7, due(30), limit_h=4),
+    )
+    assert jobs.terms.tied.tolist() == [Tie.OTHERS] * 4 + [0]
+    plan = proposed(jobs, cluster())
+    assert plan is not None
+    assert list(begins(plan)) == ["7"]
+    assert refused(jobs, cluster(), delayed(plan, "3", 11)) == {"others"}
+    stands = replace(jobs.terms, begin_s=np.full(5, T + 11 * HOUR), noted=np.array([1, 0, 0, 0, 1], np.uint8))
+    freed = proposed(replace(jobs, agreed=stands), cluster())
+    assert freed is not None
+    assert [(list(one.targets), one.values.tolist()) for _, one in freed.orders] == [(["3"], [0.0])]
+
+
+def test_who_is_to_be_alone_under_a_name_waits_for_all_of_that_name() -> None:
+    one = {"name": "nightly", "state_reason": "Dependency"}
+    jobs = table(
+        waits(1, due(30), name="nightly"),
+        waits(2, due(30), dependency="singleton(unfulfilled)", **one),
+        waits(3, due(30), name="nightly", user_name="wu"),
+        waits(4, due(30), job_state="RUNNING", dependency="", name="nightly"),
+    )
+    assert jobs.terms.tied.tolist() == [Tie.OTHERS, Tie.OTHERS, 0, Tie.OTHERS]
+
+
+def test_what_runs_is_not_paused_while_others_wait_for_it() -> None:
+    """Two jobs that run and may be paused; a third waits for the first."""
+    runs = {"job_state": "RUNNING", "start_time": int(T - 2 * HOUR), "limit_h": 12}
+    first, second = (waits(number, due(40, ";interruptible"), **runs) for number in (1, 2))  # type: ignore[arg-type]
+    jobs = table(first, second, waits(3, dependency="afterok:1(unfulfilled)"))
+    queues = (QueueNow("slurm", jobs, cluster()),)
+    outlook = replace(no_outlook(), signal=signal(amplitude=220), queues=queues)
+    plan = open_lever("job_shift").propose(SITE, State(SITE), jobs, outlook, NOW)
+    assert plan is not None
+    assert [list(one.targets) for _, one in plan.orders] == [["2"], ["2"]]
+    both = tuple((name, replace(one, targets=["1"])) for name, one in plan.orders)
+    assert refused(jobs, cluster(), replace(plan, orders=both)) == {"others"}

@@ -49,6 +49,7 @@ class Tie(IntFlag):
     """By what else than room it is decided when a job runs; none is planned that is tied."""
 
     RESERVED = 1  # it runs in a reservation
+    OTHERS = 2  # it waits for other jobs, or they wait for it
 
 
 class Result(StrEnum):

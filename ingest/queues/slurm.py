@@ -19,6 +19,7 @@ from ingest.queues.slurm_orders import SlurmOrders
 from ingest.queues.slurm_records import job_record, node_record, number, partition_of, reservation_of
 from ingest.queues.slurm_rest import SlurmRest
 from ingest.queues.slurm_siblings import OLD
+from ingest.queues.slurm_ties import tie
 from ingest.queues.tables import JobRecord, check_queue, cluster_of, jobs_of
 from ingest.registry import Opened
 from ingest.sources.device import beside
@@ -157,6 +158,7 @@ class Slurm(Scheduler):
     def _tables(self, jobs: Any, nodes: Any, partitions: Any, reservations: Any) -> tuple[Jobs, Cluster]:
         try:
             records = [self._record(one) for one in jobs]
+            tie(jobs, records)
             self._tasks = {
                 record.id: f"{number(one['job_id']):.0f}" for record, one in zip(records, jobs, strict=True) if "_" in record.id
             }

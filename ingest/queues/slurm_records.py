@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ingest.queues.mark import mark_of, noted, owners_words
-from ingest.queues.slurm_ties import ties_of
 from ingest.queues.tables import JobRecord, NodeRecord, Reservation, numbers_in
 from twin.job import JobState, NodeState
+from twin.order import Tie
 
 MAX_HOSTS = 100_000
 # what ``slurm_siblings`` adds to a record of a federation: its clusters are not ours to choose; the copy in the cluster that it
@@ -126,7 +126,7 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         reach_s=0.0 if _bound(job) else mark.reach_s,
         data_bytes=mark.data_bytes,
         unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
-        tied=ties_of(job),
+        tied=_ties(job),
     )
 
 
@@ -162,6 +162,11 @@ def _bound(job: Any) -> bool:
     """Whether a job asks for nodes by name, a reservation, clusters, or any of several partitions: it has its place already."""
     several = "," in str(job.get("partition") or "")
     return bool(job.get("required_nodes") or job.get("resv_name") or several or job.get(STAYS))
+
+
+def _ties(job: Any) -> int:
+    """The sum of ``Tie`` that the record of a job tells of; ``slurm_ties`` says who waits for it."""
+    return (Tie.RESERVED if job.get("resv_name") else 0) | (Tie.OTHERS if job.get("dependency") else 0)
 
 
 def _asked(job: Any) -> int:
