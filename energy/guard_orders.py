@@ -342,6 +342,7 @@ ORDER_RULES: Mapping[str, tuple[Callable[[Case], Found], str]] = {
     "gain": (_gain, "The expected change, {low_pct:.1f} to {high_pct:.1f} %, is not surely a saving"),
     "agreed": (few(_agreed), "The owner of job {job} has not agreed that it may wait"),
     "others": (few(_tied(Tie.OTHERS)), "Job {job} waits for other jobs, or they wait for it: it is left alone"),
+    "few_at_once": (few(_tied(Tie.FEW)), "Job {job} is an array that runs few tasks at once: it is left alone"),
     "reserved": (few(_tied(Tie.RESERVED)), "Job {job} runs in a reservation: it is left alone"),
     "wait": (few(_waits), "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
     "deadline": (few(_in_time), "Job {job} would end {late_s:.0f} s after its deadline"),

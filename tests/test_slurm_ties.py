@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import pytest
+from devices import opened
+from servers import running_slurm
 from test_lever_jobs import HOUR, NOW, SITE, begins, signal, state
+from test_queue_slurm import options, site
 
 from energy.guard import Limits, guard
 from energy.levers import QueueNow, no_outlook, open_lever
@@ -170,3 +175,51 @@ def test_what_runs_is_not_paused_while_others_wait_for_it() -> None:
     assert [list(one.targets) for _, one in plan.orders] == [["2"], ["2"]]
     both = tuple((name, replace(one, targets=["1"])) for name, one in plan.orders)
     assert refused(jobs, cluster(), replace(plan, orders=both)) == {"others"}
+
+
+def test_an_array_that_runs_few_tasks_at_once_is_left_alone() -> None:
+    """Ten tasks of an hour one after the other, due in 14 h: a begin time 10 h ahead would end them at 20 h."""
+    few = waits(2, due(14), gpus=1, limit_h=1, array_job_id=2, array_task_string="0-9%1", array_max_tasks=1)
+    task = {**few, "job_id": 9, "array_task_id": 0, "array_task_string": "", "job_state": "RUNNING", "start_time": int(T)}
+    later = {**few, "array_max_tasks": {"set": True, "infinite": False, "number": 1}, "array_task_string": "0-9"}
+    wide = waits(3, due(14), gpus=1, limit_h=1, array_job_id=3, array_task_string="0-9", array_max_tasks=0)
+    jobs = table(few, task, later, wide)
+    assert jobs.gpus.tolist() == [10, 1, 10, 10]
+    assert jobs.terms.tied.tolist() == [Tie.FEW] * 3 + [0]
+    plan = proposed(jobs, cluster())
+    assert plan is not None
+    assert list(begins(plan)) == ["3"]
+    assert refused(jobs, cluster(), delayed(plan, "2", 10)) == {"few_at_once"}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("way", ["socket", "commands"])
+async def test_a_real_slurm_tells_what_its_jobs_are_tied_to(way: str, tmp_path: Path) -> None:
+    with running_slurm(2) as slurm:
+        given = ("--gpus=1", "-o", "/dev/null", "--begin=now+3600", "--comment", "icctwin:on", "--wrap", "sleep 300")
+
+        def submit(name: str, *more: str) -> str:
+            return slurm.run("sbatch", "--parsable", "-J", name, *more, *given).strip()
+
+        exam = ("ReservationName=exam", "StartTime=now+7200", "Duration=60", "Nodes=gpu02", "Users=root")
+        slurm.run("scontrol", "create", "reservation", *exam)
+        first, wide = submit("first"), submit("wide", "--array=0-3")
+        submit("then", f"--dependency=afterok:{first},after:{wide}_2+10")
+        submit("few", "--array=0-9%1")
+        submit("sits", "--reservation=exam")
+        submit("alone")
+        submit("nightly")
+        submit("nightly", "--dependency=singleton")
+        centre = opened("slurm", site(), queue="slurm", timeout_s=20, **options(slurm, tmp_path, way))
+        try:
+            now = datetime.now(UTC)
+            jobs, of = await centre.queues[0].jobs(now), await centre.queues[0].cluster(now)
+        finally:
+            await centre.sources[0].close()
+    told = list(zip(jobs.names, jobs.terms.tied.tolist(), strict=True))
+    others = [(name, int(Tie.OTHERS)) for name in ("first", "nightly", "nightly", "then", "wide")]
+    assert sorted(told) == sorted([*others, ("few", Tie.FEW), ("sits", Tie.RESERVED), ("alone", 0)])
+    assert jobs.deferrable.tolist() == [1] * 8
+    begin_s, gpus = reserved_spans(of, now.timestamp())
+    assert gpus.tolist() == [[0, 8, 0]]
+    assert (begin_s[1:] - now.timestamp()).tolist() == pytest.approx([7200, 10800], abs=100)

@@ -50,6 +50,7 @@ class Tie(IntFlag):
 
     RESERVED = 1  # it runs in a reservation
     OTHERS = 2  # it waits for other jobs, or they wait for it
+    FEW = 4  # it is, or is a task of, an array that runs only so many tasks at once
 
 
 class Result(StrEnum):

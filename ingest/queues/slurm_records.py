@@ -166,7 +166,9 @@ def _bound(job: Any) -> bool:
 
 def _ties(job: Any) -> int:
     """The sum of ``Tie`` that the record of a job tells of; ``slurm_ties`` says who waits for it."""
-    return (Tie.RESERVED if job.get("resv_name") else 0) | (Tie.OTHERS if job.get("dependency") else 0)
+    few = number(job.get("array_max_tasks")) > 0 or _TASKS_AT_ONCE.search(str(job.get("array_task_string") or ""))
+    tied = (Tie.RESERVED, job.get("resv_name")), (Tie.OTHERS, job.get("dependency")), (Tie.FEW, few)
+    return sum(tie for tie, is_so in tied if is_so)
 
 
 def _asked(job: Any) -> int:
