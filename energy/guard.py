@@ -15,7 +15,7 @@ import numpy as np
 from analytics.alerts import Alert, Phase, Severity
 from energy.guard_fair import FAIR_RULES
 from energy.guard_moves import MOVE_RULES
-from energy.guard_orders import MAX_SAID, ORDER_RULES, VERBS
+from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS
 from energy.levers import QueueNow, Readings, believed
 from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
@@ -24,6 +24,7 @@ from energy.reach import above, cooled_share, first_loops, neighbours
 from energy.shift.fair import LEAST_S
 from twin.message import Message
 from twin.metrics import METRICS
+from twin.order import Orders
 from twin.ports import Action
 from twin.site import Site
 from twin.state import State
@@ -139,14 +140,30 @@ def fitting(
     now: datetime,
     limits: Limits,
     history: Sequence[Done],
+    queues: Sequence[QueueNow] = (),
 ) -> Plan:
-    """An answer to the grid without those of its actions that a rule of ``EACH`` refuses: each stands for itself, and one
-    device that rests, is silent or has an alert must not keep the others from answering. Any other plan as it is."""
-    if not plan.request or not plan.actions:
+    """An answer to the grid without those of its actions that a rule of ``EACH`` refuses, and those orders that one of
+    ``EACH_JOB`` does: each stands for itself, and one device that rests, is silent or has an alert, or one job that can wait no
+    longer, must not keep the others from answering. Any other plan as it is."""
+    if not plan.request or not plan.count:
         return plan
-    case = _Case(plan, site, state, alerts, now, limits, history, (), Readings(site, state, now))
+    case = _Case(plan, site, state, alerts, now, limits, history, queues, Readings(site, state, now))
     refused = {params["asset"] for name in EACH for params in RULES[name][0](case)}
-    return replace(plan, actions=tuple(action for action in plan.actions if action.asset not in refused))
+    actions = tuple(action for action in plan.actions if action.asset not in refused)
+    return replace(plan, actions=actions, orders=_fitting_orders(case))
+
+
+def _fitting_orders(case: _Case) -> tuple[tuple[str, Orders], ...]:
+    """A job that is refused in one table of its queue is in none: what is not to wait until a time is not paused either."""
+    refused: dict[str, set[float | int | str]] = {}
+    for name in {name for name, _ in case.plan.orders}:
+        of = replace(case, plan=replace(case.plan, orders=tuple(one for one in case.plan.orders if one[0] == name)))
+        refused[name] = {params["job"] for rule in EACH_JOB for params in ORDER_RULES[rule][0](of)}
+    fits = (
+        (name, table.only([i for i, job in enumerate(table.targets) if job not in refused[name]]))
+        for name, table in case.plan.orders
+    )
+    return tuple((name, table) for name, table in fits if len(table))
 
 
 Found = Iterator[dict[str, float | int | str]]

@@ -199,6 +199,12 @@ def ordered_lately(history: Sequence[Done], now: datetime) -> int:
     return sum(done.metric in VERBS and now - done.time < timedelta(hours=1) for done in history)
 
 
+def resting(history: Sequence[Done], now: datetime, dwell_s: float) -> frozenset[str]:
+    """Jobs that were ordered something within ``dwell_s``: they are only let go."""
+    within = timedelta(seconds=dwell_s)
+    return frozenset(done.asset for done in history if done.metric in OF_JOBS and now - done.time < within)
+
+
 def _rate(case: Case) -> Found:
     recent = ordered_lately(case.history, case.now)
     if _holds_back(case) and recent + case.plan.count > case.limits.orders_per_hour:
@@ -340,15 +346,16 @@ def few(rule: Callable[[Case], Found]) -> Callable[[Case], Found]:
 ORDER_RULES: Mapping[str, tuple[Callable[[Case], Found], str]] = {
     "unknown_queue": (_no_queue, "{queue} is no scheduler whose jobs are known"),
     "gain": (_gain, "The expected change, {low_pct:.1f} to {high_pct:.1f} %, is not surely a saving"),
-    "agreed": (few(_agreed), "The owner of job {job} has not agreed that it may wait"),
-    "others": (few(_tied(Tie.OTHERS)), "Job {job} waits for other jobs, or they wait for it: it is left alone"),
-    "few_at_once": (few(_tied(Tie.FEW)), "Job {job} is an array that runs few tasks at once: it is left alone"),
-    "reserved": (few(_tied(Tie.RESERVED)), "Job {job} runs in a reservation: it is left alone"),
-    "wait": (few(_waits), "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
-    "deadline": (few(_in_time), "Job {job} would end {late_s:.0f} s after its deadline"),
+    "agreed": (_agreed, "The owner of job {job} has not agreed that it may wait"),
+    "others": (_tied(Tie.OTHERS), "Job {job} waits for other jobs, or they wait for it: it is left alone"),
+    "few_at_once": (_tied(Tie.FEW), "Job {job} is an array that runs few tasks at once: it is left alone"),
+    "reserved": (_tied(Tie.RESERVED), "Job {job} runs in a reservation: it is left alone"),
+    "wait": (_waits, "Job {job} would start {hours:.1f} h after its submission; the most is {most:.1f} h"),
+    "deadline": (_in_time, "Job {job} would end {late_s:.0f} s after its deadline"),
     "order_rate": (_rate, "{recent} orders in the last hour and {count} more are over the limit of {limit}"),
-    "order_dwell": (few(_dwell), "Job {job} was ordered {ago_s:.0f} s ago; it is left alone for {dwell_s:.0f} s"),
+    "order_dwell": (_dwell, "Job {job} was ordered {ago_s:.0f} s ago; it is left alone for {dwell_s:.0f} s"),
     "order_stale": (_stale, "{what} is not known or not fresh; a stale value is never acted on"),
     "order_alert": (few(_alert), "Alert {rule} is open on {where}: no job is made to wait"),
     "consequence": (few(_consequence), "In the simulation, job {job} would {what}"),
 }
+EACH_JOB = ("agreed", "others", "few_at_once", "reserved", "wait", "deadline", "order_dwell")  # speak of one job

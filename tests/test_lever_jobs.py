@@ -11,6 +11,7 @@ from small import rows
 
 from energy.ahead import signal_ahead
 from energy.guard import Limits, guard
+from energy.guard_orders import resting
 from energy.levers import QueueNow, no_outlook, open_lever
 from energy.levers.jobs_ahead import pools
 from energy.plan import Done
@@ -242,3 +243,22 @@ def test_a_plan_orders_no_more_than_the_hour_has_left(left, moved):
     assert (0 if plan is None else plan.count) == moved
     if plan is not None:
         assert "order_rate" not in refused(plan, table, Limits(orders_per_hour=max(left, 0)))
+
+
+def test_a_job_is_let_go_though_another_was_ordered_a_moment_ago():
+    """The owner of 0 wants it sooner now; a better hour for 1 was found five minutes after its last order."""
+    table = jobs((8, 4, 30, 1), (8, 4, 30, 1))
+    stands = NOW.timestamp() + HOUR * np.array([begins(proposed(table))["0"], 3])
+    noted = replace(table, agreed=replace(table.terms, begin_s=stands, noted=np.ones(2, np.uint8)))
+    hurry = replace(noted, deadline_s=np.array([NOW.timestamp() + 5 * HOUR, noted.deadline_s[1]]))
+    ordered = [Done("1", Verb.BEGIN, NOW - timedelta(minutes=5))]
+    assert resting(ordered, NOW, Limits().order_dwell_s) == {"1"}
+    plans = []
+    for rests in ((), ("0", "1")):
+        queues = (QueueNow("slurm", hurry, cluster(), rests=frozenset(rests)),)
+        seen = replace(no_outlook(), signal=signal(), queues=queues)
+        plans.append(open_lever("job_start").propose(SITE, State(SITE), hurry, seen, NOW))
+    both, one = plans
+    assert (set(begins(both)), refused(both, hurry, history=ordered)) == ({"0", "1"}, {"order_dwell"})
+    assert (one.orders[0][1].targets, one.orders[0][1].values.tolist()) == (["0"], [0.0])
+    assert refused(one, hurry, history=ordered) == set()

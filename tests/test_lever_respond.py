@@ -16,6 +16,7 @@ from analytics.alerts import Alert, Phase, Severity
 from energy.guard import Limits, fitting, guard
 from energy.levers import Call, QueueNow, no_outlook
 from energy.levers.demand_response import build
+from energy.levers.job_respond import build as respond
 from energy.notes import Stage, decision
 from energy.plan import Done, Mode, Plan
 from energy.respond.inbox import together
@@ -26,7 +27,7 @@ from twin.frame import Frame
 from twin.job import Jobs, JobState
 from twin.load import build_site
 from twin.message import Message
-from twin.order import Terms
+from twin.order import Terms, Verb, orders
 from twin.state import State
 from ui.responding import SPARE_S, _window
 
@@ -157,3 +158,60 @@ def test_a_battery_keeps_a_fifth_of_what_it_holds(charge_frac: float, began_frac
         state = State(site)
         state.absorb(Frame("battery", NOW, site.all_rows("battery"), {"charge_frac": np.array([left_frac])}), NOW)
         assert battery_of(call, site, state) is None
+
+
+WAIT = build_site(
+    "s", "UTC",
+    rows("id=h kind=hall", "id=slurm kind=queue", "id=r kind=rack parent=h", "id=n0 kind=node parent=r",
+         "id=n1 kind=node parent=r", *(f"id=g{i} kind=gpu parent=n{i // 8} rated_w=1000 index={i % 8}" for i in range(16))),
+    rows(),
+)  # fmt: skip
+
+
+def held_back(submitted_h: Sequence[float], history: Sequence[Done] = ()) -> tuple[Sequence[str], Sequence[str], set[str]]:
+    """Jobs of one GPU that were submitted so many hours ago, on eight free GPUs, while the grid allows 13 kW for two hours and
+    13.8 kW are drawn: which the lever holds back, which of them fit, and the rules that refuse these."""
+    n, state = len(submitted_h), State(WAIT)
+    for kind, values in (
+        ("gpu", {"power_w": np.repeat([1000.0, 100.0], 8)}),
+        ("site", {"facility_power_w": np.array([13_800.0]), "it_power_w": np.array([12_800.0])}),
+        ("queue", {"waiting_count": np.array([float(n)])}),
+    ):
+        state.absorb(Frame(kind, NOW, WAIT.all_rows(kind) if kind == "gpu" else np.zeros(1, np.int32), values), NOW)
+    nan, none, now_s = np.full(n, np.nan), np.zeros(n, np.uint8), NOW.timestamp()
+    jobs = Jobs(
+        [str(i) for i in range(n)], ["j"] * n, ["u"] * n, ["b"] * n, np.full(n, JobState.PENDING, np.uint8),
+        np.ones(n, np.int32), now_s - 3600 * np.array(submitted_h, dtype=np.float64), nan, nan, np.full(n, 3600.0), nan,
+        np.ones(n, np.uint8), np.empty(0, np.int32), np.empty(0, np.int32), Terms(nan, none, none, none, nan),
+    )  # fmt: skip
+    request = Request("r", now_s, (Interval(now_s + 120, now_s + 7200, limit_w=13_000.0),))
+    queue = QueueNow("slurm", jobs, longest_wait_s=Limits().longest_wait_s)
+    call = Call("r", request, NOW, 13_800.0, frozenset(), np.full(16, 1000.0))
+    plan = respond().propose(WAIT, state, jobs, replace(no_outlook(), queues=(queue,), call=call), NOW)
+    assert plan is not None
+    fits = fitting(plan, WAIT, state, (), NOW, Limits(), history, (queue,))
+    verdict = guard(fits, WAIT, state, (), NOW, Limits(), history, (queue,))
+    return plan.orders[0][1].targets, fits.orders[0][1].targets, {refusal.rule for refusal in verdict.refusals}
+
+
+def test_one_job_that_can_wait_no_longer_keeps_no_other_from_answering() -> None:
+    """Job 7 was submitted 23.5 h ago, and may be held back for 24 h."""
+    young = [str(i) for i in range(7)]
+    assert held_back([1] * 8) == ([*young, "7"], [*young, "7"], set())
+    assert held_back([1] * 7 + [23.5]) == (young, young, set())
+
+
+def test_one_job_that_was_ordered_a_moment_ago_keeps_no_other_from_answering() -> None:
+    just = [Done("3", Verb.BEGIN, NOW - timedelta(minutes=2))]
+    asked, fits, rules = held_back([1] * 8, just)
+    assert (len(asked), fits, rules) == (8, [job for job in asked if job != "3"], set())
+
+
+def test_a_pause_and_its_begin_time_are_ordered_together_or_not_at_all() -> None:
+    jobs, state = running(NOW.timestamp()), State(SITE)
+    queue = QueueNow("slurm", jobs)
+    late = replace(jobs, deadline_s=np.array([NOW.timestamp() + 401 * 3600]))  # it has 398 h still to run
+    two = tuple(("slurm", orders(verb, ["0"], NOW.timestamp() + 4 * 3600)) for verb in (Verb.PAUSE, Verb.BEGIN))
+    plan = replace(a_plan(), request="r", orders=two)
+    assert [len(fitting(plan, SITE, state, (), NOW, Limits(), (), (one,)).orders) for one in
+            (queue, replace(queue, jobs=late))] == [2, 0]  # fmt: skip

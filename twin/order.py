@@ -86,6 +86,14 @@ class Orders:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def only(self, rows: Sequence[int]) -> "Orders":
+        """The orders at ``rows``."""
+        at = np.array(rows, dtype=np.intp)
+        expected, would_s = (None if column is None else column[at] for column in (self.expected, self.would_s))
+        targets, texts = ([column[i] for i in rows] for column in (self.targets, self.texts))
+        where = [self.where[i] for i in rows] if self.where else ()
+        return Orders(self.verb, targets, self.values[at], texts, self.undo, expected, where, would_s)
+
     def __post_init__(self) -> None:
         lengths = {len(self.values), len(self.texts)}
         lengths |= {len(column) for column in (self.expected, self.would_s) if column is not None}

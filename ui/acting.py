@@ -16,7 +16,7 @@ from energy.account.book import Given
 from energy.act import Desk, Outcome
 from energy.ahead import DAY_S, SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
-from energy.guard_orders import ordered_lately
+from energy.guard_orders import ordered_lately, resting
 from energy.ledger_book import DAYS, JobBook
 from energy.ledger_seen import Watcher
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Waits, Wary, no_outlook, open_lever
@@ -179,7 +179,7 @@ class Acting:
             self._responding.hear(now)
             if not self._stopped:
                 queues = tuple(
-                    _without(queue, self.desk.hands_off(queue.name) | frozenset(self._homes(queue.name)))
+                    queue.without(self.desk.hands_off(queue.name) | frozenset(self._homes(queue.name)))
                     for queue in self._queues.values()
                     if queue.name in self._steered
                 )
@@ -199,7 +199,7 @@ class Acting:
         )
 
         def judge() -> tuple[Plan, Verdict]:
-            fits = fitting(plan, *seen)
+            fits = fitting(plan, *seen, queues)
             judged = fits if fits.count else plan  # where nothing fits, it is said why
             return judged, guard(judged, *seen, queues)
 
@@ -208,8 +208,12 @@ class Acting:
     async def _outlook(self, now: datetime) -> Outlook:
         base = outlook_of(self._live.forecasts)
         kept = {entry.target for entry in self.desk.ordered if entry.plan.startswith("job_peak:")}
-        queues = tuple(_without(queue, self.desk.hands_off(queue.name) | kept) for queue in self._queues.values())
-        queues = tuple(queue for queue in queues if queue.name in self._steered)
+        rests = resting(self.desk.history(now), now, self._limits.order_dwell_s)
+        queues = tuple(
+            replace(queue.without(self.desk.hands_off(queue.name) | kept), rests=rests)
+            for queue in self._queues.values()
+            if queue.name in self._steered
+        )
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
         limits, left = self._limits, self._limits.orders_per_hour - ordered_lately(self.desk.history(now), now)
         base = replace(base, locked=limits.locked, bounds=limits.bounds, orders_left_count=left)
@@ -241,7 +245,7 @@ class Acting:
             for grid in dict.fromkeys(of) if lever in MOVE_WORK else [""]:
                 others = frozenset(job for job, one in zip(queue.jobs.ids, of, strict=True) if one != grid)
                 if not grid or grid in outlook.grids:
-                    queues.append(replace(_without(queue, others | frozenset(homes)), signal=outlook.grids.get(grid)))
+                    queues.append(replace(queue.without(others | frozenset(homes)), signal=outlook.grids.get(grid)))
         return replace(outlook, queues=tuple(queues))
 
     def _waits(self) -> Mapping[str, Waits]:
@@ -375,14 +379,6 @@ async def release_all(desk: Desk, state: State, queues: Mapping[str, Queue], now
         if desk.in_force:
             await desk.revert_setpoints(state, now, all_now=True, why=DEAD)
     return len(desk.ordered) + len(desk.in_force)
-
-
-def _without(queue: QueueNow, taken: frozenset[str]) -> QueueNow:
-    """The queue without consent for what people have taken over."""
-    if not taken:
-        return queue
-    mine = np.array([job in taken for job in queue.jobs.ids], dtype=np.bool_)
-    return replace(queue, jobs=replace(queue.jobs, deferrable=np.where(mine, 0, queue.jobs.deferrable).astype(np.uint8)))
 
 
 def outlook_of(forecasts: Sequence[Forecast]) -> Outlook:

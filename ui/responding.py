@@ -43,7 +43,7 @@ PROVEN_WITHIN_S = 2 * 86_400.0  # what could not be proven for so long is said t
 
 YES = (Stage.APPROVED, Stage.BEGUN, Stage.DONE, Stage.FAILED)
 
-RESTS = frozenset({"dwell"})
+RESTS = frozenset({"dwell", "order_dwell"})
 SAYS = "mean of the hour before the first order"  # what the baseline is
 
 Judge = Callable[[Plan, datetime], Awaitable[tuple[Plan, Verdict]]]  # the part of a plan that fits, and what is said of it
@@ -181,7 +181,7 @@ class Responding:
         if plan is None:
             return None
         plan, verdict = await judge(plan, now)
-        if {refusal.rule for refusal in verdict.refusals} == RESTS:
+        if verdict.refusals and {refusal.rule for refusal in verdict.refusals} <= RESTS:
             return None  # all that is to change was changed just now
         outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
         self._publish(outcome.frames)

@@ -6,7 +6,7 @@ abstains (None) whenever its inputs are stale, its bounds leave no room, or the 
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -50,7 +50,8 @@ class QueueNow:
     """One scheduler as last read: its jobs, and what it can give out (None: it does not say). ``homes``: partition that each
     job was submitted to that we have moved; ``signal``: by which its jobs are shifted in time, where they stand on a grid of
     their own (None: the site's); ``longest_wait_s``: after its submission, that the operator lets a job be held back;
-    ``waits``: what tenants wait already (None: all is one tenant's)."""
+    ``waits``: what tenants wait already (None: all is one tenant's); ``rests``: jobs that were ordered something so lately that
+    they are only let go."""
 
     name: str
     jobs: Jobs
@@ -59,6 +60,19 @@ class QueueNow:
     signal: SignalAhead | None = None
     longest_wait_s: float = np.inf
     waits: Waits | None = None
+    rests: frozenset[str] = frozenset()
+
+    @property
+    def resting(self) -> Bools:
+        """bool[n]: which jobs rest."""
+        return np.array([job in self.rests for job in self.jobs.ids], dtype=np.bool_)
+
+    def without(self, taken: frozenset[str]) -> "QueueNow":
+        """The queue without consent for what people have taken over."""
+        if not taken:
+            return self
+        mine = np.array([job in taken for job in self.jobs.ids], dtype=np.bool_)
+        return replace(self, jobs=replace(self.jobs, deferrable=np.where(mine, 0, self.jobs.deferrable).astype(np.uint8)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,7 +93,7 @@ class JobMove:
     def _of_queue(self, queue: QueueNow, ground: Ground, now_s: float, tally: Tally) -> list[_Move]:
         jobs, terms, signal = queue.jobs, queue.jobs.terms, ground.signals[0]
         waits = waits_with_consent(jobs)
-        waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0)
+        waits &= (terms.reach_s > 0) & (terms.held == 0) & (terms.unfit == 0) & ~queue.resting
         # a begin time that its owner has set further ahead is the owner's; what was paused has begun where it is
         waits &= np.where(terms.noted == 1, terms.interruptible == 0, ~(terms.begin_s > now_s + self.grace_s))
         local = {position: p for p, position in enumerate(ground.at)}

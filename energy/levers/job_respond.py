@@ -15,7 +15,7 @@ import numpy as np
 from energy.levers import Call, Outlook, QueueNow
 from energy.levers.demand_response import EXPIRES
 from energy.plan import Effect, Plan
-from energy.respond.live import Answer, aimed_w, answer, back_s, may_start, start_w
+from energy.respond.live import Answer, aimed_w, answer, back_s, may_start, may_wait, start_w
 from twin.frame import Ints
 from twin.job import Jobs
 from twin.message import Message
@@ -83,13 +83,13 @@ def _fitting(queue: QueueNow, found: Answer, spare_w: float, each_w: float) -> t
 
 
 def _waiting(queue: QueueNow, call: Call, fits: Ints) -> Ints:
-    """Rows of jobs that would start meanwhile, do not fit, may wait, and are in time all the same."""
+    """Rows of jobs that would start meanwhile, do not fit, may wait so long, and are in time all the same."""
     jobs, end_s = queue.jobs, call.request.end_s
     last_s = back_s(call, 1.0)
     waits = np.zeros(len(jobs), dtype=np.bool_)
     waits[may_start(queue)] = True
     waits[fits] = False
-    waits &= ~(jobs.terms.begin_s >= end_s)
+    waits &= ~(jobs.terms.begin_s >= end_s) & may_wait(queue, last_s)
     waits &= np.isnan(jobs.deadline_s) | (last_s + jobs.lasts_s <= jobs.deadline_s)
     return np.flatnonzero(waits)[:MOST].astype(np.int32)
 

@@ -79,7 +79,7 @@ class JobShift:
     def _of_queue(self, queue: QueueNow, signal: SignalAhead, now_s: float, tally: Tally) -> Moved:
         jobs = queue.jobs
         runs = (jobs.state == JobState.RUNNING) & (jobs.deferrable == 1) & (jobs.terms.interruptible == 1)
-        runs &= jobs.terms.tied == 0
+        runs &= (jobs.terms.tied == 0) & ~queue.resting
         runs &= (now_s - jobs.start_s >= self.least_run_s) & (jobs.lasts_s > 0) & (jobs.gpus > 0)
         rows = np.flatnonzero(runs).astype(np.int32)
         left_s = jobs.start_s[rows] + jobs.lasts_s[rows] - now_s

@@ -118,7 +118,7 @@ class JobStart:
         free = movable(queue, free_rows, jobs.lasts_s[free_rows], signal, now_s, self.longest_wait_s)
         left = room(queue, free.rows, signal, now_s)
         start, usual = _starts(queue, free, left, signal, stands_at(queue, free, signal, now_s), tally)
-        ours = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1))
+        ours, rests = (terms.noted == 1) & ((terms.begin_s > now_s) | (terms.held == 1)), queue.resting
         later = dict(zip(free.rows.tolist(), range(len(free.rows)), strict=True))
         picked: list[tuple[int, int, int]] = []  # row, slot to start in (0: now), position in ``free``
         for row in rows.tolist():
@@ -126,7 +126,7 @@ class JobStart:
             slot = int(start[k]) if k >= 0 else 0
             stands = bool(ours[row]) and abs(terms.begin_s[row] - _time_s(signal, slot)) <= 1.0
             stands |= not ours[row] and bool(terms.begin_s[row] >= _time_s(signal, slot))  # its owner wants it later still
-            if (slot > 0 and not stands) or (slot == 0 and ours[row]):
+            if (slot > 0 and not stands and not rests[row]) or (slot == 0 and ours[row]):
                 picked.append((row, slot, k))
         if most < len(picked):  # those that are let go come first: nobody who may start waits for the limit on orders
             freed = sum(slot == 0 for _, slot, _ in picked)

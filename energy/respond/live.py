@@ -119,6 +119,11 @@ def may_start(queue: QueueNow) -> Ints:
     return np.flatnonzero(waits & ((jobs.terms.held == 0) | (jobs.terms.noted == 1))).astype(np.int32)
 
 
+def may_wait(queue: QueueNow, until_s: float) -> Bools:
+    """bool[n]: whether each may be made to start as late as that, by the operator's longest wait since its submission."""
+    return np.asarray(~(until_s - queue.jobs.submit_s > queue.longest_wait_s))
+
+
 def _startable_w(call: Call, site: Site, queues: Sequence[QueueNow]) -> float:
     """What may be drawn more by jobs that can be held: theirs at most, and that of the GPUs that are free."""
     waiting = sum(int(queue.jobs.gpus[may_start(queue)].sum()) for queue in queues)
@@ -163,11 +168,11 @@ def able_jobs(call: Call, site: Site, state: State, queues: Sequence[QueueNow]) 
 
 
 def _in_time(call: Call, queue: QueueNow) -> Bools:
-    """bool[n]: whether each would still be in time if it stood still from now to the end."""
+    """bool[n]: whether each would still be in time, and go on soon enough, if it stood still from now to the end."""
     jobs = queue.jobs
     left_s = jobs.start_s + jobs.lasts_s - call.now_s
     done_s = back_s(call, 1.0) + RESTART_S + np.maximum(left_s, 0.0)
-    return np.asarray(np.isnan(jobs.deadline_s) | (done_s < jobs.deadline_s))
+    return np.asarray((np.isnan(jobs.deadline_s) | (done_s < jobs.deadline_s)) & may_wait(queue, back_s(call, 1.0)))
 
 
 def cappable(call: Call, site: Site) -> Bools:
