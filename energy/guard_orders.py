@@ -29,6 +29,7 @@ MAX_SAID = 5  # refusals of one rule: a plan with a thousand bad orders is said 
 LATE_S = 60.0  # a job that ends so much later is late
 OTHERS_FRAC = 0.05  # of its waiting: how much later others may start by a plan, and LATE_S beside
 VERBS = frozenset(map(str, Verb))  # what ``Done`` calls an order, beside the metrics of actions
+_JOB = "job"  # no verb
 ALWAYS = (Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)
 
 
@@ -212,13 +213,15 @@ def _rate(case: Case) -> Found:
 
 
 def _dwell(case: Case) -> Found:
+    """Between any two orders to one job, and between two alike to anything else."""
     last: dict[tuple[str, str], datetime] = {}
     for done in case.history:
-        key = (done.asset, done.metric)
+        key = (done.asset, _JOB if done.metric in OF_JOBS else done.metric)
         last[key] = max(done.time, last.get(key, done.time))
     for _, table, delays in tables_of(case):
+        what = _JOB if table.verb in OF_JOBS else str(table.verb)
         for i, target in enumerate(table.targets):
-            ago_s = (case.now - last[target, table.verb]).total_seconds() if (target, table.verb) in last else math.inf
+            ago_s = (case.now - last[target, what]).total_seconds() if (target, what) in last else math.inf
             if delays[i] and ago_s < case.limits.order_dwell_s:
                 yield {"job": target, "ago_s": ago_s, "dwell_s": case.limits.order_dwell_s}
 

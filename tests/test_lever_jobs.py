@@ -166,6 +166,16 @@ def test_no_plan_passes_a_deadline_the_longest_wait_or_the_room(columns, nodes):
 SEEN = signal()
 
 
+@pytest.mark.parametrize(("verb", "ago_s", "rules"), [
+    (Verb.BEGIN, 60, {"order_dwell"}), (Verb.MOVE, 60, {"order_dwell"}), (Verb.PAUSE, 599, {"order_dwell"}),
+    (Verb.MOVE, 600, set()), (Verb.WEIGHT, 60, set()),
+])  # fmt: skip
+def test_a_job_rests_between_two_orders_whatever_they_say(verb, ago_s, rules):
+    table = jobs((8, 4, 30, 1))
+    done = [Done("0", verb, NOW - timedelta(seconds=ago_s))]  # a node may be called as a job is
+    assert refused(proposed(table), table, history=done) == rules
+
+
 def test_the_guard_names_each_rule():
     table = jobs((8, 4, 30, 1), (8, 4, 30, 0))
     plan = proposed(table)
