@@ -15,8 +15,9 @@ import numpy as np
 from analytics.alerts import Alert, Phase, Severity
 from energy.guard_fair import FAIR_RULES
 from energy.guard_moves import MOVE_RULES
-from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS
+from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS, tables_of
 from energy.levers import QueueNow, Readings, believed
+from energy.levers.jobs_ahead import assets_of
 from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
@@ -24,7 +25,7 @@ from energy.reach import above, cooled_share, first_loops, neighbours
 from energy.shift.fair import LEAST_S
 from twin.message import Message
 from twin.metrics import METRICS
-from twin.order import Orders
+from twin.order import OF_JOBS, Orders
 from twin.ports import Action
 from twin.site import Site
 from twin.state import State
@@ -217,6 +218,14 @@ def _locked(case: _Case) -> Found:
     for action in case.plan.actions:
         if action.asset in case.limits.locked:
             yield {"asset": action.asset}
+    for queue, table, delays in tables_of(case):
+        if queue.name in case.limits.locked and delays.any():
+            yield {"asset": queue.name}
+        if table.verb not in OF_JOBS:
+            known = assets_of(queue.cluster, case.site)
+            for i in np.flatnonzero(delays).tolist():
+                if (asset := known.get(table.targets[i], table.targets[i])) in case.limits.locked - {queue.name}:
+                    yield {"asset": asset}
 
 
 def _bounds(case: _Case) -> Found:

@@ -12,6 +12,7 @@ from faces_harness import DayStore, Hands
 from test_energy_orders import Scheduler, T, begin
 
 from energy.account.book import Given
+from energy.guard import Limits
 from energy.notes import TOPIC, Stage
 from energy.plan import Mode, Verdict
 from energy.waiting import waits_of
@@ -53,6 +54,23 @@ class Proposes:
 
     def propose(self, site, state, jobs, outlook, now):
         return self.plan
+
+
+@pytest.mark.parametrize(("locked", "seen"), [((), ["slurm"]), (("slurm",), [])])
+async def test_no_lever_is_shown_the_jobs_of_a_locked_queue(tmp_path, locked, seen):
+    class Looks:
+        name, queues = "job_start", None
+
+        def propose(self, site, state, jobs, outlook, now):
+            self.queues = [queue.name for queue in outlook.queues]
+
+    live = Live(SITE, State(SITE), DayStore(), open_records(tmp_path / "records.db"), Hands(NOW), NOW, folder=tmp_path)
+    lever, slurm = Looks(), Waits()
+    limits = Limits(locked=frozenset(locked))
+    acting = Acting(live, lambda frames: None, [slurm], {}, tmp_path, limits=limits, levers={"job_start": lever})
+    acting.seen("slurm", Scheduler.jobs(slurm), None)
+    await acting.plans(NOW)
+    assert lever.queues == seen
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from energy.plan import Plan
 from twin.frame import Frame, frame_of
 from twin.job import Cluster
 from twin.load import build_site
-from twin.order import Verb
+from twin.order import Verb, orders
 from twin.state import State
 
 T = NOW.timestamp()
@@ -104,13 +104,15 @@ def nodes_of(site):
     )  # fmt: skip
 
 
-def placed(site, table, watts=1000.0, racks=True) -> tuple[Plan | None, tuple[QueueNow, ...], State]:
+def placed(site, table, watts=1000.0, racks=True, locked=()) -> tuple[Plan | None, tuple[QueueNow, ...], State]:
     made = State(site)
     if racks:
         made.absorb(Frame("rack", NOW, site.all_rows("rack"), {"power_w": np.full(site.count("rack"), watts)}), NOW)
     made.absorb(frame_of("queue", NOW, 0, waiting_count=1.0), NOW)
     queues = (QueueNow("slurm", table, nodes_of(site)),)
-    plan = open_lever("job_place").propose(site, made, table, replace(no_outlook(), queues=queues), NOW)
+    plan = open_lever("job_place").propose(
+        site, made, table, replace(no_outlook(), queues=queues, locked=frozenset(locked)), NOW
+    )
     return plan, queues, made
 
 
@@ -134,3 +136,24 @@ def test_one_unit_no_work_little_to_save_or_unread_racks_are_left_alone():
     assert placed(halls(1), table)[0] is None
     assert placed(halls(), jobs((1, 4, 30, 0)))[0] is None
     assert placed(halls(), table, racks=False)[0] is None
+
+
+def test_nothing_is_set_at_a_locked_queue_or_node_but_to_let_go():
+    site, table = halls(), jobs(*[(8, 4, 30, 0)] * 8)
+    plan, queues, read_ = placed(site, table)
+    assert placed(site, table, locked=["n03"])[0] is None
+    named = replace(queues[0].cluster, nodes=[f"slurm-{name}" for name in queues[0].cluster.nodes])  # as Slurm calls them
+    renamed = (replace(queues[0], cluster=named),)
+
+    def said(tables, locked, of=queues):
+        made = replace(plan, orders=tuple(("slurm", one) for one in tables))
+        verdict = guard(made, site, read_, (), NOW, Limits(locked=frozenset(locked)), (), of)
+        return [(one.rule, one.why.params["asset"]) for one in verdict.refusals]
+
+    weighs = plan.orders[0][1]
+    assert said([weighs], ["n99"]) == []
+    assert said([weighs], ["n03"]) == [("locked", "n03")]
+    assert said([weighs], ["slurm"]) == [("locked", "slurm")]
+    assert said([orders(Verb.DRAIN, ["slurm-n03"], texts="x")], ["n03"], renamed) == [("locked", "n03")]
+    assert said([orders(Verb.UNDRAIN, ["n03"])], ["n03", "slurm"]) == []
+    assert said([orders(Verb.BEGIN, ["0"], 0.0)], ["slurm"]) == []

@@ -88,6 +88,7 @@ class Acting:
         what the operator says of his."""
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
+        self._movable = self._steered.keys() - self._limits.locked  # in the others only what was ordered before is let go
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
         self.switch = Switch(live.records, folder)
         self._slots = slots or Slots()
@@ -181,7 +182,7 @@ class Acting:
                 queues = tuple(
                     queue.without(self.desk.hands_off(queue.name) | frozenset(self._homes(queue.name)))
                     for queue in self._queues.values()
-                    if queue.name in self._steered
+                    if queue.name in self._movable
                 )
                 await self._responding.look(queues, self._judged, now)
         self._responding.prove(now)
@@ -212,7 +213,7 @@ class Acting:
         queues = tuple(
             replace(queue.without(self.desk.hands_off(queue.name) | kept), rests=rests)
             for queue in self._queues.values()
-            if queue.name in self._steered
+            if queue.name in self._movable
         )
         signal = await asyncio.to_thread(self._foreseen, now) if queues else None
         limits, left = self._limits, self._limits.orders_per_hour - ordered_lately(self.desk.history(now), now)

@@ -13,7 +13,7 @@ import numpy as np
 
 from energy.levers import Outlook, QueueNow, believed
 from energy.levers.job_start import EXPIRES_S
-from energy.levers.jobs_ahead import GPU_W
+from energy.levers.jobs_ahead import GPU_W, assets_of
 from energy.place.inside import Hall, hall_of, pump_judge, seat
 from energy.plan import Effect, Plan
 from twin.frame import Floats, Ints
@@ -50,7 +50,7 @@ class JobPlace:
         tables: list[tuple[str, Orders]] = []
         saved_w, spread = 0.0, (0.0, 0.0)
         for queue in outlook.queues:
-            found = None if queue.cluster is None else _of_queue(queue, queue.cluster, site, rack_w)
+            found = None if queue.cluster is None else _of_queue(queue, queue.cluster, site, rack_w, outlook.locked)
             if found is not None:
                 tables.append((queue.name, found[0]))
                 saved_w, spread = saved_w + found[1], found[2]
@@ -71,7 +71,7 @@ class JobPlace:
 
 
 def _of_queue(
-    queue: QueueNow, cluster: Cluster, site: Site, rack_w: Floats
+    queue: QueueNow, cluster: Cluster, site: Site, rack_w: Floats, locked: frozenset[str]
 ) -> tuple[Orders, float, tuple[float, float]] | None:
     """Weights, what they save [W], and the range of what units then carry over their design."""
     racks = _racks(cluster, site)
@@ -81,6 +81,8 @@ def _of_queue(
     gpus = queue.jobs.gpus[waits][:MAX_WAITING]
     if not len(gpus) or not np.isfinite(rack_w[racks[usable]]).all():
         return None
+    if not locked.isdisjoint(assets_of(cluster, site).values()):
+        return None  # with its weight kept, that node would be taken before or after all others
     hall = hall_of(site, np.maximum(free, 0).astype(np.int32), GPU_W, rack_w)
     if len(hall.units) < 2 or not np.isfinite(hall.design_w).all():
         return None

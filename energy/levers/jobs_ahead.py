@@ -13,7 +13,7 @@ from energy.shift.decompose import cheapest
 from twin.frame import Floats, Ints
 from twin.job import Cluster, Jobs, JobState, NodeState
 from twin.order import Tie
-from twin.site import Bools
+from twin.site import Bools, Site
 
 GPU_W = 1_000.0  # of a GPU with its share of the server and its cooling; assumed, as in energy.shift.tables
 LONGEST_WAIT_S = 86_400.0  # beyond its submission, however far its deadline lies: no job starves
@@ -93,6 +93,14 @@ def partition_pools(cluster: Cluster | None) -> tuple[Floats, Mapping[str, int]]
     room = np.zeros(max(of.values(), default=0) + 1)
     np.add.at(room, pool[pool >= 0], _usable(cluster)[pool >= 0])
     return room, of
+
+
+def assets_of(cluster: Cluster | None, site: Site) -> Mapping[str, str]:
+    """The site's id of each node by what its scheduler calls it; its own name where the site does not know it."""
+    if cluster is None:
+        return {}
+    ids = site.ids_of("node")
+    return {name: ids[row] if row >= 0 else name for name, row in zip(cluster.nodes, cluster.rows.tolist(), strict=True)}
 
 
 def _usable(cluster: Cluster) -> Floats:
