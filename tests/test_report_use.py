@@ -149,6 +149,7 @@ def test_a_span_that_is_not_over_counts_up_to_now(world: World) -> None:
     """Asked on Wednesday at noon: a run that goes on held its GPU until then, and the week had 60 hours."""
     world.read(0, 60)
     world.run("a", 12, None, {"n1/": [[0, 0]]})
+    world.note(ALERT_LOG, -1, key="hot:n1", asset="n1", rule="hot", phase="resolved", cause="")
     made, now = world.report(now=WEEK.start + 60 * HOUR), figures(world.report(now=WEEK.start + 60 * HOUR))
     assert (now["held_h"], now["gpu_h"], now["available_frac"]) == (48, 240, 1)
     assert of_runs(made, "by_job") == float(table(made, "sizes").total[2]) == 48
@@ -181,6 +182,7 @@ def test_shares_are_of_the_time_that_was_read(world: World) -> None:
     """Half of the week is silent; a GPU that fell silent alone for ten hours was not available then."""
     world.read(0, 74, IDS)
     world.read(74, 84, IDS[:3])
+    world.note(ALERT_LOG, -1, key="hot:n1", asset="n1", rule="hot", phase="resolved", cause="")
     world.run("a", 0, 84, {"n1/": [[0, 1]]}, how="completed")
     made = world.report()
     found = figures(made)

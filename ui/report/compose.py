@@ -90,13 +90,22 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         else:
             text = "{held:.0%} of the GPU hours were allocated; of these {idle:.0%} did nothing."
             yield Message(text, {"held": held.value, "idle": idle.value})
-    if inputs.scope.whole and not inputs.incidents:
-        yield Message("Nobody had to be told of anything: there was no incident.")
+    yield from _no_incident(inputs)
     if inputs.saving is not None and inputs.saving.verdict is Verdict.SHOWN:
         yield from _saved(inputs.saving)
     read_frac = made.coverage_frac or made.it_read_frac
     if read_frac < 0.95:
         yield Message("Only {read:.0%} of the time was read; sums are of that time alone.", {"read": read_frac})
+
+
+def _no_incident(inputs: Inputs) -> Iterator[Message]:
+    """That none began, and whether one went on; nothing where icctwin may not have been there to tell."""
+    if not (inputs.scope.whole and inputs.watched) or any(record["what"] == "opened" for record in inputs.incidents):
+        return
+    if inputs.open_count:
+        yield Message("No incident began; of those that had begun before, {count} went on.", {"count": inputs.open_count})
+    else:
+        yield Message("Nobody had to be told of anything: there was no incident.")
 
 
 def _not_over(inputs: Inputs) -> Iterator[Message]:

@@ -1,6 +1,6 @@
 """What was done in a span and what happened in it: GPUs hour by hour, runs, alerts, incidents, events, findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ class Did:
     """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all is
     of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``watched``: by its end icctwin had told of
     something, so what it does not tell of was not there; ``answered``: what was written down of incidents that ended in the
-    span, however long ago they began."""
+    span, however long ago they began; ``open_count``: incidents that had begun before it and went on into it."""
 
     site: Site
     span: Span
@@ -42,6 +42,7 @@ class Did:
     watched: bool
     incidents: Sequence[Mapping[str, Any]]
     answered: Sequence[Mapping[str, Any]]
+    open_count: int
     alerts: Told
     events: Told
     findings: Told
@@ -65,9 +66,10 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         use=use,
         read=_read(use, meters),
         runs=part.own,
-        watched=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS)),
+        watched=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),
+        open_count=_open_count(r for _, r in _told(part, INCIDENTS, records, None, start)),
         alerts=_told(part, ALERT_LOG, *asked),
         events=_told(part, EVENTS, *asked),
         findings=_told(part, FINDINGS, *asked),
@@ -89,7 +91,15 @@ def _answered(records: Sequence[Mapping[str, Any]], start: datetime, end: dateti
     return [*began, *(r for r in records if r["incident"] in ended and r["what"] != "opened")]
 
 
-def _told(part: Part, topic: str, records: Records, start: datetime, end: datetime) -> Told:
+def _open_count(records: Iterable[Mapping[str, Any]]) -> int:
+    """Incidents of which ``records`` tell, but not that they ended."""
+    ended: dict[str, bool] = {}
+    for record in records:
+        ended[record["incident"]] = ended.get(record["incident"], False) or record["what"] == "closed"
+    return sum(not over for over in ended.values())
+
+
+def _told(part: Part, topic: str, records: Records, start: datetime | None, end: datetime) -> Told:
     """The newest records of a topic; of a hall those about what stands in it; of whoever only uses the centre none but events,
     which may have ended their runs."""
     found = [(when, record) for _, when, record in records.read(topic, start, end, MAX_RECORDS, newest=True)]

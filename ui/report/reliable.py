@@ -18,6 +18,11 @@ from ui.report.jobs import PROGRAM
 
 Failure = tuple[float, str, str]  # when [s since 1970 UTC], asset, code
 SAME_S = 3600.0
+USERS = ("tenant", "project")  # of whom only use stands in a report
+UNWATCHED = (
+    "By the end of this span icctwin had told of no alert, incident, event or finding: what did not happen cannot be told from "
+    "what nobody watched, so neither alerts nor failures are counted."
+)
 COMPONENTS = ("gpu", "node", "switch", "port", "storage", "cdu", "pump", "chiller", "ups", "pdu",
               "transformer")  # fmt: skip
 
@@ -26,17 +31,20 @@ def section(inputs: Inputs) -> Section:
     """The whole section."""
     blocks: list[Block] = [*figures(inputs), *_alerts(inputs), *_components(inputs), *_broke(inputs), *_liars(inputs)]
     blocks += _heard(inputs)
-    return Section("reliability", "Reliability", tuple(unread(inputs)) if blocks else (), tuple(blocks))
+    lead = tuple(unread(inputs)) if blocks else ()
+    if blocks and inputs.scope.kind not in USERS and not inputs.watched:
+        lead = (Message(UNWATCHED), *lead)
+    return Section("reliability", "Reliability", lead, tuple(blocks))
 
 
 def figures(inputs: Inputs) -> list[Figure]:
     """Incidents that began, and how fast those that ended were taken and ended, whenever they began; failures, and which of
-    them were foretold; with the same of the span before and of a year ago, where icctwin was there to tell."""
-    return beside(inputs, lambda did: _figures(did) if did is inputs or did.watched else [])
+    them were foretold; with the same of the span before and of a year ago. Of each only where icctwin was there to tell."""
+    return beside(inputs, lambda did: _figures(did) if did.watched else [])
 
 
 def _figures(did: Did) -> list[Figure]:
-    if did.scope.kind in ("tenant", "project"):
+    if did.scope.kind in USERS:
         return []
     start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (did.span.start, did.span.end))
     fired = sum(record.get("count", 1) for _, record in did.alerts if record["phase"] == "firing")  # a storm is one record
@@ -108,7 +116,7 @@ def _alerts(inputs: Inputs) -> Iterator[Table]:
 
 def _components(inputs: Inputs) -> Iterator[Table]:
     """Mean time between failures by kind of component, with its interval; kinds that did not fail say at least how long."""
-    if inputs.scope.kind in ("tenant", "project"):
+    if inputs.scope.kind in USERS or not inputs.watched:
         return
     site, read = inputs.site, inputs.read
     read_h, gpu_h = float(inputs.use.length_h[read].sum()), float(inputs.use.there[read].sum())
@@ -135,7 +143,7 @@ def _components(inputs: Inputs) -> Iterator[Table]:
 
 
 def _broke(inputs: Inputs) -> Iterator[Table]:
-    if inputs.scope.kind in ("tenant", "project"):
+    if inputs.scope.kind in USERS:
         return
     count = Counter(code for _, _, code in failures(inputs))
     rows = [(code, float(n)) for code, n in sorted(count.items(), key=lambda row: (-row[1], row[0]))]

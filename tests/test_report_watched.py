@@ -1,0 +1,79 @@
+"""What a report says of incidents and failures: that there were none only where icctwin was there to tell of them."""
+
+from pathlib import Path
+
+import pytest
+from test_report_use import WEEK, World, figures, sentences, table
+
+from analytics.finding import Sort
+from twin.event import TOPIC as EVENTS
+from ui.findings import TOPIC as FINDINGS
+from ui.oncall.service import ALERT_LOG, INCIDENTS
+from ui.report.document import Report
+from ui.report.reliable import UNWATCHED
+from ui.words import words
+
+COUNTS = ("alerts_count", "incidents_count", "failures_count")
+NONE = "Nobody had to be told of anything: there was no incident."
+WENT_ON = "No incident began; of those that had begun before, 1 went on."
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.read(0, 168)
+    return made
+
+
+def incident(world: World, name: str, opened: float, **steps: float) -> None:
+    """An incident that began at the hour ``opened``, and at which hours what was done about it."""
+    base_s = WEEK.start.timestamp()
+    for what, hour in {"opened": opened, **steps}.items():
+        times = {"at_s": base_s + 3600 * hour, "opened_s": base_s + 3600 * opened}
+        world.note(INCIDENTS, hour, what=what, incident=name, rules=[], summary="", **times)
+
+
+def of_incidents(report: Report) -> list[str]:
+    return [one for one in sentences(report) if "incident" in one]
+
+
+def unwatched(report: Report) -> bool:
+    return any(m.text == UNWATCHED for section in report.sections for m in section.lead)
+
+
+def test_of_what_icctwin_was_not_there_to_tell_nothing_is_counted(world: World) -> None:
+    """All that it ever told is of after the week."""
+    world.note(ALERT_LOG, 169, key="hot:n1", asset="n1", rule="hot", phase="firing", cause="")
+    made = world.report()
+    assert not set(COUNTS) & set(figures(made))
+    assert not [one for one in made.tables() if one.key == "components"], "no failure in a week that nobody watched is no rate"
+    assert of_incidents(made) == []
+    assert unwatched(made)
+    assert words("zh")(UNWATCHED) != UNWATCHED
+
+
+@pytest.mark.parametrize("topic", [ALERT_LOG, EVENTS, FINDINGS])
+def test_who_told_of_something_before_would_have_told_of_more(world: World, topic: str) -> None:
+    told = {"key": "k", "asset": "n1", "rule": "hot", "phase": "resolved", "code": "c", "severity": "info",
+            "sort": Sort.DATA.value}  # fmt: skip
+    world.note(topic, -1, **told)
+    made = world.report()
+    assert [figures(made)[name] for name in COUNTS] == [0, 0, 0]
+    assert {row[0]: row[2] for row in table(made, "components").rows}["gpu"] == 0
+    assert of_incidents(made) == [NONE]
+    assert not unwatched(made)
+
+
+def test_an_incident_that_went_on_all_week_is_no_week_without_one(world: World) -> None:
+    incident(world, "i1", opened=-1000, acknowledged=-999)
+    incident(world, "i2", opened=-40, closed=-30)
+    assert of_incidents(world.report()) == [WENT_ON]
+    assert words("zh").sentence(world.report().said[-1]) == "没有新事件发生；此前开始的事件中有 1 起仍在持续。"
+
+
+def test_one_that_ended_in_the_week_had_gone_on_and_one_that_began_in_it_is_neither(world: World) -> None:
+    incident(world, "i1", opened=-2, acknowledged=-1, closed=3)
+    assert of_incidents(world.report()) == [WENT_ON]
+    incident(world, "i2", opened=10)
+    found = world.report()
+    assert (of_incidents(found), figures(found)["incidents_count"]) == ([], 1)
