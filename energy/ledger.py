@@ -234,13 +234,15 @@ def _measured_entry(store: Store, key: str, plan: _Plan, window: Interval, plans
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The ledger of an interval: plans refused, only advised, carried out; how many of the judged saved, lost or cannot be
-    told; energy that the judged were expected to change and that they did change [kWh, negative saved], the latter with its
-    80 % interval: all of them counted, whichever way they went."""
+    """The ledger of an interval: plans refused, only advised, carried out (of these ``waiting``: not judged by its end); how
+    many of the judged, which may have begun before it, saved, lost or cannot be told (``not_judged``: too little was read);
+    energy that the judged were expected to change and that they did change [kWh, negative saved], the latter with its 80 %
+    interval: all of them counted, whichever way they went."""
 
     refused: int
     advised: int
     carried_out: int
+    waiting: int
     saved: int
     lost: int
     undecided: int
@@ -267,6 +269,7 @@ def summary(records: Records, start: datetime, end: datetime) -> Summary:
         refused=len(left["refused"] - left["advised"] - carried),
         advised=len(left["advised"] - carried),
         carried_out=len(carried),
+        waiting=len(carried - {record["plan"] for record in entries if record["entry"] == "measured"}),
         saved=saved,
         lost=lost,
         undecided=len(judged) - saved - lost,

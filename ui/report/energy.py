@@ -8,10 +8,8 @@ import numpy as np
 
 from energy.account.book import Account
 from energy.account.indicators import embodied_share_kg, sci_kg_per_unit
-from energy.baseline import Saving, Verdict
-from energy.ledger_sums import Moved
 from twin.message import Message
-from ui.report import demand, resources
+from ui.report import demand, resources, saved
 from ui.report.document import NOTHING, Block, Chart, Figure, Line, Section, known
 from ui.report.energy_tables import OF_HALLS, cost, days, halls
 from ui.report.flows import flow
@@ -214,74 +212,7 @@ def _said(inputs: Inputs) -> Iterator[Message]:
     yield from resources.own_said(made)
     if inputs.scope.whole:
         yield from resources.said(inputs.resources)
-    one, book = inputs.saving, inputs.ledger
-    if one is None or book is None:
-        yield Message("What plans saved stands in the report of the whole centre: a part has no counterfactual of its own.")
-        return
-    yield _saved(one)
-    if book.carried_out:
-        text = (
-            "Of {carried} plans carried out, {saved} saved, {lost} lost and {open} left it open: {change:,.0f} kWh together, "
-            "80% between {low:,.0f} and {high:,.0f} kWh."
-        )
-        numbers = {"change": _whole(book.change_kwh), "low": _whole(book.low_kwh), "high": _whole(book.high_kwh)}
-        counts = {"carried": book.carried_out, "saved": book.saved, "lost": book.lost, "open": book.undecided}
-        yield Message(text, {**counts, **numbers})
-    else:
-        yield Message("No plan was carried out: {advised} were advised, {refused} refused by the guard.", {
-            "advised": book.advised, "refused": book.refused})  # fmt: skip
-    if inputs.moved is not None:
-        yield from _moved(inputs.moved)
-
-
-def _saved(one: Saving) -> Message:
-    """What the span took less or more than the days before it let expect; that nothing is shown where it may be either."""
-    if one.verdict is not Verdict.SHOWN:
-        return Message(one.verdict.value)
-    low, high = one.low_kwh, one.high_kwh
-    if low <= 0 <= high:
-        text = (
-            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}) no "
-            "saving can be shown: what was taken less is, at 80%, between {low:+,.0f} and {high:+,.0f} kWh, which may be "
-            "nothing."
-        )
-    elif low > 0:
-        text = (
-            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
-            "{saved:,.0f} kWh less were taken, 80% between {low:,.0f} and {high:,.0f} kWh."
-        )
-    else:
-        text = (
-            "Against a regression on the {days} days before (facility energy on IT energy and wet bulb, CV(RMSE) {cv:.1%}), "
-            "{saved:,.0f} kWh more were taken, 80% between {low:,.0f} and {high:,.0f} kWh."
-        )
-        low, high = -high, -low
-    numbers = {"saved": _whole(abs(one.kwh)), "low": _whole(low), "high": _whole(high)}
-    return Message(text, {"days": one.fitted_days, "cv": one.cv_frac, **numbers})
-
-
-def _whole(number: float) -> float:
-    """Rounded to a whole one, and never below 0 where it is 0."""
-    return round(number) + 0.0 if math.isfinite(number) else number
-
-
-def _moved(found: Moved) -> Iterator[Message]:
-    """What moving work brought. g/kWh times kWh are grams, /MWh times kWh a thousandth of the price's money."""
-    for signal, one in sorted(found.by_signal.items()):
-        change, low, high = (_whole(value / 1e3) for value in (one.change, one.low, one.high))
-        said = {"count": one.count, "change": change, "low": low, "high": high}
-        text = (
-            "{count} jobs have ended that were moved, or held up by others that were: {change:+,.0f} kg of CO2 beside what "
-            "they would have emitted, 80% between {low:+,.0f} and {high:+,.0f} kg. A job counts when it has ended."
-        )
-        if signal == "price_per_mwh":
-            text = (
-                "{count} jobs have ended that were moved, or held up by others that were: {change:+,.0f} in money beside what "
-                "they would have cost, 80% between {low:+,.0f} and {high:+,.0f}. A job counts when it has ended."
-            )
-        yield Message(text, said)
-    if found.unseen:
-        yield Message("{count} moved jobs were not seen to end: no figure holds them.", {"count": found.unseen})
+    yield from saved.said(inputs)
 
 
 def _unpriced(made: Account) -> Iterator[Message]:
