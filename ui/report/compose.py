@@ -9,6 +9,7 @@ import numpy as np
 from energy.baseline import Saving, Verdict
 from twin.message import Message
 from ui.report import demand, energy, reliable, use
+from ui.report.beside import uneven
 from ui.report.document import Block, Figure, Picture, Report, Table
 from ui.report.energy import Limits
 from ui.report.gather import Inputs
@@ -71,6 +72,7 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         yield Message("Nothing was read in this span: no meter and no model says what the centre took in.")
         return
     yield _taken(inputs, facility)
+    yield from uneven(inputs)
     pue = found["pue_ratio"].value
     if inputs.scope.whole and limit_ratio is None and np.isfinite(pue):
         yield Message("PUE was {pue:.3f}.", {"pue": pue})

@@ -18,8 +18,9 @@ Cell = str | float
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One number. ``unit``: a suffix of the metric table; ``was`` and ``year``: the same of the span before and a year ago, NaN
-    where not known; ``good``: which way is better (-1 down, 1 up, 0 neither); ``query``: where the data behind it can be seen;
-    ``answer``: where this very number can be asked for again."""
+    where not known; ``length_ratio``: of a sum, how long this span is over the one before; ``good``: which way is better (-1
+    down, 1 up, 0 neither); ``query``: where the data behind it can be seen; ``answer``: where this very number can be asked for
+    again."""
 
     key: str
     label: str
@@ -31,11 +32,17 @@ class Figure:
     note: str = ""
     query: str = ""
     answer: str = ""
+    length_ratio: float = 1.0
+
+    @property
+    def apart(self) -> float:
+        """More than in the span before, of a sum in the same time; NaN where that is not known."""
+        return self.value - self.was * self.length_ratio
 
     @property
     def change_frac(self) -> float:
-        """Against the span before; NaN where that is not known or was nothing."""
-        return self.value / self.was - 1 if self.was else NOTHING
+        """``apart`` over the span before; NaN where that is not known or was nothing."""
+        return self.apart / (self.was * self.length_ratio) if self.was else NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     for key, label, unit, good, of in rows:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, key, unit, of) for other in (inputs.before, inputs.year_ago))
-        made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS[key])))
+        made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS[key]),
+                           length_ratio=inputs.length_ratio if unit in SUMS else 1.0))  # fmt: skip
     modelled = inputs.resources.modelled.each
     if inputs.scope.whole and np.isfinite(modelled) and not np.isfinite(inputs.account.indicators.wue_kg_per_kwh):
         made.append(Figure("wue_modelled_kg_per_kwh", "WUE, modelled", modelled, "kg_per_kwh", good=-1,

@@ -36,8 +36,9 @@ PAST_DAYS = 56  # of a saving's baseline
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs(Did):
-    """All that the sections are made from, of what ``scope`` names. ``before``, ``year_ago``: the account of these spans, as
-    far into them as ours is over, and what was done in them (``did_before``, ``did_year_ago``); None where nothing was read.
+    """All that the sections are made from, of what ``scope`` names. ``before``, ``year_ago``: the account of these spans,
+    where ours is not over as far into them as it is, and what was done in them (``did_before``, ``did_year_ago``); None where
+    nothing was read. ``length_ratio``: our time over that of ``before``: months differ, and weeks in which clocks change.
     ``splits``: the account split by user, project and job; ``tariff``: None where there is none; ``halls``: the account of
     each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by how it left; ``saving``,
     ``ledger``, ``moved``: None of a part, which has no counterfactual of its own."""
@@ -47,6 +48,7 @@ class Inputs(Did):
     year_ago: Account | None
     did_before: Did | None
     did_year_ago: Did | None
+    length_ratio: float
     splits: Mapping[By, Account]
     meters: Meters
     wet_bulb_c: Floats
@@ -83,9 +85,8 @@ def gather(
     given = given_read(given, found, account_of(meters, start, end, given)[0])
     splits, mine = _splits(site, store, meters, runs, part, (start, end), given)
     did = did_in(store, records, part, meters, span, until, end)
-    before, year_ago = (
-        _other(site, store, records, other, end - start, given, scope) for other in (span.before(), span.year_ago())
-    )
+    reach = end - start if end < span.end else None
+    before, year_ago = (_other(site, store, records, other, reach, given, scope) for other in (span.before(), span.year_ago()))
     return Inputs(
         **{one.name: getattr(did, one.name) for one in fields(did)},
         account=splits["project"],
@@ -93,6 +94,7 @@ def gather(
         year_ago=year_ago.account,
         did_before=before.did,
         did_year_ago=year_ago.did,
+        length_ratio=(end - start) / before.length,
         splits=splits,
         meters=mine,
         wet_bulb_c=on_steps(store, "weather", "wet_bulb_c", meters),
@@ -153,21 +155,25 @@ def _ways(given: Given) -> tuple[By, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Other:
-    """Another span: its account and what was done in it, None where nothing was read."""
+    """Another span: how much of it is compared, its account and what was done in it, None where nothing was read."""
 
+    length: timedelta
     account: Account | None
     did: Did | None
 
 
-def _other(site: Site, store: Store, records: Records, span: Span, length: timedelta, given: Given, scope: Scope) -> _Other:
-    """Another span, as far into it as ours is over, its account in the steps that the store still has of it."""
-    start, end = span.start, min(span.start + length, span.end)
+def _other(
+    site: Site, store: Store, records: Records, span: Span, reach: timedelta | None, given: Given, scope: Scope
+) -> _Other:
+    """Another span, as far into it as ours has come (``reach``; None: ours is over, and it counts whole), its account in the
+    steps that the store still has of it."""
+    start, end = span.start, span.end if reach is None else min(span.start + reach, span.end)
     meters = on_grids(store, read_meters(store, start, end, _step(store, start, end)), given.supply)
     part = part_of(scope, site, read_runs(records, start, end, site.ids_of("gpu")), given)
     if not len(part.runs) and scope.kind in ("tenant", "project"):
-        return _Other(None, None)  # nobody noted then who held what: nothing of anybody is known
+        return _Other(end - start, None, None)  # nobody noted then who held what: nothing of anybody is known
     did = did_in(store, records, part, meters, span, end, end)
-    return _Other(_account(store, meters, part, start, end, given), did if did.read.any() else None)
+    return _Other(end - start, _account(store, meters, part, start, end, given), did if did.read.any() else None)
 
 
 def _account(store: Store, meters: Meters, part: Part, start: datetime, end: datetime, given: Given) -> Account | None:

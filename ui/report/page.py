@@ -36,7 +36,7 @@ def page(report: Report, show: Show) -> str:
 
 def _tile(figure: Figure, show: Show) -> str:
     change = show.change(figure)
-    better = "" if not change or not figure.good else " good" if (figure.value - figure.was) * figure.good > 0 else " bad"
+    better = "" if not change or not figure.good else " good" if figure.apart * figure.good > 0 else " bad"
     said = f'<span class="change{better}">{change}</span>' if change else ""
     return (
         f'<div class="tile"><span class="label">{_linked(html.escape(show.words(figure.label)), figure.answer)}</span>'

@@ -67,7 +67,7 @@ class Show:
     def change(self, figure: Figure) -> str:
         """Against the span before, as a signed percentage; of a share, in percentage points."""
         points = figure.unit == "frac"
-        change = figure.value - figure.was if points else figure.change_frac
+        change = figure.apart if points else figure.change_frac
         if not np.isfinite(change):
             return ""
         text = f"{abs(change):.1%}"
