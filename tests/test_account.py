@@ -142,8 +142,9 @@ def test_a_tariff_prices_nothing_after_its_last_day() -> None:
     made = bill(tariff, at, np.full(4 * 48, 1e6), 900.0)
     assert made.energy_kwh == {"flat": pytest.approx(48e3)}
     assert made.energy_cost == {"flat": pytest.approx(12e3)}
+    assert made.priced_kwh == {"flat": pytest.approx(12e3)}
     assert made.coverage_frac == pytest.approx(12 / 48)
-    assert [month.month for month in made.months] == ["2026-02"]
+    assert [(month.month, month.cost) for month in made.months] == [("2026-02", pytest.approx(1000 * 30 * 0.5 / 28))]
     assert made.ended == date(2026, 2, 28)
     assert bill(tariff, at[:48], np.full(48, 1e6), 900.0).ended is None
     assert np.isnan(bill(tariff, at[48:], np.full(144, 1e6), 900.0).cost), "nothing priced is no cost of nothing"

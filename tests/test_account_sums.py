@@ -1,6 +1,7 @@
 """Sums hold the time that was read and no more, whatever the step; a peak has one meaning; prices follow the zone's clock."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -95,6 +96,37 @@ def test_periods_follow_a_clock_that_is_put_forward_off_the_hour() -> None:
     tariff = FLAT.model_copy(update={"timezone": "Australia/Lord_Howe", "rule": [Rule(period="peak", hours=[(2.5, 5)])]})
     at = datetime(2026, 10, 3, 13, 30, tzinfo=UTC).timestamp() + 900.0 * np.arange(4 * 8)
     assert bill(tariff, at, np.full(len(at), 1e6), 900.0).energy_kwh == pytest.approx({"peak": 2500.0, "flat": 5500.0})
+
+
+@pytest.mark.parametrize(("month", "hours"), [(3, 743), (11, 721)])
+def test_a_month_in_which_clocks_change_is_charged_once_whole_or_in_parts(month: int, hours: int) -> None:
+    """A kilowatt at 40 a month in Chicago, where March 2026 lacks an hour and November has one more."""
+    tariff = FLAT.model_copy(update={"timezone": "America/Chicago", "demand": Demand(per_kw_month=40.0)})
+    begin = datetime(2026, month, 1, tzinfo=ZoneInfo("America/Chicago")).timestamp()
+    at = begin + 3600.0 * np.arange(hours)
+    whole, first, rest = (bill(tariff, some, np.full(len(some), 1e3), 3600.0) for some in (at, at[:360], at[360:]))
+    assert [one.days_frac for one in whole.months] == [1.0]
+    assert whole.demand_cost == pytest.approx(40, rel=1e-12)
+    assert first.demand_cost == pytest.approx(40 * 360 / hours)
+    assert first.demand_cost + rest.demand_cost == pytest.approx(40, rel=1e-12)
+
+
+def test_demand_is_charged_for_the_days_that_the_tariff_holds() -> None:
+    """February at a kilowatt; the tariff ends with its first day."""
+    ending = FLAT.model_copy(update={"until": date(2026, 2, 1), "demand": Demand(per_kw_month=40.0)})
+    at = datetime(2026, 2, 1, tzinfo=ZoneInfo(FLAT.timezone)).timestamp() + 900.0 * np.arange(28 * 96)
+    made = bill(ending, at, np.full(len(at), 1e3), 900.0)
+    assert (made.demand_cost, made.months[0].days_frac) == (pytest.approx(40 / 28), pytest.approx(1 / 28))
+    assert bill(ending, at[96:], np.full(27 * 96, 1e3), 900.0).months == ()
+
+
+def test_energy_that_has_a_spot_price_is_told_from_energy_without() -> None:
+    """A price told at 00:00 and 01:00 holds up to the step that begins at 03:00, for 3.25 of 8 hours."""
+    store = read(900.0, np.full(32, 12e3), np.full(32, 10e3))
+    store.put("grid", "price_per_mwh", START, 3600.0, np.array([100.0, 100.0]))
+    made = over(store, 8, 900.0, Given(currency="EUR")).bill
+    assert made is not None
+    assert (made.energy_kwh["spot"], made.priced_kwh["spot"], made.cost) == pytest.approx((96.0, 39.0, 3.9))
 
 
 def test_saturday_is_no_workday() -> None:

@@ -1,6 +1,6 @@
 """Peak demand in a report, against what the tariff says is under contract."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -42,10 +42,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reported(place: Path, demand: Demand | None) -> Report:
+def reported(place: Path, demand: Demand | None, until: date | None = None) -> Report:
     site = build_site("demand", str(ZONE), [Row("t:1", {"id": "h1", "kind": "hall"})])
     store = open_store(place / "store", site, readonly=True)
-    tariff = load_tariff("guangdong-2021").model_copy(update={"demand": demand, "until": None})
+    tariff = load_tariff("guangdong-2021").model_copy(update={"demand": demand, "until": until})
     try:
         return compose(gather(site, store, open_records(place / "records.db"), SPAN, Given(tariff=tariff)))
     finally:
@@ -85,3 +85,14 @@ def test_who_states_no_contract_is_told_how(place: Path) -> None:
     assert not [one for one in report.said if one.text in (ABOVE, BELOW)]
     assert [one.text for one in report.sections[0].lead].count(NO_CONTRACT) == 1
     assert words("zh")(NO_CONTRACT) != NO_CONTRACT
+
+
+def test_a_price_is_that_of_the_energy_that_has_one(place: Path) -> None:
+    """The tariff ends with the first of two days at the same power, but for the peaks."""
+    report = reported(place, Demand(per_kw_month=31.0), until=date(2026, 10, 31))
+    (cost,) = (one for one in report.tables() if one.key == "cost")
+    prices = {row[0]: row[3] for row in cost.rows if row[0] != "demand"}
+    tariff = load_tariff("guangdong-2021")
+    assert prices == pytest.approx({name: 1e3 * tariff.per_kwh[name] for name in ("peak", "flat", "valley")})
+    (month,) = next(one for one in report.tables() if one.key == "demand").rows
+    assert (month[0], month[-1]) == ("2026-10", pytest.approx(180.0)), "of November nothing is charged"

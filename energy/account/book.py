@@ -218,9 +218,9 @@ def _bill(meters: Meters, given: Given) -> Bill | None:
     if not priced.any():
         return None
     kwh = meters.kwh(meters.drawn_w)
-    total = float(kwh.sum())
+    total, known = float(kwh.sum()), float(kwh[priced].sum())
     cost = float((kwh * np.where(priced, meters.price_per_mwh, 0.0)).sum() * 1e-3)
-    return Bill(given.currency, {"spot": total}, {"spot": cost}, (), float(kwh[priced].sum()) / total if total else 1.0)
+    return Bill(given.currency, {"spot": total}, {"spot": known}, {"spot": cost}, (), known / total if total else 1.0)
 
 
 def _amounts(

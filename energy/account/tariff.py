@@ -139,7 +139,7 @@ def _local(time_s: Floats, zone: str) -> _Local:
 class Month:
     """A calendar month's demand. ``peak_w``: highest quarter of an hour that was seen, which began at ``peak_s``; ``billed_w``:
     what is charged (above ``over_frac`` of a contract already counted ``over_factor`` times); ``days_frac``: part of the month
-    that the account holds."""
+    that the account holds and the tariff charges."""
 
     month: str
     peak_w: float
@@ -151,11 +151,12 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """``energy_kwh`` and ``energy_cost`` by period, and ``months`` of demand. ``coverage_frac``: part of the energy that was
-    priced; the rest is not in it. ``ended``: the tariff's last day where energy was taken after it."""
+    """``energy_kwh``, the ``priced_kwh`` of it and ``energy_cost`` by period, and ``months`` of demand. ``coverage_frac``: part
+    of the energy that was priced; the rest is not in it. ``ended``: the tariff's last day where energy was taken after it."""
 
     currency: str
     energy_kwh: Mapping[str, float]
+    priced_kwh: Mapping[str, float]
     energy_cost: Mapping[str, float]
     months: Sequence[Month] = field(default=())
     coverage_frac: float = 1.0
@@ -190,13 +191,15 @@ def bill(
     price = tariff.price_per_mwh(time_s) if spot_per_mwh is None else spot_per_mwh
     priced = np.isfinite(price)
     names = [name for i, name in enumerate(PERIODS) if (period == i).any()]
-    energy = {name: float(kwh[period == PERIODS.index(name)].sum()) for name in names}
-    cost = {name: float((kwh * np.where(priced, price, 0.0))[period == PERIODS.index(name)].sum() * 1e-3) for name in names}
+    charged, paid = np.where(priced, kwh, 0.0), kwh * np.where(priced, price, 0.0)
+    energy, known, cost = (
+        {name: float(column[period == PERIODS.index(name)].sum()) for name in names} for column in (kwh, charged, paid * 1e-3)
+    )
     total = float(kwh.sum())
     coverage = float(kwh[priced].sum()) / total if total else 1.0
     holds = tariff.holds(time_s)
-    months = () if tariff.demand is None else _months(tariff, tariff.demand, time_s, np.where(holds, power_w, np.nan), step_s)
-    return Bill(tariff.currency, energy, cost, months, coverage, None if kwh[~holds].sum() == 0 else tariff.until)
+    months = () if tariff.demand is None else _months(tariff, tariff.demand, time_s[holds], power_w[holds], step_s)
+    return Bill(tariff.currency, energy, known, cost, months, coverage, None if kwh[~holds].sum() == 0 else tariff.until)
 
 
 def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, step_s: float) -> tuple[Month, ...]:
@@ -207,13 +210,18 @@ def _months(tariff: Tariff, demand: Demand, time_s: Floats, power_w: Floats, ste
         peak_w, peak_s = highest_quarter(time_s[mine], power_w[mine])
         if not np.isfinite(peak_w):  # nothing was read in that month: as its energy, its demand is in no sum
             continue
-        begin = np.datetime64(month, "M")
-        days = int(((begin + 1).astype("datetime64[D]") - begin.astype("datetime64[D]")).astype(int))
-        share = min(float(mine.sum()) * step_s / 86400.0 / days, 1.0)
+        share = min(float(mine.sum()) * step_s / _month_s(month, tariff.timezone), 1.0)
         billed_w = billed_demand_w(demand, peak_w)
         cost = 1e-3 * billed_w * demand.per_kw_month * share
-        found.append(Month(str(begin), peak_w, peak_s, billed_w, share, cost))
+        found.append(Month(str(np.datetime64(month, "M")), peak_w, peak_s, billed_w, share, cost))
     return tuple(found)
+
+
+def _month_s(month_key: int, zone: str) -> float:
+    """Length of a month (counted from January 1970) in a zone [s]: where clocks change in it, an hour more or less."""
+    first = [date(1970 + key // 12, key % 12 + 1, 1) for key in (month_key, month_key + 1)]
+    begin, end = (datetime.combine(day, time(), ZoneInfo(zone)).timestamp() for day in first)
+    return end - begin
 
 
 def billed_demand_w(demand: Demand, peak_w: float) -> float:

@@ -50,11 +50,12 @@ def _daily_peaks(inputs: Inputs) -> Floats:
 
 
 def cost(inputs: Inputs) -> Iterator[Table]:
-    """What was paid in each period of the tariff, and for demand; none where nothing has a price."""
+    """What was paid in each period of the tariff, and for demand; none where nothing has a price. A price is of the energy
+    that has one."""
     bill = inputs.account.bill
     if bill is None:
         return
-    rows = [(name, bill.energy_kwh[name], paid, 1e3 * paid / bill.energy_kwh[name] if bill.energy_kwh[name] else NOTHING)
+    rows = [(name, bill.energy_kwh[name], paid, 1e3 * paid / bill.priced_kwh[name] if bill.priced_kwh[name] else NOTHING)
             for name, paid in bill.energy_cost.items()]  # fmt: skip
     rows.append(("demand", NOTHING, bill.demand_cost, NOTHING))
     heads = (("period", ""), ("Energy", "kwh"), ("Cost", "money"), ("Price", "per_mwh"))
