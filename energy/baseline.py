@@ -79,12 +79,14 @@ def saving(past_days: Floats, span_days: Floats) -> Saving:
 
 
 def _spread(x: Floats, at: Floats, variance: float, residual: Floats, days: int) -> float:
-    """Standard error of the sum over ``days``: of the fit, and of the days' own scatter with lag-1 autocorrelation."""
-    lean = float(residual[1:] @ residual[:-1]) / max(float(residual @ residual), 1e-300) if len(residual) > 2 else 0.0
-    lean = min(max(lean, 0.0), 0.95)
+    """Standard error of the sum over ``days``: of the fit and of the days' own scatter, both with the lag-1 autocorrelation of
+    the residuals: days that lean on each other are as few as n (1 - r) / (1 + r) that do not. In a short series r comes out low
+    by (1 + 3 r) / n (Marriott & Pope 1954), which is put right."""
+    count = len(residual)
+    lean = float(residual[1:] @ residual[:-1]) / max(float(residual @ residual), 1e-300)
+    lean = min(max((count * lean + 1) / (count - 3), 0.0), 0.95)
     inverse = np.linalg.pinv(x.T @ x)
-    own = days * (1 + lean) / (1 - lean)
-    return float(np.sqrt(variance * (at @ inverse @ at + own)))
+    return float(np.sqrt(variance * (1 + lean) / (1 - lean) * (at @ inverse @ at + days)))
 
 
 def _none(why: Verdict, days: int, cv_frac: float, fitted_days: int) -> Saving:
