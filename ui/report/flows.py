@@ -1,12 +1,13 @@
 """Where the energy went: from the feed through the power chain to the chips, and as heat out again."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from twin.message import Message
+from ui.able import HOUR_S
 from ui.report.document import Flow
 from ui.report.gather import Inputs
 
@@ -19,6 +20,7 @@ OUT = {
     "heatreuse": "Heat reuse",
     "unknown": "Way out not known",
 }
+UNSAID = "IT of which no GPU says"
 REST = "Processors, network, storage"
 BEYOND = "Read beyond what came in"
 DUST_FRAC = 1e-12  # of the whole: what is below is how sums were rounded
@@ -35,15 +37,34 @@ def flow(inputs: Inputs) -> Iterator[Flow]:
         return
     cooling = made.cooling_kwh if np.isfinite(made.cooling_kwh) else 0.0
     rest = made.facility_kwh - made.it_kwh - cooling
-    gpus = min(inputs.gpu_kwh, made.it_kwh)
+    parts = _it(inputs)
     links = [("Grid", "Centre", made.grid_kwh), ("Own generation", "Centre", made.own_kwh), (BEYOND, "Centre", -rest)]
     links += [("Centre", "IT", made.it_kwh), ("Centre", "Cooling", cooling)]
     links += [("Centre", name, kwh) for name, kwh in _losses(inputs, rest).items()]
-    if gpus > 0:
-        links += [("IT", "GPUs", gpus), ("IT", REST, made.it_kwh - gpus)]
-    links += [*_heat(inputs, gpus), *_out(inputs)]
+    links += [("IT", name, kwh) for name, kwh in parts.items()]
+    links += [*_heat(inputs, parts or {"IT": made.it_kwh}), *_out(inputs)]
     kept = [link for link in links if np.isfinite(link[2]) and link[2] > DUST_FRAC * made.facility_kwh]
     yield Flow("flow", "Where the energy went", "kwh", kept, Message(TOLD) if inputs.rejected else None)
+
+
+def _it(inputs: Inputs) -> dict[str, float]:
+    """IT's energy by what took it, of the time in which the meters were read; empty where no GPU was. Of an hour in which not
+    all GPUs that there were (of who only uses some: that they held) gave a reading, as large a part is nobody's."""
+    use, meters = inputs.use, inputs.meters
+    hour = np.clip((meters.time_s - use.time_s[0]) // HOUR_S, 0, len(use.time_s) - 1).astype(np.int64)
+    it_kwh, read_s = (
+        np.bincount(hour, weights=column, minlength=len(use.time_s))
+        for column in (meters.kwh(meters.it_w), np.where(meters.known, meters.length_s, 0.0))
+    )
+    there = (use.held if inputs.scope.kind in ("tenant", "project") else use.there) - use.gone
+    heard = np.where(np.isfinite(use.means["power_w"]), use.heard, 0.0)
+    told_frac = np.divide(heard, there, out=np.zeros(len(there)), where=there > 0).clip(0.0, 1.0)
+    each_kwh = np.nan_to_num(use.means["power_w"]) / 1e3 * np.minimum(read_s / HOUR_S / use.length_h, 1.0)
+    told_kwh = float(it_kwh @ told_frac)
+    gpus_kwh = min(float(each_kwh @ heard), told_kwh)
+    if not gpus_kwh > 0:
+        return {}
+    return {"GPUs": gpus_kwh, REST: told_kwh - gpus_kwh, UNSAID: inputs.account.it_kwh - told_kwh}
 
 
 def _losses(inputs: Inputs, rest: float) -> dict[str, float]:
@@ -55,14 +76,13 @@ def _losses(inputs: Inputs, rest: float) -> dict[str, float]:
     return {**known, "Power chain losses": rest - sum(known.values())}
 
 
-def _heat(inputs: Inputs, gpus: float) -> list[tuple[str, str, float]]:
-    """What IT took, as heat by the way it left: GPUs and the rest alike, for no meter tells them apart."""
+def _heat(inputs: Inputs, parts: Mapping[str, float]) -> list[tuple[str, str, float]]:
+    """What the ``parts`` of IT took [kWh], as heat by the way it left: all alike, for no meter tells them apart."""
     ways = {way: sum(paths.values()) for way, paths in inputs.rejected.items()}
-    total, it = sum(ways.values()), inputs.account.it_kwh
+    total = sum(ways.values())
     if not total > 0:
         return []
-    parts = (("GPUs", gpus), (REST, it - gpus)) if gpus > 0 else (("IT", it),)
-    return [(name, HEAT[way], kwh * part / total) for name, kwh in parts for way, part in ways.items()]
+    return [(name, HEAT[way], kwh * part / total) for name, kwh in parts.items() for way, part in ways.items()]
 
 
 def _out(inputs: Inputs) -> list[tuple[str, str, float]]:

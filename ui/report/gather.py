@@ -53,7 +53,6 @@ class Inputs(Did):
     meters: Meters
     wet_bulb_c: Floats
     chiller_w: Floats
-    gpu_kwh: float
     tariff: Tariff | None
     resources: Resources
     halls: Mapping[str, Account]
@@ -99,7 +98,6 @@ def gather(
         meters=mine,
         wet_bulb_c=on_steps(store, "weather", "wet_bulb_c", meters),
         chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
-        gpu_kwh=float(np.nansum(did.use.means["power_w"] * did.use.heard)) / 1e3,
         tariff=given.tariff,
         resources=found,
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
