@@ -259,6 +259,8 @@ def _cooling(inputs: Inputs) -> Iterator[Block]:
         x = low + BULB_STEP_K * (np.arange(len(count)) + 0.5)
         title = "Cooling over IT power, by wet bulb"
         yield Chart("bulb", title, "frac", x, [Line("Cooling over IT", mean, "measured")], "bar", time=False, x_unit="c")
-    if known(inputs.chiller_w):
-        free = np.isfinite(inputs.chiller_w) & (inputs.chiller_w < FREE_FRAC * np.nan_to_num(meters.cooling_w, nan=np.inf))
+    chiller_w, still = inputs.chiller_w, inputs.chiller_w <= 0  # NaN where not read, which is neither
+    told = still | np.isfinite(chiller_w + meters.cooling_w)  # only the cooling power tells what runs from what stands by
+    if (told & (meters.length_s > 0)).any():
+        free = still | (chiller_w < FREE_FRAC * meters.cooling_w)
         yield Figure("free_cooling_s", "Free cooling", float(meters.length_s[free].sum()), "s", good=1)
