@@ -112,6 +112,15 @@ def test_changes_of_shares_are_points_and_nothing_has_a_sign() -> None:
     assert ZH.value(1234.0, "gpu_h") == "1,234\u202fGPU\u202f小时"
 
 
+@pytest.mark.parametrize(
+    ("was", "said"),
+    [(1.2, '"change">±0.0%'), (1.20001, '"change">±0.0%'), (1.1, '"change bad">+9.1%'), (1.3, '"change good">−7.7%')],
+)
+def test_what_has_not_changed_is_neither_better_nor_worse(was: float, said: str) -> None:
+    made = replace(report(), head=[Figure("pue_ratio", "PUE", 1.2, "ratio", was=was, good=-1)])
+    assert f"<span class={said}</span>" in page(made, EN)
+
+
 def test_drawings_say_what_they_show() -> None:
     assert chart_alt(chart([1000.0, np.nan, 2500.0]), EN) == "Power over the span: IT power from 1.00\u202fkW to 2.50\u202fkW"
     flow = Flow("flow", "Where the energy went", "kwh", (("Grid", "Centre", 12.0),))

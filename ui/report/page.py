@@ -36,7 +36,8 @@ def page(report: Report, show: Show) -> str:
 
 def _tile(figure: Figure, show: Show) -> str:
     change = show.change(figure)
-    better = "" if not change or not figure.good else " good" if figure.apart * figure.good > 0 else " bad"
+    same = not change or change.startswith("±")  # what shows as no change is neither better nor worse
+    better = "" if same or not figure.good else " good" if figure.apart * figure.good > 0 else " bad"
     said = f'<span class="change{better}">{change}</span>' if change else ""
     return (
         f'<div class="tile"><span class="label">{_linked(html.escape(show.words(figure.label)), figure.answer)}</span>'
