@@ -49,6 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("report --out x --week 2026-W60", "--week: '2026-W60' is no week that there is; write one as 2026-W46"),
     ("report --out x --week 2026-11", "--week: '2026-11' is no week that there is; write one as 2026-W46"),
     ("report --out x --span 2026-99", "--span: '2026-99' is in no calendar"),
+    ("report --out x --span 0001-W01", "--span: '0001-W01' does not begin between 1970 and 2999"),
     ("chekc", "icctwin: error: argument COMMAND: there is no 'chekc'; did you mean check?\n"),
     ("user ad", "icctwin user: error: argument action: there is no 'ad'; did you mean add?\n"),
     ("check --jsno", "icctwin check: error: there is no '--jsno' here; did you mean --json?\n"),

@@ -39,8 +39,10 @@ def test_a_day_of_the_clock_change_is_as_long_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-W54", "2026-13", "26-W01", "2026-11-15/2026-11-01", "2024-01-01/2026-01-01", "last", ""]
-)
+    "text",
+    ["2026-W54", "2026-13", "26-W01", "2026-11-15/2026-11-01", "2024-01-01/2026-01-01", "last", "", "0001", "0001-W01",
+     "0001-01-01/0001-01-08", "1969-12", "3000-01", "9999", "9999-W52"],
+)  # fmt: skip
 def test_what_is_no_span_is_one_sentence(text: str) -> None:
     with pytest.raises(ConfigError, match=r"2026-W46|400 days"):
         span_of(text, ZONE)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from twin.errors import ConfigError, Problem
 
 MAX_SPAN = timedelta(days=400)
+FIRST_YEAR, LAST_YEAR = 1970, 2999  # times are counted from the first; beyond the last some would be in no calendar
 _SHAPES = (
     ("week", re.compile(r"(\d{4})-W(\d{2})")),
     ("quarter", re.compile(r"(\d{4})-Q([1-4])")),
@@ -48,7 +49,7 @@ class Span:
         if self.kind == "range":
             length = self.last - self.first
             return Span("range", f"{self.first - length}/{self.first}", self.first - length, self.first, self.zone)
-        return span_of(_label(self.kind, self.first - timedelta(days=1)), self.zone)
+        return _named(_label(self.kind, self.first - timedelta(days=1)), self.zone)
 
     def year_ago(self) -> "Span":
         """The same span of the year before: week 53 of a year that has none is its week 52."""
@@ -58,9 +59,9 @@ class Span:
         year, _, rest = self.label.partition("-")
         earlier = f"{int(year) - 1}-{rest}".rstrip("-")
         try:
-            return span_of(earlier, self.zone)
+            return _named(earlier, self.zone)
         except ConfigError:
-            return span_of(earlier.replace("W53", "W52"), self.zone)
+            return _named(earlier.replace("W53", "W52"), self.zone)
 
     def edges_s(self) -> list[float]:
         """Starts of its days and its end, s since 1970 UTC: days that are 23 or 25 hours long are so here."""
@@ -68,12 +69,20 @@ class Span:
 
 
 def span_of(text: str, zone: ZoneInfo) -> Span:
-    """The span that ``text`` names; ``ConfigError`` where it names none, or one longer than ``MAX_SPAN``."""
+    """The span that ``text`` names; ``ConfigError`` where it names none, one longer than ``MAX_SPAN`` or one that does not
+    begin between ``FIRST_YEAR`` and ``LAST_YEAR``."""
+    span = _named(text, zone)
+    if not FIRST_YEAR <= span.first.year <= LAST_YEAR:
+        raise ConfigError([Problem("span", f"{text!r} does not begin between {FIRST_YEAR} and {LAST_YEAR}; {HINT}")])
+    return span
+
+
+def _named(text: str, zone: ZoneInfo) -> Span:
     for kind, shape in _SHAPES:
         if found := shape.fullmatch(text):
             try:
                 first, last = _dates(kind, found[1], found[2])
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise ConfigError([Problem("span", f"{text!r} is in no calendar ({error}); {HINT}")]) from error
             if not timedelta(0) < last - first <= MAX_SPAN:
                 raise ConfigError([Problem("span", f"{text!r} is not between one and {MAX_SPAN.days} days long")])
