@@ -4,6 +4,7 @@ gives the same bytes whatever the store has rolled up since."""
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from zipfile import ZipFile
@@ -11,6 +12,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from twin.message import Message
+from ui.report.data import as_csv
 from ui.report.document import Block, Chart, Figure, Flow, Line, Report, Section, Table
 from ui.report.settle import settled
 from ui.report.write import FORMATS, files
@@ -69,6 +71,17 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
     assert "<t>Cost [CNY]</t>" in text
     assert "<t>total</t>" in text
     assert "<v>225</v>" in cells
+
+
+def test_no_name_begins_a_row_of_a_csv_file() -> None:
+    """Whatever ends a line in a name that a user chose stays in its cell."""
+    names = ["x\r=1+1", "x\n=1+1", "x\r\n=1+1", 'x",=1+1', "plain"]
+    made = as_csv(Table("by_user", "By user", (("user", ""), ("Energy", "kwh")), [(name, 1.5) for name in names]))
+    assert made.startswith('user,Energy [kwh]\n"x\r=1+1",1.5\n')
+    assert made.endswith("plain,1.5\n")
+    assert [row[0] for row in csv.reader(io.StringIO(made, newline=""))] == ["user", *names]
+    outside = re.sub(r'"(?:[^"]|"")*"', "", made)
+    assert len(re.split(r"[\r\n]+", outside.rstrip("\n"))) == 1 + len(names), "a row for each, however a line may end"
 
 
 def test_the_last_bits_of_a_mean_change_no_byte() -> None:

@@ -77,11 +77,15 @@ def figures_csv(report: Report, currency: str = "") -> str:
 
 
 def _text(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows([[inert(cell) for cell in _bare(row)] for row in rows])
-    return out.getvalue()
+    """Lines end in a line feed; ``csv`` quotes only those characters of a line's end that it writes itself, and a bare carriage
+    return in a name begins a row where a spreadsheet reads it: so it ends lines in both here, and one is taken off again."""
+    lines: list[str] = []
+    table: list[Sequence[Cell]] = [heads, *([inert(cell) for cell in _bare(row)] for row in rows)]
+    for cells in table:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(cells)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _figures(report: Report, currency: str) -> Iterator[list[Cell]]:
