@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from energy.memory import Asked, Open, Ordered, remembered
-from energy.notes import TOPIC, Outcome, Stage, decision
+from energy.notes import TOPIC, Outcome, Stage, decision, last_word
 from energy.ordering import Ordering
 from energy.plan import Done, Mode, Plan, Verdict
 from energy.setpoints import Setpoints
@@ -21,6 +21,7 @@ from twin.state import State
 
 __all__ = ["TOPIC", "Desk", "Open", "Outcome", "Stage"]
 MAX_WAITING = 100  # plans that wait for a person; the oldest goes first
+NOT_BEGUN = (Stage.WAITING, Stage.REFUSED, Stage.ADVISED, Stage.EXPIRED)
 
 
 class Desk:
@@ -112,6 +113,8 @@ class Desk:
         if plan is None:
             late = self.stage(key) is Stage.EXPIRED
             said = "Plan {key} expired before anybody said yes" if late else "No plan {key} waits for approval"
+            if self.stage(key) is Stage.WAITING:  # before a restart; it is asked for anew where it is proposed again
+                return self._said(Stage.REFUSED, key, Message(said, {"key": key}), who, now)
             return Outcome(Stage.REFUSED, Message(said, {"key": key}))
         if not who.strip():
             return Outcome(Stage.REFUSED, Message("An approval needs the name of who gives it"))
@@ -128,12 +131,15 @@ class Desk:
         return await self._carry_out(plan, verdict, Mode.APPROVE, who, state, now)
 
     def reject(self, key: str, who: str, now: datetime) -> Outcome:
-        """Take the plan that waits under ``key`` from the desk in the name of ``who``, for good."""
+        """Take the plan that waits under ``key`` from the desk in the name of ``who``, for good; also one that waited before a
+        restart and is not proposed again yet, or that was not begun for another reason."""
         plan = self._waiting.pop(key, None)
-        if plan is None:
-            return Outcome(Stage.REFUSED, Message("No plan {key} waits for approval", {"key": key}))
         why = Message("{who} said no", {"who": who})
-        return self._noted(Stage.REJECTED, plan, Verdict(key, ()), Mode.APPROVE, now, why, who)
+        if plan is not None:
+            return self._noted(Stage.REJECTED, plan, Verdict(key, ()), Mode.APPROVE, now, why, who)
+        if self.stage(key) in NOT_BEGUN:
+            return self._said(Stage.REJECTED, key, why, who, now)
+        return Outcome(Stage.REFUSED, Message("No plan {key} waits for approval", {"key": key}))
 
     def tidy(self, now: datetime) -> None:
         """Take from the desk what waited for a person past its time."""
@@ -193,6 +199,12 @@ class Desk:
     ) -> Outcome:
         """A decision on a whole plan, recorded where it is news."""
         if self._memory.stage.get(plan.key) is not stage:
-            self._memory.remember(plan.key, stage)
             self._records.append(TOPIC, now, decision(stage, plan, verdict, mode, why, who))
+            self._memory.remember(plan.key, stage)
+        return Outcome(stage, why)
+
+    def _said(self, stage: Stage, key: str, why: Message, who: str, now: datetime) -> Outcome:
+        """A person's word on a plan of which the desk has no more than the key."""
+        self._records.append(TOPIC, now, last_word(stage, key, why, who))
+        self._memory.remember(key, stage)
         return Outcome(stage, why)

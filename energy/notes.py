@@ -116,3 +116,8 @@ def decision(stage: Stage, plan: Plan, verdict: Verdict, mode: Mode, why: Messag
         record["orders"] = [{"queue": queue, "verb": table.verb, "count": len(table)} for queue, table in plan.orders]
     made: Mapping[str, Any] = plain(record)
     return made
+
+
+def last_word(stage: Stage, plan: str, why: Message, who: str) -> Mapping[str, Any]:
+    """A person's word on a plan of which only the key is known."""
+    return {"stage": stage, "plan": plan, "who": who, "why": message(why)}

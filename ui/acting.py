@@ -34,12 +34,13 @@ from twin.ports import Actuator, Queue, Steerable
 from twin.state import State
 from ui import responding
 from ui.foresight import FIRST, country_of
+from ui.hearing import Hearing
 from ui.onsite import sure_w
 from ui.placing import grounds, on_grids
 from ui.remembering import remind
 from ui.responding import Responding
 from ui.signals import words_of
-from ui.switch import Switch, Wish
+from ui.switch import Switch
 from ui.view import Live
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class Acting:
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self._movable = self._steered.keys() - self._limits.locked  # in the others only what was ordered before is let go
         self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
-        self.switch = Switch(live.records, folder)
+        self.switch = Switch(live.records, folder, live.clock.now())
+        self._hearing = Hearing(live, self.desk, self.switch, lambda plan, now: self._judged(plan, now), publish)
         self._slots = slots or Slots()
         opened = levers or {name: open_lever(name, plant) for name in LEVERS}
         self._levers = {name: lever for name, lever in opened.items() if name not in responding.LEVERS}
@@ -101,7 +103,7 @@ class Acting:
         self._watcher, self._jobs_book = Watcher(live.records), JobBook(live.records)
         self._new = set[str]()  # queues that were heard since they were booked
         self._stopped = self._reminded = False
-        self._unheard, self._last = list[Wish](), Given()  # of people, not done yet; of the operator, as it was read
+        self._last = Given()  # of the operator, as it was read
         self._given()
         self._busy = asyncio.Lock()  # a task that plans and one that follows must not order the same job at once
 
@@ -297,9 +299,9 @@ class Acting:
         """Say that we live; hear what people said; look after what schedulers were told."""
         self.switch.beat(now)
         async with self._busy:
-            await self._heard(now)
+            await self._hearing.hear(now)
             self.desk.tidy(now)
-            halted = self.switch.stopped()
+            halted = self.switch.lets_go(now)
             if halted is not None and not self._stopped:
                 log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
                 why = Message("Stopped by {who}: {why}", {"who": str(halted["who"]), "why": str(halted["why"])})
@@ -315,27 +317,6 @@ class Acting:
                     if self._stopped and was:  # by a list that was not read before all was let go
                         await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
             await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
-
-    async def _heard(self, now: datetime) -> None:
-        """Do what people said; what the world hinders is done at a later look, and what breaks us takes no other along."""
-        self._unheard += self.switch.news()
-        for said in tuple(self._unheard):
-            self._unheard.remove(said)
-            try:
-                await self._hear(said, now)
-            except (ConfigError, SourceError) as error:
-                log.error("%s of plan %s by %s is heard again: %s", said.what, said.plan, said.who, error)
-                self._unheard.append(said)
-
-    async def _hear(self, said: Wish, now: datetime) -> None:
-        if said.what == "reject":
-            self.desk.reject(said.plan, said.who, now)
-        elif said.what == "approve":
-            plan = next((plan for plan in self.desk.waiting if plan.key == said.plan), None)
-            fits, verdict = await self._judged(plan, now) if plan else (None, Verdict(said.plan, ()))
-            outcome = await self.desk.approve(said.plan, said.who, verdict, self._live.state, now, fits)
-            log.warning("plan %s, approved by %s: %s %s", said.plan, said.who, outcome.stage, outcome.why or "")
-            self._publish(outcome.frames)
 
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end, whatever the modes say now."""

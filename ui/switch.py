@@ -20,12 +20,13 @@ from twin.errors import SourceError
 from twin.ports import Records
 
 log = logging.getLogger(__name__)
-WISHES, ALIVE = "wishes", "alive"
+WISHES, ALIVE, HEARD = "wishes", "alive", "heard-wishes"
 STOPS, USED = "stop-switch", "used-links"  # of their own: no number of other wishes makes them forgotten
 STOP_FILE, KEY_FILE = "STOP", "approve.key"
 KEPT_WISHES = KEPT_STOPS = 1000
 KEPT_USED = 2000  # links that were used and would be good still: each was signed here, and one is good for 12 h at most
 BEAT = timedelta(seconds=30)
+UNTOLD = timedelta(seconds=60)  # for so long what is in force stays where nobody can tell whether everything is stopped
 LINK_FOR = timedelta(hours=12)  # the longest that a signed link is good for
 
 
@@ -37,6 +38,15 @@ class Wish:
     who: str
     plan: str = ""
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A yes or no as it stands in the records: its number there, and when it was said."""
+
+    number: int
+    time: datetime
+    wish: Wish
 
 
 def wish(records: Records, said: Wish, now: datetime) -> None:
@@ -66,20 +76,51 @@ def _of_before(records: Records) -> list[dict[str, Any]]:
 class Switch:
     """The desk's side of it. Used from one task at a time."""
 
-    def __init__(self, records: Records, folder: Path) -> None:
+    def __init__(self, records: Records, folder: Path, now: datetime) -> None:
+        """Reads what was heard before: what was said since is news. Where no account of it was kept, all of it is over."""
         self._records, self._folder = records, folder
-        known = records.read(WISHES, limit=1, newest=True)
-        self._seen = known[-1][0] if known else 0  # what was said before is over; stop and go are states
         self._beat: datetime | None = None
+        self._untold: datetime | None = None  # since when it cannot be told whether everything is stopped
+        self._stop = 0  # number of the last stop among the wishes
+        known = records.read(WISHES, limit=1, newest=True)
+        kept = records.read(HEARD, limit=1, newest=True)
+        account: dict[str, Any] = kept[-1][2] if kept else {"seen": known[-1][0] if known else 0, "open": []}
+        self._seen: int = account["seen"]
+        self._open = frozenset[int](account["open"])  # heard, and not done
+        self._again = self._open  # of those, what this process has not heard yet
+        if not kept:
+            records.append(HEARD, now, account)
         if not records.read(STOPS, limit=1) and (before := _of_before(records)):
             records.append(STOPS, known[-1][1], before[-1])
 
-    def news(self) -> Sequence[Wish]:
-        """What was said since this was last asked, the oldest first."""
+    def news(self) -> Sequence[Heard]:
+        """Each yes and no that was said since this was last asked, or that a process before this one left undone, the oldest
+        first."""
         found = self._records.read(WISHES, limit=KEPT_WISHES, newest=True)
-        fresh = [(number, record) for number, _, record in found if number > self._seen]
-        self._seen = max([self._seen, *(number for number, _ in fresh)])
-        return [Wish(r["what"], r["who"], r.get("plan", ""), r.get("why", "")) for _, r in fresh]
+        self._stop = max((number for number, _, record in found if record["what"] == "stop"), default=self._stop)
+        fresh = [
+            Heard(number, time, Wish(record["what"], record["who"], record.get("plan", ""), record.get("why", "")))
+            for number, time, record in found
+            if (number > self._seen or number in self._again) and record["what"] in ("approve", "reject")
+        ]
+        self._seen = max([self._seen, *(number for number, _, _ in found)])
+        self._open, self._again = self._open | {heard.number for heard in fresh}, frozenset()
+        return fresh
+
+    def done(self, now: datetime, *heard: Heard) -> None:
+        """Write down that these are done: no process hears them again."""
+        left = self._open - {one.number for one in heard}
+        self._records.append(HEARD, now, {"seen": self._seen, "open": sorted(left)})
+        self._records.trim(HEARD, 1)
+        self._open = left
+
+    def is_open(self, heard: Heard) -> bool:
+        """Whether it is not done yet."""
+        return heard.number in self._open
+
+    def stopped_since(self, heard: Heard) -> bool:
+        """Whether somebody stopped everything after it was said."""
+        return heard.number < self._stop
 
     def stopped(self) -> Mapping[str, Any] | None:
         """Who stopped everything and why; also where that cannot be told: then nothing may be begun."""
@@ -88,6 +129,19 @@ class Switch:
         except SourceError as error:
             log.error("whether somebody has stopped everything cannot be told: %s", error)
             return {"who": "icctwin", "why": str(error)}
+
+    def lets_go(self, now: datetime) -> Mapping[str, Any] | None:
+        """Who wants all that is in force given back, and why. A busy disk is no reason to undo hours of work: where it cannot
+        be told whether somebody stopped, that is one once it lasts for ``UNTOLD``."""
+        try:
+            halted = stopped(self._records, self._folder)
+        except SourceError as error:
+            log.error("whether somebody has stopped everything cannot be told: %s", error)
+            if self._untold is None or now < self._untold:
+                self._untold = now
+            return {"who": "icctwin", "why": str(error)} if now - self._untold >= UNTOLD else None
+        self._untold = None
+        return halted
 
     def beat(self, now: datetime) -> None:
         """Say that we live, every ``BEAT``: the watchdog hears it."""
