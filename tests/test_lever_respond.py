@@ -20,7 +20,7 @@ from energy.levers.job_respond import build as respond
 from energy.notes import Stage, decision
 from energy.plan import Done, Mode, Plan
 from energy.respond.inbox import together
-from energy.respond.live import battery_of
+from energy.respond.live import Charged, battery_of, shared
 from ingest.stores.records import MAX_BYTES
 from twin.curtail import Interval, Request
 from twin.frame import Frame
@@ -215,3 +215,39 @@ def test_a_pause_and_its_begin_time_are_ordered_together_or_not_at_all() -> None
     plan = replace(a_plan(), request="r", orders=two)
     assert [len(fitting(plan, SITE, state, (), NOW, Limits(), (), (one,)).orders) for one in
             (queue, replace(queue, jobs=late))] == [2, 0]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("charge_frac", "began_frac", "gives_w"),
+    [
+        ((0.9, 0.9), (0.9, 0.9), {"a": -45_910, "b": -45_910}),
+        ((0.3, 0.9), (0.3, 0.9), {"a": -11_478, "b": -80_342}),  # 10 and 70 % over the reserve: one to seven
+        ((0.1, 0.9), (0.1, 0.9), {"b": -91_820}),
+        ((0.2, 0.9), (0.5, 0.9), {"b": -91_820}),  # has come down to its reserve
+        ((np.nan, 0.9), (np.nan, 0.9), {"b": -91_820}),
+    ],
+)
+def test_a_battery_at_its_reserve_gives_nothing_whatever_another_has(charge_frac, began_frac, gives_w) -> None:
+    """Two of 100 kW and 200 kWh, asked for 90 kW of 1 MW: with the margin of 0.2 % on the 910 kW at the meter, 91.82 kW."""
+    both = ("id=a kind=battery rated_w=100000 rated_kwh=200", "id=b kind=battery rated_w=100000 rated_kwh=200")
+    site = build_site("s", "UTC", rows(*both), rows())
+    state, now_s, none = State(site), NOW.timestamp(), np.zeros(2)
+    seen_ = {"charge_frac": np.array(charge_frac), "power_setpoint_w": none, "power_w": none}
+    state.absorb(Frame("battery", NOW, site.all_rows("battery"), seen_), NOW)
+    meter = {"facility_power_w": np.array([1e6]), "it_power_w": np.array([8e5])}
+    state.absorb(Frame("site", NOW, np.zeros(1, np.int32), meter), NOW)
+    request = Request("r", now_s - 3600, (Interval(now_s - 600, now_s + 3600, cut_w=90_000.0),))
+    began = dict(zip("ab", began_frac, strict=True))
+    call = Call("r", request, NOW, 1e6, frozenset("ab"), np.empty(0), charge_frac=began)
+    plan = build().propose(site, state, running(now_s), replace(no_outlook(), call=call), NOW)
+    assert plan is not None
+    assert {action.asset: action.value for action in plan.actions} == gives_w
+    assert guard(plan, site, state, (), NOW, Limits(), ()).allowed
+
+
+def test_what_one_battery_cannot_give_the_others_do() -> None:
+    """10 kW of 3, 1 and 1 parts of energy: 6, 2 and 2 kW; where the first gives 4 kW at most, 4, 3 and 3 kW."""
+    of = [Charged(0, "a", 20e3, 5e8, 3e8), Charged(1, "b", 20e3, 5e8, 1e8), Charged(2, "c", 20e3, 5e8, 1e8), Charged(3, "d")]
+    assert shared(of, 10e3) == pytest.approx({"a": 6e3, "b": 2e3, "c": 2e3, "d": 0.0})
+    assert shared([replace(of[0], power_w=4e3), *of[1:]], 10e3) == pytest.approx({"a": 4e3, "b": 3e3, "c": 3e3, "d": 0.0})
+    assert shared(of[3:], 0.0) == {"d": 0.0}

@@ -12,7 +12,7 @@ import numpy as np
 
 from energy.levers import Call, Outlook, believed
 from energy.plan import Effect, Plan
-from energy.respond.live import STEP_S, Answer, answer, batteries, caps
+from energy.respond.live import STEP_S, Answer, answer, caps, charged, shared
 from twin.job import Jobs
 from twin.message import Message
 from twin.metrics import metric
@@ -87,18 +87,17 @@ def _runs_out(call: Call, asset: str, end_s: float) -> bool:
 
 
 def _battery(found: Answer, call: Call, site: Site, state: State) -> list[Action]:
-    """The battery's part, shared out by what each can give."""
-    mine = batteries(call, site)
-    rated_w = np.array([float(site.number("battery", "rated_w")[i]) for i, _ in mine])
+    """The battery's part, shared out by what each has left."""
+    mine = charged(call, site, state)
     here_w = believed(state, "battery", "power_setpoint_w", call.now)
     made = []
-    for (i, asset), share in zip(mine, rated_w / max(float(np.nansum(rated_w)), 1.0), strict=True):
-        value = -float(np.round(found.battery_w * share))
-        if not (np.isfinite(here_w[i]) and np.isfinite(share)):
+    for one, part_w in zip(mine, shared(mine, found.battery_w).values(), strict=True):
+        value = 0.0 - round(part_w)
+        if not np.isfinite(here_w[one.row]):
             continue
-        changes = abs(value - here_w[i]) > SMALL_FRAC * max(abs(value), 1.0)
-        if changes or (value and _runs_out(call, asset, call.request.end_s)):
-            made.append(_action(asset, "power_setpoint_w", value, call.request.end_s, call))
+        changes = abs(value - here_w[one.row]) > SMALL_FRAC * max(abs(value), 1.0)
+        if changes or (value and _runs_out(call, one.asset, call.request.end_s)):
+            made.append(_action(one.asset, "power_setpoint_w", value, call.request.end_s, call))
     return made
 
 

@@ -189,18 +189,50 @@ def back_s(call: Call, share: float) -> float:
     return call.request.end_s + share * Connection(0.0, 0.0).ramp_up_s
 
 
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """A battery that can be set: its ``row`` and id; ``power_w``: most that it gives, of ``energy_j`` that it had over its
+    reserve when the request began and ``left_j`` that it has now; zeros where it has no more than its reserve, or where its
+    ratings or its charge are not known."""
+
+    row: int
+    asset: str
+    power_w: float = 0.0
+    energy_j: float = 0.0
+    left_j: float = 0.0
+
+
+def charged(call: Call, site: Site, state: State) -> Sequence[Charged]:
+    """The batteries that can be set, and what each can give."""
+    found = []
+    charge = believed(state, "battery", "charge_frac", call.now)
+    rated_w, rated_j = site.number("battery", "rated_w"), site.number("battery", "rated_kwh") * 3.6e6
+    for i, asset in batteries(call, site):
+        began = call.charge_frac.get(asset, float(charge[i])) - RESERVE_FRAC
+        left = float(charge[i]) - RESERVE_FRAC if np.isfinite(charge[i]) else began
+        gives = np.isfinite(rated_w[i]) and np.isfinite(rated_j[i]) and began > 0 and left > 0
+        had_j, left_j = began * float(rated_j[i]), left * float(rated_j[i])
+        found.append(Charged(i, asset, float(rated_w[i]), had_j, left_j) if gives else Charged(i, asset))
+    return found
+
+
 def battery_of(call: Call, site: Site, state: State) -> Battery | None:
     """All batteries that can be set as one; what is in them is counted from when the request began. One that has only its
     reserve left gives no more."""
-    power_w = energy_j = 0.0
-    charge = believed(state, "battery", "charge_frac", call.now)
-    for i, asset in batteries(call, site):
-        rated_w, rated_kwh = float(site.number("battery", "rated_w")[i]), float(site.number("battery", "rated_kwh")[i])
-        left = call.charge_frac.get(asset, float(charge[i])) - RESERVE_FRAC
-        if np.isfinite(rated_w) and np.isfinite(rated_kwh) and left > 0 and not charge[i] <= RESERVE_FRAC:
-            power_w += rated_w
-            energy_j += left * rated_kwh * 3.6e6
-    return Battery(power_w, energy_j) if power_w else None
+    found = charged(call, site, state)
+    power_w = sum(one.power_w for one in found)
+    return Battery(power_w, sum(one.energy_j for one in found)) if power_w else None
+
+
+def shared(found: Sequence[Charged], power_w: float) -> Mapping[str, float]:
+    """What each battery is to give of ``power_w`` [W]: by what it has left, so that all come to their reserve together, but no
+    more than it can; the others give what it cannot."""
+    left_j, parts = sum(one.left_j for one in found), {one.asset: 0.0 for one in found}
+    giving = [one for one in found if one.left_j > 0]
+    for one in sorted(giving, key=lambda one: one.power_w / one.left_j):  # who comes to his most first
+        parts[one.asset] = min(power_w * one.left_j / left_j, one.power_w)
+        power_w, left_j = power_w - parts[one.asset], left_j - one.left_j
+    return parts
 
 
 def batteries(call: Call, site: Site) -> Sequence[tuple[int, str]]:
