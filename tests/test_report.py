@@ -266,7 +266,7 @@ def test_the_sci_is_the_carbon_of_use_and_a_share_of_the_making(inputs: Inputs) 
 
 
 def test_what_moved_jobs_brought_is_said_in_both_languages_and_so_is_what_has_no_figure(inputs: Inputs) -> None:
-    g, unit = Sum(3, -4000.0, 300.0**2, 400.0**2), Sum(1, 2500.0, 500.0**2, 500.0**2)
+    g, unit = Sum(3, -4000.0, {WEEK.start: (300.0, 400.0)}), Sum(1, 2500.0, {WEEK.start: (500.0, 500.0)})
     told = replace(inputs, moved=Moved({"carbon_gco2_per_kwh": g, "price_per_mwh": unit}, 2))
     lead = next(one for one in compose(told).sections if one.key == "energy").lead
     en, zh = ([words(name).sentence(one) for one in lead] for name in ("en", "zh"))
