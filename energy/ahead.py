@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
+from scipy.special import stdtrit
 
 from analytics.dayahead import Calendar, rolling
 from analytics.signal import MAX_HORIZON_DAYS, hindcast
@@ -78,7 +79,7 @@ class SignalAhead:
         errors = self._errors_of(start, length, usual)
         if len(errors) < LEAST_SHADOWS:
             return 0.0, 0.0, 0.0
-        likely, half = expected + float(errors.mean()), Z80 * float(errors.std(ddof=1))
+        likely, half = expected + float(errors.mean()), half_width(errors)
         return likely, likely - half, likely + half
 
     def _errors_of(self, start: int, length: int, usual: int) -> Floats:
@@ -182,6 +183,13 @@ def _regular(time_s: Floats, values: Floats, step_s: float, begin_s: float, day:
     if len(breaks):
         at, held = at[breaks[-1] + 1 :], held[breaks[-1] + 1 :]
     return np.interp(np.arange(at[0], 0), at, held), unheard
+
+
+def half_width(values: Floats) -> float:
+    """Of the 80 % interval of what comes next, from float64[n > 1] of what came before: Student's t, as mean and spread are
+    known from so few alone (Hahn and Meeker, Statistical Intervals, 1991, chapter 4)."""
+    n = len(values)
+    return float(stdtrit(n - 1, 0.9) * values.std(ddof=1) * np.sqrt(1 + 1 / n))
 
 
 def slot_time(signal: SignalAhead, slot: int) -> datetime:

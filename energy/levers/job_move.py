@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from energy.ahead import LEAST_SHADOWS, Z80, SignalAhead, slot_time
+from energy.ahead import LEAST_SHADOWS, SignalAhead, half_width, slot_time
 from energy.levers import Outlook, QueueNow
 from energy.levers.job_start import EXPIRES_S, GRACE_S, NO_EFFECT, WHAT, fair_due, in_turn, stands_at, usual_starts
 from energy.levers.jobs_ahead import LONGEST_WAIT_S, Movable, in_turns, movable, room, waits_with_consent
@@ -217,7 +217,7 @@ def worth(
     if len(errors) < LEAST_SHADOWS:
         return np.zeros(3)
     expected = home_ratio * home.ahead[usual : usual + length].mean() - there_ratio * there.ahead[start : start + length].mean()
-    likely, half = float(expected + errors.mean()), Z80 * float(errors.std(ddof=1))
+    likely, half = float(expected + errors.mean()), half_width(errors)
     return np.array([likely, likely - half, likely + half])
 
 
