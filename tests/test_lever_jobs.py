@@ -136,6 +136,17 @@ def test_a_move_with_nine_days_behind_it_holds_what_its_interval_says():
     assert hits / n == pytest.approx(0.8125, abs=0.005)  # 0.7625 by a normal's width
 
 
+@pytest.mark.parametrize(("name", "state"), [("job_start", JobState.PENDING), ("job_shift", JobState.RUNNING)])
+def test_where_power_costs_less_than_nothing_the_owner_reads_what_the_plan_says(name, state):
+    """A sine of 220 about -100: what is saved of a price below nothing is saved all the same."""
+    seen = signal(amplitude=220)
+    seen = replace(seen, past=seen.past - 400, foreseen=seen.foreseen - 400)
+    plan = proposed(jobs((8, 10, 46, 1), state=state), seen, name)
+    assert plan.gain.change_frac < -1
+    (text,) = plan.orders[-1][1].texts
+    assert f", about {-plan.gain.change_frac:.0%} less;" in text
+
+
 def test_without_a_signal_nothing_is_proposed():
     table = jobs((8, 4, 30, 1))
     view = (QueueNow("slurm", table, cluster()),)

@@ -163,6 +163,12 @@ def test_cooling_of_a_hall_counts():
     assert proposed(of, seen, where=Atlas((EAST, replace(WEST, facility_ratio=2.9)), atlas().routes)) is not None
 
 
+def test_where_power_costs_less_than_nothing_the_owner_reads_what_the_plan_says():
+    plan = proposed(table((8, 4, 30, 1)), grids={"ge": signal(-100.0), "gw": signal(-400.0, seed=2)})
+    assert plan.gain.change_frac == pytest.approx(-3.0, abs=0.1)
+    assert f", about {-plan.gain.change_frac:.0%} less;" in plan.orders[0][1].texts[0]
+
+
 def test_the_interval_of_a_move_is_as_wide_as_its_errors_were():
     """Gains of the same move an hour later, over forty made-up pasts on which nothing was chosen."""
     rng, hits, n = np.random.Generator(np.random.PCG64(5)), 0, 40

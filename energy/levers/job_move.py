@@ -249,7 +249,7 @@ def _note(ground: Ground, move: _Move, job: str, begin_s: float, now_s: float) -
     away = latency_class(float(atlas.latency_s[ground.at[move.home], ground.at[move.there]]))
     what = WHAT.get(signal.metric, "a better hour")
     when = f" at {datetime.fromtimestamp(begin_s, UTC):%m-%d %H:%M} UTC" if begin_s > now_s else ""
-    less = f"about {move.saves[0] / move.usual:.0%} less" if move.usual else "less"
+    less = f"about {move.saves[0] / abs(move.usual):.0%} less" if move.usual else "less"
     off = f"scontrol update job={job} comment=icctwin:off"
     return f"runs in {ground.into(move.there).name} ({away} away){when} for {what}, {less}; to go home: {off}"
 

@@ -125,7 +125,7 @@ def _fair(queue: QueueNow, free: Movable, found: Sequence[_Pause], signal: Signa
 
 
 def _moved(jobs: Jobs, found: Sequence[_Pause], signal: SignalAhead, now_s: float) -> Moved:
-    less = [float(one.saves[0]) / one.usual if one.usual else 0.0 for one in found]
+    less = [float(one.saves[0]) / abs(one.usual) if one.usual else 0.0 for one in found]
     return Moved(
         [jobs.ids[one.row] for one in found],
         np.array([signal.begin_s + one.slot * signal.step_s for one in found]),

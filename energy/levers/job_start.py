@@ -257,7 +257,7 @@ def _moved(
         energy_kwh[i] = free.work.power_w[k] * jobs.lasts_s[row] / 3.6e6
         base[i] = float(signal.ahead[first : first + length].mean())
         saves[i] = signal.gain(slot, length, first)
-        said[i] = note(signal, slot, saves[i, 0] / base[i] if base[i] else 0.0, jobs.ids[row])
+        said[i] = note(signal, slot, saves[i, 0] / abs(base[i]) if base[i] else 0.0, jobs.ids[row])
     there_s = [float(jobs.terms.begin_s[row]) for row, _, _ in picked]
     was_s = np.array(
         [s if ours[row] or s > signal.begin_s else math.nan for s, (row, _, _) in zip(there_s, picked, strict=True)]
