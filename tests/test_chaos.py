@@ -138,6 +138,18 @@ def test_orders_that_should_not_be_are_named():
     assert other.startswith("begin of job 7 that nobody submitted set to ")
 
 
+def test_an_order_that_a_controller_forgot_when_it_was_killed_is_written_again_and_not_doubled():
+    audit, first, again = [begun({"1": 9000.0})] * 2, said((1, 9000.0), at_s=4000.0), said((1, 9000.0), at_s=5000.0)
+    log = f"{first}\n[{stamp(4500.0)}] slurmctld version 22.05.8 started on cluster twin\n{again}"
+    assert counted([job(1)], audit, log) == {"orders_written_again": 1}
+    found = orders([job(1)], [begun({"1": 9000.0}) | {"noted_s": 4999.0}], f"{log}\n{again}")
+    assert found["orders_doubled_count"] == 1
+    assert found["orders_that_should_not_be"] == life_of(
+        "1", [job(1)], [begun({"1": 9000.0}) | {"noted_s": 4999.0}], f"{log}\n{again}"
+    )
+    assert found["orders_that_should_not_be"].endswith("the audit says begun 9000.0 at 1970-01-01T01:23:19Z")
+
+
 def test_a_number_that_slurm_gives_again_is_whose_it_was_at_that_time():
     jobs = [job(1, "plain", 1000.0), job(1, "marked", 3000.0), job(2, "marked", 1000.0), job(2, "plain", 3000.0)]
     audit = [begun({"1": 9000.0, "2": 9000.0})]

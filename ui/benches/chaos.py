@@ -299,7 +299,8 @@ def _orders(world: World) -> Result:
             return not left
 
         eventually(let_go, TAKEN_BACK_S)
-        audit = [record for _, _, record in records.read(TOPIC, limit=MAX_AUDIT, newest=True)]
+        noted = records.read(TOPIC, limit=MAX_AUDIT, newest=True)
+        audit = [{**record, "noted_s": at.timestamp()} for _, at, record in noted]
     finally:
         records.close()
     log = (slurm.folder / "slurmctld.log").read_text(errors="replace")

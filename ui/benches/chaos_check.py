@@ -103,11 +103,13 @@ class Change(NamedTuple):
 def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: str) -> dict[str, int | str]:
     """What Slurm's own log says was changed, against what owners agreed to and what the audit says was ordered; what is not as
     it should be is named."""
-    seen = list(_changes(log))
-    begins: dict[tuple[str, int], list[str]] = defaultdict(list)  # of one job: a number may be that of several
+    seen, starts_s = list(_changes(log)), _starts_s(log)
+    begins: dict[tuple[str, int], list[Change]] = defaultdict(list)  # of one job: a number may be that of several
     for one in seen:
         if one.what == "begin":
-            begins[one.job, id(_whose(jobs, one))].append(one.value)
+            begins[one.job, id(_whose(jobs, one))].append(one)
+    alike = [(a, b) for changes in begins.values() for a, b in pairwise(changes) if a.value == b.value]
+    doubled = [b for a, b in alike if not any(a.at_s <= at_s <= b.at_s for at_s in starts_s)]
     times = Counter(one.job for one in seen if one.what == "begin")
     ordered: Counter[str] = Counter()
     for record in audit:
@@ -120,9 +122,12 @@ def orders(jobs: Sequence[Submitted], audit: Sequence[Mapping[str, Any]], log: s
         "orders_seen_count": times.total(),
         "touched_without_consent_count": len(touched),
         "orders_unexplained_count": sum(max(0, count - ordered[job]) for job, count in times.items()),
-        "orders_doubled_count": sum(a == b for values in begins.values() for a, b in pairwise(values)),
+        "orders_doubled_count": len(doubled),
+        "orders_written_again_count": len(alike) - len(doubled),  # to a controller that was killed, and forgot the first
         "orders_out_of_bounds_count": len(outside),
-        "orders_that_should_not_be": "; ".join(_said(jobs, one) for one in [*touched, *outside]),
+        "orders_that_should_not_be": "; ".join(
+            [_said(jobs, one) for one in [*touched, *outside]] + [life_of(one.job, jobs, audit, log) for one in doubled]
+        ),
     }
 
 
@@ -133,6 +138,11 @@ def _changes(log: str) -> Iterator[Change]:
     ):
         if value != TAKEN_OUT:
             yield Change(_time_s(at), what, value, job)
+
+
+def _starts_s(log: str) -> list[float]:
+    """When slurmctld began anew."""
+    return [_time_s(at) for at in re.findall(r"^\[([^]]+)\] slurmctld version \S+ started", log, re.MULTILINE)]
 
 
 def _time_s(local: str) -> float:
@@ -184,6 +194,7 @@ def life_of(number: str, jobs: Sequence[Submitted], audit: Sequence[Mapping[str,
     seen = [f"{one.what} {one.value} at {_clock(one.at_s)}" for one in _changes(log) if one.job == number]
     told = [
         f"{record['stage']} {dict(zip(record['targets'], record.get('values', ()), strict=False)).get(number)}"
+        + (f" at {_clock(record['noted_s'])}" if "noted_s" in record else "")
         for record in audit
         if number in record.get("targets", ())
     ]
