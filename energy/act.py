@@ -147,6 +147,12 @@ class Desk:
             del self._waiting[key]
             self._noted(Stage.EXPIRED, plan, Verdict(key, ()), Mode.APPROVE, now, Message("Nobody said yes in time"))
 
+    def withdraw(self, plans: str, now: datetime, why: Message) -> None:
+        """Take from the desk what waits for a person with a key that begins with ``plans``, because of ``why``."""
+        for key, plan in [one for one in self._waiting.items() if one[0].startswith(plans)]:
+            del self._waiting[key]
+            self._noted(Stage.EXPIRED, plan, Verdict(key, ()), Mode.APPROVE, now, why)
+
     async def revert_due(
         self, state: State, now: datetime, all_now: bool = False, why: Message | None = None
     ) -> Sequence[Outcome]:

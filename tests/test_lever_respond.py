@@ -19,7 +19,7 @@ from energy.levers.demand_response import build
 from energy.levers.job_respond import build as respond
 from energy.notes import Stage, decision
 from energy.plan import Done, Mode, Plan
-from energy.respond.inbox import together
+from energy.respond.inbox import together, window
 from energy.respond.live import Charged, battery_of, shared
 from ingest.stores.records import MAX_BYTES
 from twin.curtail import Interval, Request
@@ -29,7 +29,7 @@ from twin.load import build_site
 from twin.message import Message
 from twin.order import Terms, Verb, orders
 from twin.state import State
-from ui.responding import SPARE_S, _window
+from ui.responding import SPARE_S
 
 GPUS, GPU_W, REST_W, BESIDE_W = 8, 1000.0, 2000.0, 1000.0
 BASE_W = GPUS * GPU_W + REST_W + BESIDE_W
@@ -128,7 +128,7 @@ def test_a_request_of_four_days_is_answered_from_its_first_to_its_last_hour() ->
     whole = Request("r", NOW.timestamp(), (Interval(begin_s, end_s, cut_w=0.2 * BASE_W),))
     for hour in (0, 23, 24, 47, 48, 71, 95):
         now = NOW + timedelta(hours=hour, minutes=6)
-        (part,) = _window([whole], now.timestamp(), Limits().longest_s - SPARE_S)
+        (part,) = window([whole], now.timestamp(), Limits().longest_s - SPARE_S)
         request = together([part], BASE_W)
         state, _ = seen(14_300.0, now)
         plan = asked(state, request, now)
@@ -140,7 +140,7 @@ def test_a_request_of_four_days_is_answered_from_its_first_to_its_last_hour() ->
         soon = {"n0": (now + timedelta(minutes=59)).timestamp()}
         renewed = asked(held, request, now, soon)
         assert (renewed is not None) == (action.until.timestamp() > soon["n0"] + 60)
-    assert _window([whole], end_s + 2 * DAY_S, DAY_S) == []
+    assert window([whole], end_s + 2 * DAY_S, DAY_S) == []
 
 
 @pytest.mark.parametrize(("charge_frac", "began_frac", "kwh"), [(0.7, 0.7, 50.0), (0.3, 0.7, 50.0), (0.21, 0.21, 1.0)])

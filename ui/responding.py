@@ -2,7 +2,8 @@
 
 What stands is written down (topics ``requests`` and ``responses``), so that a restart goes on with the same baseline. The
 levers ``demand_response`` and ``job_respond`` say what is to be set and ordered; guard, modes, desk and audit are those of all
-plans. In approve mode a person says yes to a request once, and what follows the meter is within that yes.
+plans. In approve mode a person says yes once to what is asked, and what follows the meter is within that yes; what more is
+asked later needs another (``respond.agreed``).
 """
 
 import logging
@@ -18,7 +19,8 @@ from energy.guard import Limits
 from energy.levers import Call, Lever, Outlook, QueueNow, believed, no_outlook, site_power_w
 from energy.notes import plain
 from energy.plan import ANSWERS, Mode, Plan, Verdict
-from energy.respond.inbox import note, request_of, standing, together
+from energy.respond.agreed import Agreed
+from energy.respond.inbox import WINDOW_S, note, request_of, standing, together, window
 from energy.respond.live import STEP_S, aimed_w, answer, felt
 from energy.respond.plan import SETTLE_S, targets
 from energy.respond.proof import AFTER_S, before, prove
@@ -36,7 +38,6 @@ FIRST = Message("While a request of the grid is answered, no other lever moves w
 HOLDS = f"{LEVERS[1]}:"  # how plans that hold work back begin
 TOPIC = "responses"
 LEAD_S = SETTLE_S + STEP_S  # before its begin that a request is answered
-WINDOW_S = 86_400.0  # of a request so much is looked back on, and less than the longest order ahead: it may last for days
 SPARE_S = 3600.0  # by which the window ends before the longest order would, for the ramp back up
 KEPT = 2000
 PROVEN_WITHIN_S = 2 * 86_400.0  # what could not be proven for so long is said to be unproven
@@ -51,16 +52,18 @@ Judge = Callable[[Plan, datetime], Awaitable[tuple[Plan, Verdict]]]  # the part 
 
 @dataclass
 class _Going:
-    """What is being answered: since when, from which baseline, what the looks at the meter have taught, and whether the last of
-    them found that what is asked ``binds``."""
+    """What is being answered: since when, from which baseline, what people agreed to, what the looks at the meter have taught,
+    whether the last of them found that what is asked ``binds``, and whether anything was carried out for it (``acts``)."""
 
     key: str
     ordered: datetime
     baseline_w: float
+    agreed: Agreed
     trim: Trim = field(default_factory=Trim)
     aimed_w: float = float("nan")
     due_s: float = 0.0
     binds: bool = False
+    acts: bool = False
     charge_frac: dict[str, float] = field(default_factory=dict)
     answered: dict[str, float] = field(default_factory=dict)  # name of each request that was not taken back -> its end [s]
 
@@ -126,6 +129,7 @@ class Responding:
         if going is None:
             return
         self._answering(going, named, now)
+        self._show(going, named, now)
         call = self._call(going, asked, now)
         if call is None:
             going.binds = False
@@ -134,8 +138,24 @@ class Responding:
         call = replace(call, trim_w=going.trim.trim_w)
         outlook = replace(no_outlook(), queues=queues, call=call, bounds=self._limits.bounds)
         made = [await self._answer(name, lever, outlook, going, judge, now) for name, lever in self._levers.items()]
-        if new := tuple(one for one in made if one is not None):
-            self.plans = new
+        said_no = [name for name in self._levers if self._desk.stage(f"{name}:{call.key}") is Stage.REJECTED]
+        stay = tuple(one for one in self.plans if one[0].request == call.key and one[0].lever not in said_no)
+        self.plans = tuple(one for one in made if one is not None) or stay
+
+    def _show(self, going: _Going, named: Mapping[str, Request], now: datetime) -> None:
+        """Hear who said yes to what was shown until now; what else is asked by now takes its place on the desk."""
+        self._agree(going, now)
+        was = going.agreed.plans
+        if not going.agreed.show(named, now.timestamp()):
+            return
+        for name in self._levers:
+            self._desk.withdraw(f"{name}:{was}", now, Message("The grid asks for something else by now"))
+        self._agree(going, now)  # to the same, before a restart or before something else was asked
+
+    def _agree(self, going: _Going, now: datetime) -> None:
+        for name in self._levers:
+            if self._desk.stage(f"{name}:{going.agreed.plans}") in YES and (said := going.agreed.yes(name)) is not None:
+                self._note(plain({"stage": "agreed", **said}), now)
 
     def _answering(self, going: _Going, named: Mapping[str, Request], now: datetime) -> None:
         """Write down each request when it is first answered, to be proven by, and when it is taken back."""
@@ -169,21 +189,43 @@ class Responding:
     async def _answer(
         self, name: str, lever: Lever, outlook: Outlook, going: _Going, judge: Judge, now: datetime
     ) -> tuple[Plan, Verdict] | None:
-        live, mode, call = self._live, self._live.modes.get(name, Mode.ADVISE), outlook.call
-        first = f"{name}:{going.key}"
-        stage = self._desk.stage(first)
-        if stage in YES and mode is not Mode.ADVISE and call is not None:
-            mode = Mode.AUTO  # within the yes to the request
-            call = replace(call, turn=f"/{now.timestamp():.0f}")
-        elif stage is Stage.REJECTED:
-            return None  # a person said no
-        plan = lever.propose(live.site, live.state, live.jobs, replace(outlook, call=call), now)
+        """The newest plan of one lever for a person to see. Where a yes is wanted and was given to a part of what is asked,
+        that part is followed meanwhile. What icctwin does of itself has a turn in its key: without one, a person said yes."""
+        mode, call = self._live.modes.get(name, Mode.ADVISE), outlook.call
+        if call is None:
+            return None
+        first, made = self._desk.stage(f"{name}:{call.key}"), None
+        part, whole = self._part(name, going, call)
+        least_w, turn = call.least_w if whole else np.inf, f"/{now.timestamp():.0f}"
+        follows = None if part is None else replace(call, request=part, turn=turn, least_w=least_w)
+        if not whole and first is not Stage.REJECTED:
+            made = await self._put(lever, outlook, going, mode, judge, now)
+        if follows is not None and (whole or mode is Mode.APPROVE):
+            followed = await self._put(lever, replace(outlook, call=follows), going, Mode.AUTO, judge, now)
+            made = made or followed
+        return made
+
+    def _part(self, name: str, going: _Going, call: Call) -> tuple[Request | None, bool]:
+        """What of a call is answered without a further word, and whether that is all of it."""
+        mode = self._live.modes.get(name, Mode.ADVISE)
+        if mode is Mode.APPROVE:
+            return going.agreed.within(name, call.request, call.now_s)
+        said_no = self._desk.stage(f"{name}:{call.key}") is Stage.REJECTED
+        return (call.request, True) if mode is Mode.AUTO and not said_no else (None, False)
+
+    async def _put(
+        self, lever: Lever, outlook: Outlook, going: _Going, mode: Mode, judge: Judge, now: datetime
+    ) -> tuple[Plan, Verdict] | None:
+        """What a lever makes of it, judged and put on the desk."""
+        live = self._live
+        plan = lever.propose(live.site, live.state, live.jobs, outlook, now)
         if plan is None:
             return None
         plan, verdict = await judge(plan, now)
         if verdict.refusals and {refusal.rule for refusal in verdict.refusals} <= RESTS:
             return None  # all that is to change was changed just now
         outcome = await self._desk.decide(plan, verdict, mode, live.state, now)
+        going.acts |= outcome.stage in YES
         self._publish(outcome.frames)
         return plan, verdict
 
@@ -201,19 +243,21 @@ class Responding:
             return None
         charge = believed(live.state, "battery", "charge_frac", now)
         charges = {asset: float(charge[i]) for i, asset in enumerate(live.site.ids_of("battery")) if np.isfinite(charge[i])}
-        going = _Going(f"{asked[0].key}@{asked[0].begin_s:.0f}", now, baseline_w, charge_frac=charges)
+        key = f"{asked[0].key}@{asked[0].begin_s:.0f}"
+        going = _Going(key, now, baseline_w, Agreed(key, baseline_w), charge_frac=charges)
         drew = [round(one) if np.isfinite(one) else None for one in self._reference.tolist()]
         begun = {"stage": "begun", "key": going.key, "baseline_w": baseline_w, "charge_frac": charges, "reference_w": drew}
         self._note(begun, now)
         return going
 
     def _call(self, going: _Going, asked: Sequence[Request], now: datetime) -> Call | None:
-        seen = _window(asked, now.timestamp(), self._limits.longest_s - SPARE_S)
+        seen = window(asked, now.timestamp(), self._limits.longest_s - SPARE_S)
         if not seen:
             return None
         lasts = min(one.begin_s for one in seen) > now.timestamp() - WINDOW_S
+        ahead = [part for one in asked for part in one.intervals if part.end_s > now.timestamp()]
         return Call(
-            going.key,
+            going.agreed.plans,
             together(seen, going.baseline_w),
             now,
             going.baseline_w,
@@ -224,6 +268,7 @@ class Responding:
             until_s={one.action.asset: one.action.until.timestamp() for one in self._desk.in_force
                      if one.action.metric in ANSWERS},
             held=frozenset((one.queue, one.target) for one in self._desk.ordered if one.plan.startswith(HOLDS)),
+            least_w=min((part.target_w(going.baseline_w) for part in ahead), default=np.inf),
         )  # fmt: skip
 
     def _learn(self, going: _Going, call: Call, queues: Sequence[QueueNow], now: datetime) -> None:
@@ -235,10 +280,13 @@ class Responding:
         going.due_s = now.timestamp() + STEP_S
         found = answer(call, self._live.site, self._live.state, queues)
         meter_w = site_power_w(self._live.state, "facility_power_w", now)
-        inside = found is not None and np.isfinite(found.course.target_w[found.step]) and felt(found, meter_w)
         if np.isfinite(meter_w):  # a meter that is silent for a while frees nobody
             going.binds = found is not None and found.binds
-        acts = any(self._desk.stage(f"{name}:{going.key}") in YES for name in self._levers)
+        part = next((part for name in self._levers if (part := self._part(name, going, call)[0]) is not None), call.request)
+        if part is not call.request:  # the meter is led by what is answered, and not by what is asked beyond it
+            found = answer(replace(call, request=part), self._live.site, self._live.state, queues)
+        inside = found is not None and np.isfinite(found.course.target_w[found.step]) and felt(found, meter_w)
+        acts = going.acts or any(going.agreed.by.values())
         if inside and acts and np.isfinite(going.aimed_w):  # of what nobody carried out nothing is to be learnt
             going.trim = going.trim.step(meter_w, going.aimed_w)
         going.aimed_w = aimed_w(found) if found is not None and inside else float("nan")
@@ -276,6 +324,8 @@ class Responding:
                 for name in self._levers:
                     for outcome in await self._desk.end(f"{name}:{going.key}", self._live.state, now, why):
                         self._publish(outcome.frames)
+            for name in self._levers:
+                self._desk.withdraw(f"{name}:{going.key}", now, Message("The grid asks for nothing any more"))
             self._note({"stage": "over", "key": going.key}, now)
         if self.plans and now >= max(plan.expires for plan, _ in self.plans):
             self.plans = ()
@@ -326,10 +376,16 @@ class Responding:
         going = next((one for one in reversed(notes) if one["stage"] == "begun" and one["key"] not in over), None)
         if going is not None:
             ordered = datetime.fromtimestamp(going["time_s"], UTC)
-            self._going = _Going(going["key"], ordered, going["baseline_w"], charge_frac=dict(going["charge_frac"]))
+            agreed = Agreed(going["key"], going["baseline_w"])
+            self._going = _Going(agreed.key, ordered, agreed.baseline_w, agreed, charge_frac=dict(going["charge_frac"]))
+            ours = tuple(f"{name}:{agreed.key}" for name in self._levers)
+            plans = [one.plan for one in self._desk.in_force] + [one.plan for one in self._desk.ordered]
+            self._going.acts = any(plan.startswith(ours) for plan in plans)
             for record in notes:
                 if record["stage"] == "answered" and record["key"] == going["key"]:
                     self._going.answered[record["request"]] = request_of(record["asked"]).end_s
+                elif record["stage"] == "agreed" and record["key"] == going["key"]:
+                    agreed.recall(record)
                 elif record["stage"] == "withdrawn":
                     self._going.answered.pop(record["request"], None)
             drew = np.array([np.nan if one is None else float(one) for one in going["reference_w"]])
@@ -339,18 +395,3 @@ class Responding:
 def _name(who: str, one: Request) -> str:
     """Of a request, as it is proven by."""
     return f"{who}/{one.key}@{one.begin_s:.0f}"
-
-
-def _window(asked: Sequence[Request], now_s: float, ahead_s: float) -> list[Request]:
-    """What of requests lies within the window around now, whose edges move by the hour: what is ordered until its end is not
-    ordered anew at each look."""
-    begin_s, end_s = np.floor((now_s - WINDOW_S) / 3600) * 3600, np.floor((now_s + ahead_s) / 3600) * 3600
-    seen: list[Request] = []
-    for one in asked:
-        parts = tuple(
-            replace(part, begin_s=max(part.begin_s, begin_s), end_s=min(part.end_s, end_s))
-            for part in one.intervals
-            if part.end_s > begin_s and part.begin_s < end_s
-        )
-        seen += [replace(one, intervals=parts)] if parts else []
-    return seen

@@ -81,7 +81,7 @@ class Call:
     first); ``baseline_w``: what the meter would show without it; ``trim_w``: by what its budget is moved; ``settable``: assets
     that can be set at all; ``reference_w``: float64[g], what each GPU draws without a cap of ours; ``charge_frac``: of each
     battery when it began; ``until_s``: when orders in force end, by their asset [s since 1970]; ``held``: (queue, job) of
-    those that wait by our answer."""
+    those that wait by our answer; ``least_w``: the lowest limit that is still to come (infinity: not known)."""
 
     key: str
     request: Request
@@ -94,6 +94,7 @@ class Call:
     charge_frac: Mapping[str, float] = field(default_factory=dict)
     until_s: Mapping[str, float] = field(default_factory=dict)
     held: frozenset[tuple[str, str]] = frozenset()
+    least_w: float = np.inf
 
     @property
     def now_s(self) -> float:

@@ -25,6 +25,10 @@ SMALL_W, SMALL_FRAC = 5.0, 0.02  # of a cap: who is nearer than this to what is 
 RENEW_S = 3600.0  # before an order ends that is still wanted, it is given again
 EXPIRES = timedelta(seconds=240)
 WANTS = "The grid asks for {limit_kw:.0f} kW at most until {end}: {count} setpoints take {cut_kw:.0f} kW off the jobs"
+WANTS_LESS = (
+    "The grid asks for {limit_kw:.0f} kW at most, down to {least_kw:.0f} kW until {end}: {count} setpoints take "
+    "{cut_kw:.0f} kW off the jobs"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +53,20 @@ class DemandResponse:
         loads = found.able.loads
         cut_w = float(loads.full_w.sum() - found.division.power_w.sum()) + found.battery_w
         effect = Effect(-cut_w, -1.1 * cut_w, -0.9 * cut_w, call.request.end_s - now.timestamp(), -cut_w)
-        limit_w = float(found.course.target_w[found.step])
+        limits_w = found.course.target_w[found.step :]
+        asked_w = float(next(iter(limits_w[np.isfinite(limits_w)]), found.course.ours_w[found.step]))
         end = datetime.fromtimestamp(call.request.end_s, UTC).isoformat(timespec="minutes")
-        asked_w = limit_w if np.isfinite(limit_w) else float(found.course.ours_w[found.step])
         said: dict[str, float | int | str] = {
             "limit_kw": asked_w / 1e3,
             "end": end,
             "count": len(actions),
             "cut_kw": cut_w / 1e3,
         }
+        lower = asked_w - call.least_w >= 500.0  # a yes counts for what is still to come as well: who is asked must see it
+        said |= {"least_kw": call.least_w / 1e3} if lower else {}
         key = f"{NAME}:{call.key}{call.turn}"
-        return Plan(key, NAME, tuple(actions), Message(WANTS, said), effect, now, now + EXPIRES, request=call.key)
+        reason = Message(WANTS_LESS if lower else WANTS, said)
+        return Plan(key, NAME, tuple(actions), reason, effect, now, now + EXPIRES, request=call.key)
 
 
 def _caps(found: Answer, outlook: Outlook, site: Site, state: State) -> list[Action]:

@@ -7,7 +7,7 @@ stands until it is changed or taken back. Topic ``requests``.
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ TOPIC = "requests"
 MAX_RECORDS, KEPT = 2000, 10_000  # that are read, and that are kept
 RENEWED = MAX_RECORDS // 2  # records after which what stands is written anew, before it is read no more
 MAX_STANDING = 20  # requests that are looked at together; more are refused when they come
+WINDOW_S = 86_400.0  # of a request so much is looked back on, and less than the longest order ahead: it may last for days
 
 
 def note(records: Records, asked: Asked, now: datetime) -> bool:
@@ -96,6 +97,21 @@ def together(requests: Sequence[Request], baseline_w: float) -> Request:
     key = "+".join(one.key for one in requests)
     received_s = min(one.received_s for one in requests)
     return Request(key, received_s, tuple(made), all(one.best_effort for one in requests))
+
+
+def window(asked: Sequence[Request], now_s: float, ahead_s: float) -> list[Request]:
+    """What of requests lies within the window around now, whose edges move by the hour: what is ordered until its end is not
+    ordered anew at each look."""
+    begin_s, end_s = np.floor((now_s - WINDOW_S) / 3600) * 3600, np.floor((now_s + ahead_s) / 3600) * 3600
+    seen: list[Request] = []
+    for one in asked:
+        parts = tuple(
+            replace(part, begin_s=max(part.begin_s, begin_s), end_s=min(part.end_s, end_s))
+            for part in one.intervals
+            if part.end_s > begin_s and part.begin_s < end_s
+        )
+        seen += [replace(one, intervals=parts)] if parts else []
+    return seen
 
 
 def request_of(record: Mapping[str, Any]) -> Request:
