@@ -53,11 +53,15 @@ class Setpoints:
         readings = Readings(self._site, state, now)
         taken = [self._taken(entry, readings, now) for entry in due]
         left = [(entry, said) for entry, said in zip(due, taken, strict=True) if said is not None]
+        ours = [entry for entry, said in zip(due, taken, strict=True) if said is None]
+        idle = [(entry, value) for entry in ours if (value := self._untouched(entry, readings)) is not None]
         self._write(self._note(Stage.LEFT, entry, now, why=said) for entry, said in left)
-        for entry, _ in left:
+        self._write(self._note(Stage.REVERTED, entry, now, why=entry.why, readback=value) for entry, value in idle)
+        for entry, _ in (*left, *idle):
             del self._memory.open[entry.action.key]
-        going = [self._back(entry, readings, now) for entry, said in zip(due, taken, strict=True) if said is None]
-        return [*(Outcome(Stage.LEFT, said) for _, said in left), *await self._sent_back(going, now)]
+        over = [Outcome(Stage.LEFT, said) for _, said in left] + [Outcome(Stage.REVERTED, entry.why) for entry, _ in idle]
+        going = [self._back(entry, readings, now) for entry in ours if entry.action.key in self._memory.open]
+        return [*over, *await self._sent_back(going, now)]
 
     def _reasoned(self, entry: Open, why: Message | None, now: datetime) -> Open:
         """With the reason for which it goes back: the first that there was, else ``why``, else its end."""
@@ -206,6 +210,19 @@ class Setpoints:
         if any(abs(actual - one) <= _tolerance(self._site, action) for one in ours):
             return None
         return Message("{asset} stands at {value:g}: a person changed it", {"asset": action.asset, "value": actual})
+
+    def _untouched(self, entry: Open, readings: Readings) -> float | None:
+        """What is read where an order that nobody read back left no trace: the value before, once the device must have had the
+        order. None where there is something to undo, or where that is not known."""
+        actuator = self._actuators.get(entry.action.asset)
+        if entry.sure or (isinstance(actuator, Relinquishing) and actuator.keeps()):
+            return None
+        actual, at_s = self._measured_since(entry, readings)
+        late = at_s > entry.sent.timestamp() + LAG_S
+        return actual if late and actual is not None and self._near(entry, actual) else None
+
+    def _near(self, entry: Open, value: float) -> bool:
+        return abs(value - entry.before) <= _tolerance(self._site, entry.action)
 
     def _back(self, entry: Open, readings: Readings, now: datetime) -> tuple[Open, Open, Action]:
         """One step back towards the value before: the entry, what it is once that is read back, and the order."""

@@ -50,6 +50,9 @@ async def test_a_device_that_keeps_our_orders_beside_others_goes_back_to_theirs(
         def relinquished(self, action: Action) -> bool:
             return action.last
 
+        def keeps(self) -> bool:
+            return True
+
         async def apply(self, action: Action, now: datetime) -> Frame:
             return await super().apply(replace(action, value=28.5) if action.last else action, now)
 
@@ -138,6 +141,51 @@ async def test_a_setpoint_that_is_taken_back_in_steps_goes_on_after_a_restart_an
     assert last == ("c1", why.text)
     (stuck,) = [r for _, _, _, r in records.all if r["stage"] == Stage.REVERT_FAILED]
     assert (stuck["why"]["params"]["error"], stuck["because"]["params"]) == ("no answer", {"over_k": 2.0})
+
+
+@pytest.mark.parametrize(("stands_c", "after_s", "sent"), [
+    (30.0, 61.0, False),  # never carried out
+    (31.0, 61.0, True),  # it took the value, and its answer was lost
+    (30.0, 59.0, True),  # the reading may be of before it had the order
+    (None, 61.0, True),  # no reading
+])  # fmt: skip
+@pytest.mark.parametrize("restart", [False, True])
+async def test_where_an_order_failed_the_reading_says_whether_there_is_anything_to_undo(
+    stands_c: float | None, after_s: float, sent: bool, restart: bool
+) -> None:
+    plant, records, plan = Plant(dead={"c1"}), MemoryRecords(), a_plan(("c1", 31.0))
+    d, now = desk(plant, records), NOW + timedelta(seconds=after_s)
+    assert (await d.decide(plan, yes(plan), Mode.AUTO, state(plant), NOW)).stage is Stage.FAILED
+    await d.revert_due(state(plant), now)  # by a reading of the moment when it was ordered
+    assert plant.orders == [("c1", 31.0), ("c1", 30.0), ("c1", 30.0)]
+    assert d.health(now).values["overdue_reverts_count"].tolist() == [1.0]
+    if restart:
+        d = desk(plant, records, now)
+    plant.dead.clear()
+    plant.values["c1"] = stands_c or 31.0
+    await d.revert_due(State(SITE) if stands_c is None else state(plant, now - timedelta(seconds=1)), now)
+    assert plant.orders[3:] == [("c1", 30.0)] * sent
+    assert plant.values["c1"] == 30.0
+    assert (records.stages()[-1], records.all[-1][3]["readback"]) == ("reverted", 30.0)
+    assert d.in_force == desk(plant, records, now).in_force == ()
+    assert d.health(now).values["overdue_reverts_count"].tolist() == [0.0]
+
+
+async def test_an_order_that_a_device_keeps_beside_those_of_others_is_taken_back_wherever_it_stands() -> None:
+    class Keeping(Plant):
+        def relinquished(self, action: Action) -> bool:
+            return action.last
+
+        def keeps(self) -> bool:
+            return True
+
+    plant, plan = Keeping(dead={"c1"}), a_plan(("c1", 31.0))
+    d, now = desk(plant, MemoryRecords()), NOW + timedelta(minutes=2)
+    await d.decide(plan, yes(plan), Mode.AUTO, state(plant), NOW)
+    plant.dead.clear()
+    await d.revert_due(state(plant, now), now)
+    assert plant.orders == [("c1", 31.0), ("c1", 30.0), ("c1", 30.0)]
+    assert d.in_force == ()
 
 
 @pytest.mark.parametrize(("fault", "stands_c", "goes_c"), [

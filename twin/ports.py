@@ -219,6 +219,10 @@ class Relinquishing(Protocol):
         """Whether ``action``, which was applied, took our order back: the device then stands where others have it."""
         ...
 
+    def keeps(self) -> bool:
+        """Whether an order of ours may stand there beside what the device reports, until it is taken back."""
+        ...
+
 
 class Queue(Protocol):
     """A cluster's job scheduler."""

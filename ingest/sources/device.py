@@ -258,6 +258,10 @@ class DeviceActuator:
         """See ``twin.ports.Relinquishing``."""
         return action.last and (action.asset, action.metric) in self._relinquished
 
+    def keeps(self) -> bool:
+        """See ``twin.ports.Relinquishing``."""
+        return isinstance(self._reach, Arrayed)
+
     async def _order(self, action: Action, setting: Setting, now: datetime) -> Frame:
         entry, row = self._bound.table.entry(setting.kind, setting.metric), self._site.row(action.asset)
 
