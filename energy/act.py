@@ -44,6 +44,11 @@ class Desk:
         self._waiting: dict[str, Plan] = {}
 
     @property
+    def takes(self) -> Mapping[str, frozenset[str]]:
+        """The metrics of each asset that something sets; an asset that nothing sets is not there."""
+        return self._setpoints.takes
+
+    @property
     def waiting(self) -> Sequence[Plan]:
         """Plans that wait for a person, the oldest first."""
         return tuple(self._waiting.values())

@@ -44,7 +44,7 @@ class Limits:
     (``shift.fair``). ``request_dwell_s`` and ``request_actions_per_hour``: of what answers a request of the grid, which must
     follow the meter. ``chiller_dwell_s``: shortest time between two changes of how many chillers may run, for a compressor's
     least time of running and of rest; an order that only renews the number is none. ``atlas``: between which places jobs may
-    move.
+    move. ``takes``: the metrics of each asset that something sets (None: not asked, for a person sets what is advised).
     """
 
     stop: bool = False
@@ -62,6 +62,7 @@ class Limits:
     chiller_dwell_s: float = 5400.0
     request_actions_per_hour: int = 60_000  # each of 10,000 GPUs six times
     atlas: Atlas = NOWHERE
+    takes: Mapping[str, frozenset[str]] | None = None
 
 
 # Metrics of the asset itself that must be fresh before its setpoint is touched, beside the setpoint.
@@ -109,7 +110,8 @@ class _Case:
         for action in self.plan.actions:
             if action.asset in self.site.position:
                 row = METRICS[self.site.kind(action.asset)].get(action.metric)
-                if row is not None and row.step is not None:
+                takes = self.limits.takes
+                if row is not None and row.step is not None and (takes is None or action.metric in takes.get(action.asset, ())):
                     yield action
 
 

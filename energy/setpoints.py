@@ -18,8 +18,8 @@ from energy.plan import Done, Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Frame, Origin
 from twin.message import Message
-from twin.metrics import metric
-from twin.ports import Action, Actuator, Records, Relinquishing
+from twin.metrics import METRICS, metric
+from twin.ports import Action, Actuator, Choosing, Records, Relinquishing
 from twin.site import Site
 from twin.state import State
 
@@ -39,8 +39,9 @@ class Setpoints:
     """Carries out actions on assets. One for a site, used from one task at a time."""
 
     def __init__(self, site: Site, records: Records, actuators: Mapping[str, Actuator], memory: Memory) -> None:
-        """``actuators`` by asset id."""
+        """``actuators`` by asset id. ``takes``: the metrics of each asset that its actuator sets."""
         self._site, self._records, self._actuators, self._memory = site, records, actuators, memory
+        self.takes = {asset: _takes(site, asset, one) for asset, one in actuators.items() if asset in site.position}
 
     async def revert_due(
         self, state: State, now: datetime, all_now: bool = False, why: Message | None = None, but_stuck: bool = False
@@ -79,8 +80,9 @@ class Setpoints:
         readings = Readings(self._site, state, now)
         for action in plan.actions:
             current = self._current(action, readings)
-            if current is None or action.asset not in self._actuators:
-                why = Message("Nothing can set {asset}, or its present value is not known", {"asset": action.asset})
+            if current is None or not self._can(action):
+                said = {"asset": action.asset, "metric": action.metric}
+                why = Message("Nothing can set {metric} of {asset}, or its present value is not known", said)
                 return Outcome(Stage.REFUSED, why)
             before[action.key] = current
         frames: list[Frame] = []
@@ -106,7 +108,7 @@ class Setpoints:
         able = [
             (action, current)
             for action in plan.actions
-            if action.asset in self._actuators and (current := self._current(action, readings)) is not None
+            if self._can(action) and (current := self._current(action, readings)) is not None
         ]
         begun = self._begin(plan, able, verdict, mode, who, now)
         said = await self._all_sent([entry.action for entry in begun], now)
@@ -215,7 +217,7 @@ class Setpoints:
         """What is read where an order that nobody read back left no trace: the value before, once the device must have had the
         order. None where there is something to undo, or where that is not known."""
         actuator = self._actuators.get(entry.action.asset)
-        if entry.sure or (isinstance(actuator, Relinquishing) and actuator.keeps()):
+        if entry.sure or (isinstance(actuator, Relinquishing) and actuator.keeps() and self._can(entry.action)):
             return None
         actual, at_s = self._measured_since(entry, readings)
         late = at_s > entry.sent.timestamp() + LAG_S
@@ -283,6 +285,10 @@ class Setpoints:
         kept = dict.fromkeys((*entry.stands, *more, *([read] if read == read else ())))
         return replace(entry, stands=tuple(kept)[:MOST_STANDS])
 
+    def _can(self, action: Action) -> bool:
+        """Whether something sets this metric of this asset."""
+        return action.metric in self.takes.get(action.asset, ())
+
     def _current(self, action: Action, readings: Readings) -> float | None:
         """The setpoint as the device reports it, None where that is not fresh or cannot be."""
         if action.asset not in self._site.position:
@@ -318,6 +324,12 @@ class Setpoints:
             **details,
         }
         return now, plain(record)
+
+
+def _takes(site: Site, asset: str, actuator: Actuator) -> frozenset[str]:
+    """Metrics of an asset that an actuator sets: all that can be set, where it does not tell."""
+    known = METRICS[site.kind(asset)]
+    return actuator.takes(asset) if isinstance(actuator, Choosing) else frozenset(n for n, one in known.items() if one.step)
 
 
 def _target(action: Action) -> tuple[str, str]:

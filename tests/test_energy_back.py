@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from energy_house import NOW, MemoryRecords, a_plan
+from energy_house import NOW, SETPOINT, MemoryRecords, a_plan
 from obeying import GOOD, LATE, SITE, Plant, desk, reasons, state, yes
 
 from energy.act import Stage
@@ -214,3 +214,17 @@ async def test_what_a_person_has_set_is_left_alone_on_every_way_back(fault: str,
     await d.end("p1", state(plant, later), later, why)
     assert plant.values == {"c1": goes_c, "c2": 30.0}
     assert d.in_force == ()
+
+
+async def test_what_a_device_does_not_take_is_refused_before_anything_is_begun() -> None:
+    class Choosing(Plant):
+        def takes(self, asset: str) -> frozenset[str]:
+            return frozenset({"pump_speed_frac"} if asset == "c2" else {SETPOINT, "pump_speed_frac"})
+
+    plant, records = Choosing(), MemoryRecords()
+    d, answers = desk(plant, records), replace(GOOD, key="r", request="r")
+    outcome = await d.decide(GOOD, yes(), Mode.AUTO, state(plant), NOW)
+    assert (outcome.stage, plant.orders, records.stages(), d.in_force) == (Stage.REFUSED, [], ["refused"], ())
+    assert str(outcome.why) == f"Nothing can set {SETPOINT} of c2, or its present value is not known"
+    await d.decide(answers, yes(answers), Mode.AUTO, state(plant), NOW)
+    assert plant.orders == [("c1", 31.0)]  # what answers the grid stands each for itself

@@ -92,6 +92,14 @@ def test_every_rule_refuses_its_own_fault() -> None:
     assert {name: found for name, found in faults.items() if set(found) != {name}} == {}
 
 
+def test_what_nothing_sets_is_refused_where_that_is_asked() -> None:
+    can = {"c1": frozenset({SETPOINT}), "c2": frozenset({"pump_speed_frac"})}
+    verdict = guard(GOOD, SITE, STATE, (), NOW, Limits(takes=can), ())
+    assert [(one.rule, one.why.params["asset"]) for one in verdict.refusals] == [("not_settable", "c2")]
+    assert said(takes=can | {"c2": frozenset({SETPOINT})}) == said(takes=None) == []
+    assert said(takes={}) == ["not_settable"] * 2
+
+
 @pytest.mark.parametrize(
     ("most", "power_w", "over_k", "refused"),
     [

@@ -80,6 +80,9 @@ async def test_a_setpoint_is_bounded_ramped_read_back_and_given_back() -> None:
     for wrong in (order(60.0, "c"), order(5.0, "d"), order(33.0, "e", metric="pump_speed_frac"), order(33.0, "f", until=NOW)):
         with pytest.raises(SourceError):
             await actuator.apply(wrong, after(3))
+    can = {kind: centre.actuators[kind].takes(kind) for kind in ("h1-a-cdu1", "plant-loop")}
+    water = frozenset({"supply_temp_setpoint_c"})
+    assert can == {"h1-a-cdu1": water, "plant-loop": water | {"chillers_limit_count"}}
     held = value(await centre.sources[1].poll(after(4)), "cdu", "supply_temp_setpoint_c")[0]
     assert 32.0 <= held < 32.2  # on its way, not there
     for t in range(30, 1100, 30):

@@ -212,6 +212,15 @@ class Actuator(Protocol):
 
 
 @runtime_checkable
+class Choosing(Protocol):
+    """An actuator that does not set all that can be set of its assets."""
+
+    def takes(self, asset: str) -> frozenset[str]:
+        """Metrics of ``asset`` that it sets."""
+        ...
+
+
+@runtime_checkable
 class Relinquishing(Protocol):
     """An actuator of a device that keeps our orders beside those of others (BACnet's priority array)."""
 

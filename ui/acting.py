@@ -192,9 +192,9 @@ class Acting:
 
     async def _judged(self, plan: Plan, now: datetime) -> tuple[Plan, Verdict]:
         """What of a plan the guard may let pass (all of it, or none, but for answers to the grid), and what it says of that."""
-        live, limits = self._live, self._limits
-        if self._stopped or self.switch.stopped() is not None:
-            limits = replace(limits, stop=True)
+        live, advises = self._live, self._live.modes.get(plan.lever, Mode.ADVISE) is Mode.ADVISE
+        stop = self._limits.stop or self._stopped or self.switch.stopped() is not None
+        limits = replace(self._limits, stop=stop, takes=None if advises else self.desk.takes)
         seen = (live.site, live.state, live.alerts, now, limits, self.desk.history(now))
         waits = self._waits() if plan.orders and not plan.request else {}  # what answers the grid is not bound by them
         queues = tuple(

@@ -83,7 +83,8 @@ class Responding:
     ) -> None:
         """``settable``: assets that something can set; ``levers``: those of ``LEVERS`` among them are used."""
         self._live, self._desk, self._askers, self._limits = live, desk, askers, limits
-        self._settable = settable - limits.locked
+        can = frozenset(asset for asset in settable if desk.takes.get(asset, frozenset()).intersection(ANSWERS))
+        self._settable = can - limits.locked
         self._levers = {name: levers[name] for name in LEVERS if name in levers}
         self._publish = publish
         self._reference: Floats = np.full(live.site.count("gpu"), np.nan)

@@ -52,6 +52,10 @@ class PowerCap:
         names = site.texts.get("hostname", [""] * len(site.ids))
         self._host = {node: names[site.position[node]] or node for node in site.ids_of("node")}
 
+    def takes(self, asset: str) -> frozenset[str]:
+        """See ``twin.ports.Choosing``."""
+        return frozenset({METRIC})
+
     async def apply(self, action: Action, now: datetime) -> Frame:
         """Set and read back. ``SourceError`` where the tool refuses, or prints no number."""
         if action.metric != METRIC:

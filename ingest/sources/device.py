@@ -161,8 +161,7 @@ class DeviceSource:
     """Polls one target. See ``twin.ports.Source``."""
 
     def __init__(self, name: str, target: str, reach: Reach, bound: Bound, options: DeviceOptions) -> None:
-        self._name, self._target, self._reach, self._bound = name, target, reach, bound
-        self._options = options
+        self._name, self._target, self._reach, self._bound, self._options = name, target, reach, bound, options
 
     @property
     def name(self) -> str:
@@ -235,8 +234,7 @@ class DeviceActuator:
     """
 
     def __init__(self, source: DeviceSource, reach: Reach, bound: Bound, site: Site, settings: Mapping[str, Setting]) -> None:
-        self._source, self._reach, self._bound, self._site = source, reach, bound, site
-        self._settings = settings
+        self._source, self._reach, self._bound, self._site, self._settings = source, reach, bound, site, settings
         self._relinquished: set[tuple[str, str]] = set()  # asset and metric that are others' again
         self._busy = asyncio.Lock()
 
@@ -244,8 +242,8 @@ class DeviceActuator:
         """Do it and read it back."""
         setting = self._settings.get(action.metric)
         if setting is None:
-            known = ", ".join(self._settings)
-            raise SourceError(f"{action.asset}: {action.metric} cannot be set at {self._source.name}; it takes {known}")
+            can = f"{self._source.name}; it takes {', '.join(self._settings)}"
+            raise SourceError(f"{action.asset}: {action.metric} cannot be set at {can}")
         if not setting.low <= action.value <= setting.high:
             takes = f"the device takes {setting.low:g} to {setting.high:g}"
             raise SourceError(f"{action.asset}: {action.metric} {action.value:g} is refused; {takes}")
@@ -253,6 +251,10 @@ class DeviceActuator:
             raise SourceError(f"{action.asset}: the order for {action.metric} had ended at {action.until}; send a new one")
         async with self._busy:
             return await self._order(action, setting, now)
+
+    def takes(self, asset: str) -> frozenset[str]:
+        """See ``twin.ports.Choosing``."""
+        return frozenset(self._settings)
 
     def relinquished(self, action: Action) -> bool:
         """See ``twin.ports.Relinquishing``."""
@@ -296,8 +298,7 @@ class DeviceActuator:
             while abs(held - action.value) > ROUNDING * max(step, 1.0) and asyncio.get_running_loop().time() < ends_s:
                 await asyncio.sleep(LOOK_S)
                 held, _ = await reported()
-        values = {action.metric: held}
-        return frame_of(setting.kind, now, row, origin=Origin.COMMANDED, source=self._source.name, **values)
+        return frame_of(setting.kind, now, row, origin=Origin.COMMANDED, source=self._source.name, **{action.metric: held})
 
 
 def open_targets(

@@ -87,16 +87,22 @@ class SetpointActuator:
     def __init__(self, name: str, plant: Plant) -> None:
         self._name, self._plant = name, plant
 
+    def takes(self, asset: str) -> frozenset[str]:
+        """See ``twin.ports.Choosing``."""
+        fleet = self._plant.fleet
+        if fleet.site.kind(asset) == "tower":
+            return frozenset({FAN_LIMIT})
+        return frozenset({SETPOINT, LIMIT} if asset == fleet.id_of("loop", fleet.plant_loop) else {SETPOINT})
+
     async def apply(self, action: Action, now: datetime) -> Frame:
         """Order it and read back what the device then holds as ordered."""
         plant, site = self._plant, self._plant.fleet.site
         plant.advance(now)
         kind = site.kind(action.asset)
         row = site.row(action.asset)
-        staging = action.metric == LIMIT and kind == "loop" and row == plant.fleet.plant_loop
-        can = FAN_LIMIT if kind == "tower" else SETPOINT
-        if action.metric != can and not staging:
-            raise SourceError(f"{action.asset}: {action.metric} cannot be set here; only {can} can")
+        can, staging = self.takes(action.asset), action.metric == LIMIT
+        if action.metric not in can:
+            raise SourceError(f"{action.asset}: {action.metric} cannot be set here; it takes {', '.join(sorted(can))}")
         low, high = (0.0, float(plant.fleet.count("chiller"))) if staging else BOUNDS[kind]
         unit = "chillers" if staging else metric(kind, action.metric).unit or "of full speed"
         if not low <= action.value <= high or (staging and action.value != round(action.value)):
