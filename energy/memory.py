@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from energy.notes import MEMORY, TOPIC, Stage, every
+from energy.notes import MEMORY, TOPIC, Stage, every, message_of
 from energy.plan import ANSWERS, Done
 from twin.message import Message
 from twin.order import Result, Verb, Where
@@ -189,7 +189,7 @@ def _opened(record: Mapping[str, Any], stage: Stage, time: datetime) -> Open:
     action = Action(record["asset"], record["metric"], record["ordered"], until, record["action"])
     stuck, early = stage is Stage.REVERT_FAILED, stage is Stage.REVERTING and until > time
     said = record.get("because" if stuck else "why")
-    why = Message(**said) if said else None
+    why = message_of(said) if said else None
     early |= stuck or stage is Stage.FAILED
     sure, stands = stage is Stage.DONE, record.get("stands", [record["value"]] if stage is Stage.DONE else None)
     return Open(

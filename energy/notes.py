@@ -75,6 +75,13 @@ def message(said: Message | None) -> dict[str, Any] | None:
     return None if said is None else {"text": said.text, "params": dict(said.params)}
 
 
+def message_of(said: Mapping[str, Any]) -> Message:
+    """A sentence that was kept. JSON knew no NaN: what is None was one."""
+    params = {name: math.nan if value is None else value for name, value in (said.get("params") or {}).items()}
+    text = str(said["text"])
+    return Message(text, params)
+
+
 def refusals(verdict: Verdict) -> list[dict[str, Any]]:
     """The rules that said no, and why."""
     return [{"rule": refusal.rule, "why": message(refusal.why)} for refusal in verdict.refusals]

@@ -4,7 +4,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import product
 
 import httpx
 import pytest
@@ -134,32 +133,6 @@ async def test_stop_lets_go_of_everything_and_nothing_is_begun_until_go(house, t
     (tmp_path / STOP_FILE).unlink()
     await house.act()
     assert set(house.slurm.begin) == {"0", "1"}
-
-
-async def test_what_no_device_takes_is_refused_before_anybody_is_asked_and_still_advised(tmp_path):
-    class Takes:
-        def takes(self, asset):
-            return frozenset({"supply_temp_setpoint_c"})
-
-        async def apply(self, action, now):
-            raise AssertionError("nothing is sent")
-
-    site, records = hall(), open_records(tmp_path / "records.db")
-    live = Live(site, read(site, Physics(), 24.0, 30.0), DayStore(), records, Hands(NOW), NOW, folder=tmp_path)
-    acting = Acting(live, lambda frames: None, [], {"c1": Takes()}, tmp_path, levers={})
-    said = {}
-    for mode, (asset, metric, value) in product(
-        Mode, [("c1", "supply_temp_setpoint_c", 31.0), ("c2", "supply_temp_setpoint_c", 31.0), ("c1", "pump_speed_frac", 0.8)]
-    ):
-        live.modes["supply_temperature"] = mode
-        _, verdict = await acting._judged(a_plan((asset, value), metric=metric), NOW)
-        said[mode, asset, metric] = "not_settable" in [refusal.rule for refusal in verdict.refusals]
-    assert {key for key, refused in said.items() if refused} == {
-        (mode, *what)
-        for mode in (Mode.APPROVE, Mode.AUTO)
-        for what in (("c2", "supply_temp_setpoint_c"), ("c1", "pump_speed_frac"))
-    }
-    records.close()
 
 
 async def test_no_number_of_other_wishes_makes_a_stop_or_a_used_link_forgotten(house, tmp_path):

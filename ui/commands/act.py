@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -173,9 +174,21 @@ def acting(options: argparse.Namespace) -> int:
     say(f"in force: {len(force)} setpoints, {len(ordered)} orders; last sign of life {sign or 'never'}")
     for _, time, record in audit:
         what = record.get("asset") or f"{record.get('queue', '')} {record.get('verb', '')} {len(record.get('targets', ()))}"
-        why = (record.get("why") or {}).get("text", "")
-        say(f"{time:%m-%d %H:%M:%S}  {record['stage']:<13} {record['plan']:<34} {what:<28} {why}")
+        say(f"{time:%m-%d %H:%M:%S}  {record['stage']:<13} {record['plan']:<34} {what:<28} {_why(record)}")
     return 0
+
+
+def _why(record: Mapping[str, Any]) -> str:
+    """Why a step was done, with its numbers; as it was kept, where these are of another release."""
+    from energy.notes import message_of
+
+    said = record.get("why")
+    if not said:
+        return ""
+    try:
+        return str(message_of(said))
+    except (KeyError, IndexError, ValueError):
+        return str(said["text"])
 
 
 def watchdog(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from energy.ledger import TOPIC as LEDGER
 from energy.ledger_sums import Running, Sum
 from energy.notes import TOPIC as AUDIT
-from energy.notes import Stage
+from energy.notes import Stage, message_of
 from energy.respond.inbox import standing
 from twin.curtail import Request
 from twin.message import Message
@@ -146,11 +146,8 @@ def _refused(live: Live, now: datetime) -> tuple[Refused, ...]:
 
 
 def _message(said: Mapping[str, Any] | None) -> Message:
-    """A sentence of a record. JSON knew no NaN: what is missing is said so."""
-    if said is None:
-        return Message(DASH)
-    template, params = str(said["text"]), {name: math.nan if value is None else value for name, value in said["params"].items()}
-    return Message(template, params)
+    """A sentence of a record."""
+    return Message(DASH) if said is None else message_of(said)
 
 
 # what plans brought

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from energy.act import TOPIC as ACTIONS
-from twin.message import Message
+from energy.notes import message_of
 from ui.calibrating import TOPIC as CALIBRATION
 from ui.faces.pages.markup import fine, listed, more, number, page_of_panels, panel, tile
 from ui.faces.pages.recent import Record, read_topics
@@ -102,9 +102,9 @@ def _on(record: dict[str, Any]) -> str:
 
 def _said(thing: object, words: Words) -> str:
     if isinstance(thing, dict) and thing.get("text"):
-        template, params = str(thing.get("template", thing["text"])), thing.get("params", {})
+        kept = dict(thing, text=thing.get("template", thing["text"]))
         try:
-            return words.sentence(Message(template, params))
+            return words.sentence(message_of(kept))
         except (KeyError, IndexError, ValueError):  # a sentence of another release, whose numbers are not there
             return str(thing["text"])
     return words(thing) if isinstance(thing, str) else ""
