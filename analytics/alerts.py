@@ -25,8 +25,9 @@ from twin.metrics import metric
 from twin.site import Bools, Site
 from twin.state import State
 
-__all__ = ["MAX_ALERTS", "RESOLVED_KEPT_S", "Alert", "AlertTable", "Phase", "Severity", "begin", "restore", "step"]
+__all__ = ["MAX_ALERTS", "OURS", "RESOLVED_KEPT_S", "Alert", "AlertTable", "Phase", "Severity", "begin", "restore", "step"]
 
+OURS = "icctwin"  # the origin of an alert that a rule of ours raised
 MAX_ALERTS = 10_000  # that a table gives as objects at once; the rest is counted in ``overflow``
 MAX_TOLD = 50_000  # that people were told of; of more the worst are still followed
 MIN_NEWS = 1000  # that may be told in one step, however much has been told before
@@ -42,7 +43,7 @@ class Phase(StrEnum):
 
 
 PHASES = {FIRING: Phase.FIRING, PENDING: Phase.PENDING, RESOLVED: Phase.RESOLVED}
-_SEVERITIES = tuple(Severity)
+_SEVERITIES, _PHASES = tuple(Severity), tuple(PHASES[code] for code in sorted(PHASES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Alert:
 
     ``cause``: key of the alert that explains this one, "" where none does; ``folded``: how many this one explains;
     ``raised``: the worst severity of those, where that is worse than its own; ``suffix``: unit of ``value`` and ``limit``, see
-    ``Rule.suffix``.
+    ``Rule.suffix``; ``origin``: who raised it, ``known_as``: the key of one that others raised, whose ``rule`` is their name of
+    it, and whose ``asset`` and ``kind`` are "" where it names none of ours.
     """
 
     rule: str
@@ -73,6 +75,8 @@ class Alert:
     folded: int = 0
     raised: Severity | None = None
     suffix: str = "ratio"
+    origin: str = OURS
+    known_as: str = ""
 
     @property
     def urgency(self) -> Severity:
@@ -82,7 +86,7 @@ class Alert:
     @property
     def key(self) -> str:
         """Identifies the alert over its life and after a restart."""
-        return f"{self.rule}:{self.asset}"
+        return self.known_as or f"{self.rule}:{self.asset}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,8 @@ class AlertTable:
     ``lost``: keys of alerts that fired under other rules or on another site and that nothing here speaks of any more;
     whoever was told of them must be told that they are over. ``causes``: key of the alert that explains the one of a rule
     (its number) on an asset (its row); filled in by ``analytics.oncall.folding``, with those of others under the number -1.
-    ``raised``: key of a firing alert -> severity, where it explains one that is worse than itself.
+    ``raised``: key of a firing alert -> severity, where it explains one that is worse than itself. ``outside``: alerts that
+    others raised, which people and the guard must know of like ours; filled in there too.
     """
 
     rules: Rules
@@ -104,11 +109,13 @@ class AlertTable:
     restored: bool = False  # no step has been made since ``restore``
     causes: Mapping[tuple[int, int], str] = field(default_factory=dict)
     raised: Mapping[str, Severity] = field(default_factory=dict)
+    outside: tuple[Alert, ...] = ()
     watched_s: float = np.nan  # since when, without a restart between, in s since 1970; NaN before the first step
 
     def alerts(self) -> tuple[Alert, ...]:
-        """Pending, firing and lately resolved alerts, at most ``MAX_ALERTS``: those that no other explains before those that
-        one does, then by severity, then firing before pending before resolved, then the oldest first."""
+        """Pending, firing and lately resolved alerts, ours and those of others, at most ``MAX_ALERTS``: those that no other
+        explains before those that one does, then by severity, then firing before pending before resolved, then the oldest
+        first."""
         return self._alerts
 
     def spoken(self, told: Collection[str], bare: Collection[str] = ()) -> tuple[Alert, ...]:
@@ -149,7 +156,8 @@ class AlertTable:
     @property
     def overflow(self) -> int:
         """How many more there are than ``alerts`` gives."""
-        return max(0, sum(int(np.count_nonzero(track.phase)) for _, track in self._loud) - MAX_ALERTS)
+        ours = sum(int(np.count_nonzero(track.phase)) for _, track in self._loud)
+        return max(0, ours + len(self.outside) - MAX_ALERTS)
 
     @cached_property
     def firing(self) -> Mapping[Severity, int]:
@@ -157,11 +165,13 @@ class AlertTable:
         counts = dict.fromkeys(Severity, 0)
         for rule, track in self._loud:
             counts[rule.severity] += int(np.count_nonzero(track.phase == FIRING))
+        for alert in self.outside:
+            counts[alert.severity] += alert.phase is Phase.FIRING
         return counts
 
     @cached_property
     def changes(self) -> tuple[Alert, ...]:
-        """Alerts that began to fire or resolved in the last step, sorted and bounded as ``alerts``."""
+        """Alerts of ours that began to fire or resolved in the last step, sorted and bounded as ``alerts``."""
         return self._objects(
             [
                 np.flatnonzero(((t.phase == FIRING) | ((t.phase == RESOLVED) & (was == FIRING))) & (t.phase != was))
@@ -181,7 +191,8 @@ class AlertTable:
 
     @cached_property
     def _alerts(self) -> tuple[Alert, ...]:
-        return self._objects([np.flatnonzero(track.phase) for track in self.tracks])
+        ours = self._objects([np.flatnonzero(track.phase) for track in self.tracks])
+        return tuple(sorted((*ours, *self.outside), key=_gravest_first)[:MAX_ALERTS]) if self.outside else ours
 
     @cached_property
     def _made(self) -> dict[tuple[int, int], Alert]:
@@ -241,6 +252,11 @@ class AlertTable:
             self.raised.get(f"{rule.name}:{asset}") if self.raised else None,
             rule.suffix,
         )
+
+
+def _gravest_first(alert: Alert) -> tuple[bool, int, int, datetime]:
+    """The order of ``AlertTable.alerts``."""
+    return bool(alert.cause), _SEVERITIES.index(alert.severity), _PHASES.index(alert.phase), alert.since
 
 
 def _time(seconds: float) -> datetime | None:

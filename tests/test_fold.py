@@ -125,7 +125,10 @@ def test_ours_fold_under_another_s_alert_and_another_s_under_ours() -> None:
         SITE, names, "bms", {"alertname": "PumpFailed", "asset": "c1", "breaks": "cooling"}, {}, now_s, np.nan, now_s
     )
     seen = fold(step(rules, SITE, state, begin(rules, SITE, NOW), NOW), Others().heard([pump], now_s))
-    assert {alert.cause for alert in seen.table.alerts()} == {pump.key}
+    listed = seen.table.alerts()
+    assert [(alert.key, alert.cause) for alert in listed[:1]] == [(pump.key, "")]
+    assert {alert.cause for alert in listed[1:]} == {pump.key}
+    assert (listed[0].origin, listed[0].folded, len(listed), seen.table.firing[Severity.WARNING]) == ("bms", 8, 9, 9)
     tell(state, "cdu", NOW + timedelta(seconds=1), flow_kgps=0.0)
     later = step(rules, SITE, state, seen.table, NOW + timedelta(seconds=1))
     warm = other_of(

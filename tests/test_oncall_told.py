@@ -10,13 +10,13 @@ import pytest
 from energy_house import MemoryRecords
 from small import rows
 
-from analytics.alerts import begin, step
+from analytics.alerts import OURS, begin, step
 from analytics.fold import UNDECIDED_S
 from analytics.oncall import desk as desk_module
 from analytics.oncall.desk import Ack, Desk, Page
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import fold
-from analytics.oncall.labels import OURS, Signal, parse_matchers
+from analytics.oncall.labels import Signal, parse_matchers
 from analytics.oncall.others import Others, other_of
 from analytics.oncall.policy import Escalation, Level, Policy, Route
 from analytics.oncall.quiet import signals_of

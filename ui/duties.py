@@ -58,7 +58,7 @@ class Duties:
         self.oncall, self._process_row = oncall, live.site.row(process)
         self.rules = rules
         self._table = self._remembered(rules)
-        live.alerts = self._table.alerts()
+        live.alerts = oncall.beside(self._table, live.clock.now()).alerts()
 
     # physics
 
@@ -96,8 +96,8 @@ class Duties:
 
     def recall(self) -> None:
         """Show the alerts that the process which leads has kept."""
-        self._live.alerts = self._remembered(self.rules).alerts()
-        self._live.judged = self._live.clock.now()
+        live, now = self._live, self._live.clock.now()
+        live.alerts, live.judged = self.oncall.beside(self._remembered(self.rules), now).alerts(), now
 
     def _remembered(self, rules: Rules) -> alerting.AlertTable:
         live = self._live

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from analytics.accuracy import Accuracy
-from analytics.alerts import Alert, Phase, Severity
+from analytics.alerts import OURS, Alert, Phase, Severity
 from analytics.cause import Explanation
 from analytics.finding import Finding
 from analytics.forecast import Forecast
@@ -125,7 +125,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """A firing alert that no other explains; ``folded``: how many it explains itself."""
+    """A firing alert that no other explains; ``folded``: how many it explains itself; ``origin``: who raised it."""
 
     key: str
     severity: Severity
@@ -137,6 +137,7 @@ class AlertRow:
     limit: Number
     runbook: str
     folded: int = 0
+    origin: str = OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +330,7 @@ def _alert(alert: Alert, now: datetime) -> AlertRow:
         limit=alert.limit,
         runbook=alert.runbook,
         folded=alert.folded,
+        origin=alert.origin,
     )
 
 

@@ -1,6 +1,7 @@
 """Alerts under the alert that explains them, ours and those of others together (``analytics.fold`` decides; ranked causes of
 findings are ``analytics.cause``)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from analytics.alerts import AlertTable
 from analytics.fold import Conditions, conditions_of, explained
-from analytics.oncall.others import Others, other_conditions
+from analytics.oncall.others import Others, other_alerts, other_conditions
 from analytics.rule import Severity
 from analytics.tracks import FIRING, PENDING
 from twin.frame import Ints
@@ -19,8 +20,9 @@ _RANK = {severity: rank for rank, severity in enumerate(_SEVERITIES)}
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """``table`` with its ``causes``; ``others``: key of another's alert -> key of what explains it; ``pending``: keys of the
-    explanations that only may become some; ``worst``: explanation -> the worst severity of what fires and it explains."""
+    """``table`` with its ``causes`` and what is ``outside``; ``others``: key of another's alert -> key of what explains it;
+    ``pending``: keys of the explanations that only may become some; ``worst``: explanation -> the worst severity of what fires
+    and it explains."""
 
     table: AlertTable
     others: Mapping[str, str]
@@ -33,7 +35,7 @@ def fold(table: AlertTable, others: Others, read_by: Ints | None = None) -> Fold
     ours, number, row = conditions_of(table)
     theirs, keys = other_conditions(table.site, others)
     if not ((ours.breaks >= 0).any() or (theirs.breaks >= 0).any()):
-        return Folded(table, {}, frozenset())
+        return Folded(replace(table, outside=other_alerts(table.site, others)) if others.known else table, {}, frozenset())
     both = _together(ours, theirs)
     cause = explained(table.site, both, read_by)
     hit = np.flatnonzero(cause >= 0)
@@ -52,7 +54,8 @@ def fold(table: AlertTable, others: Others, read_by: Ints | None = None) -> Fold
     worst = _worst(both, cause, names)
     ranks = {names[at]: int(both.rank[at]) for at in names if both.phase[at] == FIRING}
     raised = {name: severity for name, severity in worst.items() if _RANK[severity] < ranks.get(name, -1)}
-    return Folded(replace(table, causes=causes, raised=raised), outer, pending, worst)
+    outside = other_alerts(table.site, others, outer, Counter(causes.values()), raised)
+    return Folded(replace(table, causes=causes, raised=raised, outside=outside), outer, pending, worst)
 
 
 def _worst(alerts: Conditions, cause: Ints, names: Mapping[int, str]) -> dict[str, Severity]:

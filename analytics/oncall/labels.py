@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from analytics.alerts import Alert, Phase
+from analytics.alerts import OURS, Alert, Phase
 from analytics.oncall.pattern import Pattern
 from analytics.rule import Severity
 from twin.message import Message
@@ -15,7 +15,6 @@ from twin.site import Site
 MAX_MATCHERS = 20
 MAX_MATCHER_CHARS = 500
 PLACES = ("hall", "row", "rack", "node")
-OURS = "icctwin"  # the origin of an alert that a rule of ours raised
 
 
 @dataclass(frozen=True, slots=True)

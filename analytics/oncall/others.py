@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
+from analytics.alerts import Alert, Phase
 from analytics.fold import DOMAINS, Conditions
 from analytics.oncall.labels import Signal, labels_of
 from analytics.rule import Domain, Severity
@@ -20,6 +22,7 @@ TIMEOUT_S = 300.0  # of an alert that says no end and is not said again (Alertma
 WEBHOOK_S = 121 * 3600.0
 KEPT_S = 900.0  # after its end
 WEBHOOK = "webhook:"  # begins the origin of what came by one
+EVENT = "event"  # the origin of what a device told by itself
 MAX_LABELS, MAX_CHARS = 50, 1000
 NAMING = (
     "asset",
@@ -179,7 +182,7 @@ def other_signals(
     the worst severity of what it explains, where that is worse than its own."""
     found = []
     for one in others.known.values():
-        kind = site.kind(one.asset) if one.asset else ""
+        kind = _kind(site, one.asset)
         severity = (raised or {}).get(one.key, one.severity)
         ours = labels_of(site, one.name, kind, one.asset, severity, origin=one.origin)
         cause = causes.get(one.key, "")
@@ -198,6 +201,51 @@ def other_signals(
             )
         )
     return found
+
+
+def other_alerts(
+    site: Site,
+    others: Others,
+    causes: Mapping[str, str] | None = None,
+    folded: Mapping[str, int] | None = None,
+    raised: Mapping[str, Severity] | None = None,
+) -> tuple[Alert, ...]:
+    """All of ``others`` as rows of the list of alerts; each says who told it. ``causes``, ``raised``: as of ``other_signals``;
+    ``folded``: key -> how many alerts it explains."""
+    none, counts, worse = float("nan"), folded or {}, raised or {}
+    return tuple(
+        Alert(
+            one.name,
+            _kind(site, one.asset),
+            one.asset,
+            "",
+            one.severity,
+            Phase.FIRING if one.ended_s != one.ended_s else Phase.RESOLVED,
+            none,
+            none,
+            Message("{text} (from {origin})", {"text": one.text, "origin": _told_by(one)}),
+            "",
+            since := datetime.fromtimestamp(one.since_s, UTC),
+            since,
+            None if one.ended_s != one.ended_s else datetime.fromtimestamp(one.ended_s, UTC),
+            cause=(causes or {}).get(one.key, ""),
+            folded=counts.get(one.key, 0),
+            raised=worse.get(one.key),
+            origin=one.origin,
+            known_as=one.key,
+        )
+        for one in others.known.values()
+    )
+
+
+def _kind(site: Site, asset: str) -> str:
+    """Nothing also of an asset that was taken out of the site while its alert was kept."""
+    return site.kind(asset) if asset in site.position else ""
+
+
+def _told_by(one: Other) -> str:
+    """Of a device's event the source that brought it."""
+    return (one.labels.get("source") if one.origin == EVENT else "") or one.origin
 
 
 def other_conditions(site: Site, others: Others) -> tuple[Conditions, list[str]]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analytics.oncall.labels import OURS, Matcher, Signal, all_fit, parse_matchers
+from analytics.alerts import OURS
+from analytics.oncall.labels import Matcher, Signal, all_fit, parse_matchers
 from analytics.week import ALWAYS, Week
 
 

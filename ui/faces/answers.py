@@ -119,7 +119,8 @@ class SeriesOut(BaseModel):
 
 
 class AlertOut(BaseModel):
-    """An alert in its life from pending to resolved."""
+    """An alert in its life from pending to resolved. ``origin``: who raised it, ``icctwin`` for a rule of ours; one of others
+    is called ``rule`` by them, and has no ``asset`` where it names none that is known."""
 
     key: str
     rule: str
@@ -139,6 +140,7 @@ class AlertOut(BaseModel):
     page: str
     cause: str
     folded: int
+    origin: str
 
     @classmethod
     def of(cls, alert: Alert) -> "AlertOut":

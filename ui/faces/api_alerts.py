@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from analytics.alerts import OURS
 from analytics.oncall.keep import plain
-from analytics.oncall.labels import OURS
 from analytics.oncall.others import WEBHOOK, names_of, other_of
 from analytics.oncall.report import noise, times
 from analytics.rule import Rule, Severity

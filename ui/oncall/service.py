@@ -18,7 +18,7 @@ from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import Folded, fold
 from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal
-from analytics.oncall.others import Other, Others
+from analytics.oncall.others import Other, Others, other_alerts
 from analytics.oncall.quiet import signals_of
 from analytics.oncall.schedule import FRESH_S, Schedule
 from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence, reservation_windows
@@ -75,6 +75,16 @@ class OnCall:
         """Go on from what is kept, as the process that led before left it."""
         with self._lock:
             self.desk = self._remembered()
+
+    def beside(self, table: AlertTable, now: datetime) -> AlertTable:
+        """``table`` with the alerts of others, as the process that leads has kept them."""
+        try:
+            kept = self.book.read(OTHERS)
+            others = others_of(kept) if kept else Others()
+        except SourceError as error:
+            log.error("the alerts of others are not shown: %s", error)
+            return table
+        return replace(table, outside=other_alerts(self.site, others.at(now.timestamp())))
 
     def use(self, file: OnCallFile, now: datetime) -> None:
         """From now on go by ``file``; ``ConfigError`` where its calendars cannot be read, and the old one stays."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analytics.oncall.desk import Page
-from analytics.oncall.others import Other, names_of, other_of
+from analytics.oncall.others import EVENT, Other, names_of, other_of
 from analytics.rules import DEFAULT_RULES, Rules, load_rules
 from twin.errors import ConfigError, SourceError
 from twin.message import Message
@@ -141,7 +141,7 @@ def event_alert(site: Site, names: Mapping[str, str], when: datetime, record: Ma
     labels = {"alertname": str(record["code"]), "asset": str(record["asset"]), "severity": str(record["severity"])}
     labels |= {"source": str(record.get("source", ""))}
     said = {"summary": str(record.get("meaning", record["code"]))}
-    return other_of(site, names, "event", labels, said, when.timestamp(), float("nan"), when.timestamp())
+    return other_of(site, names, EVENT, labels, said, when.timestamp(), float("nan"), when.timestamp())
 
 
 def _mark(path: Path) -> tuple[str, int, int]:

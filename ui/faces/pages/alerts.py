@@ -188,7 +188,7 @@ def _firing(one: Alert, now_s: float, words: Words) -> Cell:
             _number(one.value, one, words),
             _number(one.limit, one, words),
             _span(now_s - one.since.timestamp(), words),
-            press(words("silence"), "silence", one.asset),
+            press(words("silence"), "silence", f"asset={one.asset}" if one.asset else f"alertname={one.rule}"),
         ],
     )
 

@@ -1,4 +1,4 @@
-// Taking an incident, silencing an alert's asset and ending a silence, over the on-call API; what came of it is said.
+// Taking an incident, silencing an alert's asset (or name, where it is about none) and ending a silence, over the on-call API; what came of it is said.
 import { say, store } from "./shell.js";
 
 const form = document.getElementById("hands");
@@ -15,10 +15,10 @@ async function ask(path, method, body) {
 
 const DEEDS = {
   take: (id, by) => ask(`/api/v1/oncall/incidents/${encodeURIComponent(id)}/acknowledge`, "POST", { by, note: form.reason.value }),
-  silence: (asset, by) => {
+  silence: (matcher, by) => {
     if (!form.reason.value) throw new Error(say("Say why"));
     const end = new Date(Date.now() + Number(form.hours.value) * 3600e3).toISOString();
-    return ask("/api/v1/oncall/silences", "POST", { matchers: [`asset=${asset}`], author: by, reason: form.reason.value, end });
+    return ask("/api/v1/oncall/silences", "POST", { matchers: [matcher], author: by, reason: form.reason.value, end });
   },
   end: (id, by) => ask(`/api/v1/oncall/silences/${encodeURIComponent(id)}?by=${encodeURIComponent(by)}`, "DELETE"),
 };
