@@ -175,7 +175,8 @@ def test_targets_find_their_asset_by_address_or_say_how_to_name_it():
     assert set(opened("modbus", of, targets="10.0.0.2:502", mapping="cdu").actuators) == {"c2"}
     for targets, says in (
         ({"10.0.0.9": ""}, r'no cdu has address 10.0.0.9; write targets = \{ "10.0.0.9" = "id of the cdu" \}'),
-        ({"10.0.0.9": "nobody"}, "no asset 'nobody'"),
+        ({"10.0.0.9": "nobody"}, "no asset 'nobody'$"),
+        ({"c2": "cdu-2.mgmt"}, '\'cdu-2.mgmt\'; write it the other way round, address = asset: "cdu-2.mgmt" = "c2"$'),
         ({"10.0.0.9": "rack"}, "is a rack; the mapping is for cdu"),
     ):
         with pytest.raises(ConfigError, match=says):

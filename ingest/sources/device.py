@@ -362,7 +362,8 @@ def _home(target: str, said: str, table: DeviceTable, site: Site) -> str:
     kinds = table.device or tuple({entry.kind for entry in table.metric})
     if said:
         if said not in site.position:
-            raise ValueError(f"target {target}: the site has no asset {said!r}")
+            turned = f'; write it the other way round, address = asset: "{said}" = "{target}"'
+            raise ValueError(f"target {target}: the site has no asset {said!r}{turned if target in site.position else ''}")
         if table.device and site.kind(said) not in kinds:
             raise ValueError(f"target {target}: {said!r} is a {site.kind(said)}; the mapping is for {', '.join(kinds)}")
         return said
