@@ -34,6 +34,7 @@ from twin.state import State
 
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 MAX_STEPS = 100_000
+MAX_ASSETS = 1000  # of a kind, in the site of a case that names no centre
 _TOKEN = re.compile(r"(?P<value>_|-?[\d.]+(?:e-?\d+)?)(?P<by>[+-][\d.]+(?:e-?\d+)?)?(?:x(?P<times>\d+))?")
 _SERIES = re.compile(r"(\w+)(?:@(\S+))?\s+(\w+)((?:\s+\w+)*?)(?:\s+spread\s+([\d.]+))?\s*:\s*(.*)")
 _EXPECT = re.compile(r"at\s+(\S+)\s+(\w+)\s+(fires|silent)(?:\s+\"(.*)\")?")
@@ -75,6 +76,12 @@ class Case:
     start: datetime = START
     series: list[Fed] = field(default_factory=list)
     expected: list[Expected] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Kind -> how many there must be for each number that a series names, at most ``MAX_ASSETS``."""
+        numbers = [(fed.kind, int(fed.asset)) for fed in self.series if fed.asset.isdigit()]
+        return {kind: min(max(n for of, n in numbers if of == kind) + 1, MAX_ASSETS) for kind, _ in numbers}
 
 
 def read_cases(path: Path) -> list[Case]:

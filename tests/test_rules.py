@@ -1,26 +1,30 @@
 """The rule file: every problem at once with its line, and each shipped rule seen to fire and to keep silent."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analytics import rule_cases
 from analytics import rules as ruling
 from analytics.alerts import begin, step
 from analytics.rule import Of
 from analytics.rule_cases import Case, Expected, parse_cases, read_cases, run_case, shorthand, span_s, uncovered
 from analytics.rule_replay import replay
-from analytics.rules import load_rules, parse_rules
+from analytics.rules import DEFAULT_RULES, load_rules, parse_rules
 from ingest.stores import open_store
 from tests.small import small_site
 from twin.errors import ConfigError, Problem
 from twin.frame import Frame
 from twin.metrics import metric
 from twin.state import State
+from ui.cli import main
 from ui.commands.oncall import sample_site
 from ui.words import words
 
+ROOT = Path(__file__).resolve().parent.parent
 RUNBOOKS = Path(ruling.__file__).with_name("runbooks")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GOOD = """
@@ -102,13 +106,39 @@ def test_what_is_no_toml_names_its_line(tmp_path: Path) -> None:
 
 # --- shipped rules -----------------------------------------------------------------------------------------------------------
 
-CASES = read_cases(Path(__file__).resolve().parent.parent / "fixtures" / "rules")
+CASES = read_cases(ROOT / "fixtures" / "rules")
 RULES, SITE = load_rules(), sample_site()
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES])
 def test_shipped_rule(case: Case) -> None:
     assert [str(fault) for fault in run_case(case, RULES, SITE).faults] == []
+
+
+DOCUMENTED = re.findall(r"^```text\n(case .*?)^```", (ROOT / "docs" / "oncall.md").read_text(encoding="utf-8"), re.M | re.S)
+DOCUMENTED += [
+    re.sub(r"(?m)^ {4}", "", text) for text in re.findall(r"^ {4}case .*?(?=^\S)", rule_cases.__doc__ or "", re.M | re.S)
+]
+
+
+@pytest.mark.parametrize("text", DOCUMENTED)
+def test_a_case_that_the_documentation_shows_holds_as_it_is_printed(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.cases").write_text(text, encoding="utf-8")
+    assert main(["rules", "test", str(tmp_path / "my.cases"), "--rules", str(DEFAULT_RULES)]) == 0
+    assert capsys.readouterr().out.startswith("1 of 1 cases hold;")
+
+
+def test_the_site_of_a_case_has_as_many_as_the_case_numbers() -> None:
+    assert len(DOCUMENTED) == 2
+    text = "case a\ngpu@2 temp_c: 50\ngpu temp_c: 60\nrack@4 power_w: 1\npdu@9999999 power_w: 1\nnever gpu_hot"
+    (case,) = parse_cases(text, "f", problems := [])
+    site = sample_site(case.counts)
+    assert (problems, [site.count(kind) for kind in ("gpu", "rack", "pdu", "cdu")]) == ([], [3, 5, 1000, 1])
+    assert site.numbers["index"][site.of_kind("gpu")].tolist() == [0, 1, 2]
+    (fault,) = run_case(case, RULES, site).faults
+    assert str(fault) == "f:5: there is no pdu number 9999999; the site has 1000, numbered from 0"
 
 
 def test_each_shipped_rule_has_a_case_that_fires_and_one_that_does_not() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,7 @@ def _cases(options: argparse.Namespace, found: Any, site: Any) -> int:
     if not options.cases:
         raise ConfigError([Problem("rules test", "names no case; give files of cases, or --days to replay the store")])
     cases = [case for path in options.cases for case in read_cases(path)]
-    site = site or sample_site()
-    outcomes = [run_case(case, found, site) for case in cases]
+    outcomes = [run_case(case, found, site or sample_site(case.counts)) for case in cases]
     bad = [outcome for outcome in outcomes if outcome.faults]
     bare = uncovered(found, cases)
     if options.json:
@@ -95,8 +95,9 @@ def _cases(options: argparse.Namespace, found: Any, site: Any) -> int:
     return 1 if bad else 0
 
 
-def sample_site() -> Any:
-    """One asset of each kind and one thing of each inside another, for cases that name no centre."""
+def sample_site(counts: Mapping[str, int] | None = None) -> Any:
+    """One asset of each kind, or as many as ``counts`` says, and one thing of each inside another, for cases that name no
+    centre."""
     from twin.kinds import KINDS
     from twin.load import Row, build_site
 
@@ -105,16 +106,18 @@ def sample_site() -> Any:
         "cdu": "row", "pump": "cdu", "pdu": "rack", "storage": "hall", "disk": "node",
     }  # fmt: skip
     numbers = {
-        "gpu": {"rated_w": "1000", "index": "0"}, "node": {"rated_w": "10000"}, "rack": {"rated_w": "100000", "rated_kgps":
+        "gpu": {"rated_w": "1000", "index": "{}"}, "node": {"rated_w": "10000"}, "rack": {"rated_w": "100000", "rated_kgps":
         "2"}, "cdu": {"rated_w": "10000", "rated_kgps": "20"}, "site": {"rated_w": "1000000"}, "pdu": {"rated_w": "50000"},
         "ups": {"rated_w": "500000"}, "loop": {"rated_kgps": "50"}, "pump": {"rated_kgps": "20"},
     }  # fmt: skip
     rows = [Row("sample", {"id": "site", "kind": "site", **numbers["site"]})]
     order = sorted(KINDS, key=lambda kind: list(known).index(kind) if kind in known else len(known))
     rows += [
-        Row("sample", {"id": kind, "kind": kind, "parent": known.get(kind, ""), **numbers.get(kind, {})})
+        Row("sample", {"id": f"{kind}-{i}" if i else kind, "kind": kind, "parent": known.get(kind, ""), **told})
         for kind in order
         if kind != "site"
+        for i in range((counts or {}).get(kind, 1))
+        for told in [{name: text.format(i) for name, text in numbers.get(kind, {}).items()}]
     ]
     return build_site("site", "UTC", rows)
 
