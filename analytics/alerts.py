@@ -48,7 +48,7 @@ _SEVERITIES, _PHASES = tuple(Severity), tuple(PHASES[code] for code in sorted(PH
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One rule's condition on one asset. ``value`` is the newest reading judged, NaN for an absence.
+    """One rule's condition on one asset. ``value`` is the newest reading judged that was not well, NaN for an absence.
 
     ``cause``: key of the alert that explains this one, "" where none does; ``folded``: how many this one explains;
     ``raised``: the worst severity of those, where that is worse than its own; ``suffix``: unit of ``value`` and ``limit``, see

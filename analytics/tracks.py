@@ -35,9 +35,10 @@ class Past:
 class Track:
     """Where one rule stands with each of the n assets of its kind.
 
-    ``phase``: uint8[n]; ``value``: newest value judged; ``since_s``, ``fired_s``, ``resolved_s``: s since 1970, NaN where that
-    has not happened; ``held_s``: how long the evidence for the next phase has lasted, NaN where there is none; ``limit``,
-    ``clear``: in the metric's unit, NaN for an asset that the rule does not mean. All but the phase are float64[n].
+    ``phase``: uint8[n]; ``value``: newest value judged, of an alert the newest that was not well; ``since_s``, ``fired_s``,
+    ``resolved_s``: s since 1970, NaN where that has not happened; ``held_s``: how long the evidence for the next phase has
+    lasted, NaN where there is none; ``limit``, ``clear``: in the metric's unit, NaN for an asset that the rule does not mean.
+    All but the phase are float64[n].
     ``edge``: the limit that is reached first, NaN where there is none. ``armed``: bool[n], which assets have been seen well,
     of a rule that waits for that; of a rule on absence, which have ever been heard.
     """
@@ -144,6 +145,7 @@ def moved(rule: Rule, track: Track, judged: Floats, met: Bools, well: Bools, now
     fired_s = np.where(fires, now_s, np.where(begins | ends, np.nan, fired_s))
     resolved_s = np.where(resolves, now_s, np.where(begins | ends, np.nan, resolved_s))
     held_s = np.where(fires | resolves | ends, np.nan, held_s)
-    # a code that has gone names nothing any more: the alert keeps the one that it is about
-    value = np.where(met if rule.codes or rule.bits else known, judged, track.value)
+    # a code that has gone names nothing any more, nor does a value that is well again: the alert keeps the one that it is about
+    says = met if rule.codes or rule.bits else known & ~(was_firing & well) & (phase != RESOLVED)
+    value = np.where(says, judged, track.value)
     return replace(track, phase=phase, value=value, since_s=since_s, fired_s=fired_s, resolved_s=resolved_s, held_s=held_s)

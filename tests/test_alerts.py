@@ -78,11 +78,14 @@ def test_life_cycle() -> None:
     (alert,) = run.table.alerts()
     assert (alert.since, alert.fired, alert.resolved) == (START + timedelta(seconds=30), run.now, None)
     assert str(alert.summary) == "r1n1g0 85.0 °C over 85"
-    assert [run.at(v) for v in (81, 79, 80)] == [Phase.FIRING] * 3
+    assert [(run.at(v), float(run.table.alerts()[0].value)) for v in (88, 81, 79, 80)] == [
+        (Phase.FIRING, value) for value in (88.0, 81.0, 81.0, 81.0)
+    ]
     assert run.table.changes == ()
     assert run.at(70) is Phase.RESOLVED
-    assert [(a.phase, a.resolved) for a in run.table.changes] == [(Phase.RESOLVED, run.now)]
-    assert run.at(70, RESOLVED_KEPT_S - 10) is Phase.RESOLVED
+    assert [(a.phase, a.resolved, a.value) for a in run.table.changes] == [(Phase.RESOLVED, run.now, 81.0)]
+    assert run.at(53, RESOLVED_KEPT_S - 10) is Phase.RESOLVED
+    assert str(run.table.alerts()[0].summary) == "r1n1g0 81.0 °C over 85", "what ended says what it was about"
     assert run.at(70) is None
 
 

@@ -15,9 +15,11 @@ from faces_harness import NOW, Hands, live_of, served
 from hall import hall_site
 from playwright.sync_api import Browser, Page, expect
 
+from analytics.alerts import Alert, Phase, Severity
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.frame import Frame, Origin
+from twin.message import Message
 from twin.ports import How
 from ui.access.desk import Access
 from ui.access.role import Role
@@ -153,6 +155,26 @@ def test_an_asset_shows_its_charts_and_what_people_noted_on_them(page: Page, liv
     page.wait_for_url("**from=2026-03-10T0*")
     page.locator("#annotations button").click()
     expect(page.locator("#annotations .text")).to_have_count(0)
+
+
+def test_an_asset_shows_the_alerts_that_fire_and_none_that_has_ended(page: Page, live: Live, url: str) -> None:
+    rack = live.site.ids_of("rack")[1]
+    rows = [
+        Alert("hot", "rack", rack, "return_temp_c", Severity.WARNING, phase, 50, 45, Message(text), "look", NOW, NOW, ended)
+        for phase, text, ended in (
+            (Phase.FIRING, "is hot", None),
+            (Phase.RESOLVED, "was hot", NOW),
+            (Phase.PENDING, "warms", None),
+        )
+    ]
+    live.alerts = tuple(rows)
+    page.goto(f"{url}/asset/{rack}?back=3600")
+    expect(page.locator("#alerts .entry")).to_have_count(1)
+    expect(page.locator("#alerts .entry")).to_contain_text("is hot")
+    live.alerts = tuple(rows[1:])
+    page.reload()
+    expect(page.locator("#readings tr")).to_have_count(2)
+    expect(page.locator("#alerts")).to_be_hidden()
 
 
 def test_assets_are_compared_also_in_chinese(page: Page, live: Live, url: str) -> None:

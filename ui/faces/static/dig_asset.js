@@ -50,12 +50,13 @@ function show() {
   const card = said.card;
   at("says").textContent = spoken(card.says);
   at("holders").replaceChildren(...card.holders.toReversed().flatMap((one) => [assetLink(one.asset), document.createTextNode(" › ")]));
-  const worst = said.alerts.filter((one) => one.phase === "firing").map((one) => one.severity);
+  const firing = said.alerts.filter((one) => one.phase === "firing");
+  const worst = firing.map((one) => one.severity);
   at("worst").replaceChildren(...severity(["critical", "warning", "info"].find((name) => worst.includes(name))));
   at("readings").replaceChildren(...card.readings.map(readingRow));
   if (!card.readings.length) at("readings").replaceChildren(make("tr", null, { children: [make("td", say("nothing yet"), { colSpan: 5 })] }));
   part("attributes", Object.entries(card.attributes).map(([name, value]) => entry(quiet(name), words(String(value)))));
-  part("alerts", said.alerts.map((one) => entry(...severity(one.severity), words(spoken(typeof one.summary === "string" ? one.summary : one.summary.text ?? one.summary.sentence)), assetLink(one.asset), when(one.since))));
+  part("alerts", firing.map((one) => entry(...severity(one.severity), words(spoken(typeof one.summary === "string" ? one.summary : one.summary.text ?? one.summary.sentence)), assetLink(one.asset), when(one.since))));
   part("troubles", said.troubles.map((one) => entry(words(spoken(one.text)), one.since && when(one.since))));
   part("findings", said.findings.map((one) => entry(words(spoken(one.summary.text)), assetLink(one.asset), when(one.since))));
   part("upstream", card.upstream.map(neighbour));
