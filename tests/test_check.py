@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -86,3 +87,27 @@ async def test_of_two_that_tell_the_same_the_one_that_counts_is_named(tmp_path: 
         rows = await rows_of(tmp_path, "".join(source.format(*one) for one in zip("ab", numbers, strict=True)))
         assert (rows["net"]["what"], rows["net"]["ok"]) == ("twice", True)
         assert says in str(rows["net"]["says"])
+
+
+PDUS = "u,pdu,h\nv,pdu,h\n"
+
+
+@pytest.mark.parametrize(
+    ("assets", "links", "says"),
+    [
+        ("", "", "nothing tells it: the site has no meter; add the one of its connection, directly in the site; "),
+        ("m,meter,h\n", "", "nothing tells it: m: no meter stands directly in the site; leave the parent "),
+        ("m,meter,\nn,meter,\n", "", "nothing tells it: m, n: several meters stand directly in the site; link "),
+        ("m,meter,\n", "", "from meter m; no power was heard of m in this look: PUE, cost and carbon"),
+        (PDUS + "m,meter,\nn,meter,\n", "m,u,feeds\nn,v,feeds\n", "from meter m, meter n; no power was heard of m, n in"),
+        (PDUS + "m,meter,h\n", "m,u,feeds\nm,v,feeds\n", "from meter m; no power"),
+    ],
+)
+async def test_what_tells_the_power_of_the_facility_is_said_or_why_nothing_does(
+    assets: str, links: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "assets.csv").write_text(f"id,kind,parent\nh,hall,\n{assets}")
+    (tmp_path / "links.csv").write_text(f"from,to,relation\n{links}")
+    (tmp_path / "site.toml").write_text('[site]\nname = "x"\nlinks = "links.csv"\n[store]\npath = "store"\n')
+    (row,) = [one for one in await reach(load_config(tmp_path / "site.toml"), NOW) if one["what"] == "facility"]
+    assert (row["ok"], str(row["says"])[: len(says)]) == (True, says)

@@ -23,6 +23,7 @@ def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path,
         "rules": True,
         "on call": True,
         "source": True,
+        "facility": True,
         "store": True,
     }
     assert main(["init", str(tmp_path / "centre")]) == 2

@@ -116,7 +116,8 @@ def test_from_real_exporters_to_store_wall_and_alert(config: Path) -> None:
     icctwin = [sys.executable, "-m", "ui", "--log-level", "warning"]
     checked = subprocess.run([*icctwin, "check", "--config", str(config), "--json"], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert {row["what"] for row in json.loads(checked.stdout)["rows"]} == {"site", "rules", "on call", "source", "store"}
+    asked = ["site", "rules", "on call", "source", "source", "facility", "store"]
+    assert [row["what"] for row in json.loads(checked.stdout)["rows"]] == asked
 
     base = f"http://127.0.0.1:{load_config(config).wall.port}"
     with (config.parent / "log").open("w") as log:

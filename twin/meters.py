@@ -15,6 +15,7 @@ from twin.site import Bools, Site
 from twin.state import State
 
 COOLING_KINDS = ("cdu", "pump", "chiller", "tower", "drycooler", "crah")
+METERED_KINDS = ("meter", "transformer", "ups", "pdu")  # whose power may be that of the connection
 
 
 class Known(NamedTuple):
@@ -46,7 +47,7 @@ def read_meters(site: Site, state: State, now: datetime) -> Metered:
     A rack: its own reading, else its PDUs, else its meters, else its nodes and switches; each only where all of them read. A
     hall: its own reading, else its racks that hold or ever drew anything, switches and storage. The site: all halls and what
     stands outside them. Cooling: every machine, pumps inside a CDU
-    counted with it. The facility: see ``_facility``.
+    counted with it. The facility: see ``connection``.
     """
 
     def column(kind: str) -> Known:
@@ -117,41 +118,41 @@ def _loose(site: Site, kind: str, known: Known) -> Bools:
     return outside if kind == "switch" else outside & (~np.isnan(site.number(kind, "rated_w")) | ~np.isnan(known.value))
 
 
-def _facility(site: Site, column: _Column) -> Known:
-    """What the centre takes in: meters at its connection, less what batteries and photovoltaics take (they deliver as
-    negative power), each only if all of them read.
-
-    Meters at the connection are the devices at the top of ``feeds`` (the grid left out); where no meter is linked, the one
-    meter that stands directly in the site.
-    """
-    meters = site.of_kind("meter")
-    feeds = site.links["feeds"]
-    in_site = np.flatnonzero(site.parent[meters] == site.of_kind("site")[0])
+def connection(site: Site) -> Ints:
+    """Positions of the devices whose power together is what comes in at the centre's connection: those at the top of ``feeds``
+    (the grid left out); where no meter is linked, the one meter that stands directly in the site. Empty where nothing says
+    which they are."""
+    meters, feeds = site.of_kind("meter"), site.links["feeds"]
+    in_site: Ints = meters[site.parent[meters] == site.of_kind("site")[0]]
     if len(in_site) == 1 and not np.isin(meters, np.concatenate([feeds.source, feeds.target])).any():
-        meter = column("meter")
-        top = Known(meter.value[in_site], meter.time_s[in_site])
-    else:
-        top = _all(_top(site, column))
+        return in_site
+    return _top(site)
+
+
+def _facility(site: Site, column: _Column) -> Known:
+    """What the centre takes in: what meters at its ``connection`` read, less what batteries and photovoltaics take (they
+    deliver as negative power), each only if all of them read."""
+    value, time_s = np.full(len(site.ids), np.nan), np.full(len(site.ids), -np.inf)
+    for kind in METERED_KINDS:
+        here = site.of_kind(kind)
+        value[here], time_s[here] = column(kind)
+    at = connection(site)
+    top = _all(Known(value[at], time_s[at]))
     stores = _whole(1, [(np.zeros(site.count(kind), dtype=np.int32), column(kind)) for kind in ("battery", "pv")])
     if not site.count("battery") + site.count("pv"):
         return top
     return Known(top.value - stores.value, np.minimum(top.time_s, stores.time_s))
 
 
-def _top(site: Site, column: _Column) -> Known:
-    """Readings of all devices that only the grid feeds, NaN for one that has no meter; storage is left out."""
+def _top(site: Site) -> Ints:
+    """Positions of all devices that only the grid feeds; storage is left out."""
     feeds = site.links["feeds"]
     outside = np.isin(feeds.source, np.concatenate([site.of_kind(kind) for kind in ("grid", "battery", "pv")]))
     fed = is_target(site, "feeds")
     fed[feeds.target[outside]] = False
     fed[feeds.target[~outside]] = True
     top = np.setdiff1d(np.concatenate([feeds.source[~outside], feeds.target[outside]]), np.flatnonzero(fed))
-    top = np.setdiff1d(top, site.of_kind("battery"))
-    value, time_s = np.full(len(site.ids), np.nan), np.full(len(site.ids), -np.inf)
-    for kind in ("meter", "transformer", "ups", "pdu"):
-        here = site.of_kind(kind)
-        value[here], time_s[here] = column(kind)
-    return Known(value[top], time_s[top])
+    return np.setdiff1d(top, site.of_kind("battery"))
 
 
 def _cdu_heat(site: Site, state: State, now: datetime) -> Floats:

@@ -16,6 +16,7 @@ from ingest.stores.registry import open_kept
 from ingest.sums import ADDED
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
+from twin.meters import connection
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import WHOLE, prepared
@@ -30,6 +31,8 @@ WAIT_S = 10  # for each answer
 OURS = ("source", "task", "process")  # kinds that icctwin adds for itself
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
+
+NOT_MEASURED = "PUE, cost and carbon of the facility are not measured"
 
 Row = dict[str, object]
 
@@ -70,7 +73,7 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         rows += [await _asked("place", place.name, _found(place, queue, now)) for place, queue in places]
         for source in one.sources:  # a queue may have opened its source's connection again
             await source.close()
-    return [*rows, *tellers.rows(), _store(config, site)]
+    return [*rows, _facility(site, tellers), *tellers.rows(), _store(config, site)]
 
 
 def _tariff(tariff: Tariff, now: datetime) -> Row:
@@ -161,8 +164,35 @@ class _Tellers:
             made.append(_row("twice", asset, f"{what}: give one precedence = 2, or take it out of one mapping"))
         return made
 
+    def tells(self, asset: str, metric: str) -> bool:
+        """Whether any source told a value of ``metric`` of ``asset``."""
+        who = self._who.get((self._site.kind(asset), metric))
+        return who is not None and int(who[self._site.row(asset)]) >= 0
+
     def _number(self, source: str) -> int:
         return self._precedence.get(source, FIRST)
+
+
+def _facility(site: Site, tellers: _Tellers) -> Row:
+    """What tells the power of the facility, on which PUE, cost and carbon rest, or why nothing does."""
+    top = [site.ids[i] for i in connection(site).tolist()]
+    if tellers.tells(site.ids[site.of_kind("site")[0]], "facility_power_w"):
+        return _row("facility", "power", "from a source that tells facility_power_w of the site")
+    if top:
+        silent = [asset for asset in top if not tellers.tells(asset, "power_w")]
+        said = "from " + ", ".join(f"{site.kind(asset)} {asset}" for asset in top[:MAX_NAMES])
+        lacks = f"; no power was heard of {', '.join(silent[:MAX_NAMES])} in this look: {NOT_MEASURED} until all are read"
+        return _row("facility", "power", said + (lacks if silent else ""))
+    meters = site.of_kind("meter")
+    in_site = meters[site.parent[meters] == site.of_kind("site")[0]]
+    names = ", ".join(site.ids[i] for i in (in_site if len(in_site) else meters)[:MAX_NAMES].tolist())
+    if not len(meters):
+        why = "the site has no meter; add the one of its connection, directly in the site"
+    elif not len(in_site):
+        why = f"{names}: no meter stands directly in the site; leave the parent of the one at the connection empty"
+    else:
+        why = f"{names}: several meters stand directly in the site; link those at the connection by feeds to what they feed"
+    return _row("facility", "power", f"nothing tells it: {why}; {NOT_MEASURED} without it")
 
 
 async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:
