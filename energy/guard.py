@@ -12,7 +12,8 @@ from itertools import islice
 
 import numpy as np
 
-from analytics.alerts import Alert, Phase, Severity
+from analytics.alerts import Alert
+from energy.guard_alerts import ALERT_RULES
 from energy.guard_fair import FAIR_RULES
 from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS, tables_of
@@ -21,7 +22,7 @@ from energy.levers.jobs_ahead import assets_of
 from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
-from energy.reach import above, cooled_share, first_loops, neighbours
+from energy.reach import cooled_share, first_loops
 from energy.shift.fair import LEAST_S
 from twin.message import Message
 from twin.metrics import METRICS
@@ -333,27 +334,6 @@ def _stale(case: _Case) -> Found:
                 yield {"asset": action.asset, "metric": "gpu temp_c"}
 
 
-def _alert(case: _Case) -> Found:
-    """Warnings and worse on the asset or one ``cools`` link away; critical ones also on what stands in those, and on the
-    site. One that is still pending counts: it may be the very thing that the change would make worse."""
-    open_ = [a for a in case.alerts if a.phase is not Phase.RESOLVED and a.severity is not Severity.INFO]
-    first: dict[int, int] = {}  # asset's position -> the first alert that speaks of it, or of what stands in it
-    everywhere = len(open_)
-    for n, alert in enumerate(open_):
-        at, critical = case.site.position.get(alert.asset, -1), alert.severity is Severity.CRITICAL
-        everywhere = min(everywhere, n) if critical and alert.kind == "site" else everywhere
-        for i in () if at < 0 else above(case.site, at) if critical else (at,):
-            first.setdefault(i, n)
-    for action in case.settable() if open_ else ():
-        near = neighbours(case.site, case.site.position[action.asset])
-        if action.metric == FAN_LIMIT:  # chillers may stand between a tower and the water that it cools
-            near = np.append(near, case.site.of_kind("loop")[first_loops(case.site, case.site.position[action.asset])])
-        n = min((first[i] for i in near.tolist() if i in first), default=everywhere)
-        if min(n, everywhere) < len(open_):
-            alert = open_[min(n, everywhere)]
-            yield {"asset": action.asset, "rule": alert.rule, "where": alert.asset}
-
-
 # rule -> (what it finds, what it says of it). In the order in which a person wants to read them.
 RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
     "stop": (_stop, "The stop switch is set: nothing is changed until a person releases it"),
@@ -384,6 +364,7 @@ RULES: Mapping[str, tuple[Callable[[_Case], Found], str]] = {
     "rate": (_rate, "{recent} actions in the last hour and {count} more are over the limit of {limit}"),
     "end": (_end, "The action on {asset} ends at {until}, which is past or too far ahead"),
     "stale": (_stale, "{metric} at {asset} is not known or not fresh; a stale value is never acted on"),
-    "alert": (_alert, "Alert {rule} is open on {where}: {asset} is left alone"),
+    **ALERT_RULES,
 }
-EACH = ("unknown_asset", "not_settable", "locked", "bounds", "step", "dwell", "end", "stale", "alert")  # speak of one asset
+# Of those, the ones that speak of one asset.
+EACH = ("unknown_asset", "not_settable", "locked", "bounds", "step", "dwell", "end", "stale", "alert", "opening")

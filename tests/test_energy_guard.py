@@ -87,6 +87,7 @@ def test_every_rule_refuses_its_own_fault() -> None:
         "end": said(longest_s=3600.0),
         "stale": said(state=stale),
         "alert": said(alerts=[alert("c1")]),
+        "opening": said(alerts=[alert("c1", phase=Phase.PENDING)]),
     }
     assert set(faults) == set(RULES)
     assert {name: found for name, found in faults.items() if set(found) != {name}} == {}
@@ -198,7 +199,26 @@ def test_what_was_done_by_a_clock_that_was_set_back_rests_no_longer_than_its_dwe
     ],
 )
 def test_alerts_near_the_asset_count(found: Alert, refused: bool) -> None:
-    assert ("alert" in said(a_plan(("c1", 30.5)), alerts=[found])) is refused
+    name = "opening" if found.phase is Phase.PENDING else "alert"
+    assert said(a_plan(("c1", 30.5)), alerts=[found]) == [name] * refused
+
+
+@pytest.mark.parametrize(
+    ("metric", "seen_s", "phase", "says"),
+    [
+        ("refused_flag", 1, Phase.PENDING, ""),
+        ("supply_temp_score_ratio", 299, Phase.PENDING, ""),
+        ("refused_flag", 300, Phase.PENDING, "Alert hot may be opening on c1, for 300 s so far: c1 is left alone"),
+        ("refused_flag", 1, Phase.FIRING, "Alert hot is open on c1: c1 is left alone"),
+        ("temp_c", 1, Phase.PENDING, "Alert hot may be opening on c1, for 1 s so far: c1 is left alone"),
+    ],
+)
+def test_what_the_twin_doubts_for_a_moment_holds_back_no_plan_and_what_is_pending_is_said_to_be(
+    metric: str, seen_s: float, phase: Phase, says: str
+) -> None:
+    found = replace(alert("c1", phase=phase), metric=metric, since=NOW - timedelta(seconds=seen_s))
+    verdict = guard(a_plan(("c1", 30.5)), SITE, STATE, [found], NOW, Limits(), ())
+    assert [str(refusal.why) for refusal in verdict.refusals] == [says] * bool(says)
 
 
 def test_shares_multiply_along_links_and_add_over_parallel_ones() -> None:
