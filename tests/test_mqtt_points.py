@@ -36,7 +36,7 @@ def test_a_device_whose_time_is_none_silences_no_other(said: float) -> None:
             ],
         }
     )
-    cache = Cache(frozenset({"energy"}))
+    cache = Cache()
     decoder = JsonDecoder(cache, table.topic, ())
     bound = Bound(table, small_site("id=c1 kind=cdu", "id=c2 kind=cdu"), "", {})
     for second in (1, 2):
@@ -70,7 +70,7 @@ def _temp(cache: Cache) -> Any:
 
 
 def test_the_death_of_an_earlier_session_is_none_and_data_without_a_birth_asks_for_one() -> None:
-    cache = Cache(frozenset())
+    cache = Cache()
     decoder = SparkplugDecoder(cache, rebirth=True)
     decoder.take("spBv1.0/g/NBIRTH/e", _payload(0, bdSeq=7, temp=30.0), 1.0)
     decoder.take("spBv1.0/g/NDEATH/e", _payload(None, bdSeq=6), 2.0)
@@ -85,7 +85,7 @@ def test_the_death_of_an_earlier_session_is_none_and_data_without_a_birth_asks_f
 
 
 def test_the_death_of_a_device_is_counted_and_a_missed_one_is_noticed() -> None:
-    cache = Cache(frozenset())
+    cache = Cache()
     decoder = SparkplugDecoder(cache, rebirth=True)
     decoder.take("spBv1.0/g/NBIRTH/e", _payload(254), 1.0)
     decoder.take("spBv1.0/g/DBIRTH/e/d", _payload(255, temp=30.0), 1.0)
@@ -102,7 +102,7 @@ def test_the_death_of_a_device_is_counted_and_a_missed_one_is_noticed() -> None:
 
 def test_names_of_nodes_without_end_fill_no_memory_and_hide_none_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparkplug, "MAX_ALIASES", 3)
-    decoder = SparkplugDecoder(Cache(frozenset()), rebirth=True)
+    decoder = SparkplugDecoder(Cache(), rebirth=True)
     for i in range(50):
         decoder.take(f"spBv1.0/g/NDATA/e{i}", _payload(0, temp=1.0), 1.0)
     assert [topic for topic, _ in decoder.say()] == [f"spBv1.0/g/NCMD/e{i}" for i in range(3)]

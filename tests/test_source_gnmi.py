@@ -201,7 +201,7 @@ async def test_a_stream_stays_open_and_each_poll_takes_what_came_since(tmp_path)
         gone = {"update": {"timestamp": str((T0 + 20) * NS), "delete": [path(*interface("Ethernet2"))]}}
         await heard(switch, [*counters(20, 11_000), gone])
         last = await poll(one, NOW + timedelta(seconds=21))
-        assert columns(last["port"])["rx_bps"] == pytest.approx([4000, float("nan")], nan_ok=True)
+        assert (last["port"].rows.tolist(), columns(last["port"])["rx_bps"]) == ([0], [4000]), "the other port was taken away"
         assert len(switch.asked) == 1, "one subscription all the time"
         asked = switch.asked[0]
         assert asked.mode == gnmi.SubscriptionList.STREAM
@@ -221,6 +221,29 @@ async def test_a_stream_stays_open_and_each_poll_takes_what_came_since(tmp_path)
         one = source(port, mapping=streaming(tmp_path), timeout_s=0.3)
         assert "within 0.3 s" in await refused(one.poll(NOW))
         await one.close()
+
+
+async def test_the_hottest_component_of_a_stream_stays_the_hottest_while_only_others_speak(tmp_path):
+    def said(second, name, tenths):
+        where = "components", ("component", {"name": name}), "state", "temperature", "instant"
+        return update(T0 + second, (where, {"decimalVal": {"digits": str(tenths), "precision": 1}}))
+
+    switch = Switch(counters(0, 1000))  # AP-1 34.3, CM-1 20.4
+    async with serving(switch) as port:
+        one = source(port, mapping=streaming(tmp_path), every_s=10)
+        told = [columns((await poll(one))["switch"])]
+        for second, name, tenths in ((10, "CM-1", 210), (20, "AP-1", 250), (100, "CM-1", 220), (121, "CM-1", 230)):
+            await heard(switch, [said(second, name, tenths)])
+            frames = await poll(one, NOW + timedelta(seconds=second + 1))
+            told.append(columns(frames["switch"]) if frames else {})
+        pulled = {
+            "update": {"timestamp": str((T0 + 130) * NS), "delete": [path("components", ("component", {"name": "AP-1"}))]}
+        }
+        await heard(switch, [pulled, said(130, "CM-1", 240)])
+        told.append(columns((await poll(one, NOW + timedelta(seconds=131)))["switch"]))
+        await one.close()
+    hot, cooled, unknown, left = {"temp_c": [34.3]}, {"temp_c": [25]}, {}, {"temp_c": [24]}
+    assert told == [hot, hot, cooled, cooled, unknown, left]
 
 
 async def test_tls_both_ways_and_a_switch_that_is_not_trusted(tmp_path):

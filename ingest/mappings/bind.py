@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ingest.mappings import Labels, Mapping
 from ingest.mappings.assets import Assets
-from ingest.mappings.columns import Block, Derived, Positions, Term, by_time, rates_of
+from ingest.mappings.columns import Block, Derived, Heard, Positions, Term, Told, by_time, rates_of
 from ingest.mappings.form import form_of
 from ingest.mappings.identity import Identities
 from twin.event import Event
@@ -84,6 +84,8 @@ class Binding:
         ends = np.array([wraps[i] for i in at.tolist()])
         self.form = form_of(self._blocks, at, ends, mapping.blanks, len(series))
         self.was: tuple[Floats, Floats] | None = None  # the counters' last reading: values, times [s]
+        self._grown = np.full(len(at), np.nan)  # their last growth per second
+        self._told: Told = {}
 
     @property
     def empty(self) -> bool:
@@ -91,37 +93,48 @@ class Binding:
         return not self._blocks
 
     def inherit(self, before: "Binding") -> None:
-        """Take over the counters' last readings from the binding of the endpoint's page before."""
+        """Take over the counters' last readings, and what was told, from the binding of the endpoint's page before."""
+        self._told = before._told
         at = self.form.rated
         if before.was is None or not len(at):
             return
         old = {_key(before.series[i]): n for n, i in enumerate(before.form.rated.tolist())}
         from_ = np.array([old.get(_key(self.series[i]), -1) for i in at.tolist()], dtype=np.intp)
-        values, times = (np.append(column, np.nan) for column in before.was)  # -1 takes the NaN
-        self.was = values[from_], times[from_]
+        values, times, grown = (np.append(column, np.nan) for column in (*before.was, before._grown))  # -1 takes the NaN
+        self.was, self._grown = (values[from_], times[from_]), grown[from_]
 
     def events(self, now: datetime, source: str, before: "Binding | None") -> list[Event]:
         """What this page says of its assets that the page ``before`` it did not: moved, replaced, renamed."""
         return self._identities.events(now, source, before._identities if before else None)
 
     def frames(
-        self, values: Floats, times_s: Floats | None, now: datetime, clock_s: float, every_s: float, source: str
+        self,
+        values: Floats,
+        times_s: Floats | None,
+        now: datetime,
+        clock_s: float,
+        every_s: float,
+        source: str,
+        heard: Heard | None = None,
     ) -> list[Frame]:
         """Frames of a page: float64[n] ``values`` of the bound series and the times that the page gives (NaN, None: none,
         it is read ``now``). ``clock_s`` is a clock that never jumps, for rates; ``every_s`` the usual time between pages.
-        ``SourceError`` where the page's times make no sense."""
+        ``heard``: how, where the series speak each by themselves (None: they spoke all at once). ``SourceError`` where the
+        page's times make no sense."""
         if times_s is not None and np.isnan(times_s).all():
             times_s = None
         known = self.form.unblank(values)
-        rates = self._rates(values, known, times_s, clock_s, every_s * MAX_GAP)
-        padded = np.append(values if known is None else np.where(known, values, np.nan), np.nan)
+        fresh = heard.fresh if heard else None
+        rates = self._rates(values, known, times_s, clock_s, every_s * MAX_GAP, fresh)
+        shown = [mask for mask in (known, fresh) if mask is not None]
+        padded = np.append(np.where(np.logical_and.reduce(shown), values, np.nan) if shown else values, np.nan)
         made: list[Frame] = []
         for block in self._blocks:
-            table = block.table(padded, values, rates, known)
+            table = block.table(padded, values, rates, known, heard)
             if times_s is None:
                 made.append(Frame(block.kind, now, block.rows, dict(zip(block.metrics, table, strict=True)), source=source))
             else:
-                made += by_time(block, table, times_s, now, source)
+                made += by_time(block, table, times_s, now, source, self._told if heard else None)
         return made
 
     def _sort_out(self) -> _Draft:
@@ -223,8 +236,17 @@ class Binding:
         weight = np.array([entry.weigh(self.series[i][1]) for i in at.tolist()]) if entry.weight else None
         return Term(at, np.searchsorted(rows, [row for *_, row in found]), weight)
 
-    def _rates(self, values: Floats, known: Bools | None, times_s: Floats | None, clock_s: float, max_gap_s: float) -> Floats:
-        """float64[n]: growth per second of the counters among ``values``; see ``columns.rates_of``."""
+    def _rates(
+        self,
+        values: Floats,
+        known: Bools | None,
+        times_s: Floats | None,
+        clock_s: float,
+        max_gap_s: float,
+        fresh: Bools | None,
+    ) -> Floats:
+        """float64[n]: growth per second of the counters among ``values``; see ``columns.rates_of``. That of one that is not
+        ``fresh`` is as it was."""
         at = self.form.rated
         if not len(at):
             return values
@@ -233,7 +255,8 @@ class Binding:
         if times_s is not None:
             time_s = np.where(np.isfinite(times_s[at]), times_s[at], clock_s)
         rates = np.full(len(values), np.nan)
-        rates[at] = rates_of(self.was, is_, time_s, self.form.wraps, max_gap_s)
+        grown = rates_of(self.was, is_, time_s, self.form.wraps, max_gap_s)
+        rates[at] = self._grown = grown if fresh is None else np.where(fresh[at], grown, self._grown)
         self.was = is_, time_s
         return rates
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ingest.mappings import Entry
 from twin.errors import SourceError
 from twin.frame import Floats, Frame, Ints
+from twin.metrics import METRICS
 from twin.site import Bools
 
 MAX_TIMES = 256  # distinct timestamps of one page
@@ -42,6 +43,38 @@ class Derived:
         """Those that there are."""
         return tuple(term for term in (self.main, self.minus, self.over) if term)
 
+    def touched(self, samples: Bools, n: int) -> Bools:
+        """bool[n]: the slots that any of ``samples`` (bool, of the page) belongs to."""
+        touched = np.zeros(n, dtype=np.bool_)
+        for term in self.terms:
+            touched[term.slot[samples[term.of]]] = True
+        return touched
+
+    def counted(self, n: int) -> Ints:
+        """int[n]: how many samples belong to each slot."""
+        return np.bincount(np.concatenate([term.slot for term in self.terms]), minlength=n).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How the series of a page were heard that speak each by themselves. ``fresh``: bool[series], those that spoke since the
+    page before; what the others last said stands in the page. ``age_s``: float64[series], how old what they say is.
+    ``unknown``: bool[series], those that have a value which nobody told."""
+
+    fresh: Bools
+    age_s: Floats
+    unknown: Bools
+
+    def lost(self, one: Derived, values: Floats, n: int) -> Bools:
+        """bool[series]: parts of ``one`` whose value is not known, or older than its metric may be. Where a single part is all,
+        whoever reads it sees its age."""
+        old = np.zeros(len(values), dtype=np.bool_)
+        several = one.counted(n) > 1
+        for term in one.terms:
+            old[term.of] |= several[term.slot]
+        old &= self.age_s > METRICS[one.entry.kind][one.entry.metric].max_age_s
+        return old | (np.isnan(values) if one.entry.rate else self.unknown)
+
 
 @dataclass(slots=True)
 class Block:
@@ -58,12 +91,37 @@ class Block:
     offset: Floats
     derived: list[Derived]
 
-    def table(self, padded: Floats, values: Floats, rates: Floats, known: Bools | None) -> Floats:
+    def table(self, padded: Floats, values: Floats, rates: Floats, known: Bools | None, heard: Heard | None = None) -> Floats:
         """float64[metrics, rows]: the cells of a page of ``values``; ``padded`` are these, blanks as NaN, and a NaN after."""
         table: Floats = padded[self.of] * self.scale + self.offset
         for one in self.derived:
-            table[one.column] = derive(one, rates if one.entry.rate else values, known, len(self.rows))
+            some = rates if one.entry.rate else values
+            n = len(self.rows)
+            table[one.column] = derive(one, some, known, n) if heard is None else _gathered(one, some, known, n, heard)
         return table
+
+
+def _gathered(one: Derived, values: Floats, known: Bools | None, n: int, heard: Heard) -> Floats:
+    """float64[n]: one column of parts that speak each by themselves, where any did since the page before. What did not is as
+    it last said for as long as that is believed; then the column is unknown, and not what the rest would make of it."""
+    lost = heard.lost(one, values, n)
+    if known is not None:
+        lost &= known
+    column = derive(one, np.where(lost, np.nan, values), known, n)
+    if one.entry.combine in ("min", "max"):
+        column[one.touched(lost, n) & ~_settled(one.entry, column)] = np.nan
+    column[~one.touched(heard.fresh, n)] = np.nan
+    return column
+
+
+def _settled(entry: Entry, column: Floats) -> Bools:
+    """bool[n]: where no further part could change a least or a greatest: it is at the end of its metric's range, as a flag
+    that is raised."""
+    if entry.minus or entry.over:
+        return np.zeros(len(column), dtype=np.bool_)
+    row = METRICS[entry.kind][entry.metric]
+    upwards = (entry.combine == "max") ^ (entry.scale < 0) ^ entry.complement
+    return column >= row.high if upwards else column <= row.low
 
 
 def derive(one: Derived, values: Floats, known: Bools | None, n: int) -> Floats:
@@ -116,13 +174,21 @@ def rates_of(was: tuple[Floats, Floats] | None, is_: Floats, time_s: Floats, wra
         return np.where(good, grown / gone_s, np.nan)
 
 
-def by_time(block: Block, table: Floats, times_s: Floats, now: datetime, source: str) -> list[Frame]:
-    """The table split into frames by the time of its cells; a derived cell is as new as its newest part."""
+Told = dict[tuple[str, str], Floats]  # kind, metric -> float64[assets of the kind], up to when it was told [s since 1970]
+
+
+def by_time(block: Block, table: Floats, times_s: Floats, now: datetime, source: str, told: Told | None = None) -> list[Frame]:
+    """The table split into frames by the time of its cells; a derived cell is as new as its newest part. ``told``: of a page
+    whose series speak each by themselves, which is brought up to date: there what is unknown makes no frame."""
     sample_s = np.append(np.where(np.isnan(times_s), now.timestamp(), times_s), -np.inf)
     when = sample_s[block.of]
     for one in block.derived:
         for term in one.terms:
             np.maximum.at(when[one.column], term.slot, sample_s[term.of])
+    if told is not None:
+        when[np.isnan(table)] = -np.inf
+        for one in block.derived:
+            _order(block, one, when[one.column], now.timestamp(), told)
     stamps = np.unique(when[when > -np.inf])
     if len(stamps) > MAX_TIMES:
         raise SourceError(f"{source}: {len(stamps)} different timestamps on one page; set honour_timestamps = false")
@@ -137,3 +203,16 @@ def by_time(block: Block, table: Floats, times_s: Floats, now: datetime, source:
         values = {metric: part[i] for i, metric in enumerate(block.metrics) if columns[i]}
         frames.append(Frame(block.kind, datetime.fromtimestamp(stamp, UTC), block.rows[rows], values, source=source))
     return frames
+
+
+def _order(block: Block, one: Derived, when: Floats, now_s: float, told: Told) -> None:
+    """Times of a column (float64[rows], -inf: says nothing) so that none is before one that was told: its parts' clocks are
+    several, and what the slower one says anew must not count as late. It then is as of ``now_s``."""
+    until = told.setdefault((block.kind, one.entry.metric), np.empty(0))
+    missing = int(block.rows.max(initial=-1)) + 1 - len(until)
+    if missing > 0:
+        until = told[block.kind, one.entry.metric] = np.append(until, np.full(missing, -np.inf))
+    had, parts = until[block.rows], one.counted(len(when))
+    mixed = (when > -np.inf) & (parts > 1)
+    when[mixed] = np.where(when[mixed] > had[mixed], np.minimum(when[mixed], now_s), now_s)
+    until[block.rows] = np.where(parts > 0, np.maximum(had, when), had)

@@ -35,13 +35,14 @@ from ingest.mappings import Entry, Labels
 from ingest.mappings import Mapping as Table
 from ingest.mappings.assets import Assets
 from ingest.mappings.bind import MAX_NAMES, Binding, Series
+from ingest.mappings.columns import Heard
 from ingest.mappings.identity import Identities
 from twin.errors import SourceError
 from twin.event import Event
 from twin.frame import Floats, Frame
 from twin.kinds import KINDS
 from twin.metrics import METRICS
-from twin.site import Site
+from twin.site import Bools, Site
 
 MAX_POINTS = 100_000  # of one reading of one target; more is refused
 Value = float | str | None
@@ -121,11 +122,13 @@ class DeviceTable(Table):
 @dataclass(frozen=True, slots=True)
 class Points:
     """What one reading of a target gave: ``series`` (name, labels), their ``values``, and their times where the device gives
-    any (s since 1970, NaN: none; None: none at all)."""
+    any (s since 1970, NaN: none; None: none at all). ``fresh``: which of them were heard since the reading before; the others
+    are as they last were, None where that is not known (None: all were)."""
 
     series: Sequence[Series]
     values: Sequence[Value]
     times_s: Floats | None = None
+    fresh: Bools | None = None
 
 
 def points(found: Iterable[tuple[str, Labels, Value]]) -> Points:
@@ -204,14 +207,16 @@ class Bound:
             what = f"none of its {len(read.series)} points belongs to an asset of the site"
             raise SourceError(f"{source}: {what}; is the mapping the right one, and the target's asset?")
         values = self._numbers(read)
+        heard = _heard(read, values, now)
+        told = [True] * len(values) if heard is None else heard.fresh.tolist()
         strange = [
-            math.isnan(number) and name in self.table.names and (isinstance(value, str) or name in self.table.words)
-            for (name, _), value, number in zip(read.series, read.values, values.tolist(), strict=True)
+            new and math.isnan(number) and name in self.table.names and (isinstance(value, str) or name in self.table.words)
+            for (name, _), value, number, new in zip(read.series, read.values, values.tolist(), told, strict=True)
         ]
         self.unmapped = binding.unmapped + sum(strange)
         unknown = [f"{name} = {value}" for (name, _), value, odd in zip(read.series, read.values, strange, strict=True) if odd]
         self.unmapped_names = (*binding.unmapped_names, *unknown[:MAX_NAMES])
-        made = binding.frames(values, read.times_s, now, clock_s, every_s, source)
+        made = binding.frames(values, read.times_s, now, clock_s, every_s, source, heard)
         return [frame for frame in made if frame.samples]
 
     def point(self, read: Points, entry: Entry, row: int) -> int | None:
@@ -251,3 +256,11 @@ class Bound:
     def _named(self, label: str, value: str) -> str:
         asset = self._places.get(label, {}).get(value)
         return value if asset is None else _NAMED + asset
+
+
+def _heard(read: Points, values: Floats, now: datetime) -> Heard | None:
+    """How a reading was heard, None where its points spoke all at once. ``values``: float64[n], its points as numbers."""
+    if read.fresh is None:
+        return None
+    age_s = np.zeros(len(values)) if read.times_s is None else np.nan_to_num(now.timestamp() - read.times_s)
+    return Heard(read.fresh, age_s, np.isnan(values))

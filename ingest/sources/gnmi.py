@@ -166,8 +166,7 @@ class GnmiReach:
         self._target, self._table, self._options, self._lib = target, table, options, lib
         self._channel: Any = None
         self._stub: Any = None
-        rated = frozenset(name for one in table.metric if one.rate for name in one.series)
-        self._stream = Stream(target, rated, self._streamed, lambda said: self._points(said, table.path), _taken_back)
+        self._stream = Stream(target, self._streamed, lambda said: self._points(said, table.path), _taken_back)
 
     async def read(self, now: datetime) -> Points:
         """All paths of the mapping. Several prefixes (targets) are several requests."""

@@ -16,18 +16,17 @@ Said = Iterable[tuple[str, dict[str, str], Value]]
 
 class Stream:
     """``begin`` opens the subscription (its answers, as they come), ``points`` and ``gone`` read what a notification says of
-    values, and which labels it takes back; ``rated``: names of counters. Bounds: ``ingest.sources.mqtt_points.Cache``."""
+    values, and which labels it takes back. Bounds: ``ingest.sources.mqtt_points.Cache``."""
 
     def __init__(
         self,
         target: str,
-        rated: frozenset[str],
         begin: Callable[[], AsyncIterator[Any]],
         points: Callable[[Any], Said],
         gone: Callable[[Any], Iterable[dict[str, str]]],
     ) -> None:
-        self._target, self._rated, self._begin, self._points, self._gone = target, rated, begin, points, gone
-        self._cache = Cache(rated)
+        self._target, self._begin, self._points, self._gone = target, begin, points, gone
+        self._cache = Cache()
         self._whole = asyncio.Event()  # the switch has said everything once
         self._listening: asyncio.Task[None] | None = None
 
@@ -35,7 +34,7 @@ class Stream:
         """What came since the last reading; the first waits for all of it. ``SourceError`` where that takes longer than
         ``limit_s``; whatever ended the subscription is raised once, and the next reading opens it again."""
         if self._listening is None:
-            self._cache, self._whole = Cache(self._rated), asyncio.Event()
+            self._cache, self._whole = Cache(), asyncio.Event()
             self._listening = asyncio.create_task(self._listen())
         whole = asyncio.create_task(self._whole.wait())
         try:
@@ -68,6 +67,6 @@ class Stream:
             notification, clock_s = answer.update, loop.time()
             time_s = notification.timestamp / 1e9 if notification.timestamp else math.nan
             for labels in self._gone(notification):
-                self._cache.drop(labels)
+                self._cache.forget(labels)
             for name, labels, value in self._points(notification):
                 self._cache.put(name, labels, value, time_s, clock_s)

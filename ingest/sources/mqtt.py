@@ -18,8 +18,9 @@ A target is a broker, and what is behind it are many assets, so it is no asset i
 A point of JSON is named by its members (``secondary.supply_temp``), of a bare value by the last level of its topic. A point of
 Sparkplug is the metric's name, with the labels ``group``, ``edge`` and ``device``; orders go out as NCMD or DCMD.
 
-A value is reported once, with the time of its message, to the second. Orders are read back from what the device reports
-after them.
+A value is reported once, with the time of its message, to the second. A metric made of several points is reported when any of
+them is heard, the others as they last were; it is unknown from when one is older than the metric may be. Orders are read back
+from what the device reports after them.
 """
 
 import asyncio
@@ -159,8 +160,7 @@ class MqttReach:
 
     def __init__(self, target: str, table: MqttTable, options: MqttOptions, lib: Any) -> None:
         self._target, self._table, self._options, self._lib = target, table, options, lib
-        rated = frozenset(name for one in table.metric if one.rate for name in one.series)
-        self._cache = Cache(rated)
+        self._cache = Cache()
         self.decoder = self._new_decoder()
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None

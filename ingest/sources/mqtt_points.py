@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -55,7 +55,8 @@ class Decoder(Protocol):
 
 
 class Point:
-    """The newest that was heard of one point: ``time_s`` by its sender (NaN: says none), ``clock_s`` of arrival."""
+    """The newest that was heard of one point: ``time_s`` by its sender (NaN: says none), ``clock_s`` of arrival; ``fresh``:
+    since it was last asked for. Its value is None where it is not known any more."""
 
     __slots__ = ("clock_s", "fresh", "time_s", "value")
 
@@ -67,8 +68,7 @@ class Point:
 class Cache:
     """The points heard so far, at most ``MAX_POINTS``; what is beyond is refused until the next connection."""
 
-    def __init__(self, rated: frozenset[str]) -> None:
-        self._rated = rated  # counters: their last reading is needed beside the next
+    def __init__(self) -> None:
         self._points: dict[tuple[str, tuple[tuple[str, str], ...]], Point] = {}
         self._series: list[Series] = []
         self._strange: set[tuple[str, str]] = set()
@@ -86,15 +86,22 @@ class Cache:
                 return
             point = self._points[key] = Point()
             self._series.append((name, labels))
-        point.value, point.time_s, point.clock_s, point.fresh = value, time_s, clock_s, True
+        point.value, point.time_s, point.clock_s, point.fresh = value, time_s, clock_s, value is not None
         self._changed_s = clock_s
         self._changed.set()
 
     def drop(self, labels: dict[str, str]) -> None:
-        """Whatever has all of ``labels`` is heard of no more."""
+        """Whatever has all of ``labels`` is heard of no more, and not known."""
         for key, point in self._points.items():
             if labels.items() <= dict(key[1]).items():
                 point.value, point.fresh = None, False
+
+    def forget(self, labels: dict[str, str], but: Container[str] = ()) -> None:
+        """Whatever has all of ``labels`` is there no more, but for the names ``but``."""
+        gone = {key for key in self._points if key[0] not in but and labels.items() <= dict(key[1]).items()}
+        if gone:
+            self._series = [one for key, one in zip(self._points, self._series, strict=True) if key not in gone]
+            self._points = {key: point for key, point in self._points.items() if key not in gone}
 
     def strange(self, topic: str) -> None:
         """A message that cannot be read."""
@@ -113,34 +120,36 @@ class Cache:
         return True
 
     def points(self, clock_starts_s: float) -> Points:
-        """All points: those heard since this was last asked with value and time (to the second), the others without. One
+        """All points as they last were, with their times (to the second), and which were heard since this was last asked. One
         whose sender says a time that is none, or a day ahead, has that of its arrival, and is counted as strange.
 
         ``clock_starts_s``: what to add to a time of arrival, to have seconds since 1970."""
         if self._full:
             raise SourceError(f"more than {MAX_POINTS} points on one broker; subscribe to less of it")
+        fresh = np.array([point.fresh for point in self._points.values()], dtype=np.bool_)
         values: list[Value] = []
         times: list[float] = []
         for (name, labels), point in self._points.items():
-            told = point.fresh or name in self._rated
-            values.append(point.value if told else None)
+            values.append(point.value)
             time_s = arrived_s = point.clock_s + clock_starts_s
             if BORN_S <= point.time_s <= arrived_s + AHEAD_S:
                 time_s = point.time_s
-            elif told and not math.isnan(point.time_s) and len(self._strange) < MAX_STAMPS:
+            elif point.fresh and not math.isnan(point.time_s) and len(self._strange) < MAX_STAMPS:
                 self._strange.add(("(no time)", dict(labels).get("topic") or name))
-            times.append(math.floor(time_s) if told else math.nan)
+            times.append(math.floor(time_s))
             point.fresh = False
-        series = list(self._series)
         times_s = np.array(times, dtype=np.float64)
-        if len(np.unique(times_s[~np.isnan(times_s)])) > MAX_STAMPS:
+        if len(np.unique(times_s[fresh])) > MAX_STAMPS:
             times_s = np.array([math.floor(p.clock_s + clock_starts_s) for p in self._points.values()], dtype=np.float64)
-        for name, topic in sorted(self._strange):  # no mapping names it, so it is counted as unmapped
-            series.append((name, {"topic": topic}))
-            values.append(None)
-            times_s = np.append(times_s, math.nan)
+        # no mapping names what is strange, so it is counted as unmapped
+        strange: list[Series] = [(name, {"topic": topic}) for name, topic in sorted(self._strange)]
         self._strange.clear()
-        return Points(series, values, times_s)
+        return Points(
+            [*self._series, *strange],
+            [*values, *(None for _ in strange)],
+            np.append(times_s, np.full(len(strange), math.nan)),
+            np.append(fresh, np.zeros(len(strange), dtype=np.bool_)),
+        )
 
     def last(self, clock_s: float) -> Points:
         """The newest of every point, None for what was heard over ``BELIEVED_S`` ago; takes nothing away."""

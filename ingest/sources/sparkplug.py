@@ -144,6 +144,9 @@ class SparkplugDecoder:
 
     def _metrics(self, kind: str, place: Place, said: Any) -> Iterator[tuple[str, Value, float]]:
         born = kind.endswith("BIRTH")
+        if born:  # it names all that there is (tck-id-topics-nbirth-metric-reqs, tck-id-topics-dbirth-metric-reqs)
+            named = {metric.name for metric in said.metrics}
+            self._cache.forget({"group": place[0], "edge": place[1], "device": place[2]}, named)
         for metric in said.metrics:
             alias = metric.alias if metric.HasField("alias") else None
             name, datatype = metric.name, metric.datatype
@@ -157,7 +160,7 @@ class SparkplugDecoder:
             if not name:
                 self._ask(place)
                 continue
-            if metric.is_historical or not metric.WhichOneof("value"):
+            if metric.is_historical or not (metric.is_null or metric.WhichOneof("value")):
                 continue
             datatype = datatype or self._types.get((place, name), 0)
             time_ms = metric.timestamp or said.timestamp
@@ -200,10 +203,10 @@ def _session_of(said: Any) -> float | None:
 
 
 def _value(metric: Any, datatype: int) -> Value:
-    field = metric.WhichOneof("value")
-    raw = getattr(metric, field)
     if metric.is_null:
         return None
+    field = metric.WhichOneof("value")
+    raw = getattr(metric, field)
     if field == "string_value":
         return str(raw)
     bits = _SIGNED.get(datatype)
