@@ -119,12 +119,11 @@ class Binding:
     ) -> list[Frame]:
         """Frames of a page: float64[n] ``values`` of the bound series and the times that the page gives (NaN, None: none,
         it is read ``now``). ``clock_s`` is a clock that never jumps, for rates; ``every_s`` the usual time between pages.
-        ``heard``: how, where the series speak each by themselves (None: they spoke all at once). ``SourceError`` where the
-        page's times make no sense."""
+        ``heard``: how, where not all series spoke. ``SourceError`` where the page's times make no sense."""
         if times_s is not None and np.isnan(times_s).all():
             times_s = None
         known = self.form.unblank(values)
-        fresh = heard.fresh if heard else None
+        fresh, apart = (None, False) if heard is None else (heard.fresh, heard.age_s is not None)
         rates = self._rates(values, known, times_s, clock_s, every_s * MAX_GAP, fresh)
         shown = [mask for mask in (known, fresh) if mask is not None]
         padded = np.append(np.where(np.logical_and.reduce(shown), values, np.nan) if shown else values, np.nan)
@@ -134,7 +133,7 @@ class Binding:
             if times_s is None:
                 made.append(Frame(block.kind, now, block.rows, dict(zip(block.metrics, table, strict=True)), source=source))
             else:
-                made += by_time(block, table, times_s, now, source, self._told if heard else None)
+                made += by_time(block, table, times_s, now, source, self._told if apart else None)
         return made
 
     def _sort_out(self) -> _Draft:

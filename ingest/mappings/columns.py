@@ -57,23 +57,25 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """How the series of a page were heard that speak each by themselves. ``fresh``: bool[series], those that spoke since the
-    page before; what the others last said stands in the page. ``age_s``: float64[series], how old what they say is.
-    ``unknown``: bool[series], those that have a value which nobody told."""
+    """How the series of a page were heard, where some may not have been. ``fresh``: bool[series], those that spoke since the
+    page before. ``unknown``: bool[series], those that have a value which nobody told. ``age_s``: float64[series] where they
+    speak each by themselves, how old what they last said is; it stands in the page (None: they speak all at once)."""
 
     fresh: Bools
-    age_s: Floats
     unknown: Bools
+    age_s: Floats | None
 
     def lost(self, one: Derived, values: Floats, n: int) -> Bools:
         """bool[series]: parts of ``one`` whose value is not known, or older than its metric may be. Where a single part is all,
         whoever reads it sees its age."""
+        unknown: Bools = np.isnan(values) if one.entry.rate else self.unknown
+        if self.age_s is None:
+            return unknown
         old = np.zeros(len(values), dtype=np.bool_)
         several = one.counted(n) > 1
         for term in one.terms:
             old[term.of] |= several[term.slot]
-        old &= self.age_s > METRICS[one.entry.kind][one.entry.metric].max_age_s
-        return old | (np.isnan(values) if one.entry.rate else self.unknown)
+        return unknown | (old & (self.age_s > METRICS[one.entry.kind][one.entry.metric].max_age_s))
 
 
 @dataclass(slots=True)
@@ -102,11 +104,11 @@ class Block:
 
 
 def _gathered(one: Derived, values: Floats, known: Bools | None, n: int, heard: Heard) -> Floats:
-    """float64[n]: one column of parts that speak each by themselves, where any did since the page before. What did not is as
-    it last said for as long as that is believed; then the column is unknown, and not what the rest would make of it."""
+    """float64[n]: one column, where any part of it spoke since the page before. What speaks by itself and did not is as it last
+    said, for as long as that is believed. With a part that is not known the column is unknown, and not what the rest make."""
     lost = heard.lost(one, values, n)
     if known is not None:
-        lost &= known
+        lost = lost & known
     column = derive(one, np.where(lost, np.nan, values), known, n)
     if one.entry.combine in ("min", "max"):
         column[one.touched(lost, n) & ~_settled(one.entry, column)] = np.nan

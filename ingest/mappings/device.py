@@ -122,8 +122,9 @@ class DeviceTable(Table):
 @dataclass(frozen=True, slots=True)
 class Points:
     """What one reading of a target gave: ``series`` (name, labels), their ``values``, and their times where the device gives
-    any (s since 1970, NaN: none; None: none at all). ``fresh``: which of them were heard since the reading before; the others
-    are as they last were, None where that is not known (None: all were)."""
+    any (s since 1970, NaN: none; None: none at all). ``fresh``: which of them were heard since the reading before (None: all
+    were); the others are as they last were, None where that is not known, and with their times where they speak each by
+    themselves."""
 
     series: Sequence[Series]
     values: Sequence[Value]
@@ -207,15 +208,18 @@ class Bound:
             what = f"none of its {len(read.series)} points belongs to an asset of the site"
             raise SourceError(f"{source}: {what}; is the mapping the right one, and the target's asset?")
         values = self._numbers(read)
-        heard = _heard(read, values, now)
-        told = [True] * len(values) if heard is None else heard.fresh.tolist()
+        fresh = np.ones(len(values), dtype=np.bool_) if read.fresh is None else read.fresh
         strange = [
             new and math.isnan(number) and name in self.table.names and (isinstance(value, str) or name in self.table.words)
-            for (name, _), value, number, new in zip(read.series, read.values, values.tolist(), told, strict=True)
+            for (name, _), value, number, new in zip(read.series, read.values, values.tolist(), fresh.tolist(), strict=True)
         ]
         self.unmapped = binding.unmapped + sum(strange)
         unknown = [f"{name} = {value}" for (name, _), value, odd in zip(read.series, read.values, strange, strict=True) if odd]
         self.unmapped_names = (*binding.unmapped_names, *unknown[:MAX_NAMES])
+        untold = np.isnan(values) & (~fresh | np.array(strange, dtype=np.bool_))
+        apart = read.times_s if read.fresh is not None else None
+        age_s = None if apart is None else np.nan_to_num(now.timestamp() - apart)
+        heard = None if age_s is None and not untold.any() else Heard(fresh, untold, age_s)
         made = binding.frames(values, read.times_s, now, clock_s, every_s, source, heard)
         return [frame for frame in made if frame.samples]
 
@@ -256,11 +260,3 @@ class Bound:
     def _named(self, label: str, value: str) -> str:
         asset = self._places.get(label, {}).get(value)
         return value if asset is None else _NAMED + asset
-
-
-def _heard(read: Points, values: Floats, now: datetime) -> Heard | None:
-    """How a reading was heard, None where its points spoke all at once. ``values``: float64[n], its points as numbers."""
-    if read.fresh is None:
-        return None
-    age_s = np.zeros(len(values)) if read.times_s is None else np.nan_to_num(now.timestamp() - read.times_s)
-    return Heard(read.fresh, age_s, np.isnan(values))

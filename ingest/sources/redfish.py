@@ -19,10 +19,12 @@ health that is not OK without any, become events once; so do server-sent events,
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from yarl import URL
 
@@ -139,32 +141,37 @@ class RedfishReach:
 
     async def read(self, now: datetime) -> Points:
         """All resources of the mapping that this service has. One that the service breaks on (status 500 and above) is a
-        trouble, and its points are unknown, as is every sum with them; ``SourceError`` where it breaks on all."""
+        trouble, and its points are unknown, as is every metric made with them; ``SourceError`` where it breaks on all."""
         look_s = RELOOK_S if self._unfound else REDISCOVER_S
         if self._found_at is None or (now - self._found_at).total_seconds() >= look_s:
-            self._found, self._found_at, self._told = await self._discover(), now, {}
+            self._found, self._found_at = await self._discover(), now
+            self._told = {one.path: self._told[one.path] for one in self._found if one.path in self._told}
         bodies = await asyncio.gather(*(self._if_well(one.path) for one in self._found))
         read: list[tuple[str, dict[str, str], Value]] = []
         blank: list[tuple[str, dict[str, str], Value]] = []
+        gone: set[str] = set()
         self.troubles = dict(self._unfound)
         for one, body in zip(self._found, bodies, strict=True):
             if isinstance(body, Sick):
                 self.troubles[one.path] = str(body)
                 blank += [(name, labels, None) for name, labels in self._told.get(one.path, ())]
                 continue
-            if body is None:  # it went away; a new look will tell
-                self._found_at = None
+            if body is None:
+                gone.add(one.path)
                 continue
             self._conditions.see(one, body, now)
             found = list(flat(one, body, self._table.names))
             self._told[one.path] = [(name, labels) for name, labels, _ in found]
             read += found
+        if gone:  # a new look will tell
+            self._found, self._found_at = [one for one in self._found if one.path not in gone], None
         if self.troubles and not read:
             raise SourceError(next(iter(self.troubles.values())))
         self._conditions.settle(now, whole=not self.troubles)
         if self._options.events:
             await self._listen(now)
-        return points([*read, *blank])
+        whole = points([*read, *blank])
+        return replace(whole, fresh=np.arange(len(whole.series)) < len(read)) if blank else whole
 
     async def write(self, series: Series, value: float) -> None:
         """PATCH the set point of a control excerpt, within what the service itself says it allows."""
@@ -205,7 +212,8 @@ class RedfishReach:
         await self._rest.close()
 
     async def _discover(self) -> list[Resource]:
-        """The resources that the mapping's paths lead to; a path that this service does not have leads nowhere."""
+        """The resources that the mapping's paths lead to; a path that this service does not have leads nowhere. Where the
+        service breaks on the way, what was found before is still there: a leak detector that is not seen is not dry."""
         root = await self._body(ROOT)
         if not isinstance(root, dict):
             raise SourceError(f"{self._rest.base}{ROOT}: no Redfish service root; is the address right?")
@@ -222,6 +230,9 @@ class RedfishReach:
                 if len(found) > MAX_RESOURCES:
                     raise SourceError(f"{self._rest.base}: more than {MAX_RESOURCES} resources; name less in the mapping")
         self._unfound = {path: str(body) for path, body in kept.items() if isinstance(body, Sick)}
+        for one in self._found if self._unfound else ():
+            if len(found) < MAX_RESOURCES:
+                found.setdefault(one.path, one)
         return list(found.values())
 
     async def _next(self, here: Resource, step: str, kept: dict[str, Any]) -> list[Resource]:
