@@ -192,6 +192,15 @@ def test_growth_adds_up_over_counters_that_speak_in_turn() -> None:
     assert told == [[], [], [], [700], [700], [700], [700], [700]]
 
 
+def test_growth_is_by_the_exact_times_of_its_readings() -> None:
+    bus = Bus(json_table({"metric": "heat_w", "series": "energy", "rate": True}))
+    told = []
+    for second in (0.97, 3.02, 4.99, 7.01, 8.98):
+        bus.hear(second, *said("a", energy=50_000 * second, ts=NOW_S + second))
+        told += [(frame.time_s - NOW_S, round(frame.values["heat_w"][0])) for frame in bus.poll(second)]
+    assert told == [(3, 50_000), (4, 50_000), (7, 50_000), (8, 50_000)], "frames are of whole seconds"
+
+
 def test_a_word_that_nobody_explained_is_no_all_clear() -> None:
     bus = Bus(json_table({"metric": "leak_flag", "series": "state", "combine": "max"}))
     bus.hear(0, *said("front", state="wet"))

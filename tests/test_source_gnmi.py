@@ -223,6 +223,23 @@ async def test_a_stream_stays_open_and_each_poll_takes_what_came_since(tmp_path)
         await one.close()
 
 
+@pytest.mark.parametrize("seconds", [[0.2, 10.01, 19.98, 30.02, 39.97], [0.97, 6.0, 10.98, 16.01], [0.0, 1.02, 1.99, 3.01]])
+async def test_a_constant_rate_is_constant_however_the_switch_times_fall_within_a_second(seconds):
+    where = (*interface("Ethernet1"), "state", "counters", "in-octets")
+    switch, told = Switch(), []
+    async with serving(switch) as port:
+        one = source(port)
+        for second in seconds:
+            octets = {"uintVal": str(round(1.25e9 * (100 + second)))}  # 10 Gbit/s
+            switch.responses = [
+                {"update": {**update(0, (where, octets))["update"], "timestamp": str(T0 * NS + round(second * NS))}}
+            ]
+            frames = await poll(one, NOW + timedelta(seconds=second))
+            told += [(frame.time, columns(frame)["rx_bps"]) for frame in frames.values()]
+        await one.close()
+    assert told == [(NOW + timedelta(seconds=int(second)), [pytest.approx(1e10, rel=1e-6)]) for second in seconds[1:]]
+
+
 async def test_the_hottest_component_of_a_stream_stays_the_hottest_while_only_others_speak(tmp_path):
     def said(second, name, tenths):
         where = "components", ("component", {"name": name}), "state", "temperature", "instant"

@@ -116,10 +116,12 @@ class Binding:
         every_s: float,
         source: str,
         heard: Heard | None = None,
+        whole_s: bool = False,
     ) -> list[Frame]:
         """Frames of a page: float64[n] ``values`` of the bound series and the times that the page gives (NaN, None: none,
         it is read ``now``). ``clock_s`` is a clock that never jumps, for rates; ``every_s`` the usual time between pages.
-        ``heard``: how, where not all series spoke. ``SourceError`` where the page's times make no sense."""
+        ``heard``: how, where not all series spoke; ``whole_s``: frames are of whole seconds, where each series has a time of
+        its own; growth is by the exact ones. ``SourceError`` where the page's times make no sense."""
         if times_s is not None and np.isnan(times_s).all():
             times_s = None
         known = self.form.unblank(values)
@@ -133,7 +135,8 @@ class Binding:
             if times_s is None:
                 made.append(Frame(block.kind, now, block.rows, dict(zip(block.metrics, table, strict=True)), source=source))
             else:
-                made += by_time(block, table, times_s, now, source, self._told if apart else None)
+                stamps_s = np.floor(times_s) if whole_s else times_s
+                made += by_time(block, table, stamps_s, now, source, self._told if apart else None)
         return made
 
     def _sort_out(self) -> _Draft:

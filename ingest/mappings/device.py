@@ -220,7 +220,7 @@ class Bound:
         apart = read.times_s if read.fresh is not None else None
         age_s = None if apart is None else np.nan_to_num(now.timestamp() - apart)
         heard = None if age_s is None and not untold.any() else Heard(fresh, untold, age_s)
-        made = binding.frames(values, read.times_s, now, clock_s, every_s, source, heard)
+        made = binding.frames(values, read.times_s, now, clock_s, every_s, source, heard, whole_s=True)
         return [frame for frame in made if frame.samples]
 
     def point(self, read: Points, entry: Entry, row: int) -> int | None:

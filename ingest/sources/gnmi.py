@@ -45,7 +45,7 @@ from twin.site import Site
 
 PORT = 9339  # IANA, gnmi-gnoi
 MAX_MESSAGE_BYTES = 32 * 2**20
-MAX_STAMPS = 200  # distinct times of one reading; beyond, all of it counts as of now
+MAX_STAMPS = 200  # distinct seconds of one reading; beyond, all of it counts as of now
 MAX_DEPTH = 20
 _KEYS = ("name", "index", "id", "interface-id", "sequence")
 _ELEMENT = re.compile(r"/((?:[^/\[\]]|\[[^\]]*\])+)")
@@ -183,7 +183,7 @@ class GnmiReach:
                     for name, labels, value in self._points(notification, paths):
                         series.append((name, labels))
                         values.append(value)
-                        times.append(math.floor(time_s) if math.isfinite(time_s) else math.nan)
+                        times.append(time_s)
                     if len(series) > MAX_POINTS:
                         raise SourceError(f"{self._target}: more than {MAX_POINTS} values; name less in the mapping")
         except self._lib.grpc.RpcError as error:
@@ -194,7 +194,7 @@ class GnmiReach:
         times_s = np.array(times, dtype=np.float64)
         said_s = (times_s >= BORN_S) & (times_s <= now.timestamp() + AHEAD_S)  # others are of a clock that says nothing
         times_s = np.where(said_s, times_s, np.nan)
-        if len(np.unique(times_s[~np.isnan(times_s)])) > MAX_STAMPS:
+        if len(np.unique(np.floor(times_s[~np.isnan(times_s)]))) > MAX_STAMPS:
             return Points(series, values)
         return Points(series, values, times_s)
 

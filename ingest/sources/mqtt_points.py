@@ -16,7 +16,7 @@ from ingest.mappings.bind import Series
 from ingest.mappings.device import MAX_POINTS, Points, Value
 from twin.errors import SourceError
 
-MAX_STAMPS = 200  # distinct times of one reading; beyond, the times of arrival count
+MAX_STAMPS = 200  # distinct seconds of one reading; beyond, the times of arrival count
 MAX_DEPTH = 8
 BELIEVED_S = 600.0  # as old as a setpoint may be (twin.metrics)
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -120,7 +120,7 @@ class Cache:
         return True
 
     def points(self, clock_starts_s: float) -> Points:
-        """All points as they last were, with their times (to the second), and which were heard since this was last asked. One
+        """All points as they last were, with their times, and which were heard since this was last asked. One
         whose sender says a time that is none, or a day ahead, has that of its arrival, and is counted as strange.
 
         ``clock_starts_s``: what to add to a time of arrival, to have seconds since 1970."""
@@ -136,11 +136,11 @@ class Cache:
                 time_s = point.time_s
             elif point.fresh and not math.isnan(point.time_s) and len(self._strange) < MAX_STAMPS:
                 self._strange.add(("(no time)", dict(labels).get("topic") or name))
-            times.append(math.floor(time_s))
+            times.append(time_s)
             point.fresh = False
         times_s = np.array(times, dtype=np.float64)
-        if len(np.unique(times_s[fresh])) > MAX_STAMPS:
-            times_s = np.array([math.floor(p.clock_s + clock_starts_s) for p in self._points.values()], dtype=np.float64)
+        if len(np.unique(np.floor(times_s[fresh]))) > MAX_STAMPS:
+            times_s = np.array([point.clock_s + clock_starts_s for point in self._points.values()], dtype=np.float64)
         # no mapping names what is strange, so it is counted as unmapped
         strange: list[Series] = [(name, {"topic": topic}) for name, topic in sorted(self._strange)]
         self._strange.clear()
