@@ -23,6 +23,7 @@ class Mockup(Serving):
             }
         self.user, self.sessions, self.requests, self.full = user, {}, [], 0
         self.broken = set()  # paths that are answered with 500
+        self.tag_of = lambda body: f'"{hash(json.dumps(body))}"'
         self.events = asyncio.Queue()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -45,7 +46,7 @@ class Mockup(Serving):
         if path not in self.bodies:
             return web.json_response({}, status=404)
         body = self.bodies[path]
-        tag = f'W/"{hash(json.dumps(body))}"'
+        tag = self.tag_of(body)
         if request.method == "PATCH":
             return self._patch(body, await request.json(), request.headers.get("If-Match") == tag)
         if request.headers.get("If-None-Match") == tag:

@@ -1,4 +1,5 @@
-"""Redfish where a part of the service is sick: what it said is unknown, and so is what would be made of the rest."""
+"""Redfish where a part of the service is sick: what it said is unknown, and so is what would be made of the rest. And where it
+says by its tags that nothing has changed."""
 
 import json
 import math
@@ -113,3 +114,16 @@ async def test_the_power_of_a_node_whose_outer_chassis_answers_500_is_not_that_o
         assert await told(one, "node", "power_w", 90) == 8200
     finally:
         await one.close()
+
+
+async def test_a_weak_tag_that_stands_still_freezes_no_reading(service):
+    service.tag_of = lambda body: 'W/"570254F2"'
+    one, powers = unit(service, "node"), []
+    try:
+        for second, power_w in ((0, 300), (30, 350), (60, 3000), (90, 4500)):
+            for path in (SYS, HGX):
+                service.bodies[f"{path}/Power"]["PowerControl"][0]["PowerConsumedWatts"] = power_w
+            powers.append(await told(one, "node", "power_w", second))
+    finally:
+        await one.close()
+    assert powers == [300, 350, 3000, 4500]

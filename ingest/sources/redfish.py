@@ -12,8 +12,9 @@ EnvironmentMetrics) stand side by side in one table. A point is ``Type.Property`
 ``Type.Property.SetPoint``. Its labels: ``path`` (URI), ``id``, ``uuid`` (of the resource or the next above it that has
 one); in a list also ``item``, ``name`` and ``context`` (the physical context, else the name).
 
-What stands in between is asked for again every ``REDISCOVER_S`` only, what is polled with the ETag that it had. Conditions, and
-health that is not OK without any, become events once; so do server-sent events, where the service streams them.
+What stands in between is asked for again every ``REDISCOVER_S`` only, what is polled with the ETag that it had, if that is a
+strong one: a weak one may stand still while readings move (RFC 9110, 8.8.1). Conditions, and health that is not OK without
+any, become events once; so do server-sent events, where the service streams them.
 """
 
 import asyncio
@@ -260,7 +261,7 @@ class RedfishReach:
             return error
 
     async def _body(self, path: str) -> Any:
-        """The resource at ``path``, None where there is none; asked for with the ETag that it had."""
+        """The resource at ``path``, None where there is none; asked for with the strong ETag that it had."""
         tag, was = self._tags.get(path, ("", None))
         async with self._gate:
             reply = await self._ask("GET", path, headers={"If-None-Match": tag} if tag else {})
@@ -272,7 +273,7 @@ class RedfishReach:
             sort = Sick if reply.status >= 500 else SourceError
             raise sort(f"{self._rest.base}{path}: status {reply.status}{said(reply)}; a resource is expected")
         tag = str(reply.headers.get("ETag") or reply.body.get("@odata.etag") or "")
-        if tag:
+        if tag and not tag.startswith("W/"):
             self._tags[path] = tag, reply.body
         return reply.body
 
