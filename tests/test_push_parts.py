@@ -1,5 +1,6 @@
 """Bodies that are cut, quoted or odd, and moments that come in parts: what is good is taken, what is not is counted."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,35 @@ def test_a_body_of_zstd_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyP
         inflated(zstandard.compress(bytes(10**8)), "zstd")
 
 
+def test_of_otlp_what_has_no_value_is_left_out_what_has_no_time_is_of_now_and_no_sum_is_made_up() -> None:
+    at = {"timeUnixNano": str(1_700_000_000 * 10**9)}
+    metrics = [
+        {"name": "power", "gauge": {"dataPoints": [{"asDouble": 612.0, **at}, at, {"asInt": "0", **at}]}},
+        {"name": "late", "gauge": {"dataPoints": [{"asDouble": 450.0}]}},
+        {"name": "none", "sum": {"aggregationTemporality": 2, "dataPoints": [at]}},
+        {"name": "bare", "histogram": {"aggregationTemporality": 2, "dataPoints": [{"count": "4", **at}]}},
+        {"name": "full", "histogram": {"aggregationTemporality": 2, "dataPoints": [{"count": "4", "sum": 9.5, **at}]}},
+        {"name": "short", "summary": {"dataPoints": [{"count": "2", **at}]}},
+    ]
+    body = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}).encode()
+    batch = otlp.read(body, otlp.JSON, NOW)
+    told = [
+        (batch.describe(key)[0], time_s, value)
+        for key, time_s, value in zip(batch.keys, batch.times_s.tolist(), batch.values.tolist(), strict=True)
+    ]
+    assert told == [
+        ("power", 1.7e9, 612),
+        ("power", 1.7e9, 0),
+        ("late", NOW.timestamp(), 450),
+        ("bare_count", 1.7e9, 4),
+        ("full_count", 1.7e9, 4),
+        ("full_sum", 1.7e9, 9.5),
+        ("short_count", 1.7e9, 2),
+        ("short_sum", 1.7e9, 0),
+    ]
+    assert (batch.left_out, batch.faults) == (2, [f"{name}: points without a value are left out" for name in ("power", "none")])
+
+
 def _field(number: int, body: bytes) -> bytes:
     """A field of protobuf that holds ``body``."""
     return bytes([number << 3 | 2]) + b"".join(bytes([len(body) >> shift & 127 | 128]) for shift in (0, 7, 14)) + b"\x00" + body
@@ -98,10 +128,10 @@ def _field(number: int, body: bytes) -> bytes:
 
 EMPTY = b"\x0a\x00" * 1_000_001  # messages of two bytes each, which become objects of a hundred
 BOMBS: dict[str, Callable[[], object]] = {
-    "points": lambda: otlp.read(_field(1, _field(2, _field(2, _field(5, EMPTY)))), otlp.PROTOBUF),
-    "metrics": lambda: otlp.read(_field(1, _field(2, EMPTY.replace(b"\x0a", b"\x12"))), otlp.PROTOBUF),
-    "resources": lambda: otlp.read(EMPTY, otlp.PROTOBUF),
-    "objects": lambda: otlp.read(b'{"resourceMetrics":[' + b"{}," * 1_000_000 + b"{}]}", otlp.JSON),
+    "points": lambda: otlp.read(_field(1, _field(2, _field(2, _field(5, EMPTY)))), otlp.PROTOBUF, NOW),
+    "metrics": lambda: otlp.read(_field(1, _field(2, EMPTY.replace(b"\x0a", b"\x12"))), otlp.PROTOBUF, NOW),
+    "resources": lambda: otlp.read(EMPTY, otlp.PROTOBUF, NOW),
+    "objects": lambda: otlp.read(b'{"resourceMetrics":[' + b"{}," * 1_000_000 + b"{}]}", otlp.JSON, NOW),
     "series": lambda: remote_write.read(EMPTY, remote_write.V1),
     "samples": lambda: remote_write.read(_field(1, EMPTY.replace(b"\x0a", b"\x12")), remote_write.V1),
     "series of 2.0": lambda: remote_write.read(EMPTY.replace(b"\x0a", b"\x2a"), remote_write.V2),

@@ -142,6 +142,6 @@ def _read(push: Push, plain: bytes, now: datetime) -> tuple[Batch, PushAnswer]:
         if histograms and not len(batch.keys):
             return batch, PushAnswer(400, f"{histograms} histograms are not read; send classic series.", headers=headers)
         return batch, PushAnswer(204, headers=headers)
-    batch = otlp.read(plain, push.content_type)
+    batch = otlp.read(plain, push.content_type, now)
     body, kind = otlp.answer(batch.left_out, "; ".join(batch.faults), push.content_type)
     return batch, PushAnswer(200, body=body, content_type=kind)

@@ -6,7 +6,8 @@ Source: opentelemetry.io/docs/specs/otlp and opentelemetry-proto.
 """
 
 import struct
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,9 @@ _NO_ATTRIBUTES = ("start_time_unix_nano", "time_unix_nano", "as_double", "as_int
 Attributes = tuple[tuple[str, str], ...]
 
 
-def read(plain: bytes, content_type: str) -> Batch:
-    """The samples of an unpacked body. ``Refused`` for a content type or a body that is none, or too large."""
+def read(plain: bytes, content_type: str, now: datetime) -> Batch:
+    """The samples of an unpacked body; points without a time (0) are of ``now``, those without a value are left out.
+    ``Refused`` for a content type or a body that is none, or too large."""
     check_message(plain)
     kind = content_type.partition(";")[0].strip().lower()
     request = ExportMetricsServiceRequest()
@@ -49,6 +51,7 @@ def read(plain: bytes, content_type: str) -> Batch:
         raise Refused(400, f"The body is no ExportMetricsServiceRequest ({str(error)[:80]}).") from None
     keys: list[Hashable] = []
     times: list[int] = []
+    now_ns = int(now.timestamp() * 1e9)
     values: list[float] = []
     batch = Batch(keys, np.empty(0), np.empty(0), _describe)
     for group in few(request.resource_metrics):
@@ -58,7 +61,7 @@ def read(plain: bytes, content_type: str) -> Batch:
                 for name, attributes, time_ns, value in _points(metric, batch):
                     # bytes, as they are hashed once; of a tuple each time
                     keys.append(_LENGTHS.pack(len(resource), len(name.encode())) + resource + name.encode() + attributes)
-                    times.append(time_ns)
+                    times.append(time_ns or now_ns)
                     values.append(value)
                 few(values)
     batch.times_s, batch.values = np.array(times, dtype=np.float64) / 1e9, np.array(values, dtype=np.float64)
@@ -83,24 +86,39 @@ def _points(metric: Any, batch: Batch) -> Iterator[tuple[str, bytes, int, float]
     if data is None:
         return
     if shape in ("sum", "histogram", "exponential_histogram") and data.aggregation_temporality == _DELTA:
-        batch.left_out += len(data.data_points)
-        if len(batch.faults) < MAX_SAID:
-            batch.faults.append(f"{metric.name}: sums are taken cumulative, not as deltas; set the exporter's temporality")
+        said = "sums are taken cumulative, not as deltas; set the exporter's temporality"
+        _leave(batch, len(data.data_points), f"{metric.name}: {said}")
         return
-    for point in few(data.data_points):
-        if point.flags & _NO_VALUE:
-            continue
-        time_ns = point.time_unix_nano
-        if shape in ("gauge", "sum"):
-            value = float(getattr(point, point.WhichOneof("value") or "as_double"))
-            for field in _NO_ATTRIBUTES:
-                point.ClearField(field)
-            # what is left are its attributes: known by their bytes, only new ones are decoded
-            yield metric.name, point.SerializeToString(), time_ns, value
-        else:
-            attributes = NumberDataPoint(attributes=point.attributes).SerializeToString()
-            yield f"{metric.name}_count", attributes, time_ns, float(point.count)
-            yield f"{metric.name}_sum", attributes, time_ns, float(point.sum)
+    told = [point for point in few(data.data_points) if not point.flags & _NO_VALUE]
+    yield from _numbers(metric.name, told, batch) if shape in ("gauge", "sum") else _sums(metric.name, told, shape == "summary")
+
+
+def _numbers(name: str, points: Sequence[Any], batch: Batch) -> Iterator[tuple[str, bytes, int, float]]:
+    """As ``_points``, of numbers. Protobuf reads a number that is not there as 0, which nobody measured."""
+    valued = [(point, field) for point in points if (field := point.WhichOneof("value"))]
+    if len(valued) < len(points):
+        _leave(batch, len(points) - len(valued), f"{name}: points without a value are left out")
+    for point, field in valued:
+        time_ns, value = point.time_unix_nano, float(getattr(point, field))
+        for other in _NO_ATTRIBUTES:
+            point.ClearField(other)
+        # what is left are its attributes: known by their bytes, only new ones are decoded
+        yield name, point.SerializeToString(), time_ns, value
+
+
+def _sums(name: str, points: Sequence[Any], always: bool) -> Iterator[tuple[str, bytes, int, float]]:
+    """As ``_points``, of histograms and summaries. ``always``: their sum is no optional field."""
+    for point in points:
+        attributes = NumberDataPoint(attributes=point.attributes).SerializeToString()
+        yield f"{name}_count", attributes, point.time_unix_nano, float(point.count)
+        if always or point.HasField("sum"):
+            yield f"{name}_sum", attributes, point.time_unix_nano, float(point.sum)
+
+
+def _leave(batch: Batch, points: int, sentence: str) -> None:
+    batch.left_out += points
+    if len(batch.faults) < MAX_SAID:
+        batch.faults.append(sentence)
 
 
 def _attributes(pairs: Iterable[Any]) -> Attributes:
