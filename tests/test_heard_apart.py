@@ -229,6 +229,26 @@ def test_what_a_slower_clock_says_anew_is_not_late(behind_s: float) -> None:
             assert bus.stands(second + 0.5, "leak_flag") == stands, second
 
 
+def test_parts_of_a_clock_that_is_an_hour_behind_stay_at_its_time() -> None:
+    bus = Bus(json_table({"metric": "flow_kgps", "series": "flow", "combine": "sum"}))
+    told = []
+    for second in range(0, 40, 10):
+        for part, at in (("a", second), ("b", second + 1)):
+            bus.hear(at, *said(part, flow=3.5, ts=NOW_S + at - 3600))
+        told += [(frame.time_s - NOW_S, frame.values["flow_kgps"].tolist()) for frame in bus.poll(second + 2)]
+    assert told == [(second + 1 - 3600, [7]) for second in range(0, 40, 10)]
+
+
+def test_a_message_that_is_told_again_with_its_time_is_no_new_reading() -> None:
+    bus = Bus(json_table({"metric": "leak_flag", "series": "state", "combine": "max"}))
+    for part in ("front", "back"):
+        bus.hear(0, *said(part, state="dry", ts=NOW_S))
+    assert bus.told(1, "leak_flag") == [0]
+    for part in ("front", "back"):  # retained by the broker, and sent at each new connection
+        bus.hear(30, *said(part, state="dry", ts=NOW_S))
+    assert bus.poll(31) == []
+
+
 def test_points_that_were_heard_over_many_days_are_no_page_of_many_times() -> None:
     bus = Bus(json_table({"metric": "heat_w", "series": "heat", "combine": "sum"}))
     for n in range(3 * MAX_STAMPS):

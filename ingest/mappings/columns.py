@@ -66,16 +66,17 @@ class Heard:
     age_s: Floats | None
 
     def lost(self, one: Derived, values: Floats, n: int) -> Bools:
-        """bool[series]: parts of ``one`` whose value is not known, or older than its metric may be. Where a single part is all,
-        whoever reads it sees its age."""
+        """bool[series]: parts of ``one`` whose value is not known, or older than its newest part by more than its metric may
+        be. How old that one is, whoever reads the metric sees."""
         unknown: Bools = np.isnan(values) if one.entry.rate else self.unknown
         if self.age_s is None:
             return unknown
-        old = np.zeros(len(values), dtype=np.bool_)
-        several = one.counted(n) > 1
+        least_s, lost = np.full(n, np.inf), unknown.copy()
         for term in one.terms:
-            old[term.of] |= several[term.slot]
-        return unknown | (old & (self.age_s > METRICS[one.entry.kind][one.entry.metric].max_age_s))
+            np.minimum.at(least_s, term.slot, self.age_s[term.of])
+        for term in one.terms:
+            lost[term.of] |= self.age_s[term.of] - least_s[term.slot] > _max_age_s(one)
+        return lost
 
 
 @dataclass(slots=True)
@@ -114,6 +115,10 @@ def _gathered(one: Derived, values: Floats, known: Bools | None, n: int, heard: 
         column[one.touched(lost, n) & ~_settled(one.entry, column)] = np.nan
     column[~one.touched(heard.fresh, n)] = np.nan
     return column
+
+
+def _max_age_s(one: Derived) -> float:
+    return METRICS[one.entry.kind][one.entry.metric].max_age_s
 
 
 def _settled(entry: Entry, column: Floats) -> Bools:
@@ -209,12 +214,14 @@ def by_time(block: Block, table: Floats, times_s: Floats, now: datetime, source:
 
 def _order(block: Block, one: Derived, when: Floats, now_s: float, told: Told) -> None:
     """Times of a column (float64[rows], -inf: says nothing) so that none is before one that was told: its parts' clocks are
-    several, and what the slower one says anew must not count as late. It then is as of ``now_s``."""
+    several, and what the slower one says anew must not count as late. It then is as of ``now_s``, if that is not too long."""
     until = told.setdefault((block.kind, one.entry.metric), np.empty(0))
     missing = int(block.rows.max(initial=-1)) + 1 - len(until)
     if missing > 0:
         until = told[block.kind, one.entry.metric] = np.append(until, np.full(missing, -np.inf))
     had, parts = until[block.rows], one.counted(len(when))
     mixed = (when > -np.inf) & (parts > 1)
-    when[mixed] = np.where(when[mixed] > had[mixed], np.minimum(when[mixed], now_s), now_s)
+    late = mixed & (when <= had)
+    when[late] = np.where(now_s - when[late] <= _max_age_s(one), now_s, -np.inf)
+    when[mixed] = np.minimum(when[mixed], now_s)
     until[block.rows] = np.where(parts > 0, np.maximum(had, when), had)

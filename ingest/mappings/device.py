@@ -218,7 +218,7 @@ class Bound:
         self.unmapped_names = (*binding.unmapped_names, *unknown[:MAX_NAMES])
         untold = np.isnan(values) & (~fresh | np.array(strange, dtype=np.bool_))
         apart = read.times_s if read.fresh is not None else None
-        age_s = None if apart is None else np.nan_to_num(now.timestamp() - apart)
+        age_s = None if apart is None else np.maximum(np.nan_to_num(now.timestamp() - apart), 0.0)
         heard = None if age_s is None and not untold.any() else Heard(fresh, untold, age_s)
         made = binding.frames(values, read.times_s, now, clock_s, every_s, source, heard, whole_s=True)
         return [frame for frame in made if frame.samples]

@@ -19,8 +19,8 @@ A point of JSON is named by its members (``secondary.supply_temp``), of a bare v
 Sparkplug is the metric's name, with the labels ``group``, ``edge`` and ``device``; orders go out as NCMD or DCMD.
 
 A value is reported once, with the time of its message, to the second. A metric made of several points is reported when any of
-them is heard, the others as they last were; it is unknown from when one is older than the metric may be. Orders are read back
-from what the device reports after them.
+them is heard, the others as they last were; it is unknown while one is older than the newest by more than the metric may be.
+Orders are read back from what the device reports after them.
 """
 
 import asyncio

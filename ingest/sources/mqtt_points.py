@@ -86,7 +86,9 @@ class Cache:
                 return
             point = self._points[key] = Point()
             self._series.append((name, labels))
-        point.value, point.time_s, point.clock_s, point.fresh = value, time_s, clock_s, value is not None
+        if value != point.value or time_s != point.time_s:  # else it is told again, as at a new connection; NaN is no time
+            point.fresh = value is not None
+        point.value, point.time_s, point.clock_s = value, time_s, clock_s
         self._changed_s = clock_s
         self._changed.set()
 
