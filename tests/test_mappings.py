@@ -266,6 +266,18 @@ def test_a_gpu_cut_into_instances_is_read_from_them_where_it_has_no_reading_of_i
     assert binding.unmapped == 0
 
 
+def test_a_metric_that_is_made_up_for_each_asset_by_an_entry_of_its_own_is_told_of_all(tmp_path):
+    site = build_site("s", "UTC", [Row("t:1", {"id": "c1", "kind": "cdu"}), Row("t:2", {"id": "c2", "kind": "cdu"})])
+    file = tmp_path / "mine.toml"
+    entry = '[[metric]]\nkind = "cdu"\nmetric = "flow_kgps"\nseries = "{0}"\ncombine = "sum"\nasset = "{1}"\n'
+    file.write_text(entry.format("a", "c1") + entry.format("b", "c2"))
+    series = [(name, {"pump": str(i)}) for name in "ab" for i in range(2)]
+    (frame,) = Binding(load_mapping(file), site, Assets(site), series, None, fixed=False).frames(
+        np.array([1.0, 2.0, 3.0, 4.0]), None, NOW, 0, 15, "x"
+    )
+    assert frame.values["flow_kgps"].tolist() == [3.0, 7.0]
+
+
 def test_a_counter_of_32_bits_that_begins_anew_at_its_end_goes_on_and_a_restarted_one_does_not(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(

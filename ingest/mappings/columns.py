@@ -100,8 +100,13 @@ class Block:
         for one in self.derived:
             some = rates if one.entry.rate else values
             n = len(self.rows)
-            table[one.column] = derive(one, some, known, n) if heard is None else _gathered(one, some, known, n, heard)
+            put(table, one, derive(one, some, known, n) if heard is None else _gathered(one, some, known, n, heard))
         return table
+
+
+def put(table: Floats, one: Derived, found: Floats) -> None:
+    """Write what is known of one column (float64[n]) into the table: its other assets may have another entry."""
+    table[one.column] = np.where(np.isnan(found), table[one.column], found)
 
 
 def _gathered(one: Derived, values: Floats, known: Bools | None, n: int, heard: Heard) -> Floats:

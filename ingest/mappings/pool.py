@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ingest.mappings.bind import MAX_GAP, Binding
-from ingest.mappings.columns import derive, rates_of
+from ingest.mappings.columns import derive, put, rates_of
 from ingest.mappings.form import Form
 from twin.frame import Floats, Frame, Ints
 from twin.site import Bools
@@ -96,7 +96,7 @@ def _together(by: Ints, readings: Sequence[Reading]) -> list[Said]:
         each = len(block.rows)
         table = (padded[:, block.of] * block.scale + block.offset).transpose(1, 0, 2).reshape(len(block.metrics), -1)
         for one in form.spread(number, pages, n):
-            table[one.column] = derive(one, rates if one.entry.rate else values, known, pages * each)
+            put(table, one, derive(one, rates if one.entry.rate else values, known, pages * each))
         frame = Frame(block.kind, first.now, rows, dict(zip(block.metrics, table, strict=True)))
         made.append(Said(frame, np.repeat(by, each)))
     return made
