@@ -233,12 +233,14 @@ class Door:
             raise Refused(403, "Send it as application/json.")
 
     def foreign(self, headers: Headers) -> bool:
-        """Whether a page of another origin asks. Browsers always say whose page it is; what says nothing is no browser."""
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None:
-            ours = origin in self._origins or origin == access_of(self._live).section.url
-            return not (ours or urlsplit(origin).netloc == headers.get("host"))
-        return site not in (None, "same-origin", "none")
+        """Whether a page of another origin asks. Browsers always say whose page it is; what says nothing is no browser. What
+        the browser found (``Sec-Fetch-Site``, from pages of TLS and of this machine) counts before what we can tell."""
+        origin, url = headers.get("origin"), access_of(self._live).section.url
+        if origin in self._origins:
+            return False
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return True
+        return origin is not None and origin != url and not _same(origin, headers.get("host", ""), url)
 
     def _refusal(self, scope: Asgi, route: Route, headers: Headers, refusal: Refused) -> Response:
         page = "text/html" in headers.get("accept", "")
@@ -250,6 +252,16 @@ class Door:
         if refusal.wait_s:
             headers_["retry-after"] = str(ceil(refusal.wait_s))
         return JSONResponse({"detail": str(refusal)}, refusal.status, headers_)
+
+
+def _same(origin: str, host: str, url: str) -> bool:
+    """Whether ``origin`` is a page of the ``host`` that was asked. Where ``url`` names that host its scheme counts too: who
+    stands on the way writes what comes without TLS. Of other names it is not known here: a proxy may have the certificate."""
+    try:
+        page, ours = urlsplit(origin), urlsplit(url)
+        return bool(host) and page.netloc == host and (page.hostname != ours.hostname or page.scheme == ours.scheme)
+    except ValueError:
+        return False
 
 
 def _sees(scope: Asgi, who: Identity) -> bool:
