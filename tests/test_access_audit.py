@@ -106,7 +106,7 @@ TAMPERED = {
     ),
     "a link whose number is none": (lambda con: set_text(con, 5, chain_no="x"), [5]),
     "its own hash taken out": (lambda con: set_text(con, 3, chain_before=None), [3]),
-    "one that is no JSON": (lambda con: con.execute("UPDATE record SET text = '{' WHERE number = 4"), [0]),
+    "one that is no JSON": (lambda con: con.execute("UPDATE record SET text = '{' WHERE number = 4"), [4, 5]),
     "changed with its own hash made anew": (lambda con: rehash(con, 3), [4]),
 }  # fmt: skip
 

@@ -62,9 +62,9 @@ class Notes:
         newest: bool = False,
         after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
-        found = [(i, time, record) for i, (of, time, record) in enumerate(self.rows) if of == topic]
+        found = [(i, time, record) for i, (of, time, record) in enumerate(self.rows, 1) if of == topic]
         found = [
-            one for one in found if (start is None or one[1] >= start) and (end is None or one[1] < end) and one[0] >= after
+            one for one in found if (start is None or one[1] >= start) and (end is None or one[1] < end) and one[0] > after
         ]
         return found[-limit:] if newest else found[:limit]
 

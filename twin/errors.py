@@ -20,6 +20,14 @@ class SourceError(Exception):
     """The world said no (endpoint dead, slow, garbage): counted, shown and tried again; never fatal."""
 
 
+class Damaged(SourceError):
+    """One record of many cannot be read: somebody changed it, or the disk did. ``number``: which."""
+
+    def __init__(self, topic: str, number: int) -> None:
+        super().__init__(f"record {number} of {topic!r} cannot be read: it was changed or is damaged")
+        self.number = number
+
+
 class ConfigError(Exception):
     """The operator's configuration is wrong: every problem at once, before anything starts."""
 

@@ -165,7 +165,7 @@ class Records(Protocol):
 
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """The same with the record that ``make`` gives for the newest of ``topic`` (None: there is none); nobody else appends
-        to ``topic`` by this call meanwhile."""
+        to ``topic`` by this call meanwhile. ``Damaged`` where the newest cannot be read."""
         ...
 
     def read(
@@ -178,7 +178,7 @@ class Records(Protocol):
         after: int = 0,
     ) -> Sequence[tuple[int, datetime, dict[str, Any]]]:
         """Records in ``[start, end)`` with a number above ``after``, at most ``limit``: the oldest, or with ``newest`` the
-        newest, in the order of their numbers."""
+        newest, in the order of their numbers. ``Damaged`` names the first of them that cannot be read."""
         ...
 
     def trim(self, topic: str, keep: int) -> None:

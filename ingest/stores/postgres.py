@@ -1,6 +1,5 @@
 """Records in PostgreSQL, shared by the processes of a centre, and the lock by which one of them leads."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from threading import Lock  # noqa: TID251 - one connection serves all threads o
 from typing import Any, TypeVar
 
 from ingest.stores.errors import StoreError
-from ingest.stores.records import MAX_LIMIT, record_text
+from ingest.stores.records import MAX_LIMIT, record_of, record_text
 from ingest.wire import read_secret
 from twin.errors import ConfigError, Problem
 
@@ -120,12 +119,12 @@ class PostgresRecords:
 
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """See ``twin.ports.Records``."""
-        newest = "SELECT text FROM icctwin_record WHERE topic = %s ORDER BY number DESC LIMIT 1"
+        newest = "SELECT number, text FROM icctwin_record WHERE topic = %s ORDER BY number DESC LIMIT 1"
         sql = "INSERT INTO icctwin_record(topic, time, text) VALUES (%s, %s, %s) RETURNING number"
 
         def link(ask: Ask) -> int:
             found = ask(newest, [topic])
-            text = record_text(topic, make(json.loads(found[0][0]) if found else None))
+            text = record_text(topic, make(record_of(topic, *found[0]) if found else None))
             return int(ask(sql, [topic, time, text])[0][0])
 
         return self._session.ask_alone(_lock_key(f"record {topic}"), link)
@@ -150,7 +149,7 @@ class PostgresRecords:
         order = "DESC" if newest else "ASC"
         sql = f"SELECT number, time, text FROM icctwin_record WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT %s"
         rows = self._session.ask(sql, [*values, limit])
-        found = [(int(number), time.astimezone(UTC), json.loads(text)) for number, time, text in rows]
+        found = [(int(number), time.astimezone(UTC), record_of(topic, int(number), text)) for number, time, text in rows]
         return found[::-1] if newest else found
 
     def trim(self, topic: str, keep: int) -> None:

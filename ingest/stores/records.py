@@ -9,11 +9,12 @@ from typing import Any
 
 from ingest.stores.embedded.files import SCHEMA, connect, connect_reading, told, transaction
 from ingest.stores.errors import StoreError
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Damaged, Problem
 from twin.times import micros, moment
 
 MAX_BYTES = 1_000_000  # of one record as JSON
 MAX_LIMIT = 100_000  # records one read may give
+MAX_DEPTH = 100  # objects and lists within one another
 _SCHEMA_SQL = """
 CREATE TABLE IF NOT EXISTS record(number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, time INTEGER NOT NULL,
   text TEXT NOT NULL);
@@ -30,6 +31,7 @@ class FileRecords:
         self._lock = Lock()
         with told(path):
             self._con = connect_reading(path) if readonly else connect(path)
+            self._con.text_factory = _text
             try:
                 (version,) = self._con.execute("PRAGMA user_version").fetchone()
                 if version > SCHEMA:
@@ -63,11 +65,11 @@ class FileRecords:
 
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
         """See ``twin.ports.Records``."""
-        newest = "SELECT text FROM record WHERE topic = ? ORDER BY number DESC LIMIT 1"
+        newest = "SELECT number, text FROM record WHERE topic = ? ORDER BY number DESC LIMIT 1"
         sql = "INSERT INTO record(topic, time, text) VALUES (?, ?, ?)"
         with self._lock, told(self._path), transaction(self._con):
             row = self._con.execute(newest, (topic,)).fetchone()
-            text = record_text(topic, make(json.loads(row[0]) if row else None))
+            text = record_text(topic, make(record_of(topic, *row) if row else None))
             number = self._con.execute(sql, (topic, micros(time), text)).lastrowid
         if number is None:
             raise StoreError(f"store {self._path}: no number for a new record; check the file")
@@ -103,7 +105,7 @@ class FileRecords:
         sql = f"SELECT number, time, text FROM record WHERE {' AND '.join(where)} ORDER BY number {order} LIMIT ?"
         with self._lock, told(self._path):
             rows: list[tuple[int, int, str]] = self._con.execute(sql, (*values, limit)).fetchall()
-        found = [(number, moment(time), json.loads(text)) for number, time, text in rows]
+        found = [(number, _moment(topic, number, time), record_of(topic, number, text)) for number, time, text in rows]
         return found[::-1] if newest else found
 
     def size_bytes(self) -> int:
@@ -117,12 +119,50 @@ class FileRecords:
             self._con.close()
 
 
+def _text(raw: bytes) -> str:
+    """What the disk made of a text, so that a record which is none is one record and not the end of a whole read."""
+    return raw.decode(errors="surrogateescape")
+
+
 def record_text(topic: str, record: Mapping[str, Any]) -> str:
-    """``record`` as JSON; ``ValueError`` where it is none, or larger than ``MAX_BYTES``."""
+    """``record`` as JSON; ``ValueError`` where it is none, larger than ``MAX_BYTES`` or deeper than ``MAX_DEPTH``."""
     text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     if len(text.encode()) > MAX_BYTES:
         raise ValueError(f"a record of {topic!r} of {len(text.encode()):,} bytes; the limit is {MAX_BYTES:,}: keep less in it")
+    if _deep(text, dict(record)):
+        raise ValueError(f"a record of {topic!r} holds more than {MAX_DEPTH} lists and objects within one another")
     return text
+
+
+def record_of(topic: str, number: int, text: str) -> dict[str, Any]:
+    """Undo ``record_text``. ``Damaged`` for what it never gives: no JSON object, one too deep, or half of a character."""
+    try:
+        record = json.loads(text)
+        text.encode()
+        if "\\u" in text:
+            json.dumps(record, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        raise Damaged(topic, number) from None
+    if not isinstance(record, dict) or _deep(text, record):
+        raise Damaged(topic, number)
+    return record
+
+
+def _deep(text: str, record: dict[str, Any]) -> bool:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    layer, depth = list[Any]([record]), 0
+    while layer and depth <= MAX_DEPTH:
+        parts = (one.values() if isinstance(one, dict) else one for one in layer)
+        layer, depth = [part for one in parts for part in one if isinstance(part, dict | list | tuple)], depth + 1
+    return depth > MAX_DEPTH
+
+
+def _moment(topic: str, number: int, time_us: Any) -> datetime:
+    try:
+        return moment(time_us)
+    except (TypeError, OverflowError):
+        raise Damaged(topic, number) from None
 
 
 def open_records(path: Path, *, readonly: bool = False) -> FileRecords:

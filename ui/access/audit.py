@@ -7,12 +7,13 @@ of the newest record), which is shown to whoever asks, is noted down elsewhere a
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from twin.errors import Damaged
 from twin.ports import Records
 from ui.access.role import Identity
 
@@ -22,6 +23,9 @@ _OURS = ("chain_no", "chain_before", "chain_hash")
 _FIRST = "0" * 64
 _PAGE = 10_000
 MAX_DETAIL_BYTES = 20_000  # of what was before, and of what is after; more is held as its hash
+
+
+Kept = tuple[int, datetime | None, dict[str, Any] | None]  # number, time, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,17 @@ class Audited:
         return None
 
     def append_next(self, topic: str, time: datetime, make: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> int:
-        """See ``twin.ports.Records``."""
+        """See ``twin.ports.Records``. Where the newest cannot be read, the audit goes on with a first link, and ``verify`` says
+        so for ever: what somebody did to one record must not leave all that follows unwritten."""
         if topic not in TOPICS:
             return self.kept.append_next(topic, time, make)
         if topic not in self._begun:
-            old = self.head(topic) is None and self.kept.read(topic, limit=1)
-            self._begun[topic] = _all_before(self.kept, topic) if old else _FIRST
+            self._begun[topic] = _all_before(self.kept, topic)
         first = self._begun[topic]
-        return self.kept.append_next(topic, time, lambda last: _linked(time, make(last and _bare(last)), last, first))
+        try:
+            return self.kept.append_next(topic, time, lambda last: _linked(time, make(last and _bare(last)), last, first))
+        except Damaged:
+            return self.kept.append(topic, time, _linked(time, make(None), None, first))
 
     def read(
         self,
@@ -120,31 +127,41 @@ class Audited:
         return self.append(ACCESS, now, record)
 
     def head(self, topic: str) -> Head | None:
-        """The newest link of a chain; None where there is none yet."""
+        """The newest link of a chain; None where there is none. ``Damaged`` where the newest record cannot be read."""
         found = self.kept.read(topic, limit=1, newest=True)
-        record = found[0][2] if found else {}
-        return Head(int(record["chain_no"]), str(record["chain_hash"])) if "chain_hash" in record else None
+        return _link(found[0][2]) if found else None
 
 
 def verify(audited: Audited, topic: str, noted: Head | None = None) -> Verdict:
     """Look through the whole chain of ``topic``. ``noted``: a head as it was noted down before, which must still stand
     there."""
     chain = _Chain(topic, noted)
-    after = 0
+    for number, time, record in whole(audited, topic):
+        chain.take(number, time, record)
+    return chain.verdict()
+
+
+def whole(audited: Audited, topic: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Kept]:
+    """Every record of ``topic`` in ``[start, end)`` as it is kept, the oldest first; None and no time for one that cannot be
+    read."""
+    return _whole(audited.kept, topic, start, end)
+
+
+def _whole(records: Records, topic: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Kept]:
+    after, limit = 0, 1
     while True:
         try:
-            page = audited.kept.read(topic, limit=_PAGE, after=after)
-        except ValueError:  # it is no JSON
-            chain.fault(
-                after, f"one of the {_PAGE} records after it cannot be read: it was changed; nothing behind was looked at"
-            )
-            break
+            page = records.read(topic, start, end, limit=limit, after=after)
+        except Damaged as error:
+            if limit == 1:
+                yield error.number, None, None
+                after = error.number
+            limit = 1  # up to it one finds what can be read in ever longer pages
+            continue
         if not page:
-            break
-        for number, time, record in page:
-            chain.take(number, time, record)
-        after = page[-1][0]
-    return chain.verdict()
+            return
+        yield from page
+        after, limit = page[-1][0], min(2 * limit, _PAGE)
 
 
 class _Chain:
@@ -157,18 +174,23 @@ class _Chain:
         if len(self._faults) < 100:
             self._faults.append(Fault(self._topic, number, what))
 
-    def take(self, number: int, time: datetime, record: dict[str, Any]) -> None:
-        if "chain_hash" not in record:
-            if self._head.number:
-                self.fault(number, "a record without its link stands in the chain: it was put in, or its link was taken out")
-            else:
-                self._before += 1
-                self._head = Head(0, _after(self._head.hash, time, record))
+    def take(self, number: int, time: datetime | None, record: dict[str, Any] | None) -> None:
+        if time is None or record is None:
+            self.fault(number, "it cannot be read: it was changed or is damaged")
+        elif "chain_hash" not in record and self._head.number:
+            self.fault(number, "a record without its link stands in the chain: it was put in, or its link was taken out")
+        elif "chain_hash" in record:
+            self._take_link(number, time, record)
             return
-        if not str(record.get("chain_no")).isdecimal():
+        if not self._head.number:
+            self._before += 1
+            self._head = Head(0, _after(self._head.hash, time, record))
+
+    def _take_link(self, number: int, time: datetime, record: dict[str, Any]) -> None:
+        found = _link(record)
+        if found is None:
             self.fault(number, "the number of its link is none: it was changed")
             return
-        found = Head(int(record["chain_no"]), str(record["chain_hash"]))
         if found.number != self._head.number + 1:
             self.fault(number, f"link {found.number} follows link {self._head.number}: records were taken out or put in")
         elif record.get("chain_before") != self._head.hash:
@@ -191,24 +213,32 @@ class _Chain:
 
 def _linked(time: datetime, record: Mapping[str, Any], last: Mapping[str, Any] | None, first: str) -> dict[str, Any]:
     """``record`` as the next link after ``last``; ``first``: what it carries where it is the first of all."""
-    number, before = (int(last["chain_no"]), str(last["chain_hash"])) if last and "chain_hash" in last else (0, first)
+    found = _link(last or {})
+    number, before = (found.number, found.hash) if found else (0, first)
     linked = {**json.loads(json.dumps(dict(record), ensure_ascii=False)), "chain_no": number + 1, "chain_before": before}
     return {**linked, "chain_hash": _hash(time, linked)}
 
 
+def _link(record: Mapping[str, Any]) -> Head | None:
+    """The link that ``record`` carries; None where it carries none."""
+    number, digest = record.get("chain_no"), record.get("chain_hash")
+    return Head(number, str(digest)) if type(number) is int and digest is not None else None
+
+
 def _all_before(records: Records, topic: str) -> str:
-    """A hash over all records of a topic that has no chain yet."""
-    digest, after = _FIRST, 0
-    while page := records.read(topic, limit=_PAGE, after=after):
-        for _, time, record in page:
-            digest = _after(digest, time, record)
-        after = page[-1][0]
+    """What the first link of a topic carries: a hash over all records from before there was a chain."""
+    digest = _FIRST
+    for _, time, record in _whole(records, topic):
+        if record is not None and "chain_hash" in record:
+            return _FIRST  # there is a chain, and one that begins anew in it has nothing before it
+        digest = _after(digest, time, record)
     return digest
 
 
-def _after(digest: str, time: datetime, record: Mapping[str, Any]) -> str:
-    """The hash over one record more from before the chain."""
-    return sha256(f"{digest}{_hash(time, record)}".encode()).hexdigest()
+def _after(digest: str, time: datetime | None, record: Mapping[str, Any] | None) -> str:
+    """The hash over one record more from before the chain; over that it cannot be read, where it cannot."""
+    one = "" if time is None or record is None else _hash(time, record)
+    return sha256(f"{digest}{one}".encode()).hexdigest()
 
 
 def _hash(time: datetime, record: Mapping[str, Any]) -> str:

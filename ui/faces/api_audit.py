@@ -1,13 +1,16 @@
 """``/api/v1/audit``: who changed what, from where, and whether the chain of it holds."""
 
-from datetime import datetime
+from collections import deque
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from ui.access.audit import ACCESS, TOPICS, Audited, Head, verify
+from twin.errors import Damaged
+from ui.access.audit import ACCESS, TOPICS, Audited, Head, Kept, verify, whole
 from ui.access.door import access_of
 from ui.faces.answers import Failure, When
 from ui.faces.push import Pulse
@@ -17,7 +20,8 @@ MAX_PAGE = 5000
 
 class AuditOut(BaseModel):
     """One entry. ``topic``: whose book it is in (people's and programs' requests, icctwin's own actions, being on call);
-    ``source``: address it came from; ``about``, ``before`` and ``after``: what was changed, as far as the book tells."""
+    ``source``: address it came from; ``about``, ``before`` and ``after``: what was changed, as far as the book tells.
+    A record that cannot be read has the time of the one before it, and ``what`` says so."""
 
     topic: str
     number: int
@@ -101,19 +105,31 @@ def _head(topic: str, head: Head) -> HeadOut:
 
 
 def _read(records: Audited, topic: str, start: datetime | None, end: datetime | None, limit: int) -> list[AuditOut]:
-    return [
-        AuditOut(topic=topic, number=number, time=time, **(_asked(record) if topic == ACCESS else _done(topic, record)))
-        for number, time, record in records.read(topic, start, end, limit, newest=True)
-    ]
+    try:
+        found: Iterable[Kept] = records.read(topic, start, end, limit, newest=True)
+    except Damaged:
+        found = deque(whole(records, topic, start, end), limit)
+    rows: list[AuditOut] = []
+    for number, time, record in found:
+        if time is None or record is None:
+            before = rows[-1].time if rows else start or datetime.fromtimestamp(0, UTC)
+            rows.append(AuditOut(topic=topic, number=number, time=before, what="cannot be read", **_NOTHING))
+        else:
+            told = _asked(record) if topic == ACCESS else _done(topic, record)
+            rows.append(AuditOut(topic=topic, number=number, time=time, **told))
+    return rows
+
+
+_NOTHING: dict[str, Any] = {"who": "", "source": "", "about": "", "before": None, "after": None}
 
 
 def _asked(record: dict[str, Any]) -> dict[str, Any]:
-    """What people and programs asked of us."""
-    return {
-        "who": record["who"],
-        "source": record["from"],
-        **{key: record[key] for key in ("what", "about", "before", "after")},
-    }
+    """What people and programs asked of us; what somebody took out of it is empty."""
+    words = {key: str(record.get(said, "")) for key, said in _WORDS.items()}
+    return words | {"before": record.get("before"), "after": record.get("after")}
+
+
+_WORDS = {"who": "who", "source": "from", "what": "what", "about": "about"}
 
 
 def _done(topic: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What every answer carries and every question must keep to: security headers, the door, a bound on bodies."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twin.errors import SourceError
 from ui.access.door import STILL_S, Door
 
+log = logging.getLogger(__name__)
 BODY_S = 60.0  # for a whole body: a drip holds nothing for longer
 BODY_BYTES = 1 << 20  # nothing that a face is sent is larger
 _HEADERS = {
@@ -118,7 +120,9 @@ class _Audited:
         if message["type"] == "http.response.start":
             try:
                 await self._door.wrote(self._scope, message["status"])
-            except SourceError as error:
+            except Exception as error:
+                if not isinstance(error, SourceError):
+                    log.exception("the audit could not be kept")
                 self._replaced = True
                 said = f"It is done, but the audit could not be kept: {error}."
                 await JSONResponse({"detail": said}, 503)(self._scope, self._receive, self._send)
