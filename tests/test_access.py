@@ -355,6 +355,7 @@ def test_names_passwords_and_owners_hold(tmp_path: Path, monkeypatch: pytest.Mon
     for name, password, why in (
         ("Li Na", PASSWORD, "a-z"),
         ("oidc:x", PASSWORD, "a-z"),
+        *((name, PASSWORD, "call others than users") for name in ("guest", "local", "nobody", "icctwin", "oncall-file")),
         ("li", "short", "15 to 256"),
         ("li", "a" * 20, "easily guessed"),
     ):

@@ -99,9 +99,12 @@ async def test_two_whom_the_provider_calls_alike_and_what_we_call_nobody_are_tol
         assert (await first.get(await there(first))).status_code == 303
         provider.claims["sub"] = "another"
         assert TAKEN in (await second.get(await there(second))).text
-        for ours in ("on-call file", "Local", "guest"):
+        key = next(iter(made.access.users.table.rows()))
+        for ours in ("on-call file", "Local", "guest", "icctwin", "oncall-file", "The File", "cli:root", "UID:1000", key):
             provider.claims["preferred_username"] = ours
-            assert TAKEN in (await second.get(await there(second))).text, ours
+            said = (await second.get(await there(second))).text
+            assert "call others than users" in said, ours
+            assert "must give another name" in said, ours
         provider.claims["preferred_username"] = "\u200b"
         assert (await second.get(await there(second))).status_code == 303
         names = {(await browser.get("/api/v1/access/me")).json()["name"] for browser in (first, second)}

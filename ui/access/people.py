@@ -22,7 +22,9 @@ LONGEST_TOKEN_S = 400 * 86400.0
 VOUCHED_FOR_S = 30 * 86400.0
 TOKEN = re.compile(r"icctwin_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
 LONGEST_NAME = 100
-OURS = frozenset({"local", "guest", "nobody", "on-call file"})  # what the audit calls those who did not sign in
+# What the audit calls those who are no user: who did not sign in, icctwin itself, accounts of the machine, keys.
+OURS = frozenset({"local", "guest", "nobody", "on-call file", "oncall-file", "the file", "icctwin"})
+OURS_BEGIN = ("cli:", "uid:", "oidc:")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
 
@@ -38,6 +40,8 @@ class Users:
         """A local account; ``ValueError`` with one sentence where it cannot be."""
         if not _NAME.fullmatch(name):
             raise ValueError("a user's name has 1 to 64 of a-z 0-9 . _ @ - and begins with a letter or digit")
+        if _ours(name):
+            raise ValueError(f"icctwin's records call others than users {name!r}; choose another name")
         kept = hashed(password, name)
 
         def begin(old: Row | None) -> Row:
@@ -49,14 +53,18 @@ class Users:
 
     def vouched(self, issuer: str, subject: str, name: str, role: Role, now: datetime) -> str:
         """Somebody whom an identity provider vouches for, with the role that it gives now; gives their key. Who was made
-        inactive here stays so. ``ValueError`` where another user has that name: what is done in it must be theirs alone."""
+        inactive here stays so. ``ValueError`` where that is another's name: what is done in it must be theirs alone."""
         key = "oidc:" + sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:24]
         shown = "".join(char for char in name if char.isprintable()).strip()[:LONGEST_NAME] or key
         row: Row = {"name": shown, "role": role.word, "hash": "", "issuer": issuer, "subject": subject[:300]}
         row["vouched_s"] = now.timestamp()
 
+        if shown != key and _ours(shown):
+            what = f"icctwin's records call others than users {shown!r}; the identity provider must give another name"
+            raise ValueError(what)
+
         def vouched(old: Row | None) -> Row:
-            if _alike(shown) in OURS or self._taken(shown, key):
+            if self._taken(shown, key):
                 raise ValueError(
                     f"{shown!r} is another user's name here; an admin removes one of the two (icctwin user remove)"
                 )
@@ -256,6 +264,10 @@ class Tokens:
 def _alike(name: str) -> str:
     """The same for names that people take for one another: of other case or width (Unicode's NFKC, UAX #15)."""
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _ours(name: str) -> bool:
+    return _alike(name) in OURS or _alike(name).startswith(OURS_BEGIN)
 
 
 def _hash(secret: str) -> str:
