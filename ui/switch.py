@@ -24,7 +24,7 @@ WISHES, ALIVE, HEARD = "wishes", "alive", "heard-wishes"
 STOPS, USED = "stop-switch", "used-links"  # of their own: no number of other wishes makes them forgotten
 STOP_FILE, KEY_FILE = "STOP", "approve.key"
 KEPT_WISHES = KEPT_STOPS = 1000
-KEPT_USED = 2000  # links that were used and would be good still: each was signed here, and one is good for 12 h at most
+KEPT_USED = 2000  # links that were used: each was signed here, and one is good for 12 h at most
 BEAT = timedelta(seconds=30)
 UNTOLD = timedelta(seconds=60)  # for so long what is in force stays where nobody can tell whether everything is stopped
 LINK_FOR = timedelta(hours=12)  # the longest that a signed link is good for
@@ -198,13 +198,17 @@ def redeem(records: Records, folder: Path, plan: str, who: str, until: datetime,
         return f"This link was good until {until.isoformat(timespec='minutes')}."
 
     def used(last: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """The signatures of links that were used and would be good still, with this one; it is one step of the records'."""
-        good = {one: over_s for one, over_s in (last or {}).get("signs", {}).items() if over_s > now.timestamp()}
-        if sign in good:
+        """The signatures of links that were used, with this one; it is one step of the records'. What is over is forgotten
+        only to make room, the oldest first: a clock that is ahead would say so of links that are good for hours to come."""
+        known: dict[str, float] = dict((last or {}).get("signs", {}))
+        if sign in known:
             raise _RefusedError("This link was used already.")
-        if len(good) >= KEPT_USED:
-            raise _RefusedError(f"{KEPT_USED} links were used within their time, and no more are taken; say yes on the wall.")
-        return {"signs": good | {sign: until.timestamp()}}
+        if len(known) >= KEPT_USED:
+            oldest = min(known, key=lambda one: known[one])
+            if known.pop(oldest) > now.timestamp():
+                what = f"{KEPT_USED} links were used within their time, and no more are taken; say yes on the wall."
+                raise _RefusedError(what)
+        return {"signs": known | {sign: until.timestamp()}}
 
     try:
         records.append_next(USED, now, used)

@@ -38,11 +38,12 @@ class Guesses:
     def failed(self, name: str, device: str, address: str, now_s: float) -> None:
         """A wrong password, or a name that nobody has."""
         for key, *_ in _buckets(name, device, address):
-            count = self._counts.pop(key, None)
+            count = self._counted(key, now_s)
             if count is None or now_s - count.last_s > FORGOTTEN_S:
                 count = _Count(0, now_s, now_s)
             count.failures, count.before_s, count.last_s = count.failures + 1, count.last_s, now_s
             self._counts[key] = count
+            self._counts.move_to_end(key)
         while len(self._counts) > MAX_KEPT:
             self._counts.popitem(last=False)
 
@@ -52,15 +53,23 @@ class Guesses:
         for key, *_ in _buckets(name, device, address):
             if key[0] != "network":
                 self._counts.pop(key, None)
-            elif (count := self._counts.get(key)) is not None:
+            elif (count := self._counted(key, now_s)) is not None:
                 count.failures -= 1
                 if count.last_s == now_s:  # nobody of the network failed since
                     count.last_s = count.before_s
                 if count.failures <= 0:
                     del self._counts[key]
 
-    def _wait_s(self, key: tuple[str, ...], free: int, longest_s: float, now_s: float) -> float:
+    def _counted(self, key: tuple[str, ...], now_s: float) -> _Count | None:
+        """What was counted for ``key``. What the clock has not come to yet was counted while it was ahead: it counts as of now,
+        or somebody would wait for as long as the clock had leapt."""
         count = self._counts.get(key)
+        if count is not None:
+            count.last_s, count.before_s = min(count.last_s, now_s), min(count.before_s, now_s)
+        return count
+
+    def _wait_s(self, key: tuple[str, ...], free: int, longest_s: float, now_s: float) -> float:
+        count = self._counted(key, now_s)
         if count is None or count.failures < free or now_s - count.last_s > FORGOTTEN_S:
             return 0.0
         wait_s = min(FIRST_S * 2.0 ** min(count.failures - free, 20), longest_s)

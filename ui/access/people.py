@@ -47,7 +47,7 @@ class Users:
         def begin(old: Row | None) -> Row:
             if old is not None or self._taken(name, name):
                 raise ValueError(f"there is a user {name!r} already")
-            return {"name": name, "role": role.word, "hash": kept, "active": True, "made": now.isoformat()}
+            return {"name": name, "role": role.word, "hash": kept, "active": True, **_born(now)}
 
         return self.table.edit(name, begin, now) or {}
 
@@ -68,7 +68,7 @@ class Users:
                 raise ValueError(
                     f"{shown!r} is another user's name here; an admin removes one of the two (icctwin user remove)"
                 )
-            return (old or {"made": now.isoformat(), "active": True}) | row
+            return (old or {"active": True, **_born(now)}) | row
 
         self.table.edit(key, vouched, now)
         return key
@@ -133,12 +133,16 @@ class Users:
             self.table.edit(name, lambda now_: now_ and (now_ | {"hash": anew} if now_["hash"] == kept else now_), now)
         return True
 
-    def role(self, key: str, now: datetime, since: datetime | None = None) -> Role:
+    def born(self, key: str) -> str:
+        """A word that is this user's and no other's, not even of the next of that name; "" for one of a release before."""
+        return str((self.table.get(key) or {}).get("born", ""))
+
+    def role(self, key: str, now: datetime, since: datetime | None = None, born: str = "") -> Role:
         """What a user may do now; ``NOBODY`` for one who is gone or inactive, or whom the identity provider has not vouched
-        for of late. ``since``: when what speaks for them was made; somebody else had their name where that was before they
-        came."""
+        for of late. ``since``: when what speaks for them was made, ``born``: for whom, as ``born`` says it; it may have been
+        for somebody who had their name before."""
         row = self.table.get(key)
-        if row is None or not row["active"] or (since is not None and since < datetime.fromisoformat(row["made"])):
+        if row is None or not row["active"] or (since is not None and not _same(row, since, born)):
             return Role.NOBODY
         if key.startswith("oidc:") and now.timestamp() - row.get("vouched_s", 0.0) > self._vouched_for_s:
             return Role.NOBODY
@@ -161,7 +165,8 @@ class Sessions:
         for key in mine[: max(len(mine) - SESSIONS_EACH + 1, 0)]:
             self.table.drop(key, now)
         secret = secrets.token_urlsafe(32)
-        row = {"user": user, "made_s": now.timestamp(), "seen_s": now.timestamp(), "from": source[:100], "agent": agent[:200]}
+        row: Row = {"user": user, "born": self._users.born(user), "from": source[:100], "agent": agent[:200]}
+        row |= {"made_s": now.timestamp(), "seen_s": now.timestamp()}
         self.table.put(_hash(secret), row, now)
         return secret
 
@@ -170,8 +175,10 @@ class Sessions:
         counts as a use of it."""
         key = _hash(secret)
         row, now_s = self.table.get(key), now.timestamp()
-        role = self._users.role(row["user"], now, datetime.fromtimestamp(row["made_s"], UTC)) if row else Role.NOBODY
-        if row is None or role is Role.NOBODY or not self._alive(key, row, now_s):
+        if row is None:
+            return None
+        role = self._users.role(row["user"], now, datetime.fromtimestamp(row["made_s"], UTC), row.get("born", ""))
+        if role is Role.NOBODY or not self._alive(key, row, now_s):
             return None
         if used:
             self._seen_s[key] = now_s
@@ -240,7 +247,7 @@ class Tokens:
         key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         row: Row = {
             "owner": owner.user, "name": name, "role": role.word, "scopes": list(wanted), "kiosk": kiosk, "hash": _hash(secret),
-            "made": now.isoformat(), "end_s": now.timestamp() + days * 86400,
+            "born": self._users.born(owner.user), "made": now.isoformat(), "end_s": now.timestamp() + days * 86400,
         }  # fmt: skip
         self.table.put(key, row, now)
         return key, f"icctwin_{key}_{secret}", row
@@ -252,7 +259,8 @@ class Tokens:
         row = self.table.get(parts["id"]) if parts else None
         if parts is None or row is None or not hmac.compare_digest(row["hash"], _hash(parts["secret"])):
             return None
-        role = min(role_of(row["role"]), self._users.role(row["owner"], now, datetime.fromisoformat(row["made"])))
+        made, born = datetime.fromisoformat(row["made"]), row.get("born", "")
+        role = min(role_of(row["role"]), self._users.role(row["owner"], now, made, born))
         if role is Role.NOBODY or now.timestamp() >= row["end_s"]:
             return None
         self.used_s[parts["id"]] = now.timestamp()
@@ -264,6 +272,18 @@ class Tokens:
 def _alike(name: str) -> str:
     """The same for names that people take for one another: of other case or width (Unicode's NFKC, UAX #15)."""
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _born(now: datetime) -> Row:
+    """What tells a user from others of that name, before and after: a clock may go wrong between the two."""
+    return {"made": now.isoformat(), "born": secrets.token_hex(8)}
+
+
+def _same(user: Row, since: datetime, born: str) -> bool:
+    """Whether what was made at ``since`` for ``born`` is this user's. Where a release before made both, the times tell."""
+    if born or "born" in user:
+        return bool(user.get("born") == born)
+    return since >= datetime.fromisoformat(user["made"])
 
 
 def _ours(name: str) -> bool:
