@@ -1,5 +1,7 @@
 """Whose page asks, and whether somebody speaks for somebody else: what the door makes of the headers alone."""
 
+from pathlib import Path
+
 import pytest
 from access_house import House, house
 
@@ -47,3 +49,25 @@ async def test_only_a_page_of_ours_stops_anything(
         assert answer.status_code == (202 if may else 403), answer.text
         refused = {"detail": "A page of another origin may not do this."}
         assert answer.json() == ({"said": "stop", "by": "li"} if may else refused)
+
+
+PROXIED = (
+    "Via",
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Server",
+    "X-Forwarded-Port",
+)
+OF_CDNS = ("X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP")
+
+
+async def test_who_comes_through_a_proxy_on_this_machine_does_not_sit_at_it(tmp_path: Path) -> None:
+    made = house(tmp_path, {"mode": "single"})
+    async with made.browser("127.0.0.1", host="localhost:8050") as here:
+        here.headers["origin"] = "http://localhost:8050"
+        assert (await here.get("/api/v1/access/me")).json()["role"] == "admin"
+        for name in (*PROXIED, *OF_CDNS):
+            said = await here.get("/api/v1/access/me", headers={name: "203.0.113.9"})
+            assert (said.json()["role"], said.json()["user"]) == ("viewer", "guest"), name

@@ -30,7 +30,8 @@ from ui.view import Live
 
 log = logging.getLogger(__name__)
 
-_FORWARDED = {"forwarded", "x-forwarded-for", "x-real-ip"}  # a proxy on this machine speaks for somebody elsewhere
+# A proxy on this machine speaks for somebody elsewhere: RFC 7239, RFC 9110 (7.6.3), what CDNs say; beside "x-forwarded-…".
+_FORWARDED = {"forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip"}
 _WRITES = ("POST", "PUT", "PATCH")
 THREADS = 8  # of the door alone: whatever hangs in the threads of pages, who asks is known and a stop gets through
 STILL_S = 1.0  # how often an open socket is asked whether its session still holds
@@ -280,9 +281,11 @@ def _named(who: Identity) -> str:
 def _local(scope: Asgi, headers: Headers) -> Identity:
     """Nobody signs in: this machine may do everything, whoever else reaches the address may look. Who came by a name which is
     not this machine's may be a browser that was led here by whoever owns that name (DNS rebinding): one that reads what has
-    the origin of its page does not say that it is a browser."""
+    the origin of its page does not say that it is a browser. A proxy on this machine that says nothing of itself is not told
+    from this machine."""
     host = scope["client"][0] if scope.get("client") else ""
-    here = is_loopback(host) and not _FORWARDED.intersection(headers.keys())
+    proxied = any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers)
+    here = is_loopback(host) and not proxied
     if here and is_loopback(_name_of(headers)):
         return Identity("local", "local", Role.ADMIN)
     guest = Identity("guest", "guest", Role.VIEWER)
