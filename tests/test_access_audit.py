@@ -207,6 +207,9 @@ def test_users_and_audit_from_the_command_line(
     status, said = run(tmp_path, capsys, "audit", "verify")
     assert (status, "its own hash does not fit" in said, "no head was given" in said) == (1, True, True)
     assert run(tmp_path, capsys, "audit", "verify", "--head", "x:y")[0] == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("another long enough password\n"))
+    status, said = run(tmp_path, capsys, "user", "password", "li")
+    assert (status, "sessions of li are over; tokens taken back: 1\n" in said) == (0, True)
 
 
 async def test_everything_that_a_request_changed_is_in_the_audit(tmp_path: Path) -> None:

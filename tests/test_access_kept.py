@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from access_house import PASSWORD, House, house
+from access_house import PASSWORD, House, house, sign_in
 from faces_harness import Hands
 
 from ingest.stores.records import open_records
@@ -39,6 +39,33 @@ def test_a_session_that_another_process_ended_does_not_come_back(centre: House, 
         access.refresh(now + timedelta(seconds=5))
         assert access.sessions.table.rows() == {}
     there.records.close()
+
+
+async def test_a_new_password_by_an_admin_and_being_made_inactive_end_all_that_speaks_for_a_user(centre: House) -> None:
+    centre.user("root", Role.ADMIN)
+    path = "/api/v1/access/users/li"
+    async with centre.browser() as admin:
+        await sign_in(admin, "root")
+        for said, back in (({"password": "four blue chillers sing"}, {}), ({"active": False}, {"active": True})):
+            tokens = [centre.token("li", Role.OPERATOR), centre.token("li", Role.VIEWER, kiosk=True)]
+            own = centre.token("root", Role.VIEWER)
+            answer = (await admin.patch(path, json=said)).json()
+            assert answer["tokens_ended_count"] == 2
+            assert (await admin.patch(path, json=back | {"role": "operator"})).json()["tokens_ended_count"] == 0
+            now = centre.clock.now()
+            assert [centre.access.tokens.whose(token, now) for token in tokens] == [None, None]
+            assert centre.access.tokens.whose(own, now) is not None, "nobody else's"
+        noted = [entry["after"]["tokens_ended_count"] for entry in centre.audited() if entry["what"] == "user changed"]
+        assert noted == [2, 0, 2, 0]
+
+
+async def test_ones_own_new_password_leaves_ones_tokens(centre: House) -> None:
+    token = centre.token("li", Role.OPERATOR)
+    async with centre.browser() as browser:
+        await sign_in(browser, "li")
+        said = {"old": PASSWORD, "new": "four blue chillers sing"}
+        assert (await browser.post("/api/v1/access/password", json=said)).status_code == 204
+    assert centre.access.tokens.whose(token, centre.clock.now()) is not None
 
 
 def test_a_change_is_made_of_what_stands_there_and_not_of_what_was_read(centre: House, tmp_path: Path) -> None:

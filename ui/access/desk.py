@@ -53,15 +53,23 @@ class Access:
         for table in self.tables:
             table.refresh(now)
 
+    def end_all(self, user: str, now: datetime) -> int:
+        """End all that speaks for a user, sessions and tokens; gives how many tokens that were."""
+        self.sessions.end_all(user, now)
+        self.tokens.table.refresh(now)
+        mine = [key for key, one in self.tokens.table.rows().items() if one["owner"] == user]
+        for key in mine:
+            self.tokens.table.drop(key, now)
+        return len(mine)
+
     def remove(self, user: str, now: datetime) -> Row:
         """Take a user out, with their sessions, tokens and views; their name may be somebody else's next. ``KeyError`` and
         ``ValueError`` as ``Users.remove`` has them."""
         row = self.users.remove(user, now)
-        self.sessions.end_all(user, now)
-        for table, owner in ((self.tokens.table, "owner"), (self.views, "user")):
-            table.refresh(now)
-            for key in [key for key, one in table.rows().items() if one[owner] == user]:
-                table.drop(key, now)
+        self.end_all(user, now)
+        self.views.refresh(now)
+        for key in [key for key, one in self.views.rows().items() if one["user"] == user]:
+            self.views.drop(key, now)
         self.choices.drop(user, now)
         self.annotations.refresh(now)
         for key in [key for key, one in self.annotations.rows().items() if one["user"] == user]:

@@ -119,7 +119,8 @@ def _list(access: Any, options: argparse.Namespace) -> Any:
 def _change(access: Any, options: argparse.Namespace, **what: Any) -> Any:
     before, after = access.users.change(options.name, _now(), **what)
     if "password" in what or what.get("active") is False:
-        access.sessions.end_all(options.name, _now())
+        ended = access.end_all(options.name, _now())
+        tell(f"sessions of {options.name} are over; tokens taken back: {ended}")
     _note(access, "user changed", options.name, _row(options.name, before), _row(options.name, after))
     return _row(options.name, after)
 

@@ -88,6 +88,12 @@ class UserOut(BaseModel):
     made: str
 
 
+class UserChanged(UserOut):
+    """A user as they are now. ``tokens_ended_count``: how many of their tokens this took back."""
+
+    tokens_ended_count: int
+
+
 class TokenOut(BaseModel):
     """A token as it is listed. ``used``: when this process last saw it."""
 
@@ -283,15 +289,16 @@ def _add_users(router: APIRouter, live: Live, signing: SignIn) -> None:
         return made
 
     @router.patch("/users/{user}", responses={503: {"model": Failure}})
-    async def change_user(request: Request, user: str, said: UserChange) -> UserOut:
-        """Another role or password, or whether they may sign in at all; with a new password their sessions end."""
+    async def change_user(request: Request, user: str, said: UserChange) -> UserChanged:
+        """Another role or password, or whether they may sign in at all. With a new password, and where they may not, their
+        sessions and tokens end."""
         access, now = _accounts(live), live.clock.now()
         if said.role is not None:
             _role(said.role)
         before, after = await _hashed(signing, access.users.change, user, now, **said.model_dump(exclude_none=True))
-        if said.password is not None or said.active is False:
-            await run_in_threadpool(access.sessions.end_all, user, now)
-        made = _user(user, after)
+        shut = said.password is not None or said.active is False
+        ended = await run_in_threadpool(access.end_all, user, now) if shut else 0
+        made = UserChanged(**_user(user, after).model_dump(), tokens_ended_count=ended)
         note(request, "user changed", about=user, before=_user(user, before).model_dump(), after=made.model_dump())
         return made
 
