@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 
 import ui.listen as listening
 from twin.errors import ConfigError, SourceError
-from ui.access.guesses import FREE
+from ui.access.guesses import FREE, network_of
 from ui.access.rates import BURST_S, MAX_KEPT, Held, Rates
 from ui.access.role import NOBODY, Identity, Role, Sort
 from ui.access.signin import AT_ONCE
@@ -158,6 +158,22 @@ def test_buckets_are_bounded_and_whoever_sits_at_the_machine_has_none() -> None:
     assert len(rates._buckets) == MAX_KEPT
     assert all(rates.wait_s(LOCAL, "127.0.0.1", 0.0) == 0 for _ in range(100))
     assert any(rates.wait_s(GUEST, "198.51.100.1", 0.0) for _ in range(100)), "guests of an open wall count by address"
+
+
+def test_who_has_a_network_of_ipv6_asks_no_more_often_than_one_address() -> None:
+    rates = Rates(2)
+    waits = [rates.wait_s(NOBODY, f"2001:db8::{k:x}", 0.0) for k in range(1000)]
+    assert (waits[:24], set(waits[24:])) == ([0.0] * 24, {0.5})
+    assert rates.wait_s(GUEST, "2001:db8:0:1::1", 0.0) == 0.0, "the next /64 is somebody else's"
+    assert len(rates._buckets) == 2
+
+
+def test_ipv4_on_a_socket_of_both_kinds_is_no_network_of_ipv6() -> None:
+    said = ("::ffff:203.0.113.7", "203.0.113.7", "2001:db8::7", "fe80::7", "address-0", "")
+    assert [network_of(one) for one in said] == ["203.0.113.7"] * 2 + ["2001:db8::/64", "fe80::/64", "address-0", ""]
+    rates = Rates(1)
+    for k in range(40):
+        assert rates.wait_s(NOBODY, f"::ffff:203.0.113.{k}", 0.0) == 0.0
 
 
 def test_the_wall_speaks_tls_by_itself(tmp_path: Path) -> None:

@@ -89,9 +89,12 @@ def _buckets(name: str, device: str, address: str) -> list[tuple[tuple[str, ...]
 
 
 def network_of(address: str) -> str:
-    """Of IPv6 the /64 that one customer usually has."""
+    """Of IPv6 the /64 that one customer usually has. An IPv4 address that a socket of both kinds tells as ``::ffff:…``
+    (RFC 4291, 2.5.5.2) is itself: all of those have one /64."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return address[:100]
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+    if ip.version == 6:
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)

@@ -24,7 +24,8 @@ class _Bucket:
 
 
 class Rates:
-    """Of one process. ``per_s``: questions a second; times are seconds since 1970."""
+    """Of one process. ``per_s``: questions a second of each session, each token and each network of those who show nothing;
+    times are seconds since 1970."""
 
     def __init__(self, per_s: float) -> None:
         self._per_s, self._most = per_s, max(per_s * BURST_S, 1.0)
@@ -34,7 +35,8 @@ class Rates:
         """Count one question; 0 where it may be asked, else after how long the next may be."""
         if who.sort is Sort.LOCAL and who.role is Role.ADMIN:
             return 0.0  # whoever sits at the machine has it anyhow
-        key = f"{who.sort} {who.ref or who.user}" if who.sort not in (Sort.NOBODY, Sort.LOCAL) else f"address {address}"
+        known = who.sort not in (Sort.NOBODY, Sort.LOCAL)
+        key = f"{who.sort} {who.ref or who.user}" if known else f"address {network_of(address)}"
         bucket = self._buckets.pop(key, None) or _Bucket(self._most, now_s)
         self._buckets[key] = bucket
         while len(self._buckets) > MAX_KEPT:

@@ -71,7 +71,8 @@ class AccessSection(BaseModel):
 
     ``url``: under which address people open the wall, such as ``https://noc.example.org``; cookies are sent by TLS alone
     where it begins with https. ``proxies``: addresses whose word on where a request comes from is believed. ``requests_per_s``:
-    what each user, token or unknown address may ask on average; what is more is told to wait (429).
+    what each user, token or unknown network (an IPv4 address, an IPv6 /64) may ask on average; what is more is told to wait
+    (429).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
