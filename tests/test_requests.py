@@ -107,6 +107,9 @@ async def test_the_api_takes_shows_and_takes_back_a_request(tmp_path):
         for wrong in (
             {"cut_kw": None},
             {"limit_kw": 3},
+            {"cut_kw": None, "limit_kw": True},
+            {"cut_kw": None, "limit_kw": "50"},
+            {"cut_kw": True},
             {"end": "2026-07-01T13:00:00Z"},
             {"start": "2026-07-01T14:00:00"},
             {"start": "2026-06-01T14:00:00Z", "end": "2026-06-01T16:00:00Z"},

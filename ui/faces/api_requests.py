@@ -29,8 +29,8 @@ class Wanted(BaseModel):
     by: str = Field(min_length=1, max_length=100)
     start: Moment
     end: Moment
-    limit_kw: float | None = Field(None, ge=0, le=1e7)
-    cut_kw: float | None = Field(None, gt=0, le=1e7)
+    limit_kw: float | None = Field(None, ge=0, le=1e7, strict=True)  # true is no power, and would be 1 kW
+    cut_kw: float | None = Field(None, gt=0, le=1e7, strict=True)
     best_effort: bool = False
 
     @model_validator(mode="after")
