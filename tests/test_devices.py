@@ -10,9 +10,9 @@ from devices import NOW, action, columns, opened, refused, site
 from ingest.mappings import FOLDER, known_mappings, load_mapping, load_table
 from ingest.mappings.device import Bound, DeviceTable, points
 from ingest.registry import SOURCES, source_module
-from ingest.sources import device
 from ingest.sources.bacnet import BacnetTable
 from ingest.sources.device import DeviceActuator, DeviceOptions, DeviceSource, host_of, host_port
+from ingest.sources.device_targets import settable
 from ingest.sources.gnmi import GnmiTable
 from ingest.sources.modbus import ModbusTable
 from ingest.sources.mqtt import MqttTable
@@ -103,8 +103,7 @@ def centre(places=None):
     bound = Bound(CDU, of, "cdu", places or {})
     source = DeviceSource("x", "h", plant, bound, options)
     actuators = {
-        asset: DeviceActuator(source, plant, bound, of, settings)
-        for asset, settings in device._settable(CDU, of, "cdu").items()
+        asset: DeviceActuator(source, plant, bound, of, settings) for asset, settings in settable(CDU, of, "cdu").items()
     }
     return source, plant, actuators
 

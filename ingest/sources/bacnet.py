@@ -31,7 +31,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ingest.mappings.bind import Series
 from ingest.mappings.device import DeviceTable, Points, Value, points
 from ingest.registry import Opened
-from ingest.sources.device import DeviceOptions, library, open_targets, source_names
+from ingest.sources.device import DeviceOptions, library, source_names
+from ingest.sources.device_targets import open_targets
 from twin.errors import SourceError
 from twin.site import Site
 

@@ -36,7 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ingest.mappings.bind import Series
 from ingest.mappings.device import MAX_POINTS, DeviceTable, Points, Value
 from ingest.registry import Opened
-from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.device import DeviceOptions, beside, host_port, library, source_names
+from ingest.sources.device_targets import open_targets
 from ingest.sources.gnmi_stream import Stream
 from ingest.sources.mqtt_points import AHEAD_S, BORN_S
 from ingest.wire import number, read_secret

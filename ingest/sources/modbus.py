@@ -33,7 +33,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from ingest.mappings.bind import Series
 from ingest.mappings.device import Bound, DeviceTable, Points, points
 from ingest.registry import Opened
-from ingest.sources.device import DeviceOptions, host_port, library, open_targets, source_names
+from ingest.sources.device import DeviceOptions, host_port, library, source_names
+from ingest.sources.device_targets import open_targets
 from twin.errors import SourceError
 from twin.site import Site
 

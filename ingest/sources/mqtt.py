@@ -36,7 +36,8 @@ from ingest.mappings.bind import Series
 from ingest.mappings.device import Bound, DeviceTable, Points
 from ingest.registry import Opened
 from ingest.sources.bms import BmsDecoder
-from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.device import DeviceOptions, beside, host_port, library, source_names
+from ingest.sources.device_targets import open_targets
 from ingest.sources.mqtt_client import PORT, client_of, has_begun
 from ingest.sources.mqtt_points import Cache, Command, Decoder, JsonDecoder, Topic
 from ingest.sources.sparkplug import SparkplugDecoder

@@ -33,7 +33,8 @@ from ingest.mappings.bind import Series
 from ingest.mappings.device import Bound, Points, Value, points
 from ingest.registry import Opened
 from ingest.rest import Reply, Rest
-from ingest.sources.device import DeviceOptions, beside, open_targets, source_names
+from ingest.sources.device import DeviceOptions, beside, source_names
+from ingest.sources.device_targets import open_targets
 from ingest.sources.redfish_events import Conditions, Stream, Teller
 from ingest.sources.redfish_points import RedfishTable, Resource, flat, members
 from ingest.wire import Tls, read_secret

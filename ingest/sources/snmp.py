@@ -33,7 +33,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ingest.mappings.bind import Series
 from ingest.mappings.device import MAX_POINTS, Bound, DeviceTable, Points, Value, points
 from ingest.registry import Opened
-from ingest.sources.device import DeviceOptions, beside, host_port, library, open_targets, source_names
+from ingest.sources.device import DeviceOptions, beside, host_port, library, source_names
+from ingest.sources.device_targets import open_targets
 from ingest.sources.snmp_set import Setter
 from ingest.wire import number, read_secret
 from twin.errors import SourceError
