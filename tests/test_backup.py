@@ -18,9 +18,10 @@ from ingest.stores.embedded import segments
 from twin.errors import ConfigError
 from ui.access.desk import SEALS, Access
 from ui.access.role import Role
-from ui.backup import backup, restore
+from ui.backup import backup
 from ui.cli import main
 from ui.demo import write_demo
+from ui.restoring import restore
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from store_model import MEMORY
 from ingest.stores import open_store
 from ingest.stores.embedded.files import SCHEMA
 from twin.state import State
-from ui.backup import backup, restore
+from ui.backup import backup
 from ui.config import load_config
+from ui.restoring import restore
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = "419337d8beaf43a3da448fa2e8218443fee0b91d"  # of schema 1, before 0.1.0

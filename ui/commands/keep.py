@@ -99,7 +99,7 @@ def backup(options: argparse.Namespace) -> int:
 
 def restore(options: argparse.Namespace) -> int:
     """The centre of a backup, ready to start."""
-    from ui.backup import restore as put_back
+    from ui.restoring import restore as put_back
 
     done = put_back(options.file, options.into)
     if options.json:

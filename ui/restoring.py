@@ -1,0 +1,99 @@
+"""Put a backup of ``ui.backup`` back: into a new folder, every byte checked before anything appears there."""
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import IO, Any
+
+import zstandard
+
+from ingest.stores.embedded.files import SCHEMA
+from twin.errors import ConfigError, Problem, SourceError
+from ui.backup import FORMAT, MANIFEST, STORE
+
+MAX_MANIFEST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """``config``: the configuration to start with; ``notes``: what a person has yet to do."""
+
+    config: Path
+    time: datetime
+    files: int
+    notes: Sequence[str]
+
+
+def restore(file: Path, into: Path) -> Restored:
+    """Put the centre of ``file`` into the folder ``into``, which must not exist or be empty; every byte is checked before it
+    appears. ``ConfigError`` for a file that is no backup of ours, is damaged, or is of a later version."""
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise ConfigError([Problem(str(into), "is not empty and stays as it is; name a new folder")])
+    if not file.is_file():
+        raise ConfigError([Problem(str(file), "is no file; name a backup of icctwin")])
+    into.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".icctwin-") as scratch:
+            about = _unpack(file, Path(scratch))
+            target = Path(scratch) / "whole"
+            (Path(scratch) / "site").mkdir(exist_ok=True)
+            (Path(scratch) / "site").rename(target)
+            if (Path(scratch) / STORE).exists():
+                place = target / (about["store"] or STORE)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (Path(scratch) / STORE).rename(place)
+            if into.exists():
+                into.rmdir()
+            target.rename(into)
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, json.JSONDecodeError, KeyError) as error:
+        raise ConfigError([Problem(str(file), f"is no whole backup of icctwin ({error}); take another")]) from error
+    except OSError as error:
+        raise SourceError(f"the backup cannot be put back: {error}") from error
+    notes = [f"not in the backup: {what}" for what in about["left_out"]]
+    if about["store"] is None:
+        notes.insert(0, f'the store lay elsewhere and is in {into / STORE} now: write path = "{STORE}" under [store]')
+    return Restored(into / about["config"], datetime.fromisoformat(about["time"]), len(about["files"]), notes)
+
+
+def _unpack(file: Path, scratch: Path) -> dict[str, Any]:
+    """Everything in ``file`` into ``scratch``; what its manifest says, once all of it was found true."""
+    sums: dict[str, str] = {}
+    about: dict[str, Any] | None = None
+    with (
+        file.open("rb") as raw,
+        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        for entry in archive:
+            if entry.name == MANIFEST:
+                about = _manifest(file, archive.extractfile(entry))
+                continue
+            if about or not entry.isfile() or not entry.name.startswith(("site/", f"{STORE}/")):
+                raise tarfile.TarError(f"{entry.name} has no place in one")
+            archive.extract(entry, scratch, filter="data")
+            with (scratch / entry.name).open("rb") as written:
+                sums[entry.name] = hashlib.file_digest(written, "sha256").hexdigest()
+        while stream.read(2**16):  # to the end, where the checksum over everything stands
+            pass
+    if about is None:
+        raise tarfile.TarError("its end is missing")
+    for name in sorted(about["files"].keys() | sums.keys()):
+        if sums.get(name) != about["files"].get(name, {}).get("sha256"):
+            raise tarfile.TarError(f"{name} is not what was written")
+    return about
+
+
+def _manifest(file: Path, stream: IO[bytes] | None) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(stream.read(MAX_MANIFEST_BYTES) if stream else b"")
+    if about["format"] > FORMAT or about["schema"] > SCHEMA:
+        what = f"was written by icctwin {about['icctwin']}, a later one; restore it with that"
+        raise ConfigError([Problem(str(file), what)])
+    for path in (about["config"], about["store"]):
+        if path is not None and (PurePath(path).is_absolute() or ".." in PurePath(path).parts):
+            raise tarfile.TarError(f"{path} is no place inside it")
+    return about
