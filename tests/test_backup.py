@@ -104,6 +104,15 @@ def test_a_backup_comes_back_by_command_without_secrets(
     assert "is already there" in capsys.readouterr().err
 
 
+def test_what_was_adopted_is_copied_once_and_comes_back(centre: Path, tmp_path: Path) -> None:
+    (centre.parent / "store").mkdir()
+    (centre.parent / "store" / "calibration.json").write_text("[1]")
+    taken = backup(centre, tmp_path / "one.tar.zst", START, "1")
+    assert [name for name in taken.files if "calibration" in name] == ["store/calibration.json"]
+    restore(tmp_path / "one.tar.zst", tmp_path / "new")
+    assert (tmp_path / "new" / "store" / "calibration.json").read_text() == "[1]"
+
+
 def test_a_backup_is_for_its_owner_alone_and_holds_no_seal(centre: Path, tmp_path: Path) -> None:
     records, now = open_records(centre.parent / "store" / "records.db"), at(0)
     access = Access(records)

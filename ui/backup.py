@@ -149,7 +149,7 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     inside: dict[str, Path] = {}
     left_out = [f"{secret}: a secret or a certificate; bring it yourself" for secret in secrets]
     for one in named:
-        if one is None or not one.exists() or one == config.store.path:
+        if one is None or not one.exists() or one.is_relative_to(config.store.path):
             continue
         if not one.is_relative_to(folder):
             left_out.append(f"{one}: outside the configuration's folder")

@@ -45,8 +45,9 @@ def restore(file: Path, into: Path) -> Restored:
             (Path(scratch) / "site").rename(target)
             if (Path(scratch) / STORE).exists():
                 place = target / (about["store"] or STORE)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                (Path(scratch) / STORE).rename(place)
+                place.mkdir(parents=True, exist_ok=True)  # an earlier icctwin put what was adopted there as well
+                for one in (Path(scratch) / STORE).iterdir():
+                    one.replace(place / one.name)
             if into.exists():
                 into.rmdir()
             target.rename(into)
