@@ -4,9 +4,9 @@ it back whole.
 The order of copying is what makes a copy of a living store sound. It is that of a writer that was killed, read backwards: first
 what waits in the spool, then the journals, then the index, then the data files. A window that is compacted meanwhile is in its
 data file already and still in the copied journal, as after a kill between the two, and the next start settles it.
-Secrets are never copied: the files that ``…_file`` options name are listed instead, and the seal by which browsers are known
-again is left out of the records, for a restored centre makes its own. What passwords are checked by (argon2id) is copied with
-the users, so that a backup is for its owner's eyes alone.
+Secrets and certificates are never copied: their files are listed instead (``ui.named`` tells which they are), and the seal by
+which browsers are known again is left out of the records, for a restored centre makes its own. What passwords are checked by
+(argon2id) is copied with the users, so that a backup is for its owner's eyes alone.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
-from pydantic import BaseModel
 
 from ingest.stores.embedded.files import Vanished, connect_reading
 from twin.errors import ConfigError, Problem, SourceError
 from ui.access.desk import SEALS
 from ui.calibrating import adoption_file
 from ui.config import Config, load_config
+from ui.named import Named, named_files
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -97,7 +97,7 @@ def _pack(archive: tarfile.TarFile, path: Path, config: Config, scratch: Path, n
         left_out.append("records in PostgreSQL: back them up with pg_dump")
     about = {
         "format": FORMAT, "schema": schema, "icctwin": release, "time": now.isoformat(), "name": config.site.name,
-        "config": path.name, "store": _relative(kept.path, path.parent), "files": sums, "left_out": left_out,
+        "config": path.name, "store": _name_in(path.parent.resolve(), kept.path), "files": sums, "left_out": left_out,
     }  # fmt: skip
     _add_bytes(archive, MANIFEST, json.dumps(about, indent=1, ensure_ascii=False).encode())
     return Taken({name: entry["bytes"] for name, entry in sums.items()}, left_out)
@@ -142,53 +142,29 @@ def _schema_of(file: Path) -> int:
 def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]:
     """(files of the configuration's folder by their names in it, what is left out and why)."""
     folder = path.parent.resolve()
-    named = [path.resolve(), config.site.assets, config.site.links, config.alerts.rules, config.alerts.oncall]
-    named.append(adoption_file(config.site.assets, config.store.path))
-    secrets = secret_paths(config)
-    named += [value for name, value in named_paths(config) if not name.endswith("_file")]
-    inside: dict[str, Path] = {}
-    left_out = [f"{secret}: a secret or a certificate; bring it yourself" for secret in secrets]
-    for one in named:
-        if one is None or not one.exists() or one.is_relative_to(config.store.path):
+    adopted = Named("adopted", adoption_file(config.site.assets, config.store.path), secret=False)
+    inside: dict[str, Path] = {path.name: path.resolve()}
+    left_out: dict[str, None] = {}
+    for _, one, secret in (*named_files(config), adopted):
+        if secret:
+            left_out[f"{one}: a secret or a certificate; bring it yourself"] = None
+        elif not one.exists() or one.is_relative_to(config.store.path):
             continue
-        if not one.is_relative_to(folder):
-            left_out.append(f"{one}: outside the configuration's folder")
-            continue
-        found = sorted(f for f in one.rglob("*") if f.is_file()) if one.is_dir() else [one]
-        inside |= {str(f.relative_to(folder)): f for f in found}
-    return inside, left_out
+        elif (name := _name_in(folder, one)) is None:
+            left_out[f"{one}: outside the configuration's folder"] = None
+        elif one.is_dir():
+            inside |= {f"{name}/{f.relative_to(one)}": f for f in sorted(one.rglob("*")) if f.is_file()}
+        else:
+            inside[name] = one
+    return inside, list(left_out)
 
 
-def secret_paths(config: Config) -> list[Path]:
-    """Files that hold secrets or certificates: whatever an option that ends in ``_file`` names."""
-    return list(dict.fromkeys(value for name, value in named_paths(config) if name.endswith("_file")))
-
-
-def named_paths(config: Config) -> Iterator[tuple[str, Path]]:
-    """(option, path) of each path that a section of the configuration names, but for its own files."""
-    for model in (config.store, config.cluster, config.access, *(source.options for source in config.sources)):
-        if model is not None:
-            yield from _paths(model)
-
-
-def _paths(model: BaseModel) -> Iterator[tuple[str, Path]]:
-    for name, value in model:
-        if isinstance(value, Path):
-            yield name, value
-        elif isinstance(value, BaseModel):
-            yield from _paths(value)
-        elif isinstance(value, (list, tuple)):
-            for one in value:
-                if isinstance(one, BaseModel):
-                    yield from _paths(one)
-                elif isinstance(one, Path):
-                    yield name, one
-
-
-def _relative(path: Path, folder: Path) -> str | None:
-    """``path`` inside ``folder``, or none where it is elsewhere."""
-    folder = folder.resolve()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else None
+def _name_in(folder: Path, path: Path) -> str | None:
+    """The name that ``path`` has in ``folder``, none where it is elsewhere."""
+    for one in (Path(os.path.abspath(path)), path.resolve()):
+        if one.is_relative_to(folder):
+            return str(one.relative_to(folder))
+    return None
 
 
 def _add(archive: tarfile.TarFile, name: str, source: Path, sums: dict[str, dict[str, Any]]) -> None:

@@ -12,7 +12,6 @@ import socket
 import sqlite3
 import stat
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
@@ -25,9 +24,9 @@ from packaging.requirements import Requirement
 
 from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
-from ui.backup import named_paths, secret_paths
 from ui.certificate import stands
 from ui.config import Config, load_config, site_of
+from ui.named import named_files
 from ui.report.typeset import no_font
 from ui.switch import KEY_FILE
 from ui.tasks import RealClock
@@ -39,7 +38,7 @@ FILES_BESIDE_TARGETS = 200
 # File systems on which SQLite's locks or shared memory do not hold: sqlite.org/faq.html, question 5; sqlite.org/wal.html
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "fuse.glusterfs"})
 LEAST_SQLITE = (3, 35, 0)
-PUBLIC = ("ca_file", "cert_file")  # options whose files everybody may read
+PUBLIC = ("ca_file", "cert_file", "ca")  # options whose files everybody may read
 # What an extra's libraries are for, where one is missing
 EXTRAS = {
     "field": "Modbus, SNMP, MQTT, gNMI, BACnet",
@@ -215,8 +214,9 @@ def _certificate(config: Config) -> Iterator[Row]:
 
 
 def _secrets(config: Config) -> Iterator[Row]:
-    public = {path for name, path in named_paths(config) if name in PUBLIC}
-    paths = secret_paths(config) + [path for path in (config.wall.tls_key,) if path] + _oncall_secrets(config.alerts.oncall)
+    secrets = [one for one in named_files(config) if one.secret and one.option != "tls_cert"]  # which has a row of its own
+    public = {one.path for one in secrets if one.option in PUBLIC}
+    paths = [one.path for one in secrets]
     made = [config.store.path / name for name in (KEY_FILE, "records.db")]
     for path in dict.fromkeys(paths + [one for one in made if one.exists()]):
         if not path.is_file():
@@ -227,14 +227,3 @@ def _secrets(config: Config) -> Iterator[Row]:
             yield Row(Health.NOTE, "secret", f"{path} is readable for others; chmod 600 {path}")
         else:
             yield Row(Health.OK, "secret", str(path))
-
-
-def _oncall_secrets(file: Path | None) -> list[Path]:
-    """Files that an on-call file takes secrets from; none where it cannot be read, which is said elsewhere."""
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
-        return []
-    words = [one for table in found.get("channel", []) if isinstance(table, dict) for one in table.values()]
-    named = [one.removeprefix("file:") for one in words if isinstance(one, str) and one.startswith("file:")]
-    return [file.parent / one for one in named if file]
