@@ -16,6 +16,7 @@ from ui.backup import backup
 from ui.cli import main
 from ui.config import SECTIONS, load_config
 from ui.named import TEXTS, named_files
+from ui.oncall.file import load_oncall
 from ui.restoring import restore
 
 SITE = """
@@ -74,7 +75,7 @@ calendar = "duty.ics"
 name = "works"
 calendar = "../works.ics"
 """
-CALENDAR = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nEND:VCALENDAR\r\n"
+CALENDAR = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nEND:VCALENDAR\n"
 MAPPING = '[[metric]]\nkind = "node"\nmetric = "power_w"\nseries = "watts"\n'
 RULE = """
 [[rule]]
@@ -192,3 +193,46 @@ def test_files_in_a_table_are_named_each(centre: Path) -> None:
     centre.write_text(SITE + more)
     named = [(one.path.name, one.secret) for one in named_files(load_config(centre)) if one.option == "publishers"]
     assert named == [("a.pem", False), ("b.pem", False)]
+
+
+def mounted(folder: Path, revision: str, files: dict[str, str]) -> Path:
+    """A ConfigMap as kubelet mounts it, anew for each revision: links to ``..data``, a link to what holds the files."""
+    (folder / revision).mkdir(parents=True)
+    for name, text in files.items():
+        (folder / revision / name).write_text(text)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path("..data") / name)
+    (folder / "..new").symlink_to(revision)
+    (folder / "..new").replace(folder / "..data")
+    return folder / "site.toml"
+
+
+MOUNTED = {
+    "site.toml": '[site]\nname = "x"\nlinks = "links.csv"\n[alerts]\noncall = "oncall.toml"\n'
+    '[[source]]\nname = "price"\ntype = "grid"\nprovider = "csv"\npath = "price.csv"\n',
+    "assets.csv": TAKEN["tables/assets.csv"],
+    "links.csv": "from,to,kind\n",
+    "oncall.toml": '[[person]]\nname = "li"\nchannels = ["c"]\n[[schedule]]\nname = "duty"\ncalendar = "duty.ics"\n'
+    '[[channel]]\nname = "c"\ntype = "webhook"\nurl = "https://x.test/y"\n',
+    "duty.ics": CALENDAR,
+    "price.csv": TAKEN["price.csv"],
+}
+
+
+def test_a_backup_of_a_mounted_config_map_comes_back_under_the_names_of_its_files(tmp_path: Path) -> None:
+    config = mounted(tmp_path / "etc", "..2026_11_27", MOUNTED)
+    taken = backup(config, tmp_path / "one.tar.zst", START, "1")
+    assert (set(taken.files), taken.left_out) == ({f"site/{name}" for name in MOUNTED}, [])
+    back = restore(tmp_path / "one.tar.zst", tmp_path / "new").config
+    assert {path.name: path.read_text() for path in back.parent.iterdir()} == MOUNTED
+
+
+def test_a_file_of_a_configuration_is_read_where_a_link_leads_by_then(tmp_path: Path) -> None:
+    path = mounted(tmp_path / "etc", "..2026_11_27", MOUNTED)
+    config = load_config(path)
+    assert config.alerts.oncall is not None
+    calendar = load_oncall(config.alerts.oncall, "UTC", {}).schedules[0].calendar
+    mounted(tmp_path / "etc", "..2026_11_28", {**MOUNTED, "assets.csv": "id,kind,parent\n", "duty.ics": "anew"})
+    shutil.rmtree(tmp_path / "etc" / "..2026_11_27")
+    assert config.site.assets.read_text() == "id,kind,parent\n"
+    assert calendar.read_text() == "anew"

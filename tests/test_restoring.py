@@ -7,8 +7,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zstandard
 
+from twin.errors import ConfigError
 from ui.restoring import restore
 
 SITE = b'[site]\nname = "x"\n[store]\npath = "store"\n'
@@ -35,3 +37,10 @@ def test_a_backup_of_an_earlier_icctwin_with_what_was_adopted_in_it_twice_comes_
     assert done.files == 4
     assert (tmp_path / "new" / "store" / "calibration.json").read_bytes() == b"[1]"
     assert (tmp_path / "new" / "store" / "reports" / "1" / "a.pdf").read_bytes() == b"%PDF"
+
+
+def test_a_backup_without_its_configuration_is_none(tmp_path: Path) -> None:
+    forged = archive(tmp_path / "forged.tar.zst", {"site/site.toml": SITE}, config="nothere.toml")
+    with pytest.raises(ConfigError, match=r"no whole backup of icctwin \(its configuration nothere.toml is missing\)"):
+        restore(forged, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -143,7 +143,7 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
     """(files of the configuration's folder by their names in it, what is left out and why)."""
     folder = path.parent.resolve()
     adopted = Named("adopted", adoption_file(config.site.assets, config.store.path), secret=False)
-    inside: dict[str, Path] = {path.name: path.resolve()}
+    inside: dict[str, Path] = {path.name: path}
     left_out: dict[str, None] = {}
     for _, one, secret in (*named_files(config), adopted):
         if secret:
@@ -160,7 +160,8 @@ def _site_files(path: Path, config: Config) -> tuple[dict[str, Path], list[str]]
 
 
 def _name_in(folder: Path, path: Path) -> str | None:
-    """The name that ``path`` has in ``folder``, none where it is elsewhere."""
+    """The name that ``path`` has in ``folder``, none where it is elsewhere; of a link its own, as the configuration has it: a
+    mounted ConfigMap is nothing but links into a folder that changes its name."""
     for one in (Path(os.path.abspath(path)), path.resolve()):
         if one.is_relative_to(folder):
             return str(one.relative_to(folder))

@@ -1,5 +1,6 @@
 """The configuration of a centre (``site.toml``): read, checked against the registries, every problem at once with its line."""
 
+import os
 import re
 import ssl
 import tomllib
@@ -327,8 +328,7 @@ class _Reader:
         except ValidationError as error:
             self._refused((name,), error, model)
             return None
-        here = self._path.parent
-        return _with_paths(section, here)
+        return _with_paths(section, self._path.parent.resolve())
 
     def _source(self, i: int, entry: Any) -> SourceSection | None:
         if not isinstance(entry, dict):
@@ -393,7 +393,8 @@ def _got(key: str, error: Mapping[str, Any]) -> str:
 
 
 def _with_paths(section: BaseModel, here: Path) -> BaseModel:
-    """``section`` and the tables inside it with their paths made absolute from ``here``."""
-    new: dict[str, Any] = {key: (here / value).resolve() for key, value in section if isinstance(value, Path)}
+    """``section`` and the tables inside it with their paths made absolute from ``here``. A link stays what it is: what it leads
+    to is swapped under a running process, by certbot and by kubelet."""
+    new: dict[str, Any] = {key: Path(os.path.abspath(here / value)) for key, value in section if isinstance(value, Path)}
     new |= {key: _with_paths(value, here) for key, value in section if isinstance(value, BaseModel)}
     return section.model_copy(update=new)

@@ -83,6 +83,8 @@ def _unpack(file: Path, scratch: Path) -> dict[str, Any]:
             pass
     if about is None:
         raise tarfile.TarError("its end is missing")
+    if f"site/{about['config']}" not in sums:
+        raise tarfile.TarError(f"its configuration {about['config']} is missing")
     for name in sorted(about["files"].keys() | sums.keys()):
         if sums.get(name) != about["files"].get(name, {}).get("sha256"):
             raise tarfile.TarError(f"{name} is not what was written")

@@ -3,6 +3,7 @@
 Read and checked as a whole, every problem at once with its line; a file that is refused changes nothing. Secrets are named,
 never written: ``env:NAME`` or ``file:path``."""
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -232,7 +233,7 @@ class _Reader:
 
     def _near(self, entry: Any) -> Any:
         """A calendar's path is meant from the file's place."""
-        return entry.model_copy(update={"calendar": (self._path.parent / entry.calendar).resolve()})
+        return entry.model_copy(update={"calendar": Path(os.path.abspath(self._path.parent / entry.calendar))})
 
     def _entries(self, name: str, entries: Any) -> list[Any]:
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
