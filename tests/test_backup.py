@@ -20,6 +20,7 @@ from ui.access.desk import SEALS, Access
 from ui.access.role import Role
 from ui.backup import backup
 from ui.cli import main
+from ui.config import load_config
 from ui.demo import write_demo
 from ui.restoring import restore
 
@@ -102,6 +103,15 @@ def test_a_backup_comes_back_by_command_without_secrets(
     again.close()
     assert main(["backup", "--config", str(centre), "--out", str(out)]) == 2
     assert "is already there" in capsys.readouterr().err
+
+
+def test_what_is_started_after_a_restore_goes_on_with_the_restored_store(centre: Path, tmp_path: Path) -> None:
+    centre.write_text(centre.read_text().replace('path = "store"', f'path = "{tmp_path}/kept"'))
+    open_records(tmp_path / "kept" / "records.db").close()
+    backup(centre, tmp_path / "one.tar.zst", START, "1")
+    done = restore(tmp_path / "one.tar.zst", tmp_path / "new")
+    assert load_config(done.config).store.path == tmp_path / "new" / "store"
+    assert (tmp_path / "new" / "store" / "records.db").is_file()
 
 
 def test_what_was_adopted_is_copied_once_and_comes_back(centre: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import zstandard
 
 from twin.errors import ConfigError
+from ui.cli import main
 from ui.restoring import restore
 
 SITE = b'[site]\nname = "x"\n[store]\npath = "store"\n'
@@ -44,3 +46,47 @@ def test_a_backup_without_its_configuration_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no whole backup of icctwin \(its configuration nothere.toml is missing\)"):
         restore(forged, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+ELSEWHERE = [
+    '[site]\nname = "x"\n[store] # path = "no"\npath = "/var/lib/icctwin" # kept\n',
+    '[site]\nname = "path = \\"y\\""\n[store]\r\n  path=\'/srv/x/store\'\r\nraw_days = 7\r\n',
+    '\ufeffstore = { raw_days = 7, "path" = "/var/lib/icctwin" }\n[[source]]\ntype = "grid"\npath = "/srv/price.csv"\n',
+    'site.name = "x"\nstore.path = "../store"\n',
+]
+
+
+@pytest.mark.parametrize("text", ELSEWHERE)
+def test_a_store_that_lay_elsewhere_is_named_where_it_is_now(tmp_path: Path, text: str) -> None:
+    wanted = tomllib.loads(text.removeprefix("\ufeff"))
+    wanted["store"]["path"] = "store"
+    files = {"site/site.toml": text.encode(), "store/records.db": b"x"}
+    done = restore(archive(tmp_path / "one.tar.zst", files, store=None), tmp_path / "new")
+    assert tomllib.loads(done.config.read_text("utf-8-sig")) == wanted
+    assert done.config.read_bytes().count(b"\n") == text.count("\n"), "nothing else was written anew"
+    assert (tmp_path / "new" / "store" / "records.db").is_file()
+    assert done.ready
+    assert done.notes[0].startswith(f"[store] path of {done.config} names {tmp_path / 'new' / 'store'} now, not ")
+
+
+def test_a_store_inside_the_folder_that_is_named_from_the_root_is_named_from_the_folder(tmp_path: Path) -> None:
+    text = b'[store]\npath = "/srv/icctwin/var/store"\n'
+    done = restore(archive(tmp_path / "one.tar.zst", {"site/site.toml": text}, store="var/store"), tmp_path / "new")
+    assert done.config.read_bytes() == b'[store]\npath = "var/store"\n'
+
+
+def test_a_configuration_that_names_its_store_by_its_own_folder_stays_as_it_was(tmp_path: Path) -> None:
+    for i, (text, store) in enumerate([('[store]\npath = "./store/"\n', "store"), ('[site]\nname = "x"\n', "var/store")]):
+        file = archive(tmp_path / f"{i}.tar.zst", {"site/site.toml": text.encode()}, store=store)
+        done = restore(file, tmp_path / str(i))
+        assert (done.config.read_text(), done.ready, done.notes) == (text, True, [])
+
+
+def test_where_the_path_of_the_store_cannot_be_written_no_start_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = archive(tmp_path / "one.tar.zst", {"site/site.toml": b'[store]\n"p\\u0061th" = "/x"\n'}, store=None)
+    assert main(["restore", str(file), "--into", str(tmp_path / "new")]) == 0
+    told = capsys.readouterr()
+    assert "icctwin up" not in told.out
+    assert f'{tmp_path / "new" / "site.toml"} names /x: write path = "store" there before you start with it' in told.err

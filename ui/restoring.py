@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import os
+import re
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
@@ -13,17 +17,21 @@ from typing import IO, Any
 import zstandard
 
 from ingest.stores.embedded.files import SCHEMA
+from ingest.stores.registry import StoreOptions
 from twin.errors import ConfigError, Problem, SourceError
 from ui.backup import FORMAT, MANIFEST, STORE
 
 MAX_MANIFEST_BYTES = 64 * 2**20
+_USUAL = str(StoreOptions.model_fields["path"].default)
+_PATH = re.compile(r"""\bpath["']?[ \t]*=[ \t]*("(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """``config``: the configuration to start with; ``notes``: what a person has yet to do."""
+    """``config``: the configuration to start with, ``ready``: as it is; ``notes``: what a person has yet to know and to do."""
 
     config: Path
+    ready: bool
     time: datetime
     files: int
     notes: Sequence[str]
@@ -43,22 +51,49 @@ def restore(file: Path, into: Path) -> Restored:
             target = Path(scratch) / "whole"
             (Path(scratch) / "site").mkdir(exist_ok=True)
             (Path(scratch) / "site").rename(target)
+            place = about["store"] or STORE
             if (Path(scratch) / STORE).exists():
-                place = target / (about["store"] or STORE)
-                place.mkdir(parents=True, exist_ok=True)  # an earlier icctwin put what was adopted there as well
+                (target / place).mkdir(parents=True, exist_ok=True)  # an earlier icctwin put what was adopted there as well
                 for one in (Path(scratch) / STORE).iterdir():
-                    one.replace(place / one.name)
+                    one.replace(target / place / one.name)
+            said, ready = _moved(target / about["config"], place)
             if into.exists():
                 into.rmdir()
             target.rename(into)
-    except (tarfile.TarError, zstandard.ZstdError, EOFError, json.JSONDecodeError, KeyError) as error:
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, KeyError) as error:
         raise ConfigError([Problem(str(file), f"is no whole backup of icctwin ({error}); take another")]) from error
     except OSError as error:
         raise SourceError(f"the backup cannot be put back: {error}") from error
+    config = into / about["config"]
     notes = [f"not in the backup: {what}" for what in about["left_out"]]
-    if about["store"] is None:
-        notes.insert(0, f'the store lay elsewhere and is in {into / STORE} now: write path = "{STORE}" under [store]')
-    return Restored(into / about["config"], datetime.fromisoformat(about["time"]), len(about["files"]), notes)
+    if ready and os.path.normpath(said) != place:
+        notes.insert(0, f"[store] path of {config} names {into / place} now, not {said}")
+    elif not ready:
+        notes.insert(0, f'[store] path of {config} names {said}: write path = "{place}" there before you start with it')
+    return Restored(config, ready, datetime.fromisoformat(about["time"]), len(about["files"]), notes)
+
+
+def _moved(config: Path, place: str) -> tuple[str, bool]:
+    """Let the configuration name ``place``, of its own folder, as that of its store, where it names another: that may hold the
+    store of the centre that the backup was taken of. What it named, and whether it names ``place`` now: not where the old name
+    stands in a way that is not known here. ``ValueError`` where it is no TOML."""
+    text = config.read_bytes().decode("utf-8")
+    said = _path_of(text)
+    if os.path.normpath(said) == place:
+        return said, True
+    for found in _PATH.finditer(text):
+        new = text[: found.start(1)] + json.dumps(place, ensure_ascii=False) + text[found.end(1) :]
+        with suppress(tomllib.TOMLDecodeError):  # as where it stands inside another text
+            if _path_of(new) == place:
+                config.write_bytes(new.encode("utf-8"))
+                return said, True
+    return said, False
+
+
+def _path_of(text: str) -> str:
+    """What a configuration says under ``[store] path``."""
+    store = tomllib.loads(text.removeprefix("\ufeff")).get("store", {})
+    return str(store.get("path", _USUAL)) if isinstance(store, dict) else _USUAL
 
 
 def _unpack(file: Path, scratch: Path) -> dict[str, Any]:

@@ -103,11 +103,11 @@ def restore(options: argparse.Namespace) -> int:
 
     done = put_back(options.file, options.into)
     if options.json:
-        said = {"config": str(done.config), "time": done.time.isoformat(), "files": done.files, "notes": list(done.notes)}
-        say(json.dumps(said, ensure_ascii=False))
+        said = {"config": str(done.config), "ready": done.ready, "time": done.time.isoformat(), "files": done.files}
+        say(json.dumps(said | {"notes": list(done.notes)}, ensure_ascii=False))
         return 0
-    say(f"{done.files} files as of {done.time:%Y-%m-%d %H:%M} UTC are in {options.into}; start with: "
-        f"icctwin up --config {done.config}")  # fmt: skip
+    start = f"; start with: icctwin up --config {done.config}" if done.ready else ""
+    say(f"{done.files} files as of {done.time:%Y-%m-%d %H:%M} UTC are in {options.into}{start}")
     for note in done.notes:
         tell(note)
     return 0
