@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import tarfile
 import tomllib
 from pathlib import Path
@@ -18,7 +19,7 @@ from ui.restoring import restore
 SITE = b'[site]\nname = "x"\n[store]\npath = "store"\n'
 
 
-def archive(path: Path, files: dict[str, bytes], **said: Any) -> Path:
+def archive(path: Path, files: dict[str, bytes], /, **said: Any) -> Path:
     """A backup of ``files``, by their names in it, whose manifest says what one says, and ``said``."""
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     about = {"format": 1, "schema": 0, "icctwin": "1", "time": "2026-11-27T00:00:00+00:00", "name": "x",
@@ -46,6 +47,33 @@ def test_a_backup_without_its_configuration_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no whole backup of icctwin \(its configuration nothere.toml is missing\)"):
         restore(forged, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"time": "garbage"}, "manifest.json: time: Input should be a valid datetime"),
+        ({"time": "2026-11-27T00:00:00"}, "manifest.json: time: Input should have timezone info"),
+        ({"files": []}, "manifest.json: files: Input should be an object"),
+        ({"files": {"site/site.toml": 5}}, "manifest.json: files: site/site.toml: Input should be an object"),
+        ({"config": 5}, "manifest.json: config: Input should be a valid string"),
+        ({"store": 5}, "manifest.json: store: Input should be a valid string"),
+        ({"left_out": 5}, "manifest.json: left_out: Input should be a valid array"),
+        ({"format": "1"}, "manifest.json: format: Input should be a valid integer"),
+        ({"schema": None}, "manifest.json: schema: Input should be a valid integer"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_none(tmp_path: Path, said: dict[str, Any], why: str) -> None:
+    forged = archive(tmp_path / "forged.tar.zst", {"site/site.toml": SITE}, **said)
+    with pytest.raises(ConfigError, match=f"no whole backup of icctwin \\({re.escape(why)}"):
+        restore(forged, tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["forged.tar.zst"]
+
+
+def test_a_backup_of_a_later_icctwin_says_so_whatever_else_it_holds(tmp_path: Path) -> None:
+    later = archive(tmp_path / "later.tar.zst", {"site/site.toml": SITE}, format=2, icctwin="9.0", files=[], time=5)
+    with pytest.raises(ConfigError, match=r"was written by icctwin 9\.0, a later one; restore it with that"):
+        restore(later, tmp_path / "new")
 
 
 ELSEWHERE = [
@@ -90,3 +118,10 @@ def test_where_the_path_of_the_store_cannot_be_written_no_start_is_told(
     told = capsys.readouterr()
     assert "icctwin up" not in told.out
     assert f'{tmp_path / "new" / "site.toml"} names /x: write path = "store" there before you start with it' in told.err
+
+
+def test_a_configuration_that_is_no_toml_is_no_part_of_a_backup(tmp_path: Path) -> None:
+    for text in (b"[store", b"\xff"):
+        with pytest.raises(ConfigError, match="no whole backup"):
+            restore(archive(tmp_path / "one.tar.zst", {"site/site.toml": text}), tmp_path / "new")
+        assert not (tmp_path / "new").exists()

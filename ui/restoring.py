@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO
 
 import zstandard
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ingest.stores.embedded.files import SCHEMA
 from ingest.stores.registry import StoreOptions
@@ -24,6 +25,38 @@ from ui.backup import FORMAT, MANIFEST, STORE
 MAX_MANIFEST_BYTES = 64 * 2**20
 _USUAL = str(StoreOptions.model_fields["path"].default)
 _PATH = re.compile(r"""\bpath["']?[ \t]*=[ \t]*("(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
+
+
+class _Version(BaseModel):
+    """What every manifest begins with, of whatever version."""
+
+    model_config = ConfigDict(strict=True)
+    format: int
+    store_schema: int = Field(alias="schema")
+    icctwin: str
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True)
+    sha256: str
+
+
+class _About(BaseModel):
+    """A manifest: ``config`` and ``store`` are names inside the centre's folder."""
+
+    model_config = ConfigDict(strict=True)
+    time: AwareDatetime
+    config: str = Field(min_length=1)
+    store: str | None
+    files: dict[str, _File]
+    left_out: list[str]
+
+    @field_validator("config", "store")
+    @classmethod
+    def _inside(cls, value: str | None) -> str | None:
+        if value is not None and (PurePath(value).is_absolute() or ".." in PurePath(value).parts):
+            raise ValueError(f"{value} is no place inside it")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +84,26 @@ def restore(file: Path, into: Path) -> Restored:
             target = Path(scratch) / "whole"
             (Path(scratch) / "site").mkdir(exist_ok=True)
             (Path(scratch) / "site").rename(target)
-            place = about["store"] or STORE
+            place = about.store or STORE
             if (Path(scratch) / STORE).exists():
                 (target / place).mkdir(parents=True, exist_ok=True)  # an earlier icctwin put what was adopted there as well
                 for one in (Path(scratch) / STORE).iterdir():
                     one.replace(target / place / one.name)
-            said, ready = _moved(target / about["config"], place)
+            said, ready = _moved(target / about.config, place)
             if into.exists():
                 into.rmdir()
             target.rename(into)
-    except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError) as error:
         raise ConfigError([Problem(str(file), f"is no whole backup of icctwin ({error}); take another")]) from error
     except OSError as error:
         raise SourceError(f"the backup cannot be put back: {error}") from error
-    config = into / about["config"]
-    notes = [f"not in the backup: {what}" for what in about["left_out"]]
+    config = into / about.config
+    notes = [f"not in the backup: {what}" for what in about.left_out]
     if ready and os.path.normpath(said) != place:
         notes.insert(0, f"[store] path of {config} names {into / place} now, not {said}")
     elif not ready:
         notes.insert(0, f'[store] path of {config} names {said}: write path = "{place}" there before you start with it')
-    return Restored(config, ready, datetime.fromisoformat(about["time"]), len(about["files"]), notes)
+    return Restored(config, ready, about.time, len(about.files), notes)
 
 
 def _moved(config: Path, place: str) -> tuple[str, bool]:
@@ -96,10 +129,10 @@ def _path_of(text: str) -> str:
     return str(store.get("path", _USUAL)) if isinstance(store, dict) else _USUAL
 
 
-def _unpack(file: Path, scratch: Path) -> dict[str, Any]:
+def _unpack(file: Path, scratch: Path) -> _About:
     """Everything in ``file`` into ``scratch``; what its manifest says, once all of it was found true."""
     sums: dict[str, str] = {}
-    about: dict[str, Any] | None = None
+    about: _About | None = None
     with (
         file.open("rb") as raw,
         zstandard.ZstdDecompressor().stream_reader(raw) as stream,
@@ -112,26 +145,29 @@ def _unpack(file: Path, scratch: Path) -> dict[str, Any]:
             if about or not entry.isfile() or not entry.name.startswith(("site/", f"{STORE}/")):
                 raise tarfile.TarError(f"{entry.name} has no place in one")
             archive.extract(entry, scratch, filter="data")
-            with (scratch / entry.name).open("rb") as written:
-                sums[entry.name] = hashlib.file_digest(written, "sha256").hexdigest()
+            with (scratch / entry.name).open("rb") as found:
+                sums[entry.name] = hashlib.file_digest(found, "sha256").hexdigest()
         while stream.read(2**16):  # to the end, where the checksum over everything stands
             pass
     if about is None:
         raise tarfile.TarError("its end is missing")
-    if f"site/{about['config']}" not in sums:
-        raise tarfile.TarError(f"its configuration {about['config']} is missing")
-    for name in sorted(about["files"].keys() | sums.keys()):
-        if sums.get(name) != about["files"].get(name, {}).get("sha256"):
+    if f"site/{about.config}" not in sums:
+        raise tarfile.TarError(f"its configuration {about.config} is missing")
+    written = {name: one.sha256 for name, one in about.files.items()}
+    for name in sorted(written.keys() | sums.keys()):
+        if sums.get(name) != written.get(name):
             raise tarfile.TarError(f"{name} is not what was written")
     return about
 
 
-def _manifest(file: Path, stream: IO[bytes] | None) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(stream.read(MAX_MANIFEST_BYTES) if stream else b"")
-    if about["format"] > FORMAT or about["schema"] > SCHEMA:
-        what = f"was written by icctwin {about['icctwin']}, a later one; restore it with that"
-        raise ConfigError([Problem(str(file), what)])
-    for path in (about["config"], about["store"]):
-        if path is not None and (PurePath(path).is_absolute() or ".." in PurePath(path).parts):
-            raise tarfile.TarError(f"{path} is no place inside it")
-    return about
+def _manifest(file: Path, stream: IO[bytes] | None) -> _About:
+    text = stream.read(MAX_MANIFEST_BYTES) if stream else b""
+    try:
+        version = _Version.model_validate_json(text)
+        if version.format > FORMAT or version.store_schema > SCHEMA:
+            what = f"was written by icctwin {version.icctwin}, a later one; restore it with that"
+            raise ConfigError([Problem(str(file), what)])
+        return _About.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise tarfile.TarError(": ".join([MANIFEST, *map(str, first["loc"]), first["msg"]])) from error
