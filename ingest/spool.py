@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.spool_log import Span, SpoolLog
+from ingest.spool_log import MODE, Span, SpoolLog
 from ingest.stores.errors import LeftOut
 from twin.errors import SourceError
 from twin.frame import Frame
@@ -254,6 +254,7 @@ class Spool:
             return
         try:
             half = book.with_suffix(".tmp")
+            half.touch(MODE)
             half.write_text(f"{zlib.crc32(said.encode())} {said}", encoding="utf-8")
             os.replace(half, book)
             disk.drop_before(first)

@@ -32,6 +32,7 @@ MAX_RECORD_BYTES = 256 * 2**20
 _HEAD = struct.Struct("<IIII")  # length, checksum, type, values
 _SHAPE, _ROWS, _BATCH = 1, 2, 3
 _NEVER = -(2**62)
+MODE = 0o600  # as the store's own files: for its owner alone
 
 
 class Span(NamedTuple):
@@ -58,6 +59,8 @@ class SpoolLog:
 
     def __init__(self, folder: Path, site: Site, file_bytes: int = FILE_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():  # an earlier icctwin let others read them
+            path.chmod(MODE)
         self.folder, self._site, self._file_bytes = folder, site, file_bytes
         self._fd = -1
         self._base = 0
@@ -154,6 +157,7 @@ class SpoolLog:
             if base != self._base and plain.exists():
                 packed = plain.with_suffix(".zst")
                 half = plain.with_suffix(".tmp")
+                half.touch(MODE)
                 half.write_bytes(zstandard.ZstdCompressor(level=1, write_checksum=True).compress(plain.read_bytes()))
                 _sync(half)  # a power cut leaves the one or the other, never a name without what it names
                 half.rename(packed)
@@ -171,7 +175,7 @@ class SpoolLog:
 
     def _begin_file(self) -> None:
         self.close()
-        fd = os.open(self._path(self.end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fd = os.open(self._path(self.end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, MODE)
         self._fd, self._base, self._begun = fd, self.end, True
         self._forget_names()
 

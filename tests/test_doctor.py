@@ -19,6 +19,7 @@ from ui import doctor
 from ui.cli import main
 from ui.config import load_config
 from ui.doctor import Health, examine
+from ui.oncall.book import Book
 
 
 @pytest.fixture
@@ -131,3 +132,31 @@ def test_what_holds_hashes_of_passwords_is_for_its_owner_alone(tmp_path: Path) -
         ("records.db", "records.db-wal", "records.db-shm"), 0o600
     )
     records.close()
+
+
+def test_what_is_kept_and_others_may_read_is_said(config: Path) -> None:
+    store = load_config(config).store.path
+    (store / "spool").mkdir(parents=True)
+    (store / "reports").mkdir()
+    for name, mode in [("oncall.db", 0o644), ("raw-20261127.db-wal", 0o640), ("records.db", 0o600), ("reports/a.pdf", 0o644)]:
+        (store / name).touch(mode)
+    said = [row for row in examine(config) if row.what == "rights"]
+    remedy = f"such as {store / 'oncall.db'}; chmod 600 {store}/*.db*"
+    assert said == [(Health.NOTE, "rights", f"2 files of the store are readable for others, {remedy}")]
+    (store / "oncall.db").chmod(0o600)
+    (store / "raw-20261127.db-wal").chmod(0o600)
+    (store / "spool" / "log-0000000000000000.log").touch(0o644)
+    remedy = f"such as {store / 'spool' / 'log-0000000000000000.log'}; chmod 600 {store}/spool*/*"
+    assert found(config, "rights") == (Health.NOTE, f"a file of the store is readable for others, {remedy}")
+
+
+def test_pages_are_kept_for_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "oncall.db"
+    for _ in range(2):
+        book = Book(path)
+        book.keep({"alerts": "{}"})
+        assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == dict.fromkeys(
+            ("oncall.db", "oncall.db-wal", "oncall.db-shm"), 0o600
+        )
+        book.close()
+        path.chmod(0o644)  # as an earlier icctwin left it

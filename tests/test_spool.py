@@ -188,6 +188,20 @@ def test_what_is_packed_is_on_the_disk_before_the_plain_file_goes(tmp_path: Path
     assert len(done) % 4 == 0
 
 
+def test_what_waits_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "log-0000000000000000.log").touch(0o644)  # as an earlier icctwin left it
+    store = Away()
+    store.here = False
+    disk = SpoolLog(tmp_path, SITE, file_bytes=2000)
+    spool = Spool(store.append, disk=disk)
+    for k in range(10):
+        spool.put([frame(k)])
+    disk.pack()
+    spool.close()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".log", ".zst", ".json"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
 def test_half_a_record_that_cannot_be_cut_off_spoils_nothing_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, write = SpoolLog(tmp_path, SITE), os.write
     spans = [log.write([frame(0)])]

@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -38,6 +38,7 @@ FILES_BESIDE_TARGETS = 200
 # File systems on which SQLite's locks or shared memory do not hold: sqlite.org/faq.html, question 5; sqlite.org/wal.html
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "fuse.glusterfs"})
 LEAST_SQLITE = (3, 35, 0)
+KEPT = ("*.db*", "spool*/*")  # what is kept, in the store's folder
 PUBLIC = ("ca_file", "cert_file", "ca")  # options whose files everybody may read
 # What an extra's libraries are for, where one is missing
 EXTRAS = {
@@ -85,6 +86,7 @@ def examine(path: Path | None) -> Iterator[Row]:
     yield _port(config)
     yield from _certificate(config)
     yield from _secrets(config)
+    yield from _open_to_others(config.store.path)
 
 
 def _python() -> Row:
@@ -227,3 +229,18 @@ def _secrets(config: Config) -> Iterator[Row]:
             yield Row(Health.NOTE, "secret", f"{path} is readable for others; chmod 600 {path}")
         else:
             yield Row(Health.OK, "secret", str(path))
+
+
+def _open_to_others(folder: Path) -> Iterator[Row]:
+    """Of what is kept, what others may read: a store's files are for their owner alone where icctwin makes them."""
+    found: list[Path] = []
+    where: dict[str, None] = {}
+    for pattern in KEPT:
+        for one in sorted(folder.glob(pattern)):
+            with suppress(FileNotFoundError):  # a centre that runs lets files go
+                if one.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+                    found.append(one)
+                    where[str(folder / pattern)] = None
+    if found:
+        many = f"{len(found)} files of the store are" if len(found) > 1 else "a file of the store is"
+        yield Row(Health.NOTE, "rights", f"{many} readable for others, such as {found[0]}; chmod 600 {' '.join(where)}")

@@ -4,6 +4,7 @@ A step's new state and its pages are written together: after a kill either both 
 twice for want of memory and nothing is forgotten. A page is marked as sent only after its receiver took it, which makes
 delivery at-least-once: a kill in between sends it again, under the same id."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class Book:
         self._path, self._lock = path, RLock()
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
+            _private(path)
             self._con = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
             self._con.execute("PRAGMA journal_mode=WAL")
             self._con.execute("PRAGMA synchronous=NORMAL")
@@ -197,3 +199,13 @@ class Book:
         """Let go of the file."""
         with self._lock:
             self._con.close()
+
+
+def _private(path: Path) -> None:
+    """Let the file be for its owner alone, with its log: an earlier icctwin let others read it. One that is there is not opened
+    for that: closing it would take the locks of another connection away."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for file in (path, *(path.with_name(path.name + more) for more in ("-wal", "-shm"))):
+        if file.exists():
+            file.chmod(0o600)
