@@ -331,7 +331,8 @@ def test_cdu_residual_from_flow_and_temperatures() -> None:
     tell(state, "cdu", supply_temp_c=30.0, return_temp_c=40.0, flow_kgps=2.0)
     expected = solve(CENTRE, state, PARAMS, NOW).cooling.heat.into[CENTRE.position["c1"]]
     assert find(run(state), "cdu", "residual_w")[0] == pytest.approx(79_134 - expected, rel=1e-4)
-    tell(state, "cdu", heat_w=15_000.0)
+    state = heard(CENTRE)
+    tell(state, "cdu", supply_temp_c=30.0, return_temp_c=40.0, flow_kgps=0.3791, heat_w=15_000.0)
     frames = run(state)
     residual, heat = find(frames, "cdu", "residual_w")[0], find(frames, "cdu", "heat_w")[0]
     assert residual == pytest.approx(15_000 - expected, abs=0.06)

@@ -12,6 +12,7 @@ from tests.small import rows
 from twin import powerbalance
 from twin.balance import violations
 from twin.estimate import estimate, reconciled, solve
+from twin.liquid import solve_liquid
 from twin.load import build_site
 from twin.params import Params
 from twin.reconcile import LIMIT_RATIO, Meters, reconcile
@@ -130,6 +131,20 @@ def _only(rack_w: float) -> State:
     state = heard(CENTRE)
     tell(state, "rack", power_w=rack_w)
     return state
+
+
+def test_heat_is_known_no_better_where_there_is_little() -> None:
+    """PG25 at 35 °C, 3956.7 J/(kg·K), in an idle hall: thermometers of ± 0.2 K leave 1 kg/s ± √2 · 791.3 W, at no rise too."""
+    spread_w = []
+    for flow_kgps in (1.0, 2.0):
+        state = heard(CENTRE, gpu_w=0.0)
+        tell(state, "cdu", supply_temp_c=35.0, return_temp_c=35.0, flow_kgps=flow_kgps)
+        solution = solve(CENTRE, state, PARAMS, NOW)
+        apart = solve_liquid(CENTRE, state, PARAMS, NOW, solution.cooling, np.zeros(1)).apart["cdu", "heat"]
+        spread_w.append(apart.spread[0])
+    assert np.sqrt(spread_w[1] ** 2 - spread_w[0] ** 2) == pytest.approx(np.sqrt(2**2 - 1**2) * np.sqrt(2) * 791.3, rel=1e-3)
+    score = find(estimate(CENTRE, state, PARAMS, NOW), "cdu", "residual_score_ratio")[0]
+    assert abs(score) < LIMIT_RATIO / 2, "0.2 K lie between what they say and what there is"
 
 
 def test_too_many_loads_are_solved_hall_by_hall(monkeypatch: pytest.MonkeyPatch) -> None:

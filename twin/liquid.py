@@ -150,8 +150,10 @@ def _readings(
     own, spread = _by_sensors(cdu, _heat_of(site, "cdu"), doubt.flow_meter, doubt.temp_k)
     made.append(("cdu", "heat", np.where(np.isnan(cdu_heat_w), own, cdu_heat_w), spread))
     into, back, kgps = cdu.primary_supply_temp_c, cdu.primary_return_temp_c, cdu.primary_flow_kgps
-    primary = carried_heat_w(kgps, heat_of(primary_names_of(site))((into + back) / 2), back - into)
-    made.append(("cdu", "primary_heat", primary, _sensor_w(primary, back - into, doubt.flow_meter, doubt.temp_k)))
+    cp_jpkgk = heat_of(primary_names_of(site))((into + back) / 2)
+    primary = carried_heat_w(kgps, cp_jpkgk, back - into)
+    spread = _sensor_w(primary, kgps * cp_jpkgk, back - into, doubt.flow_meter, doubt.temp_k)
+    made.append(("cdu", "primary_heat", primary, spread))
     made.append(("loop", "heat", *_by_sensors(loop, _heat_of(site, "loop"), doubt.flow_meter, doubt.temp_k)))
     return made
 
@@ -163,16 +165,18 @@ def _heat_of(site: Site, kind: str) -> Heat:
 def _by_sensors(read: _Read, heat_jpkgk: Heat, flow_frac: float, temp_k: float) -> tuple[Floats, Floats]:
     """The device's own figure, else Q = ṁ · cp · ΔT; and its uncertainty from those of flow and temperatures."""
     rise = read.return_temp_c - read.supply_temp_c
-    made = carried_heat_w(read.flow_kgps, heat_jpkgk((read.return_temp_c + read.supply_temp_c) / 2), rise)
+    kgps, cp_jpkgk = read.flow_kgps, heat_jpkgk((read.return_temp_c + read.supply_temp_c) / 2)
     said = read.heat_w
-    heat = np.where(np.isnan(said), made, said)
-    return heat, _sensor_w(heat, rise, flow_frac, temp_k)
+    heat = np.where(np.isnan(said), carried_heat_w(kgps, cp_jpkgk, rise), said)
+    return heat, _sensor_w(heat, kgps * cp_jpkgk, rise, flow_frac, temp_k)
 
 
-def _sensor_w(heat_w: Floats, rise_k: Floats, flow_frac: float, temp_k: float) -> Floats:
-    """σ_Q = Q · √((σ_flow/flow)² + (√2 · σ_T/ΔT)²) (JCGM 100:2008, 5.1.6); 5 % where the temperatures do not read."""
+def _sensor_w(heat_w: Floats, flow_wpk: Floats, rise_k: Floats, flow_frac: float, temp_k: float) -> Floats:
+    """σ_Q = √((Q · σ_flow/flow)² + (ṁ · cp · √2 · σ_T)²) (JCGM 100:2008, 5.1.2): what thermometers do not know remains where
+    there is no heat. ``flow_wpk``: ṁ · cp; where it does not read it is Q/ΔT, and 5 % of Q stand for a ΔT that does not."""
     rise = np.where(np.isnan(rise_k), 28 * temp_k, np.maximum(np.abs(rise_k), 0.5))
-    return np.asarray(np.abs(heat_w) * np.hypot(flow_frac, np.sqrt(2) * temp_k / rise))
+    carried_wpk = np.where(np.isnan(flow_wpk), heat_w / rise, flow_wpk)
+    return np.asarray(np.hypot(heat_w * flow_frac, carried_wpk * np.sqrt(2) * temp_k))
 
 
 def _into(flow: Flow, at: Ints, found: Reconciled, through: Through) -> tuple[Floats, Floats]:
