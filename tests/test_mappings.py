@@ -278,6 +278,25 @@ def test_a_metric_that_is_made_up_for_each_asset_by_an_entry_of_its_own_is_told_
     assert frame.values["flow_kgps"].tolist() == [3.0, 7.0]
 
 
+@pytest.mark.parametrize(("model", "profiles", "active_frac"), [
+    ("NVIDIA A100-SXM4-80GB", ["3g.40gb", "4g.40gb"], 1.0), ("NVIDIA H100 NVL", ["1g.24gb"], 1 / 7), ("", ["2g.20gb"], 2 / 7),
+    ("NVIDIA A30", ["4g.24gb"], 1.0), ("NVIDIA A30", ["2g.12gb", "1g.6gb+me"], 0.75),
+    ("NVIDIA RTX PRO 6000 Blackwell Server Edition", ["1g.24gb"], 0.25),
+    ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", ["4g.96gb"], 1.0),
+    ("NVIDIA RTX PRO 5000 Blackwell", ["1g.24gb", "1g.24gb"], 1.0), ("NVIDIA RTX PRO 4500 Blackwell", ["1g.16gb"], 0.5),
+])  # fmt: skip
+def test_instances_count_by_the_slices_that_their_model_has(model, profiles, active_frac):
+    site = build_site("s", "UTC", [Row("test", row) for row in ASSETS])
+    names = ("GR_ENGINE_ACTIVE", "SM_ACTIVE", "PIPE_TENSOR_ACTIVE", "DRAM_ACTIVE")
+    labels = [{"gpu": "1", "modelName": model, "GPU_I_ID": str(i), "GPU_I_PROFILE": p} for i, p in enumerate(profiles)]
+    series = [(f"DCGM_FI_PROF_{name}", one) for name in names for one in labels]
+    binding = Binding(load_mapping("dcgm"), site, Assets(site), series, site.row("node"), fixed=True)
+    (frame,) = binding.frames(np.ones(len(series)), None, NOW, 0, 15, "x")
+    assert len(frame.values) == 4
+    for name, column in frame.values.items():
+        assert column == pytest.approx([active_frac]), name
+
+
 def test_a_counter_of_32_bits_that_begins_anew_at_its_end_goes_on_and_a_restarted_one_does_not(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
@@ -315,6 +334,8 @@ WRONG = {
     "wrap = 10": "write rate = true",
     "weight = { a = '(' }\ncombine = 'sum'": "no regular expression",
     "weight = { a = 'b' }\ncombine = 'sum'": "a group",
+    "weight_of_by = { a = { '(' = 2 } }": "no regular expression",
+    "weight_of_by = { a = { 'b' = 0 } }": "greater than 0",
 }
 
 

@@ -35,7 +35,8 @@ Each ``[[metric]]`` says how one metric comes about; in this order:
     what becomes of several series of one asset: ``first`` (default), ``sum``, ``mean``, ``min``, ``max``.
 ``weight``
     with ``combine = "sum"``: label -> regular expression whose first group is the whole number that a series counts with (0
-    where it does not match), as a share of ``weight_of``; a series without the label counts whole.
+    where it does not match), as a share of ``weight_of``; a series without the label counts whole. ``weight_of_by``: label ->
+    regular expression for the whole value -> what stands for ``weight_of`` where it matches (the first one).
 ``share``
     as ``where``: what these series sum to, over what all series of the entry sum to.
 ``minus``, ``over``
@@ -92,6 +93,7 @@ class Entry(BaseModel):
     combine: Literal["first", "sum", "mean", "min", "max"] = "first"
     weight: dict[str, str] = Field(default={}, max_length=1)
     weight_of: float = Field(default=1.0, gt=0)
+    weight_of_by: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = {}
     share: dict[str, str] = {}
     minus: str = ""
     over: str = ""
@@ -109,8 +111,15 @@ class Entry(BaseModel):
         for label, pattern in self.weight.items():
             if labels.get(label):
                 found = re.fullmatch(pattern, labels[label])
-                return int(found[1]) / self.weight_of if found and found[1].isdecimal() else 0.0
+                return int(found[1]) / self._weight_of(labels) if found and found[1].isdecimal() else 0.0
         return 1.0
+
+    def _weight_of(self, labels: Labels) -> float:
+        for label, table in self.weight_of_by.items():
+            for pattern, of in table.items():
+                if re.fullmatch(pattern, labels.get(label, "")):
+                    return of
+        return self.weight_of
 
     @property
     def plain(self) -> bool:
@@ -317,6 +326,8 @@ def _check_entry(mapping: Mapping, entry: Entry) -> list[str]:
         found.append(f"scale {entry.scale:g}, offset {entry.offset:g}: both must be finite and scale not 0")
     for name in ("where", "without", "share"):
         found += _check_patterns(name, getattr(entry, name))
+    for label, table in entry.weight_of_by.items():
+        found += _check_patterns(f"weight_of_by.{label}", {pattern: pattern for pattern in table})
     wrong = _check_patterns("weight", entry.weight)
     found += wrong
     if entry.weight and not wrong and (entry.combine != "sum" or not all(re.compile(p).groups for p in entry.weight.values())):
