@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -295,6 +296,23 @@ def test_instances_count_by_the_slices_that_their_model_has(model, profiles, act
     assert len(frame.values) == 4
     for name, column in frame.values.items():
         assert column == pytest.approx([active_frac]), name
+
+
+def test_the_hottest_processor_that_a_controller_names_is_no_power_supply():
+    """Names as Supermicro, Dell, HPE, Lenovo, Cisco, Intel, Gigabyte and Huawei give them."""
+    processors = """CPU Temp, CPU1 Temp, CPU 2 Temp, Temp, 02-CPU 1, 03-CPU 2 PkgTmp, P1_TEMP_SENS, P2 Temp, CPU0_TEMP,
+        TEMP_CPU0, Temp CPU 1, Proc 1 Temp, Processor 2 Temperature, CPU1 Core Temp, CPU1"""
+    others = """PSU1 Temp, PS1 Temp, PS1 Temperature, Pwr Supply 1 Temp, PCIe Slot1 Temp, PCH Temp, Peripheral Temp,
+        PVCCIN Temp, CPU1 VRM Temp, CPU1_VR_TEMP, VRMCpu1 Temp, CPU1 DIMM Temp, P1-DIMMA1 Temp, 04-P1 DIMM 1-6, 12-VR P1, P1,
+        CPU1 DTS, P1 Therm Margin, P1 DTS Therm Mgn, CPU1 Core Rem, CPU1 VDDQ Temp, CPU1 MEM Temp, Inlet Temp, GPU1 Temp"""
+    wrong = re.split(r",\s+", others)
+    site = build_site("s", "UTC", [Row("test", row) for row in ASSETS])
+    for number, name in enumerate(re.split(r",\s+", processors)):
+        named = [name, *wrong]
+        series = [("ipmi_temperature_celsius", {"id": str(i), "name": one}) for i, one in enumerate(named)]
+        binding = Binding(load_mapping("ipmi"), site, Assets(site), series, site.row("node"), fixed=True)
+        (frame,) = binding.frames(np.array([40.0 + number] + [70.0] * len(wrong)), None, NOW, 0, 15, "x")
+        assert frame.values["temp_c"].tolist() == [40 + number], name
 
 
 def test_a_counter_of_32_bits_that_begins_anew_at_its_end_goes_on_and_a_restarted_one_does_not(tmp_path):
