@@ -133,10 +133,11 @@ class Judge:
             memory.near(name, frame.time_s)[frame.rows] for name in ("flow_kgps", "supply_temp_c", "return_temp_c")
         )
         heat_w, delta_k = frame.values["heat_w"], back - supply
-        low_w = flow * HEAT.cp_low * (delta_k * (1 - HEAT.share_frac) - HEAT.delta_k)
-        high_w = flow * HEAT.cp_high * (delta_k * (1 + HEAT.share_frac) + HEAT.delta_k)
+        slack_k = np.abs(delta_k) * HEAT.share_frac + HEAT.delta_k
+        corners_w = [flow * cp * k for cp in (HEAT.cp_low, HEAT.cp_high) for k in (delta_k - slack_k, delta_k + slack_k)]
+        low_w, high_w = np.minimum.reduce(corners_w), np.maximum.reduce(corners_w)  # heat may flow backwards
         with np.errstate(invalid="ignore"):
-            return (heat_w < low_w) | (heat_w > high_w)
+            return np.asarray((heat_w < low_w) | (heat_w > high_w))
 
     def _sum_w(self, kind: str, container: str, time_s: float) -> Floats:
         """float64[m]: power of all ``kind`` in each ``container``; made once a second. Unknown parts count as nothing."""

@@ -137,6 +137,13 @@ CDU = {"flow_kgps": 0.721, "supply_temp_c": 25.0, "return_temp_c": 35.0}  # the 
         (25_480, {}, SUSPECT),  # what the mockup says: 11 % less
         (40_000, {}, SUSPECT),
         (28_650, {"return_temp_c": 15.0}, SUSPECT),  # it would flow backwards
+        (-28_650, {"return_temp_c": 15.0}, GOOD),  # it does: the loop takes heat from the room, or from its pump
+        (-30_100, {"return_temp_c": 15.0}, GOOD),
+        (-25_480, {"return_temp_c": 15.0}, SUSPECT),
+        (-40_000, {"return_temp_c": 15.0}, SUSPECT),
+        (0, {"return_temp_c": 25.0}, GOOD),  # nothing flows, within 0.1 K: 302 W of water
+        (-290, {"return_temp_c": 25.0}, GOOD),
+        (-310, {"return_temp_c": 25.0}, SUSPECT),
         (25_480, {"flow_kgps": np.nan}, GOOD),  # what is not known refutes nothing
     ],
 )
