@@ -46,6 +46,16 @@ def test_sacct(fixtures: Path) -> None:
     assert trace.refused == {"a job without a start or an end": (1, "line 5")}
 
 
+def test_sacct_counts_the_gpus_of_every_type(tmp_path: Path) -> None:
+    """The total where Slurm accounts for it beside its types, else the sum of these; GPUs of one node only."""
+    asked = ["gres/gpu:a100=2,gres/gpu:v100=4,gres/gpu=6", "gres/gpu=6,gres/gpu:a100=2,gres/gpu:v100=4",
+             "gres/gpu:a100=2,gres/gpu:v100=4", "gres/gpu:a100_1g.5gb=3,gres/gpumem=40G", "gres/gpu:h100=8"]  # fmt: skip
+    times = "2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00"
+    lines = [f"{i}|{times}|1|billing=8,cpu=8,{gpus},mem=8G,node=1" for i, gpus in enumerate(asked, 1)]
+    (tmp_path / "sacct.txt").write_text("\n".join(["JobID|Submit|Start|End|NNodes|AllocTRES", *lines]) + "\n")
+    assert jobs(tmp_path / "sacct.txt", "sacct").gpus.tolist() == [6, 6, 6, 3, 8]
+
+
 def test_a_table_of_jobs(tmp_path: Path) -> None:
     path = tmp_path / "jobs.csv"
     path.write_text(

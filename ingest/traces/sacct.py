@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ingest.queues.slurm_records import gpus_in
 from ingest.traces import Reading
 from ingest.traces.rows import Refusals, number, seconds, table
 from twin.sim.trace import trace_of
 
-_GPUS = re.compile(r"gres/gpu(?::[^=,]+)?=(\d+)")
 _SPAN = re.compile(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?$")
 
 
@@ -46,7 +46,7 @@ def read(path: Path) -> Reading:
 def _asked(cells: dict[str, str], run: float) -> tuple[float, float, float, float, float]:
     """Limit [s], nodes, GPUs (0 where whole nodes are held), priority, mean power of a node [W]."""
     tres = cells.get("AllocTRES") or cells.get("ReqTRES") or ""
-    gpus = sum(int(count) for count in _GPUS.findall(tres)[:1])
+    gpus = gpus_in(tres)
     nodes = number(cells.get("NNodes") or cells.get("AllocNodes") or "0")
     nodes = 0.0 if math.isnan(nodes) else nodes
     energy = number(cells.get("ConsumedEnergyRaw", ""))
