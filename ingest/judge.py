@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from ingest.judge_limits import HEAT, JUMPS, PARTS, STUCK_S
+from ingest.judge_limits import FIRST_STANDSTILL_S, HEAT, JUMPS, KWH, PARTS, STANDSTILLS, STUCK_S
 from twin.frame import Bytes, Floats, Frame, Ints, Origin, Quality
 from twin.metrics import METRICS, metric
 from twin.site import Bools, Site
@@ -34,6 +34,8 @@ class _Limits:
     jump: Floats
     jump_per_s: Floats
     rising: Bools  # only growth can be too large: counters start anew
+    kwh: Floats  # one kWh of a counter that may count in coarse steps, else 0
+    coarse: tuple[int, ...]  # rows of such counters
 
 
 class _Memory:
@@ -44,6 +46,14 @@ class _Memory:
         shape = len(self.position), n
         self.value, self.time_s = np.full(shape, np.nan), np.full(shape, -np.inf)
         self.since_s = np.full(shape, np.inf)
+        self._stood_s: dict[int, Floats] = {}
+
+    def stood_s(self, column: int) -> Floats:
+        """float64[n], to be changed in place: how long a counter stood before it last grew; inf: since before it was first
+        read; NaN: it has not grown since."""
+        if column not in self._stood_s:
+            self._stood_s[column] = np.full(self.value.shape[1], np.nan)
+        return self._stood_s[column]
 
     def near(self, name: str, time_s: float) -> Floats:
         """float64[n]: the values of ``name`` around ``time_s``, NaN where there is none."""
@@ -105,11 +115,14 @@ class Judge:
             self.repeated = repeats.sum(axis=0, dtype=np.float64)
         with np.errstate(invalid="ignore", over="ignore"):  # NaN is neither: it is not there; what overflows has jumped
             step = np.where(limits.rising, table - was, np.abs(table - was))
-            jumps = (step > limits.jump + limits.jump_per_s * gone_s) & (gone_s > 0)
             other = again & ~same & ~np.isnan(table) & ~np.isnan(was)
             newer = (gone_s >= 0) & (table >= limits.low) & (table <= limits.high)
+            grown_s, beside, stuck_s = gone_s, np.zeros(1), limits.stuck_s
+            if limits.coarse:
+                grown_s, beside, stuck_s = _standing(memory, frame, limits, step, newer & (gone_s > 0), gone_s, time_s)
+            jumps = (step > limits.jump + limits.jump_per_s * grown_s + beside) & (gone_s > 0)
         since_s = np.where(same, memory.since_s[at], time_s)
-        stuck = (time_s - since_s > limits.stuck_s) & (table != 0)
+        stuck = (time_s - since_s > stuck_s) & (table != 0)
         marks[jumps | other | stuck] = Quality.SUSPECT
         memory.value[at] = np.where(newer, table, was)
         memory.time_s[at] = np.where(newer, time_s, was_s)
@@ -150,6 +163,24 @@ class Judge:
         total = self._site.sum_into(kind, container, known)
         self._sums[kind, container] = time_s, total
         return total
+
+
+def _standing(
+    memory: _Memory, frame: Frame, limits: _Limits, step: Floats, believed: Bools, gone_s: Floats, time_s: float
+) -> tuple[Floats, Floats, Floats]:
+    """Of counters that may count in coarse steps, and of all others as without them: in what time [s] this ``step`` came about,
+    what may have come before that, and how long [s] none may come. Remembers how long a counter stood that now grew."""
+    grown_s, beside = gone_s.copy(), np.zeros_like(gone_s)
+    stuck_s = np.broadcast_to(limits.stuck_s, gone_s.shape).copy()
+    for i in limits.coarse:
+        column = int(limits.columns[i])
+        stood_s, since_s = memory.stood_s(column), time_s - memory.since_s[column, frame.rows]
+        was_s = stood_s[frame.rows]
+        grown_s[i], beside[i] = since_s, np.where(np.isnan(was_s), limits.kwh[i], 0.0)
+        whole_s = np.where(np.isfinite(was_s), STANDSTILLS * was_s, FIRST_STANDSTILL_S)
+        stuck_s[i] = np.maximum(limits.stuck_s[i], whole_s)
+        stood_s[frame.rows] = np.where(believed[i] & (step[i] > 0), np.where(np.isnan(was_s), np.inf, since_s), was_s)
+    return grown_s, beside, stuck_s
 
 
 def judge(frame: Frame, now: datetime) -> Frame:
@@ -201,4 +232,6 @@ def _limits(kind: str, names: tuple[str, ...]) -> _Limits:
         column([jump for jump, _ in jumps]),
         column([per_s for _, per_s in jumps]),
         np.array([row.counter for row in rows], dtype=np.bool_)[:, None],
+        column([KWH.get((kind, row.name), 0.0) for row in rows]),
+        tuple(i for i, row in enumerate(rows) if (kind, row.name) in KWH),
     )

@@ -28,8 +28,20 @@ STUCK_S: Mapping[tuple[str, str], float] = MappingProxyType(
         ("grid", "frequency_hz"): 600.0,
     }
 )
+# Counters of energy that may count in coarse steps, as whole kWh in many controllers and meters (a GPU's driver counts in mJ):
+# one kWh in their unit. Between steps they stand, so many times as long as the last time at most, for load falls from full to
+# idle; as long as 100 W take for a kWh until a whole standstill was seen.
+KWH: Mapping[tuple[str, str], float] = MappingProxyType(
+    {
+        (kind, name): 3.6e6 if name == "energy_j" else 1.0
+        for kind, name in _each(("node", "rack", "pdu", "ups", "meter"), ("energy_j", "energy_kwh"))
+    }
+)
+STANDSTILLS = 20.0
+FIRST_STANDSTILL_S = 36_000.0
 # (kind, metric) -> the largest step at once, and beside it the largest change per second. A litre of water takes 4 kJ for 1 K;
-# a GPU's die follows its power within seconds; a counter of energy grows by no more than the highest plausible power.
+# a GPU's die follows its power within seconds; a counter of energy grows by no more than the highest plausible
+# power gives in the time since it last grew.
 JUMPS: Mapping[tuple[str, str], tuple[float, float]] = MappingProxyType(
     {
         **dict.fromkeys(_each(_LIQUID, ("supply_temp_c", "return_temp_c")), (8.0, 1.0)),

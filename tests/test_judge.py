@@ -51,6 +51,27 @@ def test_a_counter_of_energy_that_stands_is_suspect():
     assert grades(Judge(site()), "gpu", "energy_j", (0, 5e6), (900, 5e6), (1900, 5e6), (2000, 5.05e6)) == [0, 0, SUSPECT, 0]
 
 
+@pytest.mark.parametrize("step_j", [1.0, 3.6e5, 3.6e6])
+@pytest.mark.parametrize("power_w", [(800.0, 800.0), (3000.0, 3000.0), (9000.0, 800.0), (800.0, 9000.0)])
+def test_a_counter_that_counts_in_whole_kwh_neither_stands_still_nor_jumps(step_j, power_w):
+    """Read each 30 s for 12 h, with other power from the middle on; then 999 MWh more at once, and nothing after that."""
+    judge, energy_j, readings = Judge(site()), 3.6e9, []
+    for i in range(1440):
+        readings.append((30 * i, energy_j // step_j * step_j))
+        energy_j += 30 * power_w[i >= 720]
+    assert grades(judge, "node", "energy_j", *readings) == [GOOD] * 1440
+    after = [(43_200 + s, 3.6e12) for s in (0, 1770, 20 * 4530 + 30)]
+    assert grades(judge, "node", "energy_j", *after) == [SUSPECT, GOOD, SUSPECT]
+
+
+def test_a_counter_that_was_seen_to_step_twice_stands_no_longer_than_twenty_times_as_long():
+    steps = [(0, 1e9), (30, 1.0036e9), (430, 1.0072e9), (8430, 1.0072e9), (8460, 1.0072e9)]
+    assert grades(Judge(site()), "node", "energy_j", *steps) == [GOOD, GOOD, GOOD, GOOD, SUSPECT]
+    metered = Judge(small_site("id=m kind=meter"))  # and before that no longer than ten hours
+    hours = [(0, 1000.0), (36_000, 1000.0), (36_060, 1000.0), (36_120, 1001.0)]
+    assert grades(metered, "meter", "energy_kwh", *hours) == [GOOD, GOOD, SUSPECT, GOOD]
+
+
 @pytest.mark.parametrize(
     ("kind", "metric", "readings", "expected"),
     [
