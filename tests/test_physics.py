@@ -121,6 +121,8 @@ EXAMPLES: list[tuple[Callable[..., Any], dict[str, Any], float, float, str]] = [
     (chiller.part_load_frac, {"load_frac": 1.0}, 0.99706738, 1e-9, "COMNET / DOE-2, sum of the coefficients"),
     (chiller.bank_power_w, {"heat_w": 5e6, "unit_w": 4e6, "units": 3, "cop": 6.0}, 842_457.0, 1e-5, "by hand: two at 0.625"),
     (chiller.bank_power_w, {"heat_w": 5e5, "unit_w": 1e6, "units": 4, "cop": 5.0}, 104_987.39, 1e-6, "by hand: one at 0.5"),
+    (chiller.bank_power_w, {"heat_w": 3e6, "unit_w": 1e6, "units": 3, "cop": 6.0}, 498_534.0, 1e-5, "by hand: three at 1"),
+    (chiller.bank_power_w, {"heat_w": 3e6, "unit_w": 1e6, "units": 4, "cop": 6.0}, 497_444.0, 1e-5, "by hand: four at 0.75"),
     (chiller.cop_ratio, {"leaving_c": 18.0, "condenser_c": 20.0, "carnot_frac": 0.5}, 29.115, 1e-9, "by hand: held at 5 K"),
     (hydraulics.opening_frac, {"position_frac": 0.5, "rangeability_ratio": 50.0}, 0.141421, 1e-5, "equal percentage: 50^-0.5"),
     (hydraulics.opening_frac, {"position_frac": 0.005, "rangeability_ratio": 50.0}, 0.0103989, 1e-5, "seat: 50^-0.99 / 2"),
@@ -337,17 +339,15 @@ def test_heat_exchange_never_crosses_temperatures(hot: float, cold: float, c_hot
     assert q * (hot - cold) >= 0
 
 
-heats, supplies, wet_bulbs = st.floats(1e5, 11e6), st.floats(12, 45), st.floats(-15, 29)
+heats, supplies, wet_bulbs, banks = st.floats(1e5, 11e6), st.floats(12, 45), st.floats(-15, 29), st.sampled_from([0, 3, 4, 24])
 
 
-@given(
-    heats, supplies, wet_bulbs, st.booleans(), st.sampled_from([0, 3]), st.floats(0, 3e6), st.floats(0, 10), st.floats(0, 10)
-)
+@given(heats, supplies, wet_bulbs, st.booleans(), banks, st.floats(0, 3e6), st.floats(0, 10), st.floats(0, 10))
 def test_plant_power_goes_the_right_way(
     heat: float, supply: float, outdoor: float, towers: bool, chillers: int, more: float, warmer: float, drier: float
 ) -> None:
     """Never less power for more heat or warmer air, never more for a warmer supply; no chiller, no chiller power."""
-    size = plant.PlantSize(10e6, towers, chillers, 4e6)
+    size = plant.PlantSize(10e6, towers, chillers, 12e6 / max(chillers, 1))
     here = plant.plant_power(heat, supply, outdoor, size, PLANT)
     slack = 1e-9 * float(here.total_w)
     assert plant.plant_power(heat + more, supply, outdoor, size, PLANT).total_w >= here.total_w - slack
@@ -357,6 +357,8 @@ def test_plant_power_goes_the_right_way(
     assert 0 <= here.chiller_share_frac <= 1
     assert chillers or here.chillers_w == 0
     assert chillers == 0 or here.short_k == 0
+    sweep = plant.plant_power(np.arange(1e5, 12e6, 1e4), supply, outdoor, size, PLANT).total_w
+    assert np.diff(sweep).min() >= -1e-9 * sweep.max()
 
 
 def test_plant_vector_equals_scalar_and_knows_its_regimes() -> None:

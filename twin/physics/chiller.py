@@ -28,10 +28,16 @@ def part_load_frac(load_frac: Numbers) -> Floats:
 
 
 def bank_power_w(heat_w: Numbers, unit_w: Numbers, units: Numbers, cop: Numbers) -> Floats:
-    """Electrical power [W] of equal chillers that share ``heat_w``, as few of them running as can carry it.
+    """Electrical power [W] of equal chillers that share ``heat_w``, as many of them running as can carry it and take least.
 
     ``unit_w``: cooling capacity of each [W]; ``units``: how many there are; ``cop``: at full load. 0 where there is no heat.
+    With m running it is (0.171·m·u + 0.588·Q + 0.237·Q²/(m·u)) / COP, least at m = Q/u · √(0.237/0.171); it never falls with
+    more heat.
     """
     heat = np.asarray(heat_w)
-    running = np.clip(np.ceil(heat / unit_w), 1, units)
-    return np.asarray(np.where(heat > 0, running * unit_w / cop * part_load_frac(heat / (running * unit_w)), 0.0 * heat))
+    fewest, best = np.clip(np.ceil(heat / unit_w), 1, units), heat / unit_w * np.sqrt(_PART_LOAD[2] / _PART_LOAD[0])
+    powers_w = []
+    for count in (np.floor(best), np.ceil(best)):
+        capacity_w = np.clip(count, fewest, units) * unit_w
+        powers_w.append(capacity_w / cop * part_load_frac(heat / capacity_w))
+    return np.asarray(np.where(heat > 0, np.minimum(*powers_w), 0.0 * heat))
