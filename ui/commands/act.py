@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, SourceError
 from ui.commands import account_name, add_command, between, config_option, json_option, noted, say, tell
 
 
@@ -75,33 +76,49 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Set the stop switch; a running icctwin lets go within seconds."""
-    return _wish(options, "stop", "icctwin lets go of everything, setpoints a step every 5 s; icctwin go lets it act again")
+    """Set the stop switch, by a file where the records refuse it; a running icctwin lets go within seconds. 1 where what
+    acts may be beside another store than that file."""
+    from ui.config import load_config
+    from ui.shared import records_of
+    from ui.stopping import stop_by_file
+    from ui.switch import STOP_FILE
+
+    config = load_config(options.config)
+    try:
+        with closing(records_of(config)) as records:
+            _wish(config, records, options, "stop")
+        said = "icctwin lets go of everything, setpoints a step every 5 s; icctwin go lets it act again"
+        say(json.dumps({"stopped": True, "who": _name(options)}) if options.json else said)
+        return 0
+    except SourceError as error:
+        said = stop_by_file(config.store.path, error)
+    told = {"stopped": True, "who": _name(options), "file": str(config.store.path / STOP_FILE)}
+    say(json.dumps(told) if options.json else said)
+    return 1 if config.cluster.postgres else 0  # whoever acts may do so on another machine, where that file is not
 
 
 def go(options: argparse.Namespace) -> int:
     """Release the stop switch."""
-    return _wish(options, "go", "icctwin may act again")
-
-
-def _wish(options: argparse.Namespace, what: str, said: str) -> int:
-    from ui.switch import STOP_FILE, Wish, stopped, wish
-    from ui.tasks import RealClock
+    from ui.switch import STOP_FILE, stopped
 
     config, records = _records(options)
-    try:
-        was = stopped(records, config.store.path)
-        now = RealClock().now()
-        wish(records, Wish(what, _name(options), why=options.why), now)
-        said_ = {"by": _name(options), "why": options.why}
-        noted(records, _name(options), what, now, before={"stopped": was and dict(was)}, after=said_)
+    with closing(records):
+        _wish(config, records, options, "go")
         halted = stopped(records, config.store.path)
-    finally:
-        records.close()
-    if what == "go" and halted is not None:
+    if halted is not None:
         raise ConfigError([Problem(str(config.store.path / STOP_FILE), "still stops everything; remove this file as well")])
-    say(json.dumps({"stopped": what == "stop", "who": _name(options)}) if options.json else said)
+    say(json.dumps({"stopped": False, "who": _name(options)}) if options.json else "icctwin may act again")
     return 0
+
+
+def _wish(config: Any, records: Any, options: argparse.Namespace, what: str) -> None:
+    from ui.switch import Wish, stopped, wish
+    from ui.tasks import RealClock
+
+    was, now = stopped(records, config.store.path), RealClock().now()
+    wish(records, Wish(what, _name(options), why=options.why), now)
+    said = {"by": _name(options), "why": options.why}
+    noted(records, _name(options), what, now, before={"stopped": was and dict(was)}, after=said)
 
 
 def approve(options: argparse.Namespace) -> int:

@@ -16,10 +16,12 @@ from pydantic import BaseModel, Field
 from energy.levers import LEVERS
 from energy.notes import TOPIC
 from energy.plan import Mode
+from twin.errors import SourceError
 from ui.access.door import access_of, identity_of, note, source_of, speaker
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
-from ui.switch import Wish, last_sign, redeem, signature, signing_key, stopped, wish
+from ui.stopping import stop_by_file
+from ui.switch import STOP_FILE, Wish, last_sign, redeem, signature, signing_key, stopped, wish
 from ui.view import Live
 from ui.words import LANGUAGES, words
 
@@ -66,6 +68,7 @@ def add_plans(server: FastAPI, pulse: Pulse) -> None:
     saying = APIRouter(responses=refusals)
     _add_reading(reading, live)
     _add_saying(saying, live)
+    _add_switch(saying, live)
     _add_links(reading, live)
     server.include_router(reading)
     server.include_router(saying)
@@ -104,13 +107,6 @@ def _add_saying(router: APIRouter, live: Live) -> None:
         note(request, f"plan: {what}", about=key, after={"by": by, "why": said.why})
         return {"plan": key, "said": what, "by": by}
 
-    def to_all(what: str, said: Said, request: Request) -> dict[str, str]:
-        by = speaker(request, live, said.by)
-        before = stopped(live.records, live.folder) if live.folder else None
-        wish(live.records, Wish(what, by, why=said.why), live.clock.now())
-        note(request, what, before={"stopped": before and dict(before)}, after={"by": by, "why": said.why})
-        return {"said": what, "by": by}
-
     @router.post("/api/v1/plans/{key}/approve", status_code=202)
     def approve(key: str, said: Said, request: Request) -> dict[str, str]:
         """Say yes: it is carried out within seconds, where the guard still allows it; /api/v1/acting/audit tells."""
@@ -121,14 +117,31 @@ def _add_saying(router: APIRouter, live: Live) -> None:
         """Say no: the plan is taken off the desk, and the same one is not put there again."""
         return to_plan("reject", key, said, request)
 
+
+def _add_switch(router: APIRouter, live: Live) -> None:
+    def to_all(what: str, said: Said, request: Request) -> dict[str, str]:
+        by = speaker(request, live, said.by)
+        before = stopped(live.records, live.folder) if live.folder else None
+        wish(live.records, Wish(what, by, why=said.why), live.clock.now())
+        note(request, what, before={"stopped": before and dict(before)}, after={"by": by, "why": said.why})
+        return {"said": what, "by": by}
+
     @router.post("/api/v1/stop", status_code=202)
     def stop(said: Said, request: Request) -> dict[str, str]:
-        """Begin nothing more, and let go of everything: of orders within seconds, of setpoints a step every five seconds."""
-        return to_all("stop", said, request)
+        """Begin nothing more, and let go of everything: of orders within seconds, of setpoints a step every five seconds. 503
+        with what was done instead where the records refuse it."""
+        try:
+            return to_all("stop", said, request)
+        except SourceError as error:
+            if live.folder is None:
+                raise
+            raise SourceError(f"{stop_by_file(live.folder, error)}.") from error
 
     @router.post("/api/v1/go", status_code=202)
     def go(said: Said, request: Request) -> dict[str, str]:
-        """Let icctwin act again, as far as its modes allow."""
+        """Let icctwin act again, as far as its modes allow; 409 where a file stops everything."""
+        if live.folder and (live.folder / STOP_FILE).exists():
+            raise HTTPException(409, f"The file {live.folder / STOP_FILE} stops everything; remove it, then let icctwin act.")
         return to_all("go", said, request)
 
 

@@ -1,0 +1,93 @@
+"""The emergency stop on a disk that takes nothing more."""
+
+import json
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from energy_house import NOW, hall
+from faces_harness import DayStore, Hands
+
+from ingest.stores.records import open_records
+from twin.errors import SourceError
+from twin.state import State
+from ui.cli import main
+from ui.faces.server import build_server
+from ui.stopping import stop_by_file
+from ui.switch import STOP_FILE, stopped
+from ui.view import Live
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Callable[[bool], None]]:
+    """Says whether the disk is full: no file may grow then."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def say(is_full: bool) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0 if is_full else hard, hard))
+
+    yield say
+    say(False)
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> list[str]:
+    """Of a small centre with a store: the option that names it."""
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nhall,hall,\n")
+    (tmp_path / "site.toml").write_text('[site]\nname = "s"\n[store]\npath = "store"\n')
+    open_records(tmp_path / "store" / "records.db").close()
+    return ["--config", str(tmp_path / "site.toml")]
+
+
+def test_a_stop_on_a_full_disk_is_kept_by_the_file(
+    tmp_path: Path, centre: list[str], full: Callable[[bool], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "store" / STOP_FILE
+    full(True)
+    status = main(["stop", "--who", "li", "--why", "leak", *centre])
+    full(False)
+    out = capsys.readouterr().out
+    assert (status, out.startswith(f"it is done, by the file {file}: "), file.exists()) == (0, True, True)
+    assert "the records refused (store " in out
+    assert main(["acting", "--json", *centre]) == 0
+    assert json.loads(capsys.readouterr().out)["stopped"] == {"who": "the file", "why": str(file)}
+    assert main(["go", *centre]) == 2
+    assert "remove this file as well" in capsys.readouterr().err
+    file.unlink()
+    assert main(["acting", "--json", *centre]) == 0
+    assert json.loads(capsys.readouterr().out)["stopped"] is None
+    full(True)
+    assert main(["stop", "--json", "--who", "li", *centre]) == 0
+    full(False)
+    assert json.loads(capsys.readouterr().out) == {"stopped": True, "who": "li", "file": str(file)}
+
+
+async def test_the_api_keeps_a_stop_by_the_file_and_does_not_go_while_it_is_there(
+    tmp_path: Path, full: Callable[[bool], None]
+) -> None:
+    of = hall()
+    records = open_records(tmp_path / "records.db")
+    live = Live(of, State(of), DayStore(), records, Hands(NOW), NOW, folder=tmp_path)
+    transport = httpx.ASGITransport(build_server(live), client=("127.0.0.1", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as ask:
+        full(True)
+        answer = await ask.post("/api/v1/stop", json={"by": "li", "why": "leak"})
+        full(False)
+        file = tmp_path / STOP_FILE
+        assert (answer.status_code, file.exists()) == (503, True)
+        assert answer.json()["detail"].startswith(f"it is done, by the file {file}: ")
+        assert (await ask.get("/api/v1/acting")).json()["stopped"]["who"] == "the file"
+        going = await ask.post("/api/v1/go", json={"by": "li"})
+        assert (going.status_code, f"The file {file} stops everything" in going.json()["detail"]) == (409, True)
+        file.unlink()
+        assert (await ask.post("/api/v1/go", json={"by": "li"})).status_code == 202
+    assert stopped(records, tmp_path) is None
+    records.close()
+
+
+def test_where_not_even_the_file_can_be_made_it_says_that_nothing_is_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "not-there"
+    with pytest.raises(SourceError, match=rf"^NOT stopped: no room; nor can the file {folder / STOP_FILE} be made \(No such"):
+        stop_by_file(folder, SourceError("no room"))
