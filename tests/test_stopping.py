@@ -1,22 +1,24 @@
-"""The emergency stop on a disk that takes nothing more."""
+"""The emergency stop on a disk that takes nothing more, and where nobody is there to let go."""
 
 import json
 import resource
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from energy_house import NOW, hall
+from energy_house import NOW, a_plan, hall
 from faces_harness import DayStore, Hands
 
+from energy.notes import TOPIC
 from ingest.stores.records import open_records
 from twin.errors import SourceError
 from twin.state import State
 from ui.cli import main
 from ui.faces.server import build_server
-from ui.stopping import stop_by_file
-from ui.switch import STOP_FILE, stopped
+from ui.stopping import hand, stop_by_file
+from ui.switch import ALIVE, STOP_FILE, stopped
 from ui.view import Live
 
 
@@ -91,3 +93,54 @@ def test_where_not_even_the_file_can_be_made_it_says_that_nothing_is_stopped(tmp
     folder = tmp_path / "not-there"
     with pytest.raises(SourceError, match=rf"^NOT stopped: no room; nor can the file {folder / STOP_FILE} be made \(No such"):
         stop_by_file(folder, SourceError("no room"))
+
+
+def begun(folder: Path, sign: datetime | None) -> None:
+    """One setpoint in force, and the last sign of life."""
+    plan = a_plan(("c1", 31.0), now=datetime.now(UTC))
+    (action,) = plan.actions
+    records = open_records(folder / "records.db")
+    if sign is not None:
+        records.append(ALIVE, sign, {"pid": 1})
+    note = {
+        "stage": "begun", "plan": plan.key, "action": action.key, "asset": "c1", "metric": action.metric, "before": 30.0,
+        "ordered": 31.0, "value": 31.0, "until": action.until.isoformat(), "from": 30.0,
+    }  # fmt: skip
+    records.append(TOPIC, datetime.now(UTC), note)
+    records.close()
+
+
+@pytest.mark.parametrize("age_s", [70.0, None])
+def test_a_stop_that_nobody_hears_says_so_and_what_is_in_force(
+    age_s: float | None, tmp_path: Path, centre: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign = None if age_s is None else datetime.now(UTC) - timedelta(seconds=age_s)
+    begun(tmp_path / "store", sign)
+    assert main(["stop", *centre]) == 1
+    told = capsys.readouterr()
+    silent = f"has said that it lives since {sign:%Y-%m-%dT%H:%M:%S}" if sign else "has ever said that it lives"
+    assert silent in told.err
+    assert "what is in force stays so (setpoints: 1, orders: 0)" in told.err
+    assert "run icctwin watchdog --once --after 60" in told.err
+    assert told.out == ""
+
+
+def test_a_stop_says_that_icctwin_lets_go_only_where_it_lives(
+    tmp_path: Path, centre: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stop", *centre]) == 0
+    assert "no icctwin has ever said that it lives, and nothing is in force" in capsys.readouterr().out
+    begun(tmp_path / "store", datetime.now(UTC) - timedelta(seconds=40))
+    assert main(["stop", *centre]) == 0
+    assert "icctwin lets go of everything" in capsys.readouterr().out
+    assert main(["stop", "--json", *centre]) == 0
+    assert json.loads(capsys.readouterr().out)["in_force_count"] == 1
+
+
+def test_who_lets_go_is_told_by_the_last_sign(tmp_path: Path) -> None:
+    begun(tmp_path, datetime.now(UTC))
+    records = open_records(tmp_path / "records.db")
+    ages_s = (0.0, 59.0, 61.0)
+    seen = [hand(records, datetime.now(UTC) + timedelta(seconds=age_s)) for age_s in ages_s]
+    records.close()
+    assert [(one.alive, one.setpoints_count, one.orders_count) for one in seen] == [(True, 1, 0), (True, 1, 0), (False, 1, 0)]

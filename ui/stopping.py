@@ -1,9 +1,18 @@
-"""The emergency stop where the records take no note, as on a full disk: the file that stops everything needs no block of it."""
+"""The emergency stop where the records take no note, as on a full disk: the file that stops everything needs no block of it.
 
+And whether anybody is there to let go once the switch is set.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from energy.memory import remembered
 from twin.errors import SourceError
-from ui.switch import STOP_FILE
+from twin.ports import Records
+from ui.switch import BEAT, STOP_FILE, last_sign
+
+HEARD = 2 * BEAT  # a desk that lives has said so by then
 
 
 def stop_by_file(folder: Path, refused: SourceError) -> str:
@@ -19,3 +28,20 @@ def stop_by_file(folder: Path, refused: SourceError) -> str:
         f"it is done, by the file {path}: what acts beside this store begins nothing more until the file is removed, and lets "
         f"go of everything as soon as that can be written down; the records refused ({refused})"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Who would let go now: the desk's last sign of life (None: never), its age's verdict, and what is in force."""
+
+    sign: datetime | None
+    alive: bool
+    setpoints_count: int
+    orders_count: int
+
+
+def hand(records: Records, now: datetime) -> Hand:
+    """As the records say. ``SourceError`` where they do not answer."""
+    sign, memory = last_sign(records), remembered(records, now)
+    alive = sign is not None and now - sign <= HEARD  # one from ahead: its clock is, or was
+    return Hand(sign, alive, len(memory.open), len(memory.ordered))

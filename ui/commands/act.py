@@ -76,8 +76,8 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Set the stop switch, by a file where the records refuse it; a running icctwin lets go within seconds. 1 where what
-    acts may be beside another store than that file."""
+    """Set the stop switch, by a file where the records refuse it; a running icctwin lets go within seconds. 1 where none runs
+    and something is in force, or where what acts may be beside another store."""
     from ui.config import load_config
     from ui.shared import records_of
     from ui.stopping import stop_by_file
@@ -87,14 +87,32 @@ def stop(options: argparse.Namespace) -> int:
     try:
         with closing(records_of(config)) as records:
             _wish(config, records, options, "stop")
-        said = "icctwin lets go of everything, setpoints a step every 5 s; icctwin go lets it act again"
-        say(json.dumps({"stopped": True, "who": _name(options)}) if options.json else said)
-        return 0
+            return _stopped(options, records)
     except SourceError as error:
         said = stop_by_file(config.store.path, error)
     told = {"stopped": True, "who": _name(options), "file": str(config.store.path / STOP_FILE)}
     say(json.dumps(told) if options.json else said)
     return 1 if config.cluster.postgres else 0  # whoever acts may do so on another machine, where that file is not
+
+
+def _stopped(options: argparse.Namespace, records: Any) -> int:
+    """Say who lets go, now that the switch is set."""
+    from ui.stopping import HEARD, hand
+    from ui.tasks import RealClock
+
+    found = hand(records, RealClock().now())
+    count, sign = found.setpoints_count + found.orders_count, found.sign.isoformat() if found.sign else None
+    silent = f"no icctwin has said that it lives since {sign}" if sign else "no icctwin has ever said that it lives"
+    if options.json:
+        say(json.dumps({"stopped": True, "who": _name(options), "alive": sign, "in_force_count": count}))
+    elif found.alive:
+        say("icctwin lets go of everything, setpoints a step every 5 s; icctwin go lets it act again")
+    elif count:
+        force = f"what is in force stays so (setpoints: {found.setpoints_count}, orders: {found.orders_count})"
+        tell(f"{silent}: {force}; to let go, run icctwin watchdog --once --after {HEARD.seconds}")
+    else:
+        say(f"{silent}, and nothing is in force; icctwin go lets it act again")
+    return 1 if count and not found.alive else 0
 
 
 def go(options: argparse.Namespace) -> int:
