@@ -80,11 +80,14 @@ class Duties:
     # alerts
 
     def alerts(self, now: datetime) -> None:
-        """One step of the alert life cycle, and of who is told; what began or ended is kept before anyone is shown it."""
+        """One step of the alert life cycle, and of who is told; what began or ended is kept before anyone is shown it.
+        ``SourceError`` where it cannot be: it is shown all the same."""
         live = self._live
         table = alerting.step(self.rules, live.site, live.state, self._table, now, live.forecasts)
         self._table = self.oncall.step(table, now)
         live.alerts, live.judged = self._table.alerts(), now
+        if self.oncall.refused is not None:
+            raise self.oncall.refused
 
     def use_rules(self, rules: Rules) -> None:
         """Judge by ``rules`` from the next step on; what still has a rule goes on as it stands."""

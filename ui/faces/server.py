@@ -140,6 +140,9 @@ def _add_health(server: FastAPI, pulse: Pulse) -> None:
             reasons.append("no source has reported yet" if age_s == float("inf") else f"no source reported for {age_s:.0f} s")
         if (age_s := unjudged_s(live, live.clock.now())) > JUDGED_S:
             reasons.append(f"nobody has looked for alerts for {age_s:.0f} s: the task alerts hangs or fails, see /metrics")
+        if live.oncall and (refused := live.oncall.refused):
+            known = identity_of(request).role >= Role.VIEWER
+            reasons.append(f"alerts and pages cannot be kept: {refused}" if known else "alerts and pages cannot be kept")
         return JSONResponse(Ready(ready=not reasons, reasons=reasons).model_dump(), 503 if reasons else 200)
 
     @server.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

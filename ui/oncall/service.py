@@ -4,7 +4,7 @@ Everything that may be asked for from another thread is behind one lock; a step 
 """
 
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,12 +13,13 @@ from threading import RLock  # noqa: TID251 - faces speak to it from their own t
 import numpy as np
 
 from analytics.alerts import Alert, AlertTable
-from analytics.oncall.desk import Ack, Desk, Happened, Told
+from analytics.oncall.desk import Ack, Desk, Happened, Page, Told
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import Folded, fold
 from analytics.oncall.keep import desk_of, desk_text, others_of, others_text, page_text, plain
 from analytics.oncall.labels import Signal
 from analytics.oncall.others import Other, Others, other_alerts
+from analytics.oncall.outbox import MAX_WAITING
 from analytics.oncall.quiet import signals_of
 from analytics.oncall.schedule import FRESH_S, Schedule
 from analytics.oncall.silence import MAX_SILENCES, Quiet, Silence, make_silence, reservation_windows
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 ALERT_LOG, INCIDENTS, AUDIT = "alert", "incident", "oncall-audit"
 MAX_ACKS = 1000  # that wait for the next step
 MAX_WRITTEN = 20  # alerts written down one by one in one step
+MAX_HISTORY = 10_000  # records that wait in memory for a full disk; the oldest goes first
 MAX_NAMED = 50  # assets named in one record of folded alerts
 TABLE, DESK, OTHERS = "alert-table", "desk", "others"
 
@@ -49,6 +51,9 @@ class OnCall:
         self._records, self._lock = records, RLock()
         self._acks: list[Ack] = []
         self._dirty = False
+        self.refused: SourceError | None = None  # why the last step could not be kept
+        self._pages: deque[Page] = deque(maxlen=MAX_WAITING)  # not in the book yet; beyond, the oldest goes
+        self._history: deque[tuple[str, datetime, dict[str, object]]] = deque(maxlen=MAX_HISTORY)  # not in the records yet
         self._read_by: Ints = np.full(len(site.ids), -1, dtype=np.int32)
         self._schedules: dict[str, Schedule] = {}
         self._works: dict[str, Sequence[Silence]] = {}
@@ -74,7 +79,8 @@ class OnCall:
     def recall(self) -> None:
         """Go on from what is kept, as the process that led before left it."""
         with self._lock:
-            self.desk = self._remembered()
+            self.desk, self.refused = self._remembered(), None
+            self._pages.clear()
 
     def beside(self, table: AlertTable, now: datetime) -> AlertTable:
         """``table`` with the alerts of others, as the process that leads has kept them."""
@@ -108,28 +114,39 @@ class OnCall:
     # one step
 
     def step(self, table: AlertTable, now: datetime) -> AlertTable:
-        """Explain, decide who is told, and keep it; gives the table with what explains what."""
+        """Explain, decide who is told, and keep it; gives the table with what explains what. Where it cannot be kept, as on a
+        full disk, ``refused`` says why: pages and history wait in memory for the step in which it can, and all else goes on."""
         now_s = now.timestamp()
         with self._lock:
             self._freshen(now)
             self.others, self.rules = self.others.at(now_s), table.rules.rules
             seen = fold(table, self.others, self._read_by)
             told = self._decide(seen, now)
-            changes = seen.table.changes
-            if told.pages or told.happened or changes or table.lost or self._dirty or self._differs(told.desk):
-                states = {DESK: desk_text(told.desk)}
-                if self._others_dirty:
-                    states[OTHERS] = others_text(self.others)
-                if changes or table.lost:
-                    states[TABLE] = table.dump()
-                pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in told.pages]
-                self.book.keep(
-                    states, pages
-                )  # where it cannot, the step failed: what people and others said waits for the next
-                self._dirty = self._others_dirty = False
+            changes, differs = seen.table.changes, self._differs(told.desk)
             self.desk, self._acks = told.desk, []
-        self._write(changes, told.happened, now)
+            self._pages += told.pages
+            if self._pages or told.happened or changes or table.lost or self._dirty or differs:
+                self._keep(seen.table, whole=bool(changes or table.lost or self.refused))
+        self._note(changes, told.happened, now)
+        if self.refused is None:
+            self._write()
         return seen.table
+
+    def _keep(self, table: AlertTable, *, whole: bool) -> None:
+        """Write down what a kill must not take, the table of alerts where it is asked for ``whole``."""
+        states = {DESK: desk_text(self.desk)}
+        if self._others_dirty:
+            states[OTHERS] = others_text(self.others)
+        if whole:
+            states[TABLE] = table.dump()
+        pages = [(page.channel, page.group, page.severity.value, page.made_s, page_text(page)) for page in self._pages]
+        try:
+            self.book.keep(states, pages)
+        except SourceError as error:
+            self.refused, self._dirty = error, True
+            return
+        self._pages.clear()
+        self.refused, self._dirty, self._others_dirty = None, False, False
 
     def save(self, table: AlertTable) -> None:
         """Keep everything as it stands."""
@@ -157,9 +174,9 @@ class OnCall:
     def _windows(self) -> list[Silence]:
         return [one for windows in self._works.values() for one in windows]
 
-    def _write(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
-        """History. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its like: a storm
-        would take many seconds to write one by one."""
+    def _note(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
+        """History, to be written. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its
+        like: a storm would take many seconds to write one by one."""
         written = 0
         folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for alert in changes:
@@ -167,10 +184,10 @@ class OnCall:
                 folded[alert.cause, alert.rule, alert.phase].append(alert.asset)
             else:
                 written += 1
-                self._records.append(ALERT_LOG, now, alert_record(alert))
+                self._history.append((ALERT_LOG, now, alert_record(alert)))
         for (cause, rule, phase), assets in folded.items():
             named = {"cause": cause, "rule": rule, "phase": phase, "count": len(assets), "assets": assets[:MAX_NAMED]}
-            self._records.append(ALERT_LOG, now, {"key": f"{rule}:*", "asset": "*", **named})
+            self._history.append((ALERT_LOG, now, {"key": f"{rule}:*", "asset": "*", **named}))
         for one in happened:
             group = one.group
             record = {"what": one.what, "incident": group.incident, "at_s": one.at_s, "severity": group.severity.value}
@@ -178,7 +195,16 @@ class OnCall:
             assets = sorted({signal.labels.get("asset", "") for signal in group.shown.values()} - {""})[:MAX_NAMED]
             record |= {"rules": rules, "assets": assets, "by": group.acked_by, "opened_s": group.opened_s}
             record |= {"summary": group.summary, "said": kept(lead(group))}
-            self._records.append(INCIDENTS, now, record)
+            self._history.append((INCIDENTS, now, record))
+
+    def _write(self) -> None:
+        """Write the history that waits, the oldest first; what is refused goes on waiting."""
+        try:
+            while self._history:
+                self._records.append(*self._history[0])
+                self._history.popleft()
+        except SourceError as error:
+            self.refused, self._dirty = error, True
 
     # what is heard
 
