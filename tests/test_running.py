@@ -1,6 +1,7 @@
 """A reload of a centre that runs: whatever is wrong with the new configuration, the old one goes on."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ui.cli import main
 from ui.config import load_config
 from ui.faces.server import build_server
 from ui.running import _Run
+from ui.sparing import Sparing
 from ui.tasks import RealClock
 from ui.view import JUDGED_S, unjudged_s, view
 
@@ -69,6 +71,52 @@ def lives(centre: Centre) -> bool:
     """Whether it writes and reads."""
     centre.records.append("planted", datetime.now(UTC), {"no": 1})
     return bool(centre.records.read("planted")) and centre._alarm is not None and centre.store.size_bytes() > 0
+
+
+class Heard(logging.Handler):
+    """The first words of what a log that is sparing says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.addFilter(Sparing())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage().partition(",")[0].partition(":")[0])
+
+
+def test_the_last_word_of_the_log_on_reloads_is_true(run: _Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, log = Heard(), logging.getLogger("ui.running")
+    log.addHandler(heard)
+
+    def reload(text: str) -> None:
+        path.write_text(text)
+        run._reload()
+
+    for text in (CONFIG, CONFIG + "[nonsense]\n", CONFIG + "[nonsense]\n", CONFIG):
+        reload(text)
+    again, refused = "the configuration was read again", "the new configuration is refused"
+    assert heard.said == [again, refused, refused, again]
+    for text in (CONFIG + "# breaks\n", CONFIG, CONFIG + "# breaks\n"):
+        with monkeypatch.context() as broken:
+            if "breaks" in text:
+                broken.setattr(running, "Centre", once_broken(running.Centre))
+            reload(text)
+    assert heard.said[-1] == "the new configuration does not start"
+    log.removeHandler(heard)
+
+
+def once_broken(whole: type[Centre]) -> Callable[..., Centre]:
+    """``Centre``, of which the first cannot be made."""
+    tries: list[int] = []
+
+    def make(*given: Any, **more: Any) -> Centre:
+        tries.append(1)
+        if len(tries) == 1:
+            raise SourceError("the database went away just now")
+        return whole(*given, **more)
+
+    return make
 
 
 def test_a_wrong_configuration_leaves_the_running_centre_as_it_is(run: _Run, path: Path) -> None:

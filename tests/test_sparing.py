@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from twin.errors import SourceError
-from ui.sparing import MAX_KEPT, OneLine, Sparing
+from ui.sparing import ASKED, MAX_KEPT, OneLine, Sparing
 from ui.tasks import Task, run_once
 
 
@@ -41,6 +41,13 @@ def test_what_differs_is_said_at_once() -> None:
     ]  # fmt: skip
     assert said(sparing, *others) == ["a is down", "b is down", "a is down", "a is down", "a is down", "a is down"]
     assert said(sparing, record("b is down", -3600.0)) == ["b is down"], "a clock that was set back hides nothing"
+
+
+def test_what_a_person_asked_for_is_said_each_time() -> None:
+    answers = [record(text, 3.0 * i) for i, text in enumerate(("refused", "refused", "read again", "refused", "read again"))]
+    for one in answers:
+        vars(one).update(ASKED)
+    assert said(Sparing(), *answers) == ["refused", "refused", "read again", "refused", "read again"]
 
 
 def test_what_was_said_longest_ago_is_forgotten() -> None:

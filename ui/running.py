@@ -21,6 +21,7 @@ from ui.listen import faces, handled, listen
 from ui.memory import TIDY_S, Tidy
 from ui.roles import Part
 from ui.shared import records_of
+from ui.sparing import ASKED
 from ui.tasks import RealClock
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class _Run:
         self._begin_anew(config, old)
 
     def _refused(self, error: Exception) -> None:
-        log.error("the new configuration is refused, the old one goes on: %s", error)
+        log.error("the new configuration is refused, the old one goes on: %s", error, extra=ASKED)
         said = str(error.problems[0] if isinstance(error, ConfigError) else error)
         self.live.notices = (Message("The new configuration is refused, the old one goes on: {why}", {"why": said}),)
 
@@ -151,10 +152,11 @@ class _Run:
     def _tell(self, config: Config, before: Config, why: str) -> None:
         if why:
             self.live.notices = (Message("The new configuration does not start: {why}", {"why": why}),)
+            log.error("the new configuration does not start, the old one goes on: %s", why, extra=ASKED)
             return
         if config.wall != before.wall:
             self.live.notices = (Message("Restart icctwin to move the wall to its new address"),)
-        log.warning("the configuration was read again")
+        log.warning("the configuration was read again", extra=ASKED)
 
 
 def serve(

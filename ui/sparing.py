@@ -10,6 +10,7 @@ from twin.plain import one_line
 
 EVERY_S = 60.0  # for so long the same is said once
 MAX_KEPT = 1000  # things said; what was said longest ago is forgotten
+ASKED = {"asked": True}  # the ``extra`` of what answers a person: that is said each time, or the log's last word would be false
 
 
 class OneLine(logging.Formatter):
@@ -28,7 +29,8 @@ class _Said:
 
 class Sparing(logging.Filter):
     """Lets the same warning, error or trace of one logger through once in ``every_s`` of the records' own time; the next one
-    says how often it was left out. A clock that is set back lets it through at once."""
+    says how often it was left out. A clock that is set back lets it through at once, and what bears ``ASKED`` comes through
+    each time."""
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         super().__init__()
@@ -38,7 +40,7 @@ class Sparing(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See ``logging.Filter``."""
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or getattr(record, "asked", False):
             return True
         text, raised = record.getMessage(), record.exc_info[1] if record.exc_info else None
         key = (record.name, text, f"{type(raised).__name__}: {raised}" if raised else "")
