@@ -2,10 +2,13 @@
 schemas of Kubernetes. No container engine is: container and compose files are held against what they name."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from processes import until
 
 from twin.errors import SourceError
 from ui.alive import HOST, PORT, ask
@@ -258,7 +262,7 @@ def inside(line: str) -> list[str]:
 
 def backs_up(script: str) -> bool:
     (line,) = (line for line in script.splitlines() if "icctwin backup" in line)
-    words = inside(line.replace("$$", "$").replace("$(date -u +%F-%H%M%S)", "now"))
+    words = inside(line.replace("$$", "$").replace("$(date -u +%F-%H%M%S)", "now").removesuffix(" &"))
     return bool(build_parser().parse_args(words).run)
 
 
@@ -266,6 +270,31 @@ def test_compose_lets_go_when_icctwin_dies_and_backs_up(given: Path) -> None:
     compose = services(given)["services"]
     assert build_parser().parse_args(compose["watchdog"]["command"]).run
     assert backs_up(compose["backup"]["command"][0])
+
+
+@pytest.mark.parametrize(("age_h", "taken"), [(None, 1), (25, 1), (23, 0)])
+def test_the_backup_loop_looks_before_it_sleeps_and_ends_when_it_is_told_to(
+    given: Path, tmp_path: Path, age_h: float | None, taken: int
+) -> None:
+    kept, programs = tmp_path / "kept", tmp_path / "bin"
+    (kept / "backups").mkdir(parents=True)
+    programs.mkdir()
+    (programs / "icctwin").write_text('#!/bin/sh\n: > "$5"\n')
+    (programs / "sleep").write_text('#!/bin/sh\n: > asleep\nexec /bin/sleep "$1"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    if age_h is not None:
+        old = kept / "backups" / "backup-2026-11-01-000000.tar.zst"
+        old.touch()
+        os.utime(old, (then_s := time.time() - 3600 * age_h, then_s))
+    script = services(given)["services"]["backup"]["command"][0].replace("$$", "$").replace("/var/lib/icctwin", str(kept))
+    loop = subprocess.Popen(["/bin/sh", "-c", script], env={"PATH": f"{programs}:/usr/bin:/bin"}, start_new_session=True)
+    until("it sleeps", (kept / "asleep").exists, 30)
+    loop.terminate()
+    status = loop.wait(30)
+    os.killpg(loop.pid, signal.SIGKILL)  # in a container its sleep goes with it
+    assert status == 0, "a signal without a handler does nothing to the first process of a container"
+    assert len(list((kept / "backups").iterdir())) == taken + (age_h is not None)
 
 
 def test_the_chart_lets_go_when_icctwin_dies_and_backs_up(helm: Any, given: Path) -> None:
@@ -276,7 +305,7 @@ def test_the_chart_lets_go_when_icctwin_dies_and_backs_up(helm: Any, given: Path
     assert [len(pods[name]) for name in ("c-tasks", "c-ingest-1")] == [3, 1], "beside the process that acts, and no other"
     told = {one["name"]: one for one in pods["c-tasks"]}
     assert told["watchdog"]["args"] == services(given)["services"]["watchdog"]["command"]
-    assert backs_up(told["backup"]["args"][0])
+    assert told["backup"]["args"][0] == services(given)["services"]["backup"]["command"][0].replace("$$", "$")
 
 
 def test_helm_has_nothing_to_find_fault_with_and_refuses_wrong_values(helm: Any, given: Path) -> None:

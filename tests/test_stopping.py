@@ -1,7 +1,10 @@
 """The emergency stop on a disk that takes nothing more, and where nobody is there to let go."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,3 +147,13 @@ def test_who_lets_go_is_told_by_the_last_sign(tmp_path: Path) -> None:
     seen = [hand(records, datetime.now(UTC) + timedelta(seconds=age_s)) for age_s in ages_s]
     records.close()
     assert [(one.alive, one.setpoints_count, one.orders_count) for one in seen] == [(True, 1, 0), (True, 1, 0), (False, 1, 0)]
+
+
+def test_the_watchdog_ends_when_it_is_told_to(centre: list[str]) -> None:
+    """As the first process of a container it would be left alone by a signal that it does not handle."""
+    command = [sys.executable, "-m", "ui", "watchdog", "--json", *centre]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as child:
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline()) == {"alive": None, "let_go": False, "left": 0}
+        child.terminate()
+        assert child.wait(60) == 0

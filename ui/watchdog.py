@@ -9,6 +9,7 @@ is over at most ``after_s`` and one look after its death.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,11 +67,18 @@ async def look(watch: Watch, now: datetime, after_s: float = AFTER_S) -> Look:
 
 
 async def watch_on(
-    watch: Watch, clock: Callable[[], datetime], after_s: float, every_s: float, once: bool, tell: Callable[[Look], None]
+    watch: Watch,
+    clock: Callable[[], datetime],
+    after_s: float,
+    every_s: float,
+    once: bool,
+    tell: Callable[[Look], None],
+    ended: asyncio.Event,
 ) -> Look:
-    """Look every ``every_s``, or once; gives the last look."""
+    """Look every ``every_s`` until ``ended`` is set, or once; gives the last look. A look under way is brought to its end."""
+    seen = Look(None, False, 0)
     try:
-        while True:
+        while not ended.is_set():
             try:
                 seen = await look(watch, clock(), after_s)
                 tell(seen)
@@ -80,8 +88,10 @@ async def watch_on(
                 log.error("the watchdog cannot look: %s", error)
             else:
                 if once:
-                    return seen
-            await asyncio.sleep(every_s)
+                    break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), every_s)
+        return seen
     finally:
         for one in watch.opened:
             for source in one.sources:

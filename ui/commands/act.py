@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -227,7 +228,7 @@ def _why(record: Mapping[str, Any]) -> str:
 
 
 def watchdog(options: argparse.Namespace) -> int:
-    """Look, once or for ever."""
+    """Look, once or until SIGTERM."""
     from ui.app import TASK_NAMES, open_sources
     from ui.config import site_of
     from ui.tasks import RealClock
@@ -246,10 +247,16 @@ def watchdog(options: argparse.Namespace) -> int:
         elif options.once:
             say(f"icctwin lives: its last sign was {seen.sign or 'never given'}")
 
+    async def watched() -> Look:
+        ended = asyncio.Event()
+        # the first process of a container is ended by no signal that it does not handle
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        return await watch_on(watch, RealClock().now, options.after, options.every, options.once, told, ended)
+
     try:
-        last = asyncio.run(watch_on(watch, RealClock().now, options.after, options.every, options.once, told))
+        last = asyncio.run(watched())
     except KeyboardInterrupt:
         return 0
     finally:
         records.close()
-    return 1 if last.left else 0
+    return 1 if options.once and last.left else 0

@@ -100,9 +100,15 @@ spec:
           args:
             - |
               cd /var/lib/icctwin && mkdir -p backups
-              while sleep 86400; do
-                icctwin backup --config /etc/icctwin/site.toml --out "backups/backup-$(date -u +%F-%H%M%S).tar.zst"
-                ls -1t backups/backup-*.tar.zst | tail -n +{{ add $root.Values.backup.keep 1 }} | xargs -r rm -f --
+              trap 'exit 0' TERM INT
+              while :; do
+                if [ -z "$(find backups -name 'backup-*.tar.zst' -mmin -1440)" ]; then
+                  icctwin backup --config /etc/icctwin/site.toml --out "backups/backup-$(date -u +%F-%H%M%S).tar.zst" &
+                  wait $!
+                  ls -1t backups/backup-*.tar.zst | tail -n +{{ add $root.Values.backup.keep 1 }} | xargs -r rm -f --
+                fi
+                sleep 600 &
+                wait $!
               done
           {{- include "icctwin.shut" $root | nindent 10 }}
           resources: {requests: {cpu: 20m, memory: 100Mi}, limits: {memory: 1Gi}}
