@@ -21,7 +21,7 @@ from processes import until
 from twin.errors import SourceError
 from ui.alive import HOST, PORT, ask
 from ui.benches.demo import free_port
-from ui.cli import build_parser, main
+from ui.cli import EXIT_USAGE, build_parser, main
 from ui.config import WallSection, load_config
 from ui.deploying import SHIPPED
 from ui.memory import SHIPPED_WITH
@@ -81,6 +81,16 @@ def test_what_units_start_is_a_command_that_the_program_knows(given: Path) -> No
             assert "/srv/centre/site.toml" in line
             seen += 1
     assert seen == 4
+
+
+def test_units_wait_for_a_database_without_end_and_for_a_person_where_the_configuration_is_wrong(given: Path) -> None:
+    """A start that finds no database takes 4 s and ends with 1: any limit of starts is reached within minutes."""
+    for name in ("icctwin.service", "icctwin-ingest@.service"):
+        text = (given / "systemd" / name).read_text()
+        assert re.findall(r"^(?:StartLimit|Restart).*=.*", text, re.MULTILINE) == [
+            "StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=5", f"RestartPreventExitStatus={EXIT_USAGE}",
+        ]  # fmt: skip
+        assert "\nRequiresMountsFor=/srv/centre/site.toml\n" in text, "a folder that is not mounted yet is no mistake"
 
 
 def test_what_lives_for_months_is_started_without_what_keeps_memory(given: Path) -> None:
