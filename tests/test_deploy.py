@@ -172,6 +172,8 @@ def test_compose_is_whole_and_shut(given: Path) -> None:
         assert service.get("healthcheck"), "an image of podman's own format has none"
         if service["image"] == ours["image"]:
             assert (service["read_only"], service["cap_drop"], service["user"]) == (True, ["ALL"], ours["user"])
+    assert re.fullmatch(r"\$\{ICCTWIN_CHECKOUT:\?.*\.env.*\}", ours["build"]["context"]), "where it is not said, that is said"
+    assert "echo ICCTWIN_CHECKOUT=" in (given / "compose" / "compose.yaml").read_text()
     told = text["services"]["influxdb"]["environment"]
     secret = {key: value for key, value in told.items() if "TOKEN" in key or "PASS" in key}
     assert len(secret) == 2
