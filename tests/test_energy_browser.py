@@ -64,7 +64,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     live.access = Access(records, AccessSection.model_validate({}))
     live.records = live.access.records
     live.modes["job_start"] = Mode.APPROVE
-    for name, role in (("li.na", Role.OPERATOR), ("guest", Role.VIEWER)):
+    for name, role in (("li.na", Role.OPERATOR), ("greta", Role.VIEWER)):
         live.access.users.add(name, PASSWORD, role, NOW)
     slurm = Waits()
     acting = Acting(live, lambda frames: None, [slurm], {}, tmp_path, levers={"job_start": Proposes(begin("0", "1"))})
@@ -111,7 +111,7 @@ def test_an_operator_says_yes_to_a_plan_and_sees_it_done(desk: Desk, browser: Br
 
 def test_no_takes_a_plan_off_the_desk_and_who_may_only_look_is_told(desk: Desk, browser: Browser) -> None:
     with served(desk.live) as url, tab(browser) as page:
-        signed_in(page, url, "guest")
+        signed_in(page, url, "greta")
         row = page.locator('[data-l="plans"] .row')
         row.get_by_role("button", name=re.compile("^no")).click()
         expect(page.locator("#said")).to_contain_text("operator")
