@@ -242,12 +242,13 @@ def _amounts(
 
 def read_shares(store: Store, meters: Meters, runs: Runs, gpus: int, values: Floats, inside: Bools | None = None) -> Shares:
     """``values`` (float64[t, q]) shared among ``runs`` by GPU energy: of all GPUs, or of those ``inside`` (bool[g])."""
-    begin_s, step_s = float(meters.time_s[0]), meters.step_s
-    shares = begin_shares(runs, begin_s, begin_s + step_s * len(meters.time_s), len(QUANTITIES))
+    shares = begin_shares(runs, meters.start_s, meters.end_s, len(QUANTITIES), meters.time_s, meters.step_s)
+    inside_s, read_s = meters.inside_s, meters.read_s
     for at, power_w, measured in portions(store, "gpu", meters, gpus):
         if inside is not None:
             power_w[:, ~inside] = np.nan
-        shares.add(float(meters.time_s[at.start]), step_s, power_w, measured, values[at])
+        begin_s = float(meters.time_s[at.start])
+        shares.add(begin_s, meters.step_s, power_w, measured, values[at], inside_s[at], read_s[at])
     return shares
 
 

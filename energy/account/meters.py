@@ -23,16 +23,19 @@ _NAMES = ("facility_power_w", "it_power_w", "cooling_power_w")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meters:
-    """float64[t] each, for steps that begin at ``time_s``. ``length_s``: the time of each step in which facility and IT power
-    were both read; powers [W] are means over that time, of a step without any over the time in which each was read; NaN where
-    not known. ``modelled_s``: of ``length_s``, the time in which one of the two is the twin's. ``it_alone_w``: IT's mean over
-    all the time in which it was read, which is ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``: on-site
-    generation (0: none read), of that ``own_guessed_w`` of plants that were silent beside others; ``own_read``: every plant of
-    the site was read (so it is where there is none). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
+    """Of ``[start_s, end_s)``; float64[t] each, for steps that begin at ``time_s``, of which the first and the last may reach
+    out of it. ``length_s``: the time of each step in which facility and IT power were both read; powers [W] are means over that
+    time, of a step without any over the time in which each was read; NaN where not known. ``modelled_s``: of ``length_s``, the
+    time in which one of the two is the twin's. ``it_alone_w``: IT's mean over all the time in which it was read, which is
+    ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``: on-site generation (0: none read), of that
+    ``own_guessed_w`` of plants that were silent beside others; ``own_read``: every plant of the site was read (so it is where
+    there is none). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
 
     time_s: Floats
     length_s: Floats
     step_s: float
+    start_s: float
+    end_s: float
     facility_w: Floats
     it_w: Floats
     cooling_w: Floats
@@ -46,6 +49,17 @@ class Meters:
     average_gco2_per_kwh: Floats
     marginal_gco2_per_kwh: Floats
     price_per_mwh: Floats
+
+    @property
+    def inside_s(self) -> Floats:
+        """float64[t]: time of each step that lies in the interval."""
+        return np.minimum(self.time_s + self.step_s, self.end_s) - np.maximum(self.time_s, self.start_s)
+
+    @property
+    def read_s(self) -> Floats:
+        """float64[t]: time of each step in which IT's power is known, as it is where its GPUs are read; of a step in which it
+        never is, all that lies in the interval: nothing tells how much of it what was read there covers."""
+        return np.where(self.it_alone_s > 0, self.it_alone_s, self.inside_s)
 
     @property
     def known(self) -> Bools:
@@ -91,8 +105,8 @@ def read_meters(store: Store, start: datetime, end: datetime, step_s: float = 30
     generated = _generated(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
     average, marginal, price = (held(store, "grid", name, time_s, step_s, start, end) for name in SIGNALS)
     return Meters(
-        time_s, length_s, step_s, facility_w, it_w, cooling_w, *generated, twins_s, _mean(it, alone), alone_s, twins_it_s,
-        average, marginal, price,
+        time_s, length_s, step_s, start.timestamp(), end.timestamp(), facility_w, it_w, cooling_w, *generated, twins_s,
+        _mean(it, alone), alone_s, twins_it_s, average, marginal, price,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from energy.account.book import QUANTITIES, Account, By, Given, account_of, grou
 from energy.account.meters import Meters
 from energy.account.power import portions
 from energy.account.runs import Runs
-from energy.account.share import covered, drawn, holds_of
+from energy.account.share import covered, drawn, holds_of, stretched
 from twin.frame import Floats
 from twin.ports import Store
 from twin.site import Bools
@@ -25,8 +25,8 @@ def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: 
     """float64[t]: part of each step's GPU energy that the runs of ``mine`` (bool[n]) held, as ``share`` has it; 0 where nothing
     says who took what."""
     out: Floats = np.zeros(len(meters.time_s))
-    begin_s, step_s = float(meters.time_s[0]), meters.step_s
-    holds = holds_of(runs, begin_s, begin_s + step_s * len(out))
+    step_s, edges = meters.step_s, (meters.start_s, meters.end_s)
+    holds = stretched(holds_of(runs, *edges), *edges, meters.time_s, step_s)
     own = holds.of(mine)
     for at, gpu_w, _ in portions(store, "gpu", meters, gpus):
         at_s = float(meters.time_s[at.start])

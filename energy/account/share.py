@@ -1,10 +1,11 @@
 """What a meter read, shared among those who caused it, so that the parts sum to it again.
 
 The rule: in each step a GPU's own energy goes to the run that holds it, for the seconds that it holds it; where several hold it
-they share alike. All else that the centre took in then (processors, network, cooling, losses) follows the energy of the GPUs.
-What GPUs draw that nobody holds is *idle*. A GPU that a run holds and that is not read draws something none the less: it counts
-as the mean of those that are known while they are held, so that no one else pays for it. Steps of which nothing says who took
-what, for no GPU is known, or none of those that are held, are *unseen*.
+they share alike. Of a step in which an interval begins or ends, what lies in the interval is the whole. All else that the
+centre took in then (processors, network, cooling, losses) follows the energy of the GPUs. What GPUs draw that nobody holds is
+*idle*. A GPU that a run holds and that is not read draws something none the less: it counts as the mean of those that are known
+while they are held, so that no one else pays for it. Steps of which nothing says who took what, for no GPU is known, or none of
+those that are held, are *unseen*.
 """
 
 from dataclasses import dataclass, field, replace
@@ -69,37 +70,35 @@ def holds_of(runs: Runs, begin_s: float, end_s: float) -> Holds:
 
 @dataclass(eq=False)
 class Shares:
-    """Sums that grow step by step. ``runs``: float64[n, q] for n runs and q quantities; ``idle``, ``unseen``: float64[q];
-    ``gone_s``: float64[n], GPU seconds on GPUs that the site has no more; ``gpu_s``: float64[n], these and all others;
-    ``unread_s``: float64[n], of these those that got their part though no meter read the GPU; ``idle_gpu_s``: GPU seconds in
-    which a GPU's power is known and nobody held it."""
+    """Sums that grow step by step. ``holds``: ``stretched`` over the steps; ``runs``: float64[n, q] for n runs and q
+    quantities; ``idle``, ``unseen``: float64[q]; ``gpu_s``: float64[n], GPU seconds held, with those on GPUs that the site has
+    no more; ``unread_s``: float64[n], of these those that got their part though no meter read the GPU; ``idle_gpu_s``: GPU
+    seconds in which a GPU's power is known and nobody held it."""
 
     holds: Holds
     runs: Floats
     idle: Floats
     unseen: Floats
-    gone_s: Floats
-    gpu_s: Floats = field(init=False)
+    gpu_s: Floats
     unread_s: Floats = field(init=False)
     idle_gpu_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        seconds = self.holds.share * (self.holds.end_s - self.holds.begin_s)
-        self.gpu_s = np.bincount(self.holds.run, seconds, len(self.runs)) + self.gone_s
         self.unread_s = np.zeros(len(self.runs))
 
     def only(self, mine: Bools) -> "Shares":
         """Of the runs ``mine`` (bool[n]) alone: nothing idle, nothing unseen."""
-        made = Shares(
-            self.holds.of(mine), self.runs[mine], np.zeros_like(self.idle), np.zeros_like(self.unseen), self.gone_s[mine]
-        )
+        nothing = np.zeros_like(self.idle)
+        made = Shares(self.holds.of(mine), self.runs[mine], nothing, nothing.copy(), self.gpu_s[mine])
         made.unread_s = self.unread_s[mine]
         return made
 
-    def add(self, begin_s: float, step_s: float, gpu_w: Floats, measured: Bools, values: Floats) -> None:
+    def add(
+        self, begin_s: float, step_s: float, gpu_w: Floats, measured: Bools, values: Floats, inside_s: Floats, read_s: Floats
+    ) -> None:
         """``gpu_w``: float64[t, g] of all GPUs in steps from ``begin_s`` on, NaN where not known; ``measured``: bool[t, g],
         where a meter says so; ``values``: float64[t, q], what the meter's quantities are in each step (0 where nothing is
-        known)."""
+        known); ``inside_s``, ``read_s``: float64[t], time of each step that lies in the interval, and that was read of it."""
         near = (self.holds.begin_s < begin_s + len(gpu_w) * step_s) & (self.holds.end_s > begin_s)
         mine = self.holds.only(near)
         known = np.isfinite(gpu_w)
@@ -113,9 +112,9 @@ class Shares:
             self.runs[:, q] += np.bincount(mine.run, weights=got, minlength=len(self.runs))
             self.idle[q] += float(shared.sum() - got.sum())
         if not measured.all():
-            unread_s = np.where(measured, 0.0, step_s * (lit & values.any(axis=1))[:, None])
+            unread_s = np.where(measured, 0.0, np.where(lit & values.any(axis=1), inside_s, 0.0)[:, None])
             self.unread_s += np.bincount(mine.run, amounts(mine, begin_s, step_s, unread_s), len(self.runs))
-        known_s = step_s * known
+        known_s = np.where(known, read_s[:, None], 0.0)
         self.idle_gpu_s += max(float(known_s.sum() - amounts(mine, begin_s, step_s, known_s).sum()), 0.0)
 
 
@@ -162,11 +161,28 @@ def amounts(holds: Holds, begin_s: float, step_s: float, values: Floats) -> Floa
     return np.asarray((_until(sums, values, end, holds.gpu) - _until(sums, values, begin, holds.gpu)) * holds.share)
 
 
-def begin_shares(runs: Runs, begin_s: float, end_s: float, quantities: int) -> Shares:
-    """Nothing shared yet."""
+def begin_shares(
+    runs: Runs, start_s: float, end_s: float, quantities: int, time_s: Floats | None = None, step_s: float = 0.0
+) -> Shares:
+    """Nothing shared yet of ``[start_s, end_s)`` in steps of ``step_s`` that begin at ``time_s`` (None: none reaches out of
+    it)."""
+    holds = holds_of(runs, start_s, end_s)
+    held_s = np.bincount(holds.run, holds.share * (holds.end_s - holds.begin_s), len(runs))
+    spread = holds if time_s is None else stretched(holds, start_s, end_s, time_s, step_s)
     zero = np.zeros(quantities)
-    gone_s = gone_seconds(runs, begin_s, end_s)
-    return Shares(holds_of(runs, begin_s, end_s), np.zeros((len(runs), quantities)), zero, zero.copy(), gone_s)
+    gpu_s = held_s + gone_seconds(runs, start_s, end_s)
+    return Shares(spread, np.zeros((len(runs), quantities)), zero, zero.copy(), gpu_s)
+
+
+def stretched(holds: Holds, start_s: float, end_s: float, time_s: Floats, step_s: float) -> Holds:
+    """``holds`` within ``[start_s, end_s)``, as if the interval began and ended where the first and the last of the steps do
+    that begin at ``time_s``: the energy of a step that lies in it in part is that of the part alone."""
+    whole = np.append(time_s, time_s[-1] + step_s)
+    inside = np.clip(whole, start_s, end_s)
+    if np.array_equal(whole, inside):
+        return holds
+    begin_s, over_s = (np.interp(edge, inside, whole) for edge in (holds.begin_s, holds.end_s))
+    return replace(holds, begin_s=begin_s, end_s=over_s)
 
 
 def gone_seconds(runs: Runs, begin_s: float, end_s: float) -> Floats:

@@ -141,10 +141,10 @@ def _here(store: Store, meters: Meters, part: Part, given: Given) -> Meters:
 
 
 def _step(store: Store, start: datetime, end: datetime) -> float:
-    """The finest of ``STEPS_S`` in which nearly as much of the span was read as in the coarsest."""
+    """The finest of ``STEPS_S`` in which nearly as much of the span's time was read as in the coarsest."""
     read = [read_meters(store, start, end, step_s) for step_s in STEPS_S]
-    shares = [float(one.known.mean() or np.isfinite(one.it_w).mean()) for one in read]
-    return next(step_s for step_s, share in zip(STEPS_S, shares, strict=True) if share >= AS_GOOD_FRAC * shares[-1])
+    read_s = [float(one.length_s.sum() or one.it_alone_s.sum()) for one in read]
+    return next(step_s for step_s, time_s in zip(STEPS_S, read_s, strict=True) if time_s >= AS_GOOD_FRAC * read_s[-1])
 
 
 def _ways(given: Given) -> tuple[By, ...]:
