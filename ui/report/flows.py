@@ -22,11 +22,18 @@ OUT = {
 }
 UNSAID = "IT of which no GPU says"
 REST = "Processors, network, storage"
+CHAIN = "Power chain losses"
+APART = {True: "Not told apart: losses, other", False: "Not told apart: cooling, losses, other"}  # cooling is known, or not
 BEYOND = "Read beyond what came in"
 DUST_FRAC = 1e-12  # of the whole: what is below is how sums were rounded
 TOLD = (
     "All that IT takes becomes heat: the CDUs meter what the liquid carries, the rest leaves with the air. Heat of the time in "
     "which chillers ran counts as theirs; no meter says how much each machine carried. What cooling takes is not drawn on."
+)
+TWINS = (
+    "All that IT takes becomes heat: what the liquid carries is the twin's word for {modelled:.0%} of the time, else read at "
+    "the CDUs; the rest leaves with the air. Heat of the time in which chillers ran counts as theirs; no meter says how much "
+    "each machine carried. What cooling takes is not drawn on."
 )
 
 
@@ -35,16 +42,23 @@ def flow(inputs: Inputs) -> Iterator[Flow]:
     made = inputs.account
     if not (np.isfinite(made.facility_kwh) and made.facility_kwh > 0):
         return
-    cooling = made.cooling_kwh if np.isfinite(made.cooling_kwh) else 0.0
+    cooled = bool(np.isfinite(made.cooling_kwh))
+    cooling = made.cooling_kwh if cooled else 0.0
     rest = made.facility_kwh - made.it_kwh - cooling
     parts = _it(inputs)
     links = [("Grid", "Centre", made.grid_kwh), ("Own generation", "Centre", made.own_kwh), (BEYOND, "Centre", -rest)]
     links += [("Centre", "IT", made.it_kwh), ("Centre", "Cooling", cooling)]
-    links += [("Centre", name, kwh) for name, kwh in _losses(inputs, rest).items()]
+    links += [("Centre", name, kwh) for name, kwh in _losses(inputs, rest, cooled).items()]
     links += [("IT", name, kwh) for name, kwh in parts.items()]
     links += [*_heat(inputs, parts or {"IT": made.it_kwh}), *_out(inputs)]
     kept = [link for link in links if np.isfinite(link[2]) and link[2] > DUST_FRAC * made.facility_kwh]
-    yield Flow("flow", "Where the energy went", "kwh", kept, Message(TOLD) if inputs.rejected else None)
+    yield Flow("flow", "Where the energy went", "kwh", kept, _told(inputs) if inputs.rejected else None)
+
+
+def _told(inputs: Inputs) -> Message:
+    """What the heat in the drawing rests on."""
+    share = inputs.heat_modelled_frac
+    return Message(TWINS, {"modelled": share}) if share > 0 else Message(TOLD)
 
 
 def _it(inputs: Inputs) -> dict[str, float]:
@@ -67,13 +81,14 @@ def _it(inputs: Inputs) -> dict[str, float]:
     return {"GPUs": gpus_kwh, REST: told_kwh - gpus_kwh, UNSAID: inputs.account.it_kwh - told_kwh}
 
 
-def _losses(inputs: Inputs, rest: float) -> dict[str, float]:
-    """The losses that are known of, never more than the meters leave for them; what is left over has a name of its own."""
+def _losses(inputs: Inputs, rest: float, cooled: bool) -> dict[str, float]:
+    """The losses that are known of, never more than the meters leave for them; what is left over has a name of its own, and is
+    the power chain's only where its losses and cooling (``cooled``) are known."""
     known = {LOSS[kind]: kwh for kind, kwh in inputs.losses.items() if kwh > 0}
     told = sum(known.values())
     if told > max(rest, 0.0):
         known = {name: kwh * max(rest, 0.0) / told for name, kwh in known.items()}
-    return {**known, "Power chain losses": rest - sum(known.values())}
+    return {**known, CHAIN if known and cooled else APART[cooled]: rest - sum(known.values())}
 
 
 def _heat(inputs: Inputs, parts: Mapping[str, float]) -> list[tuple[str, str, float]]:

@@ -22,7 +22,7 @@ from ui.able import HOUR_S, by_hour
 from ui.report.did import Did, did_in
 from ui.report.halls import hall_accounts
 from ui.report.plant import chain_losses, on_steps
-from ui.report.rejected import Heat, heat_of
+from ui.report.rejected import Heat, heat_of, liquid_modelled_frac
 from ui.report.resources import Resources, given_read, resources_of
 from ui.report.scope import CENTRE, Part, Scope, part_of
 from ui.report.span import Span
@@ -40,8 +40,9 @@ class Inputs(Did):
     where ours is not over as far into them as it is, and what was done in them (``did_before``, ``did_year_ago``); None where
     nothing was read. ``length_ratio``: our time over that of ``before``: months differ, and weeks in which clocks change.
     ``splits``: the account split by user, project and job; ``tariff``: None where there is none; ``halls``: the account of
-    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by how it left; ``saving``,
-    ``ledger``, ``moved``: None of a part, which has no counterfactual of its own."""
+    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by how it left;
+    ``heat_modelled_frac``: of the time in which that in the liquid is known, the twin's; ``saving``, ``ledger``, ``moved``:
+    None of a part, which has no counterfactual of its own."""
 
     account: Account
     before: Account | None
@@ -58,6 +59,7 @@ class Inputs(Did):
     halls: Mapping[str, Account]
     losses: Mapping[str, float]
     rejected: Heat
+    heat_modelled_frac: float
     saving: Saving | None
     ledger: Summary | None
     moved: Moved | None
@@ -103,6 +105,7 @@ def gather(
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
         rejected=heat_of(site, store, meters) if whole else {},
+        heat_modelled_frac=liquid_modelled_frac(store, meters) if whole else 0.0,
         saving=saving(*_days(store, span, step_s)) if whole else None,
         ledger=summary(records, start, end) if whole else None,
         moved=moved(records, start, end) if whole else None,

@@ -12,10 +12,10 @@ import numpy as np
 
 from energy.account.meters import Meters
 from energy.account.power import gpu_w
-from twin.frame import Floats
+from twin.frame import Floats, Origin
 from twin.ports import Store
 from twin.site import Bools, Site
-from ui.report.plant import on_steps
+from ui.report.plant import on_steps, table_on_steps
 
 Path = tuple[str, ...]  # kinds of machines from the halls to the outside, or UNKNOWN
 Heat = Mapping[str, Mapping[Path, float]]
@@ -42,6 +42,16 @@ def heat_of(site: Site, store: Store, meters: Meters) -> Heat:
     if reused.any():
         made["liquid"] = {**made.get("liquid", {}), ("heatreuse",): float(reused.sum())}
     return made
+
+
+def liquid_modelled_frac(store: Store, meters: Meters) -> float:
+    """Of the time in which the heat in the liquid is known, in how much of it no CDU was read and it is the twin's word."""
+    measured, twins = (
+        np.isfinite(table_on_steps(store, "cdu", "heat_w", meters, origin)).any(axis=1)
+        for origin in (Origin.MEASURED, Origin.MODELLED)
+    )
+    known_s = float(meters.length_s[measured | twins].sum())
+    return float(meters.length_s[twins & ~measured].sum()) / known_s if known_s else 0.0
 
 
 def _by_path(site: Site, store: Store, meters: Meters, way: str, kwh: Floats) -> Mapping[Path, float]:
