@@ -30,7 +30,7 @@ __all__ = ["SOURCE", "Z80", "Solution", "Totals", "estimate", "measured_totals",
 SOURCE = "estimate"
 Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 is ± Z80 standard uncertainties
 _PLANT = ("pump", "chiller", "tower", "drycooler", "crah")
-_OF_WEATHER = ("cooling_power_w", "facility_power_w", "pue_ratio")
+_OF_WEATHER = ("cooling_power_w", "facility_power_w")
 
 
 def estimate(site: Site, state: State, params: Params, now: datetime) -> list[Frame]:
@@ -175,10 +175,11 @@ def _site_frames(s: Solution, apart: Residuals, params: Params, now: datetime) -
     """The site's totals, and the edges of their 80 % interval."""
     t, d, heard = s.totals, s.demand, heard_overall(s.demand)
     middle = {"it_power_w": t.it_w, "cooling_power_w": t.cooling_w, "loss_power_w": t.loss_w}
-    middle |= {"facility_power_w": t.facility_w, "pue_ratio": t.pue}
+    middle |= {"facility_power_w": t.facility_w, "pue_ratio": s.pue}
     row = np.zeros(1, dtype=np.int32)
+    of_weather = (*_OF_WEATHER, "pue_ratio") if np.isfinite(t.pue) else _OF_WEATHER  # else a meter has the facility
     columns = {
-        name: _Said(np.array([value]), heard, s.cooling.assumed and name in _OF_WEATHER) for name, value in middle.items()
+        name: _Said(np.array([value]), heard, s.cooling.assumed and name in of_weather) for name, value in middle.items()
     }
     columns |= _apart(apart, "site", row, heard)
     columns["coverage_frac"] = _Said(_ratio(np.array([d.measured_w.sum()]), np.array([t.it_w])))

@@ -55,6 +55,15 @@ class Solution:
     totals: Totals
     balance: PowerBalance | None = None
 
+    @property
+    def pue(self) -> float:
+        """Facility over IT power; of a site that does not describe all that is beside IT, what its meter takes in over modelled
+        IT; NaN where that is silent too."""
+        t = self.totals
+        if math.isfinite(t.pue) or not t.it_w > 0:
+            return t.pue
+        return float(self.metered.facility.value[0]) / t.it_w
+
 
 def solve(site: Site, state: State, params: Params, now: datetime) -> Solution:
     """Demand of IT, then heat and the plant that carries it away, then losses up the power chain. Physics alone: a meter's
@@ -133,8 +142,8 @@ def uncertainty(s: Solution, params: Params) -> Mapping[str, float]:
 
     Pieces of IT with standard uncertainty σ_i and the share ρ of their variance in common: σ² = ρ·(Σσ_i)² + (1-ρ)·Σσ_i² (JCGM
     100:2008, 5.2.2, with equal correlation); meters narrow that by least squares. All totals are sums over the same loads, so
-    that what they have in common is counted once; PUE is free of it. Without a balance (too many loads to solve at once)
-    the same by hand.
+    that what they have in common is counted once; PUE is free of it, but that of a metered facility, whose error is IT's.
+    Without a balance (too many loads to solve at once) the same by hand.
     """
     t, doubt, b = s.totals, params.doubt, s.balance
     blind = math.sqrt(doubt.blind_cooling**2 - doubt.cooling**2) * t.cooling_w if s.cooling.assumed else 0.0
@@ -155,12 +164,15 @@ def uncertainty(s: Solution, params: Params) -> Mapping[str, float]:
         over = math.hypot(*own, doubt.house * float(s.demand.nominal_w.sum()))
         sigma = [alone, math.hypot(own[0], part * t.cooling_w), math.hypot(own[1], part * t.loss_w)]
         sigma += [math.hypot(over, part * t.facility_w), over / t.it_w if t.it_w > 0 else math.nan]
+    pue_sigma = math.nan
+    if t.it_w > 0:
+        pue_sigma = math.hypot(sigma[4], blind / t.it_w) if math.isfinite(t.pue) else s.pue * sigma[0] / t.it_w
     return {
         "it_power_w": sigma[0],
         "cooling_power_w": math.hypot(sigma[1], blind),
         "loss_power_w": sigma[2],
         "facility_power_w": math.hypot(sigma[3], blind),
-        "pue_ratio": math.hypot(sigma[4], blind / t.it_w) if t.it_w > 0 else math.nan,
+        "pue_ratio": pue_sigma,
     }
 
 

@@ -24,15 +24,22 @@ MIN_SPAN_S = 3600.0  # a "mean over a day" of less than an hour's readings would
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """Means over steps of ``STEP_S`` of the day before ``read``: float64[t] each, NaN where nothing was known."""
+    """Means over steps of ``STEP_S`` of the day before ``read``: float64[t] each, NaN where nothing was known. Each
+    is modelled where any step of it is."""
 
     read: datetime
     time_s: Floats
     it_power_w: Floats
     facility_power_w: Floats
-    origin: Origin
+    it_origin: Origin = Origin.MEASURED
+    facility_origin: Origin = Origin.MEASURED
     carbon_gco2_per_kwh: Floats | None = None  # of the grids in each step, as last told; None where nobody reads it
     xids: Sequence[Event] = ()  # the last of each GPU, of the newest ``MAX_EVENTS`` that are kept
+
+    @property
+    def origin(self) -> Origin:
+        """Of what is made of both."""
+        return Origin.MODELLED if Origin.MODELLED in (self.it_origin, self.facility_origin) else Origin.MEASURED
 
     @property
     def empty(self) -> bool:
@@ -64,13 +71,13 @@ class Past:
         """Tonnes of CO2 that the centre's energy of the day stands for (location-based, GHG Protocol Scope 2): over the steps
         in which power and intensity are known; nothing before an hour of them has come in."""
         if self.carbon_gco2_per_kwh is None:
-            return nothing("tco2", self.origin)
+            return nothing("tco2", self.facility_origin)
         both = np.isfinite(self.facility_power_w) & np.isfinite(self.carbon_gco2_per_kwh)
         if not both.any() or float(np.ptp(self.time_s[both])) + STEP_S < MIN_SPAN_S:
-            return nothing("tco2", self.origin)
+            return nothing("tco2", self.facility_origin)
         grams = self.kwh(self.facility_power_w * self.carbon_gco2_per_kwh)  # NaN where either is not known
         age_s = (now - self.read).total_seconds()
-        part = Reading(1.0, "w", age_s, age_s <= 3 * STEP_S, self.origin, fact(0).quality)
+        part = Reading(1.0, "w", age_s, age_s <= 3 * STEP_S, self.facility_origin, fact(0).quality)
         return derived(grams / 1e6, "tco2", [part])
 
 
@@ -81,16 +88,27 @@ def read_past(store: Store, now: datetime, records: Records | None = None, suppl
     sides = [store.series("site", names, now - DAY, now, STEP_S, origin=o) for o in (Origin.MEASURED, Origin.MODELLED)]
     time_s = np.union1d(*(side.time_s for side in sides))
     it, facility = ([_on(time_s, side, name) for side in sides] for name in names)
-    modelled = any(np.isnan(measured[np.isfinite(expected)]).any() for measured, expected in (it, facility))
+    it_origin, facility_origin = (
+        Origin.MODELLED if np.isnan(measured[np.isfinite(expected)]).any() else Origin.MEASURED
+        for measured, expected in (it, facility)
+    )
     it_power_w, facility_power_w = (np.where(np.isfinite(sides[0]), *sides) for sides in (it, facility))
-    origin = Origin.MODELLED if modelled else Origin.MEASURED
     if supply is None:
         held = _held(
             time_s, store.series("grid", (CARBON,), now - DAY - CARBON_AGE, now, STEP_S, origin=Origin.MEASURED), CARBON
         )
     else:
         held = of_quarters(store, supply, (CARBON,), time_s)[CARBON]
-    return Past(now, time_s, it_power_w, facility_power_w, origin, held, _last_xids(records) if records is not None else ())
+    return Past(
+        now,
+        time_s,
+        it_power_w,
+        facility_power_w,
+        it_origin,
+        facility_origin,
+        held,
+        _last_xids(records) if records is not None else (),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from analytics.forecast import Forecast
 from analytics.told import FRESH_S, Word
 from energy.ledger import Summary, summary
-from twin.frame import Floats
+from twin.frame import Floats, Origin
 from twin.message import Message
 from ui.faces.chart import band, coarse, curve, with_gaps
 from ui.faces.pages import answered, between, grids, priced, proposed
@@ -190,8 +190,8 @@ def _numbers(seen: Seen, words: Words) -> Table:
         "n.wue": plain(words, wue, "ratio") | ({"u": "L/kWh", "o": "model"} if np.isfinite(wue) else {}),
         "n.water": plain(words, water, "kgps") | ({"o": "model"} if np.isfinite(water) else {}),
         **priced.table(books.cost if books else None, seen.view, seen.forecasts, words),
-        "n.energy_day": _kwh(day[0], words),
-        "n.it_day": _kwh(day[1], words),
+        "n.energy_day": _kwh(day[0], words, past.facility_origin if past else Origin.MEASURED),
+        "n.it_day": _kwh(day[1], words, past.it_origin if past else Origin.MEASURED),
         "n.saved": plain(words, -saved.change_kwh if saved and judged else np.nan, "kwh"),
         "n.saved_low": plain(words, -saved.high_kwh if saved and judged else np.nan, "kwh"),
         "n.saved_high": plain(words, -saved.low_kwh if saved and judged else np.nan, "kwh"),
@@ -201,9 +201,10 @@ def _numbers(seen: Seen, words: Words) -> Table:
     }
 
 
-def _kwh(value: float, words: Words) -> Cell:
-    """Energy [kWh] in MWh from ten of them on."""
-    return {**plain(words, value / 1e3, "kwh"), "u": "MWh"} if value >= 1e4 else plain(words, value, "kwh")
+def _kwh(value: float, words: Words, origin: Origin) -> Cell:
+    """Energy [kWh] in MWh from ten of them on, with the twin's sign where any of it is the twin's."""
+    made = {**plain(words, value / 1e3, "kwh"), "u": "MWh"} if value >= 1e4 else plain(words, value, "kwh")
+    return {**made, "o": "model"} if np.isfinite(value) and origin is Origin.MODELLED else made
 
 
 def _energy_kwh(past: Past | None) -> tuple[float, float]:
@@ -282,15 +283,17 @@ def _lists(seen: Seen, words: Words) -> Table:
 
 def _sources(seen: Seen, words: Words) -> Table:
     centre = seen.view.centre
-    past = aged(words, seen.past_kept.age_s(seen.now), seen.past_kept.max_age_s)
+    kept, day = seen.past_kept, seen.past
+    whose = {"p.energy": day.facility_origin, "p.taken": day.origin} if day else {}
+    age = (kept.age_s(seen.now), kept.max_age_s)
+    past = {name: aged(words, *age, whose.get(name, Origin.MEASURED)) for name in ("p.energy", "p.taken")}
     books, answers = (aged(words, one.age_s(seen.now), one.max_age_s) for one in (seen.books, seen.answered))
     return {
         "p.pue": source(words, [centre.pue]),
         "p.cue": source(words, [centre.carbon_intensity, centre.pue]),
         "p.wue": aged(words, seen.heat.age_s, seen.heat.max_age_s, seen.heat.origin),
         "p.price": source(words, [centre.price]),
-        "p.energy": past,
-        "p.taken": past,
+        **past,
         "p.saved": books,
         "p.pricing": books,
         "p.cleanness": books,
