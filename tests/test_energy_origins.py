@@ -1,12 +1,18 @@
 """Whose word the numbers of energy are: what rests on the twin says so on every face, and what a meter read does not."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from faces_harness import NOW, Hands, live_of
 from small import rows
 
+from energy.account.book import Given
+from ingest.stores import open_store
+from ingest.stores.records import open_records
 from twin.estimate import estimate
 from twin.frame import Frame, Origin
 from twin.load import build_site
@@ -18,6 +24,11 @@ from ui.faces.pages.columns import columns
 from ui.faces.pages.energy import Seen, told
 from ui.faces.shelf import Kept
 from ui.past import Past, read_past
+from ui.report.compose import compose
+from ui.report.gather import gather
+from ui.report.page import page
+from ui.report.show import Show
+from ui.report.span import span_of
 from ui.view import view
 from ui.words import words
 
@@ -94,3 +105,24 @@ def test_the_page_marks_what_rests_on_the_twin() -> None:
     later = table(Past(NOW, time_s, past.it_power_w, past.facility_power_w))
     assert "o" not in later["n.it_day"], "what was read bears no sign"
     assert table(None)["p.taken"]["f"] == "none"
+
+
+def test_the_first_page_of_a_report_marks_what_rests_on_the_twin(tmp_path: Path) -> None:
+    """IT by the twin and the facility by a meter for a day: what comes in is measured, what is over IT is not."""
+    site = centre()
+    store, day = open_store(tmp_path / "store", site), span_of("2026-11-10/2026-11-11", ZoneInfo("UTC"))
+    for k in range(96):
+        at = day.start + timedelta(minutes=15 * k)
+        store.append([
+            Frame("site", at, site.all_rows("site"), {"facility_power_w": np.array([FACILITY_W])}),
+            Frame("site", at, site.all_rows("site"), {"it_power_w": np.array([IT_W])}, Origin.MODELLED),
+        ])  # fmt: skip
+    report = compose(gather(site, store, open_records(tmp_path / "records.db"), day, Given()))
+    store.close()
+    show = Show(words("en"))
+    shown = {one.key: show.figure(one) for section in report.sections for one in section.figures}
+    assert (shown["facility_kwh"], shown["it_kwh"]) == ("144\u202fkWh", "≈\u202f96.0\u202fkWh")
+    assert (shown["pue_ratio"], shown["peak_w"]) == ("≈\u202f1.500", "6.00\u202fkW")
+    assert f'<span class="value">{shown["pue_ratio"]}</span>' in page(report, show)
+    (said,) = (one for one in report.said if "the twin works it out" in one.text)
+    assert said.params == {"modelled": 1.0}

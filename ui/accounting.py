@@ -28,8 +28,8 @@ def plain(made: Account, limit: int = MAX_ROWS) -> dict[str, Any]:
     """An account as JSON knows it: what is not known is null. At most ``limit`` rows; the rest is one row of its own."""
     head = {name: getattr(made, name) for name in (
         "step_s", "facility_kwh", "it_kwh", "cooling_kwh", "own_kwh", "own_guessed_kwh", "own_read_frac", "grid_kwh",
-        "coverage_frac", "modelled_frac", "it_read_kwh", "it_read_frac", "it_modelled_frac", "meters_apart_frac",
-        "peak_w", "peak_s", "pue_name")}  # fmt: skip
+        "coverage_frac", "modelled_frac", "facility_modelled_frac", "it_read_kwh", "it_read_frac", "it_modelled_frac",
+        "meters_apart_frac", "peak_w", "peak_s", "pue_name")}  # fmt: skip
     bill = None
     if made.bill is not None:
         one = made.bill

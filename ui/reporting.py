@@ -181,7 +181,7 @@ def _head(made: Made) -> dict[str, float | None]:
 
 def _shown(made: Made) -> list[list[str]]:
     shows = [Show(words(language), made.currency) for language in ("en", "zh")]
-    return [[one.label, *(show.value(one.value, one.unit) for show in shows)] for one in made.report.head]
+    return [[one.label, *(show.figure(one) for show in shows)] for one in made.report.head]
 
 
 def _said(report: Report) -> list[dict[str, Any]]:

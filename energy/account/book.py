@@ -71,7 +71,8 @@ class Split:
 @dataclass(frozen=True, slots=True, eq=False)
 class Account:
     """Of ``[start, end)``. Energies [kWh] count the time in which facility and IT power are known: ``coverage_frac`` of the
-    interval, of which ``modelled_frac`` was the twin's word and not a meter's. ``it_read_kwh`` is IT's over all the time in
+    interval, of which ``modelled_frac`` was the twin's word and not a meter's, of facility power
+    ``facility_modelled_frac``. ``it_read_kwh`` is IT's over all the time in
     which its own power is known, ``it_read_frac`` of the interval, of which ``it_modelled_frac`` by the twin: all that a centre
     without a facility meter has. ``own_guessed_kwh``: of own generation what is estimated, of plants silent beside others;
     ``own_read_frac``: of the time that is counted, in which every plant was read. ``peak_w``: highest quarter of an hour drawn
@@ -89,6 +90,7 @@ class Account:
     grid_kwh: float
     coverage_frac: float
     modelled_frac: float
+    facility_modelled_frac: float
     it_read_kwh: float
     it_read_frac: float
     it_modelled_frac: float
@@ -189,6 +191,7 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         grid_kwh=float(grid.sum()) if seen else float("nan"),
         coverage_frac=length / (end - start).total_seconds(),
         modelled_frac=float(meters.modelled_s.sum()) / length if length else 0.0,
+        facility_modelled_frac=float(meters.facility_modelled_s.sum()) / length if length else 0.0,
         it_read_kwh=it_read_kwh if it_read_s else float("nan"),
         it_read_frac=it_read_s / (end - start).total_seconds(),
         it_modelled_frac=float(meters.it_modelled_s.sum()) / it_read_s if it_read_s else 0.0,

@@ -26,10 +26,10 @@ class Meters:
     """Of ``[start_s, end_s)``; float64[t] each, for steps that begin at ``time_s``, of which the first and the last may reach
     out of it. ``length_s``: the time of each step in which facility and IT power were both read; powers [W] are means over that
     time, of a step without any over the time in which each was read; NaN where not known. ``modelled_s``: of ``length_s``, the
-    time in which one of the two is the twin's. ``it_alone_w``: IT's mean over all the time in which it was read, which is
-    ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``: on-site generation (0: none read), of that
-    ``own_guessed_w`` of plants that were silent beside others; ``own_read``: every plant of the site was read (so it is where
-    there is none). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
+    time in which one of the two is the twin's, ``facility_modelled_s`` that in which the facility's is. ``it_alone_w``: IT's
+    mean over all the time in which it was read, which is ``it_alone_s``, of that the twin's ``it_modelled_s``. ``own_w``:
+    on-site generation (0: none read), of that ``own_guessed_w`` of plants that were silent beside others; ``own_read``: every
+    plant of the site was read (so it is where there is none). Intensities [gCO2/kWh] and price [/MWh]: NaN where not known."""
 
     time_s: Floats
     length_s: Floats
@@ -43,6 +43,7 @@ class Meters:
     own_guessed_w: Floats
     own_read: Bools
     modelled_s: Floats
+    facility_modelled_s: Floats
     it_alone_w: Floats
     it_alone_s: Floats
     it_modelled_s: Floats
@@ -98,15 +99,16 @@ def read_meters(store: Store, start: datetime, end: datetime, step_s: float = 30
     none = ~both.any(axis=1, keepdims=True)
     facility_w, it_w, cooling_w = (_mean(power, np.where(none, inside, both)) for power in (facility, it, cooling))
     metered_it = np.isfinite(metered["it_power_w"]) | (whose == "measured")
-    metered_all = metered_it & (np.isfinite(metered["facility_power_w"]) | (whose == "measured"))
-    length_s, alone_s, twins_s, twins_it_s = (
-        cell_s * part.sum(axis=1) for part in (both, alone, both * ~metered_all, alone * ~metered_it)
+    metered_in = np.isfinite(metered["facility_power_w"]) | (whose == "measured")
+    length_s, alone_s, twins_s, twins_in_s, twins_it_s = (
+        cell_s * part.sum(axis=1)
+        for part in (both, alone, both * ~(metered_it & metered_in), both * ~metered_in, alone * ~metered_it)
     )
     generated = _generated(store.series("pv", ("power_w",), start, end, step_s), first, count, step_s)
     average, marginal, price = (held(store, "grid", name, time_s, step_s, start, end) for name in SIGNALS)
     return Meters(
         time_s, length_s, step_s, start.timestamp(), end.timestamp(), facility_w, it_w, cooling_w, *generated, twins_s,
-        _mean(it, alone), alone_s, twins_it_s, average, marginal, price,
+        twins_in_s, _mean(it, alone), alone_s, twins_it_s, average, marginal, price,
     )  # fmt: skip
 
 

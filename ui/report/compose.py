@@ -80,6 +80,9 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
         text = "PUE was {pue:.3f}, within the limit of {limit:.2f}." if pue <= limit_ratio else (
             "PUE was {pue:.3f}, above the limit of {limit:.2f}.")  # fmt: skip
         yield Message(text, {"pue": pue, "limit": limit_ratio})
+    if found["pue_ratio"].modelled:
+        text = "For {modelled:.0%} of the time facility or IT power is as the twin works it out and no meter says (≈)."
+        yield Message(text, {"modelled": made.modelled_frac})
     if np.isfinite(made.peak_w):
         text = "The highest quarter of an hour drew {peak:,.1f} kW." if inputs.meters.step_s <= QUARTER_S else (
             "The highest hour drew {peak:,.1f} kW.")  # fmt: skip

@@ -11,6 +11,7 @@ from twin.message import Message
 from ui.report.scope import scope_of
 
 NOTHING = float("nan")
+LEAST_MODELLED_FRAC = 0.005  # that is marked: below it a percentage shows nothing
 COVER = ("power", "flow")  # keys of what a director sees first
 Cell = str | float
 
@@ -20,7 +21,7 @@ class Figure:
     """One number. ``unit``: a suffix of the metric table; ``was`` and ``year``: the same of the span before and a year ago, NaN
     where not known; ``length_ratio``: of a sum, how long this span is over the one before; ``good``: which way is better (-1
     down, 1 up, 0 neither); ``query``: where the data behind it can be seen; ``answer``: where this very number can be asked for
-    again."""
+    again; ``modelled_frac``: of the time that it is of, in which it rests on the twin and not on a meter."""
 
     key: str
     label: str
@@ -33,6 +34,12 @@ class Figure:
     query: str = ""
     answer: str = ""
     length_ratio: float = 1.0
+    modelled_frac: float = 0.0
+
+    @property
+    def modelled(self) -> bool:
+        """It bears the sign of the twin's word."""
+        return self.modelled_frac >= LEAST_MODELLED_FRAC and np.isfinite(self.value)
 
     @property
     def apart(self) -> float:

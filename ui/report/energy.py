@@ -19,6 +19,9 @@ FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came
 BULB_STEP_K = 2.0
 HOUR_S = 3600.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
+OF_FACILITY = ("facility_kwh", "carbon_location_kg", "carbon_market_kg", "cost", "peak_w", "ref_frac", "erf_frac")
+OF_IT = ("it_kwh", "it_read_kwh", "wue_kg_per_kwh")
+OF_BOTH = ("pue_ratio", "ppue_ratio", "cue_kg_per_kwh")
 OF_CARBON = ("carbon_location_kg", "carbon_market_kg", "cue_kg_per_kwh")
 SCI = "ISO/IEC 21031:2024: location-based carbon, and the share of what making the GPUs emitted, by time over life"
 DEFINED = {  # as ISO/IEC 30134 has it; over less than a year all are interim figures
@@ -77,7 +80,8 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, key, unit, of) for other in (inputs.before, inputs.year_ago))
         made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS[key]),
-                           length_ratio=inputs.length_ratio if unit in SUMS else 1.0))  # fmt: skip
+                           length_ratio=inputs.length_ratio if unit in SUMS else 1.0,
+                           modelled_frac=_modelled(inputs.account, key)))  # fmt: skip
     modelled = inputs.resources.modelled.each
     if inputs.scope.whole and np.isfinite(modelled) and not np.isfinite(inputs.account.indicators.wue_kg_per_kwh):
         made.append(Figure("wue_modelled_kg_per_kwh", "WUE, modelled", modelled, "kg_per_kwh", good=-1,
@@ -87,7 +91,9 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
         each = inputs.account.facility_kwh / held
         per = (("kwh_per_gpu_h", "Energy of a GPU hour allocated", each, "kwh"),
                ("kg_per_gpu_h", "Carbon of a GPU hour allocated", each * _kg_per_kwh(inputs.account), "kg"))  # fmt: skip
-        made += [Figure(key, label, one, unit, good=-1, query=query(inputs, "", "job")) for key, label, one, unit in per]
+        share = inputs.account.facility_modelled_frac
+        made += [Figure(key, label, one, unit, good=-1, query=query(inputs, "", "job"), modelled_frac=share)
+                 for key, label, one, unit in per]  # fmt: skip
         sci = _sci(limits, inputs.account, inputs.account.facility_kwh, HOUR_S * held, held)
         made.append(Figure("sci_kg_per_gpu_h", "SCI of a GPU hour allocated", sci, "kg", good=-1, note=SCI,
                            query=query(inputs, "", "job")))  # fmt: skip
@@ -97,6 +103,13 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                               query=query(inputs, "")))  # fmt: skip
     made += demand.figures(inputs, query(inputs, POINTERS["peak_w"]))
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
+
+
+def _modelled(made: Account, key: str) -> float:
+    """In how much of its time a figure rests on the twin: those of what comes in do so for the facility's meter alone."""
+    if key in OF_FACILITY:
+        return made.facility_modelled_frac
+    return made.it_modelled_frac if key in OF_IT else made.modelled_frac if key in OF_BOTH else 0.0
 
 
 def _held_h(inputs: Inputs) -> float:

@@ -41,7 +41,7 @@ def _tile(figure: Figure, show: Show) -> str:
     said = f'<span class="change{better}">{change}</span>' if change else ""
     return (
         f'<div class="tile"><span class="label">{_linked(html.escape(show.words(figure.label)), figure.answer)}</span>'
-        f'<span class="value">{html.escape(show.value(figure.value, figure.unit))}</span>{said}</div>'
+        f'<span class="value">{html.escape(show.figure(figure))}</span>{said}</div>'
     )
 
 
@@ -65,7 +65,7 @@ def _figures(figures: list[Figure], show: Show) -> str:
     for figure in figures:
         label = html.escape(w(figure.label))
         name = _linked(label, figure.answer)
-        values = (show.value(figure.value, figure.unit), show.value(figure.was, figure.unit), show.change(figure),
+        values = (show.figure(figure), show.value(figure.was, figure.unit), show.change(figure),
                   show.value(figure.year, figure.unit))  # fmt: skip
         cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')

@@ -52,6 +52,11 @@ class Show:
             return f"{self._number(value * factor, digits)}\u202f{self.words(sign)}".strip()
         return str(self.words.quantity(value, unit))
 
+    def figure(self, figure: Figure) -> str:
+        """The value of a figure, marked as on the wall where it rests on the twin."""
+        text = self.value(figure.value, figure.unit)
+        return f"≈\u202f{text}" if figure.modelled else text
+
     def row(self, table: Table, cells: Sequence[Cell], total: bool = False) -> list[str]:
         """The cells of a row: names as they are, our own words translated. ``total``: it is the last row."""
         return [

@@ -50,7 +50,7 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
         blocks: list[dict[str, object]] = []
         if section.figures:
             links = [_url(f.answer) for f in section.figures]
-            rows = [[w(f.label), show.value(f.value, f.unit), show.value(f.was, f.unit), show.change(f),
+            rows = [[w(f.label), show.figure(f), show.value(f.was, f.unit), show.change(f),
                      show.value(f.year, f.unit)] for f in section.figures]  # fmt: skip
             heads = [w(head) for head in FIGURE_HEADS]
             blocks.append({"is": "table", "title": "", "heads": heads, "rows": rows, "total": [], "note": "", "links": links})
@@ -66,7 +66,7 @@ def _body(report: Report, show: Show, made: datetime) -> dict[str, object]:
         "site": report.site,
         "span": show.heading(report),
         "date": [made.year, made.month, made.day],
-        "head": [[w(f.label), show.value(f.value, f.unit), show.change(f), _url(f.answer)] for f in report.head],
+        "head": [[w(f.label), show.figure(f), show.change(f), _url(f.answer)] for f in report.head],
         "said": [w.sentence(message) for message in report.said],
         "sections": sections,
     }
