@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,38 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
     assert "sums to the meter within" in capsys.readouterr().out
 
 
-def write_centre(folder: Path, site: Site) -> Path:
+def test_of_what_nobody_knows_the_sum_nobody_has_nought(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An hour at 13 kW; nobody tells an intensity of the grid or a price, and no contract has all of it."""
+    site = small_site()
+    path = write_centre(tmp_path, site, "")
+    config = load_config(path)
+    with closing(open_kept(config.store, site)) as store, closing(open_records(config.store.path / "records.db")) as records:
+        for minute in range(60):
+            now = START + timedelta(minutes=minute)
+            gpus = Frame("gpu", now, site.all_rows("gpu"), {"power_w": np.full(16, 500.0)})
+            store.append([frame_of("site", now, 0, facility_power_w=13e3, it_power_w=10e3), gpus])
+        going = queue(START, ("j1", JobState.RUNNING, 0, math.nan, list(range(8))))
+        RunLog(site.ids_of("gpu")).note(records, {"q": going}, START)
+    words = ["account", "--config", str(path), "--from", START.isoformat(), "--by", "job", "--to"]
+    words += [(START + timedelta(hours=1)).isoformat(), "--csv", str(tmp_path / "o.csv")]
+    assert main([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    (row,) = said["split"]["rows"]
+    assert row["facility_kwh"] == pytest.approx(6.5)
+    nought = ("carbon_location_kg", "carbon_marginal_kg", "carbon_market_kg", "cost")
+    assert {one[name] for one in (row, *said["split"]["remainder"].values()) for name in nought} == {None}
+    heads, line, *_ = (tmp_path / "o.csv").read_text().splitlines()
+    cells = dict(zip(heads.split(","), line.split(","), strict=True))
+    assert [cells[name] for name in nought] == [""] * 4
+    assert main(words) == 0
+    (shown,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("j1"))
+    assert shown == ["j1", "8", "5", "6.5", "–", "–"]
+
+
+ENERGY = '[energy]\nregion = "华东"\ntariff = "guangdong-2021"\n'
+
+
+def write_centre(folder: Path, site: Site, energy: str = ENERGY) -> Path:
     """A configuration of ``site`` with a region and a tariff."""
     rows = [
         "id,kind,parent",
@@ -112,7 +144,7 @@ def write_centre(folder: Path, site: Site) -> Path:
     ]
     (folder / "assets.csv").write_text("\n".join(rows) + "\n")
     path = folder / "site.toml"
-    path.write_text('[site]\nname = "test"\n[store]\npath = "s"\n[energy]\nregion = "华东"\ntariff = "guangdong-2021"\n')
+    path.write_text('[site]\nname = "test"\n[store]\npath = "s"\n' + energy)
     return path
 
 

@@ -59,7 +59,7 @@ def plain(made: Account, limit: int = MAX_ROWS) -> dict[str, Any]:
 
 def rows_of(made: Account) -> list[dict[str, float | str]]:
     """A row for each part, ``IDLE`` and ``UNSEEN`` last; empty where nothing was split. Market-based carbon is that of
-    ``Carbon.market_of``."""
+    ``Carbon.market_of``. Of what the account does not know the sum no part is known either: NaN."""
     split = made.split
     if split is None:
         return []
@@ -68,11 +68,26 @@ def rows_of(made: Account) -> list[dict[str, float | str]]:
     of_all = facility / total if total else np.full(len(facility), np.nan)
     market = np.asarray(made.carbon.market_of(split.column("carbon_location_kg"), of_all))
     rows: list[dict[str, float | str]] = []
+    unknown = _unknown(made)
     for i, name in enumerate(split.names):
         row: dict[str, float | str] = {"name": name, "gpu_s": float(split.gpu_s[i])}
         row |= {q: float(split.values[i, k]) for k, q in enumerate(QUANTITIES)}
-        rows.append(row | {"carbon_market_kg": float(market[i]), "unread_gpu_s": float(split.unread_gpu_s[i])})
+        row |= {"carbon_market_kg": float(market[i]), "unread_gpu_s": float(split.unread_gpu_s[i])}
+        rows.append(row | dict.fromkeys(unknown, math.nan))
     return rows
+
+
+def _unknown(made: Account) -> list[str]:
+    """Of what is split, that of which the account does not know the sum."""
+    sums = {
+        "it_kwh": made.it_kwh,
+        "facility_kwh": made.facility_kwh,
+        "carbon_location_kg": made.carbon.location_kg,
+        "carbon_marginal_kg": made.carbon.marginal_kg,
+        "carbon_market_kg": made.carbon.market_kg,
+        "cost": made.bill.cost if made.bill is not None else math.nan,
+    }
+    return [name for name, value in sums.items() if not math.isfinite(value)]
 
 
 def _split(made: Account, limit: int) -> dict[str, Any]:

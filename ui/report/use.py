@@ -7,7 +7,7 @@ from urllib.parse import quote
 import numpy as np
 
 from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
-from energy.account.book import RULE, Account, By
+from energy.account.book import RULE, By
 from energy.account.share import gone_seconds
 from twin.frame import Floats
 from twin.message import Message
@@ -206,31 +206,14 @@ def _shares(inputs: Inputs) -> Iterator[Table]:
     for by, title in WAYS:
         if by not in inputs.splits:
             continue
-        told = _told(inputs.splits[by])
+        made = inputs.splits[by]
         table = [
-            (
-                str(row["name"]),
-                [float(row[name]) / 3600 if name == "gpu_s" else float(row[name]) + told[name] for name in names],
-            )
-            for row in rows_of(inputs.splits[by])
+            (str(row["name"]), [float(row[name]) / (3600 if name == "gpu_s" else 1) for name in names]) for row in rows_of(made)
         ]
         rows: list[list[Cell]] = [[name, *values] for name, values in table]
         total: list[Cell] = ["total", *(sum(values[k] for _, values in table) for k in range(len(names)))]
-        split = inputs.splits[by].split
         note = None
-        if split is not None and np.isfinite(told["it_kwh"] + told["facility_kwh"]):
+        if made.split is not None and np.isfinite(made.it_kwh + made.facility_kwh):
             text = "The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading."
-            note = Message(text, {"error": split.sum_error_frac})
+            note = Message(text, {"error": made.split.sum_error_frac})
         yield Table(f"by_{by}", title, heads, rows, total, note, shown=12)
-
-
-def _told(made: Account) -> dict[str, float]:
-    """Of each quantity that is split 0 where the account knows its sum, and NaN where it does not: then no part is known."""
-    sums = {
-        "it_kwh": made.it_kwh,
-        "facility_kwh": made.facility_kwh,
-        "carbon_location_kg": made.carbon.location_kg,
-        "carbon_market_kg": made.carbon.market_kg,
-        "cost": made.bill.cost if made.bill is not None else NOTHING,
-    }
-    return {name: 0.0 if np.isfinite(value) else NOTHING for name, value in sums.items()}
