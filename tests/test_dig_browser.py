@@ -52,7 +52,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         now = NOW - timedelta(minutes=60 - m)
         wave = 4e4 + 5e3 * np.sin(m / 9) + rng.normal(0, 300, racks)
         frames.append(Frame("rack", now, site.all_rows("rack"), {"power_w": wave, "return_temp_c": 40 + wave / 1e4}))
-        frames.append(Frame("gpu", now, site.all_rows("gpu"), {"temp_c": rng.normal(60, 4, 128).round(1)}))
+        still = np.full(128, np.nextafter(30.2, 31) if m % 7 else 30.2)  # as means of the same value are rounded
+        frames.append(Frame("gpu", now, site.all_rows("gpu"), {"temp_c": rng.normal(60, 4, 128).round(1), "mem_temp_c": still}))
         judged = {"power_w": wave - 400, "residual_w": np.full(racks, 400.0), "residual_score_ratio": np.full(racks, 2.0)}
         frames.append(Frame("rack", now, site.all_rows("rack"), judged, Origin.MODELLED))
     made.store.append(frames)
@@ -175,6 +176,17 @@ def test_an_asset_shows_the_alerts_that_fire_and_none_that_has_ended(page: Page,
     page.reload()
     expect(page.locator("#readings tr")).to_have_count(2)
     expect(page.locator("#alerts")).to_be_hidden()
+
+
+def test_a_value_that_stands_still_is_a_line_and_not_the_rounding_of_its_last_digit(page: Page, live: Live, url: str) -> None:
+    gpu = live.site.ids_of("gpu")[0]
+    page.goto(f"{url}/asset/{gpu}?back=3600&metric=mem_temp_c&metric=temp_c")
+    expect(page.locator(".chart").nth(1).locator(".ytick text").first).to_be_visible()
+    spans = "() => [...document.querySelectorAll('.chart')].map((one) => one._fullLayout.yaxis.range)"
+    still, moving = page.evaluate(spans)
+    assert still == pytest.approx([30.2 * 0.9995, 30.2 * 1.0005], rel=1e-9)
+    assert moving[1] - moving[0] > 4, "what moves fills its chart"
+    assert all(len(one) <= 6 for one in page.locator(".chart").first.locator(".ytick text").all_text_contents())
 
 
 def test_assets_are_compared_also_in_chinese(page: Page, live: Live, url: str) -> None:

@@ -129,6 +129,16 @@ export function scaleOf(values, unit) {
   return [1, unit === "s" ? "s" : symbol];
 }
 
+// Of a chart that spans less than a thousandth of its values: rounding would be drawn as steps as high as the chart.
+const LEAST_SPAN = 1e-3;
+function heightOf(values) {
+  const known = values.filter((value) => value !== null);
+  const [low, high] = known.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+  const half = (LEAST_SPAN / 2) * Math.max(Math.abs(low), Math.abs(high));
+  if (!known.length || high - low >= 2 * half) return { autorange: true };
+  return { autorange: false, range: [(low + high) / 2 - half, (low + high) / 2 + half] };
+}
+
 // Ticks of a time axis in the reader's language: the time, and under it the date where it changes; dates alone from a day on.
 function ticks() {
   const [day, month] = languageNow() === "zh" ? ["%-m月%-d日", "%Y年%-m月"] : ["%-d %b", "%b %Y"];
@@ -191,7 +201,7 @@ export class Chart {
       title: { text: metricName(this.title), x: 0.01, xanchor: "left", font: { size: 14, color: colour("ink") } },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 62, r: 12, t: 34, b: 44 }, hovermode: "x unified",
       hoverlabel: { bgcolor: colour("raised"), font: { color: colour("ink") } }, font: { color: colour("ink") },
-      xaxis: { ...axis, type: "date", range: this.range.map(wall), tickformatstops: ticks(), hoverformat: "%Y-%m-%d %H:%M:%S" }, yaxis: { ...axis, title: { text: symbol, font: { color: colour("ink-quiet") } } },
+      xaxis: { ...axis, type: "date", range: this.range.map(wall), tickformatstops: ticks(), hoverformat: "%Y-%m-%d %H:%M:%S" }, yaxis: { ...axis, ...heightOf(traces.flatMap((trace) => trace.y)), title: { text: symbol, font: { color: colour("ink-quiet") } } },
       legend: { orientation: "h", x: 1, xanchor: "right", y: 1.01, yanchor: "bottom", font: { color: colour("ink-quiet") } }, shapes, annotations: labels, dragmode: "zoom",
     }, { displaylogo: false, responsive: true, displayModeBar: false });
     this.none();
