@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from small import rows
 
 from energy.account.book import Given
 from energy.account.tariff import Demand, load_tariff
@@ -144,6 +145,22 @@ def test_sensors_that_lied_and_what_was_heard(report: Report) -> None:
     heard = block(report, "heard")
     assert isinstance(heard, Table)
     assert {row[0]: row[2] for row in heard.rows}["gpu"] == 1.0
+
+
+def test_an_asset_is_heard_by_whatever_it_says_of_itself(tmp_path: Path) -> None:
+    """Of two nodes one tells how busy its processor is, every other hour; of the other only the scheduler tells."""
+    nodes = [f"id={name} kind=node parent=r" for name in "ab"]
+    site = build_site("n", "UTC", rows("id=h kind=hall", "id=r kind=rack parent=h", *nodes))
+    store, day = open_store(tmp_path / "store", site), span_of("2026-11-10/2026-11-11", ZoneInfo("UTC"))
+    for k in range(24):
+        at = day.start + timedelta(hours=k)
+        store.append([
+            Frame("node", at, np.array([0], dtype=np.int32), {"cpu_util_frac": np.array([0.5])}),
+            Frame("node", at, site.all_rows("node"), {"usable_flag": np.ones(2)}),
+        ][k % 2 :])  # fmt: skip
+    made = gather(site, store, open_records(tmp_path / "records.db"), day, Given())
+    store.close()
+    assert made.heard_frac == {"node": 0.25, "rack": 0.0}
 
 
 def test_every_word_of_it_is_also_chinese(report: Report) -> None:

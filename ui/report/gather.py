@@ -16,6 +16,7 @@ from energy.baseline import Saving, saving
 from energy.ledger import Summary, summary
 from energy.ledger_sums import Moved, moved
 from twin.frame import Floats
+from twin.metrics import METRICS, suffix
 from twin.ports import Records, Store
 from twin.site import Site
 from ui.able import HOUR_S, by_hour
@@ -220,7 +221,7 @@ def daily(meters: Meters, span: Span, wet_bulb_c: Floats) -> Floats:
     return out
 
 
-# Of each kind, the metric whose presence says that its assets were heard.
+# Of each kind, the metric that is asked first whether its assets were heard.
 WITNESS = (
     ("gpu", "power_w"), ("node", "power_w"), ("rack", "power_w"), ("meter", "power_w"), ("cdu", "supply_temp_c"),
     ("pdu", "power_w"), ("weather", "dry_bulb_c"), ("grid", "carbon_gco2_per_kwh"),
@@ -228,16 +229,23 @@ WITNESS = (
 
 
 def _heard(site: Site, store: Store, start: datetime, end: datetime) -> dict[str, float]:
-    """Share of the assets' hours in which each kind gave a reading."""
+    """Share of the assets' hours in which each kind gave a reading of any metric. Flags are none: what a scheduler says of
+    nodes, and what we refuse of a sensor, is not the asset's word."""
     hours = int(np.ceil((end - start).total_seconds() / HOUR_S))
     out = {}
     for kind, metric in WITNESS:
         count = site.count(kind)
         if not count:
             continue
-        portion, seen = max(1, PORTION_VALUES // count), 0
+        others = [name for name in METRICS[kind] if name != metric and suffix(name) != "flag"]
+        portion, heard = max(1, PORTION_VALUES // count), 0
         for first in range(0, hours, portion):
-            low = start + timedelta(hours=first)
-            seen += int(np.isfinite(by_hour(site, store, kind, metric, low, min(portion, hours - first), end)).sum())
-        out[kind] = seen / (count * hours)
+            low, length = start + timedelta(hours=first), min(portion, hours - first)
+            seen = np.zeros((length, count), dtype=np.bool_)
+            for name in (metric, *others):
+                if seen.all():
+                    break
+                seen |= np.isfinite(by_hour(site, store, kind, name, low, length, end))
+            heard += int(seen.sum())
+        out[kind] = heard / (count * hours)
     return out
