@@ -44,13 +44,16 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
             source.format("one", f'targets = "{at}"\nnode = "node"')
             + source.format("dead", 'targets = "127.0.0.1:1"\nnode = "node"')
             + source.format("many", 'file_sd = "targets.json"')
+            + source.format("wrong", f'targets = "{at}"\nnode = "node"').replace('"auto"', '"node_exporter"')
             + '[[source]]\nname = "push"\ntype = "push"\ntoken_file = "token"\n',
         )
     one = rows["one"]
     assert (one["ok"], one["values"], one["values_per_s"], one["unmapped"]) == (True, 2, 1.0, 2)
-    assert one["unmapped_names"] == ["mystery", "DCGM_FI_DEV_GPU_TEMP"]
-    assert "2 values every 2 s (1/s), 2 series belong to nothing known: mystery, DCGM_FI_DEV_GPU_TEMP" in str(one["says"])
+    assert one["unmapped_names"] == ["mystery", "gpu 9 of node"], "whose metric is known is called by what it speaks of"
+    assert "2 values every 2 s (1/s), 2 series belong to nothing known: mystery, gpu 9 of node" in str(one["says"])
     assert (rows["dead"]["ok"], "no connection" in str(rows["dead"]["says"])) == (False, True)
+    assert rows["wrong"]["ok"] is False
+    assert "the mapping node_exporter knows none of its 3 metrics; dcgm knows them: set mapping" in str(rows["wrong"]["says"])
     assert "of 1 of 2 targets" in str(rows["many"]["says"])
     assert (rows["g0"]["what"], rows["g0"]["ok"]) == ("twice", True)
     assert "is told by one and by many; both are kept and the newest is shown" in str(rows["g0"]["says"])

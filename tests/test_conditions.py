@@ -141,11 +141,11 @@ def test_a_source_that_fails_says_why_on_every_face_until_it_answers(tmp_path: P
 
         lives(30)
         assert read_conditions(records) == {
-            "gpus": Condition(True, "", None, 2, ("mine_total", "DCGM_FI_DEV_GPU_TEMP")),
+            "gpus": Condition(True, "", None, 2, ("mine_total", "gpu 9 of n")),
         }
-        assert details(wall) == [f"2 of its series belong to nothing known: mine_total, DCGM_FI_DEV_GPU_TEMP; {ADVICE}"]
+        assert details(wall) == [f"2 of its series belong to nothing known: mine_total, gpu 9 of n; {ADVICE}"]
         (said,) = asked(wall, "/api/v1/sources")
-        assert said["unmapped_names"] == ["mine_total", "DCGM_FI_DEV_GPU_TEMP"]
+        assert said["unmapped_names"] == ["mine_total", "gpu 9 of n"]
         assert asked(wall, "/api/v1/assets/gpus?lang=zh")["said"][details(wall)[0]].startswith("其中 2 个序列不属于任何已知")
         assert asked(wall, "/api/v1/assets/g")["troubles"] == []
         records.close()

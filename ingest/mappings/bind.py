@@ -53,8 +53,8 @@ class _BlockOf:
 
 
 class Binding:
-    """The series of a page, bound. ``unmapped``: how many belong to no known asset or metric, some of whose names are
-    ``unmapped_names``.
+    """The series of a page, bound. ``unmapped``: how many belong to no known asset or metric; ``unmapped_names``: some of their
+    names, or of those whose metric is known the assets that they speak of.
 
     ``rows``: of each block of its ``form``. ``node`` is the row of the node that series without a node label belong to
     (None: not known); ``fixed``: they all do.
@@ -168,17 +168,18 @@ class Binding:
     def _place(
         self, at: int, name: str, labels: Labels, block: "_BlockOf", wanted: Sequence[tuple[int, str, int]], draft: _Draft
     ) -> None:
-        meant = placed = False
+        placed, meant = False, ""
         for number, role, rank in wanted:
             entry = self._mapping.metric[number]
             if not entry.takes(labels):
                 continue
-            meant = True
+            meant = meant or name
             key = entry.kind, entry.asset
             if key not in block.rows:
                 block.rows[key] = self._identities.row(entry, labels)
             row = block.rows[key]
             if row is None:
+                meant = self._identities.spoken(entry, labels) or meant
                 continue
             placed = True
             if not block.preferred:
@@ -187,7 +188,7 @@ class Binding:
                 draft.terms[number, "over"].append((rank, at, row))
             if entry.shares(labels) or role != "main":
                 draft.terms[number, role].append((rank, at, row))
-        draft.leave(name, meant and not placed)
+        draft.leave(meant, bool(meant) and not placed)
 
     def _tables(self, draft: _Draft) -> list[Block]:
         by_kind: dict[str, list[int]] = defaultdict(list)

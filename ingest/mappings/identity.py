@@ -38,6 +38,18 @@ class Identities:
             self._rows[key] = self._find(entry.kind, said, labels)
         return self._rows[key]
 
+    def spoken(self, entry: Entry, labels: Labels) -> str:
+        """What a series that finds no asset speaks of, as people call it: "gpu 7 of gpu-a01"; "" where it does not say."""
+        said = next((labels[name] for name in self._mapping.node_labels if labels.get(name)), "")
+        if not said or self._fixed:
+            said = self._id("node", self._node) if self._node is not None else said
+        if entry.kind == "node":
+            return f"node {said}" if said else ""
+        keys = self._mapping.assets.get(entry.kind, {})
+        places = sorted(keys, key=lambda name: name not in NODE_WIDE)  # a number is read more easily than a serial number
+        own = next((one for name in places for one in said_by(keys[name], labels)), "")
+        return " ".join(filter(None, (entry.kind, own, f"of {said}" if said else ""))) if own else ""
+
     def events(self, now: datetime, source: str, before: "Identities | None") -> list[Event]:
         """The findings that ``before`` did not have."""
         new = [one for one in self._findings if before is None or one not in before._findings]

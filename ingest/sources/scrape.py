@@ -184,8 +184,7 @@ class Scraper:
         if binding is None or binding.series is not series:
             binding = self._bind(series, now)
         if binding.empty:
-            what = f"none of its {len(series)} series belongs to an asset of the site"
-            raise SourceError(f"{url}: {what}; set node, or hostname of the node to what the exporter calls it")
+            raise SourceError(f"{url}: {self._homeless(series)}")
         times_s = page.times_s if self._options.honour_timestamps else None
         every_s = self._options.every_s
         if times_s is None:
@@ -227,6 +226,15 @@ class Scraper:
         self._events += binding.events(now, self._name, self._binding)
         self._binding = binding
         return binding
+
+    def _homeless(self, series: Sequence[tuple[str, Map[str, str]]]) -> str:
+        """Why none of ``series`` has found its asset."""
+        names = {name for name, _ in series}
+        if self._mapping is None or self._mapping.names & names:
+            what = f"none of its {len(series)} series belongs to an asset of the site"
+            return f"{what}; set node, or hostname of the node to what the exporter calls it"
+        what, best = f"the mapping {self.mapping_name} knows none of its {len(names)} metrics", best_mapping(names)
+        return f"{what}; {best[0]} knows them: set mapping to that" if best else f"{what}; write one and name it as mapping"
 
     async def _page(self, answer: Answer) -> Page:
         """The page that came, read the fast way or, in a thread, the slow one."""
