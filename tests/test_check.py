@@ -69,6 +69,23 @@ async def test_reach_rate_and_names_of_each_source(tmp_path: Path) -> None:
     assert "s3cret-of-senders-0123456789" not in json.dumps(list(rows.values()))
 
 
+async def test_what_is_stale_before_it_is_read_again_is_no_source_that_is_well(tmp_path: Path) -> None:
+    """Power and temperature of a GPU count for 90 s."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=PAGE, headers={"Content-Type": "text/plain"})
+
+    app = web.Application()
+    app.router.add_get("/metrics", page)
+    async with TestServer(app, host="127.0.0.1") as server:
+        source = '[[source]]\nname = "{}"\ntype = "prometheus"\nevery_s = {}\nnode = "node"\nmapping = "dcgm"\n'
+        source += f'targets = "127.0.0.1:{server.port}"\n'
+        rows = await rows_of(tmp_path, source.format("good", 90) + source.format("late", 91))
+    assert (rows["good"]["ok"], rows["late"]["ok"], rows["late"]["values"]) == (True, False, 2)
+    said = "; gpu power_w (and 1 more) is stale before it is read again: it counts for 90 s; lower every_s (seconds)"
+    assert str(rows["late"]["says"]).endswith(said)
+
+
 async def test_only_what_the_tables_name_is_counted(tmp_path: Path) -> None:
     rows = await rows_of(tmp_path, "")
     assert rows["x"]["says"] == "6 assets (1 GPUs), 0 links", "with the site itself, without icctwin's own tasks and sources"

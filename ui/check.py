@@ -17,6 +17,7 @@ from ingest.sums import ADDED
 from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.meters import connection
+from twin.metrics import metric
 from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import WHOLE, prepared
@@ -198,6 +199,7 @@ def _facility(site: Site, tellers: _Tellers) -> Row:
 async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:
     """A row for ``source``, and one for each endpoint that fails of one that has many."""
     facts: Row = {}
+    late: list[str] = []
 
     async def read() -> str:
         try:
@@ -205,17 +207,32 @@ async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list
         finally:
             await source.close()
         tellers.see(source.name, frames)
+        late.extend(_late(source, frames))
         facts.update(_facts(source, sum(frame.samples for frame in frames)))
         return _told(source, facts)
 
     row = await _asked("source", source.name, read())
     row.update(facts)
+    if late:
+        row |= {"ok": False, "says": f"{row['says']}; {late[0]}"}
     troubles = source.troubles if isinstance(source, Troubled) else {}
-    shown = list(troubles.items())[:MAX_TROUBLES] if row["ok"] else []
+    shown = list(troubles.items())[:MAX_TROUBLES] if facts else []
     rows = [row, *(_row("target", f"{source.name}: {name}"[:100], why, ok=False) for name, why in shown)]
     if len(troubles) > len(shown) and shown:
         rows.append(_row("target", source.name, f"{len(troubles) - len(shown)} more of its targets fail", ok=False))
     return rows
+
+
+def _late(source: Source, frames: Sequence[Frame]) -> list[str]:
+    """What is read so seldom that it is stale before it is read again; empty where nothing is."""
+    told = {(frame.kind, name) for frame in frames if frame.origin is Origin.MEASURED for name in frame.values}
+    ages = {f"{kind} {name}": metric(kind, name).max_age_s for kind, name in sorted(told) if kind != "source"}
+    soonest = min(ages, key=ages.__getitem__, default="")
+    if not soonest or source.every_s <= ages[soonest]:
+        return []
+    count = sum(age_s < source.every_s for age_s in ages.values())
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return [f"{soonest}{more} is stale before it is read again: it counts for {ages[soonest]:g} s; lower every_s (seconds)"]
 
 
 def _facts(source: Source, values: int) -> Row:
