@@ -22,6 +22,7 @@ from twin.errors import ConfigError, SourceError
 
 Answer = tuple[dict[str, object], str, str] | None
 _NAME = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{|\s)", re.MULTILINE)
+_TYPED = re.compile(r"^# (?:TYPE|HELP) [a-zA-Z_:]", re.MULTILINE)  # what any page of metrics has, and no other page
 MAX_PAGE_BYTES = 16 * 2**20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -53,18 +54,28 @@ def _at(host: str, port: int) -> str:
 
 
 async def _prometheus(host: str, port: int, given: Given) -> Answer:
-    session = new_session(10.0)
-    try:
-        page = await fetch(session, URL(f"http://{_at(host, port)}/metrics"), {}, given.timeout_s, MAX_PAGE_BYTES)
-        names = set(_NAME.findall(page.text))
-    except SourceError:
-        return None
-    finally:
-        await session.close()
+    names = set(_NAME.findall(await _exposition(host, port, given)))
     best = best_mapping(names)
     if best is None:
         return None
     return {"mapping": best[0]}, "", f"{len(names)} metrics; fits the mapping {best[0]}"
+
+
+async def _strange_prometheus(host: str, port: int, given: Given) -> Answer:
+    """A page of metrics of which no mapping knows any: asked last, for what else speaks there may be known."""
+    text = await _exposition(host, port, given)
+    if not _TYPED.search(text):
+        return None
+    return {"mapping": "yours.toml"}, "", f"{len(set(_NAME.findall(text)))} metrics; fits no mapping that ships: write one"
+
+
+async def _exposition(host: str, port: int, given: Given) -> str:
+    """The page of metrics there; ``SourceError`` where there is none."""
+    session = new_session(10.0)
+    try:
+        return (await fetch(session, URL(f"http://{_at(host, port)}/metrics"), {}, given.timeout_s, MAX_PAGE_BYTES)).text
+    finally:
+        await session.close()
 
 
 async def _redfish(host: str, port: int, given: Given) -> Answer:
@@ -264,8 +275,9 @@ def _safely(ask: Callable[[str, int, Given], Awaitable[Answer]]) -> Callable[[st
     return asked
 
 
+PROMETHEUS = (9400, 9100, 9445, 9290, 9283, 8080)
 PROBES = (
-    Probe("prometheus", (9400, 9100, 9445, 9290, 9283, 8080), _safely(_prometheus)),
+    Probe("prometheus", PROMETHEUS, _safely(_prometheus)),
     Probe("redfish", (443,), _safely(_redfish)),
     Probe("snmp", (161,), _safely(_snmp)),
     Probe("modbus", (502,), _safely(_modbus)),
@@ -274,4 +286,5 @@ PROBES = (
     Probe("bacnet", (47808,), _safely(_bacnet)),
     Probe("slurm", (6820,), _safely(_slurm)),
     Probe("kubernetes", (6443,), _safely(_kubernetes)),
+    Probe("prometheus", PROMETHEUS, _safely(_strange_prometheus)),
 )

@@ -102,6 +102,28 @@ async def test_an_answer_that_cannot_be_read_ends_no_discovery():
     assert found.silent == [place]
 
 
+async def test_a_page_of_metrics_that_no_mapping_knows_is_an_answer():
+    """As a Prometheus gives of itself; what is no such page is none, whatever it says."""
+
+    async def metrics(_):
+        return web.Response(text="# HELP prometheus_ready Whether it is.\n# TYPE prometheus_ready gauge\nprometheus_ready 1\n")
+
+    async def other(_):
+        return web.Response(text="this is\nsomething else\n")
+
+    strange, plain = web.Application(), web.Application()
+    strange.router.add_get("/metrics", metrics)
+    plain.router.add_get("/metrics", other)
+    async with TestServer(strange, host="127.0.0.1") as one, TestServer(plain, host="127.0.0.1") as two:
+        places = [f"127.0.0.1:{at.port}" for at in (one, two)]
+        found = await discover(places, Given(only=("prometheus",), timeout_s=1.5), None, quiet)
+    assert found.silent == places[1:]
+    (said,) = found.found
+    assert (said.type, said.options, said.says) == (
+        "prometheus", {"mapping": "yours.toml"}, "1 metrics; fits no mapping that ships: write one")  # fmt: skip
+    assert (found.sources, [source["targets"] for source in found.later]) == ([], [places[:1]])
+
+
 def test_addresses_are_spelt_out_bounded_and_refused_all_at_once():
     assert addresses_in(["10.0.0.0/30", "h", "h", "h:9100", "[::1]:9"]) == ["10.0.0.1", "10.0.0.2", "h", "h:9100", "[::1]:9"]
     with pytest.raises(ConfigError) as caught:
