@@ -289,3 +289,14 @@ def test_the_small_site_of_the_tests() -> None:
     assert (site.count("gpu"), site.count("node"), site.count("source"), site.count("ups")) == (16, 4, 2, 1)
     with pytest.raises(SiteError, match="test:1: no kind 'gnu'"):
         build_site("x", "UTC", rows("id=a kind=gnu"))
+
+
+def test_two_gpus_of_a_node_with_one_index_are_refused_unless_their_serial_numbers_tell_them_apart() -> None:
+    places = ["id=h kind=hall", "id=r kind=rack parent=h", "id=n kind=node parent=r", "id=m kind=node parent=r"]
+    ours = ["id=a kind=gpu parent=n index=7", "id=b kind=gpu parent=n index=7", "id=c kind=gpu parent=m index=7"]
+    with pytest.raises(SiteError) as caught:
+        build_site("t", "UTC", rows(*places, *ours))
+    (found,) = caught.value.problems
+    assert str(found) == "test:6: 'b': gpu 7 of n is 'a' already (test:5); give each its own index"
+    known = [f"{one} uuid=GPU-{k}" for k, one in enumerate(ours)]
+    assert build_site("t", "UTC", rows(*places, *known)).count("gpu") == 3

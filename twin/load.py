@@ -115,6 +115,7 @@ def build_site(
     codes = np.array([_KIND_CODE[row.cells["kind"]] for row in assets], dtype=np.int16)
     parent = _parents(assets, codes, position, refused, report)
     numbers = _numbers(assets, report)
+    _check_index(assets, report)
     columns = {column for row in assets for column, cell in row.cells.items() if cell}
     texts = {a: [row.cells.get(a, "") for row in assets] for a in TEXT_ATTRIBUTES if a in columns}
     for column, cells in {"id": ids, **texts}.items():
@@ -129,6 +130,19 @@ def build_site(
         mine = codes == code
         row_of[mine] = np.arange(np.count_nonzero(mine))
     return Site(name, timezone, tuple(ids), codes, row_of, parent, numbers, texts, made)
+
+
+def _check_index(assets: Sequence[Row], report: _Report) -> None:
+    """Of two of a kind that their parent knows by one number nothing is ever read, unless they have serial numbers beside."""
+    first: dict[tuple[str, str, str], Row] = {}
+    for row in assets:
+        kind, above, index = (row.cells.get(name, "") for name in ("kind", "parent", "index"))
+        if not index or row.cells.get("uuid"):
+            continue
+        before = first.setdefault((kind, above, index), row)
+        if before is not row:
+            what = f"{kind} {index} of {above} is {before.cells.get('id')!r} already ({before.where})"
+            report.add(row.where, f"{row.cells.get('id')!r}: {what}; give each its own index")
 
 
 def _check_texts(assets: Sequence[Row], column: str, cells: Sequence[str], report: _Report) -> None:
