@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from energy.memory import Asked, Open, Ordered, remembered
+from energy.notebook import Notebook
 from energy.notes import TOPIC, Outcome, Stage, decision, last_word
 from energy.ordering import Ordering
 from energy.plan import Done, Mode, Plan, Verdict
@@ -34,13 +35,15 @@ class Desk:
         actuators: Mapping[str, Actuator],
         now: datetime,
         queues: Mapping[str, Steerable] | None = None,
+        notebook: Notebook | None = None,
     ) -> None:
         """``actuators`` by asset id, ``queues`` by theirs. Reads the records of the last two days: what was in force still
-        is."""
-        self._records = records
+        is. ``notebook``: where it writes; without one nothing is let go either that the records refuse a note of."""
+        self._notebook = notebook or Notebook(records)
         self._memory = remembered(records, now)
-        self._setpoints = Setpoints(site, records, actuators, self._memory)
-        self._ordering = Ordering(records, queues or {}, self._memory, now)
+        self._setpoints = Setpoints(site, self._notebook, actuators, self._memory)
+        self._ordering = Ordering(self._notebook, queues or {}, self._memory, now)
+        self._missing = set(self._memory.open) if self._notebook.missing else set[str]()  # of which notes are missing
         self._waiting: dict[str, Plan] = {}
 
     @property
@@ -146,6 +149,11 @@ class Desk:
             return self._said(Stage.REJECTED, key, why, who, now)
         return Outcome(Stage.REFUSED, Message("No plan {key} waits for approval", {"key": key}))
 
+    def catch_up(self) -> None:
+        """Write down what waits in the notebook. ``SourceError`` where the records refuse it."""
+        self._missing &= self._memory.open.keys()
+        self._notebook.catch_up(settled=not self._missing)
+
     def tidy(self, now: datetime) -> None:
         """Take from the desk what waited for a person past its time."""
         for key, plan in [one for one in self._waiting.items() if not now < one[1].expires]:
@@ -210,12 +218,12 @@ class Desk:
     ) -> Outcome:
         """A decision on a whole plan, recorded where it is news."""
         if self._memory.stage.get(plan.key) is not stage:
-            self._records.append(TOPIC, now, decision(stage, plan, verdict, mode, why, who))
+            self._notebook.keep([(now, decision(stage, plan, verdict, mode, why, who))])
             self._memory.remember(plan.key, stage)
         return Outcome(stage, why)
 
     def _said(self, stage: Stage, key: str, why: Message, who: str, now: datetime) -> Outcome:
         """A person's word on a plan of which the desk has no more than the key."""
-        self._records.append(TOPIC, now, last_word(stage, key, why, who))
+        self._notebook.keep([(now, last_word(stage, key, why, who))])
         self._memory.remember(key, stage)
         return Outcome(stage, why)

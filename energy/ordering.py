@@ -1,4 +1,5 @@
-"""Orders to schedulers: written down before they are sent, sent as tables, undone at their end.
+"""Orders to schedulers: written down before they are sent, sent as tables, undone at their end. That they are taken back is
+noted first as well, in memory where the records refuse it (``energy.notebook``).
 
 An order is idempotent and is read back by the queue, so what a crash cut off is simply looked at: ``follow`` compares what was
 begun with the jobs as they stand. A begin time releases itself; what does not (a hold, a pause, a drained node) ends at its
@@ -15,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from energy.memory import NEAR_S, TIMED, Key, Memory, Ordered, take
-from energy.notes import TOPIC, Outcome, Stage, message, plain, promised, refusals
+from energy.notebook import Notebook
+from energy.notes import Outcome, Stage, message, plain, promised, refusals
 from energy.plan import Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Floats
 from twin.job import Jobs, JobState
 from twin.message import Message
 from twin.order import OF_JOBS, Orders, Receipts, Result, Verb, Where, orders
-from twin.ports import Records, Steerable
+from twin.ports import Steerable
 from twin.state import State
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,9 @@ _ONCE = (Verb.REQUEUE, Verb.RELEASE, Verb.RESUME, Verb.UNDRAIN, Verb.START)  # n
 class Ordering:
     """Carries out orders. One for a site, used from one task at a time."""
 
-    def __init__(self, records: Records, queues: Mapping[str, Steerable], memory: Memory, began: datetime) -> None:
+    def __init__(self, notebook: Notebook, queues: Mapping[str, Steerable], memory: Memory, began: datetime) -> None:
         """``began``: when this process did; what was sent before it was another's."""
-        self._records, self._queues, self._memory, self._began = records, queues, memory, began
+        self._notebook, self._queues, self._memory, self._began = notebook, queues, memory, began
         self._lists: dict[str, tuple[Jobs, int]] = {}  # by queue: its newest list, and the how manyth it is
         self._odd: dict[Key, int] = {}  # since which list an order is not seen as it was sent
 
@@ -284,9 +286,10 @@ class Ordering:
             self._write(stage, {**head, **moved, "values": values, "before": before, "why": message(why)}, now)
 
     def _write(self, stage: Stage, record: Mapping[str, Any], now: datetime) -> None:
-        """Kept first; then it counts."""
+        """Noted first; then it counts. What is about to begin must be kept."""
         kept = plain(dict(record))
-        self._records.append(TOPIC, now, kept)
+        write = self._notebook.keep if stage is Stage.BEGUN else self._notebook.tell
+        write([(now, kept)])
         take(self._memory, stage, now, kept)
 
 

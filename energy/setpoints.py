@@ -1,25 +1,28 @@
-"""Setpoints of the plant: sent once, read back, given back at their end a step at a time, and every step written down first.
+"""Setpoints of the plant: sent once, read back, given back at their end a step at a time, and every step noted first.
 
-The record of a step goes to the topic ``audit`` before the device is touched. What was begun is therefore known after a crash:
-it is not begun again, and it is still undone at its end.
+What is begun stands in the topic ``audit`` before the device is touched, so it is known after a crash: it is not begun again,
+and it is still undone at its end. A step back is noted first as well, in memory where the records refuse it
+(``energy.notebook``).
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from energy.levers import Readings
 from energy.memory import Memory, Open, moved
-from energy.notes import TOPIC, Outcome, Stage, effect, message, plain, refusals
+from energy.notebook import Note, Notebook
+from energy.notes import Outcome, Stage, effect, message, plain, refusals
 from energy.plan import Done, Mode, Plan, Verdict
 from twin.errors import SourceError
 from twin.frame import Frame, Origin
 from twin.message import Message
 from twin.metrics import METRICS, metric
-from twin.ports import Action, Actuator, Choosing, Records, Relinquishing
+from twin.ports import Action, Actuator, Choosing, Relinquishing
 from twin.site import Site
 from twin.state import State
 
@@ -30,17 +33,18 @@ BACK_FOR = timedelta(minutes=5)  # how long an order to go back is good for
 ROUNDED_W, ROUNDED_FRAC = 20.0, 0.005  # how coarsely a power may be read back
 SHARE_FRAC = 0.01  # how coarsely a share may be
 LAG_S = 60.0  # a reading so soon after an order may have been taken before the device had it
-MOST_STANDS = 8  # values remembered that a device may stand at by our orders
+MOST_STANDS = 32  # values remembered that a device may stand at by our orders
 OVER = Message("Its time is over")
-Note = tuple[datetime, Mapping[str, Any]]
 
 
 class Setpoints:
     """Carries out actions on assets. One for a site, used from one task at a time."""
 
-    def __init__(self, site: Site, records: Records, actuators: Mapping[str, Actuator], memory: Memory) -> None:
+    def __init__(self, site: Site, notebook: Notebook, actuators: Mapping[str, Actuator], memory: Memory) -> None:
         """``actuators`` by asset id. ``takes``: the metrics of each asset that its actuator sets."""
-        self._site, self._records, self._actuators, self._memory = site, records, actuators, memory
+        self._site, self._notebook, self._actuators, self._memory = site, notebook, actuators, memory
+        if notebook.missing:
+            memory.open.update({key: self._on_its_way(entry) for key, entry in memory.open.items()})
         self.takes = {asset: _takes(site, asset, one) for asset, one in actuators.items() if asset in site.position}
 
     async def revert_due(
@@ -56,8 +60,8 @@ class Setpoints:
         left = [(entry, said) for entry, said in zip(due, taken, strict=True) if said is not None]
         ours = [entry for entry, said in zip(due, taken, strict=True) if said is None]
         idle = [(entry, value) for entry in ours if (value := self._untouched(entry, readings)) is not None]
-        self._write(self._note(Stage.LEFT, entry, now, why=said) for entry, said in left)
-        self._write(self._note(Stage.REVERTED, entry, now, why=entry.why, readback=value) for entry, value in idle)
+        self._notebook.tell(self._note(Stage.LEFT, entry, now, why=said) for entry, said in left)
+        self._notebook.tell(self._note(Stage.REVERTED, entry, now, why=entry.why, readback=value) for entry, value in idle)
         for entry, _ in (*left, *idle):
             del self._memory.open[entry.action.key]
         over = [Outcome(Stage.LEFT, said) for _, said in left] + [Outcome(Stage.REVERTED, entry.why) for entry, _ in idle]
@@ -132,7 +136,7 @@ class Setpoints:
                 entry = self._stands(replace(entry, early=True, why=wrong), frame)
                 notes.append(self._note(Stage.FAILED, entry, now, why=wrong))
             self._memory.open[entry.action.key] = entry
-        self._write(notes)
+        self._notebook.tell(notes)
 
     def end(self, plan: str, why: Message) -> None:
         """Have all that plans whose keys begin with ``plan`` set undone with the next ``revert_due``, because of ``why``."""
@@ -163,7 +167,7 @@ class Setpoints:
             older += before
             begun.append(Open(plan.key, action, base, action.value, now, stands=(action.value, current)))
             notes.append(self._note(Stage.BEGUN, begun[-1], now, None, **{"from": current, **about}))
-        self._write(notes)
+        self._notebook.keep(notes)
         for one in older:
             del self._memory.open[one.action.key]
         for entry, (_, current) in zip(begun, actions, strict=True):
@@ -243,10 +247,10 @@ class Setpoints:
         )
 
     async def _sent_back(self, going: Sequence[tuple[Open, Open, Action]], now: datetime) -> Sequence[Outcome]:
-        """Send steps back, all written down before and what came of them after."""
+        """Send steps back, all noted before and what came of them after."""
         fresh = [(entry, moving) for entry, moving, _ in going if not entry.stuck]
         # a further try to move what does not move is no news
-        self._write(self._note(Stage.REVERTING, moving, now, why=entry.why) for entry, moving in fresh)
+        self._notebook.tell(self._note(Stage.REVERTING, moving, now, why=entry.why) for entry, moving in fresh)
         self._memory.done += [Done(entry.action.asset, entry.action.metric, now) for entry, _ in fresh]
         said = await self._all_sent([back for *_, back in going], now)
         notes: list[Note] = []
@@ -264,7 +268,7 @@ class Setpoints:
             else:
                 self._memory.open[entry.action.key] = replace(moving, sure=True)
                 outcomes.append(Outcome(Stage.REVERTING, entry.why, frames))
-        self._write(notes)
+        self._notebook.tell(notes)
         return outcomes
 
     def _stuck(self, entry: Open, aim: float, frame: Frame | None, wrong: Message, now: datetime) -> list[Note]:
@@ -285,6 +289,17 @@ class Setpoints:
         kept = dict.fromkeys((*entry.stands, *more, *([read] if read == read else ())))
         return replace(entry, stands=tuple(kept)[:MOST_STANDS])
 
+    def _on_its_way(self, entry: Open) -> Open:
+        """With each step at which it may stand on its way to the value before, where its newest notes are missing."""
+        action = entry.action
+        if entry.stands is None or action.asset not in self._site.position:
+            return entry
+        step = metric(self._site.kind(action.asset), action.metric).step or math.inf
+        count = math.ceil(abs(entry.before - entry.value) / step)
+        way = (entry.value + math.copysign(k * step, entry.before - entry.value) for k in range(1, count))
+        kept = dict.fromkeys((*entry.stands, entry.before, *way))
+        return replace(entry, stands=tuple(kept)[:MOST_STANDS], sure=False)
+
     def _can(self, action: Action) -> bool:
         """Whether something sets this metric of this asset."""
         return action.metric in self.takes.get(action.asset, ())
@@ -300,11 +315,6 @@ class Setpoints:
         """The setpoint where it was measured after the last order, else None; and when that was [s since 1970]."""
         at_s = readings.time_s(entry.action.asset, entry.action.metric)
         return (self._current(entry.action, readings) if at_s > entry.sent.timestamp() else None), at_s
-
-    def _write(self, notes: Iterable[Note]) -> None:
-        """Keep notes, all at once."""
-        if kept := list(notes):
-            self._records.append_all(TOPIC, kept)
 
     def _note(self, stage: Stage, entry: Open, now: datetime, why: Message | None = None, **details: Any) -> Note:
         """A step of one action, with all that is needed to go on after a crash."""

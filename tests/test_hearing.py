@@ -143,7 +143,7 @@ async def dies(*_):
 async def test_a_no_that_could_not_be_written_down_is_said_again(house, monkeypatch):
     await house.act(Mode.APPROVE)
     said(house, "reject")
-    append, full = house.records.append, [True]
+    append, full = house.records.append_all, [True]
 
     def hindered(topic, *rest):
         if topic == TOPIC and full:
@@ -151,7 +151,7 @@ async def test_a_no_that_could_not_be_written_down_is_said_again(house, monkeypa
             raise SourceError("disk full")
         return append(topic, *rest)
 
-    monkeypatch.setattr(house.records, "append", hindered)
+    monkeypatch.setattr(house.records, "append_all", hindered)
     with pytest.raises(SourceError, match="disk full"):
         await house.pass_by()
     await house.pass_by()

@@ -20,6 +20,7 @@ from energy.guard_orders import ordered_lately, resting
 from energy.ledger_book import DAYS, JobBook
 from energy.ledger_seen import Watcher
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Waits, Wary, no_outlook, open_lever
+from energy.notebook import MISSING_FILE, MOST_WAITING, Notebook
 from energy.plan import Mode, Plan, Verdict
 from energy.response import Params
 from energy.trial import book as book_trials
@@ -90,7 +91,8 @@ class Acting:
         self._live, self._publish, self._limits, self._metric = live, publish, limits or Limits(), signal
         self._steered = {queue.name: queue for queue in queues if isinstance(queue, Steerable)}
         self._movable = self._steered.keys() - self._limits.locked  # in the others only what was ordered before is let go
-        self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered)
+        self._notebook = Notebook(live.records, MOST_WAITING, folder / MISSING_FILE)
+        self.desk = Desk(live.site, live.records, actuators, live.clock.now(), self._steered, self._notebook)
         self.switch = Switch(live.records, folder, live.clock.now())
         self._hearing = Hearing(live, self.desk, self.switch, lambda plan, now: self._judged(plan, now), publish)
         self._slots = slots or Slots()
@@ -296,27 +298,40 @@ class Acting:
     # what is in force
 
     async def acts(self, now: datetime) -> None:
-        """Say that we live; hear what people said; look after what schedulers were told."""
-        self.switch.beat(now)
+        """Say that we live; hear what people said; look after what schedulers were told. Where the records refuse the sign or a
+        note, what is in force is looked after all the same before that is raised."""
+        refused: SourceError | None = None
+        try:
+            self.switch.beat(now)  # also while something is carried out for long
+            async with self._busy:
+                self.desk.catch_up()
+                await self._hearing.hear(now)
+                self.desk.tidy(now)
+        except SourceError as error:
+            refused = error
         async with self._busy:
-            await self._hearing.hear(now)
-            self.desk.tidy(now)
-            halted = self.switch.lets_go(now)
-            if halted is not None and not self._stopped:
-                log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
-                why = Message("Stopped by {who}: {why}", {"who": str(halted["who"]), "why": str(halted["why"])})
-                self._tell(await self.desk.revert_due(self._live.state, now, all_now=True, why=why))
-            elif halted is not None and self.desk.in_force:  # a step each look; what does not follow is tried each minute
-                back = self.desk.revert_setpoints(self._live.state, now, all_now=True, why=STOPPED, but_stuck=True)
-                self._tell(await back)
-            was, self._stopped = self._stopped, halted is not None
-            for queue in self._queues.values():
-                if queue.name in self._steered:
-                    # schedulers take their time: each order is judged by the clock as it then stands
-                    await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
-                    if self._stopped and was:  # by a list that was not read before all was let go
-                        await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
-            await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
+            await self._look_after(now)
+        if refused is not None:
+            raise refused
+
+    async def _look_after(self, now: datetime) -> None:
+        """Let go of everything where that is stopped, and of orders that are over."""
+        halted = self.switch.lets_go(now)
+        if halted is not None and not self._stopped:
+            log.warning("stopped by %s (%s): everything is let go", halted["who"], halted["why"])
+            why = Message("Stopped by {who}: {why}", {"who": str(halted["who"]), "why": str(halted["why"])})
+            self._tell(await self.desk.revert_due(self._live.state, now, all_now=True, why=why))
+        elif halted is not None and self.desk.in_force:  # a step each look; what does not follow is tried each minute
+            back = self.desk.revert_setpoints(self._live.state, now, all_now=True, why=STOPPED, but_stuck=True)
+            self._tell(await back)
+        was, self._stopped = self._stopped, halted is not None
+        for queue in self._queues.values():
+            if queue.name in self._steered:
+                # schedulers take their time: each order is judged by the clock as it then stands
+                await self.desk.follow(queue.name, queue.jobs, self._live.clock.now())
+                if self._stopped and was:  # by a list that was not read before all was let go
+                    await self.desk.release_strays(queue.name, queue.jobs, self._live.clock.now())
+        await self.desk.revert_orders(self._live.clock.now(), all_now=self._stopped, why=STOPPED)
 
     async def reverts(self, now: datetime) -> None:
         """End what has reached its end, whatever the modes say now."""
@@ -335,11 +350,14 @@ class Acting:
         async with self._busy:
             await self.desk.revert_orders(now, all_now=True, but_begins=True, why=ENDS)
             for _ in range(GIVE_BACK_STEPS):
-                if not self.desk.in_force:
-                    return
-                self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True, why=ENDS))
+                if self.desk.in_force:
+                    self._tell(await self.desk.revert_setpoints(self._live.state, now, all_now=True, why=ENDS))
         if left := self.desk.in_force:
             log.error("%d setpoints could not be given back; the next start tries again", len(left))
+        try:
+            self.desk.catch_up()
+        except SourceError as error:
+            log.error("%d notes of what was let go are lost: %s", self._notebook.waiting_count, error)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         self._publish([frame for outcome in outcomes for frame in outcome.frames])

@@ -26,7 +26,7 @@ def stop_by_file(folder: Path, refused: SourceError) -> str:
         raise SourceError(said) from error
     return (
         f"it is done, by the file {path}: what acts beside this store begins nothing more until the file is removed, and lets "
-        f"go of everything as soon as that can be written down; the records refused ({refused})"
+        f"go of everything, which the audit tells once it can be written to; the records refused ({refused})"
     )
 
 
