@@ -133,11 +133,12 @@ def build_site(
 
 
 def _check_index(assets: Sequence[Row], report: _Report) -> None:
-    """Of two of a kind that their parent knows by one number nothing is ever read, unless they have serial numbers beside."""
+    """Of two of a kind that their node knows by one number nothing is ever read, unless they have serial numbers beside."""
+    nodes = {row.cells.get("id", "") for row in assets if row.cells["kind"] == "node"}
     first: dict[tuple[str, str, str], Row] = {}
     for row in assets:
         kind, above, index = (row.cells.get(name, "") for name in ("kind", "parent", "index"))
-        if not index or row.cells.get("uuid"):
+        if not index or above not in nodes or row.cells.get("uuid"):
             continue
         before = first.setdefault((kind, above, index), row)
         if before is not row:
