@@ -14,6 +14,7 @@ from energy.account.runs import TOPIC
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.frame import Frame
+from ui.report import flows
 from ui.report.flows import REST, UNSAID, flow
 from ui.report.gather import gather
 from ui.report.scope import scope_of
@@ -74,6 +75,17 @@ def test_gpus_and_the_rest_are_of_the_time_in_which_both_were_read(
     tmp_path: Path, meters: Reads, gpus: Reads, expected: dict[str, float]
 ) -> None:
     assert taken(tmp_path, meters, gpus) == pytest.approx(expected)
+
+
+def test_what_nobody_would_see_has_no_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One GPU is silent for an hour: 0.6 of 240 kWh; what comes into IT leaves it all the same (asserted in ``taken``)."""
+
+    def silent(k: int) -> np.ndarray:
+        return (np.arange(GPUS) > 0) | (k < 92)
+
+    assert taken(tmp_path / "told", gpus=silent)[UNSAID] == pytest.approx(10 / GPUS)
+    monkeypatch.setattr(flows, "LITTLE_FRAC", 0.003)
+    assert taken(tmp_path / "little", gpus=silent).keys() == {"GPUs", REST}
 
 
 def test_of_a_project_its_own_gpus_count_while_it_held_them(tmp_path: Path) -> None:

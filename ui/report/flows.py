@@ -25,6 +25,7 @@ REST = "Processors, network, storage"
 CHAIN = "Power chain losses"
 APART = {True: "Not told apart: losses, other", False: "Not told apart: cooling, losses, other"}  # cooling is known, or not
 BEYOND = "Read beyond what came in"
+LITTLE_FRAC = 1e-3  # of IT's energy: less than that, of which no GPU says, would be a line that nobody sees
 DUST_FRAC = 1e-12  # of the whole: what is below is how sums were rounded
 TOLD = (
     "All that IT takes becomes heat: the CDUs meter what the liquid carries, the rest leaves with the air. Heat of the time in "
@@ -74,11 +75,13 @@ def _it(inputs: Inputs) -> dict[str, float]:
     heard = np.where(np.isfinite(use.means["power_w"]), use.heard, 0.0)
     told_frac = np.divide(heard, there, out=np.zeros(len(there)), where=there > 0).clip(0.0, 1.0)
     each_kwh = np.nan_to_num(use.means["power_w"]) / 1e3 * np.minimum(read_s / HOUR_S / use.length_h, 1.0)
+    total_kwh = inputs.account.it_kwh
     told_kwh = float(it_kwh @ told_frac)
+    told_kwh = total_kwh if abs(total_kwh - told_kwh) < LITTLE_FRAC * total_kwh else told_kwh
     gpus_kwh = min(float(each_kwh @ heard), told_kwh)
     if not gpus_kwh > 0:
         return {}
-    return {"GPUs": gpus_kwh, REST: told_kwh - gpus_kwh, UNSAID: inputs.account.it_kwh - told_kwh}
+    return {"GPUs": gpus_kwh, REST: told_kwh - gpus_kwh, UNSAID: total_kwh - told_kwh}
 
 
 def _losses(inputs: Inputs, rest: float, cooled: bool) -> dict[str, float]:
