@@ -37,7 +37,7 @@ def tab(browser: Browser, **how: object) -> Iterator[Page]:
     made.on("request", lambda request: errors.append(request.url) if not _OURS.match(request.url) else None)
     yield made
     made.close()
-    assert errors == []
+    assert not errors, errors
 
 
 _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
