@@ -16,7 +16,7 @@ from analytics.alerts import Alert
 from energy.guard_alerts import ALERT_RULES
 from energy.guard_fair import FAIR_RULES
 from energy.guard_moves import MOVE_RULES
-from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS, tables_of
+from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS, Found, tables_of
 from energy.levers import QueueNow, Readings, believed
 from energy.levers.jobs_ahead import assets_of
 from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
@@ -168,9 +168,6 @@ def _fitting_orders(case: _Case) -> tuple[tuple[str, Orders], ...]:
         for name, table in case.plan.orders
     )
     return tuple((name, table) for name, table in fits if len(table))
-
-
-Found = Iterator[dict[str, float | int | str]]
 
 
 def _stop(case: _Case) -> Found:

@@ -1,39 +1,24 @@
 """The guard on alerts: what is set lies near no equipment that something is wrong with, or may soon be."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import numpy as np
 
 from analytics.alerts import Alert, Phase, Severity
+from energy import guard_orders as orders
+from energy.guard_orders import Found
 from energy.levers.tune_chain import FAN_LIMIT
 from energy.reach import above, first_loops, neighbours
 from twin.ports import Action
-from twin.site import Site
 
 DOUBTS = ("refused_flag", "score_ratio")  # how metrics end that are the twin's word on a reading: it comes and goes with noise
 DOUBTED_S = 300.0  # from when on such a word counts before its alert fires; noise does not hold for so long
-Found = Iterator[dict[str, float | int | str]]
 
 
-class Case(Protocol):
-    """What these rules ask of the guard's case."""
-
-    @property
-    def site(self) -> Site:
-        """The site."""
-        ...
-
-    @property
-    def alerts(self) -> Sequence[Alert]:
-        """Alerts in any phase."""
-        ...
-
-    @property
-    def now(self) -> datetime:
-        """The present."""
-        ...
+class Case(orders.Case, Protocol):
+    """What the rules on orders know, and what can be set."""
 
     def settable(self) -> Iterator[Action]:
         """Actions whose asset and metric exist and can be set."""

@@ -12,6 +12,7 @@ from access_house import house, sign_in
 
 from energy.notes import TOPIC, Stage
 from ingest.stores.records import FileRecords, open_records
+from twin.errors import SourceError
 from ui.access.audit import ACCESS, Audited, Head, verify
 from ui.access.role import Identity, Role
 from ui.cli import main
@@ -237,22 +238,22 @@ async def test_everything_that_a_request_changed_is_in_the_audit(tmp_path: Path)
         assert heads == [verdicts[0]["head"]]
 
 
-async def test_what_the_audit_cannot_keep_is_said(tmp_path: Path) -> None:
-    from twin.errors import SourceError
+@pytest.mark.parametrize("error", [SourceError("the disk is full"), TypeError("5 is no record")])
+async def test_whatever_keeps_the_audit_from_being_kept_is_said(tmp_path: Path, error: Exception) -> None:
     from ui.access.keep import Table
 
     made = house(tmp_path)
     made.user("li", Role.OPERATOR)
 
     def full(*_: object, **__: object) -> int:
-        raise SourceError("the disk is full")
+        raise error
 
     async with made.browser() as browser:
         await sign_in(browser, "li")
         made.access.records.note = full  # type: ignore[method-assign]
         answer = await browser.post("/api/v1/views", json={"name": "mine", "page": "/explore"})
         assert (answer.status_code, answer.json()["detail"]) == (
-            503, "It is done, but the audit could not be kept: the disk is full.",
+            503, f"It is done, but the audit could not be kept: {error}.",
         )  # fmt: skip
         assert isinstance(made.access.views, Table)
         assert len(made.access.views.rows()) == 1

@@ -120,22 +120,6 @@ async def test_a_damaged_record_hides_no_other_and_stops_no_audit(tmp_path: Path
         assert (await browser.get("/api/v1/audit/heads")).json() == [access["head"]]
 
 
-async def test_whatever_keeps_the_audit_from_being_kept_is_said(tmp_path: Path) -> None:
-    made = house(tmp_path)
-    made.user("li", Role.OPERATOR)
-
-    def broken(*_: object, **__: object) -> int:
-        raise TypeError("5 is no record")
-
-    async with made.browser() as browser:
-        await sign_in(browser, "li")
-        made.access.records.note = broken  # type: ignore[method-assign]
-        answer = await browser.post("/api/v1/views", json={"name": "mine", "page": "/explore"})
-        assert (answer.status_code, answer.json()["detail"]) == (
-            503, "It is done, but the audit could not be kept: 5 is no record.",
-        )  # fmt: skip
-
-
 def test_the_command_names_the_record_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "site.toml").write_text('[site]\nname = "c"\nassets = "assets.csv"\n[store]\npath = "."\n')
     records = open_records(tmp_path / "records.db")
