@@ -90,7 +90,7 @@ def like_golden(seen: Any, name: str) -> None:
     """Mean difference of a channel to the picture kept is at most 3 of 255: other software renderers smooth edges otherwise."""
     path, small = PICTURES / f"{name}.png", seen.resize((480, 270))
     if not path.exists():
-        small.quantize(64).save(path, optimize=True)
+        small.quantize(256).save(path, optimize=True)
         pytest.fail(f"{path} was not there; look at the one just made and commit it")
     difference = np.abs(np.asarray(small, dtype=float) - np.asarray(Image.open(path).convert("RGB"), dtype=float))
     assert difference.mean() <= 3, name

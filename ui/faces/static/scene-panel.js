@@ -19,8 +19,20 @@ export const originName = (name) => say(ORIGINS[name] || name);
 
 // --- legend
 
-export function legend(head, table, shown) {
-  const holder = by("scene-legend");
+let largest = { width: 0, height: 0 }; // of the legend, over all levels of detail
+
+// The lines of one level's kinds, after all others have been measured: how near the view stands decides which level it is, so
+// the room that it leaves must not depend on that.
+export function legend(head, table, levels, level) {
+  const holder = by("scene-legend"), sizes = [];
+  for (const kinds of [...levels, levels[level]]) {
+    holder.replaceChildren(...linesOf(head, table, kinds));
+    sizes.push(holder.getBoundingClientRect());
+  }
+  largest = { width: Math.max(...sizes.map(({ width }) => width)), height: Math.max(...sizes.map(({ height }) => height)) };
+}
+
+function linesOf(head, table, shown) {
   const rows = [];
   if (head.colour === "alerts") {
     for (const [byte, text] of [[0, "no alert"], [84, "info"], [167, "warning"], [TOP, "critical"]]) rows.push(swatch(table, byte, say(text)));
@@ -47,7 +59,7 @@ export function legend(head, table, shown) {
   const ramp = make("span", "ramp water");
   water.append(make("span", "kinds", say("pipes")), make("span", "low", number(low, "c")), ramp, make("span", "high", number(high, "c")));
   ramp.style.background = `linear-gradient(to right, ${waterStops().join(",")})`;
-  holder.replaceChildren(make("div", "title", `${named(head.colour)} · ${originName(head.origin)}${head.lead_h ? ` +${head.lead_h} h` : ""}`), ...rows, water);
+  return [make("div", "title", `${named(head.colour)} · ${originName(head.origin)}${head.lead_h ? ` +${head.lead_h} h` : ""}`), ...rows, water];
 }
 
 let waterTable = null;
@@ -225,8 +237,8 @@ export function cardValue(scene, box, bytes, head) {
 // What lies over the picture: {side, end, width, height} of each panel, the edges that it stands at.
 export function panels() {
   return [["scene-legend", "left", "bottom"], ["scene-card", "right", "top"]].flatMap(([id, side, end]) => {
-    const box = by(id).getBoundingClientRect();
-    return box.width ? [{ side, end, width: box.width + 12, height: box.height + 12 }] : [];
+    const box = by(id).getBoundingClientRect(), { width, height } = side === "left" ? largest : box;
+    return box.width ? [{ side, end, width: width + 12, height: height + 12 }] : [];
   });
 }
 

@@ -208,7 +208,7 @@ function legendOf(head) {
   const key = JSON.stringify([head.colour, head.origin, head.scales, level, document.documentElement.lang, page.kind, document.documentElement.dataset.theme]);
   if (key === legendKey) return;
   legendKey = key;
-  legend(head, page.table, SHOWN[level].filter((kind) => page.scene.counts[kind]));
+  legend(head, page.table, SHOWN.map((kinds) => kinds.filter((kind) => page.scene.counts[kind])), level);
 }
 
 function recolour() {
