@@ -1,5 +1,6 @@
 """``icctwin check`` says of each source whether it is reached, how much it gives, and what of it nobody can place."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from brokers import broker, device
 
 from ui.check import Row, reach
 from ui.config import load_config
@@ -131,3 +133,40 @@ async def test_what_tells_the_power_of_the_facility_is_said_or_why_nothing_does(
     (tmp_path / "site.toml").write_text('[site]\nname = "x"\nlinks = "links.csv"\n[store]\npath = "store"\n')
     (row,) = [one for one in await reach(load_config(tmp_path / "site.toml"), NOW) if one["what"] == "facility"]
     assert (row["ok"], str(row["says"])[: len(says)]) == (True, says)
+
+
+TOPICS = """
+[[topic]]
+filter = "hall/{pdu}"
+[assets.pdu]
+id = ["pdu"]
+[[metric]]
+kind = "pdu"
+metric = "power_w"
+series = "w"
+"""
+
+
+async def test_a_bus_is_listened_to_until_those_behind_it_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is retained: u and v speak a second after one has begun to listen, one after the other, and z is nobody's."""
+    (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\nu,pdu,h\nv,pdu,h\nm,meter,\n")
+    (tmp_path / "pdus.toml").write_text(TOPICS)
+    (tmp_path / "others.toml").write_text(TOPICS.replace("hall/", "plant/"))
+    monkeypatch.setattr("ui.check.LISTEN_S", 5.0)
+    source = '[[source]]\nname = "{0}"\ntype = "mqtt"\ntargets = "127.0.0.1:{1}"\nmapping = "{0}.toml"\n'
+
+    async def speak(port: int) -> None:
+        async with device(port) as plant:
+            for name, wait_s in (("z", 1.0), ("u", 0.2), ("v", 0.7)):
+                await asyncio.sleep(wait_s)
+                await plant.publish(f"hall/{name}", '{"w": 5000}')
+
+    async with broker() as port:
+        toml = '[site]\nname = "x"\n[store]\npath = "store"\n' + source.format("pdus", port) + source.format("others", port)
+        (tmp_path / "site.toml").write_text(toml)
+        rows, _ = await asyncio.gather(reach(load_config(tmp_path / "site.toml"), NOW), speak(port))
+    said = {str(row["name"]): row for row in rows}
+    pdus, others = said["pdus"], said["others"]
+    assert (pdus["ok"], pdus["values"], pdus["unmapped"], pdus["unmapped_names"]) == (True, 2, 1, ["pdu z"])
+    assert (others["ok"], others["values"]) == (True, 0)
+    assert str(others["says"]).startswith("connected; in 5 s nothing came that its mapping knows")

@@ -67,6 +67,16 @@ class Naming(Protocol):
 
 
 @runtime_checkable
+class Hearing(Protocol):
+    """A source that may tell only what others say when it pleases them (a broker's clients)."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether it is so: a poll without a value is then no answer yet."""
+        ...
+
+
+@runtime_checkable
 class Troubled(Protocol):
     """A source that may be up and yet not whole."""
 

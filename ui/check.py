@@ -1,8 +1,11 @@
 """``icctwin check``: reaches everything that a configuration names, and says of each how it went."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from twin.errors import ConfigError, SourceError
 from twin.frame import Frame, Ints, Origin
 from twin.meters import connection
 from twin.metrics import metric
-from twin.ports import Capacity, Manifold, Naming, Queue, Source, Troubled
+from twin.ports import Capacity, Hearing, Manifold, Naming, Queue, Source, Troubled
 from twin.site import Site
 from ui.app import WHOLE, prepared
 from ui.certificate import stands
@@ -29,6 +32,8 @@ from ui.oncall.file import OnCallFile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WEEK_S = 7 * 86400.0
 WAIT_S = 10  # for each answer
+AT_ONCE = 64  # sources that are asked at the same time
+LISTEN_S, QUIET_S = 8.0, 1.5  # how long one that listens has for a first message, and for another after one
 OURS = ("source", "task", "process")  # kinds that icctwin adds for itself
 MAX_NAMES = 8  # unmapped names in a sentence; a program gets all that the source remembers
 MAX_TROUBLES = 20  # failing endpoints of one source
@@ -66,9 +71,10 @@ async def reach(config: Config, now: datetime) -> list[Row]:
     for one in opened:
         pushed = {inlet.name for inlet in one.inlets}
         rows += [_inlet(inlet) for inlet in one.inlets]
-        for source in one.sources:
-            if source.name not in pushed:
-                rows += await _source_rows(source, now, tellers)
+        read = [source for source in one.sources if source.name not in pushed]
+        for source, (said, frames) in zip(read, await _looks(read, now), strict=True):
+            tellers.see(source.name, frames)
+            rows += said
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
         places = [(atlas.places[i], queue) for queue in one.queues for i in atlas.of(queue.name)]
         rows += [await _asked("place", place.name, _found(place, queue, now)) for place, queue in places]
@@ -196,31 +202,92 @@ def _facility(site: Site, tellers: _Tellers) -> Row:
     return _row("facility", "power", f"nothing tells it: {why}; {NOT_MEASURED} without it")
 
 
-async def _source_rows(source: Source, now: datetime, tellers: _Tellers) -> list[Row]:
+@dataclass(slots=True)
+class _Look:
+    """What a source told until now, and how many series it could not place at most: a bus is silent about them in between."""
+
+    frames: list[Frame] = field(default_factory=list)
+    answered: bool = False
+    unmapped: int = 0
+    names: Sequence[str] = ()
+
+    def take(self, source: Source, frames: Sequence[Frame]) -> None:
+        """A further reading of it."""
+        self.frames.extend(frames)
+        self.answered = True
+        if source.unmapped > self.unmapped:
+            self.unmapped, self.names = source.unmapped, list(source.unmapped_names) if isinstance(source, Naming) else ()
+
+    @property
+    def values(self) -> int:
+        """Different values, however often they came."""
+        told: dict[tuple[str, str], list[Ints]] = {}
+        for frame in self.frames:
+            for name, column in frame.values.items():
+                told.setdefault((frame.kind, name), []).append(frame.rows[~np.isnan(column)])
+        return sum(len(np.unique(np.concatenate(rows))) for rows in told.values())
+
+
+async def _looks(sources: Sequence[Source], now: datetime) -> list[tuple[list[Row], Sequence[Frame]]]:
+    """Of each source its rows and what it told, in their order: a hundred that are switched off cost the time of a few."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(source: Source) -> tuple[list[Row], Sequence[Frame]]:
+        async with places:
+            look = _Look()
+            return await _source_rows(source, look, now), look.frames
+
+    return await asyncio.gather(*map(one, sources))
+
+
+async def _source_rows(source: Source, look: _Look, now: datetime) -> list[Row]:
     """A row for ``source``, and one for each endpoint that fails of one that has many."""
-    facts: Row = {}
-    late: list[str] = []
 
     async def read() -> str:
         try:
-            frames = await source.poll(now)
+            async for frames in _heard(source, now):
+                look.take(source, frames)
         finally:
             await source.close()
-        tellers.see(source.name, frames)
-        late.extend(_late(source, frames))
-        facts.update(_facts(source, sum(frame.samples for frame in frames)))
-        return _told(source, facts)
+        return _told(source, look)
 
     row = await _asked("source", source.name, read())
-    row.update(facts)
-    if late:
+    if look.answered:
+        row |= {"values": look.values, "values_per_s": look.values / source.every_s}
+        row |= {"unmapped": look.unmapped, "unmapped_names": list(look.names)}
+    if late := _late(source, look.frames):
         row |= {"ok": False, "says": f"{row['says']}; {late[0]}"}
     troubles = source.troubles if isinstance(source, Troubled) else {}
-    shown = list(troubles.items())[:MAX_TROUBLES] if facts else []
+    shown = list(troubles.items())[:MAX_TROUBLES] if look.answered else []
     rows = [row, *(_row("target", f"{source.name}: {name}"[:100], why, ok=False) for name, why in shown)]
     if len(troubles) > len(shown) and shown:
         rows.append(_row("target", source.name, f"{len(troubles) - len(shown)} more of its targets fail", ok=False))
     return rows
+
+
+def _listens(source: Source) -> bool:
+    return isinstance(source, Hearing) and source.listens
+
+
+async def _heard(source: Source, now: datetime) -> AsyncIterator[Sequence[Frame]]:
+    """What ``source`` tells. One that listens has time until somebody speaks, and for those who speak then."""
+    began_s = perf_counter()
+    ends_s = began_s + (LISTEN_S if _listens(source) else 0.0)
+    spoken_s = math.inf
+    while True:
+        try:
+            frames = await source.poll(now + timedelta(seconds=perf_counter() - began_s))
+        except SourceError:
+            if not source.unmapped or perf_counter() >= ends_s:
+                raise
+            frames = ()  # only strangers have spoken yet
+        at_s = perf_counter()
+        if any(frame.samples for frame in frames):
+            spoken_s = at_s
+        yield frames
+        if at_s >= min(ends_s, spoken_s + QUIET_S):
+            return
+        await asyncio.sleep(0.25)
 
 
 def _late(source: Source, frames: Sequence[Frame]) -> list[str]:
@@ -235,20 +302,16 @@ def _late(source: Source, frames: Sequence[Frame]) -> list[str]:
     return [f"{soonest}{more} is stale before it is read again: it counts for {ages[soonest]:g} s; lower every_s (seconds)"]
 
 
-def _facts(source: Source, values: int) -> Row:
-    names = list(source.unmapped_names) if isinstance(source, Naming) else []
-    return {"values": values, "values_per_s": values / source.every_s, "unmapped": source.unmapped, "unmapped_names": names}
-
-
-def _told(source: Source, facts: Row) -> str:
-    said = f"{facts['values']} values every {source.every_s:g} s ({facts['values_per_s']:.4g}/s)"
+def _told(source: Source, look: _Look) -> str:
+    said = f"{look.values} values every {source.every_s:g} s ({look.values / source.every_s:.4g}/s)"
+    if silent := _listens(source) and not look.values:
+        said = f"connected; in {LISTEN_S:g} s nothing came that its mapping knows: it is seldom said, or under another name"
     if isinstance(source, Manifold):
         said += f" of {source.targets - source.targets_down} of {source.targets} targets"
-    names = source.unmapped_names if isinstance(source, Naming) else ()
-    if not source.unmapped:
-        return f"{said}, every series has its place"
-    listed = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
-    return f"{said}, {source.unmapped} series belong to nothing known{': ' + listed if listed else ''}"
+    if not look.unmapped:
+        return said if silent else f"{said}, every series has its place"
+    listed = ", ".join(look.names[:MAX_NAMES]) + (", …" if len(look.names) > MAX_NAMES else "")
+    return f"{said}, {look.unmapped} series belong to nothing known{': ' + listed if listed else ''}"
 
 
 async def _jobs(queue: Queue, now: datetime) -> str:

@@ -45,6 +45,7 @@ from twin.metrics import METRICS
 from twin.site import Bools, Site
 
 MAX_POINTS = 100_000  # of one reading of one target; more is refused
+FEW_NAMES = 3  # of points in a sentence
 Value = float | str | None
 _NAMED = "\0"  # before an id that ``places`` of the configuration gave for a label's value
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -205,7 +206,9 @@ class Bound:
         if not read.series:  # nothing was heard yet
             return []
         if binding.empty:
-            what = f"none of its {len(read.series)} points belongs to an asset of the site"
+            self.unmapped, self.unmapped_names = binding.unmapped, binding.unmapped_names
+            named = f" ({', '.join(self.unmapped_names[:FEW_NAMES])})" if self.unmapped_names else ""
+            what = f"none of its {len(read.series)} points belongs to an asset of the site{named}"
             raise SourceError(f"{source}: {what}; is the mapping the right one, and the target's asset?")
         values = self._numbers(read)
         fresh = np.ones(len(values), dtype=np.bool_) if read.fresh is None else read.fresh

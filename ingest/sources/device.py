@@ -182,6 +182,11 @@ class DeviceSource:
         return self._bound.unmapped_names
 
     @property
+    def listens(self) -> bool:
+        """Whether it waits for what the target says. See ``twin.ports.Hearing``."""
+        return isinstance(self._reach, Listening)
+
+    @property
     def troubles(self) -> Mapping[str, str]:
         """Parts of the target that fail while the rest is read. See ``twin.ports.Troubled``."""
         return self._reach.troubles if isinstance(self._reach, Troubled) else {}
