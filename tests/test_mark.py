@@ -40,8 +40,9 @@ def test_what_a_comment_agrees_to(comment, deadline_s, agreed, interruptible):
 def test_whatever_an_owner_says_of_icctwin_that_cannot_be_read_is_a_no_also_where_a_partition_agrees(comment):
     options = Options(queue="slurm", commands=True, deferrable_partitions=("batch",))
     job = {"job_id": 7, "job_state": "PENDING", "partition": "batch", "submit_time": 1000}
-    assert job_record({**job, "comment": "run 7 [icctwin: waits]"}, options).deferrable
-    assert not job_record({**job, "comment": comment}, options).deferrable
+    agreed, told = (job_record({**job, "comment": said}, options) for said in ("run 7 [icctwin: waits]", comment))
+    assert (agreed.deferrable, agreed.unread, told.deferrable) == (True, False, False)
+    assert told.unread == ("icctwin:off" not in comment.split()), "what can be read is a plain no"
 
 
 def test_a_deadline_from_submission_on_is_not_known_after_a_requeue_which_counts_as_one():
@@ -85,5 +86,6 @@ def test_what_cannot_be_read_at_a_job_of_kubernetes_is_a_no_though_a_label_agree
     assert labelled(agreed, agreed).agreed
     assert labelled({"icctwin/note": "waits", "icctwin/begin": "7", "icctwin/user": "li"}, agreed).agreed
     assert not labelled(said, agreed).agreed
+    assert bool(labelled(said, agreed).wrong) == (said != {"icctwin/deferrable": "false"}), "what can be read is a plain no"
     assert not labelled({"icctwin/deadline": "+8h"}).agreed, "a deadline alone is no consent"
     assert not labelled({"icctwin/interruptible": "false"}, {**agreed, "icctwin/interruptible": "true"}).agreed

@@ -157,9 +157,14 @@ def configured(slurm, folder, west):
     return load_config(folder / "site.toml")
 
 
-async def test_places_are_configured_checked_and_shown(slurm, tmp_path):
+async def test_places_are_configured_checked_and_shown_and_whose_word_cannot_be_read(slurm, tmp_path):
     config = configured(slurm, tmp_path / "good", "west")
-    found = {row["name"]: row for row in await reach(config, datetime.now(UTC)) if row["what"] == "place"}
+    job = submit(slurm, "icctwin:dedline=2026-12-01T06:00Z", "--gpus=1", "--begin=now+3600")
+    rows = await reach(config, datetime.now(UTC))
+    (asked,) = [row for row in rows if row["what"] == "queue"]
+    assert asked["says"].endswith(f"what the owners of 1 say of icctwin cannot be read, and they are left alone: {job}")
+    slurm.run("scancel", job)
+    found = {row["name"]: row for row in rows if row["what"] == "place"}
     assert [row["ok"] for row in found.values()] == [True, True]
     assert found["west"]["says"] == f"west of slurm: {APART} nodes, on grid-west"
     wrong = {row["name"]: row for row in await reach(configured(slurm, tmp_path / "bad", "wset"), datetime.now(UTC))}

@@ -165,6 +165,7 @@ class Terms:
     limit); ``reach_s``: the longest round trip to where it was submitted at which it may run (0: it stays); ``data_bytes`` that
     go with it then (NaN: not said); ``unfit``: 1 where the scheduler says that it can never run where it waits. A queue that
     does not say of these three moves nothing. ``tied``: the sum of ``Tie`` (0: to nothing, also where a queue says nothing).
+    ``unread``: 1 where the owner says something that cannot be read, which counts as a no.
     """
 
     begin_s: Floats
@@ -176,11 +177,12 @@ class Terms:
     data_bytes: Floats = field(default_factory=lambda: np.empty(0))
     unfit: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
     tied: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    unread: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
 
     def __post_init__(self) -> None:
         n = len(self.begin_s)
-        flags = np.zeros(n, np.uint8)
-        for name, none in (("reach_s", np.zeros(n)), ("data_bytes", np.full(n, np.nan)), ("unfit", flags), ("tied", flags)):
+        numbers, flags = (("reach_s", np.zeros(n)), ("data_bytes", np.full(n, np.nan))), np.zeros(n, np.uint8)
+        for name, none in (*numbers, *((name, flags) for name in ("unfit", "tied", "unread"))):
             if len(getattr(self, name)) != n:
                 object.__setattr__(self, name, none)  # as the constructor of a frozen class does
 

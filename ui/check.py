@@ -315,7 +315,11 @@ def _told(source: Source, look: _Look) -> str:
 
 
 async def _jobs(queue: Queue, now: datetime) -> str:
-    return f"{len(await queue.jobs(now))} jobs"
+    jobs = await queue.jobs(now)
+    odd = [jobs.ids[i] for i in np.flatnonzero(jobs.terms.unread).tolist()]
+    listed = ", ".join(odd[:MAX_NAMES]) + (", …" if len(odd) > MAX_NAMES else "")
+    left = f"; what the owners of {len(odd)} say of icctwin cannot be read, and they are left alone: {listed}" if odd else ""
+    return f"{len(jobs)} jobs{left}"
 
 
 async def _found(place: Place, queue: Queue, now: datetime) -> str:

@@ -96,6 +96,7 @@ def job_record(job: Any, here: "Pods", capacity: Mapping[str, int], resources: S
         interruptible=mark.interruptible,
         noted=NOTE in labels,
         runs_s=mark.runs_s,
+        unread=bool(mark.wrong),
     )
 
 

@@ -127,6 +127,7 @@ def job_record(job: Any, options: Deferring) -> JobRecord:
         data_bytes=mark.data_bytes,
         unfit=state == JobState.PENDING and str(job.get("state_reason") or "") in _UNFIT,
         tied=_ties(job),
+        unread=bool(mark.wrong),
     )
 
 

@@ -48,6 +48,7 @@ class JobRecord:
     data_bytes: float = _NAN
     unfit: bool = False
     tied: int = 0
+    unread: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ def jobs_of(records: Sequence[JobRecord], places: Places) -> Jobs:
         projects=[one.project for one in records],
         agreed=Terms(
             *(floats("begin_s"), flags("stopped"), flags("interruptible"), flags("noted"), floats("runs_s")),
-            *(floats("reach_s"), floats("data_bytes"), flags("unfit"), flags("tied")),
+            *(floats("reach_s"), floats("data_bytes"), flags("unfit"), flags("tied"), flags("unread")),
         ),
     )
 

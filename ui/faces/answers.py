@@ -203,6 +203,7 @@ class JobOut(BaseModel):
     limit_s: Number
     deadline: datetime | None
     deferrable: bool
+    unread: bool = Field(description="its owner's mark cannot be read, so the job is left alone")
 
     @classmethod
     def of(cls, jobs: Jobs, i: int) -> "JobOut":
@@ -220,6 +221,7 @@ class JobOut(BaseModel):
             limit_s=float(jobs.limit_s[i]),
             deadline=_time(jobs.deadline_s[i]),
             deferrable=bool(jobs.deferrable[i]),
+            unread=bool(jobs.terms.unread[i]),
         )
 
 
