@@ -14,7 +14,7 @@ from energy.account.runs import TOPIC
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.event import TOPIC as EVENTS
-from twin.frame import Frame
+from twin.frame import Frame, frame_of
 from twin.load import Row, build_site
 from twin.site import Site
 from ui.oncall.service import ALERT_LOG, INCIDENTS
@@ -34,6 +34,7 @@ UTIL = (0.9, 0.9, 0.0, 0.5)
 def site_of(ids: Sequence[str] = IDS) -> Site:
     nodes = sorted({one.partition("/")[0] for one in ids})
     lines = [{"id": "h", "kind": "hall"}, {"id": "r", "kind": "rack", "parent": "h"}, {"id": "t", "kind": "transformer"}]
+    lines.append({"id": "task/alerts", "kind": "task"})
     lines += [{"id": node, "kind": "node", "parent": "r"} for node in nodes]
     lines += [{"id": one, "kind": "gpu", "parent": one.partition("/")[0]} for one in ids]
     return build_site("use", str(ZONE), [Row(f"t:{i}", line) for i, line in enumerate(lines)])
@@ -46,6 +47,7 @@ class World:
         self.folder, self.site = folder, site_of()
         self.records = open_records(folder / "records.db")
         self._given: list[tuple[float, float, Sequence[str], bool, float]] = []
+        self.looked = self.stood_by = (0, 0)  # from which hour to which alerts were looked for, or would have been
 
     def read(self, first: float, last: float, ids: Sequence[str] = IDS, meters: bool = True, step_h: float = 0.25) -> None:
         self._given.append((first, last, ids, meters, step_h))
@@ -78,6 +80,9 @@ class World:
                 values = {"facility_power_w": 3000.0, "it_power_w": 2500.0} if known else {"it_power_w": 2500.0}
                 if meters:
                     frames.append(Frame("site", at, site.all_rows("site"), {n: np.array([v]) for n, v in values.items()}))
+        for hour in range(*self.looked):
+            frames += [frame_of("task", WEEK.start + at * HOUR, 0, runs_count=at) for at in (hour + 0.25, hour + 0.75)]
+        frames += [frame_of("task", WEEK.start + (hour + 0.9) * HOUR, 0, runs_count=0.0) for hour in range(*self.stood_by)]
         store.append(sorted(frames, key=lambda frame: frame.time))
         made = gather(site, store, self.records, span_of(span, ZONE), Given(), scope_of(scope), now)
         store.close()

@@ -10,7 +10,7 @@ from twin.event import TOPIC as EVENTS
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.report.document import Report
-from ui.report.reliable import UNWATCHED
+from ui.report.reliable import PARTLY, UNWATCHED
 from ui.words import words
 
 COUNTS = ("alerts_count", "incidents_count", "failures_count")
@@ -62,6 +62,20 @@ def test_who_told_of_something_before_would_have_told_of_more(world: World, topi
     assert {row[0]: row[2] for row in table(made, "components").rows}["gpu"] == 0
     assert of_incidents(made) == [NONE]
     assert not unwatched(made)
+
+
+@pytest.mark.parametrize(("looked", "says"), [((0, 168), [NONE]), ((84, 168), [NONE, PARTLY.format(share=0.5)])])
+def test_a_first_week_in_which_alerts_were_looked_for_and_none_came_is_calm(
+    world: World, looked: tuple[int, int], says: list[str]
+) -> None:
+    world.looked, world.stood_by = looked, (0, looked[0])
+    made = world.report()
+    assert [figures(made)[name] for name in COUNTS] == [0, 0, 0]
+    assert [one for one in sentences(made) if "incident" in one or "looked" in one] == says
+    assert not unwatched(made)
+    lead = next(section.lead for section in made.sections if section.key == "reliability")
+    assert (PARTLY in [m.text for m in lead]) == (len(says) == 2)
+    assert words("zh")(PARTLY) != PARTLY
 
 
 def test_an_incident_that_went_on_all_week_is_no_week_without_one(world: World) -> None:

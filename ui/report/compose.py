@@ -111,6 +111,7 @@ def _no_incident(inputs: Inputs) -> Iterator[Message]:
         yield Message("No incident began; of those that had begun before, {count} went on.", {"count": inputs.open_count})
     else:
         yield Message("Nobody had to be told of anything: there was no incident.")
+    yield from reliable.unwatched(inputs)
 
 
 def _not_over(inputs: Inputs) -> Iterator[Message]:

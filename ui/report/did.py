@@ -11,7 +11,7 @@ from analytics.detect.outcomes import TOPIC as OUTCOMES
 from energy.account.meters import Meters
 from energy.account.runs import Runs
 from twin.event import TOPIC as EVENTS
-from twin.ports import Records, Store
+from twin.ports import How, Records, Store
 from twin.site import Bools, Site
 from ui.able import HOUR_S
 from ui.findings import TOPIC as FINDINGS
@@ -20,6 +20,7 @@ from ui.report.scope import Part, Scope
 from ui.report.span import Span
 from ui.report.used import Use, use_of
 
+LOOKS = "task/alerts"  # looks for alerts, and says each time that it did
 MAX_RECORDS = 100_000  # of one topic; the newest count
 BEFORE = timedelta(days=35)  # the span, in which what somebody did about an incident that ended in it is looked for
 Told = Sequence[tuple[datetime, Mapping[str, Any]]]
@@ -27,10 +28,11 @@ Told = Sequence[tuple[datetime, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Did:
-    """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all is
-    of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``watched``: by its end icctwin had told of
-    something, so what it does not tell of was not there; ``answered``: what was written down of incidents that ended in the
-    span, however long ago they began; ``open_count``: incidents that had begun before it and went on into it."""
+    """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all
+    is of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``told``: by its end icctwin had
+    told of something; ``looked_frac``: the share of the hours in which it looked for alerts, NaN where it never said so;
+    ``answered``: what was written down of incidents that ended in the span, however long ago they began; ``open_count``:
+    incidents that had begun before it and went on into it."""
 
     site: Site
     span: Span
@@ -39,7 +41,8 @@ class Did:
     use: Use
     read: Bools
     runs: Runs
-    watched: bool
+    told: bool
+    looked_frac: float
     incidents: Sequence[Mapping[str, Any]]
     answered: Sequence[Mapping[str, Any]]
     open_count: int
@@ -47,6 +50,11 @@ class Did:
     events: Told
     findings: Told
     outcomes: Sequence[Mapping[str, Any]]
+
+    @property
+    def watched(self) -> bool:
+        """Whether icctwin was there to tell, so what it does not tell of did not happen."""
+        return self.told or self.looked_frac > 0
 
     @property
     def read_frac(self) -> float:
@@ -66,7 +74,8 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         use=use,
         read=_read(use, meters),
         runs=part.own,
-        watched=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
+        told=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
+        looked_frac=_looked_frac(store, part.site, start, end),
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),
         open_count=_open_count(r for _, r in _told(part, INCIDENTS, records, None, start)),
@@ -75,6 +84,18 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         findings=_told(part, FINDINGS, *asked),
         outcomes=[r for _, r in _told(part, OUTCOMES, *asked)],
     )
+
+
+def _looked_frac(store: Store, site: Site, start: datetime, end: datetime) -> float:
+    """Hours in which the count of looks rose; a process that stands by says how many it had, too."""
+    if LOOKS not in site.position:
+        return float("nan")
+    rows = np.array([site.row(LOOKS)], dtype=np.int32)
+    least, most = (
+        store.series("task", ["runs_count"], start, end, HOUR_S, how, rows).values["runs_count"] for how in (How.MIN, How.MAX)
+    )
+    hours = np.count_nonzero(most > least)
+    return hours / np.ceil((end - start).total_seconds() / HOUR_S) if hours else float("nan")
 
 
 def _read(use: Use, meters: Meters) -> Bools:

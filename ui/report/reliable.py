@@ -20,9 +20,11 @@ Failure = tuple[float, str, str]  # when [s since 1970 UTC], asset, code
 SAME_S = 3600.0
 USERS = ("tenant", "project")  # of whom only use stands in a report
 UNWATCHED = (
-    "By the end of this span icctwin had told of no alert, incident, event or finding: what did not happen cannot be told from "
-    "what nobody watched, so neither alerts nor failures are counted."
+    "By the end of this span icctwin had told of no alert, incident, event or finding, nor looked for one: what did not happen "
+    "cannot be told from what nobody watched, so neither alerts nor failures are counted."
 )
+PARTLY = "icctwin looked for alerts in {share:.0%} of the hours; what happened in the others is in no figure."
+WHOLE_FRAC = 0.95
 COMPONENTS = ("gpu", "node", "switch", "port", "storage", "cdu", "pump", "chiller", "ups", "pdu",
               "transformer")  # fmt: skip
 
@@ -31,10 +33,18 @@ def section(inputs: Inputs) -> Section:
     """The whole section."""
     blocks: list[Block] = [*figures(inputs), *_alerts(inputs), *_components(inputs), *_broke(inputs), *_liars(inputs)]
     blocks += _heard(inputs)
-    lead = tuple(unread(inputs)) if blocks else ()
-    if blocks and inputs.scope.kind not in USERS and not inputs.watched:
-        lead = (Message(UNWATCHED), *lead)
+    lead = (*unwatched(inputs), *unread(inputs)) if blocks else ()
     return Section("reliability", "Reliability", lead, tuple(blocks))
+
+
+def unwatched(inputs: Inputs) -> Iterator[Message]:
+    """That nobody looked for alerts, or only for a part of the time."""
+    if inputs.scope.kind in USERS:
+        return
+    if not inputs.watched:
+        yield Message(UNWATCHED)
+    elif inputs.looked_frac < WHOLE_FRAC:
+        yield Message(PARTLY, {"share": inputs.looked_frac})
 
 
 def figures(inputs: Inputs) -> list[Figure]:
