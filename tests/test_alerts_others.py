@@ -86,6 +86,14 @@ async def test_an_alert_from_outside_is_seen_wherever_ours_are(tmp_path: Path, t
         )
         assert still["phase"] == "firing"
         assert shown(run)["n.alerts_critical"]["n"] == "0"
+        await run.at(1)
+        line = [one for one in (await asked(run, "/api/v1/oncall/timeline?lang=zh")).json() if one["topic"] == "alert"]
+        assert [(one["phase"], one["rule"], one["asset"], one["origin"]) for one in reversed(line)] == [
+            ("firing", "UPSOnBattery", "c1", "alertmanager"),
+            ("firing", "Backup", "", "alertmanager"),
+            ("resolved", "UPSOnBattery", "c1", "alertmanager"),
+        ], "each once, whoever was killed in between"
+        assert line[0]["text"] == "已恢复 UPS on battery（来自 alertmanager）"
         await run.close()
 
 

@@ -63,6 +63,11 @@ class Other:
     breaks: Domain | None = None
     until_s: float = float("inf")
 
+    @property
+    def fires(self) -> bool:
+        """Whether it has not ended."""
+        return self.ended_s != self.ended_s
+
 
 @dataclass(frozen=True, slots=True)
 class Others:
@@ -76,13 +81,13 @@ class Others:
         known = dict(self.known)
         for one in said:
             old = known.get(one.key)
-            still = old is not None and old.ended_s != old.ended_s
+            still = old is not None and old.fires
             known[one.key] = replace(one, since_s=min(one.since_s, old.since_s)) if old and still else one
         return Others(_bounded({key: one for key, one in known.items() if not _gone(one, now_s)}))
 
     def at(self, now_s: float) -> "Others":
         """What is not said again has ended."""
-        due = [one for one in self.known.values() if one.ended_s != one.ended_s and now_s > one.until_s]
+        due = [one for one in self.known.values() if one.fires and now_s > one.until_s]
         if not due and not any(_gone(one, now_s) for one in self.known.values()):
             return self
         ended = {one.key: replace(one, ended_s=now_s) for one in due}
@@ -90,7 +95,7 @@ class Others:
 
 
 def _gone(one: Other, now_s: float) -> bool:
-    return one.ended_s == one.ended_s and now_s - one.ended_s > KEPT_S
+    return not one.fires and now_s - one.ended_s > KEPT_S
 
 
 def _bounded(known: dict[str, Other]) -> dict[str, Other]:
@@ -220,14 +225,14 @@ def other_alerts(
             one.asset,
             "",
             one.severity,
-            Phase.FIRING if one.ended_s != one.ended_s else Phase.RESOLVED,
+            Phase.FIRING if one.fires else Phase.RESOLVED,
             none,
             none,
             Message("{text} (from {origin})", {"text": one.text, "origin": _told_by(one)}),
             "",
             since := datetime.fromtimestamp(one.since_s, UTC),
             since,
-            None if one.ended_s != one.ended_s else datetime.fromtimestamp(one.ended_s, UTC),
+            None if one.fires else datetime.fromtimestamp(one.ended_s, UTC),
             cause=(causes or {}).get(one.key, ""),
             folded=counts.get(one.key, 0),
             raised=worse.get(one.key),
@@ -250,7 +255,7 @@ def _told_by(one: Other) -> str:
 
 def other_conditions(site: Site, others: Others) -> tuple[Conditions, list[str]]:
     """Those that fire, as columns for ``analytics.fold``, and their keys."""
-    mine = [one for one in others.known.values() if one.ended_s != one.ended_s]
+    mine = [one for one in others.known.values() if one.fires]
     every = (1 << len(DOMAINS)) - 1
     severities = list(Severity)
     columns = Conditions(

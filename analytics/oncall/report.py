@@ -108,7 +108,7 @@ def _noise(
     proposal = None
     if most / (span_s / 86400.0) >= FLAPS_PER_DAY and most >= FLAPS_PER_DAY:
         said = "flaps on {asset} ({count} times): look at the asset first, then widen the gap between limit and clear"
-        proposal = Message(said, {"asset": worst, "count": most})
+        proposal = Message(said, {"asset": worst or rule, "count": most})
     elif len(lasting) >= 5 and median < SHORT_S:
         # an alert fires when its condition has been met for the hold, and goes on for a while after it has ended
         held_s, kept_s = (now.hold_s, now.keep_firing_s) if now else (0.0, 0.0)

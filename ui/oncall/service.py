@@ -12,7 +12,7 @@ from threading import RLock  # noqa: TID251 - faces speak to it from their own t
 
 import numpy as np
 
-from analytics.alerts import Alert, AlertTable
+from analytics.alerts import Alert, AlertTable, Phase
 from analytics.oncall.desk import Ack, Desk, Happened, Page, Told
 from analytics.oncall.desk import step as desk_step
 from analytics.oncall.folding import Folded, fold
@@ -61,6 +61,7 @@ class OnCall:
         self._calendars_s = -np.inf
         self._reservations: dict[str, list[Silence]] = {}
         self.others = Others()
+        self._written: Mapping[str, Phase] = {}  # of alerts of others, by key: the phase that the history has
         self.desk = self._remembered()
         self._others_dirty = False
         self.signals: tuple[Signal, ...] = ()
@@ -71,6 +72,7 @@ class OnCall:
         try:
             others, kept = self.book.read(OTHERS), self.book.read(DESK)
             self.others = others_of(others) if others else Others()
+            self._written = {key: Phase.FIRING if one.fires else Phase.RESOLVED for key, one in self.others.known.items()}
             return desk_of(kept) if kept else Desk()
         except SourceError as error:
             log.error("who was told what before the start is lost: %s", error)
@@ -127,7 +129,7 @@ class OnCall:
             self._pages += told.pages
             if self._pages or told.happened or changes or table.lost or self._dirty or differs:
                 self._keep(seen.table, whole=bool(changes or table.lost or self.refused))
-        self._note(changes, told.happened, now)
+        self._note([*changes, *self._news(seen.table.outside)], told.happened, now)
         if self.refused is None:
             self._write()
         return seen.table
@@ -173,6 +175,13 @@ class OnCall:
     @property
     def _windows(self) -> list[Silence]:
         return [one for windows in self._works.values() for one in windows]
+
+    def _news(self, outside: Sequence[Alert]) -> list[Alert]:
+        """Which alerts of others began or ended since the last step."""
+        was, self._written = self._written, {one.key: one.phase for one in outside}
+        if was == self._written:
+            return []
+        return [one for one in outside if was.get(one.key, Phase.RESOLVED) is not one.phase]
 
     def _note(self, changes: Sequence[Alert], happened: Sequence[Happened], now: datetime) -> None:
         """History, to be written. What another explains, and what goes beyond ``MAX_WRITTEN`` of a step, is counted with its
@@ -301,4 +310,5 @@ def alert_record(alert: Alert) -> dict[str, object]:
         "said": kept(alert.summary),
         "runbook": alert.runbook,
         "folded": alert.folded,
+        **({"origin": alert.origin} if alert.known_as else {}),
     }
