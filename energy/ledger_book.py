@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from energy.ledger import TOPIC as PLANS
+from energy.ledger_away import Away, away_of
 from energy.ledger_jobs import Costs, Grounds, Judged, Ran, judged, priced
 from energy.ledger_orders import NEVER, Last, LastOrders
 from energy.ledger_seen import KEPT, RAN, RENEWED, RUNS, Note, Run, key_of
@@ -105,7 +106,7 @@ class JobBook:
         opened = list[Note]()
         if ours and len(due.ends) + len(due.goes_on):
             ran = self._replayable(due, ground)
-            found = judged(ran, ground.gpus)
+            found = judged(ran, ground.gpus, self._away(due, ground))
             costs, moved = priced(ran.only(due.ends), found.only(due.ends), ground), found.moved(ran)
             for k, i in enumerate(due.ends.tolist()):
                 if costs.change[k] or due.told[i] is not NEVER:
@@ -189,6 +190,15 @@ class JobBook:
         found = Judged(would_s, would_at, either, error_s)
         costs = priced(ran, found, ground)
         return [_entry(row, lasts[k], signal, ground, found, costs, (k, k)) for k, row in enumerate(rows)]
+
+    def _away(self, due: Due, ground: Grounds) -> Away:
+        """What had no room for jobs in the days that are replayed."""
+        since, last = due.now - timedelta(days=DAYS), len(ground.gpus) - 1
+
+        def at(partitions: Sequence[str]) -> int:
+            return next((ground.partitions[name] for name in partitions if name in ground.partitions), last)
+
+        return away_of(self._records, due.queue, at, len(ground.gpus), since, due.now)
 
     def _replayable(self, due: Due, ground: Grounds) -> Ran:
         """The runs as they are replayed: what was judged before stands as it was, and so does what began before the days that

@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from energy.ahead import Z80
+from energy.ledger_away import Away
 from energy.levers.jobs_ahead import GPU_W
 from twin.frame import Floats, Ints
 from twin.sim.schedule import Policy, first_room, schedule
 from twin.sim.trace import trace_of
 from twin.site import Bools
+
+NONE_AWAY = Away()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,14 +133,16 @@ class Costs:
     high: Floats
 
 
-def judged(ran: Ran, gpus: Ints) -> Judged:
+def judged(ran: Ran, gpus: Ints, away: Away = NONE_AWAY) -> Judged:
     """When and where each would have started, by both replays; ``gpus``: int32[p] of each place now: what ran there had room,
-    whatever was drained since."""
+    whatever was drained since; ``away``: what had none for a while."""
     places, n = len(gpus), len(ran)
-    gpus = np.maximum(gpus, _held(ran, places))
-    may = ran.may if ran.may.size else np.arange(places) == ran.home[:, None]
-    without, would_at = _first_room(ran, may, gpus)
-    with_us = _replayed(ran, np.fmax(ran.own_s, ran.begin_s), ran.place, gpus)
+    gpus = np.maximum(np.maximum(gpus, away.whole) if away.whole.size else gpus, _held(ran, places))
+    runs = _beside(ran, away)
+    may = np.concatenate([ran.may if ran.may.size else _at_home(ran.home, places), _at_home(away.place, places)])
+    first, first_at = _first_room(runs, may, gpus)
+    with_us = _replayed(runs, np.fmax(runs.own_s, runs.begin_s), runs.place, gpus)[:n]
+    without, would_at = first[:n], first_at[:n]
     known = np.isfinite(without) & np.isfinite(with_us)
     would_at = np.where(known, would_at, ran.home).astype(np.int32)
     would_s = np.where(known, ran.start_s - (with_us - without), ran.start_s)
@@ -147,8 +152,27 @@ def judged(ran: Ran, gpus: Ints) -> Judged:
     error_s = Z80 * float(miss_s.std(ddof=1)) if len(miss_s) > 1 else 0.0
     either = np.zeros((n, places), dtype=np.bool_)
     for p in range(places) if error_s and (may.sum(axis=1) > 1).any() else ():
-        either[:, p] = _either(ran, may, p, without, would_at, gpus, error_s)
+        at = np.concatenate([would_at, away.place])
+        either[:, p] = _either(runs, may, p, first, at, gpus, error_s)[:n]
     return Judged(would_s, would_at, either, np.full(n, error_s))
+
+
+def _at_home(home: Ints, places: int) -> Bools:
+    return np.asarray(np.arange(places) == home[:, None])
+
+
+def _beside(ran: Ran, away: Away) -> Ran:
+    """``ran``, and what was away as runs behind it, each where and when it was."""
+    if not len(away):
+        return ran
+    none, nowhere = np.full(len(away), math.nan), np.zeros(len(away))
+    ids = [*ran.ids, *(f"away {k}" for k in range(len(away)))]
+    both = (
+        (ran.own_s, away.start_s), (ran.begin_s, none), (ran.start_s, away.start_s), (ran.end_s, away.end_s),
+        (ran.limit_s, away.end_s - away.start_s), (ran.gpus, away.gpus), (ran.place, away.place), (ran.home, away.place),
+        (ran.data_bytes, nowhere),
+    )  # fmt: skip
+    return Ran(ids, *(np.concatenate(pair) for pair in both))
 
 
 def _held(ran: Ran, places: int) -> Ints:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from small import rows
 
+from energy.ledger_away import Away
 from energy.ledger_book import JobBook
-from energy.ledger_jobs import Grounds, Ran, judged, priced
+from energy.ledger_jobs import NONE_AWAY, Grounds, Ran, judged, priced
 from energy.plan import Effect, Plan
 from twin.frame import Frame, Ints, Origin, frame_of
 from twin.load import build_site
@@ -216,9 +217,9 @@ class MemoryStore:
         return t[inside], v[inside]
 
 
-def account(ran: Ran, ground: Grounds) -> SimpleNamespace:
+def account(ran: Ran, ground: Grounds, away: Away = NONE_AWAY) -> SimpleNamespace:
     """What the ledger says of runs that have all ended."""
-    found = judged(ran, ground.gpus)
+    found = judged(ran, ground.gpus, away)
     costs, error_s = priced(ran, found, ground), float(found.error_s.max(initial=0.0))
     of_costs = {"change": costs.change, "low": costs.low, "high": costs.high}
     return SimpleNamespace(would_s=found.would_s, would_at=found.would_at, error_s=error_s, **of_costs)

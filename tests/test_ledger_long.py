@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from energy_house import NOW, MemoryRecords
 
+from energy.ledger_away import AwayWatch
 from energy.ledger_book import ASKED, DAYS, OPEN, TOPIC, JobBook
 from energy.ledger_jobs import Grounds
 from energy.ledger_orders import NEVER, LastOrders
@@ -88,11 +89,12 @@ def ground(due, gpus):
     return Grounds(dict(list(PLACES.items())[: len(gpus)]), np.array(gpus, dtype=np.int32), T + HOUR * hours, values)
 
 
-def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5, notes=()):
-    """All looks of the watcher and of the books. ``restarts``: hours at which another process goes on; ``down``: from when to
-    when none is there; ``notes``: hours and what the audit has of them beside."""
+def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5, notes=(), nodes=None):
+    """All looks of the watcher and of the books. ``nodes``: the scheduler's nodes at an hour. ``restarts``: hours at which
+    another process goes on; ``down``: from when to when none is there; ``notes``: hours and what the audit has of them
+    beside."""
     records, hour, told = MemoryRecords(), -1.0, set()
-    watcher, book = Watcher(records), JobBook(records)
+    watcher, book, away = Watcher(records), JobBook(records), AwayWatch(records)
     while hour < until:
         for job in jobs:
             if job.ours is not None and job not in told and hour >= job.own:
@@ -102,9 +104,10 @@ def lived(jobs, until=110, gpus=(64,), restarts=(), down=(), every=0.5, notes=()
             records.append("audit", NOW + timedelta(hours=hour), note)
         if not (down and down[0] <= hour < down[1]):
             if hour in restarts or (down and hour == down[1]):
-                watcher, book = Watcher(records), JobBook(records)
+                watcher, book, away = Watcher(records), JobBook(records), AwayWatch(records)
             now = NOW + timedelta(hours=hour)
             watcher.see("slurm", table(jobs, hour), now)
+            away.see("slurm", nodes(hour) if nodes else None, now)
             due = book.look("slurm", now)
             book.enter(due, SIGNAL, ground(due, gpus))
         hour += every

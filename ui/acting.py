@@ -17,6 +17,7 @@ from energy.act import Desk, Outcome
 from energy.ahead import DAY_S, SHADOW_DAYS, SignalAhead, signal_ahead
 from energy.guard import Limits, fitting, guard
 from energy.guard_orders import ordered_lately, resting
+from energy.ledger_away import AwayWatch
 from energy.ledger_book import DAYS, JobBook
 from energy.ledger_seen import Watcher
 from energy.levers import LEVERS, Lever, Outlook, QueueNow, Waits, Wary, no_outlook, open_lever
@@ -103,6 +104,7 @@ class Acting:
         self._queues: dict[str, QueueNow] = {}
         self._signals: dict[int, tuple[float, SignalAhead | None]] = {}  # by the grid's row: when its slot began
         self._watcher, self._jobs_book = Watcher(live.records), JobBook(live.records)
+        self._away = AwayWatch(live.records)
         self._new = set[str]()  # queues that were heard since they were booked
         self._stopped = self._reminded = False
         self._last = Given()  # of the operator, as it was read
@@ -114,6 +116,7 @@ class Acting:
         self._queues[queue] = QueueNow(queue, jobs, cluster, longest_wait_s=self._limits.longest_wait_s)
         if queue in self._steered:
             self._watcher.see(queue, jobs, self._live.clock.now())
+            self._away.see(queue, cluster, self._live.clock.now())
             self._new.add(queue)
 
     def book(self, now: datetime) -> None:

@@ -89,7 +89,7 @@ def partition_pools(cluster: Cluster | None) -> tuple[Floats, Mapping[str, int]]
     """float64[p]: usable GPUs of each pool of nodes; the pool of each partition."""
     if cluster is None or not len(cluster.nodes):
         return np.array([math.inf]), {}
-    pool, of = _node_pools(cluster)
+    pool, of = node_pools(cluster)
     room = np.zeros(max(of.values(), default=0) + 1)
     np.add.at(room, pool[pool >= 0], _usable(cluster)[pool >= 0])
     return room, of
@@ -108,7 +108,7 @@ def _usable(cluster: Cluster) -> Floats:
     return np.where(cluster.state < NodeState.DRAINED, cluster.gpus, 0).astype(np.float64)
 
 
-def _node_pools(cluster: Cluster) -> tuple[Ints, Mapping[str, int]]:
+def node_pools(cluster: Cluster) -> tuple[Ints, Mapping[str, int]]:
     """int32[n]: the pool of each node, -1 of one in no partition; the pool of each partition."""
     _, pool_of = np.unique(_joined(cluster), return_inverse=True)
     pairs = cluster.partition_nodes
@@ -127,7 +127,7 @@ def reserved_gpus(cluster: Cluster, edges_s: Floats) -> Floats:
     for r in range(len(cluster.reservations)):
         meets = (begin_s[r] < edges_s[1:]) & ~(end_s[r] <= edges_s[:-1])
         held[np.ix_(at[cluster.reservation_nodes[:, 0] == r], meets)] = True
-    pool = _node_pools(cluster)[0][nodes]
+    pool = node_pools(cluster)[0][nodes]
     np.add.at(kept, pool[pool >= 0], (_usable(cluster)[nodes, None] * held)[pool >= 0])
     return kept
 
