@@ -9,12 +9,13 @@ from analytics.finding import Sort
 from twin.event import TOPIC as EVENTS
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
-from ui.report.document import Report
+from ui.report.document import Cell, Report
 from ui.report.reliable import PARTLY, UNWATCHED
 from ui.words import words
 
 COUNTS = ("alerts_count", "incidents_count", "failures_count")
 NONE = "Nobody had to be told of anything: there was no incident."
+UNTOLD = "Alerts fired: {count:.0f}; nobody was told of any, so no incident began."
 WENT_ON = "No incident began; of those that had begun before, 1 went on."
 
 
@@ -76,6 +77,30 @@ def test_a_first_week_in_which_alerts_were_looked_for_and_none_came_is_calm(
     lead = next(section.lead for section in made.sections if section.key == "reliability")
     assert (PARTLY in [m.text for m in lead]) == (len(says) == 2)
     assert words("zh")(PARTLY) != PARTLY
+
+
+def test_mean_time_between_failures_rests_on_the_hours_in_which_they_would_have_been_heard_of(tmp_path: Path) -> None:
+    """Of no failure at least: twice the hours, twice the time."""
+
+    def at_least_s(looked: tuple[int, int]) -> dict[Cell, Cell]:
+        folder = tmp_path / f"{looked[0]}"
+        folder.mkdir()
+        world = World(folder)
+        world.read(0, 168)
+        world.looked = looked
+        return {row[0]: row[4] for row in table(world.report(), "components").rows}
+
+    whole, half = at_least_s((0, 168)), at_least_s((84, 168))
+    assert whole.keys() == half.keys() >= {"gpu", "node", "transformer"}
+    assert [float(half[kind]) for kind in whole] == pytest.approx([float(whole[kind]) / 2 for kind in whole])
+
+
+def test_alerts_of_which_nobody_was_told_are_no_week_in_which_nothing_was(world: World) -> None:
+    world.note(ALERT_LOG, 1, key="hot:n1", asset="n1", rule="hot", phase="firing", cause="")
+    world.note(ALERT_LOG, 2, key="hot:*", asset="*", rule="hot", phase="firing", cause="", count=40, assets=["n2"])
+    said = world.report().said
+    assert [one for one in sentences(world.report()) if "incident" in one] == [UNTOLD.format(count=41)]
+    assert "触发告警 41 次；均未通知任何人，因此没有产生事件。" in [words("zh").sentence(one) for one in said]
 
 
 def test_an_incident_that_went_on_all_week_is_no_week_without_one(world: World) -> None:

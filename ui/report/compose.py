@@ -109,6 +109,9 @@ def _no_incident(inputs: Inputs) -> Iterator[Message]:
         return
     if inputs.open_count:
         yield Message("No incident began; of those that had begun before, {count} went on.", {"count": inputs.open_count})
+    elif inputs.fired_count:
+        text = "Alerts fired: {count:.0f}; nobody was told of any, so no incident began."
+        yield Message(text, {"count": inputs.fired_count})
     else:
         yield Message("Nobody had to be told of anything: there was no incident.")
     yield from reliable.unwatched(inputs)

@@ -11,6 +11,7 @@ from analytics.detect.outcomes import TOPIC as OUTCOMES
 from energy.account.meters import Meters
 from energy.account.runs import Runs
 from twin.event import TOPIC as EVENTS
+from twin.frame import Floats
 from twin.ports import How, Records, Store
 from twin.site import Bools, Site
 from ui.able import HOUR_S
@@ -30,9 +31,9 @@ Told = Sequence[tuple[datetime, Mapping[str, Any]]]
 class Did:
     """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all
     is of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``told``: by its end icctwin had
-    told of something; ``looked_frac``: the share of the hours in which it looked for alerts, NaN where it never said so;
-    ``answered``: what was written down of incidents that ended in the span, however long ago they began; ``open_count``:
-    incidents that had begun before it and went on into it."""
+    told of something; ``looked``: bool[h], hours in which it looked for alerts (empty: it never said so); ``answered``:
+    what was written down of incidents that ended in the span, however long ago they began; ``open_count``: incidents that
+    had begun before it and went on into it."""
 
     site: Site
     span: Span
@@ -42,7 +43,7 @@ class Did:
     read: Bools
     runs: Runs
     told: bool
-    looked_frac: float
+    looked: Bools
     incidents: Sequence[Mapping[str, Any]]
     answered: Sequence[Mapping[str, Any]]
     open_count: int
@@ -54,7 +55,23 @@ class Did:
     @property
     def watched(self) -> bool:
         """Whether icctwin was there to tell, so what it does not tell of did not happen."""
-        return self.told or self.looked_frac > 0
+        return self.told or bool(self.looked.any())
+
+    @property
+    def looked_frac(self) -> float:
+        """Share of the time in which it looked for alerts; NaN where it never said so."""
+        hours_h = self.use.length_h
+        return float(hours_h[self.looked].sum() / hours_h.sum()) if self.looked.size else float("nan")
+
+    @property
+    def heard(self) -> Bools:
+        """bool[h]: hours in which a failure would have been heard of: what was read while icctwin was there."""
+        return np.asarray(self.read & self.looked) if self.looked.size else self.read
+
+    @property
+    def fired_count(self) -> float:
+        """Alerts that fired; those of a storm are one record."""
+        return float(sum(record.get("count", 1) for _, record in self.alerts if record["phase"] == "firing"))
 
     @property
     def read_frac(self) -> float:
@@ -75,7 +92,7 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         read=_read(use, meters),
         runs=part.own,
         told=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
-        looked_frac=_looked_frac(store, part.site, start, end),
+        looked=_looked(store, part.site, use, start, end),
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),
         open_count=_open_count(r for _, r in _told(part, INCIDENTS, records, None, start)),
@@ -86,23 +103,26 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
     )
 
 
-def _looked_frac(store: Store, site: Site, start: datetime, end: datetime) -> float:
+def _looked(store: Store, site: Site, use: Use, start: datetime, end: datetime) -> Bools:
     """Hours in which the count of looks rose; a process that stands by says how many it had, too."""
     if LOOKS not in site.position:
-        return float("nan")
+        return np.empty(0, dtype=np.bool_)
     rows = np.array([site.row(LOOKS)], dtype=np.int32)
-    least, most = (
-        store.series("task", ["runs_count"], start, end, HOUR_S, how, rows).values["runs_count"] for how in (How.MIN, How.MAX)
-    )
-    hours = np.count_nonzero(most > least)
-    return hours / np.ceil((end - start).total_seconds() / HOUR_S) if hours else float("nan")
+    least, most = (store.series("task", ["runs_count"], start, end, HOUR_S, how, rows) for how in (How.MIN, How.MAX))
+    rose = (most.values["runs_count"] > least.values["runs_count"]).any(axis=1)
+    return _in_hours(use, most.time_s[rose]) if rose.any() else np.empty(0, dtype=np.bool_)
+
+
+def _in_hours(use: Use, time_s: Floats) -> Bools:
+    """bool[h]: any of ``time_s`` lies in it."""
+    hour = np.clip(((time_s - use.time_s[0]) // HOUR_S).astype(np.int64), 0, len(use.time_s) - 1)
+    return np.asarray(np.bincount(hour, minlength=len(use.time_s)) > 0)
 
 
 def _read(use: Use, meters: Meters) -> Bools:
     """bool[h]: a meter or a GPU gave a reading."""
     seen = meters.time_s[np.isfinite(meters.facility_w) | np.isfinite(meters.it_w)]
-    hour = np.clip(((seen - use.time_s[0]) // HOUR_S).astype(np.int64), 0, len(use.time_s) - 1)
-    return np.asarray((use.read & ~np.bool_(use.silent)) | (np.bincount(hour, minlength=len(use.time_s)) > 0))
+    return np.asarray((use.read & ~np.bool_(use.silent)) | _in_hours(use, seen))
 
 
 def _answered(records: Sequence[Mapping[str, Any]], start: datetime, end: datetime) -> list[Mapping[str, Any]]:

@@ -57,9 +57,8 @@ def _figures(did: Did) -> list[Figure]:
     if did.scope.kind in USERS:
         return []
     start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (did.span.start, did.span.end))
-    fired = sum(record.get("count", 1) for _, record in did.alerts if record["phase"] == "firing")  # a storm is one record
     timeline, on_call = (f"/api/v1/oncall/{route}?start={start}&end={end}" for route in ("timeline", "report"))
-    rows = [Figure("alerts_count", "Alerts", float(fired), "count", good=-1, query=timeline)]
+    rows = [Figure("alerts_count", "Alerts", did.fired_count, "count", good=-1, query=timeline)]
     if did.scope.whole:
         seen, ended = times(did.incidents), times(did.answered)
         rows += [
@@ -128,15 +127,15 @@ def _components(inputs: Inputs) -> Iterator[Table]:
     """Mean time between failures by kind of component, with its interval; kinds that did not fail say at least how long."""
     if inputs.scope.kind in USERS or not inputs.watched:
         return
-    site, read = inputs.site, inputs.read
-    read_h, gpu_h = float(inputs.use.length_h[read].sum()), float(inputs.use.there[read].sum())
+    site, heard = inputs.site, inputs.heard
+    heard_h, gpu_h = float(inputs.use.length_h[heard].sum()), float(inputs.use.there[heard].sum())
     inside = None if inputs.scope.whole else inputs.scope.name
     count = Counter(site.kind(asset) for _, asset, _ in failures(inputs))
     rows: list[list[Cell]] = []
     for kind in (*COMPONENTS, *sorted(set(count) - set(COMPONENTS))):
         there = site.count(kind) if inside is None else int((site.within(kind, "hall") == site.row(inside)).sum())
-        if there and read_h > 0:
-            rate = exposure_per_event(gpu_h if kind == "gpu" else there * read_h, count[kind])
+        if there and heard_h > 0:
+            rate = exposure_per_event(gpu_h if kind == "gpu" else there * heard_h, count[kind])
             bounds = [3600 * one if np.isfinite(one) else NOTHING for one in (rate.value, rate.low, rate.high)]
             rows.append([kind, float(there), float(count[kind]), *bounds])
     if rows:
@@ -148,7 +147,7 @@ def _components(inputs: Inputs) -> Iterator[Table]:
             ("at least", "s"),
             ("at most", "s"),
         )
-        note = Message("Hours read of all assets of a kind over their failures; 90% by Garwood 1936.")
+        note = Message("Hours read, while icctwin was there, of all assets of a kind over their failures; 90% by Garwood 1936.")
         yield Table("components", "Mean time between failures", heads, rows, note=note, shown=15)
 
 
