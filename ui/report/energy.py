@@ -30,6 +30,10 @@ DEFINED = {  # as ISO/IEC 30134 has it; over less than a year all are interim fi
     "erf_frac": "ISO/IEC 30134-6: heat handed to users outside over all energy",
     "free_cooling_s": "time in which every chiller is known to stand still: it takes no more than 5 % of its rated power",
 }
+AS_LOCATION = (
+    "No contract for energy and no residual mix were given, so market-based carbon equals location-based: the GHG Protocol "
+    "Scope 2 Guidance lets the grid's average stand in for them and asks to say so."
+)
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
@@ -236,6 +240,8 @@ def _unpriced(made: Account) -> Iterator[Message]:
         yield Message(text, {"day": made.bill.ended.isoformat()})
     if made.bill is not None and made.bill.coverage_frac < 1 - 1e-9:
         yield Message("{share:.1%} of the energy has no price and is not in the cost.", {"share": 1 - made.bill.coverage_frac})
+    if made.carbon.market_average_kg > 0 and not made.carbon.contracted_kwh > 0:
+        yield Message(AS_LOCATION)
     if 0 < made.carbon.coverage_frac < 1 - 1e-9:
         text = "{share:.1%} of the grid's energy has no carbon intensity and is not in the carbon."
         yield Message(text, {"share": 1 - made.carbon.coverage_frac})
