@@ -36,8 +36,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023),"
         " of nodes that are neither drained nor down",
         "tokens_per_s": "tokens over the window's seconds",
-        "utilisation_frac": "算力利用率: GPU-hours allocated to jobs over GPU-hours in service (as CAICT uses the word; the"
-        " share that was busy is gpu_util_frac)",
+        "utilisation_frac": "算力利用率: GPU-hours allocated to jobs over GPU-hours in service (as CAICT uses the word; how"
+        " much of the time GPUs were busy is another figure)",
         "rack_fill_frac": "上架率: racks in use over racks built (MIIT 2021, three-year plan for new data centres)",
         "effective_flops": "有效算力: peak FLOP/s of the GPUs in service times availability times MFU, named with whose MFU",
         "availability_frac": "可用性: GPU-hours able to work over GPU-hours installed (steady state: MTBF over MTBF plus MTTR);"

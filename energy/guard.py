@@ -19,11 +19,12 @@ from energy.guard_moves import MOVE_RULES
 from energy.guard_orders import EACH_JOB, MAX_SAID, ORDER_RULES, VERBS, Found, tables_of
 from energy.levers import QueueNow, Readings, believed
 from energy.levers.jobs_ahead import assets_of
-from energy.levers.tune_chain import FAN_LIMIT, LIMIT, RUNS_FRAC
+from energy.levers.tune_chain import FAN_LIMIT, LIMIT
 from energy.place.atlas import NOWHERE, Atlas
 from energy.plan import ANSWERS, Done, Plan, Refusal, Verdict
 from energy.reach import cooled_share, first_loops
 from energy.shift.fair import LEAST_S
+from twin.chillers import chillers_on, rated_chiller_w
 from twin.message import Message
 from twin.metrics import METRICS
 from twin.order import OF_JOBS, Orders
@@ -101,8 +102,8 @@ class _Case:
         water, aim = (float(self.readings.column("loop", name)[row]) for name in _NEEDS[LIMIT])
         at = self.site.of_kind("chiller")
         mine = np.array([cooled_share(self.site, int(i), "loop")[row] > 0 for i in at], dtype=np.bool_)
-        load = (self.readings.column("chiller", "power_w") / self.site.number("chiller", "rated_w"))[mine]
-        runs = load > RUNS_FRAC
+        power_w, rated_power_w = self.readings.column("chiller", "power_w")[mine], rated_chiller_w(self.site)[mine]
+        load, runs = power_w / rated_power_w, chillers_on(power_w, rated_power_w).runs
         loaded = float(load[runs].sum()) if len(load) and np.isfinite(load).all() else math.nan
         return water - aim, int(mine.sum()), int(runs.sum()), loaded
 

@@ -309,6 +309,18 @@ def test_free_cooling_is_not_given_up_for_leakage() -> None:
     assert after is None or after.actions[0].value > 27.0
 
 
+def test_chillers_that_stand_by_carry_no_heat() -> None:
+    """Of 2,500 W each: 100 are standby, whose 300 together were a fifth of the heat by the COP."""
+    site, made = hall(chillers=3), []
+    for power_w in (0.0, 100.0, 400.0):
+        state = read(site, Physics(wet_c=8.0, fan_rated_frac=0.005), 18.0, 27.0)
+        state.absorb(Frame("chiller", NOW, site.all_rows("chiller"), {"power_w": np.full(3, power_w)}), NOW)
+        plan = proposed("supply_temperature", site, state)
+        made.append(plan and (plan.actions, plan.effect))
+    assert made[0] is not None
+    assert made[0] == made[1] != made[2]
+
+
 @pytest.mark.parametrize(("dry_c", "humidity_frac", "dew_c"), [(25, 0.5, 13.86), (27, 0.6, 18.58), (22, 0.5, 11.11)])
 def test_dew_point_against_psychrolib(dry_c: float, humidity_frac: float, dew_c: float) -> None:
     """Published values of psychrolib (ASHRAE formulas); Magnus is within 0.35 K by its authors, here 0.05 K."""

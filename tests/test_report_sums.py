@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -10,16 +11,19 @@ import pytest
 from small import small_site
 
 from energy.account.book import Given
+from energy.account.carbon import Contract, carbon
 from energy.account.runs import TOPIC
 from energy.baseline import Saving, Verdict, saving
 from ingest.stores import open_store
 from ingest.stores.records import open_records
 from twin.frame import Frame
+from twin.message import Message
 from ui.report.compose import compose
 from ui.report.document import Chart, Figure, Report, Section, Table
-from ui.report.energy import Limits, section
+from ui.report.energy import AS_LOCATION, Limits, section
 from ui.report.gather import Inputs, gather
 from ui.report.span import span_of
+from ui.report.use import section as used
 from ui.words import words
 
 SPAN = span_of("2026-11-10/2026-11-12", ZoneInfo("Asia/Shanghai"))
@@ -107,6 +111,39 @@ def test_carbon_and_cost_that_lack_a_part_say_so_and_are_not_set_beside_whole_on
     like = replace(like, carbon=carbon, bill=bill)  # type: ignore[arg-type]
     found = {one.key: one.was for one in section(replace(inputs, before=like), Limits()).figures}
     assert (found["carbon_location_kg"], found["cost"]) == pytest.approx((48 * 12 * 0.5, 48 * 12 * 0.1))
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, 1), ({"contracts": [Contract("wind", share_frac=0.1)]}, 0), ({"residual_gco2_per_kwh": 700.0}, 0)],
+)
+def test_market_based_carbon_without_contract_and_residual_mix_says_that_it_is_location_based(
+    inputs: Inputs, given: dict[str, Any], count: int
+) -> None:
+    kwh, average = np.array([100.0, 200.0]), np.array([500.0, 600.0])
+    made = carbon(kwh, average, average, **given)
+    assert (made.market_kg == made.location_kg) is bool(count)
+    lead = section(replace(inputs, account=replace(inputs.account, carbon=made)), Limits()).lead
+    assert lead.count(Message(AS_LOCATION)) == count
+    assert words("zh")(AS_LOCATION) != AS_LOCATION
+
+
+def test_parts_that_sum_to_the_meters_do_so_exactly_and_others_by_how_much(inputs: Inputs) -> None:
+    """What is left of rounding, below the digits that a report shows, is no error."""
+    exact = "exactly;", "与电表完全相等；"
+    for error, in_english, in_chinese in ((0.0, *exact), (3e-16, *exact), (2e-9, "to 2e-09;", "2e-09；")):
+        split = inputs.splits["user"].split
+        assert split is not None
+        account = replace(inputs.splits["user"], split=replace(split, sum_error_frac=error))
+        told = next(
+            one
+            for one in used(replace(inputs, splits={**inputs.splits, "user": account}), Limits()).blocks
+            if one.key == "by_user"
+        )
+        assert isinstance(told, Table)
+        assert told.note is not None
+        assert in_english in words("en").sentence(told.note)
+        assert in_chinese in words("zh").sentence(told.note)
 
 
 def test_a_peak_is_what_the_grid_gave_on_the_first_page_by_day_and_drawn(report: Report) -> None:

@@ -12,6 +12,7 @@ import pytest
 from browsing import chromium
 from test_report_plant import plant_site
 
+from analytics.kpis import DEFINITIONS
 from energy.account.book import Given
 from ingest.stores import open_store
 from ingest.stores.records import open_records
@@ -21,6 +22,7 @@ from ui.faces.api_reports import _attached
 from ui.report.charts import HIGH, TOP, chart_alt, chart_svg, flow_alt, flow_svg
 from ui.report.compose import compose
 from ui.report.document import Block, Chart, Figure, Flow, Line, Report, Section, Table
+from ui.report.energy import DEFINED, SCI
 from ui.report.flows import REST
 from ui.report.gather import gather
 from ui.report.page import page
@@ -147,13 +149,18 @@ def test_no_name_of_a_flow_lies_on_another(show: Show) -> None:
 
 def test_definitions_stand_on_the_page_in_its_language() -> None:
     note = "linear"
-    from analytics.kpis import DEFINITIONS
-
     figure = Figure("held_frac", "Allocated", 0.5, "frac", note=DEFINITIONS["utilisation_frac"])
     en, zh = page(report(figure), EN), page(report(figure), ZH)
     assert "<dd>GPU-hours allocated to jobs over GPU-hours in service" in en
     assert "<dd>算力利用率：分配给作业的 GPU 小时" in zh
     assert note not in zh
+
+
+@pytest.mark.parametrize("show", [EN, ZH], ids=["en", "zh"])
+def test_no_definition_names_an_internal_key(show: Show) -> None:
+    """Counters of NVML and DCGM have names of their own, in capitals."""
+    told = [*DEFINITIONS.values(), *DEFINED.values(), SCI]
+    assert [text for text in map(show.words, told) if re.search(r"\b[a-z]+(_[a-z0-9]+)+\b", text)] == []
 
 
 def test_a_chinese_part_has_a_name_that_is_read() -> None:

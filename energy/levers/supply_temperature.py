@@ -21,6 +21,7 @@ from energy.levers import Outlook, believed, site_power_w
 from energy.plan import Plan
 from energy.reach import cooled_share, rise_at_load_k
 from energy.response import WATER_CLASS_C, Change, Params, Plant, dew_point_c, effect, terms_w
+from twin.chillers import chillers_on, rated_chiller_w
 from twin.frame import Floats
 from twin.job import Jobs
 from twin.message import Message
@@ -176,6 +177,8 @@ def _plant(site: Site, state: State, outlook: Outlook, now: datetime) -> Plant |
     machines = [believed(state, kind, "power_w", now) for kind in ("chiller", "tower", "drycooler")]
     if not any(len(column) for column in machines):
         return None  # nobody knows what cools this site, so nobody knows what warmer water does
+    still = chillers_on(machines[0], rated_chiller_w(site)).still
+    machines[0] = np.where(still, 0.0, machines[0])  # who stands by carries no heat
     chiller_w, *fans_w = (float(column.sum()) for column in machines)
     pump_w = float(believed(state, "pump", "power_w", now)[site.within("pump", "cdu") < 0].sum())
     facility_w, it_w = (site_power_w(state, name, now) for name in ("facility_power_w", "it_power_w"))

@@ -16,6 +16,7 @@ from energy.levers.supply_temperature import KINDS, SETPOINT
 from energy.reach import cooled_share
 from energy.tune.fans import LEAST
 from energy.tune.tuner import Reading
+from twin.chillers import chillers_on, rated_chiller_w
 from twin.frame import Floats
 from twin.metrics import metric
 from twin.params import PlantParams
@@ -25,7 +26,6 @@ LIMIT = "chillers_limit_count"  # of the plant loop: how many chillers its seque
 FAN_LIMIT = "fan_limit_frac"  # of towers: how fast their fans may turn at most
 FAN_SPEED = "fan_speed_frac"
 MOST = 12  # setpoints in one plan: two plans an hour are what the guard lets pass
-RUNS_FRAC = 0.05  # of its rated power: a chiller that takes more runs; less is controls and an oil heater
 ALIKE = 1.2  # the largest chiller over the smallest: a number tells nothing of those that differ more
 COLD_KINDS = ("chiller", "tower", "drycooler")
 SAME_K = 0.04  # nearer than this is the same setting: below any grid
@@ -139,9 +139,8 @@ def running_of(site: Site, chain: Chain, get: Get) -> Running:
     if not chain.chillers:
         return Running(math.nan, math.nan, *turned)
     rows = list(chain.chillers)
-    least_w = RUNS_FRAC * _carried_w(site)[rows] / PlantParams().chiller_cop
     power_w = get("chiller", "power_w")[rows]
-    number = float((power_w > least_w).sum()) if np.isfinite(power_w).all() else math.nan
+    number = float(chillers_on(power_w, rated_chiller_w(site)[rows]).runs.sum()) if np.isfinite(power_w).all() else math.nan
     return Running(number, float(get("loop", LIMIT)[chain.loop[0]]), *turned)
 
 

@@ -15,7 +15,6 @@ from ui.report.energy_tables import OF_HALLS, cost, days, halls
 from ui.report.flows import flow
 from ui.report.gather import Inputs
 
-FREE_FRAC = 0.02  # chillers below this part of the cooling power: the cold came from outside
 BULB_STEP_K = 2.0
 HOUR_S = 3600.0
 SUMS, SAME_COVERAGE_FRAC = ("kwh", "kg", "money"), 0.02
@@ -29,7 +28,12 @@ DEFINED = {  # as ISO/IEC 30134 has it; over less than a year all are interim fi
     "cue_kg_per_kwh": "ISO/IEC 30134-8: CO2 of all energy taken in, location-based, over IT energy",
     "ref_frac": "ISO/IEC 30134-3: renewable energy (own generation used, and contracts marked renewable) over all energy",
     "erf_frac": "ISO/IEC 30134-6: heat handed to users outside over all energy",
+    "free_cooling_s": "time in which every chiller is known to stand still: it takes no more than 5 % of its rated power",
 }
+AS_LOCATION = (
+    "No contract for energy and no residual mix were given, so market-based carbon equals location-based: the GHG Protocol "
+    "Scope 2 Guidance lets the grid's average stand in for them and asks to say so."
+)
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
@@ -236,6 +240,8 @@ def _unpriced(made: Account) -> Iterator[Message]:
         yield Message(text, {"day": made.bill.ended.isoformat()})
     if made.bill is not None and made.bill.coverage_frac < 1 - 1e-9:
         yield Message("{share:.1%} of the energy has no price and is not in the cost.", {"share": 1 - made.bill.coverage_frac})
+    if made.carbon.market_average_kg > 0 and not made.carbon.contracted_kwh > 0:
+        yield Message(AS_LOCATION)
     if 0 < made.carbon.coverage_frac < 1 - 1e-9:
         text = "{share:.1%} of the grid's energy has no carbon intensity and is not in the carbon."
         yield Message(text, {"share": 1 - made.carbon.coverage_frac})
@@ -272,8 +278,9 @@ def _cooling(inputs: Inputs) -> Iterator[Block]:
         x = low + BULB_STEP_K * (np.arange(len(count)) + 0.5)
         title = "Cooling over IT power, by wet bulb"
         yield Chart("bulb", title, "frac", x, [Line("Cooling over IT", mean, "measured")], "bar", time=False, x_unit="c")
-    chiller_w, still = inputs.chiller_w, inputs.chiller_w <= 0  # NaN where not read, which is neither
-    told = still | np.isfinite(chiller_w + meters.cooling_w)  # only the cooling power tells what runs from what stands by
-    if (told & (meters.length_s > 0)).any():
-        free = still | (chiller_w < FREE_FRAC * meters.cooling_w)
-        yield Figure("free_cooling_s", "Free cooling", float(meters.length_s[free].sum()), "s", good=1)
+    if inputs.chillers is None or not inputs.chillers.still.shape[1]:
+        return
+    free, ran = inputs.chillers.still.all(axis=1), inputs.chillers.runs.any(axis=1)
+    if ((free | ran) & (meters.length_s > 0)).any():
+        yield Figure("free_cooling_s", "Free cooling", float(meters.length_s[free].sum()), "s", good=1,
+                     note=DEFINED["free_cooling_s"])  # fmt: skip

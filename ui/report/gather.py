@@ -15,6 +15,7 @@ from energy.account.tariff import Tariff
 from energy.baseline import Saving, saving
 from energy.ledger import Summary, summary
 from energy.ledger_sums import Moved, moved
+from twin.chillers import On
 from twin.frame import Floats
 from twin.metrics import METRICS, suffix
 from twin.ports import Records, Store
@@ -22,7 +23,7 @@ from twin.site import Site
 from ui.able import HOUR_S, by_hour
 from ui.report.did import Did, did_in
 from ui.report.halls import hall_accounts
-from ui.report.plant import chain_losses, on_steps
+from ui.report.plant import chain_losses, chillers_in, on_steps
 from ui.report.rejected import Heat, heat_of, liquid_modelled_frac
 from ui.report.resources import Resources, given_read, resources_of
 from ui.report.scope import CENTRE, Part, Scope, part_of
@@ -41,9 +42,9 @@ class Inputs(Did):
     where ours is not over as far into them as it is, and what was done in them (``did_before``, ``did_year_ago``); None where
     nothing was read. ``length_ratio``: our time over that of ``before``: months differ, and weeks in which clocks change.
     ``splits``: the account split by user, project and job; ``tariff``: None where there is none; ``halls``: the account of
-    each; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by how it left;
-    ``heat_modelled_frac``: of the time in which that in the liquid is known, the twin's; ``saving``, ``ledger``, ``moved``:
-    None of a part, which has no counterfactual of its own."""
+    each; ``chillers``: which of them ran; ``losses``: kWh that each kind of the power chain lost; ``rejected``: IT's heat by
+    how it left; ``heat_modelled_frac``: of the time in which that in the liquid is known, the twin's; ``saving``, ``ledger``,
+    ``moved``: None of a part, which has no counterfactual of its own; so is ``chillers``."""
 
     account: Account
     before: Account | None
@@ -54,7 +55,7 @@ class Inputs(Did):
     splits: Mapping[By, Account]
     meters: Meters
     wet_bulb_c: Floats
-    chiller_w: Floats
+    chillers: On | None
     tariff: Tariff | None
     resources: Resources
     halls: Mapping[str, Account]
@@ -88,6 +89,7 @@ def gather(
     splits, mine = _splits(site, store, meters, runs, part, (start, end), given)
     did = did_in(store, records, part, meters, span, until, end)
     reach = end - start if end < span.end else None
+    chillers = chillers_in(site, store, meters) if whole else None
     before, year_ago = (_other(site, store, records, other, reach, given, scope) for other in (span.before(), span.year_ago()))
     return Inputs(
         **{one.name: getattr(did, one.name) for one in fields(did)},
@@ -100,12 +102,12 @@ def gather(
         splits=splits,
         meters=mine,
         wet_bulb_c=on_steps(store, "weather", "wet_bulb_c", meters),
-        chiller_w=on_steps(store, "chiller", "power_w", meters, total=True) if whole else np.full(len(meters.time_s), np.nan),
+        chillers=chillers,
         tariff=given.tariff,
         resources=found,
         halls=hall_accounts(site, store, meters, splits["project"], given) if whole else {},
         losses=chain_losses(store, meters) if whole else {},
-        rejected=heat_of(site, store, meters) if whole else {},
+        rejected=heat_of(site, store, meters, chillers) if chillers else {},
         heat_modelled_frac=liquid_modelled_frac(store, meters) if whole else 0.0,
         saving=saving(*_days(store, span, step_s)) if whole else None,
         ledger=summary(records, start, end) if whole else None,

@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 import numpy as np
 
 from energy.account.meters import Meters
+from energy.account.power import gpu_w
+from twin.chillers import On, chillers_on, rated_or_seen_w
 from twin.frame import Floats, Origin
 from twin.ports import Store
+from twin.site import Site
 
 CHAIN = ("transformer", "ups", "pdu")  # from the connection to the racks
 
@@ -35,6 +38,13 @@ def table_on_steps(store: Store, kind: str, metric: str, meters: Meters, origin:
     fits = (place >= 0) & (place < len(out))
     out[place[fits]] = found[fits]
     return out
+
+
+def chillers_in(site: Site, store: Store, meters: Meters) -> On:
+    """bool[t, n] of each chiller and step: whether it ran, and whether it is known to have stood still; as measured, else as
+    the twin has it."""
+    power_w = gpu_w(store, meters.time_s, meters.step_s, site.count("chiller"), "chiller")
+    return chillers_on(power_w, rated_or_seen_w(site, power_w, meters.it_w))
 
 
 def chain_losses(store: Store, meters: Meters) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 No meter says how much heat a machine carried. What is known: which machines stand above the CDUs and the air handlers along
 ``cools``, and when chillers ran. Heat of a step in which they ran counts as theirs, else as carried by towers or dry coolers
-alone, which also give off what chillers carry. What nothing says stays a remainder of its own.
+alone, which also give off what chillers carry. What nothing says stays a remainder of its own, as does heat of a step in which
+no chiller is known to have run and one is not known to have stood still.
 """
 
 from collections import defaultdict
@@ -12,6 +13,7 @@ import numpy as np
 
 from energy.account.meters import Meters
 from energy.account.power import gpu_w
+from twin.chillers import On
 from twin.frame import Floats, Origin
 from twin.ports import Store
 from twin.site import Bools, Site
@@ -21,12 +23,11 @@ Path = tuple[str, ...]  # kinds of machines from the halls to the outside, or UN
 Heat = Mapping[str, Mapping[Path, float]]
 OUTSIDE, UNKNOWN = ("tower", "drycooler"), "unknown"
 COOLERS = {"liquid": ("cdu",), "air": ("crah", "hall"), "unsaid": ("cdu", "crah", "hall")}  # what the heat meets first
-RUNS_FRAC = 0.02  # of the cooling power: chillers below it stand still
 
 
-def heat_of(site: Site, store: Store, meters: Meters) -> Heat:
+def heat_of(site: Site, store: Store, meters: Meters, chillers: On) -> Heat:
     """kWh of IT's heat by how it left the halls (liquid, air, unsaid: in steps in which no CDU says), and by the machines that
-    carried it on; sums to the energy of IT. Empty where no CDU says anything."""
+    carried it on; sums to the energy of IT. Empty where no CDU says anything. ``chillers``: bool[t, n] which of them ran."""
     liquid_w = (
         on_steps(store, "cdu", "heat_w", meters, total=True) if site.count("cdu") else np.full(len(meters.time_s), np.nan)
     )
@@ -38,7 +39,7 @@ def heat_of(site: Site, store: Store, meters: Meters) -> Heat:
     parts = {"liquid": liquid, "air": np.where(told, it_kwh - liquid, 0.0), "unsaid": np.where(told, 0.0, it_kwh)}
     reused = np.minimum(meters.kwh(np.maximum(on_steps(store, "heatreuse", "heat_w", meters, total=True), 0.0)), liquid)
     parts["liquid"] = liquid - reused
-    made = {way: _by_path(site, store, meters, way, kwh) for way, kwh in parts.items() if kwh.any()}
+    made = {way: _by_path(site, store, meters, chillers, way, kwh) for way, kwh in parts.items() if kwh.any()}
     if reused.any():
         made["liquid"] = {**made.get("liquid", {}), ("heatreuse",): float(reused.sum())}
     return made
@@ -54,16 +55,17 @@ def liquid_modelled_frac(store: Store, meters: Meters) -> float:
     return float(meters.length_s[twins & ~measured].sum()) / known_s if known_s else 0.0
 
 
-def _by_path(site: Site, store: Store, meters: Meters, way: str, kwh: Floats) -> Mapping[Path, float]:
+def _by_path(site: Site, store: Store, meters: Meters, chillers: On, way: str, kwh: Floats) -> Mapping[Path, float]:
     """``kwh`` (float64[t]) by the machines that carried it."""
     above = _above(site, COOLERS[way])
     last = _last(site, store, meters, above)
-    ran = _ran(site, store, meters, above)
+    mine = above[site.of_kind("chiller")]
+    ran, free = chillers.runs[:, mine].any(axis=1), chillers.still[:, mine].all(axis=1)  # free where there are none
     made: dict[Path, float] = defaultdict(float)
     for kind, share in last.items():
         itself = ("chiller",) if kind == "chiller" else ("chiller", kind)
         still = (UNKNOWN,) if kind == "chiller" else (kind,)
-        for path, when in ((itself, ran), (still, ~ran)):
+        for path, when in ((itself, ran), (still, free), ((UNKNOWN,), ~(ran | free))):
             if (part := float((kwh * share)[when].sum())) > 0:
                 made[path] += part
     return made
@@ -77,15 +79,6 @@ def _above(site: Site, kinds: Path) -> Bools:
         above[cools.source[more]] = True
     machines = np.concatenate([site.of_kind(kind) for kind in ("chiller", *OUTSIDE)])
     return above if above[machines].any() else np.ones(len(site.ids), dtype=np.bool_)
-
-
-def _ran(site: Site, store: Store, meters: Meters, above: Bools) -> Bools:
-    """bool[t]: chillers ran; not where there are none, or no meter says so."""
-    mine = above[site.of_kind("chiller")]
-    if not mine.any():
-        return np.zeros(len(meters.time_s), dtype=np.bool_)
-    total_w, cooling_w = _power_w(store, meters, "chiller", mine), np.nan_to_num(meters.cooling_w)
-    return np.asarray((total_w > RUNS_FRAC * cooling_w) & (total_w > 0))
 
 
 def _last(site: Site, store: Store, meters: Meters, above: Bools) -> Mapping[str, Floats]:

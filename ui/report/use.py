@@ -20,6 +20,7 @@ from ui.report.document import NOTHING, Block, Cell, Chart, Figure, Line, Sectio
 from ui.report.energy import Limits, query
 from ui.report.gather import Inputs
 from ui.report.jobs import HOUR_DIGITS, size_classes, size_label
+from ui.report.settle import NOTHING_FRAC
 from ui.report.used import IDLE_FRAC
 
 WAYS: tuple[tuple[By, str], ...] = (
@@ -215,5 +216,7 @@ def _shares(inputs: Inputs) -> Iterator[Table]:
         note = None
         if made.split is not None and np.isfinite(made.it_kwh + made.facility_kwh):
             text = "The parts sum to the meters to {error:.0e}; (idle): held by nobody; (unseen): of no reading."
-            note = Message(text, {"error": made.split.sum_error_frac})
+            exact = "The parts sum to the meters exactly; (idle): held by nobody; (unseen): of no reading."
+            error = made.split.sum_error_frac
+            note = Message(text, {"error": error}) if error >= NOTHING_FRAC else Message(exact)  # as far as numbers are shown
         yield Table(f"by_{by}", title, heads, rows, total, note, shown=12)
