@@ -30,7 +30,7 @@ async def test_a_name_is_needed_only_where_nobody_is_known(tmp_path: Path) -> No
                 sentence = f"Say in '{name}' who asks: this request shows neither a session nor a user's token."
                 assert (answer.status_code, answer.json()["detail"]) == (422, sentence)
             assert (await ask.delete(f"{silences}/x", headers=AUTH)).status_code == 422
-            live.access = access = Access(live.records, AccessSection())
+            live.access = access = Access(live.records, AccessSection.model_validate({}))
             access.users.add("li", "three green pumps hum", Role.OPERATOR, run.clock.time)
             owner = Identity("li", "li", Role.OPERATOR)
             token = access.tokens.make(owner, "bot", Role.OPERATOR, tuple(Scope), 30, run.clock.time)[1]
