@@ -1,5 +1,6 @@
 """Records of the audit that cannot be read: each is named, the others are looked at and shown, and the audit goes on."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,41 @@ def test_the_command_names_the_record_as_well(tmp_path: Path, capsys: pytest.Cap
     assert main(["audit", "verify", "--config", str(tmp_path / "site.toml")]) == 1
     assert f"record 2 of access-audit: it {READ}\n" in capsys.readouterr().out
     records.close()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (
+            "UPDATE record SET text = replace(text, 'thing done', 'nothing') WHERE number = 8",
+            "record 8 is wrong; {} 7 {} 12 {}",
+        ),
+        ("DELETE FROM record WHERE number = 8", "record 9 is wrong; {} 7 {} 11 {}"),
+        (
+            "UPDATE record SET text = replace(text, 'thing done', 'nothing') WHERE number IN (8, 11)",
+            "2 records are wrong, the first of them record 8; {} 7 {} 11 {}",
+        ),
+        ("DELETE FROM record WHERE number > 18", "its end, or all of it, is another"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_nothing_that_reads_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tamper: str, said: str
+) -> None:
+    (tmp_path / "site.toml").write_text('[site]\nname = "c"\nassets = "assets.csv"\n[store]\npath = "."\n')
+    audited = Audited(open_records(tmp_path / "records.db"))
+    fill(audited, 20)
+    verify_it = ["audit", "verify", "--config", str(tmp_path / "site.toml"), "--head", f"{ACCESS}:{audited.head(ACCESS)}"]
+    audited.close()
+    assert main(verify_it) == 0
+    assert f"ok   {ACCESS}   20 links hold\n" in capsys.readouterr().out
+    with sqlite3.connect(tmp_path / "records.db") as con:
+        con.execute(tamper)
+    con.close()
+    assert main(verify_it) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert line == f"BAD  {ACCESS}   does not hold: " + said.format("links that fit:", "before it,", "after it")
+    assert main([*verify_it, "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["chains"][0]["ok"]
 
 
 def test_what_could_not_be_read_again_is_not_written(kept: FileRecords) -> None:

@@ -50,6 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("report --out x --week 2026-11", "--week: '2026-11' is no week that there is; write one as 2026-W46"),
     ("report --out x --span 2026-99", "--span: '2026-99' is in no calendar"),
     ("report --out x --span 0001-W01", "--span: '0001-W01' does not begin between 1970 and 2999"),
+    ("report --out x --pue-limit 0.5", "--pue-limit: 0.5 is no limit of a PUE, which is at least 1; give one from 1 to 10"),
+    ("report --out x --pue-limit nan", "--pue-limit: nan is no limit of a PUE"),
     ("chekc", "icctwin: error: argument COMMAND: there is no 'chekc'; did you mean check?\n"),
     ("user ad", "icctwin user: error: argument action: there is no 'ad'; did you mean add?\n"),
     ("check --jsno", "icctwin check: error: there is no '--jsno' here; did you mean --json?\n"),

@@ -148,6 +148,7 @@ async def test_a_storm_is_one_page_and_a_kill_at_any_moment_tells_nothing_twice(
             await run.kill()
         assert told(receiver) == [("/hook", "firing", 1, "c1 moves 1.0 kg/s")]
         assert receiver.taken[0].body["alerts"][0]["annotations"]["explains"] == "8"
+        assert receiver.taken[0].body["alerts"][0]["generatorURL"] == "https://noc.example.org/oncall?alert=slow%3Ac1"
         await run.at(0.5, 8, 1.0)
         shown = view(run.centre.live, run.clock.time)
         assert [(row.key, row.folded) for row in shown.alerts] == [("slow:c1", 8)]

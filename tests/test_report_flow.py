@@ -274,6 +274,21 @@ def test_it_is_told_by_mail_over_tls_and_by_a_signed_webhook(tmp_path: Path, cer
     assert verified(key_of("a-secret-of-the-test-of-32-bytes"), posted.headers, posted.headers["raw"].encode(), now_s, {})
 
 
+def test_a_plain_webhook_leads_to_the_page_of_the_report(tmp_path: Path) -> None:
+    with receiving(lambda _: (200, {})) as receiver:
+        config = centre_in(tmp_path, receiver.url, site=QUICK.replace('"board", "books"', '"books"'))
+        oncall = ONCALL.replace('type = "signed"', 'type = "webhook"').replace('secret = "file:secret"\n', "", 1)
+        (tmp_path / "oncall.toml").write_text(oncall.format(url=receiver.url, port=9, ca="/none"))
+        made = Run(config, MONDAY)
+        made.steps(1)
+        asyncio.run(_delivered(made))
+        body = _only(receiver).body
+        made.centre.close()
+    assert {alert["generatorURL"] for alert in body["alerts"]} == {"https://twin.example.org/reports?report=2026-W46"}
+    assert body["alerts"][0]["annotations"]["report_url"] == "https://twin.example.org/reports?report=2026-W46"
+    assert body["externalURL"] == "https://twin.example.org"
+
+
 async def _delivered(run: Run) -> None:
     await run.deliver()
     await run.centre.delivery.close()

@@ -27,9 +27,10 @@ from ingest.spool import Spool
 from ingest.spool_log import open_log
 from ingest.stores.errors import LeftOut
 from ingest.stores.registry import open_kept
-from twin.errors import ConfigError, Problem
+from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
 from twin.frame import Frame
+from twin.message import Message
 from twin.ports import Clock
 from twin.site import Site
 from twin.state import State
@@ -54,8 +55,9 @@ from ui.oncall.wiring import Delivery, read_oncall
 from ui.places import atlas_of
 from ui.reporting import Reporting, check_recipients, library_of
 from ui.roles import Part
-from ui.shared import Shared, check_part, remembered
+from ui.shared import Shared, check_part, remembered, unlived
 from ui.signals import SignalLog
+from ui.sparing import ASKED
 from ui.tasks import Alarm, Health, Task
 from ui.thinking import Thinking, some_of
 from ui.view import Live
@@ -274,6 +276,28 @@ class Centre:
         duties.calibrate(
             now, adoption_file(self.config.site.assets, self.config.store.path) if self.config.twin.adopt else None
         )
+
+    def make_past(self, over: Callable[[], bool] = bool) -> None:
+        """The past that simulated plants make up, where nothing is kept yet: told a second time it would be another one, and
+        both would count. ``over``: as of ``make_history``."""
+        mine = self.part.shard.has if "ingest" in self.part.roles else lambda _: False
+        named = zip(self.config.sources, self.opened, strict=True)
+        wanted = [one for section, one in named if one.history is not None and mine(section.name)]
+        if not wanted:
+            return
+        try:
+            why = "" if unlived(self.store, self.records, self.clock.now()) else "the store holds one, which stays as it is"
+        except SourceError as error:
+            why = f"it is not known whether there is one: {error}"
+        if why:
+            log.warning("no past is made up: %s", why, extra=ASKED)
+            return
+        self.live.notices = (Message("The simulated plant makes up its past; numbers come after it"),)
+        for one in wanted:
+            self.make_history(one, over)
+        self.live.notices = ()
+        left = "left off in the middle, and the next start will not go on with it" if over() else "made up: the store was empty"
+        log.warning("the past of the simulated plant is %s", left, extra=ASKED)
 
     def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
         """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose

@@ -72,11 +72,7 @@ class _Run:
         self._ended()
 
     def _live_on(self) -> None:
-        for opened in self.centre.opened:
-            if opened.history is not None and "ingest" in self.centre.part.roles:
-                self.live.notices = (Message("The simulated plant makes up its past; numbers come after it"),)
-                self.centre.make_history(opened, self._over.is_set)
-                self.live.notices = ()
+        self.centre.make_past(self._over.is_set)
         if self._over.is_set():
             return
         self.centre.start(self._loop, self._speed)

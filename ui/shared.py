@@ -5,12 +5,15 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
+
+from energy.account.runs import TOPIC as RUNS
 from ingest.broker import Broker
 from ingest.stores.postgres import Leader, PostgresRecords, Session
 from ingest.stores.records import open_records
 from twin.errors import ConfigError, Problem, SourceError
 from twin.frame import Frame
-from twin.ports import Store
+from twin.ports import Records, Store
 from twin.site import Site
 from ui.access.audit import Audited, audited
 from ui.config import Config
@@ -18,6 +21,7 @@ from ui.roles import Part
 
 log = logging.getLogger(__name__)
 
+LOOKED_BACK = timedelta(days=400)  # as far as a simulated plant makes up a past
 LEADER_ASKED = timedelta(seconds=1)  # how often whether we lead is asked
 
 
@@ -85,6 +89,15 @@ def remembered(store: Store, since: datetime) -> Sequence[Frame]:
     except SourceError as error:
         log.error("the newest values of before are not known: %s", error)
         return ()
+
+
+def unlived(store: Store, records: Records, now: datetime) -> bool:
+    """Whether nothing is kept of a life before ``now``: no run of a job, no power of the centre. ``SourceError`` where they do
+    not answer."""
+    if records.read(RUNS, limit=1):
+        return False
+    power_w = store.series("site", ["it_power_w"], now - LOOKED_BACK, now + LOOKED_BACK, 86400.0).values["it_power_w"]
+    return not bool(np.isfinite(power_w).any())
 
 
 def check_part(config: Config, part: Part) -> None:

@@ -50,10 +50,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What looking through one chain found: ``links`` that hold, ``before`` it records from before there was a chain."""
+    """What looking through one chain found: ``links`` whose own hash fits, ``sound`` of them before the first record that is
+    wrong and ``after`` of them behind it; ``before`` it records from before there was a chain."""
 
     topic: str
     links: int
+    sound: int
+    after: int
     before: int
     head: Head | None
     faults: tuple[Fault, ...]
@@ -168,9 +171,13 @@ class _Chain:
     def __init__(self, topic: str, noted: Head | None) -> None:
         self._topic, self._noted, self._faults = topic, noted, list[Fault]()
         self._links, self._before, self._head = 0, 0, Head(0, _FIRST)
+        self._first: int | None = None  # record that is wrong
+        self._sound = self._after = 0
         self._stood = noted is None
 
     def fault(self, number: int, what: str) -> None:
+        if self._first is None:
+            self._first, self._sound = number, self._links
         if len(self._faults) < 100:
             self._faults.append(Fault(self._topic, number, what))
 
@@ -200,6 +207,7 @@ class _Chain:
             self.fault(number, "its own hash does not fit: it was changed")
         else:
             self._links += 1
+            self._after += self._first not in (None, number)
         if self._noted == found:
             self._stood = True
         self._head = found
@@ -208,7 +216,8 @@ class _Chain:
         if not self._stood:
             self.fault(0, f"the link noted down as {self._noted} is not there: the chain was cut off or written anew")
         head = self._head if self._head.number else None
-        return Verdict(self._topic, self._links, self._before, head, tuple(self._faults))
+        sound = self._links if self._first is None else self._sound
+        return Verdict(self._topic, self._links, sound, self._after, self._before, head, tuple(self._faults))
 
 
 def _linked(time: datetime, record: Mapping[str, Any], last: Mapping[str, Any] | None, first: str) -> dict[str, Any]:

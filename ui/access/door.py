@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Scope as Asgi
@@ -60,11 +61,13 @@ def note(request: Request, what: str, *, about: str = "", before: Any = None, af
     request.scope["noted"] = {"what": what, "about": about, "before": before, "after": after}
 
 
-def speaker(request: Request, live: Live, said: str) -> str:
+def speaker(request: Request, live: Live, said: str, name: str = "by") -> str:
     """In whose name a request counts. Whoever signed in speaks in their own and a token in its owner's, whatever it says; where
-    nobody signs in, and for the shared token of the on-call file, as it is ``said``."""
+    nobody signs in, and for the shared token of the on-call file, as it is ``said`` under ``name``: a 422 without it."""
     access, who = access_of(live), identity_of(request)
     row = access.users.table.get(who.user) if access.accounts else None
+    if row is None and not said.strip():
+        raise HTTPException(422, f"Say in {name!r} who asks: this request shows neither a session nor a user's token.")
     return str(row["name"]) if row else said
 
 

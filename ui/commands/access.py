@@ -204,19 +204,32 @@ def audit(options: argparse.Namespace) -> int:
         say(json.dumps({"ok": not faults, "chains": [_chain(verdict) for verdict in verdicts]}))
         return 1 if faults else 0
     for verdict in verdicts:
-        state = "BAD" if verdict.faults else "ok "
+        if verdict.faults:
+            say(f"BAD  {verdict.topic:<14} {_wrong(verdict)}")
+            continue
         before = f", {verdict.before} records from before the chain" if verdict.before else ""
         unseen = "" if verdict.topic in noted else "; no head was given: an end cut off is not seen"
-        say(f"{state}  {verdict.topic:<14} {verdict.links} links hold{before}{unseen}")
+        say(f"ok   {verdict.topic:<14} {verdict.links} links hold{before}{unseen}")
     for fault in faults:
         say(f"record {fault.number} of {fault.topic}: {fault.what}")
     return 1 if faults else 0
 
 
+def _wrong(verdict: Any) -> str:
+    """Which records are wrong, and how far the others can be believed."""
+    numbers = list(dict.fromkeys(fault.number for fault in verdict.faults if fault.number))
+    if not numbers:
+        return "does not hold: its end, or all of it, is another"
+    more = "100 records or more are" if len(verdict.faults) >= 100 else f"{len(numbers)} records are"
+    which = f"record {numbers[0]} is wrong" if len(numbers) == 1 else f"{more} wrong, the first of them record {numbers[0]}"
+    return f"does not hold: {which}; links that fit: {verdict.sound} before it, {verdict.after} after it"
+
+
 def _chain(verdict: Any) -> dict[str, Any]:
     head = str(verdict.head) if verdict.head else ""
     faults = [f"record {fault.number}: {fault.what}" for fault in verdict.faults]
-    return {"topic": verdict.topic, "links": verdict.links, "before": verdict.before, "head": head, "faults": faults}
+    found = {"topic": verdict.topic, "ok": not faults, "links": verdict.links, "sound": verdict.sound, "after": verdict.after}
+    return {**found, "before": verdict.before, "head": head, "faults": faults}
 
 
 def _noted(text: str) -> tuple[str, Any]:

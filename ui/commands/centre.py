@@ -23,7 +23,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--port", type=between(1, 65_535), default=8050, help="port of the wall on 127.0.0.1 (default: 8050)")
     parser.add_argument("--seed", type=SEED, default=1, help="same seed, same centre and faults (default: 1)")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep configuration and store in DIR (default: a temporary folder)"
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep configuration and store in DIR, and go on there at the next start (default: a temporary folder)",
     )
     parser.add_argument("--seconds", type=float, help="stop by itself after this long (default: run until stopped)")
 

@@ -52,11 +52,16 @@ def report(options: argparse.Namespace) -> int:
     from ui.oncall.wiring import read_oncall
     from ui.report.make import From, make
     from ui.report.scope import scope_of
+    from ui.report.section import MOST_PUE
     from ui.report.span import last_over
     from ui.report.write import write
     from ui.shared import records_of
     from ui.tasks import RealClock
 
+    limit = options.pue_limit
+    if limit is not None and not 1 <= limit <= MOST_PUE:  # nor is NaN
+        what = f"{limit:g} is no limit of a PUE, which is at least 1; give one from 1 to {MOST_PUE:g}, such as 1.25"
+        raise ConfigError([Problem("--pue-limit", what)])
     formats, languages = _some("--format", options.format, FORMATS), _some("--lang", options.lang, LANGUAGES)
     config = load_config(options.config)
     site = site_of(config, TASK_NAMES)
@@ -67,7 +72,7 @@ def report(options: argparse.Namespace) -> int:
         raise ConfigError([Problem("--week" if options.week else "--span", f"{asked!r} has not begun; name one that has")])
     scope, section = scope_of(options.scope), config.report
     outside = read_oncall(config.alerts.oncall, site.timezone, environment()).delivery.outside
-    given, limits = given_by(config.energy, site), section.limits(options.pue_limit)
+    given, limits = given_by(config.energy, site), section.limits(limit)
     with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")
         made = make(From(site, store, records, given, limits, outside, section.picture, now), span, scope)

@@ -39,17 +39,18 @@ _ORDER = list(Severity)
 
 
 class AckIn(BaseModel):
-    """Who takes an incident, and what they say."""
+    """Who takes an incident (``by``, where neither session nor token says it), and what they say."""
 
-    by: str = Field(min_length=1, max_length=100)
+    by: str = Field("", max_length=100)
     note: str = Field("", max_length=500)
 
 
 class SilenceIn(BaseModel):
-    """What is to be quiet, who says so and why, and until when; ``start`` none: from now on."""
+    """What is to be quiet, who says so (``author``, where neither session nor token does) and why, and until when; ``start``
+    none: from now on."""
 
     matchers: list[str] = Field(min_length=1, max_length=20)
-    author: str = Field(min_length=1, max_length=100)
+    author: str = Field("", max_length=100)
     reason: str = Field(min_length=1, max_length=500)
     start: Moment | None = None
     end: Moment
@@ -256,7 +257,7 @@ def _add_saying(router: APIRouter, live: Live) -> None:
     @router.post("/api/v1/oncall/silences", status_code=201)
     def silence(said: SilenceIn, request: Request) -> dict[str, Any]:
         """Keep something quiet, with who, why and until when."""
-        now, by = live.clock.now(), speaker(request, live, said.author)
+        now, by = live.clock.now(), speaker(request, live, said.author, "author")
         start = max(said.start or now, now - timedelta(minutes=5))
         try:
             made = _oncall(live).silence(said.matchers, by, said.reason, start, said.end, now).as_json()
@@ -266,7 +267,7 @@ def _add_saying(router: APIRouter, live: Live) -> None:
         return made
 
     @router.delete("/api/v1/oncall/silences/{name}")
-    def end_silence(name: str, by: Annotated[str, Query(min_length=1, max_length=100)], request: Request) -> dict[str, str]:
+    def end_silence(name: str, request: Request, by: Annotated[str, Query(max_length=100)] = "") -> dict[str, str]:
         """End a silence now."""
         by, known = speaker(request, live, by), _oncall(live).desk.silences
         before = next((one.as_json() for one in known if one.id == name), None)

@@ -30,9 +30,9 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Said(BaseModel):
-    """Who says it, and why."""
+    """Who says it (``by``, where neither session nor token does), and why."""
 
-    by: Name
+    by: str = Field("", max_length=100)
     why: str = Field("", max_length=500)
 
 

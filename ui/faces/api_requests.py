@@ -26,7 +26,7 @@ MAX_SHOWN = 200
 class Wanted(BaseModel):
     """A request to draw at most ``limit_kw``, or ``cut_kw`` less than without it, from ``start`` to ``end``."""
 
-    by: str = Field(min_length=1, max_length=100)
+    by: str = Field("", max_length=100)  # where neither session nor token says it
     start: Moment
     end: Moment
     limit_kw: float | None = Field(None, ge=0, le=1e7, strict=True)  # true is no power, and would be 1 kW

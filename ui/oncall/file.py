@@ -207,6 +207,7 @@ class _Reader:
         self._path, self._lines, self._timezone = path, text.splitlines(), timezone
         self._environment = environment
         self._problems: list[Problem] = []
+        self._outside = ""  # of [delivery], for channels that have none of their own
 
     def read(self, raw: dict[str, Any]) -> OnCallFile:
         delivery = self._entry(Delivery, ("delivery",), raw.pop("delivery", {})) or Delivery()
@@ -216,6 +217,7 @@ class _Reader:
             known = ", ".join(("delivery", "channel", *_LISTS))
             self._problem((name,), f"no section {name!r}; sections are {known}")
         post = Post(delivery.allow)
+        self._outside = delivery.outside
         lines = dict(
             filter(None, (self._channel(i, entry, post) for i, entry in enumerate(self._entries("channel", channels))))
         )
@@ -275,6 +277,8 @@ class _Reader:
             return None
         if checked.language not in LANGUAGES:
             self._problem((*place, "language"), f"no language {checked.language!r}; languages are {', '.join(LANGUAGES)}")
+        if getattr(checked, "outside", None) == "":
+            checked = checked.model_copy(update={"outside": self._outside})
         secrets = self._secrets(checked, place)
         if secrets is None:
             return None

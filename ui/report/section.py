@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Every = Literal["week", "month", "quarter"]
 Format = Literal["html", "pdf", "json", "csv", "xlsx"]
 Language = Literal["en", "zh"]
-MAX_SCOPES = 200
+MAX_SCOPES, MOST_PUE = 200, 10.0
 
 
 YEAR_S = 365.25 * 86400.0
@@ -36,7 +36,7 @@ class ReportSection(BaseModel):
     recipients: tuple[str, ...] = ()
     attach: tuple[Format, ...] = ("pdf",)
     keep: int = Field(100, ge=1, le=1000)
-    pue_limit: float | None = Field(None, ge=1, le=10)
+    pue_limit: float | None = Field(None, ge=1, le=MOST_PUE)
     picture: bool = True
     gpu_peak_flops: float = Field(0.0, ge=0, le=1e18)
     embodied_kg_per_gpu: float = Field(0.0, ge=0, le=1e6)

@@ -56,9 +56,10 @@ class Options(BaseModel):
 
     ``seed`` decides everything by chance; ``gpus`` is checked against the site; ``faults``: false for none, true for faults by
     chance, or a list of planned ones and no others; ``fault_factor`` multiplies the pace of chance; ``start``: when the plant
-    begins (none: at its first poll); ``history_days``: how much past is made up before the first poll; ``stage_frac``: load of
-    the chillers that run at which the plant's own sequence starts a further one (a careful one does so at half); ``leave_out``:
-    assets that are real, with all they contain (they stand behind the simulated ones of their kinds).
+    begins (none: at its first poll); ``history_days``: how much past is made up before the first poll, once, into a store that
+    is empty; ``stage_frac``: load of the chillers that run at which the plant's own sequence starts a further one (a careful
+    one does so at half); ``leave_out``: assets that are real, with all they contain (they stand behind the simulated ones of
+    their kinds).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -96,6 +97,7 @@ def build(name: str, options: BaseModel, site: Site) -> Opened:
         options.start,
         options.stage_frac,
     )
+    plant.goes_on = options.history_days > 0  # until ``backfill`` tells its past
     ids = source_ids(name, options)
     plant.faults.parts = tuple(ids)
     generators = plant.sensors.spawn(len(ids))

@@ -144,6 +144,7 @@ def backfill(
         raise ValueError("the simulated centre has begun already; a history comes before its first poll")
     if not (step_s > 0 and end > start):
         raise ValueError(f"no history from {start} to {end} in steps of {step_s} s; give an end after the start")
+    plant.goes_on = False
     read = Instruments(plant, plant.sensors.spawn(1)[0], name)
     factor, plant.faults.factor = plant.faults.factor, plant.faults.factor * HISTORY_FACTOR
     try:

@@ -36,7 +36,10 @@ class Plant:
 
     It starts at ``start``, or at the first time it hears of. The same generator and the same sequence of times give the same
     plant, bit for bit; another sequence (15 s instead of 1 s) gives other chances but the same jobs and the same physics.
+    ``goes_on``: its past was told by a plant before it, so its jobs begin with it, whatever warmed it up.
     """
+
+    goes_on = False
 
     def __init__(
         self,
@@ -115,6 +118,8 @@ class Plant:
         self._time = start - timedelta(seconds=SETTLE_S)
         offset = self._zone.utcoffset(start)
         self.work.offset_s = offset.total_seconds() if offset else 0.0
+        if self.goes_on:
+            self.work.go_on(start.timestamp())
         self.work.begin(self._time.timestamp())
         factor, self.faults.factor = self.faults.factor, 0.0
         self.faults.begin(start.timestamp())

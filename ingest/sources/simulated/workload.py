@@ -25,6 +25,7 @@ MAX_JOB_GPUS = 1024
 BATCH_SHARE = 0.72  # mean demand of all but services, over the GPUs of the centre
 SERVICE_SHARE = (0.10, 0.22)  # GPUs of services at night and at the daily peak, over the GPUs of the centre
 SERVICE_EVERY = 10  # cycles between two looks of the services' autoscaler
+NUMBERED_S = 1_577_836_800.0  # since 1970 (2020-01-01): jobs of a cluster that goes on are counted from the seconds after it
 LOADING_S = 75.0  # a job reads its data and model before it computes
 
 PARTITIONS = ("train", "batch", "dev", "infer")
@@ -83,6 +84,7 @@ class Workload:
         self.refused = 0
         self.started = 0
         self._next_number = 1
+        self._told_s = -math.inf  # what ran before is told as if it had begun then
         self._cycle_s = math.nan
         self._changed = True
         self.offset_s = 0.0
@@ -100,6 +102,10 @@ class Workload:
         """Start as a cluster that has been at work for ``warm_s``."""
         self._cycle_s = math.ceil((time_s - warm_s) / CYCLE_S) * CYCLE_S
         self.advance(time_s)
+
+    def go_on(self, time_s: float) -> None:
+        """Before ``begin``: another told of the cluster up to ``time_s``, and held its GPUs. Jobs get numbers of their own."""
+        self._told_s, self._next_number = time_s, max(1, int(time_s - NUMBERED_S))
 
     def advance(self, time_s: float) -> None:
         """Run every scheduler cycle up to ``time_s``."""
@@ -295,7 +301,9 @@ class Workload:
         of = {name: self.of[name][slots] for name in ("gpus", "limit_s", "partition", "name", "user", "phase")}
         kinds = of["partition"].astype(int).tolist()
         deferrable = (of["partition"] == _BATCH).astype(np.uint8)
-        submit_s = self.submit_s[slots]
+        start_s, submit_s, end_s = self.start_s[slots], self.submit_s[slots], self.end_s[slots]
+        late_s = np.where((start_s < self._told_s) & ~(end_s < self._told_s), self._told_s - start_s, 0.0)
+        start_s, submit_s = start_s + late_s, submit_s + late_s  # it waited as long as it did
         return Jobs(
             ids=tuple(map(str, self.number[slots].tolist())),
             names=tuple(_NAMES[k][int(n) % len(_NAMES[k])] for k, n in zip(kinds, of["name"].tolist(), strict=True)),
@@ -304,8 +312,8 @@ class Workload:
             state=self.state[slots],
             gpus=of["gpus"].astype(np.int32),
             submit_s=submit_s,
-            start_s=self.start_s[slots],
-            end_s=self.end_s[slots],
+            start_s=start_s,
+            end_s=end_s,
             limit_s=of["limit_s"],
             deadline_s=np.where(deferrable == 1, submit_s + of["limit_s"] + 3600 * (6 + 42 * of["phase"]), np.nan),
             deferrable=deferrable,

@@ -13,7 +13,8 @@ VALID_S = 86400.0  # an alert that is not said again ends there after so long; r
 
 
 class Options(ChannelOptions):
-    """``url``: of the Alertmanager, without a path of its API; ``token``: sent as bearer where given."""
+    """``url``: of the Alertmanager, without a path of its API; ``token``: sent as bearer where given; ``outside``: URL under
+    which people reach icctwin (none: that of ``[delivery]``)."""
 
     url: str
     token: Secret | None = None

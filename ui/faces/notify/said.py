@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from analytics.oncall.desk import Event, Page
 from analytics.oncall.labels import PLACES, Signal
+from ui.faces.notify.v4 import page_of
 from ui.words import Words
 
 MAX_LINES = 12  # of alerts in one text; the rest is counted
@@ -123,11 +124,7 @@ def _digest(pages: Sequence[Page], words: Words, outside: str) -> Said:
 
 
 def _link(outside: str, signal: Signal | None) -> str:
-    if not outside or signal is None:
-        return ""
-    if report := signal.labels.get("report"):
-        return f"{outside.rstrip('/')}/reports?report={quote(report, safe='')}"
-    return f"{outside.rstrip('/')}/oncall?alert={quote(signal.key, safe='')}"
+    return page_of(signal, outside) if signal else ""
 
 
 def _picture_link(outside: str, signal: Signal | None) -> str:

@@ -12,6 +12,7 @@ from analytics.oncall.desk import Event, Page
 from analytics.oncall.labels import Signal
 from ui.words import Words
 
+REPORT = "report"  # the label of what tells a report: its id
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: an alert that fires has no end
 _FNV_OFFSET, _FNV_PRIME, _MASK = 14695981039346656037, 1099511628211, 2**64 - 1
 
@@ -39,14 +40,29 @@ def annotations(signal: Signal, words: Words, outside: str) -> dict[str, str]:
         "summary": words.sentence(signal.summary),
         "runbook": words(signal.runbook),
         "runbook_url": runbook(signal, outside),
+        "report_url": page_of(signal, outside) if _report(signal) else "",
     }
     said["explains"] = str(signal.folded) if signal.folded else ""
     return {key: text for key, text in said.items() if text}
 
 
 def generator(signal: Signal, outside: str) -> str:
-    """Where the alert is shown."""
-    return f"{outside.rstrip('/')}/oncall?alert={quote(signal.key, safe='')}" if outside else signal.link
+    """Where it is shown, by us or by whoever told it."""
+    return page_of(signal, outside) or signal.link
+
+
+def page_of(signal: Signal, outside: str) -> str:
+    """The page of ours on which a report or an alert is shown; "" where nobody said under which URL people reach us."""
+    if not outside:
+        return ""
+    report = _report(signal)
+    page = f"reports?report={quote(report, safe='')}" if report else f"oncall?alert={quote(signal.key, safe='')}"
+    return f"{outside.rstrip('/')}/{page}"
+
+
+def _report(signal: Signal) -> str:
+    """Id of the report that it tells; "" for an alert, whatever labels others gave it."""
+    return signal.labels.get(REPORT, "") if signal.key.startswith(f"{REPORT}:") else ""
 
 
 def runbook(signal: Signal, outside: str) -> str:

@@ -14,7 +14,7 @@ PACE = Pace()
 
 class Options(ChannelOptions):
     """``url``: the receiver, or where it stands, if it is a secret itself; ``token``: sent as bearer where given, 22 characters
-    or more; ``outside``: URL under which people reach icctwin."""
+    or more; ``outside``: URL under which people reach icctwin (none: that of ``[delivery]``)."""
 
     url: Secret | str
     token: Secret | None = None
