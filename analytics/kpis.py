@@ -30,7 +30,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         " replayed since the last checkpoint and without restarts (Kokolis et al. 2025, arXiv 2410.21680)",
         "goodput_frac": "scheduling x runtime x program goodput (Google Cloud, ML Productivity Goodput, 2024)",
         "mtbf_gpu_h": "GPU-hours in service per failure, with the exact Poisson interval (Garwood 1936)",
-        "mtti_gpu_h": "GPU-hours that jobs held per interruption of one, with the exact Poisson interval (Garwood 1936)",
+        "mtti_gpu_h": "GPU-hours that jobs held per interruption of one, with the exact 90% Poisson interval (Garwood 1936)",
         "queue_wait_s": "time from submission to start of jobs that started: median and 95th percentile, by size class and"
         " weighted by the GPU-hours asked for (of a job without a limit: as long as the others ask for on average)",
         "fragmentation_frac": "share of idle GPUs that a task drawn from the observed mix cannot use (FGD: Weng et al. 2023),"

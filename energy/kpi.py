@@ -14,6 +14,7 @@ from twin.metrics import metric
 from twin.ports import How, Series, Store
 
 _YEAR = timedelta(days=365)
+WHOLE_FRAC = 0.99  # of a year that was read: what is missing is how meters are serviced, and not another period
 ROUNDED_S = 1e-3  # more than two times of the same step differ by
 
 
@@ -25,12 +26,15 @@ class Category(IntEnum):
     IT_INPUT = 3
 
 
-def pue_name(category: Category, period: timedelta) -> str:
-    """How ISO/IEC 30134-2 lets a ratio over ``period`` be called: PUE with its category over a year, interim PUE below."""
-    if period >= _YEAR:
+def pue_name(category: Category, period: timedelta, read: timedelta) -> str:
+    """How ISO/IEC 30134-2 lets a ratio be called that was measured for ``read`` of ``period``: PUE with its category over a
+    year, interim PUE with the whole hours that were read below; "" where nothing was read, for nothing has that name."""
+    if read <= timedelta(0):
+        return ""
+    if period >= _YEAR and read >= WHOLE_FRAC * period:
         return f"PUE{category.value}"
-    hours = period.total_seconds() / 3600
-    return f"iPUE{category.value} ({hours:g} h)" if hours >= 1 else f"iPUE{category.value} (momentary)"
+    hours = read.total_seconds() / 3600
+    return f"iPUE{category.value} ({hours:.0f} h)" if hours >= 1 else f"iPUE{category.value} (momentary)"
 
 
 def held(

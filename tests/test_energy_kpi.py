@@ -14,6 +14,7 @@ from energy.account.book import Account, Given, account
 from energy.kpi import Category, held, pue_name
 from ingest.stores import Retention, open_store
 from twin.frame import Frame, frame_of
+from ui.accounting import plain
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = START + timedelta(days=1)
@@ -151,9 +152,20 @@ def test_carbon_and_cost_of_what_only_rollups_hold(tmp_path: Path) -> None:
 
 
 def test_names_by_period_and_category() -> None:
-    assert pue_name(Category.PDU_OUTPUT, timedelta(days=365)) == "PUE2"
-    assert pue_name(Category.IT_INPUT, timedelta(days=30)) == "iPUE3 (720 h)"
-    assert pue_name(Category.UPS_OUTPUT, timedelta(minutes=1)) == "iPUE1 (momentary)"
+    year, month = timedelta(days=365), timedelta(days=30)
+    assert pue_name(Category.PDU_OUTPUT, year, year - timedelta(days=3)) == "PUE2"
+    assert pue_name(Category.PDU_OUTPUT, year, year - timedelta(days=5)) == "iPUE2 (8640 h)", "no year was measured"
+    assert pue_name(Category.IT_INPUT, month, month) == "iPUE3 (720 h)"
+    assert pue_name(Category.IT_INPUT, year, 0.26 * timedelta(hours=1399.68)) == "iPUE3 (364 h)"
+    assert pue_name(Category.UPS_OUTPUT, month, timedelta(minutes=1)) == "iPUE1 (momentary)"
+    assert pue_name(Category.UPS_OUTPUT, month, timedelta()) == "", "nothing was measured, so nothing is called so"
+
+
+def test_the_name_says_the_hours_that_were_read() -> None:
+    known = np.where(np.arange(1440) < 600, 1.2e6, np.nan)
+    assert kpis(filled(known, np.full(1440, 1e6)), START, DAY).pue_name == "iPUE1 (10 h)"
+    silent = kpis(filled(np.full(1440, np.nan), np.full(1440, 1e6)), START, DAY)
+    assert plain(silent)["pue_name"] is None
 
 
 def test_only_the_part_of_a_step_inside_the_interval_counts() -> None:

@@ -35,11 +35,12 @@ from ui.report.data import as_csv, as_xlsx
 from ui.report.document import Report, Section, Table
 from ui.report.energy import Limits
 from ui.report.gather import Inputs, gather
+from ui.report.names import in_language
 from ui.report.page import page
 from ui.report.show import Show
 from ui.report.span import span_of
 from ui.report.tokens import Tokens
-from ui.report.write import FORMATS, files
+from ui.report.write import FORMATS, files, write
 from ui.words import words
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -178,13 +179,27 @@ def test_a_format_that_cannot_be_made_takes_no_other_with_it(report: Report, mon
     monkeypatch.setattr(typst, "Fonts", lambda: SimpleNamespace(families=lambda: ["DejaVu Sans Mono"]))
     typeset.no_font.cache_clear()
     done = files(report, ("en", "zh"), ("html", "pdf", "json"), WEEK.end, "CNY")
-    assert [name for name, _ in done.files] == [f"2026-W46.{end}" for end in ("en.html", "en.pdf", "zh.html", "json")]
+    assert [name for name, _ in done.files] == [f"2026-W46.{end}" for end in ("html", "pdf", "zh.html", "json")]
     (why,) = done.left_out
     assert why.startswith("2026-W46.zh.pdf: a PDF in Chinese needs a font")
     with pytest.raises(SourceError, match="fonts-noto-cjk"):
         files(report, ("zh",), ("pdf",), WEEK.end, "CNY")
     monkeypatch.undo()
     typeset.no_font.cache_clear()
+
+
+def test_each_language_has_files_of_its_own_in_one_folder(report: Report, tmp_path: Path) -> None:
+    """Asked for one after the other as both at once; who reads them finds each, and those that earlier releases named."""
+    for language in ("en", "zh"):
+        write(tmp_path, files(report, (language,), FORMATS, WEEK.end, "CNY").files)
+    both = dict(files(report, ("en", "zh"), FORMATS, WEEK.end, "CNY").files)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == both
+    spoken = [f"2026-W46{tongue}.{kind}" for tongue in ("", ".zh") for kind in ("html", "pdf", "xlsx")]
+    assert spoken == [name for name in both if name.rpartition(".")[2] not in ("csv", "json")]
+    assert in_language(spoken, "zh") == spoken[3:]
+    assert in_language(spoken, "en") == spoken[:3]
+    assert in_language(["a.en.pdf", "a.zh.pdf", "a.html", "a.csv"], "zh") == ["a.zh.pdf", "a.html", "a.csv"]
+    assert in_language(["2026-W46/a.en.pdf", "2026-W46/a.zh.pdf"], "en") == ["2026-W46/a.en.pdf"]
 
 
 def test_a_name_that_a_spreadsheet_would_run_stays_a_text() -> None:
@@ -207,7 +222,7 @@ def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) 
 
 
 def test_the_pdf_is_tagged_for_those_who_hear_it(report: Report) -> None:
-    made = dict(files(report, ("zh",), ("pdf",), WEEK.end, "").files)["2026-W46.pdf"]
+    made = dict(files(report, ("zh",), ("pdf",), WEEK.end, "").files)["2026-W46.zh.pdf"]
     text = b"".join(_streams(made))
     assert b"pdfuaid" in text
     for mark in (b"/StructTreeRoot", b"/Lang", b"/MarkInfo"):

@@ -311,6 +311,9 @@ def test_the_api_lists_asks_and_gives_each_file(whole: Run) -> None:
             assert one["head"]["facility_kwh"] == pytest.approx(6 * 168)
             assert {"label": "PUE", "en": "1.200", "zh": "1.200"} in one["shown"]
             assert one["stage"] == "made"
+            for tongue, named in (("?lang=en", ""), ("?lang=zh", ".zh"), ("", "")):
+                answer = await ask.get(f"/api/v1/reports/2026-W46/pdf{tongue}")
+                assert answer.headers["content-disposition"].endswith(f'"2026-W46{named}.pdf"'), tongue
             for kind, start in (("html?lang=zh", b"<!DOCTYPE"), ("pdf", b"%PDF-"), ("json", b"{"), ("csv", b"PK"),
                                 ("csv?table=days", b"day,")):  # fmt: skip
                 answer = await ask.get(f"/api/v1/reports/2026-W46/{kind}")

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from analytics.kpis import exposure_per_event
 from energy.account.book import Given, account_of
 from energy.account.carbon import Contract
 from energy.account.meters import Meters, read_meters
@@ -115,7 +116,7 @@ def test_parts_of_every_kind_sum_to_the_centre(house: House, span: str) -> None:
         assert len(scopes) >= 2
         pieces = [part_of(scope, house.site, runs, GIVEN).piece(house.store, meters) for scope in scopes]
         took = [(piece.share, piece.share if piece.cooling_frac is None else piece.cooling_frac) for piece in pieces]
-        share, cooling = np.sum(took, axis=0)
+        share, cooling = np.nansum(took, axis=0)  # NaN where nobody spoke
         assert (share <= 1 + 1e-12).all()
         rest = 1 - share, 1 - cooling  # idle, unseen, and what stands in no hall
         parts = [part_account(whole, meters, of_it, GIVEN, of_cooling) for of_it, of_cooling in (*took, rest)]
@@ -176,7 +177,7 @@ def test_a_halls_report_is_of_its_own_gpus_and_its_runs_parts_sum_to_it(house: H
 
 def test_cooling_in_a_hall_is_that_halls_own_and_its_report_says_what_its_row_says(tmp_path: Path) -> None:
     """Of 1.2 kW of cooling 0.24 stand in h1 (a pump inside its CDU is in the CDU's), 0.36 in h2; 0.6 kW of the plant and 0.8 kW
-    of losses go by IT power, one to three. For the last quarter of the day the rack of h2 is silent."""
+    of losses go by IT power, one to three. For the last quarter of the day the rack of h2 is silent: h1 has what it read."""
     lines = [{"id": f"h{k}", "kind": "hall"} for k in (1, 2)] + [
         {"id": f"r{k}", "kind": "rack", "parent": f"h{k}"} for k in (1, 2)
     ]
@@ -195,15 +196,15 @@ def test_cooling_in_a_hall_is_that_halls_own_and_its_report_says_what_its_row_sa
         house.store.append([Frame(kind, at, site.all_rows(kind), values) for kind, values in columns.items()])
     made = table(reported(house, span.label), "halls")
     rows = {str(row[0]): [float(cell) for cell in row[1:]] for row in made.rows}
-    assert rows["h1"] == pytest.approx([18 * 1.0, 18 / 96, 18 * 0.39, 1.39, 18 * 1.59, 1.59], rel=1e-9)
-    assert rows["h2"] == pytest.approx([18 * 3.0, 54 / 96, 18 * 0.81, 1.27, 18 * 4.41, 1.47], rel=1e-9)
+    assert rows["h1"] == pytest.approx([24 * 1.0, 24 / 96, 24 * 0.39, 1.39, 24 * 1.59, 1.59, 1.0], rel=1e-9)
+    assert rows["h2"] == pytest.approx([18 * 3.0, 54 / 96, 18 * 0.81, 1.27, 18 * 4.41, 1.47, 0.75], rel=1e-9)
     for hall, row in rows.items():
         own = figures(reported(house, span.label, f"hall:{hall}"))
-        assert [own[name] for name in ("it_kwh", "ppue_ratio", "facility_kwh", "pue_ratio")] == pytest.approx(
+        assert [own[name] for name in ("it_kwh", "ppue_ratio", "facility_kwh", "pue_ratio", "coverage_frac")] == pytest.approx(
             [row[0], *row[3:]], rel=1e-9
         )
     assert made.note is not None
-    assert made.note.params["left"] == pytest.approx(6 * 6.0), "what nobody can be given is named"
+    assert made.note.params["left"] == pytest.approx(6 * 4.41), "what nobody can be given is named"
 
 
 def test_halls_on_two_grids_have_each_its_own_and_the_centre_their_mix(tmp_path: Path) -> None:
@@ -255,6 +256,9 @@ def test_waits_by_partition_and_size_and_what_ended_runs(house: House) -> None:
     rows = {row[0]: row for row in table(reported(house, "2026-11"), "interruptions").rows}
     assert float(rows["xid/79"][1]) >= 1
     assert sum(float(row[1]) for row in rows.values()) == len(failed)
+    rate = exposure_per_event(float(table(whole, "sizes").total[2]), len(failed))
+    told = figures(whole)
+    assert [told[f"mtti{end}_gpu_h"] for end in ("_low", "", "_high")] == pytest.approx([rate.low, rate.value, rate.high])
     components = {row[0]: row for row in table(reported(house, "2026-11"), "components").rows}
     assert float(components["gpu"][2]) == 1
     assert float(components["gpu"][3]) == pytest.approx(12 * 720 * 3600)

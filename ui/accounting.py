@@ -29,7 +29,8 @@ def plain(made: Account, limit: int = MAX_ROWS) -> dict[str, Any]:
     head = {name: getattr(made, name) for name in (
         "step_s", "facility_kwh", "it_kwh", "cooling_kwh", "own_kwh", "own_guessed_kwh", "own_read_frac", "grid_kwh",
         "coverage_frac", "modelled_frac", "facility_modelled_frac", "it_read_kwh", "it_read_frac", "it_modelled_frac",
-        "meters_apart_frac", "peak_w", "peak_s", "pue_name")}  # fmt: skip
+        "meters_apart_frac", "peak_w", "peak_s")}  # fmt: skip
+    head["pue_name"] = made.pue_name or None
     bill = None
     if made.bill is not None:
         one = made.bill

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -76,7 +76,7 @@ class Account:
     which its own power is known, ``it_read_frac`` of the interval, of which ``it_modelled_frac`` by the twin: all that a centre
     without a facility meter has. ``own_guessed_kwh``: of own generation what is estimated, of plants silent beside others;
     ``own_read_frac``: of the time that is counted, in which every plant was read. ``peak_w``: highest quarter of an hour drawn
-    from the grid, which began at ``peak_s``."""
+    from the grid, which began at ``peak_s``. ``pue_name``: "" where nothing was counted."""
 
     start: datetime
     end: datetime
@@ -197,7 +197,7 @@ def account_of(meters: Meters, start: datetime, end: datetime, given: Given) -> 
         it_modelled_frac=float(meters.it_modelled_s.sum()) / it_read_s if it_read_s else 0.0,
         peak_w=highest_w,
         peak_s=highest_s,
-        pue_name=pue_name(given.category, end - start),
+        pue_name=pue_name(given.category, end - start, timedelta(seconds=length)),
         indicators=indicators(total, it_total, cool, given.water_kg, emitted_kg, given.reused_kwh, emitted.renewable_kwh),
         carbon=emitted,
         bill=charged,

@@ -20,6 +20,8 @@ from twin.frame import Floats
 from twin.ports import Store
 from twin.site import Bools
 
+TIMES = ("length_s", "modelled_s", "facility_modelled_s", "it_alone_s", "it_modelled_s")  # in which meters were read
+
 
 def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: int) -> Floats:
     """float64[t]: part of each step's GPU energy that the runs of ``mine`` (bool[n]) held, as ``share`` has it; 0 where nothing
@@ -37,12 +39,14 @@ def shares_of_runs(store: Store, meters: Meters, runs: Runs, mine: Bools, gpus: 
 
 
 def scaled(meters: Meters, share: Floats, cooling_frac: Floats | None = None) -> Meters:
-    """The meters of a part that took ``share`` (float64[t]) of each step, of cooling power ``cooling_frac`` (float64[t]; None:
-    as much)."""
+    """The meters of a part that took ``share`` (float64[t], NaN where that is not known: the step was not read of this part) of
+    each step, of cooling power ``cooling_frac`` (float64[t]; None: as much)."""
     of_all = _of_all(meters, share, cooling_frac)
     parts = {"facility_w": of_all, "own_w": of_all, "own_guessed_w": of_all, "it_w": share, "it_alone_w": share}
     parts["cooling_w"] = share if cooling_frac is None else cooling_frac
-    return replace(meters, **{name: getattr(meters, name) * part for name, part in parts.items()})
+    changed = {name: getattr(meters, name) * part for name, part in parts.items()}
+    changed |= {name: np.where(np.isfinite(share), getattr(meters, name), 0.0) for name in TIMES}
+    return replace(meters, **changed)
 
 
 def _of_all(meters: Meters, share: Floats, cooling_frac: Floats | None) -> Floats:
@@ -65,15 +69,16 @@ def part_account(whole: Account, meters: Meters, share: Floats, given: Given, co
     if bill is not None and whole.bill is not None:
         months = [replace(one, billed_w=one.billed_w * frac, cost=one.cost * frac) for one in whole.bill.months]
         bill = replace(bill, months=months)
-    ref = replace(made.indicators, ref_frac=whole.indicators.ref_frac, wue_kg_per_kwh=float("nan"), erf_frac=float("nan"))
+    ref_frac = whole.indicators.ref_frac if made.coverage_frac > 0 else float("nan")
+    ref = replace(made.indicators, ref_frac=ref_frac, wue_kg_per_kwh=float("nan"), erf_frac=float("nan"))
     return replace(made, carbon=replace(made.carbon, **bought), bill=bill, indicators=ref)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A part of the centre. ``share``: float64[t], what it took of each step; ``mine``: bool[n], its runs; ``inside``: bool[g],
-    its GPUs, None where it is whose runs are whose and not where; ``cooling_frac``: float64[t], what it took of each step's
-    cooling power, None where that is ``share`` too."""
+    """A part of the centre. ``share``: float64[t], what it took of each step, NaN where that is not known; ``mine``: bool[n],
+    its runs; ``inside``: bool[g], its GPUs, None where it is whose runs are whose and not where; ``cooling_frac``: float64[t],
+    what it took of each step's cooling power, None where that is ``share`` too."""
 
     share: Floats
     mine: Bools
@@ -89,7 +94,7 @@ def part_splits(
     made = part_account(whole, meters, piece.share, given, piece.cooling_frac)
     values = account_of(meters, whole.start, whole.end, given)[1]
     of_all = _of_all(meters, piece.share, piece.cooling_frac)
-    parts = values * np.column_stack([piece.share if name == "it_kwh" else of_all for name in QUANTITIES])
+    parts = values * np.nan_to_num(np.column_stack([piece.share if name == "it_kwh" else of_all for name in QUANTITIES]))
     if piece.inside is None:
         shares = read_shares(store, meters, runs, gpus, values).only(piece.mine)
     else:

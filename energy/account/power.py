@@ -64,6 +64,17 @@ def parts_of_groups(store: Store, steps: Steps, group_of: Mapping[str, Ints], co
     return made
 
 
+def took_of_groups(store: Store, kind: str, steps: Steps, group: Ints, count: int) -> tuple[Floats, Bools]:
+    """(float64[count, t], power [W] of each group's assets of ``kind``; bool[count, t], whether any of them is known);
+    ``group``: int32[n], whose each asset is, -1: nobody's. Measured, else modelled."""
+    took, heard = np.zeros((count, len(steps.time_s))), np.zeros((count, len(steps.time_s)), dtype=np.bool_)
+    for at, power_w, _ in portions(store, kind, steps, len(group)):
+        for k in np.unique(group[group >= 0]).tolist():
+            mine = power_w[:, group == k]
+            took[k, at], heard[k, at] = np.maximum(np.nan_to_num(mine), 0.0).sum(axis=1), np.isfinite(mine).any(axis=1)
+    return took, heard
+
+
 def parts(power_w: Floats, group: Ints, count: int) -> Floats:
     """float64[count, t]: part of ``power_w`` (float64[t, n], NaN where not read) that each group took. NaN where nothing is
     drawn, or nothing is read of a group that has assets: its part would go to the others."""

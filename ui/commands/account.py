@@ -110,7 +110,7 @@ def _print(said: dict[str, Any]) -> None:
     if said["it_read_frac"] > said["coverage_frac"]:
         of_it = f"in {_short(said['it_read_frac'])} of it, {_short(said['it_modelled_frac'])} of that by the twin"
         say(f"  {'IT alone':<22}{_short(said['it_read_kwh']):>14} kWh   {of_it}")
-    say(f"  {said['pue_name']:<22}{_short(said['indicators']['pue_ratio']):>14}")
+    say(f"  {said['pue_name'] or 'PUE':<22}{_short(said['indicators']['pue_ratio']):>14}")
     if said["meters_apart_frac"] > 0:
         say(f"  meters disagree: those of IT read {said['meters_apart_frac']:.2%} more than the facility's; check both")
     say(f"  {'from the grid':<22}{_short(said['grid_kwh']):>14} kWh   own {_short(said['own_kwh'])} kWh")

@@ -17,6 +17,7 @@ from twin.errors import ConfigError, SourceError
 from ui.faces.answers import Failure
 from ui.faces.push import Pulse
 from ui.report.library import Entry, Full, Library, Stage
+from ui.report.names import SPOKEN, in_language
 from ui.report.scope import MAX_NAME, Scope, refuse_unknown, scope_of
 from ui.report.span import Span, span_of
 from ui.view import Live
@@ -115,7 +116,7 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
     async def file(
         report: str,
         format: str,
-        lang: Annotated[str | None, Query(pattern="^(en|zh)$", description="of a page or PDF")] = None,
+        lang: Annotated[str | None, Query(pattern="^(en|zh)$", description="of a page, PDF or workbook")] = None,
         table: Annotated[str | None, Query(max_length=60, description="of CSV: this table alone, else an archive")] = None,
     ) -> Response:
         """A file of a report: html, pdf, json, xlsx, or csv (all tables in an archive, or one)."""
@@ -198,8 +199,8 @@ def _file(library: Library, entry: Entry, kind: str, lang: str | None, table: st
         return f"{entry.id}.zip", out.getvalue()
     if kind == "csv":
         mine = [name for name in mine if name.rpartition(".")[0].endswith(f".{table}")]
-    elif lang is not None and kind in ("html", "pdf"):
-        mine = [name for name in mine if name.endswith(f".{lang}.{kind}")] or ([] if len(mine) > 1 else mine)
+    elif lang is not None and kind in SPOKEN:
+        mine = in_language(mine, lang)
     if not mine:
         raise KeyError(kind)
     return mine[0], library.read(entry, mine[0])

@@ -21,7 +21,8 @@ from ui.faces.notify import MAX_FILES_BYTES, Attached, Channel, ChannelOptions, 
 from ui.faces.notify.post import Post, Undelivered
 from ui.faces.notify.said import Said, say
 from ui.oncall.book import Book
-from ui.words import LANGUAGES, words
+from ui.report.names import in_language
+from ui.words import words
 
 log = logging.getLogger(__name__)
 
@@ -179,9 +180,7 @@ class Courier:
 
     def _files(self, pages: Sequence[Page], language: str) -> list[Attached]:
         """What goes along, in the receiver's language; what is gone or too large stays behind, and its link leads to it."""
-        others = tuple(f".{one}." for one in LANGUAGES if one != language)
-        named = [file for page in pages for file in page.files]
-        wanted = [file for file in named if not any(part in file for part in others)] or named
+        wanted = in_language((file for page in pages for file in page.files), language)
         found: list[Attached] = []
         for file in wanted if self._fetch else ():
             try:

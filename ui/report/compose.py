@@ -69,7 +69,8 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
     made, facility, held = inputs.account, found["facility_kwh"], found.get("held_frac")
     yield from _not_over(inputs)
     if made.coverage_frac <= 0 and made.it_read_frac <= 0:
-        yield Message("Nothing was read in this span: no meter and no model says what the centre took in.")
+        nothing = Message("Nothing was read in this span: no meter and no model says what the centre took in.")
+        yield Message(energy.NOT_READ, {"who": inputs.scope.name}) if inputs.scope.kind == "hall" else nothing
         return
     yield _taken(inputs, facility)
     yield from uneven(inputs)

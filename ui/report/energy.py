@@ -34,6 +34,11 @@ AS_LOCATION = (
     "No contract for energy and no residual mix were given, so market-based carbon equals location-based: the GHG Protocol "
     "Scope 2 Guidance lets the grid's average stand in for them and asks to say so."
 )
+BOUNDARY = (
+    "Boundary: all that comes in from the grid and own generation, over IT energy as site meters have it; the name says "
+    "the ISO/IEC 30134-2 category and for how many hours both were read."
+)
+NOT_READ = "{who} was not read in this span: no rack or GPU there said what it took, so it has no energy, PUE, cost or carbon."
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
 # Where in the answer of /api/v1/energy a figure stands.
 POINTERS = {
@@ -208,15 +213,13 @@ def section(inputs: Inputs, limits: Limits) -> Section:
 def _said(inputs: Inputs) -> Iterator[Message]:
     made = inputs.account
     read = "{name}: {coverage:.0%} of the time was read, {modelled:.0%} of that by the twin and not by a meter."
-    if made.coverage_frac > 0 or not made.it_read_frac > 0:
+    if made.coverage_frac > 0:
         yield Message(read, {"name": made.pue_name, "coverage": made.coverage_frac, "modelled": made.modelled_frac})
-    else:
+        yield Message(BOUNDARY)
+    elif made.it_read_frac > 0:
         yield Message(read, {"name": "IT", "coverage": made.it_read_frac, "modelled": made.it_modelled_frac})
-    boundary = (
-        "Boundary: all that comes in from the grid and own generation, over IT energy as site meters have it; the name says "
-        "the ISO/IEC 30134-2 category and how long was measured."
-    )
-    yield Message(boundary)
+    elif inputs.scope.kind != "hall":
+        yield Message("Neither what came in nor what IT took was read in this span, so there is no PUE.")
     if made.meters_apart_frac > 0:
         text = (
             "Meters disagree: those of IT read {apart:.2%} more than the facility's over the same time, so the PUE stands "
@@ -224,7 +227,7 @@ def _said(inputs: Inputs) -> Iterator[Message]:
         )
         yield Message(text, {"apart": made.meters_apart_frac})
     if inputs.scope.kind == "hall":
-        yield Message(OF_HALLS)
+        yield Message(OF_HALLS) if made.it_read_frac > 0 else Message(NOT_READ, {"who": inputs.scope.name})
     yield from _unpriced(made)
     yield from demand.lead(inputs)
     yield from resources.own_said(made)

@@ -15,7 +15,11 @@ OF_HALLS = (
 )
 IN_NONE = (
     "Cooling equipment that stands in a hall is its own; the plant's cooling, losses and all else are shared by IT energy. "
-    "{left:,.1f} kWh are in no hall: of racks that stand in none, and of the time in which not every hall was read."
+    "{left:,.1f} kWh are in no hall: of racks that stand in none, and of the time in which a hall was not read."
+)
+UNREAD = (
+    "Not read: {halls}. No rack or GPU there said what it took, so these have no figures. {left:,.1f} kWh are in no hall: of "
+    "racks that stand in none, and of the time in which a hall was not read."
 )
 LEFT_FRAC = 1e-9  # of the centre's energy: what is below is how sums were rounded
 
@@ -64,22 +68,27 @@ def cost(inputs: Inputs) -> Iterator[Table]:
 
 
 def halls(inputs: Inputs) -> Iterator[Table]:
-    """What each hall took, as its own report has it; none where there is one hall, or nothing says what each took."""
+    """What each hall took, as its own report has it, over the time in which it was read; none where there is one hall, or
+    nothing says what any of them took."""
     if not inputs.halls:
         return
     whole = inputs.account
 
-    def row(name: str, it: float, cooling: float, facility: float) -> list[Cell]:
+    def row(name: str, it: float, cooling: float, facility: float, read: float = NOTHING) -> list[Cell]:
         share = it / whole.it_kwh if whole.it_kwh > 0 else NOTHING
         ppue, pue = ((it + cooling) / it, facility / it) if it > 0 else (NOTHING, NOTHING)
-        return [name, it, share, cooling, ppue, facility, pue]
+        return [name, it, share, cooling, ppue, facility, pue, read]
 
+    read = {name: one for name, one in inputs.halls.items() if one.coverage_frac > 0}
     energies = {name: (one.it_kwh, one.cooling_kwh, one.facility_kwh) for name, one in inputs.halls.items()}
-    rows = [row(name, *found) for name, found in energies.items()]
-    sums = [sum(found[k] for found in energies.values()) for k in range(3)]
+    rows = [row(name, *found, inputs.halls[name].coverage_frac) for name, found in energies.items()]
+    sums = [sum((energies[name][k] for name in read), 0.0) if read else NOTHING for k in range(3)]
     left = whole.facility_kwh - sums[2]
     apart = left > LEFT_FRAC * whole.facility_kwh
     note = Message(IN_NONE, {"left": left}) if apart else Message(OF_HALLS)
+    if len(read) < len(rows) and read:
+        names = ", ".join(name for name in inputs.halls if name not in read)
+        note = Message(UNREAD, {"halls": names, "left": left if apart else 0.0})
     heads = (("hall", ""), ("IT energy", "kwh"), ("share", "frac"), ("Cooling energy", "kwh"), ("pPUE", "ratio"),
-             ("Facility energy", "kwh"), ("PUE", "ratio"))  # fmt: skip
+             ("Facility energy", "kwh"), ("PUE", "ratio"), ("Read of the time", "frac"))  # fmt: skip
     yield Table("halls", "Halls", heads, rows, row("total", *sums), note)

@@ -188,7 +188,8 @@ def _account(store: Store, meters: Meters, part: Part, start: datetime, end: dat
     if part.scope.whole:
         return made
     piece = part.piece(store, meters)
-    return part_account(made, _here(store, meters, part, given), piece.share, given, piece.cooling_frac)
+    own = part_account(made, _here(store, meters, part, given), piece.share, given, piece.cooling_frac)
+    return own if (own.coverage_frac or own.it_read_frac) > 0 else None
 
 
 def _days(store: Store, span: Span, step_s: float) -> tuple[Floats, Floats]:

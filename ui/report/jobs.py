@@ -24,6 +24,7 @@ ENOUGH_H = 1.0  # GPU hours below which a job is not ranked
 RANKED = 10
 HOUR_DIGITS, BUSY_DIGITS = 6, 4  # that ranks are told apart by: what lies below is how sums were rounded
 PROGRAM = frozenset(f"xid/{code}" for code in PROGRAM_XIDS)
+BOUND = "the lower end of the exact 90% Poisson interval (Garwood 1936); without an interruption it alone is known"
 UNKNOWN, BY_ITSELF = "not known", "the program itself"
 
 
@@ -44,6 +45,8 @@ def figures(did: Did) -> list[Figure]:
         rows += [
             Figure("interruptions_count", "Interruptions", float(failed.sum()), "count", good=-1),
             Figure("mtti_gpu_h", "GPU hours per interruption", rate.value, "gpu_h", good=1, note=DEFINITIONS["mtti_gpu_h"]),
+            Figure("mtti_low_gpu_h", "GPU hours per interruption, at least", rate.low, "gpu_h", good=1, note=BOUND),
+            Figure("mtti_high_gpu_h", "GPU hours per interruption, at most", rate.high, "gpu_h", good=1),
             Figure("ettr_frac", "Effective training time, at least", kept, "frac", good=1, note=DEFINITIONS["ettr_frac"]),
         ]
         label, note = "Scheduling and runtime goodput, at least", DEFINITIONS["goodput_frac"]
@@ -196,7 +199,8 @@ def _ranked(inputs: Inputs) -> Iterator[Table]:
     ranked = np.flatnonzero(seen >= ENOUGH_H)  # in the order of their names, which a stable sort leaves ties in
     if split is None or not len(ranked):
         return
-    energy = dict(zip(split.names, split.column("facility_kwh").tolist(), strict=True))
+    took = split.column("facility_kwh").tolist() if np.isfinite(inputs.account.facility_kwh) else []
+    energy = dict(zip(split.names, took, strict=False))  # of what was not read nobody took nothing
     owner = dict(zip(keys, runs.users, strict=True))
     busiest, laziest = (ranked[np.argsort(sign * busy[ranked], kind="stable")][:RANKED].tolist() for sign in (-1, 1))
     heads = (("job", ""), ("user", ""), ("GPU hours", "gpu_h"), ("Busy", "frac"), ("Facility energy", "kwh"))

@@ -35,8 +35,9 @@ class From:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """``coverage_frac``: part of the span in which the centre's power was read, or that of its IT where no facility power ever
-    was; 0: the report says that there is nothing."""
+    """``coverage_frac``: part of the span in which the power of what it is about was read, or that of its IT where no facility
+    power ever was; of a hall whose power never was, that in which its GPUs gave a reading; 0: the report says that there is
+    nothing."""
 
     report: Report
     coverage_frac: float
@@ -56,4 +57,7 @@ def make(about: From, span: Span, scope: Scope) -> Made:
     bill = inputs.account.bill
     drawn = list(drawer(about.site, about.store)(span)) if about.picture and scope.whole else []
     report = compose(inputs, about.limits, about.outside, drawn)
-    return Made(report, inputs.account.coverage_frac or inputs.account.it_read_frac, bill.currency if bill else "", span)
+    coverage_frac = inputs.account.coverage_frac or inputs.account.it_read_frac
+    if scope.kind == "hall" and not inputs.use.silent:
+        coverage_frac = coverage_frac or float(inputs.use.length_h[inputs.use.read].sum() / inputs.use.length_h.sum())
+    return Made(report, coverage_frac, bill.currency if bill else "", span)

@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac
+from analytics.kpis import DEFINITIONS, effective_flops, fragmentation_frac, rack_fill_frac
 from energy.account.book import RULE, By
 from energy.account.share import gone_seconds
 from twin.frame import Floats
 from twin.message import Message
+from twin.site import Bools
 from ui.able import HOUR_S
 from ui.accounting import rows_of
 from ui.report import jobs
@@ -28,6 +29,10 @@ WAYS: tuple[tuple[By, str], ...] = (
     ("project", "Energy, carbon and cost by project"),
     ("user", "Energy, carbon and cost by user"),
     ("job", "Energy, carbon and cost by job"),
+)
+UNREAD_RACKS = (
+    "Of {unread:,.0f} of {racks:,.0f} racks that hold a node or GPU nothing was read: whether they are in use is not known, "
+    "and they are in no share."
 )
 LEAST_UNREAD_H = 0.05  # that is said: what lies below rounds to nothing
 
@@ -106,6 +111,9 @@ def _lead(inputs: Inputs) -> Iterator[Message]:
     if read_h < all_h:
         text = "GPUs were read in {read:,.0f} of {hours:,.0f} hours: what was allocated or available is a share of these."
         yield Message(text, {"read": read_h, "hours": all_h})
+    filled = _racks(inputs)[1]
+    if inputs.scope.kind in ("centre", "hall") and (filled & ~use.rack_told).any():
+        yield Message(UNREAD_RACKS, {"unread": int((filled & ~use.rack_told).sum()), "racks": int(filled.sum())})
     gone_h = float(gone_seconds(runs, inputs.span.start.timestamp(), inputs.until.timestamp()).sum()) / HOUR_S
     if gone_h:
         text = "{hours:,.0f} of the GPU hours were on GPUs that the inventory has no more; what energy these took is not known."
@@ -130,14 +138,22 @@ def _median(values: Floats) -> float:
 
 
 def _fill(did: Did) -> float:
-    """Racks that hold a GPU or node, over racks."""
+    """Racks that hold a GPU or node, over racks; NaN where none of those gave a reading. One of which nothing was read is on
+    neither side: what stands in the inventory need not be in use, and is not unused either."""
+    racks, filled = _racks(did)
+    used, empty = int((filled & did.use.rack_told).sum()), racks - int(filled.sum())
+    return rack_fill_frac(used, used + empty) if used or not filled.any() else NOTHING
+
+
+def _racks(did: Did) -> tuple[int, Bools]:
+    """(how many the part has; bool[racks], those of them that hold a GPU or node)."""
     site, scope = did.site, did.scope
-    mine = np.ones(site.count("rack"), dtype=np.bool_)
-    if scope.kind == "hall":
-        mine = site.within("rack", "hall") == site.row(scope.name)
-    racks = int(mine.sum())
-    used = np.unique(np.concatenate([site.within(kind, "rack") for kind in ("node", "gpu")]))
-    return float(mine[used[used >= 0]].sum()) / racks if racks else NOTHING
+    filled = np.zeros(site.count("rack"), dtype=np.bool_)
+    for kind in ("node", "gpu"):
+        rack = site.within(kind, "rack")
+        filled[rack[rack >= 0]] = True
+    mine = site.within("rack", "hall") == site.row(scope.name) if scope.kind == "hall" else np.ones_like(filled)
+    return int(mine.sum()), filled & mine
 
 
 def _fragmentation(did: Did) -> float:
@@ -156,9 +172,11 @@ def _fragmentation(did: Did) -> float:
     for at_s, usable in zip((did.use.time_s + HOUR_S / 2)[::every], did.use.usable[::every], strict=True):
         going = (runs.start_s <= at_s) & (runs.end_s > at_s)
         taken = np.unique(runs.gpu[going[runs.run_of]])
+        if not usable.any():
+            continue  # of no node is it known that it could be given out
         idle = size - np.bincount(node_of[taken][node_of[taken] >= 0], minlength=nodes)
         found.append(fragmentation_frac(np.where(usable, idle, 0).astype(np.int32), sizes, int(size.max())))
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else NOTHING
 
 
 def _charts(inputs: Inputs) -> Iterator[Chart]:

@@ -9,6 +9,7 @@ import numpy as np
 from energy.account.runs import Runs
 from energy.account.share import Holds, amounts, covered, gone_seconds, holds_of
 from twin.frame import Floats, Ints
+from twin.metrics import METRICS, suffix
 from twin.ports import Store
 from twin.site import Bools, Site
 from ui.able import HOUR_S, able_by_hour, by_hour
@@ -28,7 +29,8 @@ class Use:
     them able to work; ``held``: by a run, to the second; ``told``: of those held, whose utilisation was read; ``idle_held``: of
     these, in hours in which they were busy less than ``IDLE_FRAC``; means over GPUs heard, NaN where none. ``length_h``: of
     each hour inside the span; ``read``: bool[h], a GPU gave a reading (all, where none ever did); ``usable``: bool[h, nodes],
-    those that the scheduler gave work for half of the hour.
+    those that the scheduler gave work for half of the hour, of which it says nothing those whose GPUs gave a reading;
+    ``rack_told``: bool[racks], in which something gave a reading or a GPU was held.
 
     Of runs, float64[n]: ``run_h`` held, those that hold a GPU together alike; ``run_seen_h``: of these, of GPUs that gave a
     reading, and how busy these were (``run_busy``); ``run_idle_h``: of these, idle but allocated. ``silent``: no GPU
@@ -46,6 +48,7 @@ class Use:
     means: Mapping[str, Floats]
     read: Bools
     usable: Bools
+    rack_told: Bools
     run_h: Floats
     run_seen_h: Floats
     run_busy: Floats
@@ -79,7 +82,8 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
     length_h = np.minimum(end.timestamp() - time_s, HOUR_S) / HOUR_S
     columns = {name: np.full(hours, np.nan) for name in GPU_METRICS}
     heard, able, held, told, idle = (np.zeros(hours) for _ in range(5))
-    usable, read = np.ones((hours, site.count("node")), dtype=np.bool_), np.zeros(hours, dtype=np.bool_)
+    usable, read = np.zeros((hours, site.count("node")), dtype=np.bool_), np.zeros(hours, dtype=np.bool_)
+    node_of = site.within("gpu", "node")
     first = np.full(gpus, hours)  # hour in which each was heard of or held first
     holds, sums, held_known = _holds(part, start, end), np.zeros((3, len(runs))), len(runs) > 0
     portion = max(1, PORTION_VALUES // max(gpus, 1))
@@ -98,7 +102,9 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
         _begin(first, seen | (cover > 0), low)
         heard[at] = (seen * weight).sum(axis=1)
         given = by_hour(site, store, "node", "usable_flag", begin, count)
-        usable[at] = ~(given < 0.5)
+        hour, gpu = np.nonzero(seen & (node_of >= 0))
+        usable[low + hour, node_of[gpu]] = True
+        usable[at] = np.where(np.isfinite(given), given >= 0.5, usable[at])
         able[at] = np.nansum(able_by_hour(site, store, seen, given, begin) * weight, axis=1)
         lazy = util < IDLE_FRAC
         held[at], told[at], idle[at] = (np.sum(cover * of, axis=1) for of in (1.0, np.isfinite(util), lazy))
@@ -111,6 +117,7 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
             )
     if not held_known and not uses:
         held[:], told[:], idle[:] = np.nan, np.nan, np.nan
+    rack_told = _racks_told(site, store, first < hours, start, end)
     silent = not read.any()
     if silent:
         read[:], first[:] = True, 0  # nothing says since when which GPU is there
@@ -121,8 +128,25 @@ def use_of(site: Site, store: Store, part: Part, start: datetime, end: datetime)
     busy = np.divide(sums[1], sums[0], out=np.full(len(runs), np.nan), where=sums[0] > 0)
     return Use(
         time_s, length_h, there * length_h + gone, gone, heard, able, held + gone, told, idle, columns, read, usable,
-        run_h, sums[0], busy, sums[2], silent,
+        rack_told, run_h, sums[0], busy, sums[2], silent,
     )  # fmt: skip
+
+
+def _racks_told(site: Site, store: Store, gpus: Bools, start: datetime, end: datetime) -> Bools:
+    """bool[racks]: ``gpus`` (bool[g]) are heard of or held in it, or it or a node in it gave a reading. A flag is none: it is
+    what a scheduler says of the inventory."""
+    told = np.zeros(site.count("rack"), dtype=np.bool_)
+    rack_of = site.within("gpu", "rack")
+    told[rack_of[gpus & (rack_of >= 0)]] = True
+    for kind in ("rack", "node"):
+        rack_of = site.within(kind, "rack") if kind != "rack" else np.arange(len(told), dtype=np.int32)
+        for name in METRICS[kind]:
+            rows = np.flatnonzero(rack_of >= 0).astype(np.int32)
+            rows = rows[~told[rack_of[rows]]]
+            if len(rows) and suffix(name) != "flag":
+                found = store.series(kind, (name,), start, end, DAY_S, rows=rows)
+                told[rack_of[found.rows[np.isfinite(found.values[name]).any(axis=0)]]] = True
+    return told
 
 
 def _holds(part: Part, start: datetime, end: datetime) -> Holds:

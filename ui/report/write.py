@@ -8,6 +8,7 @@ from pathlib import Path
 from twin.errors import ConfigError, Problem, SourceError
 from ui.report.data import as_csv, as_json, as_xlsx, figures_csv
 from ui.report.document import Report
+from ui.report.names import file_name
 from ui.report.page import page
 from ui.report.show import Show
 from ui.report.typeset import pdf
@@ -40,18 +41,17 @@ def _each(
     name = report.name
     for language in languages:
         show = Show(words(language), money)
-        ending = f"{name}.{language}" if len(languages) > 1 else name
         if "html" in formats:
-            yield f"{ending}.html", page(report, show).encode()
+            yield file_name(name, language, "html"), page(report, show).encode()
         if "pdf" in formats:
             try:
-                yield f"{ending}.pdf", pdf(report, show, made)
+                yield file_name(name, language, "pdf"), pdf(report, show, made)
             except SourceError as error:
-                left_out.append(f"{ending}.pdf: {error}")
+                left_out.append(f"{file_name(name, language, 'pdf')}: {error}")
+        if "xlsx" in formats:
+            yield file_name(name, language, "xlsx"), as_xlsx(report, made, money)
     if "json" in formats:
         yield f"{name}.json", as_json(report, money).encode()
-    if "xlsx" in formats:
-        yield f"{name}.xlsx", as_xlsx(report, made, money)
     if "csv" in formats:
         yield f"{name}.figures.csv", figures_csv(report, money).encode()
         for table in report.tables():

@@ -3,6 +3,8 @@ import { formatTime, languageNow, onRedraw, say } from "./shell.js";
 import { ask, make, send, told } from "./dig.js";
 
 const AGAIN_MS = 5000;
+const LANGUAGES = ["en", "zh"];
+const SPOKEN = ["html", "pdf", "xlsx"]; // formats whose words are in a language, which their names say but for English
 const at = (id) => document.getElementById(id);
 const form = at("ask");
 const wanted = new URLSearchParams(location.search).get("report");
@@ -15,8 +17,9 @@ function links(one) {
   const kinds = [...new Set(Object.keys(one.files).map((name) => name.split(".").pop()))];
   const here = languageNow() === "zh" ? "zh" : "en";
   return kinds.sort().flatMap((kind) => {
-    const spoken = kind === "html" || kind === "pdf";
-    const tongues = spoken ? ["en", "zh"].filter((lang) => one.files[Object.keys(one.files).find((name) => name.endsWith(`.${lang}.${kind}`))]) : [];
+    const mine = SPOKEN.includes(kind) ? Object.keys(one.files).filter((name) => name.endsWith(`.${kind}`)) : [];
+    const named = mine.map((name) => name.split(".").at(-2)).map((lang) => (LANGUAGES.includes(lang) ? lang : ""));
+    const tongues = mine.length > 1 || named[0] ? LANGUAGES.filter((lang) => named.includes(lang) || (lang === "en" && named.includes(""))) : [];
     const shown = tongues.length ? [...tongues.filter((lang) => lang === here), ...tongues.filter((lang) => lang !== here)] : [""];
     return shown.map((lang) => {
       const text = `${kind.toUpperCase()}${lang ? ` ${lang === "zh" ? "中文" : "EN"}` : ""}`;
