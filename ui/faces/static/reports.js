@@ -18,9 +18,12 @@ function links(one) {
     const spoken = kind === "html" || kind === "pdf";
     const tongues = spoken ? ["en", "zh"].filter((lang) => one.files[Object.keys(one.files).find((name) => name.endsWith(`.${lang}.${kind}`))]) : [];
     const shown = tongues.length ? [...tongues.filter((lang) => lang === here), ...tongues.filter((lang) => lang !== here)] : [""];
-    return shown.map((lang) => {
+    return shown.flatMap((lang) => {
       const text = `${kind.toUpperCase()}${lang ? ` ${lang === "zh" ? "中文" : "EN"}` : ""}`;
-      return make("a", text, { href: address(one, kind, lang), download: "", className: "file", ariaLabel: `${one.id} ${text}` });
+      const kept = (label, name) => make("a", label, { href: address(one, kind, lang), download: "", className: "file", ariaLabel: name });
+      if (kind !== "html") return [kept(text, `${one.id} ${text}`)];
+      const read = make("a", text, { href: `${address(one, kind, lang)}${lang ? "&" : "?"}inline=true`, className: "file", ariaLabel: `${one.id} ${text}` });
+      return [read, kept(say("download"), `${one.id} ${text}: ${say("download")}`)];
     });
   });
 }
