@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Block, Chart, Figure, Flow, Picture, Report, Section, Table
+from ui.report.document import Block, Chart, Figure, Picture, Report, Section, Table
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
