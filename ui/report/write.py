@@ -51,7 +51,7 @@ def _each(
     if "json" in formats:
         yield f"{name}.json", as_json(report, money).encode()
     if "xlsx" in formats:
-        yield f"{name}.xlsx", as_xlsx(report, made, money)
+        yield f"{name}.xlsx", as_xlsx(report, made, money, Show(words(languages[0]), money))
     if "csv" in formats:
         yield f"{name}.figures.csv", figures_csv(report, money).encode()
         for table in report.tables():
