@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 import typst
+from axe_playwright_python.sync_playwright import Axe
+from browsing import chromium
 from small import small_site
 
 from energy.account.book import Given
@@ -219,6 +221,18 @@ def test_the_page_shows_the_data_files_numbers_and_runs_nothing(report: Report) 
     assert EVIL not in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"https?://(?!www\.w3\.org)", text)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_is_for_who_hears_it_and_who_has_no_mouse(report: Report, width: int) -> None:
+    """Every rule of axe, those of good practice too: headings in order, regions that are told apart and that keys move."""
+    with chromium() as browser:
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        for text in (page(report, Show(words(language), "CNY")) for language in ("en", "zh")):
+            tab.set_content(text)
+            found = Axe().run(tab).response["violations"]
+            assert [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found] == []
 
 
 def test_the_pdf_is_tagged_for_those_who_hear_it(report: Report) -> None:

@@ -2,10 +2,12 @@
 gives the same bytes whatever the store has rolled up since."""
 
 import csv
+import html
 import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from zipfile import ZipFile
 
@@ -71,6 +73,33 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
     assert "<t>Cost [CNY]</t>" in text
     assert "<t>total</t>" in text
     assert "<v>225</v>" in cells
+
+
+def test_a_workbook_is_read_by_people_in_their_language_with_links() -> None:
+    """Names that people gave, keys and numbers stay; a sheet has a name of its own; other data files stay."""
+    asked = "https://twin.example.org/api/v1/report?span=2026-W46&scope=centre&figure=cost#/figures/cost/value"
+    who = Table(
+        "by_user", "Energy, carbon and cost by user", (("who", ""), ("Cost", "money")), (("peak", 2.5), ("(idle)", 1.0))
+    )
+    again = replace(who, key="by_user_2")
+    one = report(replace(COST, answer=asked), TABLE, who, again)
+    made = {name.rpartition("2026-W46.")[2]: data for name, data in files(one, ("zh",), FORMATS, END, "CNY").files}
+    with ZipFile(io.BytesIO(made["tenant-acme.xlsx"])) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist() if name.endswith((".xml", ".rels"))}
+    sheets = re.findall(r'<sheet name="([^"]*)"', parts["xl/workbook.xml"])
+    assert sheets == ["指标", "分时电费", "能耗、碳与费用（按用户）", "能耗、碳与费用（按用户） 2"]
+    texts = re.findall(r"<t[^>]*>([^<]*)</t>", parts["xl/sharedStrings.xml"])
+    assert {"章节", "能耗", "查询", "费用", "费用 [CNY]", "高峰", "（空闲）", "合计", "cost"} <= set(texts)
+    assert "peak" in texts, "a user of that name"
+    rels = html.unescape(parts["xl/worksheets/_rels/sheet1.xml.rels"])
+    link = re.search(r'Target="([^"]*)"', rels)
+    anchor = re.search(r'<hyperlink ref="H2"[^>]* location="([^"]*)"', parts["xl/worksheets/sheet1.xml"])
+    assert link is not None
+    assert anchor is not None
+    assert f"{link[1]}#{anchor[1]}" == asked
+    other = written(one)
+    assert made["tenant-acme.json"] == other["tenant-acme.json"]
+    assert made["tenant-acme.figures.csv"] == other["tenant-acme.figures.csv"]
 
 
 def test_no_name_begins_a_row_of_a_csv_file() -> None:

@@ -22,6 +22,7 @@ from ui.faces.server import build_server
 from ui.report.document import Picture
 from ui.report.from_live import about_of
 from ui.report.make import make
+from ui.report.page import at_home
 from ui.report.scope import Scope
 from ui.report.section import ReportSection
 from ui.report.span import span_of
@@ -98,7 +99,11 @@ def test_a_page_that_has_no_address_has_no_links_that_lead_nowhere(run: Run) -> 
 
     about = replace(about_of(run.centre.live, SECTION, run.clock.time), outside="")
     made = make(about, span_of("2026-W46", ZONE), Scope())
-    assert 'href="/' not in dict(made.files(["en"], ["html"]).files)["2026-W46.html"].decode()
+    page = dict(made.files(["en"], ["html"]).files)["2026-W46.html"].decode()
+    assert 'href="/' not in page
+    said = page.count('<span title="/api/v1/report?')
+    assert said > 20, "what can be asked is told"
+    assert at_home(page).count('<a href="/api/v1/report?') == said, "and is a link where the wall gives it out"
     assert made.report.head[0].answer.startswith("/api/v1/report?"), "the data files say where"
 
 

@@ -13,6 +13,7 @@ from twin.ports import Records, Store
 from twin.site import Site
 
 MAX_SPAN, MAX_ROWS = timedelta(days=400), 1_000_000
+MAX_ROWS_ASKED, MAX_STEPS_GPUS = 5_000, 250_000_000  # of one answer: rows of a split, values that it is made from
 COLUMNS = ("name", "gpu_s", *QUANTITIES, "carbon_market_kg", "unread_gpu_s")
 
 

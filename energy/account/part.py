@@ -61,7 +61,8 @@ def _of_all(meters: Meters, share: Floats, cooling_frac: Floats | None) -> Float
 def part_account(whole: Account, meters: Meters, share: Floats, given: Given, cooling_frac: Floats | None = None) -> Account:
     """The account of the part that took ``share`` (float64[t]) of each step of ``meters``, which are those of ``whole``; of
     cooling ``cooling_frac``, as ``scaled`` has it."""
-    made, _ = account_of(scaled(meters, share, cooling_frac), whole.start, whole.end, given)
+    alone = replace(given, water_kg=float("nan"), reused_kwh=float("nan"))  # the centre's: more heat than a small part took in
+    made, _ = account_of(scaled(meters, share, cooling_frac), whole.start, whole.end, alone)
     frac = made.facility_kwh / whole.facility_kwh if whole.facility_kwh > 0 else float("nan")
     bought = {name: getattr(whole.carbon, name) * frac for name in ("contracted_kwh", "renewable_kwh")}
     bought["market_kg"] = float(whole.carbon.market_of(made.carbon.location_kg, frac))
@@ -70,7 +71,7 @@ def part_account(whole: Account, meters: Meters, share: Floats, given: Given, co
         months = [replace(one, billed_w=one.billed_w * frac, cost=one.cost * frac) for one in whole.bill.months]
         bill = replace(bill, months=months)
     ref_frac = whole.indicators.ref_frac if made.coverage_frac > 0 else float("nan")
-    ref = replace(made.indicators, ref_frac=ref_frac, wue_kg_per_kwh=float("nan"), erf_frac=float("nan"))
+    ref = replace(made.indicators, ref_frac=ref_frac)
     return replace(made, carbon=replace(made.carbon, **bought), bill=bill, indicators=ref)
 
 

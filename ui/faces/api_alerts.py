@@ -31,7 +31,7 @@ from ui.view import Live
 from ui.words import LANGUAGES, words
 
 MAX_PAGE = 10_000
-MAX_LOG = 50_000  # records looked at for a report
+MAX_LOG = 100_000  # records looked at for a report, as many as the report of a centre does
 MAX_IN = 1000  # alerts of one request
 MAX_DAYS = 92
 MAX_ODD = 100  # problems of calendars that are shown
@@ -241,7 +241,8 @@ def _report(live: Live, start: datetime, end: datetime, lang: str) -> dict[str, 
         row["proposal"] = said.sentence(one.proposal) if one.proposal else ""
         rows.append(row)
     span = {"start": start.isoformat(), "end": end.isoformat(), "days": days}
-    return {**span, "times": plain(times(incidents)), "noise": rows, "records": len(log)}
+    alerts = sum(record.get("count", 1) for _, record in log if record["phase"] == "firing")  # a storm is one record
+    return {**span, "alerts": alerts, "times": plain(times(incidents)), "noise": rows, "records": len(log)}
 
 
 def _add_saying(router: APIRouter, live: Live) -> None:

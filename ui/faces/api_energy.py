@@ -9,14 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from energy.account.factors import FACTORS
 from energy.account.tariff import SHIPPED, load_tariff
 from twin.errors import ConfigError
-from ui.accounting import MAX_SPAN, make_account, plain
+from ui.accounting import MAX_ROWS_ASKED, MAX_SPAN, MAX_STEPS_GPUS, make_account, plain
 from ui.faces.answers import When
 from ui.faces.push import Pulse
 
-MAX_ROWS, MAX_STEPS_GPUS = 5_000, 250_000_000
 Whose = Literal["job", "user", "project", "tenant", "partition"]
 Step = Annotated[float, Query(ge=60, le=3600, description="step in seconds")]
-Most = Annotated[int, Query(ge=1, le=MAX_ROWS, description="at most so many rows; the rest is one row")]
+Most = Annotated[int, Query(ge=1, le=MAX_ROWS_ASKED, description="at most so many rows; the rest is one row")]
 
 
 def add_energy(server: FastAPI, pulse: Pulse) -> None:

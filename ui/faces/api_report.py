@@ -25,8 +25,8 @@ STANDS = timedelta(minutes=1)  # for so long the last answer that was worked out
 
 
 class FigureOut(BaseModel):
-    """A number of a report, null where not known, with the same of the span before and of a year ago. ``data``: where what it
-    was made from can be looked at."""
+    """A number of a report, null where not known, with the same of the span before and of a year ago. ``data``: another
+    address whose answer holds it, and where in it, or in words that only a report says it."""
 
     section: str
     label: str

@@ -15,9 +15,11 @@ from starlette.concurrency import run_in_threadpool
 
 from twin.errors import ConfigError, SourceError
 from ui.faces.answers import Failure
+from ui.faces.guard import OPENER
 from ui.faces.push import Pulse
 from ui.report.library import Entry, Full, Library, Stage
 from ui.report.names import SPOKEN, in_language
+from ui.report.page import at_home
 from ui.report.scope import MAX_NAME, Scope, refuse_unknown, scope_of
 from ui.report.span import Span, span_of
 from ui.view import Live
@@ -31,6 +33,12 @@ TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "zip": "application/zip",
 }
+# Of a page that is read on the wall: it needs nothing but its own styles and pictures, and whatever a name in it might hold
+# runs nowhere, has no cookie and no origin (``sandbox``).
+ALONE = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of files in an archive: the same report gives the same bytes
 
 
@@ -118,8 +126,10 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
         format: str,
         lang: Annotated[str | None, Query(pattern="^(en|zh)$", description="of a page, PDF or workbook")] = None,
         table: Annotated[str | None, Query(max_length=60, description="of CSV: this table alone, else an archive")] = None,
+        inline: Annotated[bool, Query(description="html, to be read here: its links lead to this wall")] = False,
     ) -> Response:
-        """A file of a report: html, pdf, json, xlsx, or csv (all tables in an archive, or one)."""
+        """A file of a report: html, pdf, json, xlsx, or csv (all tables in an archive, or one). All are to be kept, as
+        they were made; a page with ``inline`` is to be read."""
         library = library_in(live)
         entry = (await run_in_threadpool(library.entries)).get(report)
         if entry is None or entry.stage is not Stage.MADE:
@@ -132,6 +142,9 @@ def add_reports(server: FastAPI, pulse: Pulse) -> None:
         except SourceError as error:
             raise HTTPException(503, f"{error}.") from error
         headers = {"content-disposition": _attached(name), "cache-control": "private, no-cache"}
+        if inline and format == "html":
+            data = at_home(data.decode()).encode()
+            headers |= {"content-disposition": "inline", "content-security-policy": ALONE, OPENER: "unsafe-none"}
         return Response(data, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
 
 

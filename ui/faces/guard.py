@@ -15,10 +15,11 @@ from ui.access.door import STILL_S, Door
 log = logging.getLogger(__name__)
 BODY_S = 60.0  # for a whole body: a drip holds nothing for longer
 BODY_BYTES = 1 << 20  # nothing that a face is sent is larger
+OPENER = "cross-origin-opener-policy"
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
+    OPENER: "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
 
@@ -85,7 +86,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
-                    headers[name] = value
+                    if name == "content-security-policy":
+                        headers.append(name, value)  # a browser keeps to each: an answer's own can only forbid more
+                    elif name != OPENER or OPENER not in headers:  # a sandbox has no opener: HTML refuses one with a policy
+                        headers[name] = value
                 if scope.get("scheme") == "https":
                     headers["strict-transport-security"] = "max-age=31536000"
             await send(message)

@@ -9,6 +9,7 @@ import numpy as np
 from energy.baseline import Saving, Verdict
 from twin.message import Message
 from ui.report import demand, energy, reliable, use
+from ui.report.behind import behind
 from ui.report.beside import uneven
 from ui.report.document import Block, Figure, Picture, Report, Table
 from ui.report.energy import Limits
@@ -37,7 +38,7 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
     sections = [replace(first, blocks=[*first.blocks, *pictures]), use.section(inputs, limits), reliable.section(inputs)]
     base = outside.rstrip("/")
     asked = f"/api/v1/report?span={quote(inputs.span.label, safe='')}&scope={quote(str(inputs.scope), safe='')}"
-    sections = [replace(one, blocks=[_reached(block, base, asked) for block in one.blocks]) for one in sections if one.blocks]
+    sections = [replace(one, blocks=[_reached(b, inputs, base, asked) for b in one.blocks]) for one in sections if one.blocks]
     found = {figure.key: figure for section in sections for figure in section.figures}
     twice = {"peak_w"} if "contract_frac" in found else set()  # then a sentence says it: two rows leave room for the drawings
     head = [found[key] for key in HEAD if key in found and key not in twice]
@@ -56,13 +57,13 @@ def compose(inputs: Inputs, limits: Limits | None = None, outside: str = "", pic
     return settled(made)
 
 
-def _reached(block: Block, base: str, asked: str) -> Block:
-    """``block`` with its links made absolute and one more, which answers with what it says (RFC 6901: where in the answer)."""
+def _reached(block: Block, inputs: Inputs, base: str, asked: str) -> Block:
+    """``block`` with where else its numbers stand, and a link that answers with what it says (RFC 6901: where in it)."""
     if not isinstance(block, Figure | Table):
         return block
     sort, inside = ("figure", "value") if isinstance(block, Figure) else ("table", "rows")
     answer = f"{base}{asked}&{sort}={block.key}#/{sort}s/{block.key}/{inside}"
-    return replace(block, query=base + block.query if block.query else "", answer=answer)
+    return replace(block, query=behind(block, inputs, base), answer=answer)
 
 
 def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -> Iterator[Message]:

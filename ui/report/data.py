@@ -3,16 +3,22 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ui.report.document import Block, Cell, Chart, Figure, Flow, Picture, Report, Section, Table
 from ui.report.settle import DIGITS
+from ui.report.show import Show
+from ui.words import words
 
-MAX_SHEET = 1_048_000  # rows of a worksheet
+MAX_SHEET, MAX_SHEET_NAME, MAX_LINK = 1_048_000, 31, 2_000  # of a worksheet: rows, characters of its name and of a link
+_NO_SHEET = re.compile(r"[\[\]:*?/\\]")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a text begins with that a spreadsheet runs
 SORTS: Mapping[type[Block], str] = {
     Figure: "figures", Table: "tables", Chart: "charts", Flow: "flows", Picture: "pictures"}  # fmt: skip
@@ -116,25 +122,55 @@ def inert(cell: CellT) -> CellT | str:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
-def as_xlsx(report: Report, made: datetime, currency: str = "") -> bytes:
-    """A workbook: figures on the first sheet, a sheet for each table with its total. ``made``: when it says that it was
-    created."""
+def as_xlsx(report: Report, made: datetime, currency: str = "", show: Show | None = None) -> bytes:
+    """A workbook to be read: figures on the first sheet, a sheet for each table with its total, texts in the language of
+    ``show`` (none: English), numbers bare, queries that have an address as links. ``made``: when it says it was created."""
     import xlsxwriter
 
+    show = show or Show(words("en"), currency)
     out = io.BytesIO()
     book = xlsxwriter.Workbook(out, {**_TEXTS, "in_memory": True, "nan_inf_to_errors": False})
     book.set_properties({"title": f"{report.site} {report.span}", "created": made.replace(tzinfo=None)})
-    head = book.add_format({"bold": True, "bottom": 1})
-    sheets: list[tuple[str, Sequence[str], Sequence[Sequence[Cell]]]] = [
-        ("figures", FIGURE_HEADS, list(_figures(report, currency)))
-    ]
-    sheets += [(table.key[:31], _heads(table, currency), _rows(table)) for table in report.tables()]
-    for name, heads, rows in sheets:
-        sheet = book.add_worksheet(name)
+    head, taken = book.add_format({"bold": True, "bottom": 1}), set[str]()
+    for number, (name, heads, rows) in enumerate(_sheets(report, currency, show)):
+        sheet = book.add_worksheet(_sheet_name(name, taken))
         sheet.write_row(0, 0, heads, head)
         for i, cells in enumerate(rows[:MAX_SHEET], 1):
             sheet.write_row(i, 0, _bare(cells))
+            link = str(cells[-1])
+            if number == 0 and "://" in link and len(link) <= MAX_LINK:  # of the figures alone, where the query stands last
+                sheet.write_url(i, len(cells) - 1, link, string=link)
         sheet.freeze_panes(1, 1)
         sheet.autofit()
     book.close()
     return out.getvalue()
+
+
+def _sheets(report: Report, currency: str, show: Show) -> Iterator[tuple[str, list[str], list[Sequence[Cell]]]]:
+    """(name, heads, rows) of each sheet; in English named by the keys of the data files."""
+    w, english = show.words, show.words.language == "en"
+    titles = {section.key: section.key if english else w(section.title) for section in report.sections}
+    figures: list[Sequence[Cell]] = [
+        [titles[str(section)], key, w(str(label)), *rest] for section, key, label, *rest in _figures(report, currency)
+    ]
+    yield "figures" if english else w("figures"), [w(head) for head in FIGURE_HEADS], figures
+    for table in report.tables():
+        spoken = replace(table, heads=[(w(label), unit) for label, unit in table.heads])
+        rows = [_spoken(table, row, show) for row in table.rows]
+        total = [_spoken(table, table.total, show, total=True)] if table.total else []
+        yield table.key if english else w(table.title), _heads(spoken, currency), [*rows, *total]
+
+
+def _spoken(table: Table, row: Sequence[Cell], show: Show, total: bool = False) -> list[Cell]:
+    return [show.word(cell, head, total) if isinstance(cell, str) else cell
+            for cell, (head, _) in zip(row, table.heads, strict=True)]  # fmt: skip
+
+
+def _sheet_name(name: str, taken: set[str]) -> str:
+    """``name`` as a spreadsheet takes it: short, without signs of its own, and no other's. Adds it to ``taken``."""
+    plain = _NO_SHEET.sub(" ", name).strip("'")[:MAX_SHEET_NAME]
+    found = next(
+        one for k in count(1) if (one := plain if k == 1 else f"{plain[: MAX_SHEET_NAME - 4]} {k}").lower() not in taken
+    )
+    taken.add(found.lower())
+    return found

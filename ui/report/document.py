@@ -20,8 +20,8 @@ Cell = str | float
 class Figure:
     """One number. ``unit``: a suffix of the metric table; ``was`` and ``year``: the same of the span before and a year ago, NaN
     where not known; ``length_ratio``: of a sum, how long this span is over the one before; ``good``: which way is better (-1
-    down, 1 up, 0 neither); ``query``: where the data behind it can be seen; ``answer``: where this very number can be asked for
-    again; ``modelled_frac``: of the time that it is of, in which it rests on the twin and not on a meter."""
+    down, 1 up, 0 neither); ``query``: where else it stands (``ui.report.behind``); ``answer``: where this very number can be
+    asked for again; ``modelled_frac``: of the time that it is of, in which it rests on the twin and not on a meter."""
 
     key: str
     label: str

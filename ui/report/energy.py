@@ -40,13 +40,10 @@ BOUNDARY = (
 )
 NOT_READ = "{who} was not read in this span: no rack or GPU there said what it took, so it has no energy, PUE, cost or carbon."
 ALWAYS = ("facility_kwh", "it_kwh", "pue_ratio", "coverage_frac")  # shown with a dash where not known
-# Where in the answer of /api/v1/energy a figure stands.
+# Where in the answer of /api/v1/energy a figure stands; water and reused heat of meters are read for a report alone.
 POINTERS = {
     **{name: f"/{name}" for name in ("facility_kwh", "it_kwh", "it_read_kwh", "peak_w", "coverage_frac", "modelled_frac")},
-    **{
-        name: f"/indicators/{name}"
-        for name in ("pue_ratio", "ppue_ratio", "wue_kg_per_kwh", "cue_kg_per_kwh", "ref_frac", "erf_frac")
-    },
+    **{name: f"/indicators/{name}" for name in ("pue_ratio", "ppue_ratio", "cue_kg_per_kwh", "ref_frac")},
     "carbon_location_kg": "/carbon/location_kg",
     "carbon_market_kg": "/carbon/market_kg",
     "cost": "/bill/cost",
@@ -88,7 +85,7 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
     for key, label, unit, good, of in rows:
         now = of(inputs.account)
         was, year = (_comparable(inputs.account, other, key, unit, of) for other in (inputs.before, inputs.year_ago))
-        made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS[key]),
+        made.append(Figure(key, label, now, unit, was, year, good, DEFINED.get(key, ""), query(inputs, POINTERS.get(key, "")),
                            length_ratio=inputs.length_ratio if unit in SUMS else 1.0,
                            modelled_frac=_modelled(inputs.account, key)))  # fmt: skip
     modelled = inputs.resources.modelled.each
@@ -108,9 +105,8 @@ def figures(inputs: Inputs, limits: Limits) -> list[Figure]:
                            query=query(inputs, "", "job")))  # fmt: skip
     made += _of_tokens(inputs, limits)
     if limits.pue_ratio is not None and inputs.scope.whole:
-        made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio",
-                              query=query(inputs, "")))  # fmt: skip
-    made += demand.figures(inputs, query(inputs, POINTERS["peak_w"]))
+        made.insert(3, Figure("pue_limit_ratio", "PUE that policy allows", limits.pue_ratio, "ratio"))
+    made += demand.figures(inputs, query(inputs, ""))
     return [figure for figure in made if np.isfinite(figure.value) or figure.key in ALWAYS]
 
 
@@ -188,9 +184,9 @@ def _covered(made: Account, key: str, unit: str) -> list[float]:
 
 
 def query(inputs: Inputs, pointer: str, by: str = "") -> str:
-    """Where the same can be asked for again; ``pointer``: where in the answer it stands (RFC 6901). Of a part, the split of the
-    whole in which it is one row."""
-    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.span.end))
+    """Where the same can be asked for again; ``pointer``: where in the answer it stands (RFC 6901), "" where it does not. Of a
+    part, the split of the whole in which it is one row."""
+    start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (inputs.span.start, inputs.over))
     by = by or {"tenant": "tenant", "project": "project"}.get(inputs.scope.kind, "")
     asked = f"/api/v1/energy?start={start}&end={end}&step_s={inputs.meters.step_s:g}"
     return f"{asked}&by={by}" if by else f"{asked}#{pointer}" if pointer and inputs.scope.whole else asked

@@ -69,6 +69,11 @@ class Inputs(Did):
     tokens: Tokens | None = None
 
     @property
+    def over(self) -> datetime:
+        """The end of the time that figures are of; of a span that has not begun its own end."""
+        return self.until if self.until > self.span.start else self.span.end
+
+    @property
     def contract_w(self) -> float:
         """Demand under contract [W]; 0 where none is stated."""
         return 1e3 * self.tariff.demand.contracted_kw if self.tariff and self.tariff.demand else 0.0

@@ -2,16 +2,20 @@
 
 import base64
 import html
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
-from ui.report.document import Block, Chart, Figure, Flow, Picture, Report, Section, Table
+from ui.report.document import Block, Chart, Figure, Picture, Report, Section, Table
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
 STYLE = Path(__file__).with_name("report.css")
+# What `_linked` writes: no text of others can look like it, for theirs is escaped.
+_TOLD = re.compile(r'<span title="(/api/v1/report\?[^"]*)">([^<]*)</span>')
+_ABROAD = re.compile(r'<a href="https?://[^"]*?(/api/v1/report\?[^"]*)">')
 
 
 def page(report: Report, show: Show) -> str:
@@ -24,7 +28,7 @@ def page(report: Report, show: Show) -> str:
     zone = ZoneInfo(report.zone)
     body = "".join(_section(section, report.body(section), show, zone) for section in report.sections)
     kind = html.escape(w("Energy and utilisation report"))
-    span, cover = html.escape(show.heading(report)), "".join(_block(block, show, zone) for block in report.cover)
+    span, cover = html.escape(show.heading(report)), "".join(_block(block, show, zone, 2) for block in report.cover)
     return (
         f'<!DOCTYPE html>\n<html lang="{w.language}"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE.read_text("utf-8")}</style></head>'
@@ -32,6 +36,12 @@ def page(report: Report, show: Show) -> str:
         f'<main><section class="first"><div class="tiles">{head}</div><ul>{lines}</ul>{cover}</section>{body}</main>'
         "</body></html>\n"
     )
+
+
+def at_home(text: str) -> str:
+    """A page as the wall itself serves it: what could only be told of a file, or led to the address under which others reach
+    icctwin, is a link to whoever serves it."""
+    return _ABROAD.sub(r'<a href="\1">', _TOLD.sub(r'<a href="\1">\2</a>', text))
 
 
 def _tile(figure: Figure, show: Show) -> str:
@@ -46,20 +56,22 @@ def _tile(figure: Figure, show: Show) -> str:
 
 
 def _linked(text: str, url: str) -> str:
-    """A link, where it leads somewhere: a page that was mailed or kept has no address that another could be relative to."""
-    return f'<a href="{html.escape(url)}">{text}</a>' if "://" in url else text
+    """A link, where it leads somewhere: a page that was mailed or kept has no address that another could be relative to, and
+    says what can be asked."""
+    address = html.escape(url)
+    return f'<a href="{address}">{text}</a>' if "://" in url else f'<span title="{address}">{text}</span>' if url else text
 
 
 def _section(section: Section, blocks: Sequence[Block], show: Show, zone: ZoneInfo) -> str:
     lead = "".join(f"<p>{html.escape(show.words.sentence(message))}</p>" for message in section.lead)
-    figures = _figures(section.figures, show)
+    figures = _figures(section, show)
     rest = "".join(_block(block, show, zone) for block in blocks)
     title, terms = html.escape(show.words(section.title)), _terms(section, show)
     return f'<section id="{section.key}"><h2>{title}</h2>{lead}{figures}{rest}{terms}</section>'
 
 
-def _figures(figures: list[Figure], show: Show) -> str:
-    w = show.words
+def _figures(section: Section, show: Show) -> str:
+    w, figures = show.words, section.figures
     heads = "".join(f'<th scope="col">{html.escape(w(head))}</th>' for head in FIGURE_HEADS)
     rows = []
     for figure in figures:
@@ -70,12 +82,12 @@ def _figures(figures: list[Figure], show: Show) -> str:
         cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     table = f"<table class=figures><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return _wide(table, w("figures")) if figures else ""
+    return _wide(table, f"{w(section.title)}: {w('figures')}") if figures else ""
 
 
-def _wide(table: str, name: str) -> str:
-    """A table that a narrow screen moves sideways in its own frame, by keys too."""
-    return f'<div class="wide" role="region" tabindex="0" aria-label="{html.escape(name)}">{table}</div>'
+def _wide(inner: str, name: str) -> str:
+    """A table or drawing that a narrow screen moves sideways in its own frame, by keys too. ``name``: no other has it."""
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{html.escape(name)}">{inner}</div>'
 
 
 def _terms(section: Section, show: Show) -> str:
@@ -83,23 +95,21 @@ def _terms(section: Section, show: Show) -> str:
     return f"<h3>{html.escape(show.words('Definitions'))}</h3><dl>{rows}</dl>" if rows else ""
 
 
-def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
+def _block(block: Block, show: Show, zone: ZoneInfo, level: int = 3) -> str:
+    """``level``: of its heading."""
+    if isinstance(block, Figure):
+        return ""
     w = show.words
-    note = f"<figcaption>{html.escape(w.sentence(block.note))}</figcaption>" if getattr(block, "note", None) else ""  # type: ignore[arg-type]
-    if isinstance(block, Chart):
-        return f"<figure><h3>{html.escape(w(block.title))}</h3>{chart_svg(block, show, zone)}{note}</figure>"
-    if isinstance(block, Flow):
-        return f"<figure><h3>{html.escape(w(block.title))}</h3>{flow_svg(block, show)}{note}</figure>"
+    note = f"<figcaption>{html.escape(w.sentence(block.note))}</figcaption>" if block.note else ""
+    title = html.escape(w(block.title))
     if isinstance(block, Picture):
         data = base64.b64encode(block.png).decode()
-        alt = html.escape(w.sentence(block.alt))
-        return (
-            f'<figure><h3>{html.escape(w(block.title))}</h3><img alt="{alt}" src="data:image/png;base64,{data}">{note}</figure>'
-        )
-    if isinstance(block, Table):
-        title = _linked(html.escape(w(block.title)), block.answer)
-        return f"<figure><h3>{title}</h3>{_wide(''.join(_table(block, show)), w(block.title))}{note}</figure>"
-    return ""
+        inner = f'<img alt="{html.escape(w.sentence(block.alt))}" src="data:image/png;base64,{data}">'
+    elif isinstance(block, Table):
+        title, inner = _linked(title, block.answer), _wide("".join(_table(block, show)), w(block.title))
+    else:
+        inner = _wide(chart_svg(block, show, zone) if isinstance(block, Chart) else flow_svg(block, show), w(block.title))
+    return f"<figure><h{level}>{title}</h{level}>{inner}{note}</figure>"
 
 
 def _table(table: Table, show: Show) -> Iterator[str]:

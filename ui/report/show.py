@@ -60,10 +60,13 @@ class Show:
     def row(self, table: Table, cells: Sequence[Cell], total: bool = False) -> list[str]:
         """The cells of a row: names as they are, our own words translated. ``total``: it is the last row."""
         return [
-            self._cell(cell, unit) if not isinstance(cell, str)
-            else self.words(cell) if total or cell in SPOKEN.get(head, NOBODY) else cell
+            self._cell(cell, unit) if not isinstance(cell, str) else self.word(cell, head, total)
             for cell, (head, unit) in zip(cells, table.heads, strict=True)
         ]  # fmt: skip
+
+    def word(self, cell: str, head: str, total: bool = False) -> str:
+        """A text that stands below ``head``: ours translated, a name as it is."""
+        return self.words(cell) if total or cell in SPOKEN.get(head, NOBODY) else cell
 
     def _cell(self, value: float, unit: str) -> str:
         """GPU hours without their unit, which their column's head is, and with the digits of small ones."""

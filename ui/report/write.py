@@ -49,7 +49,7 @@ def _each(
             except SourceError as error:
                 left_out.append(f"{file_name(name, language, 'pdf')}: {error}")
         if "xlsx" in formats:
-            yield file_name(name, language, "xlsx"), as_xlsx(report, made, money)
+            yield file_name(name, language, "xlsx"), as_xlsx(report, made, money, show)
     if "json" in formats:
         yield f"{name}.json", as_json(report, money).encode()
     if "csv" in formats:

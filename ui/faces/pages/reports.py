@@ -13,7 +13,7 @@ from ui.words import words
 # What the script says by itself.
 LABELS = (
     "made", "asked", "failed", "nothing was read in that span", "span", "part of the centre", "state", "by", "files",
-    "No report was made yet: weekly ones come on Monday morning", "Asked: it is here within a minute or two",
+    "download", "No report was made yet: weekly ones come on Monday morning", "Asked: it is here within a minute or two",
     "the whole centre", "hall", "tenant", "project",
     # the figures of a first page (ui.report.compose.HEAD)
     "Facility energy", "PUE", "Carbon, location-based", "Cost", "Peak demand", "Allocated", "Busy", "Allocated but idle",

@@ -21,9 +21,12 @@ function links(one) {
     const named = mine.map((name) => name.split(".").at(-2)).map((lang) => (LANGUAGES.includes(lang) ? lang : ""));
     const tongues = mine.length > 1 || named[0] ? LANGUAGES.filter((lang) => named.includes(lang) || (lang === "en" && named.includes(""))) : [];
     const shown = tongues.length ? [...tongues.filter((lang) => lang === here), ...tongues.filter((lang) => lang !== here)] : [""];
-    return shown.map((lang) => {
+    return shown.flatMap((lang) => {
       const text = `${kind.toUpperCase()}${lang ? ` ${lang === "zh" ? "中文" : "EN"}` : ""}`;
-      return make("a", text, { href: address(one, kind, lang), download: "", className: "file", ariaLabel: `${one.id} ${text}` });
+      const kept = (label, name) => make("a", label, { href: address(one, kind, lang), download: "", className: "file", ariaLabel: name });
+      if (kind !== "html") return [kept(text, `${one.id} ${text}`)];
+      const read = make("a", text, { href: `${address(one, kind, lang)}${lang ? "&" : "?"}inline=true`, className: "file", ariaLabel: `${one.id} ${text}` });
+      return [read, kept(say("download"), `${one.id} ${text}: ${say("download")}`)];
     });
   });
 }
