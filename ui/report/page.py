@@ -1,6 +1,5 @@
 """The report as one HTML file that needs nothing else: to be read, printed and mailed."""
 
-import base64
 import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
 from ui.report.document import Block, Chart, Figure, Flow, Picture, Report, Section, Table
+from ui.report.pictured import picture_svg
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
@@ -91,11 +91,7 @@ def _block(block: Block, show: Show, zone: ZoneInfo) -> str:
     if isinstance(block, Flow):
         return f"<figure><h3>{html.escape(w(block.title))}</h3>{flow_svg(block, show)}{note}</figure>"
     if isinstance(block, Picture):
-        data = base64.b64encode(block.png).decode()
-        alt = html.escape(w.sentence(block.alt))
-        return (
-            f'<figure><h3>{html.escape(w(block.title))}</h3><img alt="{alt}" src="data:image/png;base64,{data}">{note}</figure>'
-        )
+        return f"<figure><h3>{html.escape(w(block.title))}</h3>{picture_svg(block, show)}{note}</figure>"
     if isinstance(block, Table):
         title = _linked(html.escape(w(block.title)), block.answer)
         return f"<figure><h3>{title}</h3>{_wide(''.join(_table(block, show)), w(block.title))}{note}</figure>"
