@@ -36,7 +36,8 @@ def test_every_section_and_its_options_are_told(capsys: pytest.CaptureFixture[st
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What is committed or will be, without what is built."""
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    words = ["git", "ls-files", "-coz", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     place = tmp_path / "checkout"
     for name in filter(None, listed):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
