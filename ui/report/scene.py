@@ -167,7 +167,8 @@ def _picture(site: Site, stand: Standing, values: Floats, when: Hottest, time: s
     roof = camera.seen(stand.centre[most] + np.array([0.0, 0.0, stand.size[most, 2] / 2]))
     pin = Pin(float(roof[0]), float(roof[1]), name, float(values[most]))
     silent = bool(np.isnan(values).any()) or len(stand.centre) > len(values)
-    drawing = f'<g stroke="{LINE}" stroke-width="0.3" stroke-linejoin="round">{ground}{areas}</g>'
+    thin = min(0.3, 90 / len(stand.centre))  # lines around thousands would hide their colours
+    drawing = f'<g stroke="{LINE}" stroke-width="{thin:.2g}" stroke-linejoin="round">{ground}{areas}</g>'
     scale = Scale(low, high, steps, unit, when.metric, silent)
     return Picture("hottest", "The hottest hour", drawing, HEAD + tall + EDGE, pin, scale, alt, alt)
 
