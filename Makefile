@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup field web plants up test search lint audit docs lock clean
+.PHONY: help setup field web plants up test search lint audit docs dist lock clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -27,6 +27,11 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 # An environment knows its own path: one that was moved, or whose Python is gone, is made anew.
 ifneq ($(shell test -x $(BIN)/python && cat .venv/place 2>/dev/null),$(CURDIR))
 .PHONY: .venv/place
+endif
+
+# What was built may be gone while its stamp stays: then it is built anew.
+ifeq ($(wildcard ui/faces/static/vendor/three.js),)
+.PHONY: .venv/web
 endif
 
 # uv reads no pip settings: an index that this machine's pip was given (a mirror, say) is handed on.
@@ -92,6 +97,11 @@ docs: .venv/docs ## make the documentation's pages in var/docs/, every link chec
 	@$(BIN)/icctwin reference --out docs/reference > /dev/null
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file .ci/mkdocs.yml --site-dir "$(CURDIR)/var/docs"
 	echo "icctwin: open var/docs/index.html"
+
+dist: .venv/web ## build wheel and sdist into dist/, the 3D twin's page inside
+	@rm -rf dist
+	$(UV) build --no-build-isolation --python $(BIN)/python --out-dir dist .
+	echo "icctwin: $$(echo dist/*.whl dist/*.tar.gz)"
 
 lock: .venv/place ## work out the seven locks anew from pyproject.toml (ARGS=--upgrade: newest releases)
 	@$(index)

@@ -76,6 +76,18 @@ def test_each_trouble_is_named_with_its_remedy(config: Path, taken: int, monkeyp
     assert found(None, "libraries")[1].endswith("wanted >=99, no-such-library is missing; run: make setup")
 
 
+def test_an_installation_without_the_3d_pages_parts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FOLDER", tmp_path)
+    health, says = found(None, "3D page")
+    assert health is Health.NOTE, "the page has its plan"
+    assert "three.js is missing" in says
+    assert "make web" in says
+    assert "make dist" in says
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "three.js").write_text("export {};")
+    assert found(None, "3D page") == (Health.OK, "three.js is there")
+
+
 def test_a_wrong_configuration_is_told_whole(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text('[site]\nname = ""\n[stores]\n')
     assert main(["doctor", "--config", str(config)]) == 1

@@ -19,7 +19,7 @@ from twin.errors import ConfigError
 from twin.message import Message
 from ui.cli import main
 from ui.faces.server import build_server
-from ui.report.document import Picture
+from ui.report.document import Picture, Pin, Scale
 from ui.report.from_live import about_of
 from ui.report.make import make
 from ui.report.page import at_home
@@ -156,7 +156,8 @@ def test_by_hand_and_by_itself_it_is_the_same_report(run: Run, tmp_path: Path, m
     """``picture = false`` and the address under which people reach icctwin hold for both."""
 
     def drawer(*_: Any) -> Any:
-        return lambda span: iter([Picture("hottest", "The hottest hour", b"png", Message("x"))])
+        pin, scale = Pin(1, 1, "r1", 40.0), Scale(30.0, 40.0, 2, "c", "return_temp_c", False)
+        return lambda span: iter([Picture("hottest", "The hottest hour", "<g/>", 99.0, pin, scale, Message("x"))])
 
     monkeypatch.setattr("ui.report.make.drawer", drawer)
     run.steps(1)

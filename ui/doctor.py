@@ -26,6 +26,7 @@ from ingest.stores.embedded.files import SCHEMA, connect_reading
 from twin.errors import ConfigError, SourceError
 from ui.certificate import stands
 from ui.config import Config, load_config, site_of
+from ui.faces.statics import FOLDER, THREE
 from ui.named import named_files
 from ui.report.typeset import no_font
 from ui.switch import KEY_FILE
@@ -69,6 +70,7 @@ def examine(path: Path | None) -> Iterator[Row]:
     yield _python()
     yield from _libraries()
     yield _fonts()
+    yield _page_3d()
     yield _sqlite()
     yield _memory()
     if path is None:
@@ -126,6 +128,13 @@ def _unmet(wanted: Sequence[Requirement]) -> list[str]:
 def _fonts() -> Row:
     wrong = [why for language in ("en", "zh") if (why := no_font(language))]
     return Row(Health.NOTE, "fonts", "; ".join(wrong)) if wrong else Row(Health.OK, "fonts", "reports as PDF have theirs")
+
+
+def _page_3d() -> Row:
+    if (FOLDER / THREE).is_file():
+        return Row(Health.OK, "3D page", "three.js is there")
+    todo = "in a checkout run: make web; elsewhere install a wheel that make dist built"
+    return Row(Health.NOTE, "3D page", f"three.js is missing, so /scene shows its plan alone; {todo}")
 
 
 def _sqlite() -> Row:

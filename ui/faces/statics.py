@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 FOLDER = Path(__file__).parent / "static"
+THREE = "vendor/three.js"  # in it: what the 3D page takes from npm, made by make web and not committed
 _FOR_EVER, _ANEW = "public, max-age=31536000, immutable", "no-cache"
 
 

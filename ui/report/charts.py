@@ -54,7 +54,7 @@ def chart_svg(chart: Chart, show: Show, zone: ZoneInfo) -> str:
             f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#b3261e" stroke-dasharray="6 4"/>'
         )
         parts.append(f'<text x="{WIDE - RIGHT}" y="{y - 4:.1f}" text-anchor="end" fill="#b3261e">{said}</text>')
-    return _svg(chart_alt(chart, show), HIGH, parts)
+    return svg(chart_alt(chart, show), HIGH, parts)
 
 
 def chart_alt(chart: Chart, show: Show) -> str:
@@ -75,7 +75,8 @@ def flow_alt(flow: Flow, show: Show) -> str:
     return f"{w(flow.title)}: {'; '.join(links)}"
 
 
-def _svg(label: str, high: float, parts: Sequence[str]) -> str:
+def svg(label: str, high: float, parts: Sequence[str]) -> str:
+    """A drawing ``WIDE`` and ``high``; ``label``: what it shows."""
     box = f'viewBox="0 0 {WIDE:g} {high:.0f}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="{html.escape(label)}" {_STYLE}>'
     return f"{head}{''.join(parts)}</svg>"
@@ -202,7 +203,7 @@ def flow_svg(flow: Flow, show: Show) -> str:
             for i, line in enumerate(said[name])
         ]
     bottom = max(at[name] + room[name] for name in depth) + 14
-    return _svg(flow_alt(flow, show), bottom, parts)
+    return svg(flow_alt(flow, show), bottom, parts)
 
 
 def _bands(flow: Flow, at: Mapping[str, float], x_of: Mapping[str, float], scale: float) -> Iterator[str]:

@@ -105,12 +105,39 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """What a picture points at: a place (px), its name and its value."""
+
+    x: float
+    y: float
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a picture's colours stand for: ``low`` to ``high`` of ``metric`` in ``unit``, in so many round ``steps``;
+    ``silent``: some of it is grey."""
+
+    low: float
+    high: float
+    steps: int
+    unit: str
+    metric: str
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG; ``alt``: what it shows, in a sentence."""
+    """A drawing without words (``drawing``: SVG, as wide as charts and ``height_px`` high), with what words are set on it;
+    ``alt``: what it shows, in a sentence."""
 
     key: str
     title: str
-    png: bytes
+    drawing: str
+    height_px: float
+    pin: Pin
+    scale: Scale
     alt: Message
     note: Message | None = None
 

@@ -21,7 +21,7 @@ from ui.report.write import Written, files
 class From:
     """What a report is made from. ``given``: what the operator knows; ``outside``: URL under which people reach
     icctwin, for the links behind the numbers ("": none on pages, relative ones in data); ``picture``: whether the hottest hour
-    is drawn, where the extra for that is installed; ``now``: when it was asked for (None: the span is over)."""
+    is drawn; ``now``: when it was asked for (None: the span is over)."""
 
     site: Site
     store: Store

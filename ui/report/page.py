@@ -1,6 +1,5 @@
 """The report as one HTML file that needs nothing else: to be read, printed and mailed."""
 
-import base64
 import html
 import re
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from ui.report.charts import chart_svg, flow_svg
 from ui.report.document import Block, Chart, Figure, Picture, Report, Section, Table
+from ui.report.pictured import picture_svg
 from ui.report.show import Show
 
 FIGURE_HEADS = ("figure", "this span", "span before", "change", "a year ago")
@@ -103,8 +103,7 @@ def _block(block: Block, show: Show, zone: ZoneInfo, level: int = 3) -> str:
     note = f"<figcaption>{html.escape(w.sentence(block.note))}</figcaption>" if block.note else ""
     title = html.escape(w(block.title))
     if isinstance(block, Picture):
-        data = base64.b64encode(block.png).decode()
-        inner = f'<img alt="{html.escape(w.sentence(block.alt))}" src="data:image/png;base64,{data}">'
+        inner = picture_svg(block, show)
     elif isinstance(block, Table):
         title, inner = _linked(title, block.answer), _wide("".join(_table(block, show)), w(block.title))
     else:

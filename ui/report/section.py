@@ -25,7 +25,7 @@ class ReportSection(BaseModel):
     ``attach``; ``keep``: so many reports stay, the newest; ``pue_limit``: the PUE that policy allows; ``gpu_peak_flops``: peak
     FLOP/s of one GPU, dense, at the precision that effective computing power is counted in (0: not shown);
     ``embodied_kg_per_gpu``: CO2 of making a GPU with its share of server and hall, as makers' footprints have it (0: the SCI
-    is not shown), over ``gpu_life_years``; ``picture``: of the hottest hour in 3D, where the extra ``scene`` is installed."""
+    is not shown), over ``gpu_life_years``; ``picture``: of the hottest hour in 3D."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     every: tuple[Every, ...] = ("week",)

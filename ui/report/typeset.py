@@ -10,6 +10,7 @@ from twin.errors import SourceError
 from ui.report.charts import chart_alt, chart_svg, flow_alt, flow_svg
 from ui.report.document import Chart, Flow, Picture, Report, Table
 from ui.report.page import FIGURE_HEADS, shown_rows
+from ui.report.pictured import picture_svg
 from ui.report.show import Show
 
 TEMPLATE = Path(__file__).with_name("report.typ")
@@ -80,7 +81,7 @@ def _block(block: "Table | Chart | Flow | Picture", show: Show, zone: ZoneInfo) 
     if isinstance(block, Flow):
         return {"is": "picture", "svg": flow_svg(block, show), "alt": flow_alt(block, show), **said}
     if isinstance(block, Picture):
-        return {"is": "photo", "png": list(block.png), "alt": w.sentence(block.alt), **said}
+        return {"is": "picture", "svg": picture_svg(block, show), "alt": w.sentence(block.alt), **said}
     rows = [show.row(block, row) for row in shown_rows(block)]
     total = show.row(block, block.total, total=True) if block.total else []
     left = len(block.rows) - len(rows)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from twin.frame import Bytes, Floats
 from twin.kinds import KINDS
 from twin.site import Bools
 from ui.scene.geometry import Geometry
-from ui.scene.paint import TOP
 from ui.scene.ramps import WATER, table_of
 from ui.scene.sizes import Level
 from ui.scene.wire import unpacked
@@ -33,17 +32,7 @@ _TUBE_SIDES = 8
 _NODE = list(KINDS).index("node")
 
 
-class Look(NamedTuple):
-    """What a picture is drawn on: colours of its ground, of writing, floors, and of boxes that say nothing."""
-
-    ground: str
-    ink: str
-    floor: tuple[int, int, int]
-    plain: tuple[int, int, int] | None = None  # None: as on the pages
-
-
-DARK = Look("#0b1117", "#e6edf3", (38, 50, 62))  # of the dark theme
-PAPER = Look("#ffffff", "#1c2733", (226, 231, 236), (196, 203, 210))
+GROUND, INK, FLOOR = "#0b1117", "#e6edf3", (38, 50, 62)  # of the dark theme: behind all, of writing, of floors
 
 
 def drawing() -> Any:
@@ -143,21 +132,20 @@ def add_meshes(
     colours: Bytes,
     water: Bytes,
     which: NDArray[np.int64],
-    floor: tuple[int, int, int] = DARK.floor,
 ) -> None:
     """These boxes, and all pipes (of a whole scene), into a plotter."""
     if len(which):
-        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours, floor))
+        mesh = box_mesh(pyvista, geometry, which, _with_plates(geometry, colours))
         plotter.add_mesh(mesh, scalars="rgb", rgb=True, lighting=True, ambient=0.55, diffuse=0.45, specular=0.0)
     tubes = pipe_mesh(pyvista, geometry, water) if (geometry.level[which] == Level.HALL).any() else None
     if tubes is not None:
         plotter.add_mesh(tubes, scalars="rgb", rgb=True, smooth_shading=True, ambient=0.5, diffuse=0.5)
 
 
-def _with_plates(geometry: Geometry, colours: Bytes, floor: tuple[int, int, int]) -> Bytes:
+def _with_plates(geometry: Geometry, colours: Bytes) -> Bytes:
     """Floors are ground, whatever their hall is coloured by."""
     made = colours.copy()
-    made[geometry.level == Level.HALL] = floor
+    made[geometry.level == Level.HALL] = FLOOR
     return made
 
 
@@ -219,11 +207,9 @@ def picture(
     asset: str,
     path: Path,
     size_px: tuple[int, int] = (1600, 900),
-    look: Look = DARK,
 ) -> None:
     """Draw ``view`` (``site``, ``plan`` or ``rack``, as the page calls them) into a PNG; ``asset``: what to look at, "" the
-    whole. On paper its caption is left to the page. ``ConfigError`` for an asset or view that there is not, and without the
-    extra."""
+    whole. ``ConfigError`` for an asset or view that there is not, and without the extra."""
     pyvista = drawing()
     head, tints, water = bytes_of(geometry, frame)
     box = _looked_at(geometry, view, asset)
@@ -232,14 +218,11 @@ def picture(
     if view == "rack" and box is not None:
         which = which[_inside(geometry, which, box)]
     plotter = pyvista.Plotter(off_screen=True, window_size=size_px)
-    plotter.set_background(look.ground)
-    table = table_of(head).copy()
-    if look.plain is not None:
-        table[TOP + 1 :] = look.plain
-    add_meshes(pyvista, plotter, geometry, table[tints], WATER[water], which, look.floor)
+    plotter.set_background(GROUND)
+    add_meshes(pyvista, plotter, geometry, table_of(head)[tints], WATER[water], which)
     _aim(plotter, geometry, view, box, size_px)
-    for i, line in enumerate(_caption(geometry, head) if look is DARK else ()):
-        plotter.add_text(line, position=(14, 14 + 26 * i), font_size=10, color=look.ink)
+    for i, line in enumerate(_caption(geometry, head)):
+        plotter.add_text(line, position=(14, 14 + 26 * i), font_size=10, color=INK)
     plotter.screenshot(str(path))
     plotter.close()
 

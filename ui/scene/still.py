@@ -1,4 +1,4 @@
-"""One moment of the scene, from what the store has: for a picture in a file or in a report."""
+"""One moment of the scene, from what the store has: for a picture in a file."""
 
 from datetime import datetime
 

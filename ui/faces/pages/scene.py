@@ -14,7 +14,7 @@ from ui.faces.pages.markup import source as place
 from ui.faces.pages.shell import language_of, shell
 from ui.faces.pages.texts import Table, source
 from ui.faces.push import Feed, Pulse
-from ui.faces.statics import FOLDER, static
+from ui.faces.statics import FOLDER, THREE, static
 from ui.faces.twin_page import cases_of
 from ui.view import Live, View
 from ui.words import Words, words
@@ -145,7 +145,7 @@ def add_scene_page(server: FastAPI, pulse: Pulse) -> None:
 def _early() -> str:
     """What the page's script asks for anyway, told so early that nothing waits for its turn: its modules and the geometry."""
     names = [path.name for path in sorted(FOLDER.glob("scene-*.js"))] + ["scales.js"]
-    names += ["vendor/three.js"] if (FOLDER / "vendor" / "three.js").exists() else []
+    names += [THREE] if (FOLDER / THREE).exists() else []
     modules = "".join(f'<link rel="modulepreload" href="{static(name)}">' for name in names)
     return f'{modules}<link rel="preload" href="/api/v1/scene" as="fetch" crossorigin>'
 
