@@ -67,7 +67,7 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
     rows = list(csv.reader(io.StringIO(made["tenant-acme.cost.csv"].decode())))
     assert rows[0] == ["period", "Energy [kwh]", "Cost [CNY]", "Price [CNY_per_mwh]"]
     assert rows[-1] == ["total", "225.0", "42.5", ""]
-    with ZipFile(io.BytesIO(made["tenant-acme.xlsx"])) as book:
+    with ZipFile(io.BytesIO(made["tenant-acme.zh.xlsx"])) as book:
         text, cells = book.read("xl/sharedStrings.xml").decode(), book.read("xl/worksheets/sheet2.xml").decode()
     assert "<t>CNY</t>" in text
     assert "<t>Cost [CNY]</t>" in text
@@ -84,7 +84,7 @@ def test_a_workbook_is_read_by_people_in_their_language_with_links() -> None:
     again = replace(who, key="by_user_2")
     one = report(replace(COST, answer=asked), TABLE, who, again)
     made = {name.rpartition("2026-W46.")[2]: data for name, data in files(one, ("zh",), FORMATS, END, "CNY").files}
-    with ZipFile(io.BytesIO(made["tenant-acme.xlsx"])) as book:
+    with ZipFile(io.BytesIO(made["tenant-acme.zh.xlsx"])) as book:
         parts = {name: book.read(name).decode() for name in book.namelist() if name.endswith((".xml", ".rels"))}
     sheets = re.findall(r'<sheet name="([^"]*)"', parts["xl/workbook.xml"])
     assert sheets == ["指标", "分时电费", "能耗、碳与费用（按用户）", "能耗、碳与费用（按用户） 2"]
