@@ -67,7 +67,7 @@ def test_figures_are_a_table_of_their_own_and_sums_stand_below_their_rows() -> N
     rows = list(csv.reader(io.StringIO(made["tenant-acme.cost.csv"].decode())))
     assert rows[0] == ["period", "Energy [kwh]", "Cost [CNY]", "Price [CNY_per_mwh]"]
     assert rows[-1] == ["total", "225.0", "42.5", ""]
-    with ZipFile(io.BytesIO(made["tenant-acme.zh.xlsx"])) as book:
+    with ZipFile(io.BytesIO(made["tenant-acme.xlsx"])) as book:
         text, cells = book.read("xl/sharedStrings.xml").decode(), book.read("xl/worksheets/sheet2.xml").decode()
     assert "<t>CNY</t>" in text
     assert "<t>Cost [CNY]</t>" in text
