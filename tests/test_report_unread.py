@@ -17,6 +17,7 @@ from ingest.stores.records import open_records
 from twin.frame import Frame
 from twin.load import Row, build_site
 from twin.site import Site
+from ui.oncall.service import ALERT_LOG
 from ui.report.document import Report, Table
 from ui.report.energy import Limits
 from ui.report.make import From, Made, make
@@ -141,3 +142,17 @@ def test_gpus_of_a_node_that_nobody_read_are_not_idle(tmp_path: Path) -> None:
     world.records.append(TOPIC, WEEK.start, {"entry": "begun", **run, "held": {"n1/": [[0, 1]]}})
     world.records.append(TOPIC, WEEK.start, {"entry": "ended", "key": run["key"], "end_s": start_s + 86400, "end_told": True})
     assert figures(world.made().report)["fragmentation_frac"] == 0
+
+
+def test_failures_of_a_hall_rest_on_the_hours_in_which_it_was_read(tmp_path: Path) -> None:
+    """None failed: at least how long a node lasts is twice as much where twice the hours were read, and nowhere else said."""
+    world = World(tmp_path, (1e3, NAN, NAN), (NAN, NAN, NAN), later=2e3)
+    told = {"key": "k", "asset": "r1", "rule": "hot", "phase": "resolved"}
+    world.records.append(ALERT_LOG, WEEK.start - timedelta(hours=1), told)
+
+    def at_least_s(hall: str) -> dict[object, float]:
+        tables = [one for one in world.made(f"hall:{hall}").report.tables() if one.key == "components"]
+        return {row[0]: float(row[4]) for one in tables for row in one.rows}
+
+    assert at_least_s("h1")["node"] == pytest.approx(2 * at_least_s("h2")["node"])
+    assert at_least_s("local") == {}

@@ -89,7 +89,7 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         until=until,
         scope=part.scope,
         use=use,
-        read=_read(use, meters),
+        read=_read(use, meters, _read_here(store, part, meters)),
         runs=part.own,
         told=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
         looked=_looked(store, part.site, use, start, end),
@@ -119,9 +119,16 @@ def _in_hours(use: Use, time_s: Floats) -> Bools:
     return np.asarray(np.bincount(hour, minlength=len(use.time_s)) > 0)
 
 
-def _read(use: Use, meters: Meters) -> Bools:
-    """bool[h]: a meter or a GPU gave a reading."""
-    seen = meters.time_s[np.isfinite(meters.facility_w) | np.isfinite(meters.it_w)]
+def _read_here(store: Store, part: Part, meters: Meters) -> Bools:
+    """bool[t]: steps in which the meters speak of this part: of a hall where it is known what it took of them."""
+    if part.scope.kind != "hall":
+        return np.ones(len(meters.time_s), dtype=np.bool_)
+    return np.isfinite(part.piece(store, meters).share)
+
+
+def _read(use: Use, meters: Meters, here: Bools) -> Bools:
+    """bool[h]: a meter that speaks of it (``here`` bool[t]) or a GPU gave a reading."""
+    seen = meters.time_s[here & (np.isfinite(meters.facility_w) | np.isfinite(meters.it_w))]
     return np.asarray((use.read & ~np.bool_(use.silent)) | _in_hours(use, seen))
 
 
