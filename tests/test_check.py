@@ -148,12 +148,16 @@ series = "w"
 
 
 async def test_a_bus_is_listened_to_until_those_behind_it_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is retained: u and v speak a second after one has begun to listen, one after the other, and z is nobody's."""
+    """Nothing is retained: u and v speak a second after one has begun to listen, one after the other, and z is nobody's; they
+    speak once, so who listens only when another has listened hears nothing."""
     (tmp_path / "assets.csv").write_text("id,kind,parent\nh,hall,\nu,pdu,h\nv,pdu,h\nm,meter,\n")
-    (tmp_path / "pdus.toml").write_text(TOPICS)
+    for name in ("pdus", "again"):
+        (tmp_path / f"{name}.toml").write_text(TOPICS)
     (tmp_path / "others.toml").write_text(TOPICS.replace("hall/", "plant/"))
     monkeypatch.setattr("ui.check.LISTEN_S", 5.0)
     source = '[[source]]\nname = "{0}"\ntype = "mqtt"\ntargets = "127.0.0.1:{1}"\nmapping = "{0}.toml"\n'
+
+    names = ("pdus", "again", "others")
 
     async def speak(port: int) -> None:
         async with device(port) as plant:
@@ -162,11 +166,12 @@ async def test_a_bus_is_listened_to_until_those_behind_it_speak(tmp_path: Path, 
                 await plant.publish(f"hall/{name}", '{"w": 5000}')
 
     async with broker() as port:
-        toml = '[site]\nname = "x"\n[store]\npath = "store"\n' + source.format("pdus", port) + source.format("others", port)
+        toml = '[site]\nname = "x"\n[store]\npath = "store"\n' + "".join(source.format(name, port) for name in names)
         (tmp_path / "site.toml").write_text(toml)
         rows, _ = await asyncio.gather(reach(load_config(tmp_path / "site.toml"), NOW), speak(port))
     said = {str(row["name"]): row for row in rows}
-    pdus, others = said["pdus"], said["others"]
-    assert (pdus["ok"], pdus["values"], pdus["unmapped"], pdus["unmapped_names"]) == (True, 2, 1, ["pdu z"])
+    for one in (said["pdus"], said["again"]):
+        assert (one["ok"], one["values"], one["unmapped"], one["unmapped_names"]) == (True, 2, 1, ["pdu z"])
+    others = said["others"]
     assert (others["ok"], others["values"]) == (True, 0)
     assert str(others["says"]).startswith("connected; in 5 s nothing came that its mapping knows")

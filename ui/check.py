@@ -68,12 +68,14 @@ async def reach(config: Config, now: datetime) -> list[Row]:
         rows.append(_grids(site, given.supply))
     sections = zip(config.sources, opened, strict=True)
     tellers = _Tellers(site, {source.name: said.precedence for said, one in sections for source in one.sources})
+    pushed = {inlet.name for one in opened for inlet in one.inlets}
+    read = [source for one in opened for source in one.sources if source.name not in pushed]
+    looks = dict(zip((source.name for source in read), await _looks(read, now), strict=True))
     for one in opened:
-        pushed = {inlet.name for inlet in one.inlets}
         rows += [_inlet(inlet) for inlet in one.inlets]
-        read = [source for source in one.sources if source.name not in pushed]
-        for source, (said, frames) in zip(read, await _looks(read, now), strict=True):
-            tellers.see(source.name, frames)
+        for name in (source.name for source in one.sources if source.name in looks):
+            said, frames = looks[name]
+            tellers.see(name, frames)
             rows += said
         rows += [await _asked("queue", queue.name, _jobs(queue, now)) for queue in one.queues]
         places = [(atlas.places[i], queue) for queue in one.queues for i in atlas.of(queue.name)]

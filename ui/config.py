@@ -30,7 +30,7 @@ from ui.limits import LimitsSection, PlantSection
 from ui.lines import Written, line_of
 from ui.refusing import refusals, toml_refusal
 from ui.report.section import REPORTS, ReportSection
-from ui.roles import part_names
+from ui.roles import TASK, part_names
 
 
 class _Section(BaseModel):
@@ -277,7 +277,7 @@ def build_rows(config: Config, tasks: Sequence[str]) -> list[Row]:
         for source in config.sources
         for asset in source.asset_ids
     ]
-    rows += [Row("(icctwin's own)", {"id": f"task/{name}", "kind": "task"}) for name in tasks]
+    rows += [Row("(icctwin's own)", {"id": f"{TASK}{name}", "kind": "task"}) for name in tasks]
     processes = ["icctwin", *(f"icctwin/{name}" for name in part_names(config.cluster.shards))]
     return [*rows, *(Row("(icctwin's own)", {"id": name, "kind": "process"}) for name in processes)]
 

@@ -11,6 +11,7 @@ from twin.frame import Ints, Origin
 from twin.metrics import metric
 from twin.state import State
 from ui.reading import Number, Reading, at
+from ui.roles import TASK
 
 MAX_SOURCES, MAX_TASKS = 200, 100  # rows shown; those that are not well come first
 Status = Literal["down", "silent", "waiting", "up"]
@@ -131,7 +132,7 @@ def task_rows(state: State, now: datetime) -> tuple[TaskRow, ...]:
 
 def task_age_s(state: State, name: str, now: datetime) -> float:
     """Age [s] of the newest word of the task called ``name``, infinite where there was none."""
-    asset = f"task/{name}"
+    asset = f"{TASK}{name}"
     if asset not in state.site.position:
         return np.inf
     return float(state.age_s("task", "runs_count", now, Origin.MEASURED)[state.site.row(asset)])

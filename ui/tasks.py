@@ -24,6 +24,7 @@ from twin.errors import SourceError
 from twin.frame import Frame
 from twin.ports import Clock
 from twin.site import Site
+from ui.roles import TASK
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Health:
     """How each task does, as columns over the tasks in their order."""
 
     def __init__(self, site: Site, tasks: Sequence[Task]) -> None:
-        self.rows = np.array([site.row(f"task/{task.name}") for task in tasks], dtype=np.int32)
+        self.rows = np.array([site.row(f"{TASK}{task.name}") for task in tasks], dtype=np.int32)
         self._position = {task.name: i for i, task in enumerate(tasks)}
         n = len(tasks)
         self._columns = {

@@ -20,8 +20,9 @@ from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.report.scope import Part, Scope
 from ui.report.span import Span
 from ui.report.used import Use, use_of
+from ui.roles import TASK
 
-LOOKS = "task/alerts"  # looks for alerts, and says each time that it did
+LOOKS = f"{TASK}alerts"  # looks for alerts, and says each time that it did
 MAX_RECORDS = 100_000  # of one topic; the newest count
 BEFORE = timedelta(days=35)  # the span, in which what somebody did about an incident that ended in it is looked for
 Told = Sequence[tuple[datetime, Mapping[str, Any]]]

@@ -19,6 +19,7 @@ from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
 from ui.own import SourceRow, TaskRow
 from ui.reading import Reading
+from ui.roles import TASK
 from ui.view import Live, View
 from ui.words import Words
 
@@ -214,7 +215,7 @@ def _task(one: TaskRow, words: Words) -> Cell:
     failing = one.failing.value > 0
     said = words("fails") if failing else words("runs") if one.runs.known else words("no word yet")
     cells = [cell(words, reading) for reading in (one.duration, one.runs, one.errors, one.missed, one.overlaps)]
-    return row("critical" if failing else "", [one.id.removeprefix("task/"), said, *cells])
+    return row("critical" if failing else "", [one.id.removeprefix(TASK), said, *cells])
 
 
 def _ages(seen: Seen, words: Words) -> Table:
