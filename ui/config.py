@@ -28,9 +28,10 @@ from twin.site import Site
 from ui.access.section import SINGLE, AccessSection, refuses
 from ui.limits import LimitsSection, PlantSection
 from ui.lines import Written, line_of
+from ui.own import TASK
 from ui.refusing import refusals, toml_refusal
 from ui.report.section import REPORTS, ReportSection
-from ui.roles import TASK, part_names
+from ui.roles import part_names
 
 
 class _Section(BaseModel):
@@ -272,14 +273,11 @@ def load_config(path: Path) -> Config:
 
 def build_rows(config: Config, tasks: Sequence[str]) -> list[Row]:
     """Asset rows of what is ours: one for each source, task and process."""
-    rows = [
-        Row(f"[[source]] {source.name}", {"id": asset, "kind": "source"})
-        for source in config.sources
-        for asset in source.asset_ids
-    ]
-    rows += [Row("(icctwin's own)", {"id": f"{TASK}{name}", "kind": "task"}) for name in tasks]
+    own = [(f"[[source]] {one.name}", asset, "source") for one in config.sources for asset in one.asset_ids]
+    own += [("(icctwin's own)", f"{TASK}{name}", "task") for name in tasks]
     processes = ["icctwin", *(f"icctwin/{name}" for name in part_names(config.cluster.shards))]
-    return [*rows, *(Row("(icctwin's own)", {"id": name, "kind": "process"}) for name in processes)]
+    own += [("(icctwin's own)", name, "process") for name in processes]
+    return [Row(where, {"id": name, "kind": kind}) for where, name, kind in own]
 
 
 def site_of(config: Config, tasks: Sequence[str]) -> Site:

@@ -11,9 +11,9 @@ from twin.frame import Ints, Origin
 from twin.metrics import metric
 from twin.state import State
 from ui.reading import Number, Reading, at
-from ui.roles import TASK
 
 MAX_SOURCES, MAX_TASKS = 200, 100  # rows shown; those that are not well come first
+TASK = "task/"  # begins the id of the asset that each of our tasks is; its name follows
 Status = Literal["down", "silent", "waiting", "up"]
 _ORDER: tuple[Status, ...] = ("down", "silent", "waiting", "up")
 

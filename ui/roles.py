@@ -9,7 +9,6 @@ from twin.ports import Source
 
 ROLES = ("ingest", "tasks", "wall")
 ALL = frozenset(ROLES)
-TASK = "task/"  # begins the id of the asset that each of our tasks is; its name follows
 
 
 @dataclass(frozen=True, slots=True)

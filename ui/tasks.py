@@ -24,7 +24,7 @@ from twin.errors import SourceError
 from twin.frame import Frame
 from twin.ports import Clock
 from twin.site import Site
-from ui.roles import TASK
+from ui.own import TASK
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from twin.site import Bools, Site
 from ui.able import HOUR_S
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
+from ui.own import TASK
 from ui.report.scope import Part, Scope
 from ui.report.span import Span
 from ui.report.used import Use, use_of
-from ui.roles import TASK
 
 LOOKS = f"{TASK}alerts"  # looks for alerts, and says each time that it did
 MAX_RECORDS = 100_000  # of one topic; the newest count

@@ -17,9 +17,8 @@ from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
-from ui.own import SourceRow, TaskRow
+from ui.own import TASK, SourceRow, TaskRow
 from ui.reading import Reading
-from ui.roles import TASK
 from ui.view import Live, View
 from ui.words import Words
 
