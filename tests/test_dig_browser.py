@@ -263,3 +263,15 @@ def test_what_a_person_chose_is_the_same_in_every_browser_of_theirs(browser: Bro
     with tab(browser) as third:
         begin(third, "zhao.yi")
         expect(third.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_language_that_is_known_before_a_page_listens_is_the_one_it_listens_in(browser: Browser, url: str) -> None:
+    with tab(browser) as page:
+        page.goto(f"{url}/audit")
+        sign_in(page, name="li.na")
+        page.wait_for_url("**/audit")
+        page.context.clear_cookies(name="icctwin-language")
+        page.evaluate("localStorage.setItem('icctwin-language', 'zh')")  # read as the page starts, before it listens
+        page.goto(f"{url}/audit")
+        expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(page.locator("[data-clock]")).not_to_have_text("")

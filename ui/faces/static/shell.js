@@ -237,7 +237,7 @@ function speak(code) {
   if (plain) return void location.assign(url);
   language = code;
   history.replaceState(null, "", url);
-  feed.again();
+  feed?.again(); // a page that does not listen yet will in this language
 }
 
 function fillZones() {
