@@ -177,7 +177,7 @@ async def test_a_refused_page_goes_to_the_fallback_and_a_dead_one_can_be_sent_ag
         await run.at(5, hot=1)
         assert [path for path, *_ in told(receiver)] == ["/second", "/hook"]
         health = run.centre.duties.oncall.health(run.clock.time.timestamp())
-        assert health == {"pages_waiting_count": 0.0, "pages_waiting_s": 0.0, "pages_dead_count": 0.0}
+        assert set(health.values()) == {0.0}
         await run.close()
 
 

@@ -335,6 +335,7 @@ _ROWS: tuple[tuple[str, str, float, float, float, str, str], ...] = (
     ("process", "pages_waiting_count", 0, _INF, 90, "", "pages that wait for their receivers"),
     ("process", "pages_waiting_s", 0, 1e7, 90, "", "age of the oldest page that waits; 0 where none does"),
     ("process", "pages_dead_count", 0, _INF, 90, "", "pages that no receiver took and that are given up"),
+    ("process", "heartbeats_silent_count", 0, 500, 90, "", "heartbeats outside that get no sign of life"),
 )
 
 

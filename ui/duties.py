@@ -16,7 +16,7 @@ from energy import ledger
 from energy.account.runs import RunLog
 from twin.errors import SourceError
 from twin.estimate import estimate
-from twin.frame import Frame, frame_of
+from twin.frame import Frame, Origin, frame_of
 from twin.job import Cluster, Jobs, joined
 from twin.ports import Capacity, Queue
 from ui import calibrating
@@ -180,19 +180,17 @@ class Duties:
         with self._process.oneshot():
             cpu_frac = self._process.cpu_percent() / 100
             rss_bytes = float(self._process.memory_info().rss)
-        pages = self.oncall.health(now.timestamp())
         frame = frame_of(
             "process",
             now,
             self._process_row,
-            source="icctwin",
+            Origin.MEASURED,
+            "icctwin",
             cpu_frac=cpu_frac,
             rss_bytes=rss_bytes,
             store_bytes=float(self._live.store.size_bytes()),
             spool_waiting_count=waiting,
             spool_dropped_count=dropped,
-            pages_waiting_count=pages["pages_waiting_count"],
-            pages_waiting_s=pages["pages_waiting_s"],
-            pages_dead_count=pages["pages_dead_count"],
+            **self.oncall.health(now.timestamp()),
         )
         self._publish([frame])

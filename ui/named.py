@@ -62,7 +62,7 @@ def _of_oncall(file: Path) -> Iterator[Named]:
         for entry in _tables(raw.get(name)):
             if isinstance(calendar := entry.get("calendar"), str):
                 yield Named("calendar", file.parent / calendar, secret=False)
-    for entry in (*_tables([raw.get("delivery")]), *_tables(raw.get("channel"))):
+    for entry in (*_tables([raw.get("delivery")]), *_tables(raw.get("channel")), *_tables(raw.get("heartbeat"))):
         for option, said in entry.items():
             if isinstance(said, str) and (option in SHOWN or said.startswith(_PLACED)):
                 yield Named(option, file.parent / said.removeprefix(_PLACED), secret=True)

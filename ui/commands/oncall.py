@@ -38,7 +38,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "action", choices=["test", "pages", "again"], help="test CHANNEL; pages: the newest; again: dead letters"
     )
-    parser.add_argument("channel", nargs="?", help="name of a channel of the on-call file")
+    parser.add_argument("channel", nargs="?", help="name of a channel or heartbeat of the on-call file")
     config_option(parser)
     json_option(parser)
 
@@ -180,12 +180,33 @@ def notify(options: argparse.Namespace) -> int:
     file = read_oncall(config.alerts.oncall, config.site.timezone, environment())
     if options.action != "test":
         return _pages(options, config)
-    if options.channel not in file.lines:
-        known = ", ".join(file.lines) or "none"
-        raise ConfigError([Problem("notify test", f"there is no channel {options.channel!r}; channels are {known}")])
-    asyncio.run(_tested(file, options.channel, config.site.name))
-    say(json.dumps({"channel": options.channel, "ok": True}) if options.json else f"{options.channel} took the test page")
+    beat = next((one for one in file.beats if one.name == options.channel), None)
+    if options.channel not in file.lines and beat is None:
+        known = ", ".join([*file.lines, *(one.name for one in file.beats)]) or "none"
+        raise ConfigError([Problem("notify test", f"there is no channel or heartbeat {options.channel!r}; there are {known}")])
+    if options.channel in file.lines:
+        asyncio.run(_tested(file, options.channel, config.site.name))
+        took = f"{options.channel} took the test page"
+    else:
+        asyncio.run(_beaten(file, beat, config.site.name))
+        took = f"{options.channel} took a sign of life, and waits for the next from now on"
+    say(json.dumps({"channel": options.channel, "ok": True}) if options.json else took)
     return 0
+
+
+async def _beaten(file: Any, beat: Any, site: str) -> None:
+    """``SourceError`` where the receiver did not take it."""
+    from ui.faces.notify.post import Post, Undelivered
+    from ui.oncall.heart import send
+    from ui.tasks import RealClock
+
+    post = Post(file.delivery.allow)
+    try:
+        await send(beat, post, site, RealClock().now())
+    except Undelivered as error:
+        raise SourceError(f"heartbeat {beat.name}: {error}") from None
+    finally:
+        await post.close()
 
 
 async def _tested(file: Any, name: str, site: str) -> None:

@@ -136,6 +136,7 @@ def _add_reading(router: APIRouter, live: Live) -> None:
             name: {"people": list(people), "until": _time(until_s)} for name, (people, until_s) in oncall.duty(now_s).items()
         }
         odd = [str(problem) for problem in oncall.odd[:MAX_ODD]]
+        odd += [f"heartbeat {name}: {why}" for name, why in oncall.silent.items()]
         return {"time": _time(now_s), "groups": groups, "duty": duty, "delivery": oncall.health(now_s), "problems": odd}
 
     @router.get("/api/v1/oncall/silences")

@@ -32,6 +32,7 @@ _PROCESS = {
     "pages_waiting_count": ("icctwin_pages_waiting", "Pages that wait for their receiver"),
     "pages_waiting_s": ("icctwin_pages_waiting_seconds", "How long the oldest of them waits"),
     "pages_dead_count": ("icctwin_pages_dead", "Pages that no receiver took"),
+    "heartbeats_silent_count": ("icctwin_heartbeats_silent", "Heartbeats outside that get no sign of life"),
 }
 Cells = Sequence[tuple[str, Reading]]
 

@@ -1,4 +1,5 @@
-"""The on-call file (``[alerts] oncall`` of a configuration): channels, people, schedules, escalations, routes, maintenance.
+"""The on-call file (``[alerts] oncall`` of a configuration): channels, people, schedules, escalations, routes, maintenance,
+heartbeats.
 
 Read and checked as a whole, every problem at once with its line; a file that is refused changes nothing. Secrets are named,
 never written: ``env:NAME`` or ``file:path``."""
@@ -8,11 +9,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from analytics.oncall.labels import parse_matchers
 from analytics.oncall.policy import WORSE_OF_THE_SAME, Escalation, Inhibition, Level, Policy, Route
@@ -21,132 +21,28 @@ from analytics.oncall.silence import Silence
 from analytics.week import ALWAYS, parse_week
 from twin.errors import ConfigError, Problem
 from twin.token import weak
-from ui.faces.notify import CHANNELS, ChannelOptions, channel_module
+from ui.faces.notify import CHANNELS, channel_module
 from ui.faces.notify.post import Post
 from ui.lines import line_of
 from ui.oncall.calendars import Calendars, read_calendars
 from ui.oncall.courier import Line
+from ui.oncall.entries import (
+    Delivery,
+    Entry,
+    EscalationEntry,
+    HeartbeatEntry,
+    InhibitEntry,
+    MaintenanceEntry,
+    PersonEntry,
+    RouteEntry,
+    ScheduleEntry,
+)
+from ui.oncall.heart import Beat
 from ui.refusing import refusals, toml_refusal
 from ui.words import LANGUAGES
 
 MAX_ENTRIES = 500  # of each list
 MAX_SECRET_BYTES = 10_000
-WEEK_S = 7 * 86400.0
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Delivery(_Entry):
-    """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
-    URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
-    programs and people must show to acknowledge and silence from other machines, 22 characters or more;
-    ``maintenance_reservations``: globs of names of a queue's reservations that are maintenance; flapping and how long an
-    acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
-
-    allow: tuple[str, ...] = ()
-    outside: str = ""
-    fallback: str = ""
-    token: str | None = Field(default=None, pattern=r"^(env|file):.+")
-    maintenance_reservations: tuple[str, ...] = ("*maint*",)
-    flap_count: int = Field(default=4, ge=2, le=100)
-    flap_window_s: float = Field(default=3600.0, gt=0, le=86400)
-    flap_quiet_s: float = Field(default=1800.0, gt=0, le=86400)
-    ack_lasts_s: float = Field(default=43200.0, ge=0, le=WEEK_S)
-
-
-class PersonEntry(_Entry):
-    """``[[person]]``: by which channels somebody is reached."""
-
-    name: str = Field(min_length=1)
-    channels: tuple[str, ...] = Field(min_length=1)
-
-
-class ScheduleEntry(_Entry):
-    """``[[schedule]]``: an iCalendar file whose events are named after people."""
-
-    name: str = Field(min_length=1)
-    calendar: Path
-
-
-class MaintenanceEntry(_Entry):
-    """``[[maintenance]]``: an iCalendar file; while an event lasts, what ``match`` picks is quiet."""
-
-    name: str = Field(min_length=1)
-    calendar: Path
-    match: tuple[str, ...] = ()
-
-    @field_validator("match")
-    @classmethod
-    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        parse_matchers(value)
-        return value
-
-
-class LevelEntry(_Entry):
-    """One level of an escalation."""
-
-    after_s: float = Field(ge=0, le=WEEK_S)
-    channels: tuple[str, ...] = ()
-    schedule: str = ""
-
-
-class EscalationEntry(_Entry):
-    """``[[escalation]]``."""
-
-    name: str = Field(min_length=1)
-    levels: tuple[LevelEntry, ...] = Field(min_length=1)
-    rounds: int = Field(default=1, ge=1, le=20)
-    again_s: float = Field(default=1800.0, gt=0, le=WEEK_S)
-
-    @field_validator("levels")
-    @classmethod
-    def _rising(cls, value: tuple[LevelEntry, ...]) -> tuple[LevelEntry, ...]:
-        if any(one.after_s >= other.after_s for one, other in pairwise(value)):
-            raise ValueError("after_s must grow from level to level")
-        return value
-
-
-class RouteEntry(_Entry):
-    """``[[route]]``; without ``match`` it takes everything."""
-
-    name: str = Field(min_length=1)
-    match: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
-    escalation: str = ""
-    group_by: tuple[str, ...] = ("alertname", "hall")
-    wait_s: float = Field(default=0.4, ge=0, le=3600)
-    interval_s: float = Field(default=300.0, ge=1, le=86400)
-    repeat_s: float = Field(default=14400.0, ge=60, le=WEEK_S)
-    further: bool = False
-    during: str = ""
-
-    @field_validator("match")
-    @classmethod
-    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        parse_matchers(value)
-        return value
-
-    @field_validator("during")
-    @classmethod
-    def _week(cls, value: str) -> str:
-        parse_week(value) if value else None
-        return value
-
-
-class InhibitEntry(_Entry):
-    """``[[inhibit]]``."""
-
-    source: tuple[str, ...] = Field(min_length=1)
-    target: tuple[str, ...] = Field(min_length=1)
-    equal: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("source", "target")
-    @classmethod
-    def _matchers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        parse_matchers(value)
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +56,7 @@ class OnCallFile:
     maintenance: tuple[MaintenanceEntry, ...] = ()
     token: str = ""
     paths: tuple[Path, ...] = ()
+    beats: tuple[Beat, ...] = ()
 
     def calendars(self, now: datetime) -> tuple[list[Schedule], list[Silence]]:
         """Turns of duty and maintenance windows of the days around ``now``; ``ConfigError`` with every problem."""
@@ -178,14 +75,15 @@ def no_oncall(timezone: str) -> OnCallFile:
     return OnCallFile(Policy(timezone=timezone))
 
 
-_E = TypeVar("_E", bound=_Entry)
-_LISTS: Mapping[str, type[_Entry]] = {
+_E = TypeVar("_E", bound=Entry)
+_LISTS: Mapping[str, type[Entry]] = {
     "person": PersonEntry,
     "schedule": ScheduleEntry,
     "maintenance": MaintenanceEntry,
     "escalation": EscalationEntry,
     "route": RouteEntry,
     "inhibit": InhibitEntry,
+    "heartbeat": HeartbeatEntry,
 }
 
 
@@ -224,6 +122,7 @@ class _Reader:
         token = self._secret(delivery.token, ("delivery", "token")) if delivery.token else ""
         if token and (why := weak(token)):
             self._problem(("delivery", "token"), f"the token of [delivery] {why}")
+        beats = tuple(filter(None, (self._beat(i, one, post) for i, one in enumerate(lists["heartbeat"]))))
         policy = self._policy(delivery, lists)
         self._references(delivery, lists, {str(one.get("name")) for one in channels if isinstance(one, dict)})
         if self._problems:
@@ -231,7 +130,7 @@ class _Reader:
         schedules = tuple(self._near(one) for one in lists["schedule"])
         maintenance = tuple(self._near(one) for one in lists["maintenance"])
         paths = (self._path, *(one.calendar for one in (*schedules, *maintenance)))
-        return OnCallFile(policy, delivery, lines, schedules, maintenance, token, paths)
+        return OnCallFile(policy, delivery, lines, schedules, maintenance, token, paths, beats)
 
     def _near(self, entry: Any) -> Any:
         """A calendar's path is meant from the file's place."""
@@ -245,7 +144,7 @@ class _Reader:
             self._problem((name,), f"{len(entries)} entries; the most is {MAX_ENTRIES}")
         return entries[:MAX_ENTRIES]
 
-    def _list(self, name: str, model: type[_Entry], entries: Any) -> list[Any]:
+    def _list(self, name: str, model: type[Entry], entries: Any) -> list[Any]:
         made = [self._entry(model, (name, i), entry) for i, entry in enumerate(self._entries(name, entries))]
         found = [one for one in made if one is not None]
         names = [str(getattr(one, "name", i)) for i, one in enumerate(found)]
@@ -293,7 +192,20 @@ class _Reader:
             self._problem(place, f"{name}: {error.problems[0].what}")
         return None
 
-    def _secrets(self, options: ChannelOptions, place: tuple[str | int, ...]) -> dict[str, str] | None:
+    def _beat(self, i: int, entry: HeartbeatEntry, post: Post) -> Beat | None:
+        place = ("heartbeat", i)
+        secrets = self._secrets(entry, place)
+        if secrets is None:
+            return None
+        url = secrets.get("url", entry.url)
+        try:
+            post.check(url)
+        except ValueError as error:
+            self._problem((*place, "url"), f"{entry.name}: {error}")
+            return None
+        return Beat(entry.name, url, secrets.get("authorization", ""), entry.every_s)
+
+    def _secrets(self, options: BaseModel, place: tuple[str | int, ...]) -> dict[str, str] | None:
         found: dict[str, str] = {}
         for name, about in type(options).model_fields.items():
             value = getattr(options, name)

@@ -52,6 +52,7 @@ class OnCall:
         self._acks: list[Ack] = []
         self._dirty = False
         self.refused: SourceError | None = None  # why the last step could not be kept
+        self.silent: Mapping[str, str] = {}  # by heartbeat that gets no sign of life: why
         self._pages: deque[Page] = deque(maxlen=MAX_WAITING)  # not in the book yet; beyond, the oldest goes
         self._history: deque[tuple[str, datetime, dict[str, object]]] = deque(maxlen=MAX_HISTORY)  # not in the records yet
         self._read_by: Ints = np.full(len(site.ids), -1, dtype=np.int32)
@@ -81,7 +82,7 @@ class OnCall:
     def recall(self) -> None:
         """Go on from what is kept, as the process that led before left it."""
         with self._lock:
-            self.desk, self.refused = self._remembered(), None
+            self.desk, self.refused, self.silent = self._remembered(), None, {}
             self._pages.clear()
 
     def beside(self, table: AlertTable, now: datetime) -> AlertTable:
@@ -234,7 +235,13 @@ class OnCall:
         """How delivery does, as metrics of our own process."""
         waiting, dead, oldest_s = self.book.counts()
         age_s = max(0.0, now_s - oldest_s) if np.isfinite(oldest_s) else 0.0
-        return {"pages_waiting_count": float(waiting), "pages_waiting_s": age_s, "pages_dead_count": float(dead)}
+        silent = float(len(self.silent))
+        return {
+            "pages_waiting_count": float(waiting),
+            "pages_waiting_s": age_s,
+            "pages_dead_count": float(dead),
+            "heartbeats_silent_count": silent,
+        }
 
     def reserved(self, queue: str, reservations: Iterable[Mapping[str, object]]) -> None:
         """What a queue keeps for maintenance is quiet."""

@@ -17,6 +17,7 @@ from twin.site import Site
 from ui.faces.notify.post import Post
 from ui.oncall.courier import Courier
 from ui.oncall.file import OnCallFile, load_oncall, no_oncall
+from ui.oncall.heart import Heart
 from ui.oncall.picture import series_picture
 from ui.oncall.service import OnCall
 from ui.view import Live
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 EVENTS = "event"  # the records' topic of what devices told (twin.event)
 MAX_EVENTS = 1000  # taken in at once
+BLIND_S = 60.0  # alerts that were last looked for longer ago are looked for no more
+STUCK_S = 900.0  # a page that waits for longer tells nobody in time
 
 
 def read_oncall(path: Path | None, timezone: str, environment: Mapping[str, str]) -> OnCallFile:
@@ -42,7 +45,7 @@ class Delivery:
         self._live, self._oncall = live, oncall
         self._rules, self._file, self._environment = rules or DEFAULT_RULES, file, environment
         self._rng = np.random.Generator(np.random.PCG64())
-        self._courier = self._made(oncall.file)
+        self._courier, self._heart = self._made(oncall.file), self._beating(oncall.file)
         self._marks = self._signature()
         self._names = names_of(live.site)
         self._event = self._last_event(live.records)
@@ -62,6 +65,19 @@ class Delivery:
             fetch=live.reports.fetch if live.reports else None,
         )
 
+    def _beating(self, file: OnCallFile) -> Heart:
+        return Heart(file.beats, Post(file.delivery.allow), self._live.site.name)
+
+    def _still(self, now: datetime) -> str:
+        """Why nobody would be told of an alert that fires now, "" where people would be."""
+        oncall, judged = self._oncall, self._live.judged
+        if oncall.refused is not None:
+            return f"alerts and pages cannot be kept: {oncall.refused}"
+        if judged is None or (now - judged).total_seconds() > BLIND_S:
+            return f"no alert was looked for since {judged.isoformat() if judged else 'the start'}"
+        waits_s = oncall.health(now.timestamp())["pages_waiting_s"]
+        return f"a page has waited for {waits_s:.0f} s and nobody took it" if waits_s > STUCK_S else ""
+
     def _paint(self, page: Page, language: str) -> bytes | None:
         """A page without its picture is better than none: what goes wrong here only leaves the picture out."""
         signal = page.signals[0] if page.signals else None
@@ -77,15 +93,20 @@ class Delivery:
 
     async def tick(self, now: datetime) -> None:
         """Start what is due."""
+        if self._oncall.file.beats:
+            self._heart.tick(now, self._still(now))
+        self._oncall.silent = self._heart.silent
         await self._courier.tick()
 
     async def drain(self) -> None:
         """Wait for what was started."""
         await self._courier.drain()
+        await self._heart.drain()
 
     async def close(self) -> None:
         """End deliveries under way; what they did not finish stays in the book."""
         await self._courier.close()
+        await self._heart.close()
 
     async def reread(self, now: datetime, use: Callable[[Rules], None]) -> None:
         """Read rules and on-call file again where one of them changed; what is refused is said, and the old goes on."""
@@ -103,8 +124,9 @@ class Delivery:
             self._live.notices = (why,)
             return
         use(rules)
-        old, self._courier = self._courier, self._made(file)
-        await old.close()
+        old, self._courier, self._heart = (self._courier, self._heart), self._made(file), self._beating(file)
+        for one in old:
+            await one.close()
         self._oncall.audit("reload", "icctwin", now, rules=len(rules.rules), channels=len(file.lines))
         self._live.notices = ()
         log.warning("rules and on-call file were read again: %d rules, %d channels", len(rules.rules), len(file.lines))
