@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -66,6 +67,7 @@ def in_child(work: Callable[[int], None]) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        gc.freeze()  # what libraries hold in this process, as gRPC its channels, may hang where a fork lets go of it
         code = 1
         try:
             work(writing)

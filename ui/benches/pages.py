@@ -5,7 +5,6 @@ All against a real receiver on loopback, by the courier, the book and the desk a
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal as signals
 import socket
@@ -31,6 +30,7 @@ from twin.load import Row, build_site
 from twin.message import Message
 from twin.site import Site
 from twin.state import State
+from ui.benches.fresh import fresh
 from ui.faces.notify import channel_module
 from ui.faces.notify.post import Post
 from ui.oncall.book import Book
@@ -56,9 +56,8 @@ class _Receiver:
             self.port = int(probe.getsockname()[1])
         self.file = folder / "received.jsonl"
         self.file.touch()
-        fork = multiprocessing.get_context("fork")
         times = (away_s, away_s + slow_s, away_s + slow_s + refuses_s)
-        self._process = fork.Process(target=_receive, args=(self.port, self.file, times), daemon=True)
+        self._process = fresh([__name__]).Process(target=_receive, args=(self.port, self.file, times), daemon=True)
         self._process.start()
 
     @property
@@ -306,7 +305,7 @@ def killed(kills: int) -> dict[str, float]:
     """Incidents come and go once a minute while the receiver is away for an hour, then slow, then answers 500 and 429;
     meanwhile the process that thinks and sends is killed (SIGKILL) so many times. The clock runs 600 times faster."""
     rng = np.random.Generator(np.random.PCG64(3))
-    fork = multiprocessing.get_context("fork")
+    apart = fresh([__name__])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         receiver = _Receiver(folder, AWAY_S, SLOW_S, REFUSES_S)
@@ -314,7 +313,7 @@ def killed(kills: int) -> dict[str, float]:
         end_s, done = float("inf"), 0
         try:
             while True:
-                child = fork.Process(target=_live, args=(folder, receiver.url, start_s, real_s, end_s))
+                child = apart.Process(target=_live, args=(folder, receiver.url, start_s, real_s, end_s))
                 child.start()
                 child.join(float(rng.uniform(0.1, 0.4)) if done < kills else 120.0)
                 if child.exitcode is not None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ui.benches.chaos_check import Kept, samples
 from ui.benches.chaos_people import Acknowledged
 from ui.benches.chaos_world import GPUS, NODES, ONCALL, RULES, TOKEN
 from ui.benches.demo import free_port
+from ui.benches.fresh import fresh
 from ui.benches.week_check import Page, Spell, exported, orders, pages
 from ui.benches.week_life import LET_S, POINTS, Fault, Life, Setting, World
 from ui.benches.week_queue import StandIn
@@ -92,7 +94,7 @@ def week(
     site = site_of(load_config(config), TASK_NAMES)
     rows = tuple(site.row(f"n{i}") for i in range(NODES))
     world = World(StandIn("slurm", rows), rng.spawn(1)[0], faults=faults)
-    seen, bar, cpu_s = Seen(), Bar("week"), _children_s()
+    seen, bar = Seen(), Bar("week")
     start_s, life = begun_s, 0
     while start_s < end_s:
         bar((start_s - begun_s) / (end_s - begun_s))
@@ -103,13 +105,8 @@ def week(
     figures = _samples(config, seen, end_s) | pages(seen.pages, _spells(faults, end_s)) | _orders(config, world)
     figures |= _memory(seen, life - 1) | {f"faults_{name.replace(' ', '_')}_count": counts[name] for name in NAMES}
     figures |= {f"ended_{how}_count": count for how, count in sorted(seen.ends.items())}
-    figures |= {"lives_count": life, "refused_batches_count": world.refused, "cpu_s": _children_s() - cpu_s}
+    figures |= {"lives_count": life, "refused_batches_count": world.refused, "cpu_s": world.cpu_s}
     return figures
-
-
-def _children_s() -> float:
-    spent = os.times()
-    return spent.children_user + spent.children_system
 
 
 def _faults(rng: np.random.Generator, begun_s: float, end_s: float) -> list[Fault]:
@@ -133,20 +130,13 @@ def _faults(rng: np.random.Generator, begun_s: float, end_s: float) -> list[Faul
 
 def _life(setting: Setting, world: World, seen: Seen, life: int) -> tuple[World, float]:
     """One life, in a process of its own; the world after it, and when the next one starts."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        try:
-            with os.fdopen(write, "wb", buffering=0) as out:
-                Life(setting, world, out).live()
-        except BaseException:  # noqa: BLE001 - whatever it is, it is said, and the process must not go on as its parent
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    os.close(write)
+    apart = fresh([Life.__module__])
+    read, write = apart.Pipe(duplex=False)
+    child = apart.Process(target=_lived, args=(setting, world, write))
+    child.start()
+    write.close()
     ended: tuple[str, float, World] | None = None
-    with os.fdopen(read, "rb") as told:
+    with read, open(read.fileno(), "rb", closefd=False) as told:
         for what, *more in _messages(told):
             if what == "taken":
                 seen.taken[more[0]] = more[1]
@@ -158,12 +148,22 @@ def _life(setting: Setting, world: World, seen: Seen, life: int) -> tuple[World,
                 seen.held.append((life, *more))
             else:
                 ended = (what, *more)
-    os.waitpid(child, 0)
+    child.join()
     if ended is None:
         raise SourceError(f"life {life} of the centre broke; its words are above")
     how, at_s, after = ended
     seen.ends[how] += 1
     return after, _again_s(how, at_s, after, setting)
+
+
+def _lived(setting: Setting, world: World, write: Connection) -> None:
+    try:
+        with open(write.fileno(), "wb", buffering=0, closefd=False) as out:
+            Life(setting, world, out).live()
+    except BaseException:  # noqa: BLE001 - whatever it is, it is said
+        traceback.print_exc()
+    finally:
+        os._exit(1)  # whatever threads go on
 
 
 def _messages(told: Any) -> Iterator[tuple[Any, ...]]:

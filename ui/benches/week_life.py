@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,7 @@ class World:
     plant: Plant | None = None
     batches: int = 0
     refused: int = 0
+    cpu_s: float = 0.0  # of the lives so far
     faults: Sequence[Fault] = ()
     done: set[Fault] = field(default_factory=set)  # kills and stops that came
 
@@ -244,6 +246,7 @@ class Life:
 
     def _leave(self, how: str) -> NoReturn:
         self._world.queue.die = spares
+        self._world.cpu_s += time.process_time()
         self._tell(how, self.clock.time.timestamp(), self._world)
         os._exit(0)
 
