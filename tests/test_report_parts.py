@@ -254,8 +254,9 @@ def test_waits_by_partition_and_size_and_what_ended_runs(house: House) -> None:
     event = {"asset": gpu, "code": "xid/79", "severity": "critical", "meaning": "fell off the bus", "source": "s"}
     house.records.append(EVENTS, when, event)
     rows = {row[0]: row for row in table(reported(house, "2026-11"), "interruptions").rows}
-    assert float(rows["xid/79"][1]) >= 1
-    assert sum(float(row[1]) for row in rows.values()) == len(failed)
+    assert rows["xid/79"][1] == "fell off the bus"
+    assert float(rows["xid/79"][2]) >= 1
+    assert sum(float(row[2]) for row in rows.values()) == len(failed)
     rate = exposure_per_event(float(table(whole, "sizes").total[2]), len(failed))
     told = figures(whole)
     assert [told[f"mtti{end}_gpu_h"] for end in ("_low", "", "_high")] == pytest.approx([rate.low, rate.value, rate.high])

@@ -10,7 +10,7 @@ from twin.event import TOPIC as EVENTS
 from ui.findings import TOPIC as FINDINGS
 from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.report.document import Cell, Report
-from ui.report.reliable import PARTLY, UNWATCHED
+from ui.report.reliable import PARTLY, UNJUDGED, UNWATCHED
 from ui.words import words
 
 COUNTS = ("alerts_count", "incidents_count", "failures_count")
@@ -53,11 +53,25 @@ def test_of_what_icctwin_was_not_there_to_tell_nothing_is_counted(world: World) 
     assert words("zh")(UNWATCHED) != UNWATCHED
 
 
-@pytest.mark.parametrize("topic", [ALERT_LOG, EVENTS, FINDINGS])
-def test_who_told_of_something_before_would_have_told_of_more(world: World, topic: str) -> None:
-    told = {"key": "k", "asset": "n1", "rule": "hot", "phase": "resolved", "code": "c", "severity": "info",
-            "sort": Sort.DATA.value}  # fmt: skip
-    world.note(topic, -1, **told)
+TOLD = {"key": "k", "asset": "n1", "rule": "hot", "phase": "resolved", "code": "c", "severity": "info",
+        "sort": Sort.DATA.value}  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", [EVENTS, FINDINGS])
+def test_where_no_rule_was_judged_what_devices_told_of_is_counted_and_alerts_are_not(world: World, topic: str) -> None:
+    world.note(topic, -1, **TOLD)
+    world.note(EVENTS, 30, asset="n1", code="sel/grew", severity="warning")
+    made = world.report()
+    found = figures(made)
+    assert (found["failures_count"], set(COUNTS) & set(found)) == (1, {"failures_count"})
+    assert of_incidents(made) == []
+    lead = next(section.lead for section in made.sections if section.key == "reliability")
+    assert lead[0].text == UNJUDGED
+    assert words("zh")(UNJUDGED) != UNJUDGED
+
+
+def test_who_told_of_an_alert_before_would_have_told_of_more(world: World) -> None:
+    world.note(ALERT_LOG, -1, **TOLD)
     made = world.report()
     assert [figures(made)[name] for name in COUNTS] == [0, 0, 0]
     assert {row[0]: row[2] for row in table(made, "components").rows}["gpu"] == 0

@@ -124,7 +124,7 @@ async def test_history_runs_seamlessly_into_the_living_plant() -> None:
     kinds = {frame.kind for frames in steps for frame in frames}
     assert kinds >= {"rack", "hall", "cdu", "meter", "weather", "grid", "queue"}
     assert "port" not in kinds
-    gpus = [frame for frames in steps for frame in frames if frame.kind == "gpu"]
+    gpus = [frame for frames in steps for frame in frames if frame.kind == "gpu" and "xid_code" not in frame.values]
     assert [frame.time for frame in gpus] == [start + timedelta(hours=h) for h in range(48)]
     assert all(set(frame.values) == set(parts.PAST_OF_GPUS) for frame in gpus)
     energy = [value(frames, "meter", "energy_kwh")[0] for frames in steps]
@@ -133,6 +133,17 @@ async def test_history_runs_seamlessly_into_the_living_plant() -> None:
     assert value(live, "meter", "energy_kwh")[0] > energy[-1]
     assert value(live, "rack", "power_w").sum() == pytest.approx(value(steps[-1], "rack", "power_w").sum(), rel=0.5)
     assert living.faults.factor == 1.0
+    shown = {(round(one.time.timestamp(), 3), one.kind, float(one.values[name][0])) for frames in steps for one in frames
+             for name in ("xid_code", "leak_flag") if one.values.keys() == {name}}  # fmt: skip
+    broken = [
+        fault for fault in living.faults.log if fault.kind in parts.SHOWN and fault.until_s <= steps[-1][0].time.timestamp()
+    ]
+    assert len(broken) > 5
+    for fault in broken:
+        kind = parts.SHOWN[fault.kind][0]
+        assert {(round(fault.start_s, 3), kind, fault.number), (round(fault.until_s, 3), kind, 0.0)} <= shown, (
+            "as it began, and as it was over"
+        )
     with pytest.raises(ValueError, match="begun already"):
         next(simulated.backfill(living, site_of(72), start, NOW, 900.0))
 

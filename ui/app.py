@@ -29,6 +29,8 @@ from ingest.stores.errors import LeftOut
 from ingest.stores.registry import open_kept
 from twin.errors import ConfigError, Problem, SourceError
 from twin.estimate import measured_totals
+from twin.event import TOPIC as EVENTS
+from twin.event import Event
 from twin.frame import Frame
 from twin.message import Message
 from twin.ports import Clock
@@ -169,9 +171,9 @@ class Centre:
         sources = [source for name, one in zip(sections, opened, strict=True) for source in part.sources(name, one)]
         self.events, self.signals = EventLog(self.records), SignalLog(self.records)
         self.conditions = ConditionLog(self.records, self.site, [source.name for source in sources])
-        detector = Detector(self.site, self.events.past())
+        self._detector = Detector(self.site, self.events.past())
         ranks = {source.name: of.precedence for of, one in zip(config.sources, opened, strict=True) for source in one.sources}
-        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, detector, ranks)
+        self.collector = Collector(self.site, sources, clock, self.publish, self.events.note, self._detector, ranks)
         inlets = [inlet for one in opened for inlet in one.inlets if "ingest" in part.roles]
         self.gate = PushGate(inlets, self.collector.push, self.collector.refused, clock)
         self.live.gate = self.gate if inlets else None
@@ -300,17 +302,18 @@ class Centre:
         log.warning("the past of the simulated plant is %s", left, extra=ASKED)
 
     def make_history(self, opened: Opened, over: Callable[[], bool] = bool) -> None:
-        """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, and whose
-        runs held which GPUs. ``over``: whether to leave off."""
+        """Put the past that a simulated plant makes up into store and records: readings, the totals of its meters, whose runs
+        held which GPUs, and what devices told of. ``over``: whether to leave off."""
         assert opened.history is not None  # noqa: S101 - whoever calls has looked
         batch: list[Frame] = []
         log, loop = RunLog(self.site.ids_of("gpu")), asyncio.new_event_loop()
-        runs = list[tuple[datetime, Mapping[str, Any]]]()
+        runs, told = list[tuple[datetime, Mapping[str, Any]]](), list[Event]()
         for i, frames in enumerate(takewhile(lambda _: not over(), opened.history(self.clock.now())), 1):
             now = frames[0].time
             for frame in frames:
                 if "power_w" in frame.values:  # all that totals are made of; the rest is read again when life begins
                     self.state.absorb(replace(frame, values={"power_w": frame.values["power_w"]}, quality={}), now)
+                told += self._detector.see(frame, now)
             batch += [*frames, *measured_totals(self.site, self.state, now)]
             jobs = {queue.name: loop.run_until_complete(queue.jobs(now)) for queue in opened.queues}
             runs += [(now, record) for record in log.news(jobs, now)]
@@ -320,6 +323,7 @@ class Centre:
         loop.close()
         self._keep(batch)
         self.records.append_all(RUNS, runs)
+        self.records.append_all(EVENTS, [(event.time, event.record()) for event in told])
 
     def _keep(self, batch: Sequence[Frame]) -> None:
         try:

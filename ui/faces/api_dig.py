@@ -28,8 +28,8 @@ from ui.faces.answers import STEP_S, AlertOut, Failure, When
 from ui.faces.api_events import EventOut
 from ui.faces.api_findings import FindingOut
 from ui.faces.api_views import AnnotationOut, annotations_on
-from ui.faces.pages.recent import meaning
 from ui.faces.push import Pulse
+from ui.meanings import meaning
 from ui.own import source_row
 from ui.reading import Number
 from ui.view import Live

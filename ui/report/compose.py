@@ -107,7 +107,7 @@ def _said(inputs: Inputs, found: dict[str, Figure], limit_ratio: float | None) -
 
 def _no_incident(inputs: Inputs) -> Iterator[Message]:
     """That none began, and whether one went on; nothing where icctwin may not have been there to tell."""
-    if not (inputs.scope.whole and inputs.watched) or any(record["what"] == "opened" for record in inputs.incidents):
+    if not (inputs.scope.whole and inputs.judged) or any(record["what"] == "opened" for record in inputs.incidents):
         return
     if inputs.open_count:
         yield Message("No incident began; of those that had begun before, {count} went on.", {"count": inputs.open_count})

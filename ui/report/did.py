@@ -16,6 +16,7 @@ from twin.ports import How, Records, Store
 from twin.site import Bools, Site
 from ui.able import HOUR_S
 from ui.findings import TOPIC as FINDINGS
+from ui.meanings import short
 from ui.oncall.service import ALERT_LOG, INCIDENTS
 from ui.own import TASK
 from ui.report.scope import Part, Scope
@@ -32,9 +33,9 @@ Told = Sequence[tuple[datetime, Mapping[str, Any]]]
 class Did:
     """Of what ``scope`` names. ``until``: up to when the span is over, its end or the moment at which it was asked for; all
     is of the time before. ``read``: bool[h], hours in which a meter or a GPU was read; ``told``: by its end icctwin had
-    told of something; ``looked``: bool[h], hours in which it looked for alerts (empty: it never said so); ``answered``:
-    what was written down of incidents that ended in the span, however long ago they began; ``open_count``: incidents that
-    had begun before it and went on into it."""
+    told of something; ``alerted``: of an alert or incident; ``looked``: bool[h], hours in which it looked for alerts (empty:
+    it never said so); ``answered``: what was written down of incidents that ended in the span, however long ago they began;
+    ``open_count``: incidents that had begun before it and went on into it."""
 
     site: Site
     span: Span
@@ -44,6 +45,7 @@ class Did:
     read: Bools
     runs: Runs
     told: bool
+    alerted: bool
     looked: Bools
     incidents: Sequence[Mapping[str, Any]]
     answered: Sequence[Mapping[str, Any]]
@@ -57,6 +59,11 @@ class Did:
     def watched(self) -> bool:
         """Whether icctwin was there to tell, so what it does not tell of did not happen."""
         return self.told or bool(self.looked.any())
+
+    @property
+    def judged(self) -> bool:
+        """Whether rules were there to raise an alert, so that none means none."""
+        return self.alerted or bool(self.looked.any())
 
     @property
     def looked_frac(self) -> float:
@@ -75,6 +82,11 @@ class Did:
         return float(sum(record.get("count", 1) for _, record in self.alerts if record["phase"] == "firing"))
 
     @property
+    def meanings(self) -> Mapping[str, str]:
+        """By code of the events, what it means, as the newest says."""
+        return {str(record["code"]): short(str(record.get("meaning", ""))) for _, record in self.events}
+
+    @property
     def read_frac(self) -> float:
         """Share of the time in which a meter or a GPU was read."""
         return float(self.use.length_h[self.read].sum() / self.use.length_h.sum())
@@ -84,6 +96,10 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
     """What ``part`` did from the beginning of ``span`` to ``end``; ``meters``: of the centre, over the same time."""
     start = span.start
     use, asked = use_of(part.site, store, part, start, end), (records, start, end)
+
+    def kept(topic: str) -> bool:
+        return bool(records.read(topic, end=end, limit=1))
+
     return Did(
         site=part.site,
         span=span,
@@ -92,7 +108,8 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         use=use,
         read=_read(use, meters, _read_here(store, part, meters)),
         runs=part.own,
-        told=any(records.read(topic, end=end, limit=1) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
+        told=any(kept(topic) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
+        alerted=any(kept(topic) for topic in (ALERT_LOG, INCIDENTS)),
         looked=_looked(store, part.site, use, start, end),
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),

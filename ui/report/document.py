@@ -14,6 +14,7 @@ NOTHING = float("nan")
 LEAST_MODELLED_FRAC = 0.005  # that is marked: below it a percentage shows nothing
 COVER = ("power", "flow")  # keys of what a director sees first
 Cell = str | float
+MEANS = "what it means"  # head of a column of sentences, said in the reader's language
 
 
 @dataclass(frozen=True, slots=True)

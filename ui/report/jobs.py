@@ -16,7 +16,7 @@ from twin.frame import Floats
 from twin.message import Message
 from twin.site import Bools
 from ui.report.did import Did
-from ui.report.document import NOTHING, Block, Cell, Figure, Table
+from ui.report.document import MEANS, NOTHING, Block, Cell, Figure, Table
 from ui.report.gather import Inputs
 
 BEFORE_S, AFTER_S = 600.0, 120.0  # of a run's end: an event on its own hardware then is taken for the cause
@@ -136,9 +136,11 @@ def _causes(inputs: Inputs) -> Iterator[Table]:
         cause = blamed.cause(runs.gpu[order[edges[run] : edges[run + 1]]], float(runs.end_s[run]))
         count[cause] += 1
         lost[cause] += float(hours[run])  # type: ignore[assignment]
-    rows = [(cause, float(n), float(lost[cause])) for cause, n in sorted(count.items(), key=lambda row: (-row[1], row[0]))]
-    heads = (("cause", ""), ("Interruptions", "count"), ("GPU hours of these runs", "gpu_h"))
-    total = ("total", float(len(failed)), sum(row[2] for row in rows))
+    means = inputs.meanings
+    most = sorted(count.items(), key=lambda row: (-row[1], row[0]))
+    rows = [(cause, means.get(cause, ""), float(n), float(lost[cause])) for cause, n in most]
+    heads = (("cause", ""), (MEANS, ""), ("Interruptions", "count"), ("GPU hours of these runs", "gpu_h"))
+    total = ("total", "", float(len(failed)), sum(row[3] for row in rows))
     note = Message("A warning or worse of the run's own GPUs, nodes or links within {minutes:.0f} minutes before its end.", {
         "minutes": BEFORE_S / 60})  # fmt: skip
     yield Table("interruptions", "What interrupted runs", heads, rows, total, note, shown=12)
@@ -196,13 +198,14 @@ def _ranked(inputs: Inputs) -> Iterator[Table]:
     worked_h = np.bincount(job, np.nan_to_num(use.run_busy) * use.run_seen_h, len(names))
     busy = np.round(worked_h / np.maximum(seen, 1e-9), BUSY_DIGITS)
     split = inputs.splits["job"].split
-    ranked = np.flatnonzero(seen >= ENOUGH_H)  # in the order of their names, which a stable sort leaves ties in
+    ranked = np.flatnonzero(seen >= ENOUGH_H)
     if split is None or not len(ranked):
         return
     took = split.column("facility_kwh").tolist() if np.isfinite(inputs.account.facility_kwh) else []
     energy = dict(zip(split.names, took, strict=False))  # of what was not read nobody took nothing
     owner = dict(zip(keys, runs.users, strict=True))
-    busiest, laziest = (ranked[np.argsort(sign * busy[ranked], kind="stable")][:RANKED].tolist() for sign in (-1, 1))
+    # of those that are as busy, who held more; then by name
+    busiest, laziest = (ranked[np.lexsort((-held[ranked], sign * busy[ranked]))][:RANKED].tolist() for sign in (-1, 1))
     heads = (("job", ""), ("user", ""), ("GPU hours", "gpu_h"), ("Busy", "frac"), ("Facility energy", "kwh"))
 
     def row(i: int) -> list[Cell]:

@@ -12,7 +12,7 @@ from analytics.oncall.report import noise, times
 from twin.message import Message
 from ui.report.beside import beside, unread
 from ui.report.did import Did
-from ui.report.document import NOTHING, Block, Cell, Figure, Section, Table
+from ui.report.document import MEANS, NOTHING, Block, Cell, Figure, Section, Table
 from ui.report.gather import Inputs
 from ui.report.jobs import PROGRAM
 
@@ -22,6 +22,10 @@ USERS = ("tenant", "project")  # of whom only use stands in a report
 UNWATCHED = (
     "By the end of this span icctwin had told of no alert, incident, event or finding, nor looked for one: what did not happen "
     "cannot be told from what nobody watched, so neither alerts nor failures are counted."
+)
+UNJUDGED = (
+    "By the end of this span icctwin had raised no alert, nor looked for one: what devices told of themselves is counted, "
+    "alerts and incidents are not."
 )
 PARTLY = "icctwin looked for alerts in {share:.0%} of the hours; what happened in the others is in no figure."
 WHOLE_FRAC = 0.95
@@ -43,6 +47,8 @@ def unwatched(inputs: Inputs) -> Iterator[Message]:
         return
     if not inputs.watched:
         yield Message(UNWATCHED)
+    elif not inputs.judged:
+        yield Message(UNJUDGED)
     elif inputs.looked_frac < WHOLE_FRAC:
         yield Message(PARTLY, {"share": inputs.looked_frac})
 
@@ -58,8 +64,8 @@ def _figures(did: Did) -> list[Figure]:
         return []
     start, end = (f"{moment:%Y-%m-%dT%H:%MZ}" for moment in (did.span.start, did.span.end))
     timeline, on_call = (f"/api/v1/oncall/{route}?start={start}&end={end}" for route in ("timeline", "report"))
-    rows = [Figure("alerts_count", "Alerts", did.fired_count, "count", good=-1, query=timeline)]
-    if did.scope.whole:
+    rows = [Figure("alerts_count", "Alerts", did.fired_count, "count", good=-1, query=timeline)] if did.judged else []
+    if did.scope.whole and did.judged:
         seen, ended = times(did.incidents), times(did.answered)
         rows += [
             Figure("incidents_count", "Incidents", float(seen.incidents), "count", good=-1, query=on_call),
@@ -155,9 +161,11 @@ def _broke(inputs: Inputs) -> Iterator[Table]:
     if inputs.scope.kind in USERS:
         return
     count = Counter(code for _, _, code in failures(inputs))
-    rows = [(code, float(n)) for code, n in sorted(count.items(), key=lambda row: (-row[1], row[0]))]
+    order = sorted(count.items(), key=lambda row: (-row[1], row[0]))
+    means = inputs.meanings
+    rows = [(code, means[code], float(n)) for code, n in order]
     if rows:
-        yield Table("events", "What broke", (("event", ""), ("count", "count")), rows, shown=10)
+        yield Table("events", "What broke", (("event", ""), (MEANS, ""), ("count", "count")), rows, shown=10)
 
 
 def _liars(inputs: Inputs) -> Iterator[Table]:

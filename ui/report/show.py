@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from twin.kinds import KINDS
-from ui.report.document import Cell, Figure, Report, Section, Table
+from ui.report.document import MEANS, Cell, Figure, Report, Section, Table
 from ui.words import DASH, Words
 
 # Units that reports have beside the metric table's: (factor, sign, decimals); None decimals: three significant digits.
@@ -66,7 +66,7 @@ class Show:
 
     def word(self, cell: str, head: str, total: bool = False) -> str:
         """A text that stands below ``head``: ours translated, a name as it is."""
-        return self.words(cell) if total or cell in SPOKEN.get(head, NOBODY) else cell
+        return self.words(cell) if total or head == MEANS or cell in SPOKEN.get(head, NOBODY) else cell
 
     def _cell(self, value: float, unit: str) -> str:
         """GPU hours without their unit, which their column's head is, and with the digits of small ones."""

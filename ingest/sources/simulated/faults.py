@@ -28,13 +28,15 @@ _CREEP = {"supply_temp_c": 3.0, "return_temp_c": 4.0, "flow_kgps": -0.4, "power_
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The truth about one fault: ``kind`` (a key of ``FAULTS``), the asset, seconds since 1970, and what is special of it."""
+    """The truth about one fault: ``kind`` (a key of ``FAULTS``), the asset, seconds since 1970, and what is special of it:
+    ``number``, as its kind means it (an XID, a flag), and in words."""
 
     kind: str
     asset: str
     start_s: float
     until_s: float
     detail: str = ""
+    number: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Faults:
             return
         number, detail = kind.begin(self, row, at_s, at_s + for_s)
         asset = self.parts[row] if kind.of == "source" else self.fleet.id_of(kind.of, row)
-        fault = Fault(plan.kind, asset, at_s, at_s + for_s, detail)
+        fault = Fault(plan.kind, asset, at_s, at_s + for_s, detail, number)
         self.active.append(_Active(fault, row, number))
         self.log.append(fault)
 
@@ -214,7 +216,7 @@ def _lost_begin(faults: Faults, row: int, start_s: float, until_s: float) -> tup
     faults.effects.changes += 1
     faults.work.fail_on(np.array([row]), faults.now_s)
     faults.work.drain(int(faults.fleet.gpu_node[row]), True)
-    return 0.0, "XID 79: fell off the bus"
+    return 79.0, "XID 79: fell off the bus"
 
 
 def _lost_end(faults: Faults, active: _Active) -> None:
@@ -268,7 +270,7 @@ def _foul_end(faults: Faults, active: _Active) -> None:
 
 def _leak_begin(faults: Faults, row: int, start_s: float, until_s: float) -> tuple[float, str]:
     faults.effects.rack_leak[row] = True
-    return 0.0, "leak at the manifold"
+    return 1.0, "leak at the manifold"
 
 
 def _leak_end(faults: Faults, active: _Active) -> None:

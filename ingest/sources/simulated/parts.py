@@ -3,7 +3,7 @@ that orders supply temperatures, and the history before the demo begins."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -21,6 +21,8 @@ HISTORY_FACTOR = 0.03  # faults of the history, over the demo's: about as often 
 DISKS_S = 60.0  # health of disks: read as smartctl_exporter reads it by default
 PAST_OF_GPUS = ("util_frac", "sm_active_frac", "tensor_active_frac", "power_w", "temp_c")  # what reports ask for
 HOURLY_S = 3600.0
+# Faults of the past of which a device tells, and in what: they last for minutes, which no hourly reading would show.
+SHOWN = {"gpu_xid": ("gpu", "xid_code"), "gpu_lost": ("gpu", "xid_code"), "leak": ("rack", "leak_flag")}
 SETPOINT, LIMIT, FAN_LIMIT = "supply_temp_setpoint_c", "chillers_limit_count", "fan_limit_frac"
 
 
@@ -135,8 +137,8 @@ def backfill(
 ) -> Iterator[Sequence[Frame]]:
     """History: the plant runs from ``start`` to ``end`` (aware UTC) in steps of ``step_s`` (over the last day of
     ``last_day_step_s``) and each step gives the frames of facility, queue, storage and outside; those of GPUs
-    (``PAST_OF_GPUS``), nodes, PDUs and disks come every ``HOURLY_S``, those of ports not at all. The living plant goes
-    on from there.
+    (``PAST_OF_GPUS``), nodes, PDUs and disks come every ``HOURLY_S``, those of ports not at all; what devices tell of faults
+    (``SHOWN``) follows those of the step, at the times at which it began and ended. The living plant goes on from there.
 
     Frames carry ``name`` as their source. Raises ``ValueError`` where the plant has begun already or the span is no span.
     """
@@ -148,12 +150,14 @@ def backfill(
     read = Instruments(plant, plant.sensors.spawn(1)[0], name)
     factor, plant.faults.factor = plant.faults.factor, plant.faults.factor * HISTORY_FACTOR
     try:
-        time = due = start
+        time = due = last = start
         while time < end:
             plant.advance(time)
             hourly = [*_gpus(read), *read.nodes(slow=False), *read.feeders("pdu"), *read.disks()] if time >= due else []
             due += timedelta(seconds=HOURLY_S if time >= due else 0)
-            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *hourly]
+            broken = _broken(plant, last, time, name)
+            yield [*facility(read), *read.storage(), *read.queue(), *read.outside(), *hourly, *broken]
+            last = time
             fine = last_day_step_s is not None and end - time <= timedelta(days=1)
             time += timedelta(seconds=last_day_step_s if fine and last_day_step_s else step_s)
     finally:
@@ -163,3 +167,20 @@ def backfill(
 def _gpus(read: Instruments) -> Iterator[Frame]:
     for frame in read.gpus(slow=False):
         yield replace(frame, values={metric: frame.values[metric] for metric in PAST_OF_GPUS})
+
+
+def _broken(plant: Plant, last: datetime, now: datetime, name: str) -> list[Frame]:
+    """What devices showed of faults that began or ended after ``last``, in order: an XID stays until the driver starts anew."""
+    after_s, until_s = last.timestamp(), now.timestamp()
+    shown = [
+        (at_s, *SHOWN[fault.kind], fault.asset, value)
+        for fault in plant.faults.log
+        if fault.kind in SHOWN
+        for at_s, value in ((fault.start_s, fault.number), (fault.until_s, 0.0))
+        if after_s < at_s <= until_s
+    ]
+    row = plant.fleet.site.row
+    return [
+        frame_of(kind, datetime.fromtimestamp(at_s, UTC), row(asset), Origin.MEASURED, name, **{metric: value})
+        for at_s, kind, metric, asset, value in sorted(shown)
+    ]

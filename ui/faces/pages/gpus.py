@@ -11,11 +11,12 @@ from twin.job import Jobs, JobState
 from twin.state import State
 from ui.faces.pages.columns import Columns, columns, histogram, mean_by, worst
 from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, tile
-from ui.faces.pages.recent import BINS, SPAN, Happened, keep_events, meaning
+from ui.faces.pages.recent import BINS, SPAN, Happened, keep_events
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, source, when
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
+from ui.meanings import meaning
 from ui.reading import Reading, fact
 from ui.view import Live, View
 from ui.words import Words

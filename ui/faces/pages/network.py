@@ -13,11 +13,12 @@ from ui.faces.pages.columns import Columns, Rates, columns, worst
 from ui.faces.pages.jobpath import Path, paths
 from ui.faces.pages.jobpath import table as path_table
 from ui.faces.pages.markup import drawing, fine, listed, number, page_of_panels, panel, tile
-from ui.faces.pages.recent import Happened, keep_events, meaning
+from ui.faces.pages.recent import Happened, keep_events
 from ui.faces.pages.shown import serve_page
 from ui.faces.pages.texts import Cell, Table, aged, cell, once, plain, row, when
 from ui.faces.push import Feed, Pulse
 from ui.faces.shelf import Kept
+from ui.meanings import meaning
 from ui.reading import fact
 from ui.view import Live, View
 from ui.words import Words

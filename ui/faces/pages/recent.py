@@ -1,6 +1,5 @@
 """What pages show of the records: events, changes, findings and outcomes of the last day, read beside the beat."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,10 +9,8 @@ import numpy as np
 
 from twin.event import TOPIC as EVENTS
 from twin.event import Event, event_of
-from twin.message import Message
 from ui.faces.shelf import Shelf
 from ui.view import Live
-from ui.words import Words
 
 EVERY_S = 10.0
 MAX_EVENTS, MAX_RECORDS = 5000, 200
@@ -61,15 +58,3 @@ def read_topics(live: Live, now: datetime, topics: Sequence[str], days: float, m
 def keep_events(shelf: Shelf) -> None:
     """Put events on the shelf under ``events``."""
     shelf.add("events", EVERY_S, read_events)
-
-
-def meaning(text: str, words: Words) -> str:
-    """What an event means, in the reader's language: events are kept in English, in a few forms."""
-    xid = re.fullmatch(r"XID (\d+): ([^;]+); (.+)", text)
-    if xid:
-        parts = {"n": xid[1], "meaning": words(xid[2]), "advice": words(xid[3])}
-        return words.sentence(Message("XID {n}: {meaning}; {advice}", parts))
-    more = re.fullmatch(r"(.+): (\d+) more since the last reading", text)
-    if more:
-        return words.sentence(Message("{what}: {n} more since the last reading", {"what": words(more[1]), "n": more[2]}))
-    return words(text)
