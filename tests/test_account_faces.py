@@ -103,6 +103,11 @@ def test_the_command_and_the_api_say_the_same(tmp_path: Path, capsys: pytest.Cap
     assert lines[2].startswith("'=1+2,3600.0,"), "no spreadsheet runs a name"
     assert main(words) == 0
     assert "sums to the meter within" in capsys.readouterr().out
+    own = 'residual_mix_gco2_per_kwh = 700\n[[energy.contract]]\nname = "wind"\nshare_frac = 0.25\n'
+    path.write_text(path.read_text() + own)  # in [energy], the last section
+    assert main([*words, "--json"]) == 0
+    mixed = json.loads(capsys.readouterr().out)["carbon"]
+    assert (mixed["location_kg"], mixed["market_kg"]) == pytest.approx((26 * 0.55, 26 * 0.75 * 0.7))
 
 
 def test_of_what_nobody_knows_the_sum_nobody_has_nought(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

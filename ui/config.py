@@ -135,9 +135,9 @@ class EnergySection(_Section):
     """``[energy]``: how far each lever may go; what is not named stays in advise. ``signal``: the metric of the grid that work
     is shifted by. ``tariff``: name of one that ships, or ``tariff_file``; ``spot``: the grid's price series counts in its
     place; ``currency`` of that series, such as ``CNY``; ``region``: whose emission factor counts where no intensity is
-    read; ``tenants``: CSV with ``project,tenant``; ``contract``: power purchase agreements and certificates; ``place`` and
-    ``route``: between which halls and centres jobs may move; ``limits``: what the guard lets pass; ``plant``: what the levers
-    on water must know."""
+    read; ``residual_mix_gco2_per_kwh``: of what no contract covers, market-based (none: as location-based); ``tenants``: CSV
+    with ``project,tenant``; ``contract``: power purchase agreements and certificates; ``place`` and ``route``: between which
+    halls and centres jobs may move; ``limits``: what the guard lets pass; ``plant``: what the levers on water must know."""
 
     modes: Mapping[str, Mode] = {}
     signal: Literal["carbon_gco2_per_kwh", "marginal_carbon_gco2_per_kwh", "price_per_mwh"] = "carbon_gco2_per_kwh"
@@ -146,6 +146,7 @@ class EnergySection(_Section):
     spot: bool = False
     currency: str = Field("", max_length=3, pattern="^([A-Z]{3})?$")
     region: str = ""
+    residual_mix_gco2_per_kwh: float | None = Field(None, ge=0, le=2000)
     tenants: Path | None = None
     contract: Sequence[ContractSection] = ()
     place: Sequence[PlaceSection] = Field((), max_length=100)

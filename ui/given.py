@@ -50,6 +50,7 @@ def given_of(section: EnergySection, site: Site) -> Given:
     return Given(
         contracts=contracts,
         average_gco2_per_kwh=factor,
+        residual_gco2_per_kwh=section.residual_mix_gco2_per_kwh,
         tariff=tariff,
         spot=section.spot,
         currency=section.currency or (tariff.currency if tariff else ""),
