@@ -38,7 +38,11 @@ def centre(tmp_path: Path) -> Path:
     path = write_demo(tmp_path / "centre", gpus=16, seed=1, port=8050)
     (path.parent / "rules.toml").write_text('[[rule]]\nname = "x"\n')
     (path.parent / "token").write_text("very secret")
-    text = path.read_text().replace("[store]", '[alerts]\nrules = "rules.toml"\n\n[store]\ntoken_file = "token"')
+    text = (
+        path.read_text()
+        .replace("[store]", '[store]\ntoken_file = "token"')
+        .replace("[alerts]", '[alerts]\nrules = "rules.toml"')
+    )
     path.write_text(text)
     return path
 

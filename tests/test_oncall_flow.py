@@ -120,6 +120,18 @@ class Run:
         self.centre.close()
 
 
+@pytest.mark.parametrize(("written", "leads"), [('outside = "https://noc.example.org"', "noc"), ("", "wall")])
+def test_links_lead_outside_or_to_where_people_sign_in(tmp_path: Path, written: str, leads: str) -> None:
+    (tmp_path / "oncall.toml").write_text(f"[delivery]\n{written}\n")
+    (tmp_path / "assets.csv").write_text("\n".join(ASSETS))
+    (tmp_path / "links.csv").write_text("from,to,relation\nc1,r,cools\n")
+    site = SITE.replace('rules = "rules.toml"\n', "") + '[access]\nurl = "https://wall.example.org"\n'
+    (tmp_path / "site.toml").write_text(site)
+    made = Centre(load_config(tmp_path / "site.toml"), VirtualClock(START), wait=True)
+    assert made.duties.oncall.file.delivery.outside == f"https://{leads}.example.org"
+    made.close()
+
+
 @contextmanager
 def centre(tmp_path: Path, receiver: Receiver) -> Iterator[Run]:
     (tmp_path / "assets.csv").write_text("\n".join(ASSETS))

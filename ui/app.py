@@ -100,7 +100,7 @@ def prepared(config: Config, part: Part, now: datetime, opened: Sequence[Opened]
         check_part(config, part)
         site = site_of(config, TASK_NAMES)
         rules = load_rules(config.alerts.rules or DEFAULT_RULES)
-        told = read_oncall(config.alerts.oncall, site.timezone, environment())
+        told = read_oncall(config.alerts.oncall, site.timezone, environment(), config.access.url)
         told.calendars(now)
         check_recipients(config.report, told)
         fitted = fitted_of(adoption_file(config.site.assets, config.store.path), site)
@@ -192,7 +192,8 @@ class Centre:
             return Duties(self.live, self.publish, ready.rules, queues, acting, oncall, part.process)
 
         self.thinking = Thinking(self.shared, anew)
-        self.delivery = Delivery(self.live, oncall, config.alerts.rules, config.alerts.oncall, environment())
+        files = config.alerts.rules, config.alerts.oncall
+        self.delivery = Delivery(self.live, oncall, *files, environment(), config.access.url)
         self.tasks = tuple(replace(task, every_s=max(task.every_s, pace_s)) for task in self._table())
         self.health = Health(self.site, self.tasks)
 

@@ -30,6 +30,9 @@ port = {port}
 [energy]
 currency = "EUR"  # the simulated market is a European one
 
+[alerts]
+oncall = "oncall.toml"
+
 [report]
 pue_limit = 1.25
 
@@ -47,6 +50,12 @@ type = "host"
 node = {host}
 """
 
+_ONCALL = """\
+# Who is told of alerts: nobody yet. Channels, people, routes and heartbeats: docs/oncall.md
+[delivery]
+outside = "http://127.0.0.1:{port}"  # links in reports lead here
+"""
+
 
 def write_demo(folder: Path, *, gpus: int, seed: int, port: int) -> Path:
     """Write the demo's configuration into ``folder``; gives the path of its ``site.toml``."""
@@ -56,6 +65,7 @@ def write_demo(folder: Path, *, gpus: int, seed: int, port: int) -> Path:
     corner = starter_rows(machine, hall=CORNER, rack=f"{CORNER}-rack")
     write_table(folder / "assets.csv", [*assets, *corner])
     write_table(folder / "links.csv", links)
+    (folder / "oncall.toml").write_text(_ONCALL.format(port=port), encoding="utf-8")
     path = folder / "site.toml"
     host = json.dumps(node_id(corner))
     path.write_text(_TOML.format(gpus=gpus, seed=seed, port=port, host=host, corner=CORNER), encoding="utf-8")

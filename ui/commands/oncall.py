@@ -177,7 +177,7 @@ def notify(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     if config.alerts.oncall is None:
         raise ConfigError([Problem(str(options.config), 'names no on-call file; write [alerts] oncall = "oncall.toml"')])
-    file = read_oncall(config.alerts.oncall, config.site.timezone, environment())
+    file = read_oncall(config.alerts.oncall, config.site.timezone, environment(), config.access.url)
     if options.action != "test":
         return _pages(options, config)
     beat = next((one for one in file.beats if one.name == options.channel), None)

@@ -71,7 +71,7 @@ def report(options: argparse.Namespace) -> int:
     if span.start >= now:
         raise ConfigError([Problem("--week" if options.week else "--span", f"{asked!r} has not begun; name one that has")])
     scope, section = scope_of(options.scope), config.report
-    outside = read_oncall(config.alerts.oncall, site.timezone, environment()).delivery.outside
+    outside = read_oncall(config.alerts.oncall, site.timezone, environment(), config.access.url).delivery.outside
     given, limits = given_by(config.energy, site), section.limits(limit)
     with closing(open_kept(config.store, site, readonly=True)) as store, closing(records_of(config)) as records:
         tell(f"reading {span.label}: {span.days[0]} to {span.days[-1]}")

@@ -20,8 +20,8 @@ class Entry(BaseModel):
 
 class Delivery(Entry):
     """``[delivery]``: ``allow``: hosts, globs and networks that may lie anywhere (see ``ui.faces.notify.post``); ``outside``:
-    URL under which people reach icctwin; ``fallback``: the channel for what another could not deliver; ``token``: what
-    programs and people must show to acknowledge and silence from other machines, 22 characters or more;
+    URL under which people reach icctwin (none: ``url`` of ``[access]``); ``fallback``: the channel for what another could not
+    deliver; ``token``: what programs and people must show to acknowledge and silence from other machines, of 22 characters on;
     ``maintenance_reservations``: globs of names of a queue's reservations that are maintenance; flapping and how long an
     acknowledgement lasts as in ``analytics.oncall.policy.Policy``."""
 

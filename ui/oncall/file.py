@@ -70,9 +70,9 @@ class OnCallFile:
         return read_calendars(self.schedules, self.maintenance, self.policy, now)
 
 
-def no_oncall(timezone: str) -> OnCallFile:
-    """Nobody is told; alerts live, fold and are shown all the same."""
-    return OnCallFile(Policy(timezone=timezone))
+def no_oncall(timezone: str, address: str = "") -> OnCallFile:
+    """Nobody is told; alerts live, fold and are shown all the same. ``address``: as in ``load_oncall``."""
+    return OnCallFile(Policy(timezone=timezone), Delivery(outside=address))
 
 
 _E = TypeVar("_E", bound=Entry)
@@ -87,8 +87,9 @@ _LISTS: Mapping[str, type[Entry]] = {
 }
 
 
-def load_oncall(path: Path, timezone: str, environment: Mapping[str, str]) -> OnCallFile:
-    """The on-call file in ``path``; ``ConfigError`` with every problem found."""
+def load_oncall(path: Path, timezone: str, environment: Mapping[str, str], address: str = "") -> OnCallFile:
+    """The on-call file in ``path``; ``ConfigError`` with every problem found. ``address``: of the wall, where links lead that
+    have no ``outside``."""
     try:
         text = path.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
@@ -97,7 +98,7 @@ def load_oncall(path: Path, timezone: str, environment: Mapping[str, str]) -> On
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         line, what = toml_refusal(error)
         raise ConfigError([Problem(f"{path}:{line}" if line else str(path), what)]) from error
-    return _Reader(path, text, timezone, environment).read(raw)
+    return _Reader(path, text, timezone, environment).read(raw, address)
 
 
 class _Reader:
@@ -107,8 +108,9 @@ class _Reader:
         self._problems: list[Problem] = []
         self._outside = ""  # of [delivery], for channels that have none of their own
 
-    def read(self, raw: dict[str, Any]) -> OnCallFile:
+    def read(self, raw: dict[str, Any], address: str) -> OnCallFile:
         delivery = self._entry(Delivery, ("delivery",), raw.pop("delivery", {})) or Delivery()
+        delivery = delivery.model_copy(update={"outside": delivery.outside or address})
         channels = raw.pop("channel", [])
         lists = {name: self._list(name, model, raw.pop(name, [])) for name, model in _LISTS.items()}
         for name in raw:

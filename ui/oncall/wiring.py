@@ -31,18 +31,25 @@ BLIND_S = 60.0  # alerts that were last looked for longer ago are looked for no 
 STUCK_S = 900.0  # a page that waits for longer tells nobody in time
 
 
-def read_oncall(path: Path | None, timezone: str, environment: Mapping[str, str]) -> OnCallFile:
-    """The on-call file at ``path``, or that of a centre that tells nobody; ``ConfigError`` with every problem."""
-    return load_oncall(path, timezone, environment) if path else no_oncall(timezone)
+def read_oncall(path: Path | None, timezone: str, environment: Mapping[str, str], address: str = "") -> OnCallFile:
+    """The on-call file at ``path``, or that of a centre that tells nobody; ``ConfigError`` with every problem. ``address``: as
+    in ``load_oncall``."""
+    return load_oncall(path, timezone, environment, address) if path else no_oncall(timezone, address)
 
 
 class Delivery:
     """The moving parts beside the desk: the courier of the file in use, and what watches files for changes."""
 
     def __init__(
-        self, live: Live, oncall: OnCall, rules: Path | None, file: Path | None, environment: Mapping[str, str]
+        self,
+        live: Live,
+        oncall: OnCall,
+        rules: Path | None,
+        file: Path | None,
+        environment: Mapping[str, str],
+        address: str = "",
     ) -> None:
-        self._live, self._oncall = live, oncall
+        self._live, self._oncall, self._address = live, oncall, address
         self._rules, self._file, self._environment = rules or DEFAULT_RULES, file, environment
         self._rng = np.random.Generator(np.random.PCG64())
         self._courier, self._heart = self._made(oncall.file), self._beating(oncall.file)
@@ -116,7 +123,7 @@ class Delivery:
         self._marks = marks
         try:
             rules = load_rules(self._rules)
-            file = read_oncall(self._file, self._live.site.timezone, self._environment)
+            file = read_oncall(self._file, self._live.site.timezone, self._environment, self._address)
             self._oncall.use(file, now)
         except ConfigError as error:
             log.error("the new rules are refused, the old ones go on: %s", error)
