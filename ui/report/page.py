@@ -112,16 +112,18 @@ def _block(block: Block, show: Show, zone: ZoneInfo, level: int = 3) -> str:
 
 
 def _table(table: Table, show: Show) -> Iterator[str]:
-    heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in show.heads(table.heads))
+    texts = ["" if unit else " class=text" for _, unit in table.heads]
+    named = zip(show.heads(table.heads), texts, strict=True)
+    heads = "".join(f'<th scope="col"{text}>{html.escape(head)}</th>' for head, text in named)
     yield f"<table><thead><tr>{heads}</tr></thead><tbody>"
     for row in shown_rows(table):
-        yield _row(show.row(table, row))
+        yield _row(show.row(table, row), texts)
     if left := len(table.rows) - len(shown_rows(table)):
         said = html.escape(show.words("{n} more rows are in the data files").format(n=left))
         yield f'<tr class="more"><td colspan="{len(table.heads)}">{said}</td></tr>'
     yield "</tbody>"
     if table.total:
-        yield f"<tfoot>{_row(show.row(table, table.total, total=True))}</tfoot>"
+        yield f"<tfoot>{_row(show.row(table, table.total, total=True), texts)}</tfoot>"
     yield "</table>"
 
 
@@ -131,7 +133,7 @@ def shown_rows(table: Table) -> list[tuple[str | float, ...]]:
     return [tuple(row) for row in table.rows[: table.shown]] + ends
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Sequence[str], texts: Sequence[str]) -> str:
     first, *rest = cells
-    cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+    cells = "".join(f"<td{text}>{html.escape(cell)}</td>" for cell, text in zip(rest, texts[1:], strict=True))
     return f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>'

@@ -91,8 +91,10 @@ class Show:
     def terms(self, section: Section) -> list[tuple[str, str]]:
         """(figure, definition) of a section's figures that have one."""
         told = [(self.words(one.label), self.words(one.note)) for one in section.figures if one.note]
-        # an English page need not have a font for the Chinese term before a definition
-        return [(name, _TERM.sub("", said)) for name, said in told] if self.words.language == "en" else told
+        # an English page need not have a font for the Chinese term before a definition; one that is the label stands once
+        if self.words.language == "en":
+            return [(name, _TERM.sub("", said)) for name, said in told]
+        return [(name, said.removeprefix(f"{name}：")) for name, said in told]
 
     def heads(self, heads: Sequence[tuple[str, str]]) -> list[str]:
         """Column heads."""

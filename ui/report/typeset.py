@@ -87,7 +87,8 @@ def _block(block: "Table | Chart | Flow | Picture", show: Show, zone: ZoneInfo) 
     left = len(block.rows) - len(rows)
     note = " ".join(filter(None, [str(said["note"]), w("{n} more rows are in the data files").format(n=left) if left else ""]))
     said |= {"note": note, "link": _url(block.answer)}
-    return {"is": "table", "heads": show.heads(block.heads), "rows": rows, "total": total, **said}
+    texts = [not unit for _, unit in block.heads]
+    return {"is": "table", "heads": show.heads(block.heads), "texts": texts, "rows": rows, "total": total, **said}
 
 
 def _url(answer: str) -> str:
