@@ -66,7 +66,7 @@ test: .venv/dev ## set up what tests need, then run them all
 	$(MAKE) --no-print-directory plants || echo "icctwin: EnergyPlus cannot be had; tests of the cooling tuner on it are skipped" >&2
 	.ci/servers > .venv/left-out
 	status=0
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=$(AT_ONCE) --dist=loadfile $(ARGS) || status=$$?
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=$(AT_ONCE) --max-worker-restart=0 --dist=loadfile $(ARGS) || status=$$?
 	if [ -s .venv/left-out ]; then
 	  echo "Not on this machine, so the tests that need it were skipped:"
 	  cat .venv/left-out
