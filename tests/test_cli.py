@@ -11,6 +11,7 @@ import pytest
 
 import ui.benches
 from ui.cli import build_parser, main
+from ui.demo import write_demo
 
 
 def test_a_new_user_writes_a_site_for_this_machine_and_checks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +109,19 @@ def test_wrong_usage_is_exit_status_2(words: list[str], capsys: pytest.CaptureFi
         main(words)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_kept_demo_runs_no_faster_than_its_next_start_and_keeps_who_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--keep", str(tmp_path / "c"), "--speed", "60"]) == 2
+    assert "the next start would write over what it told" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+    write_demo(tmp_path, gpus=16, seed=1, port=8050)
+    assert 'outside = "http://127.0.0.1:8050"' in (tmp_path / "oncall.toml").read_text()
+    (tmp_path / "oncall.toml").write_text("# ours\n")
+    write_demo(tmp_path, gpus=16, seed=1, port=8050)
+    assert (tmp_path / "oncall.toml").read_text() == "# ours\n"
 
 
 def test_every_command_has_an_example_that_it_would_take() -> None:

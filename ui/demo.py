@@ -58,14 +58,16 @@ outside = "http://127.0.0.1:{port}"  # links in reports lead here
 
 
 def write_demo(folder: Path, *, gpus: int, seed: int, port: int) -> Path:
-    """Write the demo's configuration into ``folder``; gives the path of its ``site.toml``."""
+    """Write the demo's configuration into ``folder``; gives the path of its ``site.toml``. An on-call file that is there stays
+    as it is: people write into it who is told."""
     folder.mkdir(parents=True, exist_ok=True)
     assets, links = demo_rows(gpus)
     machine = machine_facts()
     corner = starter_rows(machine, hall=CORNER, rack=f"{CORNER}-rack")
     write_table(folder / "assets.csv", [*assets, *corner])
     write_table(folder / "links.csv", links)
-    (folder / "oncall.toml").write_text(_ONCALL.format(port=port), encoding="utf-8")
+    if not (oncall := folder / "oncall.toml").exists():
+        oncall.write_text(_ONCALL.format(port=port), encoding="utf-8")
     path = folder / "site.toml"
     host = json.dumps(node_id(corner))
     path.write_text(_TOML.format(gpus=gpus, seed=seed, port=port, host=host, corner=CORNER), encoding="utf-8")

@@ -100,6 +100,9 @@ def demo(options: argparse.Namespace) -> int:
 
     if not 0 < options.speed <= 3600:
         raise ConfigError([Problem("--speed", f"{options.speed:g} is not above 0 and at most 3600")])
+    if options.keep and options.speed > 1:
+        what = "is not for a demo that is kept: it runs ahead, and the next start would write over what it told of those hours"
+        raise ConfigError([Problem("--speed", f"{options.speed:g} {what}; leave out one of --keep and --speed")])
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="icctwin-demo-")))
         config = load_config(write_demo(folder, gpus=options.gpus, seed=options.seed, port=options.port))
