@@ -107,7 +107,8 @@ def _grids(site: Site, supply: Supply | None) -> Row:
 
 def _people(file: OnCallFile, schedules: Sequence[Schedule], now_s: float) -> str:
     said = f"{len(file.lines)} channels, {len(file.policy.routes)} routes"
-    said += f", {len(file.beats)} heartbeats" if file.beats else "; no heartbeat: nobody outside would miss icctwin"
+    names = ", ".join(one.name for one in file.beats)
+    said += f"; heartbeats: {names}" if names else "; no heartbeat: nobody outside would miss icctwin"
     for one in schedules:
         gaps = one.unmanned(now_s, now_s + WEEK_S)
         if gaps:
