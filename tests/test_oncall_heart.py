@@ -8,6 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 import receivers
+from browsing import axe_on, chromium, tab
+from faces_harness import served
+from playwright.sync_api import expect
 from receivers import Receiver, receiving
 from test_oncall_flow import ONCALL, Run, centre
 from test_oncall_leap import at_a_full_disk
@@ -25,6 +28,8 @@ url = "env:BEAT_URL"
 authorization = "env:BEAT_KEY"
 every_s = 60
 """
+
+CHANNEL = '[[channel]]\nname = "outside"\ntype = "webhook"\nurl = "https://a.example.org"'
 
 
 @pytest.fixture
@@ -120,6 +125,17 @@ async def test_who_refuses_it_is_named_on_the_desk_and_no_secret_is(
     await made.close()
 
 
+@pytest.mark.browser
+def test_the_page_of_those_on_call_names_who_gets_none(run: tuple[Run, Receiver]) -> None:
+    live = run[0].centre.live
+    assert live.oncall
+    live.oncall.silent = {"outside": "hc.example.org answered 404: <b>no such check</b>"}
+    with served(live) as url, chromium() as browser, tab(browser) as page:
+        page.goto(f"{url}/oncall")
+        expect(page.locator("#problems")).to_have_text("heartbeat outside: hc.example.org answered 404: <b>no such check</b>")
+        assert axe_on(page) == []
+
+
 def test_notify_test_sends_one(run: tuple[Run, Receiver], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, receiver = run
     assert main(["notify", "test", "outside", "--config", str(tmp_path / "site.toml")]) == 0
@@ -134,6 +150,7 @@ def test_notify_test_sends_one(run: tuple[Run, Receiver], tmp_path: Path, capsys
     [
         ('url = "http://hc.example.org/ping"', "http to hc.example.org would show"),
         ('url = "https://hc.example.org/ping"\nevery_s = 1', "every_s"),
+        (f'url = "https://hc.example.org/p"\n{CHANNEL}', "'outside' is a channel already; rename one"),
         ('url = "env:NOBODY_SET_IT"', "the environment has no NOBODY_SET_IT"),
     ],
 )

@@ -44,7 +44,7 @@ def _body(said: Words) -> str:
     parts |= {"timeline": '<div id="timeline"></div>', "report": '<div id="report"></div>'}
     sections = "".join(f'<section><h2 data-t="{title}">{title}</h2>{inside}</section>' for title, inside in parts.items())
     head = '<div class="head"><h1 data-t="On call">On call</h1><div id="duty"></div><div id="delivery"></div></div>'
-    return f'{head}{sections}<p id="said" role="status"></p>'
+    return f'{head}<div id="problems"></div>{sections}<p id="said" role="status"></p>'
 
 
 def add_oncall(server: FastAPI) -> None:

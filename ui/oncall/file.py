@@ -124,6 +124,9 @@ class _Reader:
         token = self._secret(delivery.token, ("delivery", "token")) if delivery.token else ""
         if token and (why := weak(token)):
             self._problem(("delivery", "token"), f"the token of [delivery] {why}")
+        for i, one in enumerate(lists["heartbeat"]):
+            if one.name in lines:
+                self._problem(("heartbeat", i, "name"), f"{one.name!r} is a channel already; rename one")
         beats = tuple(filter(None, (self._beat(i, one, post) for i, one in enumerate(lists["heartbeat"]))))
         policy = self._policy(delivery, lists)
         self._references(delivery, lists, {str(one.get("name")) for one in channels if isinstance(one, dict)})

@@ -1,12 +1,12 @@
 """Signs of life, to somebody outside who tells people by a way of its own when they stop coming (a dead man's switch).
 
 icctwin can page nobody about its own death, nor about a disk that takes no page or a database without which nobody leads.
-So a sign goes out only while people would be told of an alert that fires now; ``Heart.tick`` is told why they would not be.
+So a sign goes out only while people would be told of an alert that fires now; ``Heart.tick`` asks why they would not be.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -40,18 +40,25 @@ class Heart:
         """By name, of those whom no sign of life reaches: why."""
         return {one.name: self._still for one in self._beats} if self._still else dict(self._refused)
 
-    def tick(self, now: datetime, still: str) -> None:
-        """Start what is due and return. ``still``: why nobody would be told of an alert now, "" where people would be."""
+    def tick(self, now: datetime, why: Callable[[datetime], str]) -> None:
+        """Start what is due and return. ``why``: nobody would be told of an alert now, "" where people would be; asked only
+        where something is due."""
+        due = [one for one in self._beats if self._due(one, now)]
+        if not due:
+            return
+        still = why(now)
         if still != self._still:
             say = log.error if still else log.warning
             say("no sign of life is sent: %s", still) if still else say("signs of life are sent again")
         self._still = still
-        for one in self._beats if not still else ():
-            turn, last = self._turns.get(one.name), self._sent.get(one.name)
-            rests = last is not None and 0 <= (now - last).total_seconds() < one.every_s  # below 0: the clock was set back
-            if not rests and (turn is None or turn.done()):
-                self._sent[one.name] = now
-                self._turns[one.name] = asyncio.create_task(self._turn(one, now), name=f"heartbeat {one.name}")
+        for one in due if not still else ():
+            self._sent[one.name] = now
+            self._turns[one.name] = asyncio.create_task(self._turn(one, now), name=f"heartbeat {one.name}")
+
+    def _due(self, one: Beat, now: datetime) -> bool:
+        turn, last = self._turns.get(one.name), self._sent.get(one.name)
+        rests = last is not None and 0 <= (now - last).total_seconds() < one.every_s  # below 0: the clock was set back
+        return not rests and (turn is None or turn.done())
 
     async def _turn(self, one: Beat, now: datetime) -> None:
         try:

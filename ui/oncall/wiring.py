@@ -100,8 +100,7 @@ class Delivery:
 
     async def tick(self, now: datetime) -> None:
         """Start what is due."""
-        if self._oncall.file.beats:
-            self._heart.tick(now, self._still(now))
+        self._heart.tick(now, self._still)
         self._oncall.silent = self._heart.silent
         await self._courier.tick()
 

@@ -24,6 +24,7 @@ from ui.report.span import Span
 from ui.report.used import Use, use_of
 
 LOOKS = f"{TASK}alerts"  # looks for alerts, and says each time that it did
+MEANS_CHARS = 160  # of what an event means; a controller may write a page
 MAX_RECORDS = 100_000  # of one topic; the newest count
 BEFORE = timedelta(days=35)  # the span, in which what somebody did about an incident that ended in it is looked for
 Told = Sequence[tuple[datetime, Mapping[str, Any]]]
@@ -84,7 +85,7 @@ class Did:
     @property
     def meanings(self) -> Mapping[str, str]:
         """By code of the events, what it means, as the newest says."""
-        return {str(record["code"]): short(str(record.get("meaning", ""))) for _, record in self.events}
+        return {str(record["code"]): short(str(record.get("meaning", "")))[:MEANS_CHARS] for _, record in self.events}
 
     @property
     def read_frac(self) -> float:
@@ -97,8 +98,10 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
     start = span.start
     use, asked = use_of(part.site, store, part, start, end), (records, start, end)
 
-    def kept(topic: str) -> bool:
-        return bool(records.read(topic, end=end, limit=1))
+    def kept(*topics: str) -> bool:
+        return any(records.read(topic, end=end, limit=1) for topic in topics)
+
+    alerted = kept(ALERT_LOG, INCIDENTS)
 
     return Did(
         site=part.site,
@@ -108,8 +111,8 @@ def did_in(store: Store, records: Records, part: Part, meters: Meters, span: Spa
         use=use,
         read=_read(use, meters, _read_here(store, part, meters)),
         runs=part.own,
-        told=any(kept(topic) for topic in (ALERT_LOG, INCIDENTS, FINDINGS, EVENTS)),
-        alerted=any(kept(topic) for topic in (ALERT_LOG, INCIDENTS)),
+        told=alerted or kept(FINDINGS, EVENTS),
+        alerted=alerted,
         looked=_looked(store, part.site, use, start, end),
         incidents=[r for _, r in _told(part, INCIDENTS, *asked)],
         answered=_answered([r for _, r in _told(part, INCIDENTS, records, start - BEFORE, end)], start, end),

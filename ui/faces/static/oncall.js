@@ -101,6 +101,7 @@ const look = async () => {
     const box = desk.delivery;
     el("delivery").textContent = [[box.pages_waiting_count, "pages wait"], [box.pages_dead_count, "pages were given up"]]
       .filter(([count]) => count).map(([count, text]) => `${count} ${t(text)}`).join(" · ");
+    el("problems").replaceChildren(...desk.problems.map((one) => make("div", one)));
     if (looks++ % 5 === 0) {
       fill("silences", (await ask("/api/v1/oncall/silences")).filter((one) => one.active).map(quiet), "nothing is quiet");
       fill("timeline", (await ask(`/api/v1/oncall/timeline?days=1&limit=30&lang=${lang}`)).map(happened), "what happened");
